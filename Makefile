@@ -1,0 +1,44 @@
+# Every target sets itself up: .venv is made and filled when pyproject.toml or constraints.txt changed, else nothing happens.
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test test-slow lint proto serve bench clean
+.DEFAULT_GOAL := test
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "needs Python 3.11: set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "setting up .venv (once; torch is 200 MB)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/eyecatch demo --out demo.png
+
+serve: $(READY)
+	$(BIN)/eyecatch serve
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow --timeout 1200
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint protos
+	$(BIN)/python -m tests.fresh_protos
+
+proto: $(READY)
+	$(BIN)/python -m tests.fresh_protos --write
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.fast_path
+	$(BIN)/python -m benchmarks.starter
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache eyecatch-data

@@ -1,0 +1,112 @@
+"""A brief: everything the generator needs for one cover. Validates itself; knows nothing about models."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from icg.errors import BriefError
+
+MAX_TITLE = 300
+MAX_REFERENCES = 4
+MAX_PIXELS = 4096 * 4096
+MAX_STEPS = 100
+MAX_GUIDANCE = 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class Brief:
+    """What to draw, for whom, and how.
+
+    title: up to 300 characters. references: up to 4 pictures of the item. user_embedding: (U,) unit or zero vector in
+    cover-embedding space, None for a cold user. strength: how far the user may move the cover, 0..1. steps: 1..100.
+    guidance: 0..20, how firmly to follow item and user. user_guidance: 0..20 to weigh the user apart from the item (one
+    more denoiser call), None to follow `guidance`. reference_strength: 0..0.95, how much of the schedule is skipped by
+    starting from the first reference. size: (width, height), multiples of 16 in 32..2048.
+
+    Raises BriefError naming the field, the value and what is allowed.
+    """
+
+    title: str
+    references: tuple[Image.Image, ...] = ()
+    user_embedding: np.ndarray | None = None
+    strength: float = 1.0
+    seed: int = 0
+    steps: int = 8
+    guidance: float = 2.0
+    user_guidance: float | None = None
+    reference_strength: float = 0.0
+    size: tuple[int, int] = (96, 96)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.title, str) or len(self.title) > MAX_TITLE:
+            raise BriefError(f"title of {_shown(self.title)}; allowed: text of at most {MAX_TITLE} characters")
+        object.__setattr__(self, "references", tuple(self.references))
+        if len(self.references) > MAX_REFERENCES:
+            raise BriefError(f"references={len(self.references)} pictures; allowed: at most {MAX_REFERENCES}")
+        for picture in self.references:
+            if not isinstance(picture, Image.Image) or picture.width * picture.height > MAX_PIXELS:
+                raise BriefError(
+                    f"references holds {_shown(picture)}; allowed: PIL images of at most {MAX_PIXELS} pixels"
+                )
+        if not self.title.strip() and not self.references:
+            raise BriefError("title='' without references; allowed: a title, a reference or both")
+        self._check_user()
+        _within("strength", self.strength, 0, 1)
+        _whole("seed", self.seed, 0, 2**63 - 1)
+        _whole("steps", self.steps, 1, MAX_STEPS)
+        _within("guidance", self.guidance, 0, MAX_GUIDANCE)
+        if self.user_guidance is not None:
+            _within("user_guidance", self.user_guidance, 0, MAX_GUIDANCE)
+        _within("reference_strength", self.reference_strength, 0, 0.95)
+        if self.reference_strength > 0 and not self.references:
+            raise BriefError(f"reference_strength={self.reference_strength} without references; allowed: 0")
+        if len(self.size) != 2 or any(not 32 <= edge <= 2048 or edge % 16 for edge in self.size):
+            raise BriefError(f"size={self.size!r}; allowed: (width, height), multiples of 16 in 32..2048")
+
+    def item_digest(self) -> str:
+        """sha256 of title and references: the key of the VLM's part."""
+        return self._hash().hexdigest()
+
+    def digest(self) -> str:
+        """sha256 of everything: equal briefs on any machine have equal digests."""
+        state = self._hash()
+        user = b"" if self.user_embedding is None else np.asarray(self.user_embedding, "<f4").tobytes()
+        rest = (float(self.strength), int(self.seed), int(self.steps), float(self.guidance), self.user_guidance)
+        state.update(user + repr((*rest, float(self.reference_strength), tuple(map(int, self.size)))).encode())
+        return state.hexdigest()
+
+    def _hash(self) -> hashlib._Hash:
+        state = hashlib.sha256(f"{len(self.title)}:{self.title}".encode())
+        for picture in self.references:
+            rgb = picture.convert("RGB")
+            state.update(f"|{rgb.width}x{rgb.height}|".encode() + rgb.tobytes())
+        return state
+
+    def _check_user(self) -> None:
+        if self.user_embedding is None:
+            return
+        user = np.asarray(self.user_embedding, np.float32)
+        if user.ndim != 1 or not np.isfinite(user).all():
+            raise BriefError(f"user_embedding of shape {user.shape} or not finite; allowed: one finite vector")
+        object.__setattr__(self, "user_embedding", user)
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
+        raise BriefError(f"{name}={value!r}; allowed: a number in {low}..{high}")
+    if not low <= value <= high:
+        raise BriefError(f"{name}={value!r}; allowed: {low}..{high}")
+
+
+def _whole(name: str, value: int, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+        raise BriefError(f"{name}={value!r}; allowed: a whole number in {low}..{high}")
+
+
+def _shown(value: object) -> str:
+    return f"{len(value)} characters" if isinstance(value, str) else type(value).__name__

@@ -1,0 +1,158 @@
+"""Titled art: one subject drawn in four openly licensed styles, read from npm packages.
+
+Reads `@lobehub/fluent-emoji-3d` (MIT), `emoji-datasource-google` (Noto, Apache-2.0), `emoji-datasource-twitter`
+(Twemoji, CC-BY 4.0) and `@iconify-json/fluent-emoji-high-contrast` (MIT), with names from `emoji-datasource`.
+Knows nothing about covers, users or models. `procedural` draws stand-in shapes for machines without the packages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from icg.errors import IcgError
+
+STYLES: tuple[str, ...] = ("3d", "painted", "flat", "ink")
+CATEGORIES: tuple[str, ...] = ("nature", "food", "travel", "activities", "objects")
+SIDE = 96
+"""Sprites are SIDE x SIDE RGBA, cropped to their ink and centred."""
+
+_CATEGORY = {
+    "Animals & Nature": "nature",
+    "Food & Drink": "food",
+    "Travel & Places": "travel",
+    "Activities": "activities",
+    "Objects": "objects",
+    "Smileys & Emotion": "objects",
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One thing to draw. `sprites` maps a style to (SIDE, SIDE, 4) uint8 RGBA, straight alpha."""
+
+    id: str
+    title: str
+    category: str
+    sprites: dict[str, np.ndarray]
+
+    @property
+    def held_out(self) -> bool:
+        """True for the ~10 % of subjects, chosen by a hash of the id, that no training stage ever sees."""
+        return int(hashlib.sha256(f"starter:{self.id}".encode()).hexdigest(), 16) % 10 == 0
+
+
+def load_subjects(art: Path, cache: Path | None = None) -> list[Subject]:
+    """Subjects drawn in every style, sorted by id. `art` is a node_modules folder.
+
+    `cache` names an .npz of decoded sprites that is written when missing. Raises IcgError when the art is not there.
+    """
+    if cache is not None and cache.exists():
+        with np.load(cache) as z:
+            rows = zip(z["ids"], z["titles"], z["categories"], z["sprites"], strict=True)
+            return [Subject(str(i), str(t), str(c), dict(zip(STYLES, s, strict=True))) for i, t, c, s in rows]
+    if not (art / "emoji-datasource" / "emoji.json").exists():
+        raise IcgError(f"art={str(art)!r}: no emoji-datasource/emoji.json there; allowed: a node_modules folder")
+    entries = json.loads((art / "emoji-datasource" / "emoji.json").read_text())
+    ink_folder = art / "@iconify-json" / "fluent-emoji-high-contrast"
+    slugs: dict[str, str] = json.loads((ink_folder / "chars.json").read_text())
+    icons = json.loads((ink_folder / "icons.json").read_text())
+    wanted = set((Path(__file__).parent / "subjects.txt").read_text().split())
+    subjects: dict[str, Subject] = {}
+    for entry in entries:
+        code = entry["unified"].lower()
+        slug = slugs.get(code) or slugs.get(code.replace("-fe0f", ""))
+        category = _CATEGORY.get(entry["category"])
+        if slug is None or category is None or slug not in wanted:
+            continue
+        sprites = _sprites(art, icons, slug, code, entry["image"])
+        if sprites is not None:
+            subjects[slug] = Subject(slug, _title(slug), category, sprites)
+    found = [subjects[k] for k in sorted(subjects)]
+    if cache is not None:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        stack = np.stack([np.stack([s.sprites[k] for k in STYLES]) for s in found])
+        columns = {"ids": [s.id for s in found], "titles": [s.title for s in found]}
+        np.savez(cache, sprites=stack, categories=np.array([s.category for s in found]), **columns)
+    return found
+
+
+def procedural(count: int = 12) -> list[Subject]:
+    """Stand-in subjects (coloured shapes) so that every recipe runs without the art packages. Deterministic."""
+    shapes, hues = ("circle", "square", "triangle"), ("red", "green", "blue", "orange")
+    out = []
+    for i in range(count):
+        shape, hue = shapes[i % 3], hues[i // 3 % 4]
+        sprites = {style: _shape(shape, "black" if style == "ink" else hue, style) for style in STYLES}
+        title = f"{hue} {shape}" + (f" {i // 12}" if i >= 12 else "")
+        out.append(Subject(title.replace(" ", "-"), title, CATEGORIES[i % 5], sprites))
+    return out
+
+
+def on_white(sprite: np.ndarray, side: int = SIDE, margin: float = 0.06) -> Image.Image:
+    """A sprite flattened on white, (side, side) RGB: what a shop calls a product picture."""
+    inner = round(side * (1 - 2 * margin))
+    small = Image.fromarray(sprite).resize((inner, inner), Image.Resampling.LANCZOS)
+    canvas = Image.new("RGB", (side, side), "white")
+    at = (side - inner) // 2
+    canvas.paste(small, (at, at), small)
+    return canvas
+
+
+def trim(image: Image.Image, side: int = SIDE) -> np.ndarray:
+    """Crop to the visible pixels, pad to a square and resize: (side, side, 4) uint8."""
+    box = image.getchannel("A").point(lambda a: 255 if a > 16 else 0).getbbox() or (0, 0, *image.size)
+    image = image.crop(box)
+    edge = max(image.size)
+    square = Image.new("RGBA", (edge, edge))
+    square.paste(image, ((edge - image.width) // 2, (edge - image.height) // 2))
+    return np.asarray(square.resize((side, side), Image.Resampling.LANCZOS)).copy()
+
+
+def _title(slug: str) -> str:
+    return slug.replace("-", " ").replace("piata", "pinata")
+
+
+def _sprites(art: Path, icons: dict, slug: str, code: str, image: str) -> dict[str, np.ndarray] | None:
+    names = (code, code.replace("-fe0f", ""))
+    fluent = _first(art / "@lobehub" / "fluent-emoji-3d" / "assets", [f"{n}.webp" for n in names])
+    noto = _first(art / "emoji-datasource-google" / "img" / "google" / "64", [image])
+    twemoji = _first(art / "emoji-datasource-twitter" / "img" / "twitter" / "64", [image])
+    if fluent is None or noto is None or twemoji is None or slug not in icons["icons"]:
+        return None
+    drawn = [Image.open(p).convert("RGBA") for p in (fluent, noto, twemoji)] + [_ink(icons, slug)]
+    return {style: trim(picture) for style, picture in zip(STYLES, drawn, strict=True)}
+
+
+def _first(folder: Path, names: Sequence[str]) -> Path | None:
+    return next((folder / n for n in names if (folder / n).exists()), None)
+
+
+def _ink(icons: dict, slug: str) -> Image.Image:
+    import resvg_py
+
+    icon, default = icons["icons"][slug], icons.get("height", 32)
+    box = f"0 0 {icon.get('width', icons.get('width', 32))} {icon.get('height', default)}"
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" color="#000">{icon["body"]}</svg>'
+    return Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=192, height=192)))).convert("RGBA")
+
+
+def _shape(shape: str, hue: str, style: str) -> np.ndarray:
+    image = Image.new("RGBA", (SIDE, SIDE))
+    draw = ImageDraw.Draw(image)
+    box, width = (6, 6, SIDE - 6, SIDE - 6), {"3d": 0, "painted": 10, "flat": 4, "ink": 2}[style]
+    fill = None if style == "ink" else hue
+    if shape == "circle":
+        draw.ellipse(box, fill=fill, outline="black", width=width)
+    elif shape == "square":
+        draw.rectangle(box, fill=fill, outline="black", width=width)
+    else:
+        draw.polygon([(SIDE // 2, 6), (6, SIDE - 6), (SIDE - 6, SIDE - 6)], fill=fill, outline="black", width=width)
+    return np.asarray(image).copy()

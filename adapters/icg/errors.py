@@ -1,0 +1,24 @@
+"""Errors of icg. Knows nothing about how they are reported.
+
+ValueError
+└── IcgError               anything icg refuses
+    ├── BriefError         a brief names a value outside what is allowed
+    ├── CheckpointError    a checkpoint is missing, incomplete or of the wrong widths
+    └── Cancelled          the caller asked to stop between two denoising steps
+"""
+
+
+class IcgError(ValueError):
+    """Something icg refuses; the message names the field, the value and what is allowed."""
+
+
+class BriefError(IcgError):
+    """A field of a brief is out of range."""
+
+
+class CheckpointError(IcgError):
+    """A checkpoint cannot be used as it is."""
+
+
+class Cancelled(IcgError):
+    """The caller's `on_step` returned False."""

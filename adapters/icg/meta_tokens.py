@@ -1,0 +1,56 @@
+"""Meta tokens: learnable tokens appended to a frozen VLM's input whose last hidden states carry the item's semantics.
+
+MetaQueries (arXiv:2504.06256). They enter through the VLM's own embedding layer: placeholder ids are appended to the
+prompt and a hook replaces their rows, so that positions, masks and image merging stay the family's own.
+Knows nothing about users or drawing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from icg.errors import CheckpointError
+
+
+class MetaTokens(nn.Module):
+    """`weight` (M, D_vlm)."""
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(count, width) * 0.02)
+
+    def read(self, vlm: Any, inputs: dict[str, Tensor]) -> Tensor:
+        """Run the VLM on prompt + meta tokens: (B, M, D_vlm) last hidden states. Inputs must not be right-padded."""
+        layer = vlm.get_input_embeddings()
+        count, width = self.weight.shape
+        if layer.weight.shape[1] != width:
+            raise CheckpointError(
+                f"meta_tokens width={width}; allowed: {layer.weight.shape[1]}, the VLM's embedding width"
+            )
+        ids = inputs["input_ids"]
+        places = ids.new_full((len(ids), count), self._placeholder(vlm))
+        longer = dict(inputs, input_ids=torch.cat([ids, places], 1))
+        longer["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones_like(places)], 1)
+
+        def insert(_: nn.Module, __: tuple[Any, ...], rows: Tensor) -> Tensor:
+            return torch.cat([rows[:, :-count], self.weight.to(rows.dtype).expand(len(rows), -1, -1)], 1)
+
+        hook = layer.register_forward_hook(insert)
+        try:
+            hidden = vlm.model(**longer).last_hidden_state
+        finally:
+            hook.remove()
+        return hidden[:, -count:]
+
+    @staticmethod
+    def _placeholder(vlm: Any) -> int:
+        config = vlm.config.get_text_config()
+        for value in (config.eos_token_id, config.bos_token_id, 0):
+            if isinstance(value, int):
+                return value
+            if isinstance(value, list) and value:
+                return int(value[0])
+        return 0

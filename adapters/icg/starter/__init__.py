@@ -1,0 +1,48 @@
+"""The starter: small checkpoints that run everything on two CPU cores. See README.md beside this file.
+
+Art it was trained on: Fluent Emoji (MIT, Microsoft), Noto Emoji (Apache-2.0, Google), Twemoji (CC-BY 4.0, Twitter and
+contributors). Importing this module loads nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from icg.embedding import JointEmbedding
+    from icg.pipeline import CoverPipeline
+    from icg.rewards.base import Reward
+
+ATTRIBUTION = (
+    "Fluent Emoji (c) Microsoft, MIT; Noto Emoji (c) Google, Apache-2.0; Twemoji (c) Twitter, Inc and other "
+    "contributors, CC-BY 4.0 (graphics recomposed)"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Starter:
+    """What `load` gives: a pipeline, the embedding that shares its vision tower, and rewards by name."""
+
+    pipeline: CoverPipeline
+    embedding: JointEmbedding
+    rewards: dict[str, Reward]
+
+
+def path() -> Path:
+    """The shipped folder: vlm/, diffusion/, adapter/, joint/."""
+    return Path(__file__).parent
+
+
+def load(root: str | Path | None = None) -> Starter:
+    """Load the starter, or any folder of the same shape; CheckpointError when something is missing."""
+    from icg.embedding import JointEmbedding
+    from icg.pipeline import CoverPipeline
+    from icg.rewards.preference import Preference
+    from icg.rewards.relevance import Relevance
+
+    root = Path(root) if root is not None else path()
+    pipeline = CoverPipeline.from_pretrained(root)
+    embedding = JointEmbedding.from_pretrained(root, pipeline.vlm, pipeline.processor)
+    return Starter(pipeline, embedding, {"relevance": Relevance(embedding), "preference": Preference(embedding)})

@@ -1,0 +1,137 @@
+"""Recipe 2: the vision tower, the joint image/title space and the preference space. Knows nothing about generation.
+
+Contrastive (CLIP, arXiv:2103.00020) on covers and white-ground references with their titles, and an in-batch softmax
+over covers for simulated users whose embedding is the normalised mean of covers they engaged with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from icg.data import tastes
+from icg.data.art import CATEGORIES, Subject
+from icg.data.bank import Bank
+from icg.embedding import WIDTH, JointConfig, JointHeads, pool
+from icg.train.autoencoder import to_tensor
+from icg.train.loop import Fit, train
+from icg.train.titles import variation
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """A plain ViT: `side` pixels in `patch` patches."""
+
+    width: int = 160
+    layers: int = 5
+    heads: int = 4
+    mlp: int = 480
+    patch: int = 16
+    side: int = 96
+
+
+class Joint(nn.Module):
+    """Vision tower and heads, trained together."""
+
+    def __init__(self, vision: CLIPVisionModel, heads: JointHeads) -> None:
+        super().__init__()
+        self.vision, self.heads = vision, heads
+        self.looks = nn.ModuleList(nn.Linear(WIDTH, size) for size in tastes.SIZES)
+        """Probes that keep style, palette, backdrop, framing and theme readable in cover embeddings; not shipped."""
+
+
+def build(vocab: int, config: VisionConfig = VisionConfig()) -> Joint:
+    """A new vision tower and heads."""
+    vision = CLIPVisionConfig(
+        hidden_size=config.width,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        intermediate_size=config.mlp,
+        patch_size=config.patch,
+        image_size=config.side,
+    )
+    return Joint(CLIPVisionModel(vision), JointHeads(JointConfig(vocab=vocab, vision=config.width)))
+
+
+def run(
+    folder: Path, subjects: list[Subject], bank: Bank, references: np.ndarray, tokenizer: Any, fit: Fit,
+    config: VisionConfig = VisionConfig(), until: int | None = None,
+) -> Joint:  # fmt: skip
+    """Train on the bank and on `references` (subjects, styles, S, S, 3) uint8."""
+    torch.manual_seed(fit.seed)
+    model = build(len(tokenizer), config)
+    category = np.array([CATEGORIES.index(s.category) for s in subjects])
+    by_subject, classes = _rows_by_subject(bank), np.unique(bank.subject)
+
+    def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        chosen = rng.permutation(len(by_subject))[: fit.batch]
+        rows = np.array([rng.choice(by_subject[i]) for i in chosen])
+        who = bank.subject[rows]
+        extra = rng.permutation(len(rows))[: len(rows) // 3]
+        white = references[who[extra], rng.integers(0, references.shape[1], len(extra))]
+        pooled = pool(model.vision, to_tensor(np.concatenate([bank.images[rows], white])))
+        words = [variation(subjects[i].title, int(rng.integers(0, 10))) for i in classes]
+        batch = tokenizer(words, return_tensors="pt", padding=True, truncation=True, max_length=24)
+        text = model.heads.titles(batch["input_ids"], batch["attention_mask"])
+        image = model.heads.images(pooled)
+        scale = model.heads.log_scale.clamp(max=4.0).exp()
+        clip = contrast(image[: len(rows)], text, chosen, scale[0])
+        clip_white = contrast(image[len(rows) :], text, chosen[extra], scale[0])
+        covers = model.heads.covers(pooled[: len(rows)])
+        prefer = preference_loss(covers, bank.look[rows], category[who], scale[1], rng)
+        codes = torch.as_tensor(np.concatenate([bank.look[rows], category[who, None]], 1)).long()
+        look = sum(F.cross_entropy(probe(8 * covers), codes[:, i]) for i, probe in enumerate(model.looks)) / 5
+        parts = {"clip": clip, "clip_white": clip_white, "prefer": prefer, "look": look}
+        return {"loss": clip + 0.5 * clip_white + prefer + look, **parts}
+
+    train(folder, model, fit, step, config, until)
+    return model.eval()
+
+
+def contrast(image: Tensor, text: Tensor, match: np.ndarray, scale: Tensor) -> Tensor:
+    """InfoNCE: each image (B, 64) against the titles of all training subjects (C, 64), and each matched title against
+    the batch's images. `match` (B,) names each image's title; no title comes up twice.
+    """
+    logits, target = scale * image @ text.T, torch.as_tensor(match)
+    back = logits[:, target].T
+    return F.cross_entropy(logits, target) + 0.5 * F.cross_entropy(back, torch.arange(len(back)))
+
+
+def preference_loss(
+    covers: Tensor, look: np.ndarray, category: np.ndarray, scale: Tensor, rng: np.random.Generator, users: int = 128
+) -> Tensor:
+    """Half of the batch is what simulated users engaged with, the other half what they are asked about."""
+    people = tastes.sample(users, rng)
+    utility = people.utility(look, category)
+    half = len(look) // 2
+    picked = tastes.engaged(utility[:, :half], min(int(rng.integers(2, 9)), half), rng)
+    user = F.normalize(covers[:half][torch.as_tensor(picked)].mean(1), dim=-1)
+    target = torch.softmax(torch.as_tensor(utility[:, half:] / 0.5, dtype=torch.float32), -1)
+    return (
+        F.cross_entropy(scale * user @ covers[half:].T, target)
+        - torch.distributions.Categorical(target).entropy().mean()
+    )
+
+
+@torch.no_grad()
+def embed_bank(model: Joint, images: np.ndarray, batch: int = 128) -> tuple[np.ndarray, np.ndarray]:
+    """(N, S, S, 3) uint8 -> joint (N, 64) and cover (N, 64) embeddings."""
+    joint, cover = [], []
+    for i in range(0, len(images), batch):
+        pooled = pool(model.vision, to_tensor(images[i : i + batch]))
+        joint.append(model.heads.images(pooled).numpy())
+        cover.append(model.heads.covers(pooled).numpy())
+    return np.concatenate(joint), np.concatenate(cover)
+
+
+def _rows_by_subject(bank: Bank) -> list[np.ndarray]:
+    order = np.argsort(bank.subject, kind="stable")
+    _, starts = np.unique(bank.subject[order], return_index=True)
+    return np.split(order, starts[1:])

@@ -1,0 +1,158 @@
+"""The whole recipe: art -> bank -> autoencoder -> joint -> VLM -> diffusion -> a starter folder. Resumable.
+
+    python -m icg.train.starter --art node_modules --out runs/starter
+    python -m icg.train.starter --smoke --out runs/smoke        (under a minute, procedural shapes, no art needed)
+
+Every stage keeps its checkpoint, TensorBoard log and resolved config under --out; a finished stage is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from icg.data.art import STYLES, Subject, load_subjects, on_white, procedural
+from icg.data.bank import AXES, Bank, load_or_build
+from icg.train import autoencoder, diffusion, export, joint, titles, vlm
+from icg.train.loop import Fit
+from icg.train.prefixes import Prefixes
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every choice of the starter. The defaults are the full recipe; the model card says what the shipped one ran."""
+
+    covers: int = 24000
+    vocab: int = 1024
+    seed: int = 0
+    fits: dict[str, Fit] = field(
+        default_factory=lambda: {
+            "autoencoder": Fit(steps=1200, lr=1.5e-3, batch=16, warmup=50),
+            "joint": Fit(steps=1300, lr=1.2e-3, batch=96, warmup=50, save_every=200),
+            "vlm": Fit(steps=330, lr=2e-3, batch=64, warmup=50, save_every=100),
+            "diffusion": Fit(steps=4200, lr=1e-3, batch=64, save_every=250, ema=0.998),
+        }
+    )
+    autoencoder: autoencoder.AutoencoderConfig = field(default_factory=autoencoder.AutoencoderConfig)
+    vision: joint.VisionConfig = field(default_factory=joint.VisionConfig)
+    language: vlm.LanguageConfig = field(default_factory=vlm.LanguageConfig)
+    drawing: diffusion.DiffusionConfig = field(default_factory=diffusion.DiffusionConfig)
+
+
+def smoke() -> Recipe:
+    """Widths and steps so small that every stage runs in seconds; the pictures are noise."""
+    tiny = {"lr": 1e-3, "batch": 8, "warmup": 1, "save_every": 2}
+    return Recipe(
+        covers=48,
+        vocab=300,
+        fits={
+            "autoencoder": Fit(steps=4, **tiny),
+            "joint": Fit(steps=4, **tiny),
+            "vlm": Fit(steps=4, **tiny),
+            "diffusion": Fit(steps=4, ema=0.9, **tiny),
+        },
+        autoencoder=autoencoder.AutoencoderConfig((8, 8, 16, 32), (0, 1, 1, 1), (0, 1, 1, 1), 4),
+        vision=joint.VisionConfig(width=32, layers=1, heads=2, mlp=64),
+        language=vlm.LanguageConfig(width=32, layers=1, heads=2, mlp=64),
+        drawing=diffusion.DiffusionConfig(width=32, layers=1, heads=2, caption=32, tokens=4),
+    )
+
+
+class Run:
+    """One run folder; each stage is a method, to be called in order."""
+
+    def __init__(self, out: Path, recipe: Recipe, subjects: list[Subject], workers: int = 1) -> None:
+        self.out, self.recipe, self.subjects = out, recipe, subjects
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2))
+        self.seen = [i for i, s in enumerate(subjects) if not s.held_out]
+        self.bank: Bank = load_or_build(out / "bank.npz", subjects, recipe.covers, recipe.seed + 1, self.seen, workers)
+        self.references = np.stack([np.stack([np.asarray(on_white(s.sprites[k])) for k in STYLES]) for s in subjects])
+        self.tokenizer = self._tokenizer()
+        self.starter = out / "starter"
+
+    def fit(self, stage: str) -> Fit:
+        """The stage's schedule, with the recipe's seed."""
+        return replace(self.recipe.fits[stage], seed=self.recipe.seed)
+
+    def autoencoder(self) -> Any:
+        """Stage 1."""
+        return autoencoder.run(self.out / "autoencoder", self.bank, self.fit("autoencoder"), self.recipe.autoencoder)
+
+    def joint(self) -> joint.Joint:
+        """Stage 2."""
+        data = (self.subjects, self.bank, self.references, self.tokenizer)
+        return joint.run(self.out / "joint", *data, self.fit("joint"), self.recipe.vision)
+
+    def vlm(self, seeing: joint.Joint) -> tuple[Any, Any]:
+        """Stage 3; writes vlm/ and joint/ of the starter."""
+        torch.manual_seed(self.recipe.seed)
+        model = vlm.build(seeing, self.tokenizer, self.recipe.language)
+        data = (self.subjects, self.bank, self.references, self.tokenizer)
+        vlm.run(self.out / "vlm", model, *data, self.fit("vlm"), self.recipe.language)
+        processor = vlm.processor_of(model, self.tokenizer)
+        export.seeing(self.starter, model, processor, seeing.heads)
+        return model.requires_grad_(False), processor
+
+    def diffusion(self, vae: Any, seeing: joint.Joint, model: Any, processor: Any, until: int | None = None) -> dict:
+        """Stage 4; writes diffusion/ and adapter/ of the starter at every save. Returns the last losses."""
+        latents = autoencoder.encode(vae, self.bank.images) * vae.config.scaling_factor
+        shown = vlm.features(model, self.references[self.seen].reshape(-1, *self.references.shape[2:]))
+        shown = shown.unflatten(0, (len(self.seen), -1))
+        prefixes = Prefixes(model, processor, [self.subjects[i].title for i in self.seen], shown)
+        slot = np.full(len(self.subjects), -1)
+        slot[self.seen] = np.arange(len(self.seen))
+        crowd = diffusion.Crowd(self.bank, joint.embed_bank(seeing, self.bank.images)[1])
+        torch.manual_seed(self.recipe.seed)
+        width = model.config.get_text_config().hidden_size
+        drawer = diffusion.build(width, latents.shape[1], latents.shape[2], self.recipe.drawing)
+
+        def save(_: int, now: Any) -> None:
+            export.drawing(self.starter, now.adapter, now.denoiser, vae)
+
+        fit, config = self.fit("diffusion"), self.recipe.drawing
+        folder = self.out / "diffusion"
+        return diffusion.run(folder, drawer, prefixes, slot, self.bank, latents, crowd, fit, config, until, save)
+
+    def all(self, until: int | None = None) -> dict:
+        """Every stage in order; finished ones return at once from their checkpoints."""
+        vae, seeing = self.autoencoder(), self.joint()
+        model, processor = self.vlm(seeing)
+        return self.diffusion(vae, seeing, model, processor, until)
+
+    def _tokenizer(self) -> Any:
+        folder = self.out / "tokenizer"
+        if not folder.exists():
+            words = [self.subjects[i].title for i in self.seen] + [v for axis in AXES for v in axis]
+            titles.train_tokenizer(words * 3 + ["a the picture style on white"], self.recipe.vocab).save_pretrained(
+                folder
+            )
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--art", type=Path, help="a node_modules folder with the emoji packages")
+    parser.add_argument("--out", type=Path, default=Path("runs/starter"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--smoke", action="store_true", help="tiny models on procedural shapes")
+    given = parser.parse_args()
+    if not given.smoke and given.art is None:
+        parser.error("--art is required without --smoke")
+    recipe = replace(smoke() if given.smoke else Recipe(), seed=given.seed)
+    subjects = procedural() if given.smoke else load_subjects(given.art, given.out / "art.npz")
+    losses = Run(given.out, recipe, subjects, 1 if given.smoke else given.workers).all()
+    print(json.dumps({"starter": str(given.out / "starter"), "bytes": export.size(given.out / "starter"), **losses}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The Catalog service: items in and out."""
+
+import asyncio
+from typing import Any
+
+from eyecatch.api import wire
+from eyecatch.api.references import References
+from eyecatch.api.status import unary
+from eyecatch.core import limits
+from eyecatch.core.catalog import Catalog, Incoming
+from eyecatch.core.errors import InvalidInput, NotFound
+from eyecatch.core.pools import Pools
+from eyecatch.core.types import Item
+from eyecatch.v1 import catalog_pb2, catalog_pb2_grpc
+
+
+class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
+    def __init__(self, catalog: Catalog, references: References, pools: Pools) -> None:
+        self._catalog, self._references, self._pools = catalog, references, pools
+        # Two bulk callers must not decode pictures at the same time: memory stays bounded by one request.
+        self._one_at_a_time = asyncio.Lock()
+
+    @unary
+    async def UpsertItems(
+        self, request: catalog_pb2.UpsertItemsRequest, context: Any
+    ) -> catalog_pb2.UpsertItemsResponse:
+        check = limits.Check()
+        check.count("items", len(request.items), 1, limits.MAX_BATCH)
+        check.done()
+        items = [Item(i.id, i.title, i.category) for i in request.items]
+        check.ids("items", [i.id for i in items])
+        for n, (item, sent) in enumerate(zip(items, request.items, strict=True)):
+            check.item(f"items[{n}]", item)
+            check.count(f"items[{n}].references", len(sent.references), 0, limits.MAX_REFERENCES)
+        check.done()
+        async with self._one_at_a_time:
+            incoming = []
+            for n, (item, sent) in enumerate(zip(items, request.items, strict=True)):
+                pictures = []
+                for m, image in enumerate(sent.references):
+                    try:
+                        pictures.append(await self._references.picture(image, f"items[{n}].references[{m}]"))
+                    except InvalidInput as error:
+                        check.violations += error.violations
+                incoming.append(Incoming(item, tuple(pictures)))
+            check.done()
+            stored = await self._catalog.upsert(incoming)
+        self._pools.drop([i.id for i in stored])
+        return catalog_pb2.UpsertItemsResponse(items=[wire.item_to_wire(i) for i in stored])
+
+    @unary
+    async def GetItem(self, request: catalog_pb2.GetItemRequest, context: Any) -> catalog_pb2.GetItemResponse:
+        check = limits.Check()
+        check.id("item_id", request.item_id)
+        check.done()
+        item = await self._catalog.store.item(request.item_id)
+        if item is None:
+            raise NotFound("item", request.item_id)
+        return catalog_pb2.GetItemResponse(item=wire.item_to_wire(item))
+
+    @unary
+    async def ListItems(self, request: catalog_pb2.ListItemsRequest, context: Any) -> catalog_pb2.ListItemsResponse:
+        check = limits.Check()
+        check.count("page_size", request.page_size, 0, limits.MAX_PAGE)
+        check.text("category", request.category, limits.MAX_CATEGORY, optional=True)
+        check.done()
+        page = await self._catalog.store.items(request.page_size or 100, request.page_token, request.category)
+        return catalog_pb2.ListItemsResponse(
+            items=[wire.item_to_wire(i) for i in page.rows], next_page_token=page.next_token
+        )
+
+    @unary
+    async def DeleteItem(self, request: catalog_pb2.DeleteItemRequest, context: Any) -> catalog_pb2.DeleteItemResponse:
+        check = limits.Check()
+        check.id("item_id", request.item_id)
+        check.done()
+        count = await self._catalog.delete(request.item_id)
+        if count is None:
+            raise NotFound("item", request.item_id)
+        self._pools.drop([request.item_id])
+        return catalog_pb2.DeleteItemResponse(covers_deleted=count)

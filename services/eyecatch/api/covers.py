@@ -1,0 +1,191 @@
+"""The Covers service: wire requests -> core verbs -> wire answers."""
+
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+from eyecatch.api import wire
+from eyecatch.api.fast_wire import recommendation_to_bytes
+from eyecatch.api.status import stream, unary
+from eyecatch.core import limits
+from eyecatch.core.errors import Cancelled, Conflict, NotFound, NotReady, Unavailable
+from eyecatch.core.ports import Blobs, CatalogStore, CoverIndex, Generation, ProfileStore, Progress
+from eyecatch.core.recommend import Recommender
+from eyecatch.core.score import PREFERENCE
+from eyecatch.core.taste import taste_cluster
+from eyecatch.core.types import Job, JobState
+from eyecatch.v1 import covers_pb2, covers_pb2_grpc, types_pb2
+
+OFFSET_TOKEN = "from:"  # noqa: S105  (a page token, not a secret)
+
+
+class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
+    def __init__(
+        self,
+        recommender: Recommender,
+        generation: Generation,
+        catalog: CatalogStore,
+        profiles: ProfileStore,
+        blobs: Blobs,
+        index: CoverIndex,
+    ) -> None:
+        self._recommender, self._generation = recommender, generation
+        self._catalog, self._profiles, self._blobs, self._index = catalog, profiles, blobs, index
+
+    @unary
+    async def RecommendCovers(self, request: covers_pb2.RecommendCoversRequest, context: Any) -> bytes:
+        """Answers with ready bytes; api/server.py registers it without a serializer."""
+        item_ids = list(request.item_ids)
+        check = limits.Check()
+        check.id("user_id", request.user_id, optional=True)
+        check.count("item_ids", len(item_ids), 1, limits.MAX_RECOMMEND_ITEMS)
+        if len(item_ids) <= limits.MAX_RECOMMEND_ITEMS:
+            check.ids("item_ids", item_ids)
+        check.count("covers_per_item", request.covers_per_item, 0, limits.MAX_COVERS_PER_ITEM)
+        check.done()
+        answer = await self._recommender.recommend(
+            request.user_id, item_ids, request.covers_per_item or 1, not request.no_generation
+        )
+        return recommendation_to_bytes(self._recommender.pools, answer)
+
+    @unary
+    async def RankCovers(self, request: covers_pb2.RankCoversRequest, context: Any) -> covers_pb2.RankCoversResponse:
+        check = limits.Check()
+        check.id("user_id", request.user_id, optional=True)
+        check.id("item_id", request.item_id, optional=True)
+        check.count("limit", request.limit, 0, 100)
+        check.done()
+        limit = request.limit or 16
+        if not request.item_id:
+            return await self._nearest(request.user_id, limit)
+        response = wire.ranking(self._recommender.pools, await self._recommender.rank(request.user_id, request.item_id))
+        del response.covers[limit:]
+        return response
+
+    async def _nearest(self, user_id: str, limit: int) -> covers_pb2.RankCoversResponse:
+        user = await self._profiles.embedding(user_id) if user_id else None
+        if user is None or not user.any():
+            raise NotReady(
+                "ranking the whole catalogue needs a user with behaviour; name an item_id to rank one item's covers"
+            )
+        covers = []
+        for cover_id, dot in self._index.search(user, limit):
+            cover = await self._catalog.cover(cover_id)
+            if cover is not None:  # it may have been deleted since the search
+                part = types_pb2.RewardPart(name=PREFERENCE, value=dot, contribution=dot)
+                covers.append(
+                    types_pb2.ScoredCover(cover_id=cover.id, uri=cover.uri, score=dot, parts=[part], propensity=1.0)
+                )
+        return covers_pb2.RankCoversResponse(covers=covers, personalised=True)
+
+    @stream
+    async def GenerateCovers(
+        self, request: covers_pb2.GenerateCoversRequest, context: Any
+    ) -> AsyncIterator[covers_pb2.GenerateCoversResponse]:
+        job = await self._job(request)
+        status = await self._generation.request(job)
+        job_id = status.job.id
+        if status.job.id != job.id and not _same_request(status.job, job):
+            raise Conflict(f"idempotency_key {request.idempotency_key!r} was used for a different request")
+        finished = False
+        try:
+            async for news in self._generation.watch(job_id):
+                if isinstance(news, Progress):
+                    yield covers_pb2.GenerateCoversResponse(
+                        progress=covers_pb2.GenerationProgress(
+                            job_id=job_id,
+                            queue_position=news.queue_position,
+                            step=news.step,
+                            total_steps=news.total_steps,
+                        )
+                    )
+                else:
+                    status, finished = news, True
+        finally:
+            # Whoever gave a key will come back for the covers; for anyone else the work would be wasted.
+            if not finished and not request.idempotency_key:
+                await self._generation.cancel(job_id)
+        if status.state is JobState.FAILED:
+            raise (
+                Cancelled(status.error)
+                if "went away" in status.error
+                else Unavailable(f"generation failed: {status.error}")
+            )
+        for cover_id in status.cover_ids:
+            cover = await self._catalog.cover(cover_id)
+            if cover is not None:
+                image = await self._blobs.get(cover.uri)
+                yield covers_pb2.GenerateCoversResponse(cover=wire.cover_to_wire(cover, image))
+
+    async def _job(self, request: covers_pb2.GenerateCoversRequest) -> Job:
+        check = limits.Check()
+        check.id("user_id", request.user_id, optional=True)
+        check.id("item_id", request.item_id)
+        check.id("idempotency_key", request.idempotency_key, optional=True)
+        check.count("count", request.count, 0, limits.MAX_GENERATE)
+        if request.HasField("seed"):
+            check.count("seed", request.seed, 0, 2**63 - 1 - limits.MAX_GENERATE)
+        if request.HasField("steps"):
+            check.count("steps", request.steps, 1, limits.MAX_STEPS)
+        strength = request.strength if request.HasField("strength") else 1.0
+        check.fraction("strength", strength)
+        check.fraction("reference_strength", request.reference_strength)
+        check.done()
+        if not await self._catalog.known_items([request.item_id]):
+            raise NotFound("item", request.item_id)
+        user = await self._profiles.embedding(request.user_id) if request.user_id else None
+        job_id = uuid.uuid4().hex
+        return Job(
+            id=job_id,
+            key=f"call/{request.idempotency_key}" if request.idempotency_key else job_id,
+            item_id=request.item_id,
+            user_embedding=tuple(user.tolist()) if user is not None and user.any() else (),
+            taste=taste_cluster(user) if user is not None else -1,
+            count=request.count or 1,
+            seed=request.seed if request.HasField("seed") else int(job_id[:8], 16),
+            steps=request.steps,
+            strength=strength,
+            reference_strength=request.reference_strength,
+        )
+
+    @unary
+    async def GetCover(self, request: covers_pb2.GetCoverRequest, context: Any) -> covers_pb2.GetCoverResponse:
+        check = limits.Check()
+        check.id("cover_id", request.cover_id)
+        check.done()
+        cover = await self._catalog.cover(request.cover_id)
+        if cover is None:
+            raise NotFound("cover", request.cover_id)
+        image = await self._blobs.get(cover.uri) if request.include_image else b""
+        return covers_pb2.GetCoverResponse(cover=wire.cover_to_wire(cover, image))
+
+    @unary
+    async def ListCovers(self, request: covers_pb2.ListCoversRequest, context: Any) -> covers_pb2.ListCoversResponse:
+        check = limits.Check()
+        check.id("item_id", request.item_id)
+        check.count("page_size", request.page_size, 0, limits.MAX_PAGE)
+        token = request.page_token
+        start = token.removeprefix(OFFSET_TOKEN) if token.startswith(OFFSET_TOKEN) else ""
+        if token and not (start.isascii() and start.isdigit() and len(start) < 10):
+            check.refuse("page_token", token, "next_page_token of the last response")
+        check.done()
+        pool = (await self._catalog.pools([request.item_id])).get(request.item_id)
+        if pool is None:
+            raise NotFound("item", request.item_id)
+        first, size = int(start or 0), request.page_size or 100
+        more = first + size < len(pool)
+        return covers_pb2.ListCoversResponse(
+            covers=[wire.cover_to_wire(c) for c in pool[first : first + size]],
+            next_page_token=f"{OFFSET_TOKEN}{first + size}" if more else "",
+        )
+
+
+def _same_request(a: Job, b: Job) -> bool:
+    """Whether two jobs ask for the same thing; the taste may have moved and a seed left open is drawn anew, neither counts."""
+    return (a.item_id, a.count, a.steps, a.strength, a.reference_strength) == (
+        b.item_id,
+        b.count,
+        b.steps,
+        b.strength,
+        b.reference_strength,
+    )

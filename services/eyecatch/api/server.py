@@ -1,0 +1,101 @@
+"""The gRPC server: services, health, reflection, limits, and a drain that lets running calls finish. Knows no store."""
+
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from eyecatch.api.behavior import BehaviorServicer
+from eyecatch.api.catalog import CatalogServicer
+from eyecatch.api.covers import CoversServicer
+from eyecatch.v1 import (
+    behavior_pb2,
+    behavior_pb2_grpc,
+    catalog_pb2,
+    catalog_pb2_grpc,
+    covers_pb2,
+    covers_pb2_grpc,
+)
+
+SERVICES = tuple(
+    m.DESCRIPTOR.services_by_name[n].full_name
+    for m, n in ((covers_pb2, "CoversService"), (catalog_pb2, "CatalogService"), (behavior_pb2, "BehaviorService"))
+)
+
+
+class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+    """Refuses calls without the bearer token; health stays open for probes. Installed only when a token is set."""
+
+    def __init__(self, token: str) -> None:
+        self._expected = f"Bearer {token}".encode()
+
+        async def refuse(request: Any, context: Any) -> None:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "send the metadata 'authorization: Bearer <token>'")
+
+        self._refuse = grpc.unary_unary_rpc_method_handler(refuse)
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
+        sent = next((v for k, v in details.invocation_metadata if k == "authorization"), "")
+        open_to_all = details.method.startswith("/grpc.health.v1.Health/")
+        if open_to_all or hmac.compare_digest(str(sent).encode(), self._expected):
+            return await continuation(details)
+        return self._refuse
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    host: str
+    port: int
+    max_concurrent: int
+    max_message_bytes: int
+    token: str = ""
+
+
+def _recommend_handler(covers: CoversServicer) -> "grpc.GenericRpcHandler[Any, Any]":
+    """RecommendCovers answers with bytes (see fast_wire.py), so it has a parser and no serializer."""
+    parse = covers_pb2.RecommendCoversRequest.FromString
+    handler = grpc.unary_unary_rpc_method_handler(covers.RecommendCovers, request_deserializer=parse)
+    return grpc.method_handlers_generic_handler(SERVICES[0], {"RecommendCovers": handler})
+
+
+class Server:
+    """start -> serve -> drain."""
+
+    def __init__(
+        self, options: ServerOptions, covers: CoversServicer, catalog: CatalogServicer, behavior: BehaviorServicer
+    ) -> None:
+        interceptors: Sequence[grpc.aio.ServerInterceptor[Any, Any]] = (
+            [TokenInterceptor(options.token)] if options.token else []
+        )
+        self._server = grpc.aio.server(
+            interceptors=interceptors,
+            maximum_concurrent_rpcs=options.max_concurrent,
+            options=[
+                ("grpc.max_receive_message_length", options.max_message_bytes),
+                ("grpc.max_send_message_length", options.max_message_bytes),
+                # Two servers on one port would each get half of the calls without anybody noticing.
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        self._server.add_generic_rpc_handlers((_recommend_handler(covers),))  # found before the generated one below
+        covers_pb2_grpc.add_CoversServiceServicer_to_server(covers, self._server)
+        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(catalog, self._server)
+        behavior_pb2_grpc.add_BehaviorServiceServicer_to_server(behavior, self._server)
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        self.port = self._server.add_insecure_port(f"{options.host}:{options.port}")
+
+    async def start(self) -> None:
+        await self._server.start()
+        for name in ("", *SERVICES):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def drain(self, grace_s: float) -> None:
+        """Say NOT_SERVING, take no new calls, let running ones finish for `grace_s` seconds, then cancel them."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)

@@ -1,0 +1,108 @@
+"""Errors -> gRPC status, in one place. Knows no verb."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import wraps
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+import structlog
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.code_pb2 import Code
+from google.rpc.error_details_pb2 import BadRequest, ResourceInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+
+from eyecatch.core import errors
+
+log = structlog.get_logger(__name__)
+
+CODES: tuple[tuple[type[errors.EyecatchError], int], ...] = (
+    (errors.InvalidInput, Code.INVALID_ARGUMENT),
+    (errors.NotFound, Code.NOT_FOUND),
+    (errors.Conflict, Code.ALREADY_EXISTS),
+    (errors.NotReady, Code.FAILED_PRECONDITION),
+    (errors.Overloaded, Code.RESOURCE_EXHAUSTED),
+    (errors.StoreFull, Code.RESOURCE_EXHAUSTED),
+    (errors.Unavailable, Code.UNAVAILABLE),
+    (errors.Cancelled, Code.CANCELLED),
+    (errors.StoreError, Code.FAILED_PRECONDITION),
+)
+
+
+def details(error: errors.EyecatchError) -> list[Message]:
+    """The machine-readable part: field violations, the missing resource, or when to try again."""
+    if isinstance(error, errors.InvalidInput):
+        fields = [
+            BadRequest.FieldViolation(field=v.field, description=f"got {v.value}; allowed: {v.allowed}")
+            for v in error.violations
+        ]
+        return [BadRequest(field_violations=fields)]
+    if isinstance(error, errors.NotFound):
+        return [ResourceInfo(resource_type=error.kind, resource_name=error.id)]
+    if isinstance(error, errors.Overloaded | errors.Unavailable):
+        delay = Duration()
+        delay.FromNanoseconds(int(error.retry_after_s * 1e9))
+        return [RetryInfo(retry_delay=delay)]
+    return []
+
+
+async def abort(context: Any, error: errors.EyecatchError) -> NoReturn:
+    code = next(c for kind, c in CODES if isinstance(error, kind))
+    packed = []
+    for detail in details(error):
+        any_message = AnyMessage()
+        any_message.Pack(detail)
+        packed.append(any_message)
+    # Trailing metadata is limited to 8 KiB by default; a message that long helps nobody.
+    await context.abort_with_status(rpc_status.to_status(Status(code=code, message=str(error)[:1000], details=packed)))
+    raise error
+
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Self = TypeVar("Self")
+
+
+async def _unexpected(context: Any, error: Exception) -> NoReturn:
+    if isinstance(error, grpc.RpcError | grpc.aio.AbortError):
+        raise error
+    log.error("internal_error", exc_info=error)
+    await context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log has the details")
+    raise error
+
+
+def unary(
+    method: Callable[[Self, Request, Any], Awaitable[Response]],
+) -> Callable[[Self, Request, Any], Awaitable[Response]]:
+    """The RPC boundary of a unary method: the only place, with `stream`, that catches everything."""
+
+    @wraps(method)
+    async def answer(self: Self, request: Request, context: Any) -> Response:
+        try:
+            return await method(self, request, context)
+        except errors.EyecatchError as error:
+            await abort(context, error)
+        except Exception as error:  # noqa: BLE001
+            await _unexpected(context, error)
+
+    return answer
+
+
+def stream(
+    method: Callable[[Self, Request, Any], AsyncIterator[Response]],
+) -> Callable[[Self, Request, Any], AsyncIterator[Response]]:
+    """The RPC boundary of a server-streaming method."""
+
+    @wraps(method)
+    async def answer(self: Self, request: Request, context: Any) -> AsyncIterator[Response]:
+        try:
+            async for response in method(self, request, context):
+                yield response
+        except errors.EyecatchError as error:
+            await abort(context, error)
+        except Exception as error:  # noqa: BLE001
+            await _unexpected(context, error)
+
+    return answer

@@ -1,0 +1,29 @@
+"""The `eyecatch` command: offline work on a data folder, the server, and clients of a running server."""
+
+import typer
+
+from eyecatch.commands import behavior, covers, demo, evaluate, imports, items, serve, sheets
+
+app = typer.Typer(
+    help="Eyecatch: the cover image that makes each user stop and look.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+demo.register(app)
+serve.register(app)
+app.add_typer(imports.app, name="import")
+app.add_typer(evaluate.app, name="evaluate")
+covers.register(app)
+sheets.register(app)
+app.add_typer(items.app, name="items")
+app.add_typer(behavior.events, name="events")
+app.add_typer(behavior.users, name="users")
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

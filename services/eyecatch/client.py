@@ -1,0 +1,63 @@
+"""A thin client over the generated stubs: address and token in, readable errors out. For our own commands and for Python callers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.rpc.error_details_pb2 import BadRequest
+from grpc_status import rpc_status
+
+from eyecatch.v1 import behavior_pb2_grpc, catalog_pb2_grpc, covers_pb2_grpc
+
+MAX_MESSAGE = 64 << 20
+
+
+@dataclass(frozen=True)
+class Client:
+    """The three services as generated stubs."""
+
+    covers: "covers_pb2_grpc.CoversServiceStub"
+    catalog: "catalog_pb2_grpc.CatalogServiceStub"
+    behavior: "behavior_pb2_grpc.BehaviorServiceStub"
+
+
+class _WithToken(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):  # type: ignore[type-arg]
+    def __init__(self, token: str) -> None:
+        self._pair = ("authorization", f"Bearer {token}")
+
+    def _add(self, details: Any) -> Any:
+        metadata = [*(details.metadata or ()), self._pair]
+        return details._replace(metadata=metadata)
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return continuation(self._add(details), request)
+
+    def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        return continuation(self._add(details), request)
+
+
+@contextmanager
+def connect(address: str, token: str = "") -> Iterator[Client]:
+    """A client of the server at `address` ("host:port")."""
+    options = [("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.max_send_message_length", MAX_MESSAGE)]
+    with grpc.insecure_channel(address, options) as channel:
+        used = grpc.intercept_channel(channel, _WithToken(token)) if token else channel
+        yield Client(
+            covers_pb2_grpc.CoversServiceStub(used),
+            catalog_pb2_grpc.CatalogServiceStub(used),
+            behavior_pb2_grpc.BehaviorServiceStub(used),
+        )
+
+
+def explain(error: grpc.RpcError) -> str:
+    """One line a person can act on: the code, the message, and each refused field."""
+    code = error.code().name
+    lines = [f"{code}: {error.details()}"]
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    for detail in status.details if status else ():
+        bad = BadRequest()
+        if detail.Is(BadRequest.DESCRIPTOR) and detail.Unpack(bad):
+            lines = [code] + [f"  {v.field}: {v.description}" for v in bad.field_violations]
+    return "\n".join(lines)

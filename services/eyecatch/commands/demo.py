@@ -1,0 +1,196 @@
+"""eyecatch demo: the whole product on the sample catalogue, through the same commands and the same gRPC a user has."""
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eyecatch.commands.common import fail, print_table
+
+if TYPE_CHECKING:
+    from eyecatch.client import Client
+    from eyecatch.v1 import types_pb2
+
+SAMPLE = Path(__file__).parents[1] / "sample"
+USERS = ("mia", "noah", "lena")
+ITEMS = ("panda", "sailboat", "pizza", "rocket")
+
+
+@dataclass
+class Shown:
+    """What one user saw for one item: the best cover before and after generation, and the new cover."""
+
+    user: str
+    item: str
+    before: "types_pb2.ScoredCover"
+    after: "types_pb2.ScoredCover | None" = None
+    made: "types_pb2.Cover | None" = None
+
+    @property
+    def won(self) -> bool:
+        return self.made is not None and self.after is not None and self.after.cover_id == self.made.id
+
+
+def step(text: str) -> None:
+    typer.secho(f"\n▸ {text}", bold=True, err=True)
+
+
+def command(*args: str) -> None:
+    """Run one of our own commands; its progress goes to the terminal."""
+    if subprocess.run([sys.executable, "-m", "eyecatch.cli", *args], check=False).returncode:
+        fail(f"error: eyecatch {' '.join(args)} failed")
+
+
+@contextlib.contextmanager
+def running(data_dir: Path) -> Iterator[str]:
+    """A server on a free port; gives its address and stops it at the end."""
+    # No exploration and no background work: the demo shows choices, not chance.
+    flags = ("--port", "0", "--exploration", "0", "--no-background-generation")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "eyecatch.cli", "serve", "--data-dir", str(data_dir), *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        line = process.stdout.readline() if process.stdout else ""
+        if "ready on" not in line:
+            fail("error: the server did not start; try: eyecatch serve")
+        yield line.split()[-1]
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def recommend(client: "Client", user: str, items: Sequence[str]) -> "list[types_pb2.ScoredCover]":
+    from eyecatch.v1 import covers_pb2
+
+    answer = client.covers.RecommendCovers(covers_pb2.RecommendCoversRequest(user_id=user, item_ids=items), timeout=10)
+    return [i.covers[0] for i in answer.items]
+
+
+def generate(client: "Client", shown: Sequence[Shown], seed: int) -> None:
+    """One new cover for each user and item, under a progress bar."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from eyecatch.v1 import covers_pb2
+
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("generating", total=len(shown))
+        for n, s in enumerate(shown):
+            progress.update(task, description=f"{s.item} for {s.user}")
+            request = covers_pb2.GenerateCoversRequest(user_id=s.user, item_id=s.item, seed=seed + n % len(ITEMS))
+            for update in client.covers.GenerateCovers(request, timeout=120):
+                if update.WhichOneof("update") == "cover":
+                    s.made = update.cover
+                elif update.progress.total_steps:
+                    progress.update(task, completed=n + update.progress.step / update.progress.total_steps)
+            progress.update(task, completed=n + 1)
+
+
+def tell(data_dir: Path, out: Path, seed: int) -> list[Shown]:
+    from eyecatch.client import connect
+
+    with running(data_dir) as address, connect(address) as client:
+        step(f"serving on {address}; asking RecommendCovers for {len(USERS)} users × {len(ITEMS)} items")
+        started = time.perf_counter()
+        shown = [Shown(u, i, c) for u in USERS for i, c in zip(ITEMS, recommend(client, u, ITEMS), strict=True)]
+        typer.echo(f"  answered in {(time.perf_counter() - started) / len(USERS) * 1e3:.1f} ms a user", err=True)
+        step("GenerateCovers: one new cover for each user and item (VLM → refiner → connector → diffusion)")
+        started = time.perf_counter()
+        generate(client, shown, seed)
+        typer.echo(f"  {len(shown)} covers in {time.perf_counter() - started:.0f} s", err=True)
+        step("asking RecommendCovers again: does the new cover win?")
+        for user in USERS:
+            mine = [s for s in shown if s.user == user]
+            for s, after in zip(mine, recommend(client, user, ITEMS), strict=True):
+                s.after = after
+        draw(client, shown, out)
+    return shown
+
+
+def draw(client: "Client", shown: Sequence[Shown], out: Path) -> None:
+    """Two rows a user: the best existing covers, and the covers made for the user with the winners framed."""
+    from eyecatch.sheet import Cell, Row, contact_sheet
+    from eyecatch.v1 import catalog_pb2, covers_pb2
+
+    def image(cover_id: str) -> bytes:
+        request = covers_pb2.GetCoverRequest(cover_id=cover_id, include_image=True)
+        answer: covers_pb2.GetCoverResponse = client.covers.GetCover(request, timeout=10)
+        return answer.cover.image
+
+    titles = [client.catalog.GetItem(catalog_pb2.GetItemRequest(item_id=i), timeout=10).item.title for i in ITEMS]
+    tastes = sample_tastes()
+    rows = []
+    for user in USERS:
+        mine = [s for s in shown if s.user == user]
+        before = [Cell(image(s.before.cover_id), f"best of the pool, score {s.before.score:+.2f}") for s in mine]
+        rows.append(Row(user, f"likes {tastes[user]} (simulated). Above: the best existing covers.", before))
+        made = []
+        for s in mine:
+            scores = f"new cover {score_of(client, s):+.2f}" + ("  · wins" if s.won else "")
+            made.append(Cell(s.made.image if s.made else b"", scores, s.won))
+        rows.append(Row("", f"Made for {user}; framed where it now wins.", made))
+    contact_sheet("Eyecatch", "the same items for three users, before and after generation", titles, rows).save(out)
+
+
+def score_of(client: "Client", shown: Shown) -> float:
+    from eyecatch.v1 import covers_pb2
+
+    ranked = client.covers.RankCovers(covers_pb2.RankCoversRequest(user_id=shown.user, item_id=shown.item), timeout=10)
+    return next((c.score for c in ranked.covers if shown.made and c.cover_id == shown.made.id), float("nan"))
+
+
+def sample_tastes() -> dict[str, str]:
+    import csv
+
+    with (SAMPLE / "users.csv").open(encoding="utf-8") as file:
+        return {
+            r["user_id"]: f"{r['style']}, {r['palette']}, {r['backdrop']}, {r['framing']}" for r in csv.DictReader(file)
+        }
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Contact sheet to write.", dir_okay=False)] = Path("demo.png"),
+    keep: Annotated[
+        Path | None, typer.Option("--keep", help="Keep the data folder here, to serve it afterwards.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the generated covers.")] = 7,
+) -> None:
+    """Import the sample, serve it, recommend, generate, recommend again, and draw a contact sheet."""
+    with contextlib.ExitStack() as stack:
+        data: Any = keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="eyecatch-demo-"))
+        folder = Path(data)
+        step("importing the sample: 40 items, their covers, and the simulated behaviour of six people")
+        for what in ("items", "covers", "events"):
+            command("import", what, str(SAMPLE / f"{what}.csv"), "--data-dir", str(folder))
+        shown = tell(folder, out, seed)
+    rows = [
+        (
+            s.user,
+            s.item,
+            f"{s.before.score:+.2f}",
+            f"{s.after.score:+.2f}" if s.after else "-",
+            "new cover wins" if s.won else "",
+        )
+        for s in shown
+    ]
+    print_table("before and after", ("user", "item", "best before", "best after", ""), rows)
+    won = sum(s.won for s in shown)
+    typer.echo(f"{won} of {len(shown)} new covers win. Open {out} to see them.")
+    typer.echo("Next: eyecatch demo --keep demo-data && eyecatch serve --data-dir demo-data, then in another terminal:")
+    typer.echo("  eyecatch recommend panda pizza --user noah")
+    typer.echo("  eyecatch generate rocket --user mia --out covers/")
+    typer.echo("Your own catalogue: README.md, 'Five minutes to your own catalogue'.")
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(demo)

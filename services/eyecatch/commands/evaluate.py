@@ -1,0 +1,52 @@
+"""eyecatch evaluate recall: does the user embedding find what the user did next? Reads a data folder that no server is using."""
+
+from typing import Annotated
+
+import typer
+
+from eyecatch.commands.common import DEFAULT_DATA, DataDir, Json, print_json, print_table, readable_errors
+from eyecatch.config import resolve
+
+app = typer.Typer(help="Offline evaluation.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Offline evaluation."""
+
+
+@app.command("recall")
+def recall(
+    k: Annotated[list[int] | None, typer.Option("--k", help="Cut-offs; repeat for more.")] = None,
+    leave_out: Annotated[int, typer.Option(help="Latest engaged items of each user that are held out.")] = 5,
+    min_events: Annotated[int, typer.Option(help="Users with fewer engaged items are left out.")] = 10,
+    seed: Annotated[int, typer.Option(help="Seed of the random and shuffled controls.")] = 0,
+    data_dir: DataDir = DEFAULT_DATA,
+    json: Json = False,
+) -> None:
+    """Recall@K over held-out events, per user leave-last-n, beside popularity, random and shuffled users."""
+    import asyncio
+
+    from eyecatch.evaluate.recall import KS, Recall
+    from eyecatch.evaluate.recall import recall as verb
+    from eyecatch.wiring import open_parts
+
+    async def run() -> Recall:
+        async with open_parts(resolve({"data_dir": data_dir})) as parts:
+            ks = tuple(k) if k else KS
+            return await verb(
+                parts.store.catalog, parts.store.profiles, ks=ks, leave_out=leave_out, min_events=min_events, seed=seed
+            )
+
+    with readable_errors():
+        result = asyncio.run(run())
+    if json:
+        return print_json(result.as_dict())
+    cutoffs = sorted(next(iter(result.recall.values())))
+    rows = [
+        (name, *(f"{by_k[c].mean:.4f} ({by_k[c].low:.4f}-{by_k[c].high:.4f})" for c in cutoffs))
+        for name, by_k in result.recall.items()
+    ]
+    title = f"recall over {result.users} users, {result.items} items, {result.held_out} held-out events (95 % interval)"
+    print_table(title, ("ranking", *(f"@{c}" for c in cutoffs)), rows)
+    typer.echo(result.note)

@@ -1,0 +1,41 @@
+"""eyecatch contact-sheet: what each user would see, as one picture."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eyecatch.commands.common import DEFAULT_SERVER, Server, Token, client
+
+
+def contact_sheet(
+    items: Annotated[list[str], typer.Argument(help="Item ids, one column each.")],
+    user: Annotated[list[str], typer.Option("--user", help="User id, one row each; repeat for more.")],
+    out: Annotated[Path, typer.Option("--out", help="PNG file to write.", dir_okay=False)] = Path("contact-sheet.png"),
+    server: Server = DEFAULT_SERVER,
+    api_token: Token = "",
+) -> None:
+    """A picture of the cover each user would see for each item, with scores."""
+    from eyecatch.sheet import Cell, Row
+    from eyecatch.sheet import contact_sheet as draw
+    from eyecatch.v1 import catalog_pb2, covers_pb2
+
+    with client(server, api_token) as c:
+        titles = [c.catalog.GetItem(catalog_pb2.GetItemRequest(item_id=i), timeout=10).item.title for i in items]
+        rows = []
+        for name in user:
+            cells = []
+            for item in items:
+                ranked = c.covers.RankCovers(covers_pb2.RankCoversRequest(user_id=name, item_id=item), timeout=10)
+                best = ranked.covers[0] if ranked.covers else None
+                get = covers_pb2.GetCoverRequest(cover_id=best.cover_id, include_image=True) if best else None
+                image = c.covers.GetCover(get, timeout=10).cover.image if get else b""
+                cells.append(Cell(image, f"score {best.score:+.2f} of {len(ranked.covers)} covers" if best else ""))
+            rows.append(Row(name, "personalised" if ranked.personalised else "not personalised", cells))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draw("Eyecatch", "the best existing cover of each item for each user", titles, rows).save(out)
+    typer.echo(f"wrote {out}")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("contact-sheet")(contact_sheet)

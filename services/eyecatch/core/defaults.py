@@ -1,0 +1,8 @@
+"""The default score: which rewards, how they are standardised, how much each counts. Measured on the starter's own covers."""
+
+from eyecatch.core.score import RewardSpec, Scoring
+
+SCORING = Scoring(
+    preference=RewardSpec("preference", weight=1.0, mean=0.0, deviation=0.3),
+    stored=(RewardSpec("relevance", weight=0.25, mean=0.5, deviation=0.2),),
+)

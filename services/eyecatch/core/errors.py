@@ -1,0 +1,96 @@
+"""The error tree. Each leaf says what is wrong and what would be right; api/status.py alone turns them into gRPC codes.
+
+EyecatchError
+├── InvalidInput          a field of the request is not allowed   (INVALID_ARGUMENT)
+├── NotFound              the named thing does not exist           (NOT_FOUND)
+├── Conflict              the same key was used for something else (ALREADY_EXISTS)
+├── NotReady              the request needs something that is not there yet (FAILED_PRECONDITION)
+├── Overloaded            refused early; try again later           (RESOURCE_EXHAUSTED)
+├── Unavailable           a part we depend on does not answer      (UNAVAILABLE)
+│   └── StoreFull         the disk or the store has no room left
+├── Cancelled             the caller went away or ran out of time  (CANCELLED)
+└── StoreError            the store cannot be opened               (FAILED_PRECONDITION)
+    ├── StoreLocked       another process serves the same file
+    └── StoreTooNew       the file was written by a newer version
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class EyecatchError(Exception):
+    """Everything this package raises on purpose."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One refused field: its path in the request, the value (shortened) and what is allowed."""
+
+    field: str
+    value: str
+    allowed: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: got {self.value}; allowed: {self.allowed}"
+
+
+def shorten(value: object, limit: int = 60) -> str:
+    """A printable form of any value, at most `limit` characters, safe to put in a message."""
+    text = repr(value[: limit + 1] if isinstance(value, str | bytes) else value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+class InvalidInput(EyecatchError):
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        super().__init__("; ".join(map(str, violations)))
+        self.violations = tuple(violations)
+
+    @classmethod
+    def of(cls, field: str, value: object, allowed: str) -> "InvalidInput":
+        return cls([Violation(field, shorten(value), allowed)])
+
+
+class NotFound(EyecatchError):
+    def __init__(self, kind: str, id: str) -> None:
+        super().__init__(f"no {kind} {shorten(id)}")
+        self.kind, self.id = kind, id
+
+
+class Conflict(EyecatchError):
+    """An idempotency key or id that already stands for something different."""
+
+
+class NotReady(EyecatchError):
+    """The request is fine but the state it needs is missing, for example a taste of a user without behaviour."""
+
+
+class Overloaded(EyecatchError):
+    def __init__(self, what: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(f"{what}; try again in {retry_after_s:g} s")
+        self.retry_after_s = retry_after_s
+
+
+class Unavailable(EyecatchError):
+    def __init__(self, what: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(what)
+        self.retry_after_s = retry_after_s
+
+
+class StoreFull(Unavailable):
+    pass
+
+
+class Cancelled(EyecatchError):
+    pass
+
+
+class StoreError(EyecatchError):
+    pass
+
+
+class StoreLocked(StoreError):
+    pass
+
+
+class StoreTooNew(StoreError):
+    pass

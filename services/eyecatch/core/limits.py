@@ -1,0 +1,108 @@
+"""What is allowed to come in. Every refusal names the field, the value and what is allowed; nothing here knows the wire."""
+
+import math
+import time
+import unicodedata
+from dataclasses import dataclass
+
+from eyecatch.core.errors import InvalidInput, Violation, shorten
+from eyecatch.core.types import Action, Event, Item
+
+MAX_ID = 128
+MAX_TITLE = 512
+MAX_CATEGORY = 128
+MAX_RECOMMEND_ITEMS = 500
+MAX_COVERS_PER_ITEM = 16
+MAX_GENERATE = 16
+MAX_BATCH = 1000
+MAX_REFERENCES = 8
+MAX_PAGE = 1000
+MAX_STEPS = 100
+MAX_DWELL_MS = 24 * 3600 * 1000
+# Clocks of phones drift; an hour ahead is drift, more is a mistake that would make an event the newest for ever.
+MAX_CLOCK_AHEAD_S = 3600.0
+
+# Directional embeddings, overrides and isolates reorder the text around them (a title could rewrite a log line); letters of
+# right-to-left scripts and the LRM/RLM marks stay allowed.
+BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+@dataclass
+class Check:
+    """Collects every violation of a request, so that a caller learns all of them at once."""
+
+    violations: list[Violation]
+
+    def __init__(self) -> None:
+        self.violations = []
+
+    def refuse(self, field: str, value: object, allowed: str) -> None:
+        self.violations.append(Violation(field, shorten(value), allowed))
+
+    def done(self) -> None:
+        """Raises InvalidInput if anything was refused."""
+        if self.violations:
+            raise InvalidInput(self.violations[:50])
+
+    def id(self, field: str, value: str, optional: bool = False) -> None:
+        if optional and not value:
+            return
+        if not 1 <= len(value) <= MAX_ID or not value.isprintable() or value != value.strip():
+            self.refuse(field, value, f"1 to {MAX_ID} printable characters without spaces at the ends")
+
+    def text(self, field: str, value: str, limit: int, optional: bool = False) -> None:
+        """Title-like text: emoji and any script are welcome, control and direction-override characters are not."""
+        if len(value) > limit:
+            self.refuse(field, f"{len(value)} characters", f"at most {limit}")
+            return
+        if not optional and not value.strip():
+            self.refuse(field, value, "not empty")
+        bad = next((c for c in value if c in BIDI_CONTROLS or unicodedata.category(c) in ("Cc", "Cs")), None)
+        if bad is not None:
+            self.refuse(field, f"U+{ord(bad):04X}", "no control, surrogate or direction-override characters")
+
+    def count(self, field: str, value: int, low: int, high: int) -> None:
+        if not low <= value <= high:
+            self.refuse(field, value, f"{low} to {high}")
+
+    def fraction(self, field: str, value: float) -> None:
+        if not (math.isfinite(value) and 0.0 <= value <= 1.0):
+            self.refuse(field, value, "a number from 0 to 1")
+
+    def ids(self, field: str, values: list[str]) -> None:
+        """Each a valid id, and each once. A thousand good ids are checked together; only bad ones are looked at singly."""
+        if len(set(values)) == len(values) and values:
+            joined = "".join(values)
+            if (
+                joined.isprintable()
+                and " " not in joined
+                and min(map(len, values)) >= 1
+                and max(map(len, values)) <= MAX_ID
+            ):
+                return
+        seen: set[str] = set()
+        for i, value in enumerate(values):
+            self.id(f"{field}[{i}]", value)
+            if value in seen:
+                self.refuse(f"{field}[{i}]", value, "each id once")
+            seen.add(value)
+
+    def item(self, field: str, item: Item) -> None:
+        self.id(f"{field}.id", item.id)
+        self.text(f"{field}.title", item.title, MAX_TITLE)
+        self.text(f"{field}.category", item.category, MAX_CATEGORY, optional=True)
+
+    def event(self, field: str, event: Event, now: float | None = None) -> None:
+        self.id(f"{field}.id", event.id)
+        self.id(f"{field}.user_id", event.user_id)
+        self.id(f"{field}.item_id", event.item_id)
+        self.id(f"{field}.cover_id", event.cover_id, optional=True)
+        self.id(f"{field}.decision_id", event.decision_id, optional=True)
+        if event.action not in Action:
+            self.refuse(f"{field}.action", event.action, "one of " + ", ".join(a.name for a in Action))
+        limit = (time.time() if now is None else now) + MAX_CLOCK_AHEAD_S
+        if not (math.isfinite(event.time) and 0.0 < event.time <= limit):
+            self.refuse(
+                f"{field}.time", event.time, "UNIX seconds after 1970 and at most one hour ahead of the server's clock"
+            )
+        self.count(f"{field}.dwell_ms", event.dwell_ms, 0, MAX_DWELL_MS)

@@ -1,0 +1,202 @@
+"""The ports: what the product needs from the world. Stores and generators implement them; tests/contracts prove each implementation alike.
+
+Every method that waits is a coroutine. A store acknowledges (returns) only when the write survives `kill -9`.
+Stores raise StoreFull when there is no room and Unavailable when they do not answer; NotFound never (they return None).
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from eyecatch.core.types import Cover, Decision, Event, Item, Job, JobStatus, Page, Profile, Vector
+
+
+class ProfileStore(Protocol):
+    """Profiles and the behaviour they were built from."""
+
+    async def embedding(self, user_id: str) -> Vector | None:
+        """The user embedding (D,), or None for a user never seen. The fast path's only read of a user."""
+
+    async def profile(self, user_id: str) -> Profile | None:
+        """The whole profile with its recent events."""
+
+    async def absorb(self, events: Sequence[Event], encode: "Encoder") -> int:
+        """Add events once each (by event id), re-encode every touched user, and return how many were new. All or nothing.
+
+        Events of a forgotten user and repeated event ids change nothing.
+        """
+
+    async def forget(self, user_id: str) -> bool:
+        """Remove the user everywhere and leave a tombstone, so that replays do not revive them; False if nothing was known."""
+
+    async def events(self, after: int = 0, limit: int = 1000) -> Sequence[tuple[int, Event]]:
+        """Events in the order of arrival as (sequence number, event), those with a sequence number > `after`."""
+
+    async def user_count(self) -> int: ...
+
+
+Encoder = Callable[[Sequence[Event], Mapping[str, Vector]], Vector]
+"""(recent events, newest first; cover embeddings by cover id, and by item id for events without a cover) -> user embedding (D,)."""
+
+
+class CatalogStore(Protocol):
+    """Items and their covers."""
+
+    async def upsert_items(self, items: Sequence[Item], covers: Sequence[Cover] = ()) -> None:
+        """Insert or replace items, and add covers of theirs, in one transaction."""
+
+    async def item(self, item_id: str) -> Item | None: ...
+
+    async def known_items(self, item_ids: Sequence[str]) -> set[str]: ...
+
+    async def items(self, page_size: int, token: str = "", category: str = "") -> Page[Item]:
+        """Items by id. Raises InvalidInput on a token that is not one of ours."""
+
+    async def delete_item(self, item_id: str) -> Sequence[str] | None:
+        """Delete the item and its covers; returns the blob URIs nobody needs any more, or None if there was no such item."""
+
+    async def add_covers(self, covers: Sequence[Cover]) -> None:
+        """Add or replace covers by id. Covers of an item that is gone are dropped."""
+
+    async def remove_covers(self, cover_ids: Sequence[str]) -> Sequence[str]:
+        """Remove covers; returns their blob URIs."""
+
+    async def cover(self, cover_id: str) -> Cover | None: ...
+
+    async def pools(self, item_ids: Sequence[str]) -> Mapping[str, Sequence[Cover]]:
+        """The covers of each known item (an empty sequence for an item without covers), oldest first. Unknown items are absent."""
+
+    async def all_covers(self) -> AsyncIterator[Cover]:  # an async generator in implementations
+        """Every cover, for building an index."""
+        yield Cover("", "", "", None)  # type: ignore[arg-type]  # pragma: no cover
+
+    async def counts(self) -> tuple[int, int]:
+        """(items, covers)."""
+
+
+class DecisionLog(Protocol):
+    async def append(self, decisions: Sequence[Decision]) -> None: ...
+
+    async def decision(self, decision_id: str) -> Decision | None: ...
+
+
+class JobQueue(Protocol):
+    """Cover requests, at most one live job for a key. Survives a restart: a job taken but not finished is queued again."""
+
+    async def put(self, job: Job) -> JobStatus:
+        """Queue the job, or return the status of the job that already has its key. Raises Overloaded when `max_length` are waiting."""
+
+    async def take(self) -> Job | None:
+        """The oldest queued job, now RUNNING with its attempts counted; None when there is none."""
+
+    async def finish(self, job_id: str, cover_ids: Sequence[str]) -> None: ...
+
+    async def fail(self, job_id: str, error: str, retry: bool) -> None:
+        """FAILED, or QUEUED again when `retry`."""
+
+    async def status(self, job_id: str) -> JobStatus | None: ...
+
+    async def recover(self) -> int:
+        """Queue again every RUNNING job (its worker is dead); returns how many."""
+
+    async def waiting(self) -> int: ...
+
+
+class Blobs(Protocol):
+    """Immutable image files, addressed by content."""
+
+    async def put(self, data: bytes, suffix: str) -> str:
+        """Store and return a URI; the same bytes give the same URI."""
+
+    async def get(self, uri: str) -> bytes:
+        """Raises NotFound."""
+
+    async def delete(self, uri: str) -> None:
+        """No error if it is already gone."""
+
+
+class CoverIndex(Protocol):
+    """Nearest covers by embedding."""
+
+    def add(self, ids: Sequence[str], embeddings: Vector) -> None:
+        """Add or replace (N, D) rows."""
+
+    def remove(self, ids: Sequence[str]) -> None: ...
+
+    def search(self, query: Vector, k: int) -> list[tuple[str, float]]:
+        """At most k (cover id, dot product), best first."""
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Brief:
+    """Everything a generator needs. `references` are encoded images; `user_embedding` (D,) or zeros; `steps` 0 = the model's default."""
+
+    title: str
+    references: tuple[bytes, ...]
+    user_embedding: Vector
+    seed: int
+    steps: int = 0
+    strength: float = 1.0
+    reference_strength: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """One generated cover: PNG or WebP bytes carrying provenance, its embedding and its rewards."""
+
+    image: bytes
+    suffix: str
+    width: int
+    height: int
+    embedding: Vector
+    rewards: Mapping[str, float]
+    model: str
+    adapter: str
+    seed: int
+    steps: int
+    brief_digest: str
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    embedding: Vector
+    rewards: Mapping[str, float]
+
+
+class Generator(Protocol):
+    """Brief in, covers out, and the scorer of pictures that come from elsewhere (both live where the GPU is)."""
+
+    async def generate(self, briefs: Sequence[Brief], on_step: Callable[[int, int], None]) -> Sequence[Made]:
+        """Make one cover for each brief. `on_step(step, total)` is called after each denoising step, from any thread.
+
+        Cancelling the task stops the denoiser within one step. Raises Unavailable when the model does not answer.
+        """
+
+    async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[Scored]:
+        """Embedding and stored rewards of pictures made elsewhere."""
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a job stands: `queue_position` jobs before it (0 while it runs), `step` of `total_steps` denoising steps done."""
+
+    queue_position: int
+    step: int = 0
+    total_steps: int = 0
+
+
+class Generation(Protocol):
+    """The slow path as its callers see it."""
+
+    async def request(self, job: Job) -> JobStatus:
+        """Queue the job or join the one with its key. Raises Overloaded, NotFound, Unavailable."""
+
+    def watch(self, job_id: str) -> AsyncIterator[Progress | JobStatus]:
+        """Progress as it changes, then one final JobStatus (DONE or FAILED)."""
+
+    async def cancel(self, job_id: str) -> None:
+        """Stop the job if nobody else watches it; its denoiser stops within one step."""

@@ -1,0 +1,124 @@
+"""The fast path: profile -> pool -> preference by dot product + stored rewards -> choice with a propensity. Never waits for a GPU."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from eyecatch.core.decisions import DecisionBuffer
+from eyecatch.core.errors import NotFound, Unavailable
+from eyecatch.core.pools import Pools
+from eyecatch.core.ports import ProfileStore
+from eyecatch.core.ranking import Ranked, Ranker
+from eyecatch.core.types import Decision, Vector, zeros
+
+
+class Degraded(IntEnum):
+    """What could not be done as well as usual. The numbers are those of the wire."""
+
+    PROFILE_UNAVAILABLE = 1
+    COVERS_UNAVAILABLE = 2
+    DECISION_NOT_LOGGED = 3
+    GENERATION_UNAVAILABLE = 4
+
+
+@dataclass(eq=False, slots=True)
+class Recommendation:
+    """One answer; `timings_us` are the stages profile, pool and score. Valid until the next await: slots may change hands."""
+
+    decision_id: str
+    item_ids: Sequence[str]
+    ranked: Ranked
+    personalised: bool
+    degraded: list[Degraded]
+    timings_us: tuple[int, int, int]
+
+
+ThinPool = Callable[[str, Vector], bool]
+"""(item id, user embedding) -> whether generation could be asked for. Must not block."""
+
+
+class Recommender:
+    """Answers from memory and one profile read."""
+
+    def __init__(
+        self,
+        pools: Pools,
+        profiles: ProfileStore,
+        decisions: DecisionBuffer,
+        on_thin: ThinPool,
+        exploration: float = 0.05,
+        pool_min: int = 2,
+        seed: int | None = None,
+    ) -> None:
+        self.pools = pools
+        self._profiles = profiles
+        self._decisions = decisions
+        self._on_thin = on_thin
+        self._pool_min = pool_min
+        self._ranker = Ranker(pools, exploration, seed)
+        self._random = random.Random()
+
+    async def recommend(
+        self, user_id: str, item_ids: Sequence[str], k: int = 1, generate: bool = True
+    ) -> Recommendation:
+        """The k covers of each item to show to the user. Raises NotFound when no item is known and the store answered."""
+        t0 = time.perf_counter_ns()
+        degraded: list[Degraded] = []
+        user = await self._user(user_id, degraded)
+        t1 = time.perf_counter_ns()
+        if not await self.pools.load(item_ids):
+            degraded.append(Degraded.COVERS_UNAVAILABLE)
+        slots = self.pools.slots(item_ids)
+        if max(slots) < 0 and not degraded:
+            raise NotFound("item", item_ids[0])
+        t2 = time.perf_counter_ns()
+        ranked = self._ranker.rank(slots, user, min(k, self.pools.width))
+        now = time.time()
+        # Ids that grow with time are appended to a store's index instead of scattered over it.
+        decision_id = f"{int(now * 1000):012x}{self._random.getrandbits(64):016x}"
+        if not self._log(decision_id, user_id, now, item_ids, ranked):
+            degraded.append(Degraded.DECISION_NOT_LOGGED)
+        if generate and not self._ask_for_more(item_ids, slots, user):
+            degraded.append(Degraded.GENERATION_UNAVAILABLE)
+        t3 = time.perf_counter_ns()
+        timings = ((t1 - t0) // 1000, (t2 - t1) // 1000, (t3 - t2) // 1000)
+        return Recommendation(decision_id, item_ids, ranked, user is not None, degraded, timings)
+
+    async def rank(self, user_id: str, item_id: str) -> Recommendation:
+        """The whole pool of one item, best first, without exploration and without a decision."""
+        degraded: list[Degraded] = []
+        user = await self._user(user_id, degraded)
+        if not await self.pools.load([item_id]):
+            raise Unavailable("the cover store does not answer")
+        slots = self.pools.slots([item_id])
+        if slots[0] < 0:
+            raise NotFound("item", item_id)
+        ranked = self._ranker.rank(slots, user, self.pools.width, explore=False)
+        return Recommendation("", [item_id], ranked, user is not None, degraded, (0, 0, 0))
+
+    async def _user(self, user_id: str, degraded: list[Degraded]) -> Vector | None:
+        if not user_id:
+            return None
+        try:
+            embedding = await self._profiles.embedding(user_id)
+        except Unavailable:
+            degraded.append(Degraded.PROFILE_UNAVAILABLE)
+            return None
+        return embedding if embedding is not None and embedding.any() else None
+
+    def _log(self, decision_id: str, user_id: str, now: float, item_ids: Sequence[str], ranked: Ranked) -> bool:
+        ids, slots, order, k = self.pools.ids, ranked.slots, ranked.order, ranked.k
+        rows: Sequence[int] = range(len(item_ids))
+        if not all(ranked.counts):
+            rows = [row for row in rows if ranked.counts[row]]
+            item_ids = [item_ids[row] for row in rows]
+        covers = [ids[slots[row]][order[row * k]] for row in rows]
+        propensities = [ranked.propensity[row * k] for row in rows]
+        return self._decisions.add(Decision(decision_id, user_id, now, item_ids, covers, propensities))
+
+    def _ask_for_more(self, item_ids: Sequence[str], slots: list[int], user: Vector | None) -> bool:
+        ids, least = self.pools.ids, self._pool_min
+        thin = [i for i, s in zip(item_ids, slots, strict=True) if s >= 0 and len(ids[s]) < least]
+        return not thin or all([self._on_thin(i, zeros() if user is None else user) for i in thin])  # noqa: C419  (ask for each)

@@ -1,0 +1,172 @@
+"""The words of the product as frozen dataclasses. Embeddings are float32 unit vectors of EMBEDDING_DIM; times are UNIX seconds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+EMBEDDING_DIM = 64
+RECENT_EVENTS = 32
+
+Vector = NDArray[np.float32]
+T = TypeVar("T")
+
+
+def zeros() -> Vector:
+    """The embedding of nobody: with it every preference is 0 and a cover is unpersonalised."""
+    return np.zeros(EMBEDDING_DIM, np.float32)
+
+
+class Action(IntEnum):
+    """What a user did with a cover. The numbers are those of the wire."""
+
+    IMPRESSION = 1
+    CLICK = 2
+    LIKE = 3
+    DISLIKE = 4
+    PURCHASE = 5
+    DWELL = 6
+
+
+class Origin(IntEnum):
+    """Where a cover came from. The numbers are those of the wire."""
+
+    CATALOGUE = 1
+    GENERATED = 2
+
+
+@dataclass(frozen=True)
+class Item:
+    """What is recommended. `references` are blob URIs of its pictures, best first."""
+
+    id: str
+    title: str
+    category: str = ""
+    references: tuple[str, ...] = ()
+    updated_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a cover came to be; for a generated one it also stands inside the image file."""
+
+    origin: Origin = Origin.CATALOGUE
+    model: str = ""
+    adapter: str = ""
+    seed: int = 0
+    steps: int = 0
+    strength: float = 0.0
+    brief_digest: str = ""
+    job_id: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Cover:
+    """One candidate image of an item. `rewards` are raw values by name; `taste` is the taste cluster it was made for, or -1."""
+
+    id: str
+    item_id: str
+    uri: str
+    embedding: Vector
+    rewards: Mapping[str, float] = field(default_factory=dict)
+    provenance: Provenance = Provenance()
+    width: int = 0
+    height: int = 0
+    taste: int = -1
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """One behaviour record. `time` is the user's own clock; `dwell_ms` belongs to DWELL; ids of cover and decision may be empty."""
+
+    id: str
+    user_id: str
+    item_id: str
+    action: Action
+    time: float
+    cover_id: str = ""
+    decision_id: str = ""
+    dwell_ms: int = 0
+
+
+@dataclass(frozen=True)
+class Position:
+    """The Kafka position of the last event a profile absorbed."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """What is stored of a user. `events` are the latest RECENT_EVENTS, newest first; empty where only the embedding was asked for."""
+
+    user_id: str
+    embedding: Vector
+    event_count: int = 0
+    updated_at: float = 0.0
+    position: Position | None = None
+    events: tuple[Event, ...] = ()
+
+
+class Decision(NamedTuple):
+    """One answered recommendation, kept so that offline evaluation is unbiased: columns of equal length, one row an item with a cover.
+
+    `propensities` are the probabilities, in (0, 1], with which each cover was put first for its item.
+    """
+
+    id: str
+    user_id: str
+    time: float
+    item_ids: Sequence[str]
+    cover_ids: Sequence[str]
+    propensities: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request to make `count` covers of an item for a taste. `key` makes it idempotent; `user_embedding` all zeros = unpersonalised.
+
+    `strength` in [0, 1] scales the personalisation, `reference_strength` in [0, 1] anchors the cover in the item's own picture.
+    """
+
+    id: str
+    key: str
+    item_id: str
+    user_embedding: tuple[float, ...] = ()
+    taste: int = -1
+    count: int = 1
+    seed: int = 0
+    steps: int = 0
+    strength: float = 1.0
+    reference_strength: float = 0.0
+    created_at: float = 0.0
+    attempts: int = 0
+
+
+class JobState(IntEnum):
+    QUEUED = 1
+    RUNNING = 2
+    DONE = 3
+    FAILED = 4
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    job: Job
+    state: JobState
+    cover_ids: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """One page of a listing; an empty `next_token` means it was the last."""
+
+    rows: tuple[T, ...]
+    next_token: str = ""

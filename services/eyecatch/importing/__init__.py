@@ -1,0 +1,8 @@
+"""Imports: tables and pictures from disk -> items and events, by the same verbs as the API. Knows no command line."""
+
+from eyecatch.importing.events import EventColumns, import_events
+from eyecatch.importing.items import ItemColumns, import_items
+from eyecatch.importing.report import Refusal, Report
+from eyecatch.importing.tables import Table
+
+__all__ = ["EventColumns", "ItemColumns", "Refusal", "Report", "Table", "import_events", "import_items"]

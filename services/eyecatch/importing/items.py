@@ -1,0 +1,121 @@
+"""A table of items with picture files -> the catalogue. A row is in wholly or refused with its number and reason.
+
+Rows are stored in batches of whole rows, so an import that dies leaves complete items; run again, it goes on where it
+was and changes nothing twice. Knows no command line and no store but through the ports.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from eyecatch.core.catalog import Catalog, Incoming, Picture
+from eyecatch.core.errors import InvalidInput
+from eyecatch.core.limits import MAX_REFERENCES, Check
+from eyecatch.core.ports import Blobs
+from eyecatch.core.types import Item
+from eyecatch.importing.report import Progress, Report, silent
+from eyecatch.importing.tables import Row, Table, file_inside
+from eyecatch.pictures import MAX_BYTES, normalise
+
+BATCH = 64
+_ID = ("item_id", "id", "itemId", "movieId", "product_id", "sku")
+_TITLE = ("title", "name", "item_title")
+_CATEGORY = ("category", "categories", "genres", "genre")
+_PICTURES = ("image", "picture", "cover", "poster", "image_path", "alternate_cover", "alternate_image", "image_2")
+
+
+@dataclass(frozen=True)
+class ItemColumns:
+    """Column names; empty = look for a common name. Each picture column gives a reference and a cover."""
+
+    id: str = ""
+    title: str = ""
+    category: str = ""
+    pictures: tuple[str, ...] = ()
+
+    def found_in(self, table: Table) -> "ItemColumns":
+        """Raises InvalidInput naming the table's columns when one is missing."""
+        if self.pictures:
+            pictures = tuple(table.column("pictures", name, _PICTURES) for name in self.pictures)
+        else:
+            named = (table.column("pictures", "", (name,), required=False) for name in _PICTURES)
+            pictures = tuple(name for name in named if name)
+        if len(pictures) > MAX_REFERENCES:
+            raise InvalidInput.of("columns.pictures", len(pictures), f"at most {MAX_REFERENCES} columns")
+        return ItemColumns(
+            table.column("id", self.id, _ID),
+            table.column("title", self.title, _TITLE),
+            table.column("category", self.category, _CATEGORY, required=False),
+            pictures,
+        )
+
+
+async def import_items(
+    table: Table,
+    images_root: Path,
+    catalog: Catalog,
+    blobs: Blobs,
+    columns: ItemColumns | None = None,
+    progress: Progress = silent,
+) -> Report:
+    """Store every row of the table. Raises InvalidInput for the table as a whole, StoreFull, Unavailable."""
+    named = (columns or ItemColumns()).found_in(table)
+    report = Report()
+    seen: set[str] = set()
+    with ThreadPoolExecutor(2, "eyecatch-import") as decoders:
+        for batch in table.batches(BATCH):
+            loop = asyncio.get_running_loop()
+            read = [loop.run_in_executor(decoders, _read, row, named, images_root) for row in batch]
+            ready: list[Incoming] = []
+            for row, result in zip(batch, await asyncio.gather(*read), strict=True):
+                id = row.values.get(named.id, "")
+                if isinstance(result, str):
+                    report.refuse(row.number, id[:200], result)
+                elif id in seen:
+                    report.refuse(row.number, id, "the id stands in an earlier row; allowed: each id once")
+                else:
+                    seen.add(id)
+                    ready.append(result)
+            changed = [i for i in ready if not await _stored(i, catalog, blobs)]
+            if changed:
+                await catalog.upsert(changed)
+            report.accepted += len(changed)
+            report.unchanged += len(ready) - len(changed)
+            progress(table.fraction, report)
+    return report
+
+
+def _read(row: Row, columns: ItemColumns, root: Path) -> Incoming | str:
+    """The row's item with its decoded pictures, or why it is refused."""
+    if row.problem:
+        return row.problem
+    value = row.values
+    item = Item(value.get(columns.id, ""), value.get(columns.title, ""), value.get(columns.category, ""))
+    check = Check()
+    check.item("item", item)
+    try:
+        check.done()
+        return Incoming(item, tuple(_pictures(value, columns.pictures, root)))
+    except InvalidInput as error:
+        return str(error)
+
+
+def _pictures(values: dict[str, str], columns: Sequence[str], root: Path) -> list[Picture]:
+    """Cells without a path are skipped, the same picture in two columns counts once."""
+    pictures: dict[bytes, Picture] = {}
+    for column in columns:
+        if path := values.get(column, ""):
+            data, (width, height) = normalise(file_inside(root, path, column, MAX_BYTES), column)
+            pictures.setdefault(data, Picture(data, width, height))
+    return list(pictures.values())
+
+
+async def _stored(incoming: Incoming, catalog: Catalog, blobs: Blobs) -> bool:
+    """Whether the catalogue holds exactly this item already (the same bytes have the same URI)."""
+    old = await catalog.store.item(incoming.item.id)
+    if old is None or (old.title, old.category) != (incoming.item.title, incoming.item.category):
+        return False
+    uris = tuple([await blobs.put(picture.data, "webp") for picture in incoming.pictures])
+    return not uris or uris == old.references

@@ -1,0 +1,115 @@
+"""Image files by content on any fsspec file system: the Blobs port. A URI, `blob:<sha256>.<suffix>`, holds no path.
+
+Locally a file appears whole or not at all (written aside, fsynced, renamed); object stores do that themselves.
+"""
+
+import asyncio
+import errno
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from eyecatch.core.errors import EyecatchError, InvalidInput, NotFound, StoreFull, Unavailable
+
+T = TypeVar("T")
+
+_URI = re.compile(r"blob:([0-9a-f]{64})\.([a-z0-9]{1,8})")
+_SUFFIX = re.compile(r"[a-z0-9]{1,8}")
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class FsspecBlobs:
+    """`root` is a folder or an fsspec URL: file:///var/lib/eyecatch/blobs, s3://bucket/covers, memory://covers."""
+
+    def __init__(self, root: str) -> None:
+        self._fs, self._root = fsspec.core.url_to_fs(root)
+        self._local = isinstance(self._fs, LocalFileSystem)
+
+    async def put(self, data: bytes, suffix: str) -> str:
+        """`suffix` is a file name's ending without the dot ("webp"); a leading dot is allowed."""
+        ending = suffix.removeprefix(".")
+        if not _SUFFIX.fullmatch(ending):
+            raise InvalidInput.of("suffix", suffix, "1 to 8 lower-case letters or digits")
+        digest = hashlib.sha256(data).hexdigest()
+        await self._away(lambda: self._write(self._path(digest, ending), data))
+        return f"blob:{digest}.{ending}"
+
+    async def get(self, uri: str) -> bytes:
+        path = self._resolve(uri)
+        try:
+            return await self._away(lambda: bytes(self._fs.cat_file(path)))
+        except FileNotFoundError:
+            raise NotFound("picture", uri) from None
+
+    async def delete(self, uri: str) -> None:
+        path = self._resolve(uri)
+        try:
+            await self._away(lambda: self._fs.rm_file(path))
+        except FileNotFoundError:
+            return
+
+    def _path(self, digest: str, suffix: str) -> str:
+        return f"{self._root.rstrip('/')}/{digest[:2]}/{digest}.{suffix}"
+
+    def _resolve(self, uri: str) -> str:
+        match = _URI.fullmatch(uri)
+        if match is None:
+            raise NotFound("picture", uri)
+        return self._path(match[1], match[2])
+
+    def _write(self, path: str, data: bytes) -> None:
+        if self._fs.exists(path) and self._fs.size(path) == len(data):
+            return
+        if self._local:
+            _write_whole(Path(path), data)
+        else:
+            self._fs.pipe_file(path, data)
+
+    async def _away(self, work: Callable[[], T]) -> T:
+        """Run off the event loop; what the file system complains about becomes one of our errors."""
+        try:
+            return await asyncio.to_thread(work)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _translate(error) from error
+
+
+def _translate(error: OSError) -> EyecatchError:
+    if error.errno in _NO_ROOM:
+        return StoreFull("no room left for pictures; free disk space", 30.0)
+    return Unavailable(f"the picture store does not answer ({error.strerror or type(error).__name__})")
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    folder = path.parent
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        _sync(folder.parent)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with aside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+    _sync(folder)
+
+
+def _sync(folder: Path) -> None:
+    """Put the names in a folder on disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

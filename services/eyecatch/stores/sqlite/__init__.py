@@ -1,0 +1,40 @@
+"""The embedded store: one file, one process, no server.
+
+    store = SqliteStore.open(folder)      # StoreLocked, StoreTooNew or StoreError if it cannot be opened
+    store.catalog, store.profiles, store.decisions, store.queue
+    store.close()
+
+Created for the path of one process with one event loop; every write is on disk when it returns.
+"""
+
+from pathlib import Path
+
+from eyecatch.stores.sqlite.cache import EmbeddingCache
+from eyecatch.stores.sqlite.catalog import SqliteCatalog
+from eyecatch.stores.sqlite.connection import Database
+from eyecatch.stores.sqlite.decisions import SqliteDecisions
+from eyecatch.stores.sqlite.profiles import SqliteProfiles
+from eyecatch.stores.sqlite.queue import SqliteQueue
+
+__all__ = ["SqliteStore"]
+
+
+class SqliteStore:
+    """The four ports over one file."""
+
+    def __init__(self, database: Database, max_waiting_jobs: int) -> None:
+        self._database = database
+        embeddings = EmbeddingCache()
+        database.on_rollback(embeddings.clear)
+        self.catalog = SqliteCatalog(database, embeddings)
+        self.profiles = SqliteProfiles(database, embeddings)
+        self.decisions = SqliteDecisions(database)
+        self.queue = SqliteQueue(database, max_waiting_jobs)
+
+    @classmethod
+    def open(cls, folder: str | Path, *, max_waiting_jobs: int = 1000, max_bytes: int = 0) -> "SqliteStore":
+        """Open or create the store in `folder`. `max_bytes` bounds the file (0: the disk does)."""
+        return cls(Database(Path(folder), max_bytes), max_waiting_jobs)
+
+    def close(self) -> None:
+        self._database.close()

@@ -1,0 +1,53 @@
+"""What the process remembers of the file: decoded embeddings of covers and of users. Knows no SQL.
+
+Only this process writes the file (see lock.py), so memory is right as long as every write drops what it touched.
+"""
+
+from collections.abc import Iterable
+
+from eyecatch.core.types import Vector
+
+
+class EmbeddingCache:
+    """Cover id or item id -> embedding, None for one known to have none. Used by the writer's thread alone."""
+
+    def __init__(self, capacity: int = 100_000) -> None:
+        self._capacity = capacity
+        self.covers: dict[str, Vector | None] = {}
+        self.items: dict[str, Vector | None] = {}
+
+    def clear(self) -> None:
+        self.covers.clear()
+        self.items.clear()
+
+    def make_room(self) -> None:
+        if len(self.covers) + len(self.items) > self._capacity:
+            self.clear()
+
+    def drop(self, cover_ids: Iterable[str], item_ids: Iterable[str]) -> None:
+        for id in cover_ids:
+            self.covers.pop(id, None)
+        for id in item_ids:
+            self.items.pop(id, None)
+
+
+class UserCache:
+    """User id -> user embedding, oldest entry dropped first, at most `capacity` users (about 0.5 KB each).
+
+    Used by the event loop's thread alone. A read and its `put` happen in one step there, and a write drops its users in that
+    thread after it is committed: so nothing older than the last acknowledged write is ever kept.
+    """
+
+    def __init__(self, capacity: int = 100_000) -> None:
+        self._capacity = capacity
+        self._users: dict[str, Vector] = {}
+        self.get = self._users.get
+
+    def put(self, user_id: str, embedding: Vector) -> None:
+        if len(self._users) >= self._capacity:
+            del self._users[next(iter(self._users))]
+        self._users[user_id] = embedding
+
+    def drop(self, user_ids: Iterable[str]) -> None:
+        for user_id in user_ids:
+            self._users.pop(user_id, None)

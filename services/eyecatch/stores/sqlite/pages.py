@@ -1,0 +1,29 @@
+"""Page tokens: the last id of a page, made opaque. A token that is not one of ours is refused, never guessed at."""
+
+import base64
+import binascii
+
+from eyecatch.core.errors import InvalidInput
+from eyecatch.core.limits import MAX_ID
+
+_PREFIX = b"p1:"
+
+
+def token(last_id: str) -> str:
+    return base64.urlsafe_b64encode(_PREFIX + last_id.encode()).decode().rstrip("=")
+
+
+def last_id(text: str) -> str:
+    """The id inside; "" for the first page. Raises InvalidInput."""
+    if not text:
+        return ""
+    refusal = InvalidInput.of("page_token", text, "empty, or the next_page_token of the page before")
+    if len(text) > 8 * MAX_ID:
+        raise refusal
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
+        if not raw.startswith(_PREFIX) or token(id := raw[len(_PREFIX) :].decode()) != text:
+            raise refusal
+    except (binascii.Error, ValueError):
+        raise refusal from None
+    return id

@@ -1,0 +1,84 @@
+"""The tables, as a list of forward migrations; the file's PRAGMA user_version counts those applied.
+
+A migration that shipped is never edited: a change is one more entry at the end.
+"""
+
+import sqlite3
+
+from eyecatch.core.errors import StoreTooNew
+
+_V1 = """
+CREATE TABLE items (
+    id TEXT PRIMARY KEY, title TEXT NOT NULL, category TEXT NOT NULL, pictures TEXT NOT NULL, updated_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX items_by_category ON items (category, id);
+
+CREATE TABLE covers (
+    id TEXT PRIMARY KEY, item_id TEXT NOT NULL REFERENCES items (id) ON DELETE CASCADE, uri TEXT NOT NULL,
+    embedding BLOB NOT NULL, rewards TEXT NOT NULL, origin INTEGER NOT NULL, provenance TEXT NOT NULL,
+    width INTEGER NOT NULL, height INTEGER NOT NULL, taste INTEGER NOT NULL, created_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX covers_by_item ON covers (item_id, created_at, id);
+
+CREATE TABLE profiles (
+    user_id TEXT PRIMARY KEY, embedding BLOB NOT NULL, event_count INTEGER NOT NULL, updated_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE tombstones (user_digest BLOB PRIMARY KEY) WITHOUT ROWID;
+
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL UNIQUE, user_id TEXT NOT NULL, item_id TEXT NOT NULL,
+    action INTEGER NOT NULL, time REAL NOT NULL, cover_id TEXT NOT NULL, decision_id TEXT NOT NULL,
+    dwell_ms INTEGER NOT NULL
+);
+CREATE INDEX events_by_user ON events (user_id, time);
+
+CREATE TABLE decisions (
+    id TEXT PRIMARY KEY, user_id TEXT NOT NULL, time REAL NOT NULL, item_ids TEXT NOT NULL, cover_ids TEXT NOT NULL,
+    propensities BLOB NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE jobs (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, key TEXT NOT NULL, state INTEGER NOT NULL,
+    job TEXT NOT NULL, attempts INTEGER NOT NULL, cover_ids TEXT NOT NULL, error TEXT NOT NULL
+);
+CREATE INDEX jobs_by_state ON jobs (state, seq);
+CREATE INDEX jobs_by_key ON jobs (key, seq);
+"""
+
+# Which blobs are still needed must be answerable by URI: an item's pictures get a table of their own.
+_V2 = """
+CREATE TABLE pictures (
+    item_id TEXT NOT NULL REFERENCES items (id) ON DELETE CASCADE, place INTEGER NOT NULL, uri TEXT NOT NULL,
+    PRIMARY KEY (item_id, place)
+) WITHOUT ROWID;
+INSERT INTO pictures SELECT items.id, entry.key, entry.value FROM items, json_each(items.pictures) AS entry;
+ALTER TABLE items DROP COLUMN pictures;
+CREATE INDEX pictures_by_uri ON pictures (uri);
+CREATE INDEX covers_by_uri ON covers (uri);
+"""
+
+MIGRATIONS = (_V1, _V2)
+
+
+def version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS) -> None:
+    """Bring the file to the newest version, each step in a transaction. Raises StoreTooNew."""
+    found = version(connection)
+    if found > len(migrations):
+        raise StoreTooNew(
+            f"the store has version {found}, this program knows versions up to {len(migrations)}; "
+            "run the newer eyecatch, or use another data folder"
+        )
+    for number in range(found, len(migrations)):
+        try:
+            # executescript commits first and then obeys the script's own BEGIN and COMMIT.
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {migrations[number]}; PRAGMA user_version = {number + 1}; COMMIT;"
+            )
+        except sqlite3.Error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise

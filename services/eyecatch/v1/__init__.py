@@ -1,0 +1,1 @@
+"""Generated from protos/eyecatch/v1 by `make proto`."""

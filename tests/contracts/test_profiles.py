@@ -1,0 +1,180 @@
+"""The ProfileStore and DecisionLog ports."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+from eyecatch.core.taste import user_embedding
+from eyecatch.core.types import RECENT_EVENTS, Action, Decision, Event, Vector, zeros
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.contracts.builders import Stores, cover, event, generated, item, unit
+
+
+def nothing(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
+    return zeros()
+
+
+async def test_nobody_has_no_profile(stores: Stores) -> None:
+    assert await stores.profiles.embedding("mia") is None
+    assert await stores.profiles.profile("mia") is None
+    assert await stores.profiles.forget("mia") is False
+
+
+async def test_a_profile_follows_what_a_user_does(stores: Stores) -> None:
+    await stores.catalog.upsert_items([item("a")], [cover("c1", "a", 1), cover("c2", "a", 2)])
+    assert await stores.profiles.absorb([event("e1", cover_id="c1", action=Action.LIKE)], user_embedding) == 1
+    found = await stores.profiles.embedding("mia")
+    assert found is not None
+    np.testing.assert_allclose(found, unit(1), atol=2e-3)
+    await stores.profiles.absorb([event("e2", cover_id="c2", time=1e9 + 1, action=Action.PURCHASE)], user_embedding)
+    profile = await stores.profiles.profile("mia")
+    assert profile is not None
+    assert (profile.event_count, [e.id for e in profile.events]) == (2, ["e2", "e1"])
+    assert profile.embedding @ unit(2) > profile.embedding @ unit(1) > 0.1
+    np.testing.assert_array_equal(profile.embedding, await stores.profiles.embedding("mia"))
+
+
+async def test_an_event_without_a_cover_speaks_for_the_items_own_covers(stores: Stores) -> None:
+    await stores.catalog.upsert_items([item("a")], [cover("c1", "a", 1), cover("c2", "a", 2), generated("c3", "a", 3)])
+    await stores.profiles.absorb([event("e1")], user_embedding)
+    mean = unit(1) + unit(2)
+    found = await stores.profiles.embedding("mia")
+    assert found is not None
+    np.testing.assert_allclose(found, mean / np.linalg.norm(mean), atol=2e-3)
+
+
+async def test_new_covers_are_seen_by_the_next_event(stores: Stores) -> None:
+    """Whatever the store remembers of embeddings must follow the catalogue."""
+    await stores.catalog.upsert_items([item("a")], [cover("c1", "a", 1)])
+    await stores.profiles.absorb([event("e1"), event("e2", cover_id="c1")], user_embedding)
+    await stores.catalog.add_covers([cover("c1", "a", 5)])
+    await stores.profiles.absorb([event("e3", time=1e9 + 9)], user_embedding)
+    found = await stores.profiles.embedding("mia")
+    assert found is not None
+    np.testing.assert_allclose(found, unit(5), atol=2e-3)
+    await stores.catalog.delete_item("a")
+    await stores.profiles.absorb([event("e4", time=1e9 + 10)], user_embedding)
+    found = await stores.profiles.embedding("mia")
+    assert found is not None
+    assert not found.any()
+
+
+async def test_the_encoder_gets_the_newest_events_newest_first(stores: Stores) -> None:
+    seen: list[list[str]] = []
+
+    def spy(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
+        seen.append([e.id for e in events])
+        return zeros()
+
+    late = [event(f"e{n}", time=1e9 + n) for n in range(RECENT_EVENTS)]
+    await stores.profiles.absorb(late[::-1], spy)
+    await stores.profiles.absorb([event("old", time=5.0), event("tie", time=1e9 + RECENT_EVENTS - 1)], spy)
+    newest_first = [e.id for e in late[::-1]]
+    assert seen == [newest_first, ["tie", *newest_first[:-1]]]
+    profile = await stores.profiles.profile("mia")
+    assert profile is not None
+    assert [e.id for e in profile.events] == seen[-1]
+    assert profile.event_count == RECENT_EVENTS + 2
+
+
+async def test_the_same_events_again_change_nothing(stores: Stores) -> None:
+    events = [event("e1"), event("e2", user="noah"), event("e1", user="ben")]
+    assert await stores.profiles.absorb(events, user_embedding) == 2
+    before = await stores.profiles.profile("mia")
+
+    def broken(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
+        raise AssertionError("nothing new, nothing to encode")
+
+    assert await stores.profiles.absorb(events, broken) == 0
+    after = await stores.profiles.profile("mia")
+    assert before is not None
+    assert after is not None
+    assert (after.event_count, after.updated_at, after.events) == (before.event_count, before.updated_at, before.events)
+    assert await stores.profiles.embedding("ben") is None
+
+
+async def test_absorbing_is_all_or_nothing(stores: Stores) -> None:
+    def fails_for_noah(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
+        if events[0].user_id == "noah":
+            raise ValueError("no")
+        return zeros()
+
+    with pytest.raises(ValueError, match="no"):
+        await stores.profiles.absorb([event("e1"), event("e2", user="noah")], fails_for_noah)
+    assert await stores.profiles.embedding("mia") is None
+    assert await stores.profiles.events() == []
+    assert await stores.profiles.absorb([event("e1"), event("e2", user="noah")], nothing) == 2
+
+
+async def test_a_forgotten_user_stays_forgotten(stores: Stores) -> None:
+    mias, noahs = [event("e1"), event("e2")], [event("e3", user="noah")]
+    await stores.profiles.absorb(mias + noahs, nothing)
+    await stores.decisions.append(
+        [Decision("d1", "mia", 1.0, ("a",), ("c",), (0.5,)), Decision("d2", "noah", 1.0, (), (), ())]
+    )
+    assert await stores.profiles.forget("mia") is True
+    assert await stores.profiles.embedding("mia") is None
+    assert await stores.profiles.profile("mia") is None
+    assert await stores.decisions.decision("d1") is None
+    assert await stores.decisions.decision("d2") is not None
+    assert [e.user_id for _, e in await stores.profiles.events()] == ["noah"]
+    assert await stores.profiles.user_count() == 1
+    assert await stores.profiles.absorb([*mias, event("new"), event("e4", user="noah")], nothing) == 1
+    await stores.decisions.append([Decision("d3", "mia", 2.0, (), (), ())])
+    assert await stores.decisions.decision("d3") is None
+    assert await stores.profiles.embedding("mia") is None
+    assert await stores.profiles.forget("mia") is False
+
+
+async def test_events_are_listed_in_the_order_of_arrival(stores: Stores) -> None:
+    whole = Event("e1", "mia", "a", Action.DWELL, 1e9 + 0.25, "c", "d", 1234)
+    await stores.profiles.absorb([whole, event("e0", time=5.0)], nothing)
+    await stores.profiles.absorb([event("e2", user="noah")], nothing)
+    listed = await stores.profiles.events()
+    assert [e.id for _, e in listed] == ["e1", "e0", "e2"]
+    assert listed[0][1] == whole
+    assert [e.id for _, e in await stores.profiles.events(after=listed[0][0], limit=1)] == ["e0"]
+    assert await stores.profiles.events(after=listed[-1][0]) == []
+
+
+async def test_a_decision_comes_back_as_it_went_in(stores: Stores) -> None:
+    """Propensities to the seven digits of single precision."""
+    whole = Decision("d", "mia", 1e9 + 0.5, ("a", "b"), ("c1", "c2"), (0.3, 1.0))
+    empty = Decision("e", "mia", 1.0, (), (), ())
+    await stores.decisions.append([whole, empty])
+    await stores.decisions.append([whole])
+    found = await stores.decisions.decision("d")
+    assert found is not None
+    assert found[:-1] == whole[:-1]
+    assert found.propensities == pytest.approx(whole.propensities, rel=1e-6)
+    assert await stores.decisions.decision("e") == empty
+    assert await stores.decisions.decision("absent") is None
+
+
+_RUNS = itertools.count()
+_EVENTS = st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["mia", "noah"]), st.floats(1, 1e6)), max_size=8)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=st.lists(_EVENTS, max_size=6))
+async def test_each_event_counts_once_however_it_arrives(
+    stores: Stores, batches: list[list[tuple[int, str, float]]]
+) -> None:
+    run = next(_RUNS)  # keeps the examples apart in the one store
+    expected: dict[str, Event] = {}
+    for batch in batches:
+        events = [event(f"{run}/{n}", f"{run}/{user}", time=time) for n, user, time in batch]
+        new = {e.id: e for e in reversed(events) if e.id not in expected}
+        assert await stores.profiles.absorb(events, user_embedding) == len(new)
+        expected |= new
+    for user in (f"{run}/mia", f"{run}/noah"):
+        mine = [e for e in expected.values() if e.user_id == user]
+        profile = await stores.profiles.profile(user)
+        assert (profile is None) == (not mine)
+        if profile is not None:
+            assert profile.event_count == len(mine)
+            assert {e.id for e in profile.events} == {e.id for e in mine}
+            assert [e.time for e in profile.events] == sorted((e.time for e in mine), reverse=True)

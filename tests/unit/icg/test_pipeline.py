@@ -1,0 +1,116 @@
+"""The pipeline on a smoke-trained starter: independence of the batch, the step API, stock diffusers, cancel, cache."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from icg.brief import Brief
+from icg.errors import BriefError, Cancelled
+from icg.pipeline import CoverPipeline
+from icg.starter import Starter
+from PIL import Image
+
+USER = np.eye(64, dtype=np.float32)[3]
+REFERENCE = Image.new("RGB", (50, 40), "green")
+
+
+def apart(a: Image.Image, b: Image.Image) -> int:
+    return int(np.abs(np.asarray(a, int) - np.asarray(b, int)).max())
+
+
+def briefs() -> list[Brief]:
+    return [
+        Brief("red circle", user_embedding=USER, seed=1, steps=4),
+        Brief("blue square", (REFERENCE,), -USER, seed=2, steps=4, guidance=3.5, strength=0.4),
+        Brief("green triangle", (REFERENCE,), None, seed=3, steps=4, reference_strength=0.5),
+        Brief("red circle", user_embedding=USER, seed=1, steps=4, user_guidance=4.0),
+    ]
+
+
+def test_a_cover_does_not_depend_on_its_batch(small: Starter) -> None:
+    together = small.pipeline(briefs())
+    for brief, image in zip(briefs(), together, strict=True):
+        assert image.size == (96, 96)
+        assert apart(small.pipeline([brief])[0], image) <= 1
+    assert apart(together[0], small.pipeline([Brief("red circle", user_embedding=USER, seed=2, steps=4)])[0]) > 3
+
+
+def test_steps_equal_the_call(small: Starter) -> None:
+    batch = small.pipeline.start(briefs()[:2])
+    taken = 1
+    while small.pipeline.step(batch):
+        taken += 1
+    assert taken == batch.total == 4
+    assert small.pipeline.step(batch) is False
+    for mine, other in zip(small.pipeline.finish(batch), small.pipeline(briefs()[:2]), strict=True):
+        assert apart(mine, other) == 0
+
+
+def test_equals_the_stock_diffusers_pipeline(small: Starter) -> None:
+    pipeline, brief = small.pipeline, Brief("red circle", user_embedding=USER, seed=5, steps=4, guidance=2.5)
+    embeds, negative = pipeline.conditioning(brief)
+    ones = torch.ones(embeds.shape[:2])
+    stock = pipeline.diffusion(
+        prompt=None,
+        prompt_embeds=embeds,
+        negative_prompt=None,
+        negative_prompt_embeds=negative,
+        prompt_attention_mask=ones,
+        negative_prompt_attention_mask=ones,
+        latents=torch.randn(
+            (1, pipeline.diffusion.transformer.config.in_channels, 12, 12), generator=torch.Generator().manual_seed(5)
+        ),
+        num_inference_steps=4,
+        guidance_scale=2.5,
+        height=96,
+        width=96,
+        use_resolution_binning=False,
+    ).images[0]
+    assert apart(stock, pipeline([brief])[0]) <= 1
+
+
+def test_cancel_stops_between_steps(small: Starter) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def stop(step: int, total: int) -> bool:
+        seen.append((step, total))
+        return step < 2
+
+    with pytest.raises(Cancelled):
+        small.pipeline(briefs(), stop)
+    assert seen == [(1, 4), (2, 4)]
+
+
+def test_an_item_is_read_once_and_the_cache_is_bounded(small: Starter) -> None:
+    p = small.pipeline
+    pipeline = CoverPipeline(p.vlm, p.processor, p.diffusion, p.adapter, cache=2)
+    for user in (None, USER, -USER):
+        pipeline.start([Brief("red circle", user_embedding=user, steps=1)])
+    assert pipeline.reads == 1
+    pipeline.start([Brief(t, steps=1) for t in ("a", "b", "c")])
+    assert pipeline.reads == 4
+    pipeline.start([Brief("red circle", steps=1)])
+    assert pipeline.reads == 5
+
+
+def test_user_moves_the_conditioning_and_strength_0_is_cold(small: Starter) -> None:
+    cold, _ = small.pipeline.conditioning(Brief("red circle"))
+    off, _ = small.pipeline.conditioning(Brief("red circle", user_embedding=USER, strength=0.0))
+    on, _ = small.pipeline.conditioning(Brief("red circle", user_embedding=USER))
+    assert torch.equal(cold, off)
+    assert not torch.allclose(cold, on, atol=1e-4)
+
+
+def test_one_call_needs_one_size_and_step_count(small: Starter) -> None:
+    with pytest.raises(BriefError, match=r"steps=\[2, 3\]"):
+        small.pipeline([Brief("a", steps=2), Brief("b", steps=3)])
+    with pytest.raises(BriefError, match="size"):
+        small.pipeline([Brief("a"), Brief("b", size=(128, 96))])
+    assert small.pipeline([]) == []
+    assert small.pipeline([Brief("a", size=(128, 96), steps=1)])[0].size == (128, 96)
+
+
+def test_a_user_of_another_width_is_refused(small: Starter) -> None:
+    with pytest.raises(BriefError, match="allowed: 64"):
+        small.pipeline([Brief("a", user_embedding=np.ones(32), steps=1)])

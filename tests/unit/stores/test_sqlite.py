@@ -1,0 +1,233 @@
+"""The embedded store's own promises: nothing acknowledged is lost, failures stay apart, old files are upgraded."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from eyecatch.core.errors import InvalidInput, StoreError, StoreFull, StoreLocked, StoreTooNew, Unavailable
+from eyecatch.core.taste import user_embedding
+from eyecatch.core.types import Action, Cover, Event, Item, Job, Vector, zeros
+from eyecatch.stores.sqlite import SqliteStore
+from eyecatch.stores.sqlite.schema import MIGRATIONS, migrate, version
+
+
+def event(id: str, user: str = "mia") -> Event:
+    return Event(id, user, "a", Action.CLICK, 1e9)
+
+
+def nothing(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
+    return zeros()
+
+
+_WRITES_FOREVER = """
+import asyncio, itertools, sys
+from eyecatch.core.taste import user_embedding
+from eyecatch.core.types import Action, Event, Job
+from eyecatch.stores.sqlite import SqliteStore
+
+async def main():
+    store = SqliteStore.open(sys.argv[1])
+    async def write(n):
+        await store.profiles.absorb([Event(f"e{n}", f"u{n % 7}", "a", Action.CLICK, 1e9 + n)], user_embedding)
+        print(n, flush=True)
+    await store.queue.put(Job("j", "k", "a"))
+    await store.queue.take()
+    for start in itertools.count(0, 5):
+        await asyncio.gather(*[write(n) for n in range(start, start + 5)])
+
+asyncio.run(main())
+"""
+
+
+async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    writer = subprocess.Popen(  # noqa: ASYNC220 (nothing else runs here)
+        [sys.executable, "-c", _WRITES_FOREVER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    with writer:
+        acknowledged = [int(writer.stdout.readline()) for _ in range(200)]
+        os.kill(writer.pid, signal.SIGKILL)
+        acknowledged += [int(line) for line in writer.stdout if line.endswith("\n")]
+    store = SqliteStore.open(tmp_path)
+    stored = {e.id for _, e in await store.profiles.events(limit=100_000)}
+    assert {f"e{n}" for n in acknowledged} <= stored
+    profiles = [await store.profiles.profile(f"u{n}") for n in range(7)]
+    assert sum(p.event_count for p in profiles if p) == len(stored)
+    assert await store.queue.recover() == 1
+    store.close()
+
+
+async def test_a_full_store_refuses_whole_writes_and_goes_on(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path, max_bytes=300_000)
+    stored = 0
+    with contextlib.suppress(StoreFull):
+        while stored < 1000:
+            await store.profiles.absorb([event(f"{stored}/{k}", f"u{stored}") for k in range(20)], nothing)
+            stored += 1
+    assert 0 < stored < 1000
+    assert await store.profiles.user_count() == stored
+    assert len(await store.profiles.events(limit=100_000)) == 20 * stored
+    assert await store.profiles.embedding(f"u{stored}") is None
+    for n in range(stored // 2):
+        assert await store.profiles.forget(f"u{n}")
+    assert await store.profiles.absorb([event("after", "new")], nothing) == 1
+    store.close()
+    store = SqliteStore.open(tmp_path)
+    for n in range(100):
+        await store.profiles.absorb([event(f"more/{n}/{k}", f"u{stored + n}") for k in range(20)], nothing)
+    store.close()
+
+
+async def test_a_write_that_fills_the_store_does_not_take_its_neighbours_along(tmp_path: Path) -> None:
+    """SQLite may undo the whole shared transaction when the disk is full: the others must then be done again."""
+    store = SqliteStore.open(tmp_path, max_bytes=400_000)
+    huge = Item("huge", "x" * 1_000_000)
+    answers = await asyncio.gather(
+        *[store.profiles.absorb([event(f"e{n}", f"u{n}")], nothing) for n in range(10)],
+        store.catalog.upsert_items([huge]),
+        *[store.profiles.absorb([event(f"e{n}", f"u{n}")], nothing) for n in range(10, 20)],
+        return_exceptions=True,
+    )
+    assert [type(a) for a in answers if a != 1] == [StoreFull]
+    assert await store.profiles.user_count() == 20
+    assert await store.catalog.counts() == (0, 0)
+    store.close()
+
+
+async def test_writes_that_wait_together_fail_one_by_one(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path)
+    bad = Cover("c", "a", "blob:x", np.full(64, np.nan, np.float32))
+    answers = await asyncio.gather(
+        store.catalog.upsert_items([Item("a", "A")]),
+        store.catalog.upsert_items([Item("b", "B")], [Cover("c", "a", "blob:x", np.full(64, np.nan, np.float32))]),
+        store.catalog.add_covers([bad]),
+        store.catalog.upsert_items([Item("d", "D")]),
+        return_exceptions=True,
+    )
+    assert [type(a) for a in answers] == [type(None), InvalidInput, InvalidInput, type(None)]
+    assert [i.id for i in (await store.catalog.items(10)).rows] == ["a", "d"]
+    store.close()
+
+
+async def test_embeddings_read_in_an_undone_write_are_not_remembered(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path)
+    one, two = np.eye(64, dtype=np.float32)[:2]
+    await store.catalog.upsert_items([Item("a", "A")], [Cover("c", "a", "blob:c", one)])
+
+    def encode_then_fail(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
+        raise RuntimeError("undone")
+
+    await asyncio.gather(
+        store.catalog.add_covers([Cover("c", "a", "blob:c", two)]),
+        store.profiles.absorb([event("e1")], encode_then_fail),
+        return_exceptions=True,
+    )
+    await store.profiles.absorb([event("e2")], user_embedding)
+    np.testing.assert_array_equal(await store.profiles.embedding("mia"), two)
+    store.close()
+
+
+async def test_a_cancelled_caller_harms_nobody(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path)
+    tasks = [asyncio.ensure_future(store.profiles.absorb([event(f"e{n}")], nothing)) for n in range(50)]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(a == 1 for a in answers[1::2])
+    store.close()
+
+
+def test_a_second_opener_is_told_who_holds_the_folder(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path)
+    with pytest.raises(StoreLocked, match=rf"{tmp_path}.* process {os.getpid()}; stop that process"):
+        SqliteStore.open(tmp_path)
+    store.close()
+    store.close()
+    SqliteStore.open(tmp_path).close()
+
+
+async def test_a_closed_store_answers_unavailable(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path)
+    store.close()
+    for call in (store.profiles.absorb([event("e")], nothing), store.profiles.embedding("mia"), store.catalog.counts()):
+        with pytest.raises(Unavailable):
+            await call
+
+
+def test_a_file_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
+    SqliteStore.open(tmp_path).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "eyecatch.db")) as file:
+        file.execute("PRAGMA user_version = 99")
+    for _ in range(2):  # the refusal lets go of the folder
+        with pytest.raises(StoreTooNew, match=f"version 99.* up to {len(MIGRATIONS)}"):
+            SqliteStore.open(tmp_path)
+
+
+async def test_a_version_1_file_is_brought_forward(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "eyecatch.db")) as file:
+        migrate(file, MIGRATIONS[:1])
+        assert version(file) == 1
+        rows = [("a", "A", "c", '["blob:1","blob:2"]', 1.5), ("b", "B", "", "[]", 2.5)]
+        file.executemany("INSERT INTO items (id, title, category, pictures, updated_at) VALUES (?, ?, ?, ?, ?)", rows)
+        file.execute("INSERT INTO profiles VALUES ('mia', ?, 3, 1.0)", (bytes(128),))
+        file.commit()
+    store = SqliteStore.open(tmp_path)
+    assert await store.catalog.item("a") == Item("a", "A", "c", ("blob:1", "blob:2"), 1.5)
+    assert await store.catalog.item("b") == Item("b", "B", "", (), 2.5)
+    assert await store.profiles.embedding("mia") is not None
+    assert sorted(await store.catalog.delete_item("a") or ()) == ["blob:1", "blob:2"]
+    store.close()
+
+
+def test_a_migration_that_fails_leaves_the_old_version(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as file:
+        migrate(file, MIGRATIONS[:1])
+        with pytest.raises(sqlite3.Error):
+            migrate(file, (MIGRATIONS[0], "CREATE TABLE half (x); INSERT INTO absent VALUES (1);"))
+        assert version(file) == 1
+        assert file.execute("SELECT count(*) FROM sqlite_master WHERE name = 'half'").fetchone() == (0,)
+        migrate(file)
+        assert version(file) == len(MIGRATIONS)
+
+
+def test_a_damaged_file_is_an_error_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "eyecatch.db").write_bytes(b"this is not a database" * 1000)
+    with pytest.raises(StoreError, match="damaged"):
+        SqliteStore.open(tmp_path)
+
+
+def test_a_folder_that_cannot_be_used_is_an_error_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError, match="data folder"):
+        SqliteStore.open(tmp_path / "file")
+
+
+async def test_a_profile_is_small(tmp_path: Path) -> None:
+    """The profile row of a user of 64 dimensions: at most 1 KiB (events are the log, not the profile)."""
+    store = SqliteStore.open(tmp_path)
+    for start in range(0, 4000, 1000):
+        await store.profiles.absorb([event(f"e{n}", f"user-{n:06}") for n in range(start, start + 1000)], nothing)
+    store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "eyecatch.db")) as file:
+        sizes = dict(file.execute("SELECT name, sum(pgsize) FROM dbstat GROUP BY name").fetchall())
+    assert sizes["profiles"] / 4000 <= 1024
+
+
+async def test_finished_jobs_are_forgotten_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eyecatch.stores.sqlite.queue.KEEP_FINISHED", 3)
+    store = SqliteStore.open(tmp_path)
+    for n in range(6):
+        await store.queue.put(Job(f"j{n}", f"k{n}", "a"))
+        await store.queue.take()
+        await store.queue.finish(f"j{n}", [])
+    assert [n for n in range(6) if await store.queue.status(f"j{n}")] == [3, 4, 5]
+    store.close()
