@@ -6,6 +6,8 @@ brief alone (noise from its own seeded CPU generator), whatever shares its batch
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from icg import vlm as reading
 from icg.adapter import IcgAdapter
 from icg.brief import Brief
 from icg.connector import spec_of
-from icg.errors import BriefError, Cancelled
+from icg.errors import BriefError, Cancelled, CheckpointError
 
 
 @dataclass(eq=False)
@@ -57,12 +59,10 @@ class CoverPipeline:
     @classmethod
     def from_pretrained(cls, root: str | Path, cache: int = 256) -> CoverPipeline:
         """`root` holds vlm/, diffusion/ and adapter/; CheckpointError when they do not fit together."""
-        from diffusers import DiffusionPipeline
-
         root = Path(root)
         adapter = IcgAdapter.from_pretrained(root / "adapter")
         vlm, processor = reading.load(root / "vlm")
-        diffusion = DiffusionPipeline.from_pretrained(root / "diffusion", dtype=torch.float32, use_safetensors=True)
+        diffusion = _load_diffusion(root / "diffusion")
         for part in (diffusion.transformer, diffusion.vae):
             part.eval().requires_grad_(False)
         return cls(vlm, processor, diffusion, adapter, cache)
@@ -89,7 +89,9 @@ class CoverPipeline:
         conditions, weights = self._conditions(briefs)
         noise = torch.cat([self._noise(b) for b in briefs])
         scheduler = type(self.diffusion.scheduler).from_config(self.diffusion.scheduler.config)
-        scheduler.set_timesteps(briefs[0].steps)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # diffusers on numpy 2
+            scheduler.set_timesteps(briefs[0].steps)
         starts = [min(round(b.reference_strength * b.steps), b.steps - 1) for b in briefs]
         anchors = torch.cat([self._anchor(b) for b in briefs]) if any(starts) else None
         latents = noise * scheduler.init_noise_sigma
@@ -179,3 +181,14 @@ class CoverPipeline:
         picture = brief.references[0].convert("RGB").resize(brief.size, Image.Resampling.LANCZOS)
         pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
         return self.diffusion.vae.encode(pixels).latent * self.diffusion.vae.config.scaling_factor
+
+
+def _load_diffusion(folder: Path) -> Any:
+    """The stock pipeline in `folder`, without text encoders: conditions come as prompt_embeds."""
+    from diffusers import DiffusionPipeline
+
+    if not (folder / "model_index.json").is_file():
+        raise CheckpointError(f"diffusion={str(folder)!r}: model_index.json is missing; allowed: a diffusers folder")
+    parts = json.loads((folder / "model_index.json").read_text())
+    unused = {name: None for name in parts if name.startswith(("text_encoder", "tokenizer"))}
+    return DiffusionPipeline.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, **unused)

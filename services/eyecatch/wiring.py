@@ -1,11 +1,9 @@
 """Where everything is joined: configuration -> stores, generator, verbs, server. The only module that knows them all."""
 
 import asyncio
-import contextlib
 import gc
 import signal
-import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,11 @@ from typing import Any
 import numpy as np
 import structlog
 
+from eyecatch.api.behavior import BehaviorServicer
+from eyecatch.api.catalog import CatalogServicer
+from eyecatch.api.covers import CoversServicer
+from eyecatch.api.references import References
+from eyecatch.api.server import Server, ServerOptions
 from eyecatch.config import Config
 from eyecatch.core.catalog import Catalog
 from eyecatch.core.decisions import DecisionBuffer
@@ -24,6 +27,10 @@ from eyecatch.core.ports import Blobs, CoverIndex, Generator
 from eyecatch.core.recommend import Recommender
 from eyecatch.core.score import Scoring
 from eyecatch.core.taste import user_embedding
+from eyecatch.generate.hub import Hub
+from eyecatch.generate.service import GenerationService
+from eyecatch.generate.worker import Worker
+from eyecatch.generators.local import LocalGenerator
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.index import FaissIndex
 from eyecatch.stores.sqlite import SqliteStore
@@ -45,8 +52,6 @@ class Parts:
 @asynccontextmanager
 async def open_parts(config: Config, generator: Generator | None = None) -> AsyncIterator[Parts]:
     """Open the data folder for this process alone. Raises StoreLocked when another one serves it, StoreTooNew, StoreError."""
-    from eyecatch.generators.local import LocalGenerator
-
     config.folder.mkdir(parents=True, exist_ok=True)
     store = SqliteStore.open(config.folder, max_waiting_jobs=config.queue_max)
     generator = generator or LocalGenerator(Path(config.checkpoint) if config.checkpoint else None)
@@ -73,17 +78,20 @@ async def fill_index(parts: Parts) -> None:
         parts.index.add(ids, np.stack(rows))
 
 
-async def serve(config: Config, on_ready: Callable[[int], None], generator: Generator | None = None) -> None:
-    """Run the embedded server until SIGTERM or SIGINT, then drain. `on_ready` gets the port once calls are answered."""
-    from eyecatch.api.behavior import BehaviorServicer
-    from eyecatch.api.catalog import CatalogServicer
-    from eyecatch.api.covers import CoversServicer
-    from eyecatch.api.references import References
-    from eyecatch.api.server import Server, ServerOptions
-    from eyecatch.generate.hub import Hub
-    from eyecatch.generate.service import GenerationService
-    from eyecatch.generate.worker import Worker
+@dataclass(frozen=True)
+class Application:
+    """The embedded server, answering on `port`, and the parts tests look into."""
 
+    parts: Parts
+    server: Server
+    worker: Worker
+    decisions: DecisionBuffer
+    tasks: "tuple[asyncio.Future[None], ...]"
+
+
+@asynccontextmanager
+async def application(config: Config, generator: Generator | None = None) -> AsyncIterator[Application]:
+    """Open the data folder, answer calls and work in the background; on leaving, drain and close."""
     async with open_parts(config, generator) as parts:
         store = parts.store
         await fill_index(parts)
@@ -106,22 +114,41 @@ async def serve(config: Config, on_ready: Callable[[int], None], generator: Gene
             CatalogServicer(parts.catalog, References(parts.blobs, config.hosts), pools),
             BehaviorServicer(store.profiles, user_embedding),
         )
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        # What start-up built lives as long as the process: without this every full collection walks it and stalls the calls.
+        await server.start()
+        log.info("serving", host=config.host, port=server.port, covers=len(parts.index), jobs_recovered=requeued)
+        work = [decisions.run(), worker.run(), generation.run_background()]
+        if config.preload:
+            work.append(_preload(parts.generator))
+        tasks = tuple(asyncio.ensure_future(w) for w in work)
+        try:
+            yield Application(parts, server, worker, decisions, tasks)
+        finally:
+            log.info("draining")
+            await server.drain(config.drain_s)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await decisions.close()
+    log.info("stopped")
+
+
+async def serve(config: Config, on_ready: Callable[[int], None]) -> None:
+    """Run the embedded server until SIGTERM or SIGINT. `on_ready` gets the port once calls are answered."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with application(config) as app:
+        # What start-up built lives as long as the process: without this every full collection walks it and stalls calls.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-        await server.start()
-        log.info("serving", host=config.host, port=server.port, covers=len(parts.index), jobs_recovered=requeued)
-        on_ready(server.port)
-        tasks = [decisions.run(), worker.run(), generation.run_background()]
-        if config.preload:
-            tasks.append(_preload(parts.generator))
-        await _until(stop, [asyncio.ensure_future(t) for t in tasks], lambda: server.drain(config.drain_s))
-        await decisions.close()
-        log.info("stopped")
+        on_ready(app.server.port)
+        stopping = asyncio.ensure_future(stop.wait())
+        pending: set[asyncio.Future[Any]] = {stopping, *app.tasks}
+        while not stopping.done():
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # a background task that broke must not go unnoticed
 
 
 async def _preload(generator: Generator) -> None:
@@ -130,24 +157,3 @@ async def _preload(generator: Generator) -> None:
         await generator.score([], [])
     except Unavailable as error:
         log.error("generator_unavailable", error=str(error))
-
-
-async def _until(
-    stop: asyncio.Event, tasks: Sequence["asyncio.Future[None]"], drain: Callable[[], Awaitable[None]]
-) -> None:
-    """Wait for the stop signal or for a background task to break, which must not go unnoticed."""
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        pending: set[asyncio.Future[Any]] = {stopping, *tasks}
-        while not stopping.done():
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {stopping}:
-                task.result()
-        log.info("draining")
-        await drain()
-    finally:
-        stopping.cancel()
-        for task in tasks:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, sqlite3.Error):
-            await asyncio.gather(*tasks, return_exceptions=True)

@@ -6,25 +6,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from eyecatch.api import status
 from eyecatch.api.behavior import BehaviorServicer
 from eyecatch.api.catalog import CatalogServicer
 from eyecatch.api.covers import CoversServicer
-from eyecatch.v1 import (
-    behavior_pb2,
-    behavior_pb2_grpc,
-    catalog_pb2,
-    catalog_pb2_grpc,
-    covers_pb2,
-    covers_pb2_grpc,
-)
+from eyecatch.v1 import behavior_pb2, catalog_pb2, covers_pb2
 
-SERVICES = tuple(
-    m.DESCRIPTOR.services_by_name[n].full_name
-    for m, n in ((covers_pb2, "CoversService"), (catalog_pb2, "CatalogService"), (behavior_pb2, "BehaviorService"))
+SERVICES: tuple[ServiceDescriptor, ...] = (
+    covers_pb2.DESCRIPTOR.services_by_name["CoversService"],
+    catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"],
+    behavior_pb2.DESCRIPTOR.services_by_name["BehaviorService"],
 )
+NAMES = tuple(s.full_name for s in SERVICES)
 
 
 class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
@@ -55,11 +53,18 @@ class ServerOptions:
     token: str = ""
 
 
-def _recommend_handler(covers: CoversServicer) -> "grpc.GenericRpcHandler[Any, Any]":
-    """RecommendCovers answers with bytes (see fast_wire.py), so it has a parser and no serializer."""
-    parse = covers_pb2.RecommendCoversRequest.FromString
-    handler = grpc.unary_unary_rpc_method_handler(covers.RecommendCovers, request_deserializer=parse)
-    return grpc.method_handlers_generic_handler(SERVICES[0], {"RecommendCovers": handler})
+def _handlers(service: ServiceDescriptor, servicer: Any) -> "grpc.GenericRpcHandler[Any, Any]":
+    """The service's methods with a parser that reports malformed bytes instead of failing inside gRPC.
+
+    RecommendCovers answers with ready bytes (see fast_wire.py), so nothing is serialised for it.
+    """
+    handlers = {}
+    for method in service.methods:
+        make = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
+        serialize = None if method.name == "RecommendCovers" else GetMessageClass(method.output_type).SerializeToString
+        parse = status.parser(GetMessageClass(method.input_type))
+        handlers[method.name] = make(getattr(servicer, method.name), parse, serialize)
+    return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
 class Server:
@@ -81,18 +86,15 @@ class Server:
                 ("grpc.so_reuseport", 0),
             ],
         )
-        self._server.add_generic_rpc_handlers((_recommend_handler(covers),))  # found before the generated one below
-        covers_pb2_grpc.add_CoversServiceServicer_to_server(covers, self._server)
-        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(catalog, self._server)
-        behavior_pb2_grpc.add_BehaviorServiceServicer_to_server(behavior, self._server)
+        self._server.add_generic_rpc_handlers(tuple(map(_handlers, SERVICES, (covers, catalog, behavior))))
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        reflection.enable_server_reflection((*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         self.port = self._server.add_insecure_port(f"{options.host}:{options.port}")
 
     async def start(self) -> None:
         await self._server.start()
-        for name in ("", *SERVICES):
+        for name in ("", *NAMES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     async def drain(self, grace_s: float) -> None:

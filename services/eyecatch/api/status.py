@@ -8,7 +8,7 @@ import grpc
 import structlog
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import BadRequest, ResourceInfo, RetryInfo
 from google.rpc.status_pb2 import Status
@@ -60,6 +60,18 @@ async def abort(context: Any, error: errors.EyecatchError) -> NoReturn:
     raise error
 
 
+def parser(kind: type[Message]) -> Callable[[bytes], Message | errors.InvalidInput]:
+    """Bytes -> message, or the error that `unary` and `stream` answer with."""
+
+    def parse(data: bytes) -> Message | errors.InvalidInput:
+        try:
+            return kind.FromString(data)
+        except DecodeError:
+            return errors.InvalidInput.of("request", f"{len(data)} bytes", f"a serialised {kind.DESCRIPTOR.full_name}")
+
+    return parse
+
+
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Self = TypeVar("Self")
@@ -81,6 +93,8 @@ def unary(
     @wraps(method)
     async def answer(self: Self, request: Request, context: Any) -> Response:
         try:
+            if isinstance(request, errors.InvalidInput):
+                raise request
             return await method(self, request, context)
         except errors.EyecatchError as error:
             await abort(context, error)
@@ -98,6 +112,8 @@ def stream(
     @wraps(method)
     async def answer(self: Self, request: Request, context: Any) -> AsyncIterator[Response]:
         try:
+            if isinstance(request, errors.InvalidInput):
+                raise request
             async for response in method(self, request, context):
                 yield response
         except errors.EyecatchError as error:

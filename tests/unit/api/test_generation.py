@@ -1,0 +1,150 @@
+"""GenerateCovers: progress, idempotency, cancellation, failure; and covers made in the background for thin pools."""
+
+import asyncio
+
+import grpc
+import pytest
+from eyecatch.config import Config
+from eyecatch.core.errors import Unavailable
+from eyecatch.v1 import covers_pb2, types_pb2
+
+from tests.unit.api.conftest import Api
+
+Generate = covers_pb2.GenerateCoversRequest
+
+
+async def collect(call: grpc.aio.UnaryStreamCall) -> tuple[list[covers_pb2.GenerationProgress], list[types_pb2.Cover]]:
+    updates = [u async for u in call]
+    progress = [u.progress for u in updates if u.WhichOneof("update") == "progress"]
+    return progress, [u.cover for u in updates if u.WhichOneof("update") == "cover"]
+
+
+async def test_progress_then_covers_that_are_in_the_pool(api: Api) -> None:
+    await api.put("a", "red")
+    progress, covers = await collect(api.covers.GenerateCovers(Generate(item_id="a", count=6, seed=5)))
+    assert [c.provenance.seed for c in covers] == [5, 6, 7, 8, 9, 10]
+    assert progress[0].job_id == covers[0].provenance.job_id
+    assert all(c.provenance.origin == types_pb2.ORIGIN_GENERATED and c.image for c in covers)
+    steps = [p.step for p in progress]
+    assert steps == sorted(steps)
+    assert max(p.total_steps for p in progress) == 8, "six covers are two batches of four steps"
+    listed = await api.covers.ListCovers(covers_pb2.ListCoversRequest(item_id="a"))
+    assert {c.id for c in covers} < {c.id for c in listed.covers}
+
+
+async def test_the_same_key_gives_the_same_covers(api: Api) -> None:
+    await api.put("a", "red")
+    first, second = [
+        (await collect(api.covers.GenerateCovers(Generate(item_id="a", idempotency_key="k"))))[1] for _ in range(2)
+    ]
+    assert [c.id for c in first] == [c.id for c in second]
+    assert len(api.generator.briefs) == 1
+    other = Generate(item_id="a", idempotency_key="k", count=2)
+    await api.refused(api.covers.GenerateCovers(other).read(), grpc.StatusCode.ALREADY_EXISTS)
+
+
+async def test_two_callers_with_one_key_share_one_job(api: Api) -> None:
+    await api.put("a", "red")
+    request = Generate(item_id="a", idempotency_key="k")
+    (_, one), (_, two) = await asyncio.gather(*(collect(api.covers.GenerateCovers(request)) for _ in range(2)))
+    assert [c.id for c in one] == [c.id for c in two]
+    assert len(api.generator.briefs) == 1
+
+
+async def started(api: Api, request: Generate) -> grpc.aio.UnaryStreamCall:
+    """A call whose job is in the denoiser, which waits at the gate."""
+    api.generator.gate = asyncio.Event()
+    call = api.covers.GenerateCovers(request)
+    await call.read()
+    while not api.generator.briefs:
+        await asyncio.sleep(0)
+    return call
+
+
+async def test_a_client_that_goes_away_stops_the_denoiser(api: Api) -> None:
+    await api.put("a", "red")
+    call = await started(api, Generate(item_id="a"))
+    job_id = api.app.worker._running[0]
+    call.cancel()
+    while api.app.worker._running:
+        await asyncio.sleep(0)
+    assert api.generator.steps_done == 0
+    status = await api.app.parts.store.queue.status(job_id)
+    assert status is not None
+    assert "went away" in status.error
+    api.generator.gate = None
+    _, covers = await collect(api.covers.GenerateCovers(Generate(item_id="a")))
+    assert len(covers) == 1, "the worker lives on"
+
+
+async def test_a_job_with_a_key_survives_its_caller(api: Api) -> None:
+    await api.put("a", "red")
+    request = Generate(item_id="a", idempotency_key="k")
+    call = await started(api, request)
+    call.cancel()
+    api.generator.gate.set()
+    _, covers = await collect(api.covers.GenerateCovers(request))
+    assert len(covers) == 1
+    assert len(api.generator.briefs) == 1
+
+
+async def test_a_deadline_reaches_the_denoiser(api: Api) -> None:
+    await api.put("a", "red")
+    api.generator.gate = asyncio.Event()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await collect(api.covers.GenerateCovers(Generate(item_id="a"), timeout=0.3))
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    while api.app.worker._running:
+        await asyncio.sleep(0)
+    assert api.generator.steps_done == 0
+
+
+async def test_a_dead_generator_leaves_the_fast_path_alone(api: Api) -> None:
+    await api.put("a", "red")
+    api.app.worker._retry_delay_s = 0.0
+    api.generator.error = Unavailable("the GPU is on fire")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await collect(api.covers.GenerateCovers(Generate(item_id="a")))
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "on fire" in (caught.value.details() or "")
+    answer = await api.covers.RecommendCovers(covers_pb2.RecommendCoversRequest(item_ids=["a"]))
+    assert answer.items[0].covers
+    api.generator.error = None
+    assert (await collect(api.covers.GenerateCovers(Generate(item_id="a"))))[1], "recovers without a restart"
+
+
+async def test_an_unknown_item(api: Api) -> None:
+    await api.refused(api.covers.GenerateCovers(Generate(item_id="gone")).read(), grpc.StatusCode.NOT_FOUND)
+
+
+async def test_pools_stay_within_their_size(api: Api) -> None:
+    await api.put("a", "red")
+    for _ in range(3):
+        await collect(api.covers.GenerateCovers(Generate(item_id="a", count=8)))
+    covers = (await api.covers.ListCovers(covers_pb2.ListCoversRequest(item_id="a"))).covers
+    assert len(covers) == 16
+    assert covers[0].provenance.origin == types_pb2.ORIGIN_CATALOGUE
+
+
+class TestBackground:
+    @pytest.fixture
+    def config(self, tmp_path) -> Config:  # type: ignore[no-untyped-def]
+        return Config(data_dir=str(tmp_path / "data"), port=0, preload=False, pool_min=2, exploration=0.0, drain_s=0.0)
+
+    async def test_a_thin_pool_is_filled_once(self, api: Api) -> None:
+        await api.put("a", "red")
+        request = covers_pb2.RecommendCoversRequest(item_ids=["a"])
+        for _ in range(20):
+            await api.covers.RecommendCovers(request)
+        list_all = covers_pb2.ListCoversRequest(item_id="a")
+        while len((await api.covers.ListCovers(list_all)).covers) < 2:
+            await asyncio.sleep(0)
+        assert len(api.generator.briefs) == 1
+        await api.covers.RecommendCovers(request)
+        assert await api.app.parts.store.queue.waiting() == 0
+
+    async def test_not_when_the_caller_says_so(self, api: Api) -> None:
+        await api.put("a", "red")
+        await api.covers.RecommendCovers(covers_pb2.RecommendCoversRequest(item_ids=["a"], no_generation=True))
+        assert await api.app.parts.store.queue.waiting() == 0
+        assert not api.generator.briefs
