@@ -44,10 +44,23 @@ class IcgAdapter(nn.Module):
         )
         self.nothing = nn.Parameter(torch.randn(config.tokens, config.vlm) * 0.02)
         """Stands for "no item" in guidance."""
+        self.register_buffer("centre", torch.zeros(config.tokens, config.vlm))
+        self.register_buffer("spread", torch.ones(()))
+        """Hidden states are mostly the same whatever the item: what differs is brought to unit deviation."""
 
     def read(self, vlm: Any, inputs: dict[str, Tensor]) -> Tensor:
         """The item's part of a brief: (B, M, D_vlm). Depends on title and references only, so it can be cached."""
-        return self.meta_tokens.read(vlm, inputs)
+        return self.standard(self.meta_tokens.read(vlm, inputs))
+
+    def standard(self, hidden: Tensor) -> Tensor:
+        """(B, M, D_vlm) hidden states, centred over items and scaled."""
+        return (hidden - self.centre) / self.spread
+
+    @torch.no_grad()
+    def standardise(self, hidden: Tensor) -> None:
+        """Take centre and spread from the hidden states of many items, (N, M, D_vlm)."""
+        self.centre.copy_(hidden.mean(0))
+        self.spread.copy_((hidden - self.centre).std())
 
     def forward(self, items: Tensor, users: Tensor, strength: Tensor | float = 1.0) -> tuple[Tensor, Tensor | None]:
         """items (B, M, D_vlm), users (B, U) unit or zero rows -> prompt_embeds (B, M, W) and pooled or None."""

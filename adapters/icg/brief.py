@@ -11,22 +11,24 @@ from PIL import Image
 
 from icg.errors import BriefError
 
-MAX_TITLE = 300
+MAX_TITLE = 512
 MAX_REFERENCES = 4
 MAX_PIXELS = 4096 * 4096
 MAX_STEPS = 100
 MAX_GUIDANCE = 20.0
+MAX_REFERENCE_STRENGTH = 0.95
 
 
 @dataclass(frozen=True, eq=False)
 class Brief:
     """What to draw, for whom, and how.
 
-    title: up to 300 characters. references: up to 4 pictures of the item. user_embedding: (U,) unit or zero vector in
-    cover-embedding space, None for a cold user. strength: how far the user may move the cover, 0..1. steps: 1..100.
-    guidance: 0..20, how firmly to follow item and user. user_guidance: 0..20 to weigh the user apart from the item (one
-    more denoiser call), None to follow `guidance`. reference_strength: 0..0.95, how much of the schedule is skipped by
-    starting from the first reference. size: (width, height), multiples of 16 in 32..2048.
+    title: up to 512 characters. references: up to 4 pictures of the item. user_embedding: (U,) unit or zero
+    vector in cover-embedding space, None for a cold user. strength: how far the user may move the cover, 0..1.
+    steps: 1..100. guidance: 0..20, how firmly to follow item and user. user_guidance: 0..20 to weigh the user
+    apart from the item (one more denoiser call), None to follow `guidance`. reference_strength: 0..0.95, after
+    which share of the steps the first reference is cut out and set into the cover (0: it is only read); higher
+    keeps more of it. size: (width, height), multiples of 16 in 32..2048.
 
     Raises BriefError naming the field, the value and what is allowed.
     """
@@ -62,7 +64,7 @@ class Brief:
         _within("guidance", self.guidance, 0, MAX_GUIDANCE)
         if self.user_guidance is not None:
             _within("user_guidance", self.user_guidance, 0, MAX_GUIDANCE)
-        _within("reference_strength", self.reference_strength, 0, 0.95)
+        _within("reference_strength", self.reference_strength, 0, MAX_REFERENCE_STRENGTH)
         if self.reference_strength > 0 and not self.references:
             raise BriefError(f"reference_strength={self.reference_strength} without references; allowed: 0")
         if len(self.size) != 2 or any(not 32 <= edge <= 2048 or edge % 16 for edge in self.size):

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from icg import vlm as reading
 from icg.adapter import IcgAdapter
+from icg.anchor import collage
 from icg.brief import Brief
 from icg.connector import spec_of
 from icg.errors import BriefError, Cancelled, CheckpointError
@@ -33,8 +34,6 @@ class Batch:
     briefs: list[Brief]
     scheduler: Any
     latents: Tensor
-    noise: Tensor
-    anchors: Tensor | None
     starts: list[int]
     conditions: Tensor
     weights: Tensor
@@ -93,9 +92,8 @@ class CoverPipeline:
             warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # diffusers on numpy 2
             scheduler.set_timesteps(briefs[0].steps)
         starts = [min(round(b.reference_strength * b.steps), b.steps - 1) for b in briefs]
-        anchors = torch.cat([self._anchor(b) for b in briefs]) if any(starts) else None
         latents = noise * scheduler.init_noise_sigma
-        return Batch(list(briefs), scheduler, latents, noise, anchors, starts, conditions, weights)
+        return Batch(list(briefs), scheduler, latents, starts, conditions, weights)
 
     @torch.inference_mode()
     def step(self, batch: Batch) -> bool:
@@ -105,21 +103,18 @@ class CoverPipeline:
         t = batch.scheduler.timesteps[batch.done]
         x = batch.scheduler.scale_model_input(batch.latents, t)
         velocity = self._velocity(x, t, batch)
-        batch.latents = batch.scheduler.step(velocity, t, batch.latents, return_dict=False)[0]
-        batch.done += 1
         sigma = batch.scheduler.sigmas[batch.done]
         for i, start in enumerate(batch.starts):
-            if batch.anchors is not None and batch.done <= start:
-                batch.latents[i] = (1 - sigma) * batch.anchors[i] + sigma * batch.noise[i]
+            if start == batch.done > 0:
+                velocity[i] = self._anchored(batch, i, batch.latents[i] - sigma * velocity[i], sigma)
+        batch.latents = batch.scheduler.step(velocity, t, batch.latents, return_dict=False)[0]
+        batch.done += 1
         return batch.done < batch.total
 
     @torch.inference_mode()
     def finish(self, batch: Batch) -> list[Image.Image]:
         """Decode what the batch holds now (also before its last step: a preview)."""
-        vae = self.diffusion.vae
-        pixels = vae.decode(batch.latents / vae.config.scaling_factor, return_dict=False)[0]
-        array = (pixels / 2 + 0.5).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).numpy()
-        return [Image.fromarray(picture) for picture in array]
+        return self._images(batch.latents)
 
     @torch.inference_mode()
     def conditioning(self, brief: Brief) -> tuple[Tensor, Tensor]:
@@ -175,12 +170,22 @@ class CoverPipeline:
         shape = (1, self.diffusion.transformer.config.in_channels, height // 8, width // 8)
         return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(brief.seed))
 
-    def _anchor(self, brief: Brief) -> Tensor:
-        if not brief.references:
-            return torch.zeros_like(self._noise(brief))
-        picture = brief.references[0].convert("RGB").resize(brief.size, Image.Resampling.LANCZOS)
+    def _anchored(self, batch: Batch, i: int, guess: Tensor, sigma: Tensor) -> Tensor:
+        """Set the reference into `guess`, the clean latent (C, h, w) as now estimated; returns the velocity there."""
+        vae, brief = self.diffusion.vae, batch.briefs[i]
+        background = self._images(guess[None])[0]
+        picture = collage(background, brief.references[0])
         pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
-        return self.diffusion.vae.encode(pixels).latent * self.diffusion.vae.config.scaling_factor
+        clean = vae.encode(pixels).latent[0] * vae.config.scaling_factor
+        noise = self._noise(brief)[0]
+        batch.latents[i] = (1 - sigma) * clean + sigma * noise
+        return noise - clean
+
+    def _images(self, latents: Tensor) -> list[Image.Image]:
+        vae = self.diffusion.vae
+        pixels = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]
+        array = (pixels / 2 + 0.5).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).numpy()
+        return [Image.fromarray(picture) for picture in array]
 
 
 def _load_diffusion(folder: Path) -> Any:

@@ -21,13 +21,22 @@ ATTRIBUTION = (
 )
 
 
+REFERENCE_STRENGTH = 0.65
+"""What to ask of the starter when an item has a picture: drawn from the title alone, its subjects are blobs."""
+
+
 @dataclass(frozen=True, eq=False)
 class Starter:
-    """What `load` gives: a pipeline, the embedding that shares its vision tower, and rewards by name."""
+    """What `load` gives: a pipeline, the embedding that shares its autoencoder, and rewards by name.
+
+    `name` is for provenance; `reference_strength` is what to use for an item with a picture when the caller does not say.
+    """
 
     pipeline: CoverPipeline
     embedding: JointEmbedding
     rewards: dict[str, Reward]
+    name: str = "eyecatch-starter-0.1"
+    reference_strength: float = REFERENCE_STRENGTH
 
 
 def path() -> Path:
@@ -42,7 +51,8 @@ def load(root: str | Path | None = None) -> Starter:
     from icg.rewards.preference import Preference
     from icg.rewards.relevance import Relevance
 
+    name = Path(root).name if root is not None else Starter.name
     root = Path(root) if root is not None else path()
     pipeline = CoverPipeline.from_pretrained(root)
-    embedding = JointEmbedding.from_pretrained(root, pipeline.vlm, pipeline.processor)
-    return Starter(pipeline, embedding, {"relevance": Relevance(embedding), "preference": Preference(embedding)})
+    embedding = JointEmbedding.from_pretrained(root, pipeline.diffusion.vae, pipeline.processor.tokenizer)
+    return Starter(pipeline, embedding, {"relevance": Relevance(embedding), "preference": Preference(embedding)}, name)

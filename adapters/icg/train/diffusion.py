@@ -1,4 +1,4 @@
-"""Recipe 4, the main one: meta tokens, refiner, connector and denoiser, trained together by flow matching.
+"""Recipe 6, the main one: refiner, connector and denoiser, trained together by flow matching; meta tokens are fixed.
 
 The look of the target comes from the user embedding (the mean of covers the simulated user engaged with, all of other
 subjects), its subject from the title and the reference: so the model learns to personalise without any label.
@@ -18,14 +18,20 @@ from diffusers import SanaTransformer2DModel
 from torch import Tensor, nn
 
 from icg.adapter import AdapterConfig, IcgAdapter
-from icg.data.bank import AXES, Bank
+from icg.data.bank import Bank
+from icg.train.align import Namer
+from icg.train.crowd import Crowd
 from icg.train.loop import Fit, train
 from icg.train.prefixes import TITLE_ONLY, Prefixes
 
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """Denoiser widths and how often each condition is left out; `match` is how well users fit their target."""
+    """Denoiser widths and how often each condition is left out; `match` is how well users fit their target.
+
+    `framings` are the odds of close, medium and corner targets (small subjects teach little); `name_weight` keeps
+    subject and look readable in the conditioning.
+    """
 
     width: int = 256
     layers: int = 5
@@ -35,21 +41,33 @@ class DiffusionConfig:
     drop_all: float = 0.1
     drop_user: float = 0.1
     drop_title: float = 0.08
-    drop_reference: float = 0.2
+    drop_reference: float = 0.4
     match: float = 0.88
+    framings: tuple[float, ...] = (1.2, 1.0, 0.5)
+    name_weight: float = 0.1
 
 
 class Drawer(nn.Module):
     """What this recipe trains."""
 
-    def __init__(self, adapter: IcgAdapter, denoiser: SanaTransformer2DModel) -> None:
+    def __init__(self, namer: Namer, denoiser: SanaTransformer2DModel) -> None:
         super().__init__()
-        self.adapter, self.denoiser = adapter, denoiser
+        self.namer, self.denoiser = namer, denoiser
+        namer.adapter.meta_tokens.requires_grad_(False)
+
+    @property
+    def adapter(self) -> IcgAdapter:
+        """The part that is shipped beside the denoiser."""
+        return self.namer.adapter
 
 
-def build(vlm_width: int, channels: int, side: int, config: DiffusionConfig = DiffusionConfig()) -> Drawer:
-    """A new adapter and a Sana denoiser (arXiv:2410.10629) for (channels, side, side) latents."""
-    adapter = IcgAdapter(AdapterConfig(vlm=vlm_width, caption=config.caption, tokens=config.tokens))
+def new_adapter(vlm_width: int, config: DiffusionConfig) -> IcgAdapter:
+    """A new adapter for this denoiser."""
+    return IcgAdapter(AdapterConfig(vlm=vlm_width, caption=config.caption, tokens=config.tokens))
+
+
+def build(namer: Namer, channels: int, side: int, config: DiffusionConfig) -> Drawer:
+    """An aligned adapter with a new Sana denoiser (arXiv:2410.10629) for (channels, side, side) latents."""
     denoiser = SanaTransformer2DModel(
         in_channels=channels,
         out_channels=channels,
@@ -66,62 +84,40 @@ def build(vlm_width: int, channels: int, side: int, config: DiffusionConfig = Di
     )
     nn.init.zeros_(denoiser.proj_out.weight)
     nn.init.zeros_(denoiser.proj_out.bias)
-    return Drawer(adapter, denoiser)
-
-
-class Crowd:
-    """Draws user embeddings that fit a target's look, from a bank's cover embeddings (N, 64)."""
-
-    def __init__(self, bank: Bank, covers: np.ndarray) -> None:
-        self.sizes = np.array([len(axis) for axis in AXES])
-        code = self._code(bank.look)
-        self.order = np.argsort(code, kind="stable")
-        self.starts = np.searchsorted(code[self.order], np.arange(self.sizes.prod() + 1))
-        self.covers, self.subject = covers, bank.subject
-
-    def draw(self, look: np.ndarray, subject: np.ndarray, match: float, rng: np.random.Generator) -> np.ndarray:
-        """look (B, 4), subject (B,) -> (B, 64) unit rows: means of 2..12 covers of other subjects."""
-        most, users = 12, len(look)
-        keep = rng.random((users, most, 4)) < match
-        wanted = np.where(keep, look[:, None], (rng.random((users, most, 4)) * self.sizes).astype(int))
-        code = self._code(wanted)
-        low, high = self.starts[code], self.starts[code + 1]
-        place = low + (rng.random(code.shape) * np.maximum(high - low, 1)).astype(int)
-        rows = self.order[np.minimum(place, len(self.order) - 1)]
-        used = np.arange(most) < rng.integers(2, most + 1, users)[:, None]
-        used &= self.subject[rows] != subject[:, None]
-        weight = (used & (high > low)).astype(np.float32)
-        mean = (self.covers[rows] * weight[..., None]).sum(1)
-        return (mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-6)).astype(np.float32)
-
-    def _code(self, look: np.ndarray) -> np.ndarray:
-        code = look[..., 0]
-        for axis in range(1, 4):
-            code = code * self.sizes[axis] + look[..., axis]
-        return code
+    return Drawer(namer, denoiser)
 
 
 def run(
-    folder: Path, model: Drawer, prefixes: Prefixes, slot: np.ndarray, bank: Bank, latents: Tensor, crowd: Crowd,
-    fit: Fit, config: DiffusionConfig, until: int | None = None,
+    folder: Path, model: Drawer, prefixes: Prefixes, items: Tensor, slot: np.ndarray, bank: Bank, latents: Tensor, crowd: Crowd,
+    fit: Fit, config: DiffusionConfig, until: int | None = None, emphasis: np.ndarray | None = None,
     on_save: Callable[[int, nn.Module], None] | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """Train on `latents` (N, C, h, w), already scaled to unit deviation; `slot` maps a subject to its prefix place."""
+    """Train on `latents` (N, C, h, w) at unit deviation; `items` is align.table; `slot` maps a subject to its place.
+
+    `emphasis` (subjects,) says how much more often than others a subject is drawn.
+    """
+    odds = np.array(config.framings)[bank.look[:, 3]] * (1 if emphasis is None else emphasis[bank.subject])
+    odds = np.cumsum(odds / odds.sum())
 
     def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        picked = rng.integers(0, len(bank), fit.batch)
+        picked = np.searchsorted(odds, rng.random(fit.batch)).clip(max=len(bank) - 1)
         subject, look = bank.subject[picked], bank.look[picked]
         reference = rng.integers(0, prefixes.references, fit.batch)
         said = rng.random(fit.batch) >= config.drop_title
         reference = np.where(said & (rng.random(fit.batch) < config.drop_reference), TITLE_ONLY, reference)
-        items = prefixes.read(model.adapter.meta_tokens.weight, prefixes.row(slot[subject], reference, said))
+        item = items[torch.as_tensor(prefixes.row(slot[subject], reference, said))].float()
         nobody = rng.random(fit.batch) < config.drop_user
         nothing = rng.random(fit.batch) < config.drop_all
         users = crowd.draw(look, subject, config.match, rng)
         users[nobody | nothing] = 0
-        items = torch.where(torch.as_tensor(nothing)[:, None, None], model.adapter.nothing, items)
-        embeds, _ = model.adapter(items, torch.as_tensor(users))
-        return {"loss": flow_loss(model.denoiser, latents[torch.as_tensor(picked)].float(), embeds)}
+        item = torch.where(torch.as_tensor(nothing)[:, None, None], model.adapter.nothing, item)
+        embeds, _ = model.adapter(item, torch.as_tensor(users))
+        something = torch.as_tensor(~nothing)
+        name = model.namer.loss(embeds[something], torch.as_tensor(slot[subject])[something])
+        somebody = torch.as_tensor(~(nobody | nothing))
+        taste = model.namer.taste(embeds[somebody], torch.as_tensor(look).long()[somebody])
+        flow = flow_loss(model.denoiser, latents[torch.as_tensor(picked)].float(), embeds)
+        return {"loss": flow + config.name_weight * (name + taste), "flow": flow, "name": name, "taste": taste}
 
     return train(folder, model, fit, step, config, until, on_save)
 

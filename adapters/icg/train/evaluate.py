@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from icg import starter
@@ -19,7 +19,7 @@ from icg.brief import Brief
 from icg.data import tastes
 from icg.data.art import CATEGORIES, STYLES, Subject, load_subjects, on_white
 from icg.data.bank import AXES, AXIS_NAMES, Bank, build
-from icg.embedding import JointEmbedding, pool
+from icg.embedding import JointEmbedding
 from icg.train.autoencoder import psnr
 from icg.users import user_embedding
 
@@ -36,11 +36,11 @@ def retrieval(
 
 
 class LookJudge:
-    """Ridge probes from the vision tower's pooled features to each axis of a look, fitted on composed covers."""
+    """Ridge probes from the embedding's tower features to each axis of a look, fitted on composed covers."""
 
     def __init__(self, embedding: JointEmbedding, bank: Bank, strength: float = 10.0) -> None:
         self.embedding = embedding
-        x = self._features([Image.fromarray(i) for i in bank.images])
+        x = embedding.features([Image.fromarray(i) for i in bank.images]).numpy().astype(np.float64)
         self.mean, self.scale = x.mean(0), x.std(0) + 1e-6
         x = self._ready(x)
         gram = x.T @ x + strength * np.eye(x.shape[1])
@@ -48,19 +48,11 @@ class LookJudge:
 
     def __call__(self, images: list[Image.Image]) -> np.ndarray:
         """(N, 4) indices into AXES."""
-        x = self._ready(self._features(images))
+        x = self._ready(self.embedding.features(images).numpy().astype(np.float64))
         return np.stack([(x @ m).argmax(1) for m in self.maps], 1)
 
     def _ready(self, x: np.ndarray) -> np.ndarray:
         return np.concatenate([(x - self.mean) / self.scale, np.ones((len(x), 1))], 1)
-
-    @torch.inference_mode()
-    def _features(self, images: list[Image.Image]) -> np.ndarray:
-        reader = self.embedding
-        pixels = [
-            reader.processor.image_processor(images[i : i + 64], return_tensors="pt") for i in range(0, len(images), 64)
-        ]
-        return np.concatenate([pool(reader.vision, p["pixel_values"]).numpy() for p in pixels]).astype(np.float64)
 
 
 def preference_ranking(embedding: JointEmbedding, bank: Bank, other: Bank, themes: np.ndarray, seed: int = 0) -> dict:
@@ -91,20 +83,22 @@ def personalisation(
     parts: starter.Starter,
     judge: LookJudge,
     bank: Bank,
-    titles: list[str],
+    subjects: list[Subject],
     themes: np.ndarray,
     steps: int,
+    strength: float = 0.0,
     seed: int = 0,
 ) -> dict:
     """Does a SIMULATED user's true taste prefer the cover made for them over the one made for someone else?"""
     rng = np.random.default_rng(seed)
-    people = tastes.sample(len(titles), rng)
+    people = tastes.sample(len(subjects), rng)
     picked = tastes.engaged(people.utility(bank.look, themes[bank.subject]), 8, rng)
     covers = parts.embedding.covers([Image.fromarray(i) for i in bank.images])
     users = [user_embedding(covers[p], np.ones(8)) for p in picked]
-    briefs = [
-        Brief(t, user_embedding=u, seed=i, steps=steps) for i, (t, u) in enumerate(zip(titles, users, strict=True))
-    ]
+    pictures = [(on_white(s.sprites[STYLES[k % 4]]),) if strength else () for k, s in enumerate(subjects)]
+    rest = {"steps": steps, "reference_strength": strength}
+    triples = enumerate(zip(subjects, pictures, users, strict=True))
+    briefs = [Brief(s.title, p, u, seed=i, **rest) for i, (s, p, u) in triples]
     made = draw(parts, briefs)
     looks = judge(made)
     none = np.zeros(len(looks), int)
@@ -151,14 +145,18 @@ def evaluate(root: Path, subjects: list[Subject], steps: int = 8, count: int = 1
         rows = list(zip(titles, users, whites, strict=True))
         title_only = [Brief(t, (), u, seed=k, steps=steps) for k, (t, u, _) in enumerate(rows)]
         both = [Brief(t, (w,), u, seed=k, steps=steps) for k, (t, u, w) in enumerate(rows)]
+        anchored = [replace(b, reference_strength=starter.REFERENCE_STRENGTH) for b in both]
         out[f"retrieval_{name}"] = {
             "real_covers": retrieval(parts.embedding, [Image.fromarray(c) for c in covers], titles, among),
             "title": retrieval(parts.embedding, draw(parts, title_only), titles, among),
             "title_and_reference": retrieval(parts.embedding, draw(parts, both), titles, among),
+            "anchored": retrieval(parts.embedding, draw(parts, anchored), titles, among),
         }
     out["preference_ranking"] = preference_ranking(parts.embedding, real["seen"], real["unseen"], themes)
-    chosen = [subjects[int(i)].title for i in rng.permutation(seen)[:count]]
+    chosen = [subjects[int(i)] for i in rng.permutation(seen)[:count]]
     out["personalisation"] = personalisation(parts, judge, real["seen"], chosen, themes, steps)
+    strength = starter.REFERENCE_STRENGTH
+    out["personalisation_anchored"] = personalisation(parts, judge, real["seen"], chosen, themes, steps, strength)
     return out
 
 
@@ -168,8 +166,9 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=starter.path())
     parser.add_argument("--art", type=Path, required=True, help="a node_modules folder with the emoji packages")
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--count", type=int, default=60, help="subjects, and simulated users, a figure")
     given = parser.parse_args()
-    print(json.dumps(evaluate(given.root, load_subjects(given.art), given.steps), indent=2))
+    print(json.dumps(evaluate(given.root, load_subjects(given.art), given.steps, given.count), indent=2))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, SanaPipeline
 
 from icg.adapter import IcgAdapter
-from icg.embedding import JointHeads
 
 
 def scheduler(shift: float = 1.0) -> DPMSolverMultistepScheduler:
@@ -28,11 +27,10 @@ def drawing(root: Path, adapter: IcgAdapter, denoiser: Any, autoencoder: Any) ->
     adapter.save_pretrained(root / "adapter")
 
 
-def seeing(root: Path, vlm: Any, processor: Any, heads: JointHeads) -> None:
-    """Write vlm/ and joint/."""
+def seeing(root: Path, vlm: Any, processor: Any) -> None:
+    """Write vlm/."""
     _half(vlm).save_pretrained(root / "vlm", safe_serialization=True)
     processor.save_pretrained(root / "vlm")
-    heads.save_pretrained(root / "joint")
 
 
 def size(root: Path) -> int:

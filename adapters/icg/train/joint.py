@@ -1,4 +1,4 @@
-"""Recipe 2: the vision tower, the joint image/title space and the preference space. Knows nothing about generation.
+"""Recipe 2: the VLM's vision tower, pre-trained on titles and looks. Knows nothing about generation.
 
 Contrastive (CLIP, arXiv:2103.00020) on covers and white-ground references with their titles, and an in-batch softmax
 over covers for simulated users whose embedding is the normalised mean of covers they engaged with.
@@ -19,7 +19,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from icg.data import tastes
 from icg.data.art import CATEGORIES, Subject
 from icg.data.bank import Bank
-from icg.embedding import WIDTH, JointConfig, JointHeads, pool
+from icg.embedding import WIDTH, JointConfig, JointHeads
 from icg.train.autoencoder import to_tensor
 from icg.train.loop import Fit, train
 from icg.train.titles import variation
@@ -68,7 +68,7 @@ def run(
     torch.manual_seed(fit.seed)
     model = build(len(tokenizer), config)
     category = np.array([CATEGORIES.index(s.category) for s in subjects])
-    by_subject, classes = _rows_by_subject(bank), np.unique(bank.subject)
+    by_subject, classes = rows_by_subject(bank), np.unique(bank.subject)
 
     def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
         chosen = rng.permutation(len(by_subject))[: fit.batch]
@@ -96,12 +96,8 @@ def run(
 
 
 def contrast(image: Tensor, text: Tensor, match: np.ndarray, scale: Tensor) -> Tensor:
-    """InfoNCE: each image (B, 64) against the titles of all training subjects (C, 64), and each matched title against
-    the batch's images. `match` (B,) names each image's title; no title comes up twice.
-    """
-    logits, target = scale * image @ text.T, torch.as_tensor(match)
-    back = logits[:, target].T
-    return F.cross_entropy(logits, target) + 0.5 * F.cross_entropy(back, torch.arange(len(back)))
+    """Each image (B, 64) against the titles of all training subjects (C, 64); `match` (B,) names its title."""
+    return F.cross_entropy(scale * image @ text.T, torch.as_tensor(match))
 
 
 def preference_loss(
@@ -120,18 +116,13 @@ def preference_loss(
     )
 
 
-@torch.no_grad()
-def embed_bank(model: Joint, images: np.ndarray, batch: int = 128) -> tuple[np.ndarray, np.ndarray]:
-    """(N, S, S, 3) uint8 -> joint (N, 64) and cover (N, 64) embeddings."""
-    joint, cover = [], []
-    for i in range(0, len(images), batch):
-        pooled = pool(model.vision, to_tensor(images[i : i + batch]))
-        joint.append(model.heads.images(pooled).numpy())
-        cover.append(model.heads.covers(pooled).numpy())
-    return np.concatenate(joint), np.concatenate(cover)
+def pool(vision: nn.Module, pixels: Tensor) -> Tensor:
+    """pixels (B, 3, S, S) in [-1, 1] -> (B, 2 D): the class token beside the mean of the patches."""
+    hidden = vision(pixel_values=pixels).last_hidden_state
+    return torch.cat([hidden[:, 0], hidden[:, 1:].mean(1)], -1)
 
 
-def _rows_by_subject(bank: Bank) -> list[np.ndarray]:
+def rows_by_subject(bank: Bank) -> list[np.ndarray]:
     order = np.argsort(bank.subject, kind="stable")
     _, starts = np.unique(bank.subject[order], return_index=True)
     return np.split(order, starts[1:])

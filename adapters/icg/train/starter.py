@@ -1,4 +1,4 @@
-"""The whole recipe: art -> bank -> autoencoder -> joint -> VLM -> diffusion -> a starter folder. Resumable.
+"""The whole recipe: art -> bank -> autoencoder -> vision -> embedding -> VLM -> align -> diffusion. Resumable.
 
     python -m icg.train.starter --art node_modules --out runs/starter
     python -m icg.train.starter --smoke --out runs/smoke        (under a minute, procedural shapes, no art needed)
@@ -20,7 +20,10 @@ from transformers import PreTrainedTokenizerFast
 
 from icg.data.art import STYLES, Subject, load_subjects, on_white, procedural
 from icg.data.bank import AXES, Bank, load_or_build
-from icg.train import autoencoder, diffusion, export, joint, titles, vlm
+from icg.data.sample import SEEN
+from icg.embedding import JointHeads
+from icg.train import align, autoencoder, diffusion, embedding, export, joint, titles, vlm
+from icg.train.crowd import Crowd
 from icg.train.loop import Fit
 from icg.train.prefixes import Prefixes
 
@@ -32,16 +35,22 @@ class Recipe:
     covers: int = 24000
     vocab: int = 1024
     seed: int = 0
+    emphasis: float = 8.0
+    """How much more often the sample catalogue's subjects are drawn in the last stage."""
     fits: dict[str, Fit] = field(
         default_factory=lambda: {
             "autoencoder": Fit(steps=1200, lr=1.5e-3, batch=16, warmup=50),
             "joint": Fit(steps=1300, lr=1.2e-3, batch=96, warmup=50, save_every=200),
+            "embedding": Fit(steps=500, lr=3e-3, batch=192, warmup=40, save_every=100),
             "vlm": Fit(steps=330, lr=2e-3, batch=64, warmup=50, save_every=100),
-            "diffusion": Fit(steps=4200, lr=1e-3, batch=64, save_every=250, ema=0.998),
+            "align": Fit(steps=150, lr=2e-3, batch=96, warmup=20),
+            "users": Fit(steps=200, lr=2e-3, batch=128, warmup=20),
+            "diffusion": Fit(steps=4000, lr=1.2e-3, batch=64, warmup=50, save_every=200, ema=0.998),
         }
     )
     autoencoder: autoencoder.AutoencoderConfig = field(default_factory=autoencoder.AutoencoderConfig)
     vision: joint.VisionConfig = field(default_factory=joint.VisionConfig)
+    reader: embedding.EmbeddingConfig = field(default_factory=embedding.EmbeddingConfig)
     language: vlm.LanguageConfig = field(default_factory=vlm.LanguageConfig)
     drawing: diffusion.DiffusionConfig = field(default_factory=diffusion.DiffusionConfig)
 
@@ -55,11 +64,15 @@ def smoke() -> Recipe:
         fits={
             "autoencoder": Fit(steps=4, **tiny),
             "joint": Fit(steps=4, **tiny),
+            "embedding": Fit(steps=4, **tiny),
             "vlm": Fit(steps=4, **tiny),
+            "align": Fit(steps=4, **tiny),
+            "users": Fit(steps=4, **tiny),
             "diffusion": Fit(steps=4, ema=0.9, **tiny),
         },
         autoencoder=autoencoder.AutoencoderConfig((8, 8, 16, 32), (0, 1, 1, 1), (0, 1, 1, 1), 4),
         vision=joint.VisionConfig(width=32, layers=1, heads=2, mlp=64),
+        reader=embedding.EmbeddingConfig(tower=16, vision=32, text=32, hidden=32),
         language=vlm.LanguageConfig(width=32, layers=1, heads=2, mlp=64),
         drawing=diffusion.DiffusionConfig(width=32, layers=1, heads=2, caption=32, tokens=4),
     )
@@ -91,41 +104,59 @@ class Run:
         data = (self.subjects, self.bank, self.references, self.tokenizer)
         return joint.run(self.out / "joint", *data, self.fit("joint"), self.recipe.vision)
 
+    def embedding(self, vae: Any) -> JointHeads:
+        """Stage 3; writes joint/ of the starter."""
+        flat = self.references.reshape(-1, *self.references.shape[2:])
+        white = self._encode(vae, flat).unflatten(0, (len(self.subjects), -1))
+        data = (self.subjects, self.bank, self._encode(vae, self.bank.images), white, self.tokenizer)
+        heads = embedding.run(self.out / "embedding", *data, self.fit("embedding"), self.recipe.reader)
+        heads.save_pretrained(self.starter / "joint")
+        return heads
+
     def vlm(self, seeing: joint.Joint) -> tuple[Any, Any]:
-        """Stage 3; writes vlm/ and joint/ of the starter."""
+        """Stage 4; writes vlm/ of the starter."""
         torch.manual_seed(self.recipe.seed)
         model = vlm.build(seeing, self.tokenizer, self.recipe.language)
         data = (self.subjects, self.bank, self.references, self.tokenizer)
         vlm.run(self.out / "vlm", model, *data, self.fit("vlm"), self.recipe.language)
         processor = vlm.processor_of(model, self.tokenizer)
-        export.seeing(self.starter, model, processor, seeing.heads)
+        export.seeing(self.starter, model, processor)
         return model.requires_grad_(False), processor
 
-    def diffusion(self, vae: Any, seeing: joint.Joint, model: Any, processor: Any, until: int | None = None) -> dict:
-        """Stage 4; writes diffusion/ and adapter/ of the starter at every save. Returns the last losses."""
-        latents = autoencoder.encode(vae, self.bank.images) * vae.config.scaling_factor
+    def diffusion(self, vae: Any, heads: JointHeads, model: Any, processor: Any, until: int | None = None) -> dict:
+        """Stages 5 and 6; writes diffusion/ and adapter/ of the starter at every save. Returns the last losses."""
+        latents = self._encode(vae, self.bank.images)
         shown = vlm.features(model, self.references[self.seen].reshape(-1, *self.references.shape[2:]))
         shown = shown.unflatten(0, (len(self.seen), -1))
         prefixes = Prefixes(model, processor, [self.subjects[i].title for i in self.seen], shown)
         slot = np.full(len(self.subjects), -1)
         slot[self.seen] = np.arange(len(self.seen))
-        crowd = diffusion.Crowd(self.bank, joint.embed_bank(seeing, self.bank.images)[1])
+        crowd = Crowd(self.bank, embedding.embed(heads, latents)[1])
         torch.manual_seed(self.recipe.seed)
-        width = model.config.get_text_config().hidden_size
-        drawer = diffusion.build(width, latents.shape[1], latents.shape[2], self.recipe.drawing)
+        adapter = diffusion.new_adapter(model.config.get_text_config().hidden_size, self.recipe.drawing)
+        namer = align.run(self.out / "align", adapter, prefixes, len(self.seen), self.fit("align"))
+        items = align.table(adapter, prefixes)
+        align.users(self.out / "align-users", namer, items, prefixes, self.bank, crowd, self.fit("users"))
+        drawer = diffusion.build(namer, latents.shape[1], latents.shape[2], self.recipe.drawing)
+
+        emphasis = np.array([self.recipe.emphasis if s.id in SEEN else 1.0 for s in self.subjects])
 
         def save(_: int, now: Any) -> None:
             export.drawing(self.starter, now.adapter, now.denoiser, vae)
 
-        fit, config = self.fit("diffusion"), self.recipe.drawing
+        rest = (self.bank, latents, crowd, self.fit("diffusion"), self.recipe.drawing)
         folder = self.out / "diffusion"
-        return diffusion.run(folder, drawer, prefixes, slot, self.bank, latents, crowd, fit, config, until, save)
+        return diffusion.run(folder, drawer, prefixes, items, slot, *rest, until, emphasis, save)
 
     def all(self, until: int | None = None) -> dict:
         """Every stage in order; finished ones return at once from their checkpoints."""
-        vae, seeing = self.autoencoder(), self.joint()
-        model, processor = self.vlm(seeing)
-        return self.diffusion(vae, seeing, model, processor, until)
+        vae = self.autoencoder()
+        heads = self.embedding(vae)
+        model, processor = self.vlm(self.joint())
+        return self.diffusion(vae, heads, model, processor, until)
+
+    def _encode(self, vae: Any, images: np.ndarray) -> torch.Tensor:
+        return autoencoder.encode(vae, images) * vae.config.scaling_factor
 
     def _tokenizer(self) -> Any:
         folder = self.out / "tokenizer"

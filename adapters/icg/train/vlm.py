@@ -1,4 +1,4 @@
-"""Recipe 3: a LLaVA-style VLM on the joint recipe's vision tower, trained to caption covers. The tower stays frozen.
+"""Recipe 4: a LLaVA-style VLM on the joint recipe's vision tower, trained to caption covers. The tower stays frozen.
 
 LLaVA (arXiv:2304.08485) with a 3-layer Llama. Captions name the subject and the look ("panda, ink style, ocean dots,
 medium"), so the hidden states that meta tokens read know both. Knows nothing about users or generation.

@@ -145,7 +145,7 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
             seed=request.seed if request.HasField("seed") else int(job_id[:8], 16),
             steps=request.steps,
             strength=strength,
-            reference_strength=request.reference_strength,
+            reference_strength=request.reference_strength if request.HasField("reference_strength") else None,
         )
 
     @unary

@@ -15,6 +15,7 @@ from eyecatch.api import status
 from eyecatch.api.behavior import BehaviorServicer
 from eyecatch.api.catalog import CatalogServicer
 from eyecatch.api.covers import CoversServicer
+from eyecatch.core.errors import Unavailable
 from eyecatch.v1 import behavior_pb2, catalog_pb2, covers_pb2
 
 SERVICES: tuple[ServiceDescriptor, ...] = (
@@ -90,7 +91,11 @@ class Server:
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
-        self.port = self._server.add_insecure_port(f"{options.host}:{options.port}")
+        address = f"{options.host}:{options.port}"
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError as error:  # all that gRPC says of a taken port or an address that is not ours
+            raise Unavailable(f"cannot listen on {address}; is another server there? choose another --port") from error
 
     async def start(self) -> None:
         await self._server.start()

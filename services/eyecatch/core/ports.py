@@ -131,7 +131,7 @@ class CoverIndex(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Brief:
-    """Everything a generator needs. `references` are encoded images; `user_embedding` (D,) or zeros; `steps` 0 = the model's default."""
+    """Everything a generator needs. `references` are encoded images; `user_embedding` (D,) or zeros; `steps` 0 and `reference_strength` None = the model's default."""
 
     title: str
     references: tuple[bytes, ...]
@@ -139,7 +139,7 @@ class Brief:
     seed: int
     steps: int = 0
     strength: float = 1.0
-    reference_strength: float = 0.0
+    reference_strength: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -132,7 +132,8 @@ class Decision(NamedTuple):
 class Job:
     """A request to make `count` covers of an item for a taste. `key` makes it idempotent; `user_embedding` all zeros = unpersonalised.
 
-    `strength` in [0, 1] scales the personalisation, `reference_strength` in [0, 1] anchors the cover in the item's own picture.
+    `strength` in [0, 1] scales the personalisation, `reference_strength` in [0, 1] anchors the cover in the item's own picture;
+    None leaves that to the model.
     """
 
     id: str
@@ -144,7 +145,7 @@ class Job:
     seed: int = 0
     steps: int = 0
     strength: float = 1.0
-    reference_strength: float = 0.0
+    reference_strength: float | None = None
     created_at: float = 0.0
     attempts: int = 0
 

@@ -19,6 +19,7 @@ from eyecatch.generate.hub import Hub
 log = structlog.get_logger(__name__)
 
 BATCH = 4
+MAX_REFERENCES = 2
 MAX_ATTEMPTS = 3
 
 
@@ -99,6 +100,9 @@ class Worker:
             status = await self._failed(job, error, retry=job.attempts < MAX_ATTEMPTS)
         except EyecatchError as error:
             status = await self._failed(job, error, retry=False)
+        except Exception as error:  # noqa: BLE001  (the consumer loop: one job that breaks must not end the others)
+            log.error("job_broke", job=job.id, item=job.item_id, exc_info=error)
+            status = await self._failed(job, EyecatchError("internal error; the server's log has the details"), retry=False)
         finally:
             self._running = None
             self._cancelled.discard(job.id)
@@ -118,7 +122,7 @@ class Worker:
         item = await self._catalog.item(job.item_id)
         if item is None:
             raise NotFound("item", job.item_id)
-        references = tuple([await self._blobs.get(uri) for uri in item.references[:2]])
+        references = tuple([await self._blobs.get(uri) for uri in item.references[:MAX_REFERENCES]])
         user: Vector = np.array(job.user_embedding, np.float32) if job.user_embedding else zeros()
         loop = asyncio.get_running_loop()
         made: list[Made] = []

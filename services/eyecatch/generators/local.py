@@ -88,7 +88,7 @@ class LocalGenerator:
                     user_embedding=b.user_embedding if b.user_embedding.any() else None,
                     strength=b.strength,
                     seed=b.seed,
-                    reference_strength=b.reference_strength,
+                    reference_strength=self._anchor(b, starter),
                     **({"steps": b.steps} if b.steps else {}),
                 )
                 for b in briefs
@@ -119,6 +119,14 @@ class LocalGenerator:
             )
             for b, image, s in zip(asked, images, scored, strict=True)
         ]
+
+    def _anchor(self, brief: Brief, starter: "Starter") -> float:
+        from icg.brief import MAX_REFERENCE_STRENGTH
+
+        wanted = brief.reference_strength
+        if wanted is None:
+            wanted = starter.reference_strength if brief.references else 0.0
+        return min(wanted, MAX_REFERENCE_STRENGTH)
 
     def _score(self, images: Sequence[bytes], titles: Sequence[str]) -> list[Scored]:
         return self._rate([open_rgb(i) for i in images], titles)

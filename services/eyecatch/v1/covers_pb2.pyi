@@ -249,7 +249,7 @@ class GenerateCoversRequest(_message.Message):
     strength: _builtins.float
     """Personalisation strength, 0 to 1; absent = 1."""
     reference_strength: _builtins.float
-    """How far the cover is anchored in the item's own picture, 0 to 1; absent = 0."""
+    """How far the cover is anchored in the item's own picture, 0 to 1; absent = the model's default."""
     def __init__(
         self,
         *,

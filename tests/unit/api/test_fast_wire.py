@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-
 from eyecatch.api import wire
 from eyecatch.api.fast_wire import recommendation_to_bytes
 from eyecatch.core.pools import Pools
@@ -14,7 +13,9 @@ from eyecatch.core.score import RewardSpec, Scoring
 from eyecatch.core.types import EMBEDDING_DIM, Cover
 from eyecatch.v1 import covers_pb2
 
-SCORING = Scoring(RewardSpec("preference", 1.0, 0.1, 0.3), (RewardSpec("relevance", 0.5), RewardSpec("aesthetic", 0.2, 0.4)))
+SCORING = Scoring(
+    RewardSpec("preference", 1.0, 0.1, 0.3), (RewardSpec("relevance", 0.5), RewardSpec("aesthetic", 0.2, 0.4))
+)
 
 
 def pools_of(sizes: Sequence[int]) -> Pools:

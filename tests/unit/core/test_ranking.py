@@ -4,7 +4,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.pools import Pools
 from eyecatch.core.ranking import Ranker
@@ -30,9 +29,13 @@ def pools_of(*relevance: float | None, width: int = 8) -> Pools:
 def test_a_score_is_weight_times_standardised_value() -> None:
     pools = pools_of(0.7, None)
     ranked = Ranker(pools, 0.0).rank(pools.slots(["a"]), axis(1), 2)
-    by_place = {p: (s, d, c) for p, s, d, c in zip(ranked.order, ranked.scores, ranked.dots, ranked.preference, strict=True)}
+    by_place = {
+        p: (s, d, c) for p, s, d, c in zip(ranked.order, ranked.scores, ranked.dots, ranked.preference, strict=True)
+    }
     assert by_place[0] == pytest.approx((2 / 0.5 * (0 - 0.1) + 0.5 / 0.2 * (0.7 - 0.3), 0.0, -0.4), abs=1e-5)
-    assert by_place[1] == pytest.approx((2 / 0.5 * (1 - 0.1), 1.0, 3.6), abs=1e-5), "a missing reward counts as its mean"
+    assert by_place[1] == pytest.approx((2 / 0.5 * (1 - 0.1), 1.0, 3.6), abs=1e-5), (
+        "a missing reward counts as its mean"
+    )
 
 
 def test_without_a_user_only_stored_rewards_count() -> None:

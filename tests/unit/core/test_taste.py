@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-
 from eyecatch.core.decisions import DecisionBuffer
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.taste import taste_cluster, user_embedding
 from eyecatch.core.types import EMBEDDING_DIM, Action, Decision, Event, zeros
+
 from tests.unit.core.test_ranking import axis
 
 COVERS = {"red": axis(0), "blue": axis(1), "item": axis(2)}
@@ -24,10 +24,10 @@ def test_likes_pull_and_dislikes_push() -> None:
 
 
 def test_newer_counts_more_and_impressions_age_nothing() -> None:
-    recent = user_embedding([event("red", Action.CLICK)] + [event("blue", Action.CLICK)], COVERS)
+    recent = user_embedding([event("red", Action.CLICK), event("blue", Action.CLICK)], COVERS)
     assert recent @ COVERS["red"] > recent @ COVERS["blue"]
     seen = [event("blue", Action.IMPRESSION)] * 20
-    assert np.allclose(user_embedding(seen + [event("red", Action.CLICK)], COVERS), COVERS["red"])
+    assert np.allclose(user_embedding([*seen, event("red", Action.CLICK)], COVERS), COVERS["red"])
 
 
 def test_dwell_counts_up_to_ten_seconds() -> None:

@@ -31,7 +31,7 @@ def test_rows_are_unit_and_order_does_not_matter(small: Starter) -> None:
 
 def test_missing_heads_are_named(small: Starter, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"config\.json is missing"):
-        JointEmbedding.from_pretrained(tmp_path, small.pipeline.vlm, small.pipeline.processor)
+        JointEmbedding.from_pretrained(tmp_path, small.pipeline.diffusion.vae, small.embedding.tokenizer)
 
 
 def test_rewards_stay_in_range_and_mix_returns_its_parts(small: Starter) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from icg.anchor import clear, collage, cut_out
 from icg.brief import Brief
 from icg.errors import BriefError, Cancelled
 from icg.pipeline import CoverPipeline
@@ -115,3 +118,26 @@ def test_one_call_needs_one_size_and_step_count(small: Starter) -> None:
 def test_a_user_of_another_width_is_refused(small: Starter) -> None:
     with pytest.raises(BriefError, match="allowed: 64"):
         small.pipeline([Brief("a", user_embedding=np.ones(32), steps=1)])
+
+
+def test_an_anchored_cover_shows_its_reference(small: Starter) -> None:
+    picture = Image.new("RGB", (64, 64), "white")
+    picture.paste((200, 20, 20), (16, 16, 48, 48))
+    brief = Brief("red square", (picture,), USER, seed=3, steps=8, reference_strength=0.9)
+    guess = Image.new("RGB", (96, 96), (40, 90, 200))
+    set_in = np.asarray(collage(guess, picture))
+    assert tuple(set_in[50, 48]) == (200, 20, 20)
+    assert tuple(set_in[2, 2]) == (40, 90, 200)
+    assert apart(small.pipeline([brief])[0], small.pipeline([replace(brief, reference_strength=0.0)])[0]) > 3
+
+
+def test_cutting_out_keeps_pictures_without_a_plain_ground() -> None:
+    noisy = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8))
+    assert cut_out(noisy).size == (40, 40)
+    assert np.asarray(cut_out(noisy))[..., 3].min() == 255
+
+
+def test_clearing_removes_what_stands_in_the_middle() -> None:
+    scene = Image.new("RGB", (96, 96), (40, 90, 200))
+    scene.paste((0, 0, 0), (30, 30, 66, 66))
+    assert np.abs(np.asarray(clear(scene), int) - (40, 90, 200)).max() < 12

@@ -1,0 +1,86 @@
+"""Anchoring a cover in the item's own picture: cut it from its plain ground and set it into the cover in the making.
+
+SDEdit (arXiv:2108.01073) started from a collage: the denoiser first lays out the background its user likes, then the
+cut-out is pasted into that estimate, noise is added again and the remaining steps blend the two. numpy and PIL only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+SCALE = 0.7
+"""Of the cover's shorter side, a little more than in medium framing."""
+RIM_VOTES, STRANGE = 50, 40.0
+"""A pixel belongs to the ground when at least this many rim pixels are within this distance of its colour."""
+TOLERANCE = 40
+"""How far, summed over channels, a pixel may be from its corner's colour and still be ground."""
+
+
+def cut_out(picture: Image.Image) -> Image.Image:
+    """RGBA of `picture` without the plain ground connected to its corners, cropped to what is left.
+
+    A picture without a plain ground comes back whole.
+    """
+    rgb = picture.convert("RGB")
+    ground = Image.new("L", rgb.size)
+    marked = rgb.copy()
+    marker = (255, 0, 255)
+    for corner in ((0, 0), (rgb.width - 1, 0), (0, rgb.height - 1), (rgb.width - 1, rgb.height - 1)):
+        if marked.getpixel(corner) != marker:
+            ImageDraw.floodfill(marked, corner, marker, thresh=TOLERANCE)
+    changed = (np.asarray(marked) == marker).all(-1) & ~(np.asarray(rgb) == marker).all(-1)
+    if 0.05 < changed.mean() < 0.98:
+        ground = Image.fromarray(changed.astype(np.uint8) * 255)
+    out = rgb.convert("RGBA")
+    out.putalpha(ground.point(lambda v: 255 - v))
+    return out.crop(out.getchannel("A").getbbox() or (0, 0, *out.size))
+
+
+def clear(background: Image.Image) -> Image.Image:
+    """`background` without what stands in its middle: pixels unlike any near the rim are filled from around them."""
+    side = 48
+    small = np.asarray(background.convert("RGB").resize((side, side), Image.Resampling.BILINEAR), np.float32)
+    rim = np.ones((side, side), bool)
+    rim[3:-3, 3:-3] = False
+    colours = small[rim]
+    apart = np.sqrt(((small[:, :, None] - colours[None, None]) ** 2).sum(-1))
+    strange = np.sort(apart, axis=-1)[..., RIM_VOTES] > STRANGE
+    mask = Image.fromarray(strange.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(5))
+    keep = 1 - np.asarray(mask, np.float32) / 255
+    if keep.mean() < 0.03:
+        return background
+    filled, weight = np.zeros_like(small), np.zeros((side, side), np.float32)
+    for radius in (2, 5, 12, 24, 47):
+        near = np.stack([_blur(small[..., c] * keep, radius) for c in range(3)], -1)
+        some = _blur(keep, radius)
+        fresh = (weight == 0) & (some > 0.05)
+        filled[fresh] = near[fresh] / some[fresh][:, None]
+        weight[fresh] = 1
+    plate = Image.fromarray(filled.clip(0, 255).astype(np.uint8)).resize(background.size, Image.Resampling.BICUBIC)
+    soft = mask.resize(background.size, Image.Resampling.BICUBIC)
+    return Image.composite(plate, background.convert("RGB"), soft) if (weight > 0).all() else background
+
+
+def _blur(values: np.ndarray, radius: int) -> np.ndarray:
+    """Mean over a (2 radius + 1) square of (h, w), zeros outside."""
+    total = np.pad(values, ((radius + 1, radius), (radius + 1, radius))).cumsum(0).cumsum(1)
+    step = 2 * radius + 1
+    return (total[step:, step:] - total[:-step, step:] - total[step:, :-step] + total[:-step, :-step]) / step**2
+
+
+def collage(background: Image.Image, picture: Image.Image) -> Image.Image:
+    """`picture`, cut out, in the middle of `background` with a soft shadow; the background's size."""
+    subject = cut_out(picture)
+    edge = SCALE * min(background.size)
+    factor = edge / max(subject.size)
+    size = (max(1, round(subject.width * factor)), max(1, round(subject.height * factor)))
+    subject = subject.resize(size, Image.Resampling.LANCZOS)
+    at = ((background.width - size[0]) // 2, round(background.height * 0.52 - size[1] / 2))
+    out = clear(background).copy()
+    shadow = Image.new("L", out.size)
+    shadow.paste(subject.getchannel("A"), (at[0], at[1] + round(edge * 0.035)))
+    shadow = shadow.filter(ImageFilter.GaussianBlur(edge * 0.03)).point(lambda v: int(v * 0.3))
+    out.paste((20, 20, 40), (0, 0), shadow)
+    out.paste(subject, at, subject)
+    return out
