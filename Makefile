@@ -32,6 +32,7 @@ lint: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
 	$(BIN)/python -m tests.fresh_protos
+	$(BIN)/python -m tests.fresh_docs
 
 proto: $(READY)
 	$(BIN)/python -m tests.fresh_protos --write

@@ -107,7 +107,8 @@ def test_items_in_and_out(server: str, tmp_path: Path) -> None:
 def test_a_contact_sheet_is_a_picture(server: str, tmp_path: Path) -> None:
     out = tmp_path / "sheet.png"
     run("contact-sheet", "panda", "pizza", "--user", "mia", "--user", "nobody", "--out", str(out), "--server", server)
-    width, height = Image.open(out).size
+    with Image.open(out) as sheet:
+        width, height = sheet.size
     assert width > 500
     assert height > 500
 

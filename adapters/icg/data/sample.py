@@ -90,22 +90,22 @@ def write(out: Path, subjects: list[Subject], seed: int = 7) -> None:
         ("user_id", *AXIS_NAMES, "theme", "simulated"),
         [(u, *t, "simulated") for u, t in USERS.items()],
     )
-    events = simulate(np.array(looks), themes, cover_rows, rng)
+    events = simulate(np.array(looks), themes, cover_rows, np.random.default_rng(seed + 1))
     header = ("event_id", "user_id", "item_id", "cover_id", "action", "timestamp", "dwell_ms")
     _table(out / "events.csv", header, events)
     (out / "README.md").write_text(README.format(unseen=", ".join(s.title for s in items[36:])))
 
 
 def simulate(looks: np.ndarray, themes: np.ndarray, covers: list[tuple], rng: np.random.Generator) -> list[tuple]:
-    """About 60 SIMULATED events a user: impressions, and clicks, likes, dwell or dislikes that follow from taste."""
+    """About 200 SIMULATED events a user: impressions, and clicks, likes, dwell or dislikes that follow from taste."""
     axes = (*AXES, CATEGORIES)
     favourite = np.array([[axis.index(v) for axis, v in zip(axes, taste, strict=True)] for taste in USERS.values()])
     utility = tastes.with_favourites(favourite, rng, 0.1).utility(looks, themes)
     events: list[tuple] = []
     for user, scores in zip(USERS, utility, strict=True):
         now = START_MS + int(rng.integers(0, 86_400_000))
-        for cover in rng.permutation(len(covers))[:34]:
-            now += int(rng.integers(20_000, 3_600_000))
+        for cover in rng.permutation(len(covers))[:150]:
+            now += int(rng.integers(20_000, 1_800_000))
             for action, delay, dwell in _actions(float(scores[cover]), rng):
                 row = (user, covers[cover][1], covers[cover][0], action, now + delay, dwell)
                 events.append((f"e-{user}-{len(events):04d}", *row))
@@ -114,10 +114,10 @@ def simulate(looks: np.ndarray, themes: np.ndarray, covers: list[tuple], rng: np
 
 def _actions(score: float, rng: np.random.Generator) -> list[tuple[str, int, int]]:
     done = [("impression", 0, 0)]
-    if rng.random() < 1 / (1 + np.exp(-(score - 1.6) * 2)):
+    if rng.random() < 1 / (1 + np.exp(-(score - 2.5) * 5)):
         done.append(("click", 900, 0))
         done.append(("dwell", 1000, int(1500 + 4000 * max(score, 0) * rng.uniform(0.6, 1.4))))
-        if score > 2.2:
+        if score > 3.0:
             done.append(("like", 5000, 0))
     elif score < 0.1 and rng.random() < 0.25:
         done.append(("dislike", 1200, 0))

@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,22 +20,29 @@ if TYPE_CHECKING:
 
 SAMPLE = Path(__file__).parents[1] / "sample"
 USERS = ("mia", "noah", "lena")
-ITEMS = ("panda", "sailboat", "pizza", "rocket")
+ITEMS = ("panda", "rocket", "fox", "pizza")
+COVERS_EACH = 3
 
 
 @dataclass
 class Shown:
-    """What one user saw for one item: the best cover before and after generation, and the new cover."""
+    """What one user saw for one item: the best cover before and after generation, and the best of the new covers."""
 
     user: str
     item: str
     before: "types_pb2.ScoredCover"
     after: "types_pb2.ScoredCover | None" = None
-    made: "types_pb2.Cover | None" = None
+    made: "list[types_pb2.Cover]" = field(default_factory=list)
+    best: "types_pb2.ScoredCover | None" = None
 
     @property
     def won(self) -> bool:
-        return self.made is not None and self.after is not None and self.after.cover_id == self.made.id
+        """Whether a cover made for this user is now the one the user gets."""
+        return self.after is not None and self.best is not None and self.after.cover_id == self.best.cover_id
+
+    @property
+    def image(self) -> bytes:
+        return next((c.image for c in self.made if self.best and c.id == self.best.cover_id), b"")
 
 
 def step(text: str) -> None:
@@ -77,7 +84,7 @@ def recommend(client: "Client", user: str, items: Sequence[str]) -> "list[types_
 
 
 def generate(client: "Client", shown: Sequence[Shown], seed: int) -> None:
-    """One new cover for each user and item, under a progress bar."""
+    """COVERS_EACH new covers for each user and item, under a progress bar; the user's score tells which is best."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -87,13 +94,17 @@ def generate(client: "Client", shown: Sequence[Shown], seed: int) -> None:
         task = progress.add_task("generating", total=len(shown))
         for n, s in enumerate(shown):
             progress.update(task, description=f"{s.item} for {s.user}")
-            request = covers_pb2.GenerateCoversRequest(user_id=s.user, item_id=s.item, seed=seed + n % len(ITEMS))
+            request = covers_pb2.GenerateCoversRequest(user_id=s.user, item_id=s.item, seed=seed, count=COVERS_EACH)
             for update in client.covers.GenerateCovers(request, timeout=120):
                 if update.WhichOneof("update") == "cover":
-                    s.made = update.cover
+                    s.made.append(update.cover)
                 elif update.progress.total_steps:
                     progress.update(task, completed=n + update.progress.step / update.progress.total_steps)
             progress.update(task, completed=n + 1)
+    for s in shown:
+        ranking = covers_pb2.RankCoversRequest(user_id=s.user, item_id=s.item, limit=100)
+        new = {c.id for c in s.made}
+        s.best = next((c for c in client.covers.RankCovers(ranking, timeout=10).covers if c.cover_id in new), None)
 
 
 def tell(data_dir: Path, out: Path, seed: int) -> list[Shown]:
@@ -104,10 +115,10 @@ def tell(data_dir: Path, out: Path, seed: int) -> list[Shown]:
         started = time.perf_counter()
         shown = [Shown(u, i, c) for u in USERS for i, c in zip(ITEMS, recommend(client, u, ITEMS), strict=True)]
         typer.echo(f"  answered in {(time.perf_counter() - started) / len(USERS) * 1e3:.1f} ms a user", err=True)
-        step("GenerateCovers: one new cover for each user and item (VLM → refiner → connector → diffusion)")
+        step(f"GenerateCovers: {COVERS_EACH} new covers for each user and item (VLM → refiner → connector → diffusion)")
         started = time.perf_counter()
         generate(client, shown, seed)
-        typer.echo(f"  {len(shown)} covers in {time.perf_counter() - started:.0f} s", err=True)
+        typer.echo(f"  {COVERS_EACH * len(shown)} covers in {time.perf_counter() - started:.0f} s", err=True)
         step("asking RecommendCovers again: does the new cover win?")
         for user in USERS:
             mine = [s for s in shown if s.user == user]
@@ -134,19 +145,10 @@ def draw(client: "Client", shown: Sequence[Shown], out: Path) -> None:
         mine = [s for s in shown if s.user == user]
         before = [Cell(image(s.before.cover_id), f"best of the pool, score {s.before.score:+.2f}") for s in mine]
         rows.append(Row(user, f"likes {tastes[user]} (simulated). Above: the best existing covers.", before))
-        made = []
-        for s in mine:
-            scores = f"new cover {score_of(client, s):+.2f}" + ("  · wins" if s.won else "")
-            made.append(Cell(s.made.image if s.made else b"", scores, s.won))
-        rows.append(Row("", f"Made for {user}; framed where it now wins.", made))
+        scores = [f"new, score {s.best.score:+.2f}" + (" · wins" if s.won else "") for s in mine if s.best]
+        made = [Cell(s.image, text, s.won) for s, text in zip(mine, scores, strict=True)]
+        rows.append(Row("", f"Made for {user}, best of {COVERS_EACH}; framed where it now wins.", made))
     contact_sheet("Eyecatch", "the same items for three users, before and after generation", titles, rows).save(out)
-
-
-def score_of(client: "Client", shown: Shown) -> float:
-    from eyecatch.v1 import covers_pb2
-
-    ranked = client.covers.RankCovers(covers_pb2.RankCoversRequest(user_id=shown.user, item_id=shown.item), timeout=10)
-    return next((c.score for c in ranked.covers if shown.made and c.cover_id == shown.made.id), float("nan"))
 
 
 def sample_tastes() -> dict[str, str]:

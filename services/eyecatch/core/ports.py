@@ -131,7 +131,10 @@ class CoverIndex(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Brief:
-    """Everything a generator needs. `references` are encoded images; `user_embedding` (D,) or zeros; `steps` 0 and `reference_strength` None = the model's default."""
+    """Everything a generator needs. `references` are encoded images; `user_embedding` (D,) or zeros.
+
+    `steps` 0 and `reference_strength` None leave the choice to the model.
+    """
 
     title: str
     references: tuple[bytes, ...]

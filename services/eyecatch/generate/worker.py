@@ -100,9 +100,11 @@ class Worker:
             status = await self._failed(job, error, retry=job.attempts < MAX_ATTEMPTS)
         except EyecatchError as error:
             status = await self._failed(job, error, retry=False)
-        except Exception as error:  # noqa: BLE001  (the consumer loop: one job that breaks must not end the others)
+        except Exception as error:
             log.error("job_broke", job=job.id, item=job.item_id, exc_info=error)
-            status = await self._failed(job, EyecatchError("internal error; the server's log has the details"), retry=False)
+            status = await self._failed(
+                job, EyecatchError("internal error; the server's log has the details"), retry=False
+            )
         finally:
             self._running = None
             self._cancelled.discard(job.id)

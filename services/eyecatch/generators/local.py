@@ -123,10 +123,11 @@ class LocalGenerator:
     def _anchor(self, brief: Brief, starter: "Starter") -> float:
         from icg.brief import MAX_REFERENCE_STRENGTH
 
+        limit: float = MAX_REFERENCE_STRENGTH
         wanted = brief.reference_strength
         if wanted is None:
             wanted = starter.reference_strength if brief.references else 0.0
-        return min(wanted, MAX_REFERENCE_STRENGTH)
+        return min(wanted, limit)
 
     def _score(self, images: Sequence[bytes], titles: Sequence[str]) -> list[Scored]:
         return self._rate([open_rgb(i) for i in images], titles)

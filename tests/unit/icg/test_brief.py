@@ -14,7 +14,7 @@ PICTURE = Image.new("RGB", (8, 8), "red")
 @pytest.mark.parametrize(
     ("field", "given"),
     [
-        ("title", {"title": "x" * 301}),
+        ("title", {"title": "x" * 513}),
         ("title", {"title": "  "}),
         ("references", {"references": (PICTURE,) * 5}),
         ("references", {"references": ("not a picture",)}),

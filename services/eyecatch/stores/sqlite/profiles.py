@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from eyecatch.core.ports import Encoder
-from eyecatch.core.types import RECENT_EVENTS, Event, Origin, Profile, Vector
+from eyecatch.core.types import RECENT_EVENTS, Action, Event, Origin, Profile, Vector
 from eyecatch.stores.sqlite import rows
 from eyecatch.stores.sqlite.cache import EmbeddingCache, UserCache
 from eyecatch.stores.sqlite.connection import Database
@@ -22,6 +22,9 @@ from eyecatch.stores.sqlite.connection import Database
 T = TypeVar("T")
 
 _RECENT = f"""SELECT {rows.EVENT_COLUMNS} FROM events WHERE user_id = ?
+    ORDER BY time DESC, seq DESC LIMIT {RECENT_EVENTS}"""
+# Impressions say nothing of taste: they must not push the engagements out of what is encoded.
+_ENGAGED = f"""SELECT {rows.EVENT_COLUMNS} FROM events WHERE user_id = ? AND action <> {Action.IMPRESSION:d}
     ORDER BY time DESC, seq DESC LIMIT {RECENT_EVENTS}"""
 _INSERT = f"INSERT INTO events ({rows.EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _UPSERT = """INSERT INTO profiles (user_id, embedding, event_count, updated_at) VALUES (?, ?, ?, ?)
@@ -86,7 +89,7 @@ class SqliteProfiles:
         connection.executemany(_INSERT, [rows.event_row(event) for event in new.values()])
         now = time.time()
         for user_id, count in Counter(event.user_id for event in new.values()).items():
-            recent = [rows.event(row) for row in connection.execute(_RECENT, (user_id,))]
+            recent = [rows.event(row) for row in connection.execute(_ENGAGED, (user_id,))]
             embedding = rows.pack(encode(recent, self._known(connection, recent)))
             connection.execute(_UPSERT, (user_id, embedding, count, now))
         return len(new)

@@ -1,0 +1,88 @@
+"""The reference pages under docs/ from the code itself: `python -m tests.fresh_docs` says if they are stale, `--write` makes them fresh."""
+
+import sys
+from pathlib import Path
+
+import typer
+from eyecatch.cli import app
+from eyecatch.v1 import behavior_pb2, catalog_pb2, covers_pb2
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from typer.main import get_command
+
+DOCS = Path(__file__).parents[1] / "docs"
+PROTOS = Path(__file__).parents[1] / "protos" / "eyecatch" / "v1"
+
+
+def _walk(name: str, command: object) -> list[tuple[str, object]]:
+    children = getattr(command, "commands", {})
+    found = [] if children else [(name, command)]
+    for child in children:
+        found += _walk(f"{name} {child}", children[child])
+    return found
+
+
+def commands_and_flags() -> dict[str, list[tuple[str, str]]]:
+    """Each command with its (flag or argument, help)."""
+    out: dict[str, list[tuple[str, str]]] = {}
+    for name, command in _walk("eyecatch", get_command(app)):
+        rows = []
+        for p in command.params:  # type: ignore[attr-defined]
+            is_option = p.param_type_name == "option"
+            shown = ", ".join([*p.opts, *p.secondary_opts]) if is_option else p.name.upper()
+            rows.append((shown, getattr(p, "help", None) or ""))
+        out[f"{name}\n{command.help}"] = rows  # type: ignore[attr-defined]
+    return out
+
+
+def commands_page() -> str:
+    lines = ["# Commands", "", "Made from the code; each command also has `--help`.", ""]
+    for heading, rows in commands_and_flags().items():
+        name, help = heading.split("\n", 1)
+        lines += [f"## {name}", "", help.strip(), ""]
+        lines += [f"* `{shown}` {help}".rstrip() for shown, help in rows] + [""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _comments(path: Path) -> dict[str, str]:
+    """The comment above each rpc or service line of a proto file."""
+    out, waiting = {}, []
+    for line in path.read_text().splitlines():
+        text = line.strip()
+        if text.startswith("//"):
+            waiting.append(text.removeprefix("//").strip())
+            continue
+        if text.startswith(("rpc ", "service ")):
+            out[text.split()[1].split("(")[0]] = " ".join(waiting)
+        waiting = []
+    return out
+
+
+def api_page() -> str:
+    lines = ["# API", "", "Package `eyecatch.v1`. Every message and field is documented in `protos/eyecatch/v1`.", ""]
+    for module in (covers_pb2, catalog_pb2, behavior_pb2):
+        comments = _comments(PROTOS / Path(module.DESCRIPTOR.name).name)
+        described = FileDescriptorProto()
+        module.DESCRIPTOR.CopyToProto(described)
+        for service in described.service:
+            lines += [f"## {service.name}", "", comments[service.name], ""]
+            for method in service.method:
+                stream = " (server stream)" if method.server_streaming else ""
+                lines += [f"* **{method.name}**{stream}: {comments[method.name]}"]
+            lines += [""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+PAGES = {"commands.md": commands_page, "api.md": api_page}
+
+
+def stale() -> list[str]:
+    return [n for n, make in PAGES.items() if not (DOCS / n).is_file() or (DOCS / n).read_text() != make()]
+
+
+if __name__ == "__main__":
+    if "--write" in sys.argv:
+        for name, make in PAGES.items():
+            (DOCS / name).write_text(make())
+    elif bad := stale():
+        typer.echo(f"stale, run `python -m tests.fresh_docs --write`: {', '.join(bad)}", err=True)
+        sys.exit(1)

@@ -1,0 +1,94 @@
+"""What exists is documented, and what is documented exists."""
+
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+from eyecatch.config import Config, resolve
+from eyecatch.core.errors import InvalidInput
+
+from tests import fresh_docs, fresh_protos
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_reference_pages_are_fresh() -> None:
+    assert fresh_docs.stale() == []
+
+
+def test_generated_code_is_fresh() -> None:
+    assert fresh_protos.stale() == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_commands_named_in_prose_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    known = {heading.split("\n")[0]: rows for heading, rows in fresh_docs.commands_and_flags().items()}
+    for line in re.findall(r"(?:\.venv/bin/|`)eyecatch ([^`\n]+)", text):
+        words = line.split()
+        name = next(
+            (f"eyecatch {' '.join(words[:n])}" for n in (2, 1) if f"eyecatch {' '.join(words[:n])}" in known), ""
+        )
+        family = "|" in words[1] if len(words) > 1 else False
+        assert name or family, f"{page}: eyecatch {line}"
+        flags = {f for shown, _ in known.get(name, []) for f in shown.split(", ")}
+        for flag in re.findall(r"(?<!\S)--?[a-z][a-z-]*", line):
+            assert family or flag in flags, f"{page}: eyecatch {line}: {flag}"
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    for target in re.findall(r"(?:    |`)make ([a-z-]+)", text):
+        assert target in targets, f"{page}: make {target}"
+
+
+def test_links_and_folders_of_the_readme_exist() -> None:
+    text = (ROOT / "README.md").read_text()
+    for path in re.findall(r"\]\(([^)#:]+)\)", text) + re.findall(r"^\| `([^`]+/)`", text, re.M):
+        assert (ROOT / path).exists(), path
+
+
+def test_every_dependency_says_why() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    project = tomllib.loads(text)["project"]
+    block = text[text.index("\ndependencies = [") : text.index("[project.optional-dependencies]")]
+    lines = [line.strip() for line in block.splitlines() if line.strip().startswith('"')]
+    assert len(lines) == len(project["dependencies"])
+    silent = [line for line in lines if "#" not in line and not line.startswith('"grpcio-') and "protobuf" not in line]
+    assert silent == []
+
+
+def test_help_is_instant() -> None:
+    """Best of three: the budget is about our imports, not about a busy machine."""
+    command = (sys.executable, "-m", "eyecatch.cli", "--help")
+    best = 99.0
+    for _ in range(3):
+        started = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        best = min(best, time.perf_counter() - started)
+    assert "recommend" in done.stdout
+    assert best < 0.5
+
+
+def test_heavy_imports_wait() -> None:
+    code = (
+        "import sys, eyecatch.cli; print([m for m in ('torch', 'grpc', 'faiss', 'polars', 'PIL') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_flags_beat_environment_beats_defaults() -> None:
+    environ = {"EYECATCH_PORT": "7", "EYECATCH_PRELOAD": "no", "EYECATCH_HOST": "1.1.1.1"}
+    config = resolve({"host": "::1", "port": None}, environ)
+    assert (config.host, config.port, config.preload, config.pool_size) == ("::1", 7, False, Config.pool_size)
+    for name, value in (("EYECATCH_PRELOAD", "maybe"), ("EYECATCH_PORT", "x"), ("EYECATCH_POOL_SIZE", "0")):
+        with pytest.raises(InvalidInput):
+            resolve({}, {name: value})
+
+
+def test_secrets_are_hidden() -> None:
+    shown = Config(api_token="hunter2", blob_url="s3://key:hunter2@bucket/x").shown()
+    assert "hunter2" not in str(shown)
+    assert Config().shown()["api_token"] == ""
