@@ -36,6 +36,17 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
     async def RecommendCovers(self, request: covers_pb2.RecommendCoversRequest, context: Any) -> bytes:
         """Answers with ready bytes; api/server.py registers it without a serializer."""
         item_ids = list(request.item_ids)
+        if (
+            not (limits.Check.plain([request.user_id or "-", *item_ids]) and request.covers_per_item == 0)
+            or not 0 < len(item_ids) <= limits.MAX_RECOMMEND_ITEMS
+        ):
+            self._check(request, item_ids)
+        answer = await self._recommender.recommend(
+            request.user_id, item_ids, request.covers_per_item or 1, not request.no_generation
+        )
+        return recommendation_to_bytes(self._recommender.pools, answer)
+
+    def _check(self, request: covers_pb2.RecommendCoversRequest, item_ids: list[str]) -> None:
         check = limits.Check()
         check.id("user_id", request.user_id, optional=True)
         check.count("item_ids", len(item_ids), 1, limits.MAX_RECOMMEND_ITEMS)
@@ -43,10 +54,6 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
             check.ids("item_ids", item_ids)
         check.count("covers_per_item", request.covers_per_item, 0, limits.MAX_COVERS_PER_ITEM)
         check.done()
-        answer = await self._recommender.recommend(
-            request.user_id, item_ids, request.covers_per_item or 1, not request.no_generation
-        )
-        return recommendation_to_bytes(self._recommender.pools, answer)
 
     @unary
     async def RankCovers(self, request: covers_pb2.RankCoversRequest, context: Any) -> covers_pb2.RankCoversResponse:

@@ -124,10 +124,13 @@ def scored_cover(
 
 def scored(pools: Pools, ranked: Ranked, row: int) -> list[types_pb2.ScoredCover]:
     """The chosen covers of one item."""
-    start = row * ranked.k
-    columns = (ranked.order, ranked.scores, ranked.dots, ranked.preference, ranked.propensity)
-    cells = zip(*(c[start : start + ranked.counts[row]] for c in columns), strict=True)
-    return [scored_cover(pools, ranked.slots[row], *values) for values in cells]
+    start, slot = row * ranked.k, ranked.slots[row]
+    covers = []
+    for i in range(start, start + ranked.counts[row]):
+        place = ranked.order[i]
+        dot, contribution = ranked.parts(ranked.scores[i], pools.base[slot][place])
+        covers.append(scored_cover(pools, slot, place, ranked.scores[i], dot, contribution, ranked.propensity[i]))
+    return covers
 
 
 def item_covers(pools: Pools, ranked: Ranked, row: int, item_id: str) -> covers_pb2.ItemCovers:

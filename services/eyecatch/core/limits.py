@@ -69,17 +69,22 @@ class Check:
         if not (math.isfinite(value) and 0.0 <= value <= 1.0):
             self.refuse(field, value, "a number from 0 to 1")
 
+    @staticmethod
+    def plain(values: list[str]) -> bool:
+        """Whether all are certainly good ids and none occurs twice; False only means that a closer look is needed."""
+        joined = "".join(values)
+        return (
+            len(set(values)) == len(values) > 0
+            and joined.isprintable()
+            and " " not in joined
+            and min(map(len, values)) >= 1
+            and max(map(len, values)) <= MAX_ID
+        )
+
     def ids(self, field: str, values: list[str]) -> None:
         """Each a valid id, and each once. A thousand good ids are checked together; only bad ones are looked at singly."""
-        if len(set(values)) == len(values) and values:
-            joined = "".join(values)
-            if (
-                joined.isprintable()
-                and " " not in joined
-                and min(map(len, values)) >= 1
-                and max(map(len, values)) <= MAX_ID
-            ):
-                return
+        if self.plain(values):
+            return
         seen: set[str] = set()
         for i, value in enumerate(values):
             self.id(f"{field}[{i}]", value)

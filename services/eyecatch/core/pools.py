@@ -35,6 +35,7 @@ class Pools:
         self.ids: list[list[str]] = []
         self.uris: list[list[str]] = []
         self.base: list[list[float]] = []  # the last column of `rows` again, for reading single values
+        self.counts: list[int] = []
         self.prepared: list[
             list[Any]
         ] = []  # for whoever answers: anything made once per cover, dropped when the pool changes
@@ -57,6 +58,7 @@ class Pools:
         self.ids += [[] for _ in range(slots - old)]
         self.uris += [[] for _ in range(slots - old)]
         self.base += [[] for _ in range(slots - old)]
+        self.counts += [0] * (slots - old)
         self.prepared += [[] for _ in range(slots - old)]
         self._free += range(slots - 1, old - 1, -1)
 
@@ -76,6 +78,7 @@ class Pools:
             slot = self._slots.pop(item_id, None)
             if slot is not None:
                 self.ids[slot], self.uris[slot], self.base[slot], self.prepared[slot] = [], [], [], []
+                self.counts[slot] = 0
                 self._free.append(slot)
 
     def fill(self, item_id: str, covers: Sequence[Cover]) -> None:
@@ -98,6 +101,7 @@ class Pools:
             self.contributions[slot, :n] = parts[keep]
         self.ids[slot] = [covers[i].id for i in keep]
         self.uris[slot] = [covers[i].uri for i in keep]
+        self.counts[slot] = n
         self.base[slot] = self.rows[slot, :n, -1].tolist()
         self.prepared[slot] = []
 

@@ -13,8 +13,8 @@ from eyecatch.core.types import Vector
 class Ranked:
     """The chosen covers of n items for one user.
 
-    Row i shows counts[i] <= k covers, best first. order (places in the item's pool), scores, dots (raw preference), preference (its
-    contribution to the score) and propensity are flat: entry i * k + j is cover j of row i.
+    Row i shows counts[i] <= k covers, best first. order (places in the item's pool), scores and propensity are flat: entry
+    i * k + j is cover j of row i. Of a score, what is not stored is preference: `gain` × dot product − `offset`.
     """
 
     slots: list[int]
@@ -22,9 +22,14 @@ class Ranked:
     counts: list[int]
     order: list[int]
     scores: list[float]
-    dots: list[float]
-    preference: list[float]
     propensity: list[float]
+    gain: float
+    offset: float
+
+    def parts(self, score: float, stored: float) -> tuple[float, float]:
+        """(dot product with the user embedding, contribution of the preference) of a score whose stored part is given."""
+        contribution = score - stored
+        return (contribution + self.offset) / self.gain if self.gain else 0.0, contribution
 
 
 class Ranker:
@@ -44,54 +49,43 @@ class Ranker:
         """
         pools = self._pools
         rows = pools.rows.take(slots, axis=0)  # (n, P, D + 1)
-        width = rows.shape[1]
-        weights = self._weights
-        if user is None:
-            gain = 0.0
-            weights[:-1] = 0.0
-        else:
-            gain = pools.scoring.preference.weight / pools.scoring.preference.deviation
-            np.multiply(user, gain, out=weights[:-1])
+        spec, weights = pools.scoring.preference, self._weights
+        gain = spec.weight / spec.deviation if user is not None else 0.0
+        offset = gain * spec.mean
+        np.multiply(0.0 if user is None else user, gain, out=weights[:-1])
         weights[-1] = 1.0
-        flat = rows.reshape(-1, len(weights)) @ weights
-        grid = flat.reshape(-1, width)
-        best = grid.argmax(axis=1)[:, None] if k == 1 else (-grid).argsort(axis=1, kind="stable")[:, :k]
-        order = best.ravel().tolist()
+        grid = (rows.reshape(-1, len(weights)) @ weights).reshape(len(slots), -1)
+        counts = pools.counts
+        filled = [counts[s] if s >= 0 else 0 for s in slots]
         epsilon = self._exploration if explore else 0.0
-        ids = pools.ids
-        filled = [len(ids[s]) if s >= 0 else 0 for s in slots]
-        propensity = self._explore(order, filled, k, epsilon)
-        at = [row // k * width + place for row, place in enumerate(order)]
-        scores = flat.take(at).tolist()
-        base = pools.base
-        stored = [
-            base[s][place] if place < len(base[s]) else 0.0 for s, place in zip(_each(slots, k), order, strict=True)
-        ]
-        offset = gain * pools.scoring.preference.mean
-        preference = [score - part - offset for score, part in zip(scores, stored, strict=True)]
-        if offset:
-            scores = [score - offset for score in scores]
-        dots = [(part + offset) / gain for part in preference] if gain else preference
-        return Ranked(slots, k, [min(k, n) for n in filled], order, scores, dots, preference, propensity)
-
-    def _explore(self, order: list[int], filled: list[int], k: int, epsilon: float) -> list[float]:
-        """Draw the explored first places into `order`; returns the propensity of every cover in it."""
+        if k == 1:
+            order = grid.argmax(axis=1).tolist()
+            scores = np.maximum.reduce(grid, axis=1).tolist()
+            propensity = [1.0 - epsilon + epsilon / (n or 1) for n in filled]
+            shown = [1 if n else 0 for n in filled]
+        else:
+            columns = (-grid).argsort(axis=1, kind="stable")[:, :k]
+            order = columns.ravel().tolist()
+            scores = np.take_along_axis(grid, columns, axis=1).ravel().tolist()
+            propensity = [
+                p for n in filled for p in [1.0 - epsilon + epsilon / (n or 1)] + [epsilon / (n or 1)] * (k - 1)
+            ]
+            shown = [min(k, n) for n in filled]
+        ranked = Ranked(slots, k, shown, order, scores, propensity, gain, offset)
         draw = self._random.random
-        propensity = [0.0] * len(order)
         for row, n in enumerate(filled):
-            if n == 0:
-                continue
-            start, each = row * k, epsilon / n
-            propensity[start : start + k] = [1.0 - epsilon + each] + [each] * (k - 1)
-            if epsilon and draw() < epsilon:
-                place = int(draw() * n)
-                first = order[start]
-                if place in order[start : start + k]:
-                    i = order.index(place, start, start + k)
-                    order[i], propensity[i] = first, propensity[start]
-                order[start], propensity[start] = place, 1.0 - epsilon + each if place == first else each
-        return propensity
+            if epsilon and n and draw() < epsilon:
+                self._put_first(ranked, grid[row], row * k, int(draw() * n), epsilon / n)
+        if offset:
+            ranked.scores = [score - offset for score in ranked.scores]
+        return ranked
 
-
-def _each(slots: list[int], k: int) -> list[int]:
-    return slots if k == 1 else [s for s in slots for _ in range(k)]
+    def _put_first(self, ranked: Ranked, scores: Vector, start: int, place: int, each: float) -> None:
+        """Let the cover at `place` change places with the first, or push it out if it was not among the k."""
+        order, propensity = ranked.order, ranked.propensity
+        if order[start] == place:
+            return
+        for i in range(start + 1, start + ranked.k):
+            if order[i] == place:
+                order[i], propensity[i], ranked.scores[i] = order[start], propensity[start], ranked.scores[start]
+        order[start], propensity[start], ranked.scores[start] = place, each, float(scores[place])

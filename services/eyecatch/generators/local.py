@@ -58,8 +58,14 @@ class LocalGenerator:
 
     def _load(self) -> "Starter":
         if self._starter is None:
+            import diffusers
+            import transformers
             from icg.errors import IcgError
             from icg.starter import load
+
+            # Their loading bars would land between the lines of whoever runs us.
+            diffusers.utils.logging.disable_progress_bar()
+            transformers.utils.logging.disable_progress_bar()
 
             try:
                 self._starter = load(self._checkpoint)

@@ -41,7 +41,8 @@ def test_bytes_equal_messages(k: int, cold: bool, sizes: tuple[int, ...]) -> Non
     user = None if cold else np.full(EMBEDDING_DIM, 0.125, np.float32)
     for seed in range(5):
         ranked = Ranker(pools, 0.5, seed).rank(pools.slots(items), user, k)
-        answer = Recommendation("d" * 28, items, ranked, not cold, [Degraded.PROFILE_UNAVAILABLE], (1, 200, 70_000))
+        degraded = [Degraded.PROFILE_UNAVAILABLE] if seed % 2 else []
+        answer = Recommendation("d" * 28, items, ranked, not cold, degraded, (0, 200, 70_000))
         plain = wire.recommendation_head(answer)
         plain.items.extend(wire.item_covers(pools, ranked, row, i) for row, i in enumerate(items))
         assert covers_pb2.RecommendCoversResponse.FromString(recommendation_to_bytes(pools, answer)) == plain

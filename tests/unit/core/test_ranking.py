@@ -30,7 +30,8 @@ def test_a_score_is_weight_times_standardised_value() -> None:
     pools = pools_of(0.7, None)
     ranked = Ranker(pools, 0.0).rank(pools.slots(["a"]), axis(1), 2)
     by_place = {
-        p: (s, d, c) for p, s, d, c in zip(ranked.order, ranked.scores, ranked.dots, ranked.preference, strict=True)
+        place: (score, *ranked.parts(score, pools.base[pools.slots(["a"])[0]][place]))
+        for place, score in zip(ranked.order, ranked.scores, strict=True)
     }
     assert by_place[0] == pytest.approx((2 / 0.5 * (0 - 0.1) + 0.5 / 0.2 * (0.7 - 0.3), 0.0, -0.4), abs=1e-5)
     assert by_place[1] == pytest.approx((2 / 0.5 * (1 - 0.1), 1.0, 3.6), abs=1e-5), (
@@ -42,7 +43,7 @@ def test_without_a_user_only_stored_rewards_count() -> None:
     pools = pools_of(0.1, 0.9, 0.5)
     ranked = Ranker(pools, 0.0).rank(pools.slots(["a"]), None, 3)
     assert ranked.order == [1, 2, 0]
-    assert ranked.preference == [0.0, 0.0, 0.0]
+    assert [ranked.parts(s, s) for s in ranked.scores] == [(0.0, 0.0)] * 3
 
 
 def test_propensities_are_the_frequencies_of_being_first() -> None:
