@@ -113,7 +113,7 @@ async def against_empty(folder: Path, sent: list[bytes], args: argparse.Namespac
         with server("-m", "benchmarks.empty_handler", str(response)) as (empty_port, empty_pid):
             sides = {"ours": Load(port, pid, sent), "empty": Load(empty_port, empty_pid, sent)}
             for load in sides.values():
-                await load.closed(1.0)
+                await load.closed(5.0)  # every request of the list once: pools and users are in memory
             for n in range(args.rounds):
                 for name in sorted(sides, reverse=n % 2 == 0):
                     result = await sides[name].closed(args.seconds)
@@ -142,8 +142,8 @@ async def growth(small: Path, large: Path, users: int, args: argparse.Namespace)
     few, many = requests(10_000), requests(users, 20_000)
     with ours(small) as (port_a, pid_a), ours(large) as (port_b, pid_b):
         a, b = Load(port_a, pid_a, few), Load(port_b, pid_b, many)
-        await a.closed(1.0)
-        await b.closed(1.0)
+        await a.closed(5.0)
+        await b.closed(5.0)
         ratios = []
         for _ in range(args.rounds):
             x, y = await a.closed(args.seconds), await b.closed(args.seconds)

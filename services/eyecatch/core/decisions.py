@@ -11,7 +11,7 @@ from eyecatch.core.types import Decision
 class DecisionBuffer:
     """`add` never blocks; `run` drains until cancelled, and `close` writes what is left."""
 
-    def __init__(self, log: DecisionLog, capacity: int = 10_000, batch: int = 100, linger_s: float = 0.05) -> None:
+    def __init__(self, log: DecisionLog, capacity: int = 10_000, batch: int = 1000, linger_s: float = 0.5) -> None:
         self._log = log
         self._capacity = capacity
         self._batch = batch

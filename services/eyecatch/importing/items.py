@@ -78,7 +78,8 @@ async def import_items(
                 else:
                     seen.add(id)
                     ready.append(result)
-            changed = [i for i in ready if not await _stored(i, catalog, blobs)]
+            stored = await asyncio.gather(*(_stored(i, catalog, blobs) for i in ready))
+            changed = [i for i, same in zip(ready, stored, strict=True) if not same]
             if changed:
                 await catalog.upsert(changed)
             report.accepted += len(changed)

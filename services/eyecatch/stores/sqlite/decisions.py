@@ -15,7 +15,7 @@ from eyecatch.stores.sqlite.connection import Database
 from eyecatch.stores.sqlite.profiles import forgotten
 
 _COLUMNS = "id, user_id, time, item_ids, cover_ids, propensities"
-_BATCH = 100
+_BATCH = 1000
 
 
 class SqliteDecisions:
