@@ -3,6 +3,7 @@
 A read-through cache of the CatalogStore, bounded in items; the oldest leave first. Knows no user and no wire.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ class Pools:
         self.width = width
         self._catalog = catalog
         self._max_items = max_items
-        self._slots: dict[str, int] = {}
+        self._slots: OrderedDict[str, int] = OrderedDict()  # a dict finds its oldest entry slowly after many deletions
         self._free: list[int] = []
         self.ids: list[list[str]] = []
         self.uris: list[list[str]] = []

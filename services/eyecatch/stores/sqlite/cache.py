@@ -3,6 +3,7 @@
 Only this process writes the file (see lock.py), so memory is right as long as every write drops what it touched.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable
 
 from eyecatch.core.types import Vector
@@ -40,12 +41,13 @@ class UserCache:
 
     def __init__(self, capacity: int = 100_000) -> None:
         self._capacity = capacity
-        self._users: dict[str, Vector] = {}
+        # Not a dict: finding the oldest entry of one walks over all that were deleted before it.
+        self._users: OrderedDict[str, Vector] = OrderedDict()
         self.get = self._users.get
 
     def put(self, user_id: str, embedding: Vector) -> None:
         if len(self._users) >= self._capacity:
-            del self._users[next(iter(self._users))]
+            self._users.popitem(last=False)
         self._users[user_id] = embedding
 
     def drop(self, user_ids: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from eyecatch.core.errors import StoreError, Unavailable
-from eyecatch.stores.sqlite.errors import translated
+from eyecatch.stores.sqlite.errors import translate, translated
 from eyecatch.stores.sqlite.lock import FolderLock
 from eyecatch.stores.sqlite.schema import migrate
 from eyecatch.stores.sqlite.writer import Writer
@@ -65,8 +65,10 @@ class Database:
         """A point read on the calling thread."""
         if self._closed:
             raise Unavailable("the store is closed")
-        with translated():
+        try:  # not `with translated()`: this runs for every recommendation
             return self._inline.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise translate(error) from error
 
     async def scan(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """A longer read on the reader thread."""
