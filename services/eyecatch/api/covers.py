@@ -8,7 +8,7 @@ from eyecatch.api import wire
 from eyecatch.api.fast_wire import recommendation_to_bytes
 from eyecatch.api.status import stream, unary
 from eyecatch.core import limits
-from eyecatch.core.errors import Cancelled, Conflict, NotFound, NotReady, Unavailable
+from eyecatch.core.errors import CALLER_GONE, Cancelled, Conflict, NotFound, NotReady, Unavailable
 from eyecatch.core.ports import Blobs, CatalogStore, CoverIndex, Generation, ProfileStore, Progress
 from eyecatch.core.recommend import Recommender
 from eyecatch.core.score import PREFERENCE
@@ -36,10 +36,8 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
     async def RecommendCovers(self, request: covers_pb2.RecommendCoversRequest, context: Any) -> bytes:
         """Answers with ready bytes; api/server.py registers it without a serializer."""
         item_ids = list(request.item_ids)
-        if (
-            not (limits.Check.plain([request.user_id or "-", *item_ids]) and request.covers_per_item == 0)
-            or not 0 < len(item_ids) <= limits.MAX_RECOMMEND_ITEMS
-        ):
+        few = 0 < len(item_ids) <= limits.MAX_RECOMMEND_ITEMS
+        if not few or request.covers_per_item or not limits.Check.plain([request.user_id or "-", *item_ids]):
             self._check(request, item_ids)
         answer = await self._recommender.recommend(
             request.user_id, item_ids, request.covers_per_item or 1, not request.no_generation
@@ -113,11 +111,8 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
             if not finished and not request.idempotency_key:
                 await self._generation.cancel(job_id)
         if status.state is JobState.FAILED:
-            raise (
-                Cancelled(status.error)
-                if "went away" in status.error
-                else Unavailable(f"generation failed: {status.error}")
-            )
+            gone = status.error == CALLER_GONE
+            raise Cancelled(CALLER_GONE) if gone else Unavailable(f"generation failed: {status.error}")
         for cover_id in status.cover_ids:
             cover = await self._catalog.cover(cover_id)
             if cover is not None:

@@ -17,6 +17,8 @@ EyecatchError
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+CALLER_GONE = "the caller went away"
+
 
 class EyecatchError(Exception):
     """Everything this package raises on purpose."""

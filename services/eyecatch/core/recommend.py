@@ -68,10 +68,11 @@ class Recommender:
         degraded: list[Degraded] = []
         user = await self._user(user_id, degraded)
         t1 = time.perf_counter_ns()
-        if not await self.pools.load(item_ids):
+        reached = await self.pools.load(item_ids)
+        if not reached:
             degraded.append(Degraded.COVERS_UNAVAILABLE)
         slots = self.pools.slots(item_ids)
-        if max(slots) < 0 and not degraded:
+        if max(slots) < 0 and reached:
             raise NotFound("item", item_ids[0])
         t2 = time.perf_counter_ns()
         ranked = self._ranker.rank(slots, user, min(k, self.pools.width))

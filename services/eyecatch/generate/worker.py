@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import structlog
 
-from eyecatch.core.errors import Cancelled, EyecatchError, InvalidInput, NotFound, Unavailable
+from eyecatch.core.errors import CALLER_GONE, Cancelled, EyecatchError, InvalidInput, NotFound, Unavailable
 from eyecatch.core.ports import Blobs, Brief, CatalogStore, CoverIndex, Generator, JobQueue, Made, Progress
 from eyecatch.core.types import Cover, Item, Job, JobState, JobStatus, Origin, Provenance, Vector, zeros
 from eyecatch.generate.hub import Hub
@@ -95,7 +95,7 @@ class Worker:
             if job.id not in self._cancelled:
                 task.cancel()
                 raise
-            status = await self._failed(job, Cancelled("the caller went away"), retry=False)
+            status = await self._failed(job, Cancelled(CALLER_GONE), retry=False)
         except Unavailable as error:
             status = await self._failed(job, error, retry=job.attempts < MAX_ATTEMPTS)
         except EyecatchError as error:

@@ -1,0 +1,56 @@
+"""The fast path when the stores it stands on do not answer."""
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+from eyecatch.core.decisions import DecisionBuffer
+from eyecatch.core.errors import NotFound, Unavailable
+from eyecatch.core.pools import Pools
+from eyecatch.core.recommend import Degraded, Recommender
+from eyecatch.core.types import Cover, Vector
+
+from tests.unit.core.test_ranking import SCORING, axis
+from tests.unit.core.test_taste import Log
+
+
+class Stores:
+    """Profiles and covers that can be away."""
+
+    def __init__(self, profiles: bool, covers: bool) -> None:
+        self._profiles, self._covers = profiles, covers
+
+    async def embedding(self, user_id: str) -> Vector | None:
+        if not self._profiles:
+            raise Unavailable("profiles away")
+        return axis(1)
+
+    async def pools(self, item_ids: Sequence[str]) -> Mapping[str, Sequence[Cover]]:
+        if not self._covers:
+            raise Unavailable("covers away")
+        return {}
+
+
+def recommender(profiles: bool, covers: bool) -> Recommender:
+    stores = Stores(profiles, covers)
+    pools = Pools(stores, SCORING, 4)  # type: ignore[arg-type]
+    pools.fill("a", [Cover("red", "a", "", axis(0)), Cover("blue", "a", "", axis(1))])
+    return Recommender(pools, stores, DecisionBuffer(Log()), lambda item, user: True, exploration=0.0)  # type: ignore[arg-type]
+
+
+async def test_without_profiles_the_answer_is_unpersonalised_and_says_so() -> None:
+    answer = await recommender(profiles=False, covers=True).recommend("mia", ["a"])
+    assert answer.degraded == [Degraded.PROFILE_UNAVAILABLE]
+    assert not answer.personalised
+    assert answer.ranked.counts == [1]
+
+
+async def test_without_covers_what_is_in_memory_is_answered() -> None:
+    answer = await recommender(profiles=True, covers=False).recommend("mia", ["a", "elsewhere"])
+    assert answer.degraded == [Degraded.COVERS_UNAVAILABLE]
+    assert answer.ranked.counts == [1, 0]
+    assert answer.ranked.order[0] == 1, "still personalised"
+
+
+async def test_an_unknown_item_is_not_excused_by_a_profile_store_that_is_away() -> None:
+    with pytest.raises(NotFound):
+        await recommender(profiles=False, covers=True).recommend("mia", ["elsewhere"])
