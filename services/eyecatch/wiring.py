@@ -96,16 +96,15 @@ async def application(config: Config, generator: Generator | None = None) -> Asy
         store = parts.store
         await fill_index(parts)
         requeued = await store.queue.recover()
-        pools = Pools(store.catalog, Scoring.parse(config.reward_weights, SCORING), config.pool_size)
+        scoring = Scoring.parse(config.reward_weights, SCORING)
+        pools = Pools(store.catalog, scoring, config.pool_size, thin_below=config.pool_min)
         hub = Hub()
         worker = Worker(
             store.queue, store.catalog, parts.blobs, parts.generator, parts.index, hub, pools.drop, config.pool_size
         )
         generation = GenerationService(store.queue, worker, hub, config.background_generation)
         decisions = DecisionBuffer(store.decisions)
-        recommender = Recommender(
-            pools, store.profiles, decisions, generation.on_thin, config.exploration, config.pool_min
-        )
+        recommender = Recommender(pools, store.profiles, decisions, generation.on_thin, config.exploration)
         server = Server(
             ServerOptions(
                 config.host, config.port, config.max_concurrent, config.max_message_mb << 20, config.api_token

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
+from eyecatch.core.decisions import to_line
 from eyecatch.core.taste import user_embedding
 from eyecatch.core.types import RECENT_EVENTS, Action, Decision, Event, Vector, zeros
 from hypothesis import HealthCheck, given, settings
@@ -113,7 +114,7 @@ async def test_a_forgotten_user_stays_forgotten(stores: Stores) -> None:
     mias, noahs = [event("e1"), event("e2")], [event("e3", user="noah")]
     await stores.profiles.absorb(mias + noahs, nothing)
     await stores.decisions.append(
-        [Decision("d1", "mia", 1.0, ("a",), ("c",), (0.5,)), Decision("d2", "noah", 1.0, (), (), ())]
+        [to_line(Decision("d1", "mia", 1.0, ("a",), ("c",), (0.5,))), to_line(Decision("d2", "noah", 1.0, (), (), ()))]
     )
     assert await stores.profiles.forget("mia") is True
     assert await stores.profiles.embedding("mia") is None
@@ -123,7 +124,7 @@ async def test_a_forgotten_user_stays_forgotten(stores: Stores) -> None:
     assert [e.user_id for _, e in await stores.profiles.events()] == ["noah"]
     assert await stores.profiles.user_count() == 1
     assert await stores.profiles.absorb([*mias, event("new"), event("e4", user="noah")], nothing) == 1
-    await stores.decisions.append([Decision("d3", "mia", 2.0, (), (), ())])
+    await stores.decisions.append([to_line(Decision("d3", "mia", 2.0, (), (), ()))])
     assert await stores.decisions.decision("d3") is None
     assert await stores.profiles.embedding("mia") is None
     assert await stores.profiles.forget("mia") is False
@@ -144,8 +145,8 @@ async def test_a_decision_comes_back_as_it_went_in(stores: Stores) -> None:
     """Propensities to the seven digits of single precision."""
     whole = Decision("d", "mia", 1e9 + 0.5, ("a", "b"), ("c1", "c2"), (0.3, 1.0))
     empty = Decision("e", "mia", 1.0, (), (), ())
-    await stores.decisions.append([whole, empty])
-    await stores.decisions.append([whole])
+    await stores.decisions.append([to_line(whole), to_line(empty)])
+    await stores.decisions.append([to_line(whole)])
     found = await stores.decisions.decision("d")
     assert found is not None
     assert found[:-1] == whole[:-1]

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from eyecatch.api import wire
-from eyecatch.api.fast_wire import recommendation_to_bytes
+from eyecatch.api.fast_wire import AnswerWriter
 from eyecatch.api.status import stream, unary
 from eyecatch.core import limits
 from eyecatch.core.errors import CALLER_GONE, Cancelled, Conflict, NotFound, NotReady, Unavailable
@@ -31,6 +31,7 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
     ) -> None:
         self._recommender, self._generation = recommender, generation
         self._catalog, self._profiles, self._blobs, self._index = catalog, profiles, blobs, index
+        self._write = AnswerWriter(recommender.pools)
 
     @unary
     async def RecommendCovers(self, request: covers_pb2.RecommendCoversRequest, context: Any) -> bytes:
@@ -42,7 +43,7 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
         answer = await self._recommender.recommend(
             request.user_id, item_ids, request.covers_per_item or 1, not request.no_generation
         )
-        return recommendation_to_bytes(self._recommender.pools, answer)
+        return self._write(answer)
 
     def _check(self, request: covers_pb2.RecommendCoversRequest, item_ids: list[str]) -> None:
         check = limits.Check()

@@ -1,24 +1,36 @@
 """A recommendation -> the bytes of a RecommendCoversResponse, without building the twenty nested messages of every answer.
 
-Only what protobuf promises is used: a message's bytes may be concatenated field by field, and a float is four bytes that
-can be set in place. Each cover's bytes are made once by the generated code and cut at its four user-dependent floats.
-tests/unit/api proves the result equal to wire.py's plain messages.
+Only what protobuf promises is used: fields may come in any order, a message's bytes may be concatenated field by field, and a
+float is four bytes that can be set in place. An item is its head, made once per cover by the generated code, and a tail
+that is the same for every cover but for four floats. tests/unit/api proves the result equal to wire.py's plain messages.
 """
 
 import struct
-from collections.abc import Callable
+
+import numpy as np
 
 from eyecatch.api import wire
+from eyecatch.core.limits import MAX_RECOMMEND_ITEMS
 from eyecatch.core.pools import Pools
 from eyecatch.core.recommend import Recommendation
+from eyecatch.core.score import PREFERENCE
 from eyecatch.v1 import covers_pb2, types_pb2
 
 ITEMS, TIMINGS = b"\x12", b"\x2a"  # tags of RecommendCoversResponse
-STAGES = tuple(types_pb2.StageTiming(stage=s).SerializeToString() + b"\x10" for s in wire.STAGES)  # up to micros
-# Four floats that occur nowhere else in a cover's bytes: their places are found by looking for them.
+COVERS = b"\x12"  # tag of ItemCovers
+FLOATS = ("scores", "dots", "contributions", "propensity")  # of Ranked, in the order of the tail's fields
+# Four floats that occur nowhere else in the tail's bytes: their places are found by looking for them.
 MARKS = tuple(struct.unpack("<f", bytes((0xF1, 0xC3, 0x5A, 0x40 + i)))[0] for i in range(4))
 
-Layout = tuple[Callable[..., bytes], float, bytes, bytes, bytes, bytes, bytes]
+
+def _tail() -> bytes:
+    """The fields of a ScoredCover that depend on the user."""
+    score, dot, contribution, propensity = MARKS
+    part = types_pb2.RewardPart(name=PREFERENCE, value=dot, contribution=contribution)
+    return types_pb2.ScoredCover(score=score, parts=[part], propensity=propensity).SerializeToString()
+
+
+TAIL = _tail()
 
 
 def _varint(n: int) -> bytes:
@@ -30,58 +42,70 @@ def _varint(n: int) -> bytes:
     return bytes(out)
 
 
-def _field(item: covers_pb2.ItemCovers) -> bytes:
-    data = item.SerializeToString()
-    return ITEMS + _varint(len(data)) + data
+def _field(tag: bytes, data: bytes, more: int = 0) -> bytes:
+    """`data` as a field whose length counts `more` bytes that will follow."""
+    return tag + _varint(len(data) + more) + data
 
 
-def _prepare(pools: Pools, item_id: str, slot: int, place: int) -> Layout:
-    """An item whose one cover is this: (pack, stored part of the score, the five constant pieces around the four floats).
-
-    The floats stand in field order: score, preference value, preference contribution, propensity.
-    """
-    data = _field(covers_pb2.ItemCovers(item_id=item_id, covers=[wire.scored_cover(pools, slot, place, *MARKS)]))
-    pieces = []
-    for mark in MARKS:
-        piece, _, data = data.partition(struct.pack("<f", mark))
-        pieces.append(piece)
-    layout = struct.Struct("<" + "f".join(f"{len(p)}s" for p in (*pieces, data)))
-    return layout.pack, pools.base[slot][place], pieces[0], pieces[1], pieces[2], pieces[3], data
+def _item_head(pools: Pools, item_id: str, cover: int) -> bytes:
+    """Everything of an item whose one cover is this, up to the tail."""
+    fixed = types_pb2.ScoredCover(
+        cover_id=pools.ids[cover], uri=pools.uris[cover], parts=wire.stored_parts(pools, cover)
+    ).SerializeToString()
+    item = covers_pb2.ItemCovers(item_id=item_id).SerializeToString()
+    return _field(ITEMS, item + _field(COVERS, fixed, len(TAIL)), len(TAIL))
 
 
-def _head(answer: Recommendation) -> bytes:
-    """Everything of the answer but its items."""
-    if answer.degraded:
+def _head_format() -> bytes:
+    """The answer's fields but its items, to be filled in by %: decision id, personalised, two bytes a stage."""
+    stages = (_field(TIMINGS, types_pb2.StageTiming(stage=s).SerializeToString() + b"\x10", 2) for s in wire.STAGES)
+    return b"\x0a%c%b\x18%c" + b"".join(stage + b"%c%c" for stage in stages)
+
+
+HEAD = _head_format()
+
+
+def _answer_head(answer: Recommendation) -> bytes:
+    a, b, c = answer.timings_us
+    if answer.degraded or max(answer.timings_us) > 0x3FFF:
         return wire.recommendation_head(answer).SerializeToString()
-    out = (
-        b"\x0a"
-        + _varint(len(answer.decision_id))
-        + answer.decision_id.encode()
-        + b"\x18"
-        + bytes((answer.personalised,))
-    )
-    for stage, micros in zip(STAGES, answer.timings_us, strict=True):
-        timing = stage + _varint(micros)
-        out += TIMINGS + _varint(len(timing)) + timing
-    return out
+    id = answer.decision_id.encode()
+    low, high = 0x7F, 0x80  # a number of two bytes, also where one would do: any parser takes it
+    return HEAD % (
+        len(id), id, answer.personalised, a & low | high, a >> 7, b & low | high, b >> 7, c & low | high, c >> 7
+    )  # fmt: skip
 
 
-def recommendation_to_bytes(pools: Pools, answer: Recommendation) -> bytes:
-    """This runs for every item of every request: locals and positional loops on purpose."""
-    ranked = answer.ranked
-    out = [_head(answer)]
-    if ranked.k > 1 or not all(ranked.counts):
-        return b"".join(
-            out + [_field(wire.item_covers(pools, ranked, row, i)) for row, i in enumerate(answer.item_ids)]
-        )
-    append, prepared = out.append, pools.prepared
-    offset, inverse = ranked.offset, 1 / ranked.gain if ranked.gain else 0.0
-    columns = (ranked.slots, ranked.order, ranked.scores, ranked.propensity)
-    for item_id, slot, place, score, propensity in zip(answer.item_ids, *columns, strict=True):
-        ready = prepared[slot]
-        if not ready:
-            ready += [_prepare(pools, item_id, slot, j) for j in range(len(pools.ids[slot]))]
-        pack, stored, p0, p1, p2, p3, p4 = ready[place]
-        part = score - stored
-        append(pack(p0, score, p1, (part + offset) * inverse, p2, part, p3, propensity, p4))
-    return b"".join(out)
+class AnswerWriter:
+    """Keeps the tails of one answer as rows to write floats into; used by one thread."""
+
+    def __init__(self, pools: Pools) -> None:
+        self._pools = pools
+        self._tails = np.frombuffer(TAIL * MAX_RECOMMEND_ITEMS, f"V{len(TAIL)}").copy()
+        places = [TAIL.index(struct.pack("<f", mark)) for mark in MARKS]
+        layout = np.dtype({"names": FLOATS, "formats": ["<f4"] * 4, "offsets": places, "itemsize": len(TAIL)})
+        self._columns = tuple(self._tails.view(layout)[name] for name in FLOATS)
+
+    def __call__(self, answer: Recommendation) -> bytes:
+        """The serialised RecommendCoversResponse."""
+        ranked, pools, item_ids = answer.ranked, self._pools, answer.item_ids
+        head = _answer_head(answer)
+        if ranked.k > 1 or not ranked.full:
+            rows = (wire.item_covers(pools, ranked, row, item_id) for row, item_id in enumerate(item_ids))
+            return b"".join([head, *(_field(ITEMS, row.SerializeToString()) for row in rows)])
+        n = len(item_ids)
+        scores, dots, contributions, propensity = self._columns
+        scores[:n] = ranked.scores
+        dots[:n] = ranked.dots
+        contributions[:n] = ranked.contributions
+        propensity[:n] = ranked.propensity
+        covers = ranked.covers.tolist()
+        prepared = pools.prepared
+        heads = [prepared[cover] for cover in covers]
+        if not all(heads):
+            for cover, item_id in zip(covers, item_ids, strict=True):
+                prepared[cover] = prepared[cover] or _item_head(pools, item_id, cover)
+            heads = [prepared[cover] for cover in covers]
+        out = [head] * (2 * n + 1)
+        out[1::2], out[2::2] = heads, self._tails[:n].tolist()
+        return b"".join(out)

@@ -109,34 +109,40 @@ def degraded_to_wire(degraded: Sequence[Degraded]) -> list[types_pb2.Degraded.Va
 
 
 def scored_cover(
-    pools: Pools, slot: int, place: int, score: float, dot: float, preference: float, propensity: float
+    pools: Pools, cover: int, score: float, dot: float, contribution: float, propensity: float
 ) -> types_pb2.ScoredCover:
-    cover = types_pb2.ScoredCover(
-        cover_id=pools.ids[slot][place], uri=pools.uris[slot][place], score=score, propensity=propensity
+    """`cover` is a place in the pools' flat lists."""
+    message = types_pb2.ScoredCover(
+        cover_id=pools.ids[cover],
+        uri=pools.uris[cover],
+        score=score,
+        parts=stored_parts(pools, cover),
+        propensity=propensity,
     )
-    cover.parts.add(name=PREFERENCE, value=dot, contribution=preference)
-    names = [s.name for s in pools.scoring.stored]
-    for name, value, contribution in zip(names, pools.raw[slot, place], pools.contributions[slot, place], strict=True):
-        if value == value:  # a cover without this reward has NaN
-            cover.parts.add(name=name, value=value, contribution=contribution)
-    return cover
+    message.parts.add(name=PREFERENCE, value=dot, contribution=contribution)
+    return message
+
+
+def stored_parts(pools: Pools, cover: int) -> list[types_pb2.RewardPart]:
+    slot, place = divmod(cover, pools.width)
+    rows = zip(pools.scoring.stored, pools.raw[slot, place], pools.contributions[slot, place], strict=True)
+    # a cover without this reward has NaN
+    return [types_pb2.RewardPart(name=s.name, value=v, contribution=c) for s, v, c in rows if v == v]
 
 
 def scored(pools: Pools, ranked: Ranked, row: int) -> list[types_pb2.ScoredCover]:
     """The chosen covers of one item."""
-    start, slot = row * ranked.k, ranked.slots[row]
-    covers = []
-    for i in range(start, start + ranked.counts[row]):
-        place = ranked.order[i]
-        dot, contribution = ranked.parts(ranked.scores[i], pools.base[slot][place])
-        covers.append(scored_cover(pools, slot, place, ranked.scores[i], dot, contribution, ranked.propensity[i]))
-    return covers
+    places = range(row * ranked.k, (row + 1) * ranked.k)
+    columns = (ranked.covers, ranked.scores, ranked.dots, ranked.contributions, ranked.propensity)
+    shown = ranked.shown
+    return [scored_cover(pools, *(column[i].item() for column in columns)) for i in places if shown[i]]
 
 
 def item_covers(pools: Pools, ranked: Ranked, row: int, item_id: str) -> covers_pb2.ItemCovers:
-    if ranked.counts[row]:
-        return covers_pb2.ItemCovers(item_id=item_id, covers=scored(pools, ranked, row))
-    unknown = ranked.slots[row] < 0
+    covers = scored(pools, ranked, row)
+    if covers:
+        return covers_pb2.ItemCovers(item_id=item_id, covers=covers)
+    unknown = ranked.covers[row * ranked.k] < pools.width
     problem = covers_pb2.ITEM_PROBLEM_UNKNOWN_ITEM if unknown else covers_pb2.ITEM_PROBLEM_NO_COVER
     return covers_pb2.ItemCovers(item_id=item_id, problem=problem)
 

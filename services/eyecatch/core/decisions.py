@@ -1,11 +1,41 @@
-"""Decisions on their way to the log: added without waiting on the fast path, written in batches beside it, bounded."""
+"""Decisions on their way to the log: added without waiting on the fast path, written in batches beside it, bounded.
+
+A decision waits as a line of text: as objects, a batch of them would push the fast path's own data out of the processor's cache.
+"""
 
 import asyncio
 import contextlib
 
+import numpy as np
+
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.ports import DecisionLog
 from eyecatch.core.types import Decision
+
+# Ids are printable, so they hold none of these.
+FIELD, LIST = "\t", "\x1f"
+
+
+def to_line(d: Decision) -> str:
+    """id, user, time, item ids, cover ids and the propensities' hexadecimal bytes, without a line end."""
+    numbers = np.asarray(d.propensities, "<f4").tobytes().hex()
+    return f"{d.id}\t{d.user_id}\t{d.time!r}\t{LIST.join(d.item_ids)}\t{LIST.join(d.cover_ids)}\t{numbers}"
+
+
+def from_line(line: str) -> Decision:
+    id, user_id, time, items, covers, numbers = line.split(FIELD)
+    propensities = np.frombuffer(bytes.fromhex(numbers), "<f4").tolist()
+    return Decision(id, user_id, float(time), _split(items), _split(covers), tuple(propensities))
+
+
+def id_and_user(line: str) -> tuple[str, str]:
+    """What a store must know of a line."""
+    id, user_id, _ = line.split(FIELD, 2)
+    return id, user_id
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(text.split(LIST)) if text else ()
 
 
 class DecisionBuffer:
@@ -16,7 +46,7 @@ class DecisionBuffer:
         self._capacity = capacity
         self._batch = batch
         self._linger_s = linger_s
-        self._waiting: list[Decision] = []
+        self._waiting: list[str] = []
         self._some = asyncio.Event()
         self.failing = False
 
@@ -24,7 +54,7 @@ class DecisionBuffer:
         """False when the decision had to be dropped or the log is failing; the answer must then say that it was not logged."""
         if len(self._waiting) >= self._capacity:
             return False
-        self._waiting.append(decision)
+        self._waiting.append(to_line(decision))
         self._some.set()
         return not self.failing
 

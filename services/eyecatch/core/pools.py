@@ -5,7 +5,6 @@ A read-through cache of the CatalogStore, bounded in items; the oldest leave fir
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -19,31 +18,36 @@ EMPTY = np.float32(-1e30)
 
 
 class Pools:
-    """Arrays indexed by slot: an item has one slot, a slot has `width` places for covers.
+    """Arrays indexed by slot: an item has one slot, a slot has `width` places for covers. Slot 0 is always empty: unknown items.
 
-    `rows` (S, P, D + 1) holds a cover's embedding and, last, the sum of its stored rewards' contributions (EMPTY for an empty
-    place), so that one gather and one product with [weighted user embedding, 1] give the scores. `raw` and `contributions`
-    (S, P, R) are the stored rewards behind that sum.
+    `rows` (S, P, D + 1) hold a cover's embedding and, last, the sum of its stored rewards' contributions (EMPTY for an empty
+    place), so that one gather and one product with [weighted user embedding, 1] give the scores; `base` (S, P) is that last
+    column again. `raw` and `contributions` (S, P, R) are the stored rewards behind the sum. `counts` (S,) are the numbers of
+    covers, `thin` the slots with none or fewer than `thin_below` of them. `ids`, `uris` and `prepared` are flat: place p of slot s is
+    entry s * width + p.
     """
 
-    def __init__(self, catalog: CatalogStore, scoring: Scoring, width: int = 16, max_items: int = 50_000) -> None:
+    def __init__(
+        self, catalog: CatalogStore, scoring: Scoring, width: int = 16, max_items: int = 50_000, thin_below: int = 1
+    ) -> None:
         self.scoring = scoring
         self.width = width
+        self.thin_below = thin_below
         self._catalog = catalog
-        self._max_items = max_items
+        self._max_slots = max_items + 1
         self._slots: OrderedDict[str, int] = OrderedDict()  # a dict finds its oldest entry slowly after many deletions
         self._free: list[int] = []
-        self.ids: list[list[str]] = []
-        self.uris: list[list[str]] = []
-        self.base: list[list[float]] = []  # the last column of `rows` again, for reading single values
-        self.counts: list[int] = []
-        self.prepared: list[
-            list[Any]
-        ] = []  # for whoever answers: anything made once per cover, dropped when the pool changes
+        self.ids: list[str] = []
+        self.uris: list[str] = []
+        self.counts = np.zeros(0, np.intp)
+        self.thin: set[int] = set()
+        self.prepared: list[bytes] = []
+        """For whoever answers: anything made once per cover, empty again when the pool changes."""
         self._grow(256)
+        self._free.remove(0)
 
     def _grow(self, slots: int) -> None:
-        old = len(self.ids)
+        old = len(self.counts)
         rewards = len(self.scoring.stored)
 
         def larger(name: str, shape: tuple[int, ...], fill: float) -> Vector:
@@ -54,20 +58,23 @@ class Pools:
 
         self.rows = larger("rows", (self.width, EMBEDDING_DIM + 1), 0.0)
         self.rows[old:, :, -1] = EMPTY
+        self.base = larger("base", (self.width,), float(EMPTY))
         self.raw = larger("raw", (self.width, rewards), np.nan)
         self.contributions = larger("contributions", (self.width, rewards), 0.0)
-        self.ids += [[] for _ in range(slots - old)]
-        self.uris += [[] for _ in range(slots - old)]
-        self.base += [[] for _ in range(slots - old)]
-        self.counts += [0] * (slots - old)
-        self.prepared += [[] for _ in range(slots - old)]
+        self.counts = np.append(self.counts, np.zeros(slots - old, np.intp))
+        more = (slots - old) * self.width
+        self.thin.update(range(old, slots))
+        self.ids += [""] * more
+        self.uris += [""] * more
+        self.prepared += [b""] * more
         self._free += range(slots - 1, old - 1, -1)
 
     def _slot(self, item_id: str) -> int:
         slot = self._slots.get(item_id)
         if slot is None:
-            if not self._free and len(self.ids) < self._max_items:
-                self._grow(min(2 * len(self.ids), self._max_items))
+            held = len(self.counts)
+            if not self._free and held < self._max_slots:
+                self._grow(min(2 * held, self._max_slots))
             if not self._free:
                 self.drop([next(iter(self._slots))])
             slot = self._slots[item_id] = self._free.pop()
@@ -78,38 +85,38 @@ class Pools:
         for item_id in item_ids:
             slot = self._slots.pop(item_id, None)
             if slot is not None:
-                self.ids[slot], self.uris[slot], self.base[slot], self.prepared[slot] = [], [], [], []
-                self.counts[slot] = 0
+                self._set(slot, [])
                 self._free.append(slot)
 
     def fill(self, item_id: str, covers: Sequence[Cover]) -> None:
         """Set an item's pool; of more than `width` covers the ones with the best stored rewards stay, newer ones first among equals."""
-        slot = self._slot(item_id)
-        raw = (
-            np.stack([self.scoring.raw(c.rewards) for c in covers])
-            if covers
-            else np.empty((0, len(self.scoring.stored)), np.float32)
-        )
-        parts = self.scoring.contributions(raw)
-        keep = sorted(range(len(covers)), key=lambda i: (-float(parts[i].sum()), -covers[i].created_at))[: self.width]
-        keep.sort()
-        n = len(keep)
-        self.rows[slot, n:, -1] = EMPTY
-        if n:
-            self.rows[slot, :n, :-1] = [covers[i].embedding for i in keep]
-            self.rows[slot, :n, -1] = parts[keep].sum(axis=1)
-            self.raw[slot, :n] = raw[keep]
-            self.contributions[slot, :n] = parts[keep]
-        self.ids[slot] = [covers[i].id for i in keep]
-        self.uris[slot] = [covers[i].uri for i in keep]
+
+        def rank(cover: Cover) -> tuple[float, float]:
+            return -float(self.scoring.contributions(self.scoring.raw(cover.rewards)).sum()), -cover.created_at
+
+        kept = sorted(range(len(covers)), key=lambda i: rank(covers[i]))[: self.width]
+        self._set(self._slot(item_id), [covers[i] for i in sorted(kept)])
+
+    def _set(self, slot: int, covers: list[Cover]) -> None:
+        n = len(covers)
+        self.base[slot] = EMPTY
         self.counts[slot] = n
-        self.base[slot] = self.rows[slot, :n, -1].tolist()
-        self.prepared[slot] = []
+        (self.thin.add if n < max(1, self.thin_below) else self.thin.discard)(slot)
+        if n:
+            self.rows[slot, :n, :-1] = [c.embedding for c in covers]
+            self.raw[slot, :n] = [self.scoring.raw(c.rewards) for c in covers]
+            self.contributions[slot, :n] = self.scoring.contributions(self.raw[slot, :n])
+            self.base[slot, :n] = self.contributions[slot, :n].sum(axis=1)
+        self.rows[slot, :, -1] = self.base[slot]
+        places, rest = slice(slot * self.width, (slot + 1) * self.width), [""] * (self.width - n)
+        self.ids[places] = [c.id for c in covers] + rest
+        self.uris[places] = [c.uri for c in covers] + rest
+        self.prepared[places] = [b""] * self.width
 
     def slots(self, item_ids: Sequence[str]) -> list[int]:
-        """The slot of each item, −1 for one that is not in memory. A slot is valid until the next await."""
+        """The slot of each item, 0 for one that is not in memory. A slot is valid until the next await."""
         slots = list(map(self._slots.get, item_ids))
-        return [-1 if s is None else s for s in slots] if None in slots else slots  # type: ignore[return-value]
+        return [slot or 0 for slot in slots] if None in slots else slots  # type: ignore[return-value]
 
     async def load(self, item_ids: Sequence[str]) -> bool:
         """Read the pools that are not in memory; False when the store does not answer."""

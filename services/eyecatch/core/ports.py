@@ -75,7 +75,8 @@ class CatalogStore(Protocol):
 
 
 class DecisionLog(Protocol):
-    async def append(self, decisions: Sequence[Decision]) -> None: ...
+    async def append(self, lines: Sequence[str]) -> None:
+        """Keep decisions, in the form of core.decisions.to_line; those of forgotten users are dropped."""
 
     async def decision(self, decision_id: str) -> Decision | None: ...
 

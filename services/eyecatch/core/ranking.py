@@ -1,35 +1,40 @@
 """Scores and choices for the items of one request: one gather, one product, one argmax. Knows no store and no wire."""
 
+import math
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from eyecatch.core.pools import Pools
+from eyecatch.core.pools import EMPTY, Pools
 from eyecatch.core.types import Vector
 
 
 @dataclass(eq=False, slots=True)
 class Ranked:
-    """The chosen covers of n items for one user.
+    """The chosen covers of n items for one user, k places an item, best first.
 
-    Row i shows counts[i] <= k covers, best first. order (places in the item's pool), scores and propensity are flat: entry
-    i * k + j is cover j of row i. Of a score, what is not stored is preference: `gain` × dot product − `offset`.
+    The arrays are flat: entry i * k + j is cover j of row i. `covers` are places in the flat lists of Pools; score = contribution
+    of the preference + stored part; `dots` are dot products with the user embedding, 0 without one. An item with fewer than k
+    covers has scores below `FEWER` in the places left over. `full` is a short cut: k is 1 and no item's pool is thin or empty.
     """
 
-    slots: list[int]
     k: int
-    counts: list[int]
-    order: list[int]
-    scores: list[float]
-    propensity: list[float]
-    gain: float
-    offset: float
+    full: bool
+    covers: Any  # (n * k,) integers
+    scores: Vector
+    dots: Vector
+    contributions: Vector
+    propensity: Vector
 
-    def parts(self, score: float, stored: float) -> tuple[float, float]:
-        """(dot product with the user embedding, contribution of the preference) of a score whose stored part is given."""
-        contribution = score - stored
-        return (contribution + self.offset) / self.gain if self.gain else 0.0, contribution
+    @property
+    def shown(self) -> Any:
+        """(n * k,) booleans: whether there is a cover."""
+        return self.scores > FEWER
+
+
+FEWER = EMPTY / 2
 
 
 class Ranker:
@@ -39,53 +44,71 @@ class Ranker:
         self._pools = pools
         self._exploration = exploration
         self._random = random.Random(seed)
-        self._weights = np.zeros(pools.rows.shape[-1], np.float32)
+        spec = pools.scoring.preference
+        self._gain = np.float32(spec.weight / spec.deviation)
+        self._offset = self._gain * np.float32(spec.mean)
+        self._weights = np.ones(pools.rows.shape[-1], np.float32)
+        self._taste = self._weights[:-1]
+        counts = np.maximum(np.arange(pools.width + 1), 1)
+        self._each = (exploration / counts).astype(np.float32)  # by count: the probability of each cover to be drawn
+        self._scale = 1 / math.log1p(-min(exploration, 1 - 1e-12)) if exploration else 0.0
+        self._plain = self._gap() if exploration else 1 << 62  # items until the next explored one
 
     def rank(self, slots: list[int], user: Vector | None, k: int, explore: bool = True) -> Ranked:
-        """Slots of n items (−1 = unknown) -> k covers each.
+        """Slots of n items (0 = unknown) -> k covers each.
 
         The order is by score; then, for a share `exploration` of the items, a uniformly drawn cover is put first (ε-greedy).
         propensity is the probability of the cover to be put first: 1 − ε + ε/n for the best of n, ε/n for any other.
         """
-        pools = self._pools
-        rows = pools.rows.take(slots, axis=0)  # (n, P, D + 1)
-        spec, weights = pools.scoring.preference, self._weights
-        gain = spec.weight / spec.deviation if user is not None else 0.0
-        offset = gain * spec.mean
-        np.multiply(0.0 if user is None else user, gain, out=weights[:-1])
-        weights[-1] = 1.0
-        grid = (rows.reshape(-1, len(weights)) @ weights).reshape(len(slots), -1)
-        counts = pools.counts
-        filled = [counts[s] if s >= 0 else 0 for s in slots]
-        epsilon = self._exploration if explore else 0.0
-        if k == 1:
-            order = grid.argmax(axis=1).tolist()
-            scores = np.maximum.reduce(grid, axis=1).tolist()
-            propensity = [1.0 - epsilon + epsilon / (n or 1) for n in filled]
-            shown = [1 if n else 0 for n in filled]
+        pools, chosen = self._pools, np.array(slots)
+        if user is None:
+            self._taste.fill(0.0)
         else:
-            columns = (-grid).argsort(axis=1, kind="stable")[:, :k]
-            order = columns.ravel().tolist()
-            scores = np.take_along_axis(grid, columns, axis=1).ravel().tolist()
-            propensity = [
-                p for n in filled for p in [1.0 - epsilon + epsilon / (n or 1)] + [epsilon / (n or 1)] * (k - 1)
-            ]
-            shown = [min(k, n) for n in filled]
-        ranked = Ranked(slots, k, shown, order, scores, propensity, gain, offset)
-        draw = self._random.random
-        for row, n in enumerate(filled):
-            if epsilon and n and draw() < epsilon:
-                self._put_first(ranked, grid[row], row * k, int(draw() * n), epsilon / n)
-        if offset:
-            ranked.scores = [score - offset for score in ranked.scores]
-        return ranked
+            np.multiply(user, self._gain, out=self._taste)
+        rows = pools.rows.take(chosen, 0)  # (n, P, D + 1)
+        scores = rows.reshape(-1, rows.shape[-1]).dot(self._weights).reshape(len(slots), -1)
+        each = self._each.take(pools.counts.take(chosen)) if explore else np.zeros(len(slots), np.float32)
+        best = 1 - self._exploration if explore else 1.0
+        if k == 1:
+            places, first = scores.argmax(1), each + best
+        else:
+            places, first = (-scores).argsort(1, kind="stable")[:, :k].ravel(), each.repeat(k)
+            first[::k] += best
+        if explore:
+            if self._plain < len(slots):
+                self._explore(places, first, slots, k)
+            self._plain -= len(slots)
+        starts = np.arange(0, scores.size, pools.width)  # of each row in the flat scores, as `chosen` in the flat pools
+        chosen *= pools.width
+        if k > 1:
+            starts, chosen = starts.repeat(k), chosen.repeat(k)
+        starts += places
+        chosen += places
+        top = scores.take(starts)
+        contributions = top - pools.base.take(chosen)
+        if user is None or not self._gain:
+            dots = np.zeros_like(top)
+        else:
+            dots = contributions / self._gain
+            if self._offset:
+                top -= self._offset
+                contributions -= self._offset
+        return Ranked(k, k == 1 and pools.thin.isdisjoint(slots), chosen, top, dots, contributions, first)
 
-    def _put_first(self, ranked: Ranked, scores: Vector, start: int, place: int, each: float) -> None:
-        """Let the cover at `place` change places with the first, or push it out if it was not among the k."""
-        order, propensity = ranked.order, ranked.propensity
-        if order[start] == place:
-            return
-        for i in range(start + 1, start + ranked.k):
-            if order[i] == place:
-                order[i], propensity[i], ranked.scores[i] = order[start], propensity[start], ranked.scores[start]
-        order[start], propensity[start], ranked.scores[start] = place, each, float(scores[place])
+    def _explore(self, places: Any, propensity: Vector, slots: list[int], k: int) -> None:
+        """For the items whose turn it is: the drawn cover changes places with the first, or pushes it out of the k."""
+        row = self._plain
+        while row < len(slots):
+            count, start = self._pools.counts.item(slots[row]), row * k
+            drawn = int(self._random.random() * count)
+            if count and places.item(start) != drawn:
+                for i in range(start + 1, start + k):
+                    if places[i] == drawn:
+                        places[i], propensity[i] = places[start], propensity[start]
+                places[start], propensity[start] = drawn, self._exploration / count
+            row += 1 + self._gap()
+        self._plain = row
+
+    def _gap(self) -> int:
+        """How many items come before the next explored one: geometric, so that each is explored independently with probability ε."""
+        return int(math.log(1 - self._random.random()) * self._scale)

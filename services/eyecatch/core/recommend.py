@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+import numpy as np
+
 from eyecatch.core.decisions import DecisionBuffer
 from eyecatch.core.errors import NotFound, Unavailable
 from eyecatch.core.pools import Pools
@@ -49,14 +51,12 @@ class Recommender:
         decisions: DecisionBuffer,
         on_thin: ThinPool,
         exploration: float = 0.05,
-        pool_min: int = 2,
         seed: int | None = None,
     ) -> None:
         self.pools = pools
         self._profiles = profiles
         self._decisions = decisions
         self._on_thin = on_thin
-        self._pool_min = pool_min
         self._ranker = Ranker(pools, exploration, seed)
         self._random = random.Random()
 
@@ -68,20 +68,17 @@ class Recommender:
         degraded: list[Degraded] = []
         user = await self._user(user_id, degraded)
         t1 = time.perf_counter_ns()
-        reached = await self.pools.load(item_ids)
-        if not reached:
-            degraded.append(Degraded.COVERS_UNAVAILABLE)
         slots = self.pools.slots(item_ids)
-        if max(slots) < 0 and reached:
-            raise NotFound("item", item_ids[0])
+        if 0 in slots:
+            slots = await self._load(item_ids, degraded)
         t2 = time.perf_counter_ns()
         ranked = self._ranker.rank(slots, user, min(k, self.pools.width))
         now = time.time()
         # Ids that grow with time are appended to a store's index instead of scattered over it.
-        decision_id = f"{int(now * 1000):012x}{self._random.getrandbits(64):016x}"
+        decision_id = (int(now * 1000) << 64 | self._random.getrandbits(64)).to_bytes(14, "big").hex()
         if not self._log(decision_id, user_id, now, item_ids, ranked):
             degraded.append(Degraded.DECISION_NOT_LOGGED)
-        if generate and not self._ask_for_more(item_ids, slots, user):
+        if generate and not ranked.full and not self._ask_for_more(item_ids, slots, user):
             degraded.append(Degraded.GENERATION_UNAVAILABLE)
         t3 = time.perf_counter_ns()
         timings = ((t1 - t0) // 1000, (t2 - t1) // 1000, (t3 - t2) // 1000)
@@ -94,10 +91,19 @@ class Recommender:
         if not await self.pools.load([item_id]):
             raise Unavailable("the cover store does not answer")
         slots = self.pools.slots([item_id])
-        if slots[0] < 0:
+        if not slots[0]:
             raise NotFound("item", item_id)
         ranked = self._ranker.rank(slots, user, self.pools.width, explore=False)
         return Recommendation("", [item_id], ranked, user is not None, degraded, (0, 0, 0))
+
+    async def _load(self, item_ids: Sequence[str], degraded: list[Degraded]) -> list[int]:
+        if not await self.pools.load(item_ids):
+            degraded.append(Degraded.COVERS_UNAVAILABLE)
+            return self.pools.slots(item_ids)
+        slots = self.pools.slots(item_ids)
+        if not any(slots):
+            raise NotFound("item", item_ids[0])
+        return slots
 
     async def _user(self, user_id: str, degraded: list[Degraded]) -> Vector | None:
         if not user_id:
@@ -107,19 +113,19 @@ class Recommender:
         except Unavailable:
             degraded.append(Degraded.PROFILE_UNAVAILABLE)
             return None
-        return embedding if embedding is not None and embedding.any() else None
+        return embedding if embedding is not None and np.count_nonzero(embedding) else None
 
     def _log(self, decision_id: str, user_id: str, now: float, item_ids: Sequence[str], ranked: Ranked) -> bool:
-        ids, slots, order, k = self.pools.ids, ranked.slots, ranked.order, ranked.k
-        rows: Sequence[int] = range(len(item_ids))
-        if not all(ranked.counts):
-            rows = [row for row in rows if ranked.counts[row]]
-            item_ids = [item_ids[row] for row in rows]
-        covers = [ids[slots[row]][order[row * k]] for row in rows]
-        propensities = [ranked.propensity[row * k] for row in rows]
-        return self._decisions.add(Decision(decision_id, user_id, now, item_ids, covers, propensities))
+        covers, propensities, ids = ranked.covers, ranked.propensity, self.pools.ids
+        if not ranked.full:
+            first = np.arange(0, len(covers), ranked.k)
+            shown = ranked.shown[first]
+            item_ids = [item_id for item_id, one in zip(item_ids, shown, strict=True) if one]
+            covers, propensities = covers[first][shown], propensities[first][shown]
+        chosen = [ids[cover] for cover in covers.tolist()]
+        return self._decisions.add(Decision(decision_id, user_id, now, item_ids, chosen, propensities))
 
     def _ask_for_more(self, item_ids: Sequence[str], slots: list[int], user: Vector | None) -> bool:
-        ids, least = self.pools.ids, self._pool_min
-        thin = [i for i, s in zip(item_ids, slots, strict=True) if s >= 0 and len(ids[s]) < least]
-        return not thin or all([self._on_thin(i, zeros() if user is None else user) for i in thin])  # noqa: C419  (ask for each)
+        counts, least = self.pools.counts, self.pools.thin_below
+        wanted = [item_id for item_id, slot in zip(item_ids, slots, strict=True) if slot and counts[slot] < least]
+        return all([self._on_thin(item_id, zeros() if user is None else user) for item_id in wanted])  # noqa: C419  (ask for each)

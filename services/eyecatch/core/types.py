@@ -125,7 +125,7 @@ class Decision(NamedTuple):
     time: float
     item_ids: Sequence[str]
     cover_ids: Sequence[str]
-    propensities: Sequence[float]
+    propensities: Sequence[float] | Vector
 
 
 @dataclass(frozen=True)

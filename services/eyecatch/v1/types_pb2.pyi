@@ -373,7 +373,7 @@ class ScoredCover(_message.Message):
     """Probability with which this cover was chosen first for this item, given the user: in (0, 1]."""
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RewardPart]:
-        """The parts of the score."""
+        """The parts of the score: the stored rewards, then the preference."""
 
     def __init__(
         self,

@@ -40,9 +40,9 @@ async def test_a_score_is_the_sum_of_its_parts(api: Api) -> None:
     await taught(api)
     answer = await api.covers.RecommendCovers(Recommend(user_id="mia", item_ids=["a"], covers_per_item=2))
     for cover in answer.items[0].covers:
-        assert [p.name for p in cover.parts] == ["preference", "relevance"]
+        assert [p.name for p in cover.parts] == ["relevance", "preference"]
         assert cover.score == pytest.approx(sum(p.contribution for p in cover.parts), abs=1e-5)
-        assert cover.parts[1].value == pytest.approx(0.5)
+        assert cover.parts[0].value == pytest.approx(0.5)
     assert {t.stage for t in answer.timings} == {"profile", "pool", "score"}
 
 
@@ -51,7 +51,7 @@ async def test_an_unknown_user_gets_the_unpersonalised_answer(api: Api) -> None:
     for user in ("nobody", ""):
         answer = await api.covers.RecommendCovers(Recommend(user_id=user, item_ids=["a"]))
         assert not answer.personalised
-        assert answer.items[0].covers[0].parts[0].value == 0.0
+        assert answer.items[0].covers[0].parts[-1].value == 0.0
         assert not answer.degraded
 
 

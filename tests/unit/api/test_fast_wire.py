@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from eyecatch.api import wire
-from eyecatch.api.fast_wire import recommendation_to_bytes
+from eyecatch.api.fast_wire import AnswerWriter
 from eyecatch.core.pools import Pools
 from eyecatch.core.ranking import Ranker
 from eyecatch.core.recommend import Degraded, Recommendation
@@ -39,10 +39,11 @@ def test_bytes_equal_messages(k: int, cold: bool, sizes: tuple[int, ...]) -> Non
     pools = pools_of(sizes)
     items = [*pools._slots, *(["unknown"] if 0 in sizes else [])]
     user = None if cold else np.full(EMBEDDING_DIM, 0.125, np.float32)
+    write = AnswerWriter(pools)
     for seed in range(5):
         ranked = Ranker(pools, 0.5, seed).rank(pools.slots(items), user, k)
         degraded = [Degraded.PROFILE_UNAVAILABLE] if seed % 2 else []
-        answer = Recommendation("d" * 28, items, ranked, not cold, degraded, (0, 200, 70_000))
+        answer = Recommendation("d" * 28, items, ranked, not cold, degraded, (0, 200, 16_384 - seed // 2))
         plain = wire.recommendation_head(answer)
         plain.items.extend(wire.item_covers(pools, ranked, row, i) for row, i in enumerate(items))
-        assert covers_pb2.RecommendCoversResponse.FromString(recommendation_to_bytes(pools, answer)) == plain
+        assert covers_pb2.RecommendCoversResponse.FromString(write(answer)) == plain

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.pools import Pools
-from eyecatch.core.ranking import Ranker
+from eyecatch.core.ranking import Ranked, Ranker
 from eyecatch.core.score import RewardSpec, Scoring
 from eyecatch.core.types import EMBEDDING_DIM, Cover
 
@@ -26,15 +26,17 @@ def pools_of(*relevance: float | None, width: int = 8) -> Pools:
     return pools
 
 
+def places(pools: Pools, ranked: Ranked) -> tuple[int, ...]:
+    return tuple(int(pools.ids[cover].removeprefix("c")) for cover in ranked.covers)
+
+
 def test_a_score_is_weight_times_standardised_value() -> None:
     pools = pools_of(0.7, None)
     ranked = Ranker(pools, 0.0).rank(pools.slots(["a"]), axis(1), 2)
-    by_place = {
-        place: (score, *ranked.parts(score, pools.base[pools.slots(["a"])[0]][place]))
-        for place, score in zip(ranked.order, ranked.scores, strict=True)
-    }
-    assert by_place[0] == pytest.approx((2 / 0.5 * (0 - 0.1) + 0.5 / 0.2 * (0.7 - 0.3), 0.0, -0.4), abs=1e-5)
-    assert by_place[1] == pytest.approx((2 / 0.5 * (1 - 0.1), 1.0, 3.6), abs=1e-5), (
+    columns = np.stack([ranked.scores, ranked.dots, ranked.contributions], 1).tolist()
+    by_id = dict(zip([pools.ids[c] for c in ranked.covers], columns, strict=True))
+    assert by_id["c0"] == pytest.approx((2 / 0.5 * (0 - 0.1) + 0.5 / 0.2 * (0.7 - 0.3), 0.0, -0.4), abs=1e-5)
+    assert by_id["c1"] == pytest.approx((2 / 0.5 * (1 - 0.1), 1.0, 3.6), abs=1e-5), (
         "a missing reward counts as its mean"
     )
 
@@ -42,8 +44,9 @@ def test_a_score_is_weight_times_standardised_value() -> None:
 def test_without_a_user_only_stored_rewards_count() -> None:
     pools = pools_of(0.1, 0.9, 0.5)
     ranked = Ranker(pools, 0.0).rank(pools.slots(["a"]), None, 3)
-    assert ranked.order == [1, 2, 0]
-    assert [ranked.parts(s, s) for s in ranked.scores] == [(0.0, 0.0)] * 3
+    assert places(pools, ranked) == (1, 2, 0)
+    assert not ranked.dots.any()
+    assert not ranked.contributions.any()
 
 
 def test_propensities_are_the_frequencies_of_being_first() -> None:
@@ -53,9 +56,10 @@ def test_propensities_are_the_frequencies_of_being_first() -> None:
         first, said = Counter(), {}
         for _ in range(6000):
             ranked = ranker.rank(slots, None, k)
-            first[ranked.order[0]] += 1
-            said.setdefault(ranked.order[0], ranked.propensity[0])
-            assert len(set(ranked.order)) == k
+            order = places(pools, ranked)
+            first[order[0]] += 1
+            said.setdefault(order[0], ranked.propensity[0])
+            assert len(set(order)) == k
             if k == 3:
                 assert sum(ranked.propensity) == pytest.approx(1.0)
         assert said == pytest.approx({0: 0.1, 1: 0.8, 2: 0.1})
@@ -66,7 +70,7 @@ def test_propensities_are_the_frequencies_of_being_first() -> None:
 def test_an_explored_cover_swaps_places_with_the_best() -> None:
     pools = pools_of(0.1, 0.9, 0.5)
     ranker, slots = Ranker(pools, 1.0, seed=3), pools.slots(["a"])
-    seen = {tuple(ranker.rank(slots, None, 2).order) for _ in range(200)}
+    seen = {places(pools, ranker.rank(slots, None, 2)) for _ in range(200)}
     assert seen == {(1, 2), (2, 1), (0, 2)}, "best two, swapped, and one drawn from outside"
 
 
@@ -74,13 +78,14 @@ def test_pools_keep_the_best_covers_and_forget_the_oldest_item() -> None:
     pools = Pools(None, SCORING, width=2, max_items=300)  # type: ignore[arg-type]
     covers = [Cover(f"c{i}", "a", "", axis(i), {"relevance": r}) for i, r in enumerate((0.2, 0.9, 0.5))]
     pools.fill("a", covers)
-    assert pools.ids[pools.slots(["a"])[0]] == ["c1", "c2"]
+    (slot,) = pools.slots(["a"])
+    assert pools.ids[2 * slot : 2 * slot + 2] == ["c1", "c2"]
     for n in range(300):
         pools.fill(f"i{n}", covers)
-    assert pools.slots(["a", "i0", "i299"])[0] == -1
+    assert pools.slots(["a", "i0", "i299"])[0] == 0
     assert len(set(pools.slots([f"i{n}" for n in range(300)]))) == 300
     pools.drop(["i5"])
-    assert pools.slots(["i5"]) == [-1]
+    assert pools.slots(["i5"]) == [0]
 
 
 @pytest.mark.parametrize("text", ["preference", "preference=x", "fame=1", "relevance=nan"])

@@ -41,14 +41,14 @@ async def test_without_profiles_the_answer_is_unpersonalised_and_says_so() -> No
     answer = await recommender(profiles=False, covers=True).recommend("mia", ["a"])
     assert answer.degraded == [Degraded.PROFILE_UNAVAILABLE]
     assert not answer.personalised
-    assert answer.ranked.counts == [1]
+    assert answer.ranked.full
 
 
 async def test_without_covers_what_is_in_memory_is_answered() -> None:
     answer = await recommender(profiles=True, covers=False).recommend("mia", ["a", "elsewhere"])
     assert answer.degraded == [Degraded.COVERS_UNAVAILABLE]
-    assert answer.ranked.counts == [1, 0]
-    assert answer.ranked.order[0] == 1, "still personalised"
+    assert answer.ranked.shown.tolist() == [True, False]
+    assert answer.ranked.dots[0] == 1, "still personalised"
 
 
 async def test_an_unknown_item_is_not_excused_by_a_profile_store_that_is_away() -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from eyecatch.core.decisions import DecisionBuffer
+from eyecatch.core.decisions import DecisionBuffer, from_line
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.taste import taste_cluster, user_embedding
 from eyecatch.core.types import EMBEDDING_DIM, Action, Decision, Event, zeros
@@ -60,12 +60,12 @@ class Log:
 
     def __init__(self) -> None:
         self.away = False
-        self.kept: list[Decision] = []
+        self.kept: list[str] = []
 
-    async def append(self, decisions: list[Decision]) -> None:
+    async def append(self, lines: list[str]) -> None:
         if self.away:
             raise Unavailable("away")
-        self.kept += decisions
+        self.kept += lines
 
 
 async def test_decisions_wait_for_the_log_and_are_bounded() -> None:
@@ -78,5 +78,5 @@ async def test_decisions_wait_for_the_log_and_are_bounded() -> None:
     assert buffer.failing
     log.away = False
     await buffer.close()
-    assert [d.id for d in log.kept] == ["0", "1", "2"], "nothing accepted is lost"
+    assert [from_line(line).id for line in log.kept] == ["0", "1", "2"], "nothing accepted is lost"
     assert buffer.add(decisions[3])

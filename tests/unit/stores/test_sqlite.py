@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from eyecatch.core.decisions import to_line
 from eyecatch.core.errors import InvalidInput, StoreError, StoreFull, StoreLocked, StoreTooNew, Unavailable
 from eyecatch.core.taste import user_embedding
-from eyecatch.core.types import Action, Cover, Event, Item, Job, Vector, zeros
+from eyecatch.core.types import Action, Cover, Decision, Event, Item, Job, Vector, zeros
 from eyecatch.stores.sqlite import SqliteStore
 from eyecatch.stores.sqlite.schema import MIGRATIONS, migrate, version
 
@@ -29,6 +31,7 @@ def nothing(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector
 
 _WRITES_FOREVER = """
 import asyncio, itertools, sys
+from eyecatch.core.decisions import to_line
 from eyecatch.core.taste import user_embedding
 from eyecatch.core.types import Action, Event, Job
 from eyecatch.stores.sqlite import SqliteStore
@@ -179,12 +182,30 @@ async def test_a_version_1_file_is_brought_forward(tmp_path: Path) -> None:
         rows = [("a", "A", "c", '["blob:1","blob:2"]', 1.5), ("b", "B", "", "[]", 2.5)]
         file.executemany("INSERT INTO items (id, title, category, pictures, updated_at) VALUES (?, ?, ?, ?, ?)", rows)
         file.execute("INSERT INTO profiles VALUES ('mia', ?, 3, 1.0)", (bytes(128),))
+        decisions = [
+            ("d2", "mia", 1.5, "a\nb", "c1\nc2", struct.pack("<2f", 0.5, 1.0)),
+            ("d1", "noah", 2.0, "", "", b""),
+        ]
+        file.executemany("INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?)", decisions)
         file.commit()
     store = SqliteStore.open(tmp_path)
     assert await store.catalog.item("a") == Item("a", "A", "c", ("blob:1", "blob:2"), 1.5)
     assert await store.catalog.item("b") == Item("b", "B", "", (), 2.5)
     assert await store.profiles.embedding("mia") is not None
     assert sorted(await store.catalog.delete_item("a") or ()) == ["blob:1", "blob:2"]
+    assert await store.decisions.decision("d2") == Decision("d2", "mia", 1.5, ("a", "b"), ("c1", "c2"), (0.5, 1.0))
+    assert await store.decisions.decision("d1") == Decision("d1", "noah", 2.0, (), (), ())
+    store.close()
+
+
+async def test_forgetting_leaves_the_other_decisions_of_a_segment(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path)
+    users = {"d1": "mia", "d2": "noah", "d3": "mia", "d0": "mia2"}
+    await store.decisions.append([to_line(Decision(id, user, 1.0, (), (), ())) for id, user in users.items()])
+    assert await store.profiles.forget("mia")
+    kept = [id for id in users if await store.decisions.decision(id)]
+    assert kept == ["d2", "d0"]
+    assert not await store.profiles.forget("mia")
     store.close()
 
 

@@ -1,20 +1,18 @@
 """Answered recommendations in SQLite: the DecisionLog port. A forgotten user's decisions are not kept.
 
-There is no index by user: ids grow with time, so rows are appended, while an index by user would touch a page a row.
+A log, not a table of decisions: each batch is one row of lines, which costs a quarter of a row a decision. Looking up one
+decision reads its segment; forgetting a user reads them all.
 """
 
-# ruff: noqa: S608 (only constants of this module are formatted into statements)
-
 import sqlite3
-from array import array
 from collections.abc import Sequence
 from functools import partial
 
+from eyecatch.core.decisions import FIELD, from_line, id_and_user
 from eyecatch.core.types import Decision
 from eyecatch.stores.sqlite.connection import Database
-from eyecatch.stores.sqlite.profiles import forgotten
+from eyecatch.stores.sqlite.tombstones import forgotten
 
-_COLUMNS = "id, user_id, time, item_ids, cover_ids, propensities"
 _BATCH = 1000
 
 
@@ -22,32 +20,39 @@ class SqliteDecisions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def append(self, decisions: Sequence[Decision]) -> None:
-        for first in range(0, len(decisions), _BATCH):
-            batch = decisions[first : first + _BATCH]
-            await self._database.write(partial(_append, decisions=batch))
+    async def append(self, lines: Sequence[str]) -> None:
+        for first in range(0, len(lines), _BATCH):
+            await self._database.write(partial(_append, lines=lines[first : first + _BATCH]))
 
     async def decision(self, decision_id: str) -> Decision | None:
-        sql = f"SELECT {_COLUMNS} FROM decisions WHERE id = ?"
-        for id, user_id, time, items, covers, propensities in self._database.read(sql, (decision_id,)):
-            numbers = tuple(array("f", propensities))
-            return Decision(id, user_id, time, _split(items), _split(covers), numbers)
+        sql = "SELECT lines FROM decision_segments WHERE first_id <= ? AND last_id >= ? ORDER BY seq"
+        for (segment,) in self._database.read(sql, (decision_id, decision_id)):
+            for line in segment.split("\n"):
+                if line.startswith(decision_id + FIELD):
+                    return from_line(line)
         return None
 
 
-def _append(connection: sqlite3.Connection, decisions: Sequence[Decision]) -> None:
-    gone = forgotten(connection, {d.user_id for d in decisions})
-    values: list[object] = []
-    for d in decisions:
-        if d.user_id not in gone:
-            numbers = array("f", d.propensities).tobytes()
-            values += (d.id, d.user_id, d.time, "\n".join(d.item_ids), "\n".join(d.cover_ids), numbers)
-    # One statement for the batch: sqlite3 gives the interpreter lock away at every row of an executemany and gets it
-    # back only behind the thread that answers requests.
-    rows = ", ".join(["(?, ?, ?, ?, ?, ?)"] * (len(values) // 6))
-    if rows:
-        connection.execute(f"INSERT OR IGNORE INTO decisions ({_COLUMNS}) VALUES {rows}", values)
+def forget(connection: sqlite3.Connection, user_id: str) -> int:
+    """Take the user's decisions out; returns how many there were."""
+    sql = "SELECT seq, lines FROM decision_segments WHERE instr(lines, ?)"
+    gone = 0
+    for seq, segment in connection.execute(sql, (f"{FIELD}{user_id}{FIELD}",)).fetchall():
+        lines = segment.split("\n")
+        kept = [line for line in lines if id_and_user(line)[1] != user_id]
+        gone += len(lines) - len(kept)
+        connection.execute("DELETE FROM decision_segments WHERE seq = ?", (seq,))
+        _insert(connection, kept)
+    return gone
 
 
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(text.split("\n")) if text else ()
+def _append(connection: sqlite3.Connection, lines: Sequence[str]) -> None:
+    gone = forgotten(connection, {id_and_user(line)[1] for line in lines})
+    _insert(connection, [line for line in lines if id_and_user(line)[1] not in gone] if gone else lines)
+
+
+def _insert(connection: sqlite3.Connection, lines: Sequence[str]) -> None:
+    if lines:
+        ids = [id_and_user(line)[0] for line in lines]
+        values = (min(ids), max(ids), "\n".join(lines))
+        connection.execute("INSERT INTO decision_segments (first_id, last_id, lines) VALUES (?, ?, ?)", values)

@@ -3,7 +3,6 @@
 # ruff: noqa: S608 (only constants of this package are formatted into statements)
 
 import asyncio
-import hashlib
 import json
 import sqlite3
 import time
@@ -15,9 +14,10 @@ import numpy as np
 
 from eyecatch.core.ports import Encoder
 from eyecatch.core.types import RECENT_EVENTS, Action, Event, Origin, Profile, Vector
-from eyecatch.stores.sqlite import rows
+from eyecatch.stores.sqlite import decisions, rows
 from eyecatch.stores.sqlite.cache import EmbeddingCache, UserCache
 from eyecatch.stores.sqlite.connection import Database
+from eyecatch.stores.sqlite.tombstones import forgotten, user_digest
 
 T = TypeVar("T")
 
@@ -30,19 +30,6 @@ _INSERT = f"INSERT INTO events ({rows.EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 
 _UPSERT = """INSERT INTO profiles (user_id, embedding, event_count, updated_at) VALUES (?, ?, ?, ?)
     ON CONFLICT (user_id) DO UPDATE SET embedding = excluded.embedding, updated_at = excluded.updated_at,
     event_count = event_count + excluded.event_count"""
-
-
-def user_digest(user_id: str) -> bytes:
-    """What a tombstone keeps: enough to recognise the user again, not enough to name them."""
-    return hashlib.sha256(user_id.encode()).digest()
-
-
-def forgotten(connection: sqlite3.Connection, user_ids: set[str]) -> set[str]:
-    """Those of the users who have a tombstone."""
-    if not connection.execute("SELECT EXISTS (SELECT 1 FROM tombstones)").fetchone()[0]:
-        return set()
-    sql = "SELECT 1 FROM tombstones WHERE user_digest = ?"
-    return {id for id in user_ids if connection.execute(sql, (user_digest(id),)).fetchone()}
 
 
 class SqliteProfiles:
@@ -116,9 +103,9 @@ class SqliteProfiles:
     async def forget(self, user_id: str) -> bool:
         def run(connection: sqlite3.Connection) -> bool:
             connection.execute("INSERT OR IGNORE INTO tombstones VALUES (?)", (user_digest(user_id),))
-            tables = ("profiles", "events", "decisions")
+            tables = ("profiles", "events")
             deleted = [connection.execute(f"DELETE FROM {t} WHERE user_id = ?", (user_id,)).rowcount for t in tables]
-            return any(deleted)
+            return any([*deleted, decisions.forget(connection, user_id)])
 
         return await asyncio.shield(self._write({user_id}, run))
 
