@@ -12,8 +12,9 @@ from eyecatch.config import PREFIX, Config, resolve
 
 def serve(**flags: Any) -> None:
     """Serve covers from one process, one SQLite file and one folder of images."""
-    import asyncio
     import sys
+
+    import uvloop
 
     from eyecatch.logs import configure
     from eyecatch.wiring import serve as run
@@ -28,7 +29,7 @@ def serve(**flags: Any) -> None:
             typer.echo(f"eyecatch ready on {config.host}:{port}")
             sys.stdout.flush()
 
-        asyncio.run(run(config, ready))
+        uvloop.run(run(config, ready))
 
 
 def _parameter(f: Any) -> inspect.Parameter:
