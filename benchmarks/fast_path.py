@@ -2,8 +2,9 @@
 
     python -m benchmarks.fast_path [--rounds 5] [--seconds 2] [--users 1000000]
 
-Server on core 0, client on core 1, the two sides in turn. throughput_ratio: ours / empty, closed loop. p99_ratio: ours / empty at
-70 % of each side's own capacity, Poisson arrivals. growth_ratio: server CPU per request with 10^6 stored users / with 10^4.
+One server process a side, one client, in turn. throughput_ratio: ours / empty, closed loop. p99_ratio: ours / empty at 70 % of
+each side's own capacity, Poisson arrivals. one_core_ratio: throughput again with the server on core 0 and the client on core 1, where
+gRPC's own threads share the server's only core with Python. growth_ratio: server CPU per request with 10^6 stored users / with 10^4.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from eyecatch.core.types import EMBEDDING_DIM, Cover, Item
 from eyecatch.stores.sqlite import SqliteStore
 from eyecatch.v1 import covers_pb2
 
-from benchmarks.load import Load
+from benchmarks.load import Load, Result
 
 ITEMS, COVERS, ASKED = 1000, 16, 20
 
@@ -76,13 +77,15 @@ def requests(users: int, n: int = 4000) -> list[bytes]:
 
 
 @contextmanager
-def server(*command: str, core: int = 0):
+def server(*command: str, core: int | None = None):
+    """On any core, or on one."""
+    cores = set(range(os.cpu_count())) if core is None else {core}
     process = subprocess.Popen(
         [sys.executable, *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, {core % os.cpu_count()}),
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
     )
     try:
         line = process.stdout.readline()
@@ -92,8 +95,8 @@ def server(*command: str, core: int = 0):
         process.wait(20)
 
 
-def ours(folder: Path):
-    return server("-m", "eyecatch.cli", "serve", "--data-dir", str(folder), "--port", "0", "--no-preload")
+def ours(folder: Path, core: int | None = None):
+    return server("-m", "eyecatch.cli", "serve", "--data-dir", str(folder), "--port", "0", "--no-preload", core=core)
 
 
 async def one_answer(port: int, request: bytes) -> bytes:
@@ -103,37 +106,52 @@ async def one_answer(port: int, request: bytes) -> bytes:
     return answer
 
 
-async def against_empty(folder: Path, sent: list[bytes], args: argparse.Namespace) -> dict[str, float]:
-    rates: dict[str, list[float]] = {"ours": [], "empty": []}
-    p99: dict[str, list[float]] = {"ours": [], "empty": []}
-    cpu: dict[str, list[float]] = {"ours": [], "empty": []}
-    with ours(folder) as (port, pid), tempfile.TemporaryDirectory() as scratch:
+@asynccontextmanager
+async def both(folder: Path, sent: list[bytes], core: int | None = None):
+    """Load on our server and on the empty one, pools and users in memory; and the size of our answer."""
+    with ours(folder, core) as (port, pid), tempfile.TemporaryDirectory() as scratch:
         response = Path(scratch, "response")
         size = response.write_bytes(await one_answer(port, sent[0]))
-        with server("-m", "benchmarks.empty_handler", str(response)) as (empty_port, empty_pid):
+        with server("-m", "benchmarks.empty_handler", str(response), core=core) as (empty_port, empty_pid):
             sides = {"ours": Load(port, pid, sent), "empty": Load(empty_port, empty_pid, sent)}
             for load in sides.values():
-                await load.closed(5.0)  # every request of the list once: pools and users are in memory
-            for n in range(args.rounds):
-                for name in sorted(sides, reverse=n % 2 == 0):
-                    result = await sides[name].closed(args.seconds)
-                    rates[name].append(result.rate)
-                    cpu[name].append(result.server_cpu_us)
-            for n in range(args.rounds):
-                for name in sorted(sides, reverse=n % 2 == 0):
-                    rate = 0.7 * statistics.median(rates[name])
-                    p99[name].append((await sides[name].open(args.seconds, rate, seed=n)).percentile(99))
+                await load.closed(8.0)
+            yield sides, size
             for load in sides.values():
                 await load.close()
-    median = {
-        f"{what}_{name}": statistics.median(values[name])
-        for what, values in (("rate", rates), ("p99_ms", p99), ("cpu_us", cpu))
-        for name in values
-    }
+
+
+async def throughput(sides: dict[str, Load], args: argparse.Namespace) -> dict[str, list[Result]]:
+    results: dict[str, list[Result]] = {name: [] for name in sides}
+    for n in range(4 * args.rounds):  # short rounds: what else the machine does then weighs on both sides alike
+        for name in sorted(sides, reverse=n % 2 == 0):
+            results[name].append(await sides[name].closed(args.seconds / 4))
+    return results
+
+
+def ratio(results: dict[str, list[Result]]) -> float:
+    return statistics.median(a.rate / b.rate for a, b in zip(results["ours"], results["empty"], strict=True))
+
+
+async def against_empty(folder: Path, sent: list[bytes], args: argparse.Namespace) -> dict[str, float]:
+    async with both(folder, sent) as (sides, size):
+        results = await throughput(sides, args)
+        medians = {name: statistics.median(r.rate for r in results[name]) for name in sides}
+        p99: dict[str, list[float]] = {name: [] for name in sides}
+        for n in range(args.rounds):
+            for name in sorted(sides, reverse=n % 2 == 0):
+                p99[name].append((await sides[name].open(args.seconds, 0.7 * medians[name], seed=n)).percentile(99))
+    os.sched_setaffinity(0, {1 % os.cpu_count()})
+    async with both(folder, sent, core=0) as (sides, _):
+        alone = await throughput(sides, args)
+    os.sched_setaffinity(0, range(os.cpu_count()))
     return {
-        "throughput_ratio": statistics.median(a / b for a, b in zip(rates["ours"], rates["empty"], strict=True)),
+        "throughput_ratio": ratio(results),
         "p99_ratio": statistics.median(a / b for a, b in zip(p99["ours"], p99["empty"], strict=True)),
-        **median,
+        "one_core_ratio": ratio(alone),
+        **{f"rate_{name}": rate for name, rate in medians.items()},
+        **{f"p99_ms_{name}": statistics.median(values) for name, values in p99.items()},
+        **{f"cpu_us_{name}": statistics.median(r.server_cpu_us for r in results[name]) for name in sides},
         "response_bytes": size,
     }
 
@@ -159,7 +177,6 @@ async def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--users", type=int, default=1_000_000)
     args = parser.parse_args()
-    os.sched_setaffinity(0, {1 % os.cpu_count()})
     with tempfile.TemporaryDirectory() as scratch:
         small, large = Path(scratch, "small"), Path(scratch, "large")
         for folder, users in ((small, 10_000), (large, args.users)):
