@@ -25,7 +25,13 @@ PALETTES: dict[str, tuple[str, str, str, str]] = {
     "lemon": ("#ffe066", "#fff6c9", "#ffb703", "#3d2c00"),
 }
 BACKDROPS: tuple[str, ...] = ("gradient", "sunburst", "dots", "waves", "hills")
-FRAMINGS: tuple[str, ...] = ("close", "medium", "corner")
+PLACES: dict[str, tuple[float, float, float]] = {
+    # framing: (edge of the subject, its centre's x and y), in shares of the side
+    "close": (0.92, 0.5, 0.5),
+    "medium": (0.66, 0.5, 0.52),
+    "corner": (0.46, 0.69, 0.68),
+}
+FRAMINGS: tuple[str, ...] = tuple(PLACES)
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,14 @@ def compose(sprite: np.ndarray, look: Look, seed: int = 0, side: int = SIDE) -> 
     _shadow(canvas, picture, at, big, dark=look.palette == "night")
     canvas.paste(picture, at, picture)
     return canvas.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def subject_box(framing: str, side: int) -> np.ndarray:
+    """(side, side) float32: 1 where the subject stands, 0 elsewhere."""
+    scale, cx, cy = PLACES[framing]
+    middle = (np.arange(side) + 0.5) / side
+    inside = (np.abs(middle[:, None] - cy) < scale / 2) & (np.abs(middle[None] - cx) < scale / 2)
+    return inside.astype(np.float32)
 
 
 def all_looks() -> list[Look]:
@@ -96,11 +110,8 @@ def _background(look: Look, rng: np.random.Generator, side: int) -> np.ndarray:
 
 def _place(framing: str, rng: np.random.Generator) -> tuple[float, float, float]:
     dx, dy = rng.uniform(-0.015, 0.015, 2)
-    if framing == "close":
-        return 0.92 + rng.uniform(-0.02, 0.02), 0.5 + dx, 0.5 + dy
-    if framing == "medium":
-        return 0.66 + rng.uniform(-0.02, 0.02), 0.5 + dx, 0.52 + dy
-    return 0.46 + rng.uniform(-0.02, 0.02), 0.69 + dx, 0.68 + dy
+    scale, cx, cy = PLACES[framing]
+    return scale + rng.uniform(-0.02, 0.02), cx + dx, cy + dy
 
 
 def _tint(sprite: np.ndarray, look: Look) -> np.ndarray:

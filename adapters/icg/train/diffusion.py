@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import SanaTransformer2DModel
 from torch import Tensor, nn
 
 from icg.adapter import AdapterConfig, IcgAdapter
 from icg.data.bank import Bank
+from icg.data.compose import FRAMINGS, subject_box
 from icg.train.align import Namer
 from icg.train.crowd import Crowd
 from icg.train.loop import Fit, train
@@ -30,7 +30,8 @@ class DiffusionConfig:
     """Denoiser widths and how often each condition is left out; `match` is how well users fit their target.
 
     `framings` are the odds of close, medium and corner targets (small subjects teach little); `name_weight` keeps
-    subject and look readable in the conditioning.
+    subject and look readable in the conditioning. Backgrounds are easily learned: where the subject stands the loss
+    weighs `subject_weight` times as much, and times are drawn around sigmoid(`noise`), where the title still matters.
     """
 
     width: int = 256
@@ -45,6 +46,8 @@ class DiffusionConfig:
     match: float = 0.88
     framings: tuple[float, ...] = (1.2, 1.0, 0.5)
     name_weight: float = 0.1
+    subject_weight: float = 3.0
+    noise: float = 0.4
 
 
 class Drawer(nn.Module):
@@ -98,6 +101,9 @@ def run(
     """
     odds = np.array(config.framings)[bank.look[:, 3]] * (1 if emphasis is None else emphasis[bank.subject])
     odds = np.cumsum(odds / odds.sum())
+    boxes = torch.as_tensor(np.stack([subject_box(f, latents.shape[-1]) for f in FRAMINGS]))
+    boxes = 1 + (config.subject_weight - 1) * boxes
+    boxes /= boxes.mean((1, 2), keepdim=True)
 
     def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
         picked = np.searchsorted(odds, rng.random(fit.batch)).clip(max=len(bank) - 1)
@@ -116,16 +122,20 @@ def run(
         name = model.namer.loss(embeds[something], torch.as_tensor(slot[subject])[something])
         somebody = torch.as_tensor(~(nobody | nothing))
         taste = model.namer.taste(embeds[somebody], torch.as_tensor(look).long()[somebody])
-        flow = flow_loss(model.denoiser, latents[torch.as_tensor(picked)].float(), embeds)
+        target = latents[torch.as_tensor(picked)].float()
+        flow = flow_loss(model.denoiser, target, embeds, boxes[torch.as_tensor(look[:, 3]).long()], config.noise)
         return {"loss": flow + config.name_weight * (name + taste), "flow": flow, "name": name, "taste": taste}
 
     return train(folder, model, fit, step, config, until, on_save)
 
 
-def flow_loss(denoiser: SanaTransformer2DModel, x: Tensor, embeds: Tensor) -> Tensor:
-    """x (B, C, h, w): E ||v(x_t, t) - (noise - x)||^2 at x_t = (1 - t) x + t noise, t logit-normal."""
-    t = torch.sigmoid(torch.randn(len(x)))
+def flow_loss(denoiser: SanaTransformer2DModel, x: Tensor, embeds: Tensor, weight: Tensor, noisiness: float) -> Tensor:
+    """x (B, C, h, w), weight (B, h, w): weighted E ||v(x_t, t) - (noise - x)||^2 at x_t = (1 - t) x + t noise.
+
+    t is logit-normal around sigmoid(noisiness).
+    """
+    t = torch.sigmoid(torch.randn(len(x)) + noisiness)
     noise = torch.randn_like(x)
     s = t[:, None, None, None]
     v = denoiser((1 - s) * x + s * noise, encoder_hidden_states=embeds, timestep=t * 1000, return_dict=False)[0]
-    return F.mse_loss(v, noise - x)
+    return (weight[:, None] * (v - noise + x).square()).mean()

@@ -35,7 +35,7 @@ class Recipe:
     covers: int = 24000
     vocab: int = 1024
     seed: int = 0
-    emphasis: float = 8.0
+    emphasis: float = 3.0
     """How much more often the sample catalogue's subjects are drawn in the last stage."""
     fits: dict[str, Fit] = field(
         default_factory=lambda: {
@@ -45,7 +45,7 @@ class Recipe:
             "vlm": Fit(steps=330, lr=2e-3, batch=64, warmup=50, save_every=100),
             "align": Fit(steps=150, lr=2e-3, batch=96, warmup=20),
             "users": Fit(steps=200, lr=2e-3, batch=128, warmup=20),
-            "diffusion": Fit(steps=4000, lr=1.2e-3, batch=64, warmup=50, save_every=200, ema=0.998),
+            "diffusion": Fit(steps=8000, lr=1.2e-3, batch=64, warmup=50, save_every=200, ema=0.998),
         }
     )
     autoencoder: autoencoder.AutoencoderConfig = field(default_factory=autoencoder.AutoencoderConfig)
