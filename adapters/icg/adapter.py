@@ -97,10 +97,16 @@ class IcgAdapter(nn.Module):
             raise CheckpointError(f"adapter={str(folder)!r}: does not match its config.json ({error})") from error
         return adapter.eval()
 
-    def check(self, vlm: Any, caption: int) -> None:
-        """CheckpointError when this adapter cannot stand between the given models."""
+    def check(self, vlm: Any, spec: ConditioningSpec) -> None:
+        """CheckpointError when this adapter cannot stand between the VLM and a denoiser of that spec."""
         width = vlm.get_input_embeddings().weight.shape[1]
         if width != self.config.vlm:
             raise CheckpointError(f"adapter vlm width={self.config.vlm}; allowed: {width}, the width of this VLM")
-        if caption != self.config.caption:
-            raise CheckpointError(f"adapter caption width={self.config.caption}; allowed: {caption}, of this denoiser")
+        if spec.width != self.config.caption:
+            raise CheckpointError(
+                f"adapter caption width={self.config.caption}; allowed: {spec.width}, of this denoiser"
+            )
+        if spec.pooled != self.config.pooled:
+            raise CheckpointError(
+                f"adapter pooled width={self.config.pooled}; allowed: {spec.pooled}, of this denoiser"
+            )

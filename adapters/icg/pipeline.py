@@ -6,6 +6,7 @@ brief alone (noise from its own seeded CPU generator), whatever shares its batch
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from collections import OrderedDict
@@ -23,8 +24,9 @@ from icg import vlm as reading
 from icg.adapter import IcgAdapter
 from icg.anchor import collage
 from icg.brief import Brief
-from icg.connector import spec_of
 from icg.errors import BriefError, Cancelled, CheckpointError
+from icg.families import family_of
+from icg.noise import mixture
 
 
 @dataclass(eq=False)
@@ -36,6 +38,7 @@ class Batch:
     latents: Tensor
     starts: list[int]
     conditions: Tensor
+    pooled: Tensor | None
     weights: Tensor
     done: int = 0
 
@@ -46,10 +49,11 @@ class Batch:
 
 
 class CoverPipeline:
-    """See the module. `diffusion` has transformer, vae and scheduler; `cache` bounds the LRU."""
+    """See the module. `diffusion` is a stock diffusers pipeline of a family in `icg.families`; `cache` bounds the LRU."""
 
     def __init__(self, vlm: Any, processor: Any, diffusion: Any, adapter: IcgAdapter, cache: int = 256) -> None:
-        adapter.check(vlm, spec_of(diffusion.transformer).width)
+        self.family = family_of(diffusion)
+        adapter.check(vlm, self.family.spec)
         self.vlm, self.processor, self.diffusion, self.adapter = vlm, processor, diffusion, adapter.eval()
         self.cache_size, self._cache = cache, OrderedDict[str, Tensor]()
         self.reads = 0
@@ -61,10 +65,10 @@ class CoverPipeline:
         root = Path(root)
         adapter = IcgAdapter.from_pretrained(root / "adapter")
         vlm, processor = reading.load(root / "vlm")
-        diffusion = _load_diffusion(root / "diffusion")
-        for part in (diffusion.transformer, diffusion.vae):
+        made = cls(vlm, processor, _load_diffusion(root / "diffusion"), adapter, cache)
+        for part in (made.family.denoiser, made.family.vae):
             part.eval().requires_grad_(False)
-        return cls(vlm, processor, diffusion, adapter, cache)
+        return made
 
     def __call__(self, briefs: list[Brief], on_step: Callable[[int, int], bool] | None = None) -> list[Image.Image]:
         """One cover per brief. `on_step(step, total)` runs after each step; returning False raises Cancelled."""
@@ -85,15 +89,20 @@ class CoverPipeline:
             values = sorted({getattr(b, name) for b in briefs})
             if len(values) != 1:
                 raise BriefError(f"{name}={values} in one call; allowed: one value for all briefs")
-        conditions, weights = self._conditions(briefs)
+        conditions, pooled, weights = self._conditions(briefs)
+        width, height = briefs[0].size
+        if width % self.family.multiple or height % self.family.multiple:
+            raise BriefError(
+                f"size={(width, height)}; allowed: multiples of {self.family.multiple} for this diffusion model"
+            )
         noise = torch.cat([self._noise(b) for b in briefs])
-        scheduler = type(self.diffusion.scheduler).from_config(self.diffusion.scheduler.config)
+        scheduler = copy.deepcopy(self.diffusion.scheduler)  # it keeps the state of one run
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # diffusers on numpy 2
-            scheduler.set_timesteps(briefs[0].steps)
+            self.family.set_timesteps(scheduler, briefs[0].steps, briefs[0].size)
         starts = [min(round(b.reference_strength * b.steps), b.steps - 1) for b in briefs]
-        latents = noise * scheduler.init_noise_sigma
-        return Batch(list(briefs), scheduler, latents, starts, conditions, weights)
+        latents = noise * getattr(scheduler, "init_noise_sigma", 1.0)  # flow matching has none
+        return Batch(list(briefs), scheduler, latents, starts, conditions, pooled, weights)
 
     @torch.inference_mode()
     def step(self, batch: Batch) -> bool:
@@ -101,13 +110,14 @@ class CoverPipeline:
         if batch.done >= batch.total:
             return False
         t = batch.scheduler.timesteps[batch.done]
-        x = batch.scheduler.scale_model_input(batch.latents, t)
-        velocity = self._velocity(x, t, batch)
-        sigma = batch.scheduler.sigmas[batch.done]
+        now = mixture(batch.scheduler, batch.done)
+        scale = getattr(batch.scheduler, "scale_model_input", lambda x, _: x)  # flow matching has none
+        said = self._guided(scale(batch.latents, t), t, batch)
         for i, start in enumerate(batch.starts):
             if start == batch.done > 0:
-                velocity[i] = self._anchored(batch, i, batch.latents[i] - sigma * velocity[i], sigma)
-        batch.latents = batch.scheduler.step(velocity, t, batch.latents, return_dict=False)[0]
+                clean, noise = self._anchored(batch.briefs[i], now.clean(batch.latents[i], said[i]))
+                batch.latents[i], said[i] = now.latents(clean, noise), now.target(clean, noise)
+        batch.latents = batch.scheduler.step(said, t, batch.latents, return_dict=False)[0]
         batch.done += 1
         return batch.done < batch.total
 
@@ -117,33 +127,40 @@ class CoverPipeline:
         return self._images(batch.latents)
 
     @torch.inference_mode()
-    def conditioning(self, brief: Brief) -> tuple[Tensor, Tensor]:
-        """(prompt_embeds, negative_prompt_embeds), each (1, M, W): what the stock diffusers pipeline takes."""
-        embeds, _ = self.adapter(self._item(brief), self._user(brief), brief.strength)
-        return embeds, self.adapter.unconditional(1)[0]
+    def conditioning(self, brief: Brief) -> dict[str, Tensor]:
+        """What the stock diffusers pipeline takes: prompt_embeds and negative_prompt_embeds, each (1, M, W), and, where the
+        family wants them, pooled_prompt_embeds and negative_pooled_prompt_embeds, each (1, P).
+        """  # fmt: skip
+        embeds, pooled = self.adapter(self._item(brief), self._user(brief), brief.strength)
+        nothing, pooled_nothing = self.adapter.unconditional(1)
+        given = {"prompt_embeds": embeds, "negative_prompt_embeds": nothing}
+        if pooled is not None and pooled_nothing is not None:
+            given |= {"pooled_prompt_embeds": pooled, "negative_pooled_prompt_embeds": pooled_nothing}
+        return given
 
-    def _conditions(self, briefs: list[Brief]) -> tuple[Tensor, Tensor]:
-        """Conditions (K, B, M, W) and the weights (K, B) of their velocities: nothing, [item,] item with user."""
+    def _conditions(self, briefs: list[Brief]) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Conditions (K, B, M, W), pooled (K, B, P) or None, and the weights (K, B) of the denoiser's answers to them.
+
+        K = 2: nothing, item with user; or K = 3 when some brief guides by its user: nothing, item, item with user.
+        """
         items = torch.cat([self._item(b) for b in briefs])
         users = torch.cat([self._user(b) for b in briefs])
         strength = torch.tensor([float(b.strength) for b in briefs])
-        full = self.adapter(items, users, strength)[0]
-        nothing = self.adapter.unconditional(len(briefs))[0]
         guidance = torch.tensor([float(b.guidance) for b in briefs])
-        if all(b.user_guidance is None for b in briefs):
-            return torch.stack([nothing, full]), torch.stack([1 - guidance, guidance])
-        cold = self.adapter(items, torch.zeros_like(users))[0]
-        user = torch.tensor([float(b.guidance if b.user_guidance is None else b.user_guidance) for b in briefs])
-        return torch.stack([nothing, cold, full]), torch.stack([1 - guidance, guidance - user, user])
+        kinds = [self.adapter.unconditional(len(briefs)), self.adapter(items, users, strength)]
+        weights = [1 - guidance, guidance]
+        if any(b.user_guidance is not None for b in briefs):
+            user = torch.tensor([float(b.guidance if b.user_guidance is None else b.user_guidance) for b in briefs])
+            kinds.insert(1, self.adapter(items, torch.zeros_like(users)))
+            weights = [1 - guidance, guidance - user, user]
+        pooled = [p for _, p in kinds if p is not None]
+        return torch.stack([e for e, _ in kinds]), torch.stack(pooled) if pooled else None, torch.stack(weights)
 
-    def _velocity(self, x: Tensor, t: Tensor, batch: Batch) -> Tensor:
+    def _guided(self, x: Tensor, t: Tensor, batch: Batch) -> Tensor:
         kinds, count = batch.weights.shape
-        out = self.diffusion.transformer(
-            x.repeat(kinds, 1, 1, 1),
-            encoder_hidden_states=batch.conditions.flatten(0, 1),
-            timestep=t.expand(kinds * count),
-            return_dict=False,
-        )[0]
+        pooled = None if batch.pooled is None else batch.pooled.flatten(0, 1)
+        embeds, size = batch.conditions.flatten(0, 1), batch.briefs[0].size
+        out = self.family.predict(x.repeat(kinds, 1, 1, 1), t.expand(kinds * count), embeds, pooled, size)
         parts = out.unflatten(0, (kinds, count)) * batch.weights[..., None, None, None]
         return parts.sum(0)
 
@@ -166,24 +183,17 @@ class CoverPipeline:
         return torch.from_numpy(np.ascontiguousarray(brief.user_embedding))[None]
 
     def _noise(self, brief: Brief) -> Tensor:
-        width, height = brief.size
-        shape = (1, self.diffusion.transformer.config.in_channels, height // 8, width // 8)
+        shape = (1, *self.family.shape(brief.size))
         return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(brief.seed))
 
-    def _anchored(self, batch: Batch, i: int, guess: Tensor, sigma: Tensor) -> Tensor:
-        """Set the reference into `guess`, the clean latent (C, h, w) as now estimated; returns the velocity there."""
-        vae, brief = self.diffusion.vae, batch.briefs[i]
-        background = self._images(guess[None])[0]
-        picture = collage(background, brief.references[0])
+    def _anchored(self, brief: Brief, guess: Tensor) -> tuple[Tensor, Tensor]:
+        """Set the reference into `guess`, the clean latent (C, h, w) as now estimated; returns it and the brief's noise."""
+        picture = collage(self._images(guess[None])[0], brief.references[0])
         pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
-        clean = vae.encode(pixels).latent[0] * vae.config.scaling_factor
-        noise = self._noise(brief)[0]
-        batch.latents[i] = (1 - sigma) * clean + sigma * noise
-        return noise - clean
+        return self.family.encode(pixels)[0], self._noise(brief)[0]
 
     def _images(self, latents: Tensor) -> list[Image.Image]:
-        vae = self.diffusion.vae
-        pixels = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]
+        pixels = self.family.decode(latents)
         array = (pixels / 2 + 0.5).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).numpy()
         return [Image.fromarray(picture) for picture in array]
 

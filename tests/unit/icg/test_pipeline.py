@@ -53,13 +53,12 @@ def test_steps_equal_the_call(small: Starter) -> None:
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_equals_the_stock_diffusers_pipeline(small: Starter) -> None:
     pipeline, brief = small.pipeline, Brief("red circle", user_embedding=USER, seed=5, steps=4, guidance=2.5)
-    embeds, negative = pipeline.conditioning(brief)
-    ones = torch.ones(embeds.shape[:2])
+    given = pipeline.conditioning(brief)
+    ones = torch.ones(given["prompt_embeds"].shape[:2])
     stock = pipeline.diffusion(
         prompt=None,
-        prompt_embeds=embeds,
         negative_prompt=None,
-        negative_prompt_embeds=negative,
+        **given,
         prompt_attention_mask=ones,
         negative_prompt_attention_mask=ones,
         latents=torch.randn(
@@ -99,9 +98,12 @@ def test_an_item_is_read_once_and_the_cache_is_bounded(small: Starter) -> None:
 
 
 def test_user_moves_the_conditioning_and_strength_0_is_cold(small: Starter) -> None:
-    cold, _ = small.pipeline.conditioning(Brief("red circle"))
-    off, _ = small.pipeline.conditioning(Brief("red circle", user_embedding=USER, strength=0.0))
-    on, _ = small.pipeline.conditioning(Brief("red circle", user_embedding=USER))
+    briefs = (
+        Brief("red circle"),
+        Brief("red circle", user_embedding=USER, strength=0.0),
+        Brief("red circle", user_embedding=USER),
+    )
+    cold, off, on = (small.pipeline.conditioning(b)["prompt_embeds"] for b in briefs)
     assert torch.equal(cold, off)
     assert not torch.allclose(cold, on, atol=1e-4)
 

@@ -1,0 +1,94 @@
+"""What a scheduler's latents are made of: x = scale (alpha clean + sigma noise), whatever the family predicts.
+
+Flow matching (arXiv:2210.02747), variance preserving (arXiv:2006.11239) and Karras-style (arXiv:2206.00364) schedulers of
+diffusers, with epsilon, v (arXiv:2202.00512), sample or flow predictions. Knows no denoiser.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from icg.errors import CheckpointError
+
+PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow_prediction")
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """At one timestep: numbers, or tensors (B, 1, 1, 1) when every latent has a time of its own."""
+
+    alpha: Any
+    sigma: Any
+    scale: Any
+    prediction: str
+
+    def latents(self, clean: Tensor, noise: Tensor) -> Tensor:
+        """x of a clean latent."""
+        return self.scale * (self.alpha * clean + self.sigma * noise)
+
+    def target(self, clean: Tensor, noise: Tensor) -> Tensor:
+        """What a perfect denoiser would say of that x."""
+        if self.prediction == "epsilon":
+            return noise
+        if self.prediction == "v_prediction":
+            return self.alpha * noise - self.sigma * clean
+        return clean if self.prediction == "sample" else noise - clean
+
+    def clean(self, x: Tensor, said: Tensor) -> Tensor:
+        """The clean latent that the denoiser's answer implies (one-step x0)."""
+        x = x / self.scale
+        if self.prediction == "epsilon":
+            return (x - self.sigma * said) / self.alpha
+        if self.prediction == "v_prediction":
+            return self.alpha * x - self.sigma * said
+        return said if self.prediction == "sample" else x - self.sigma * said
+
+
+def is_flow(scheduler: Any) -> bool:
+    """Whether the scheduler interpolates straight from clean to noise."""
+    config = scheduler.config
+    return bool(
+        type(scheduler).__name__.startswith("FlowMatch")
+        or config.get("use_flow_sigmas")
+        or config.get("prediction_type") == "flow_prediction"
+    )
+
+
+def mixture(scheduler: Any, step: int) -> Mixture:
+    """At step `step` of a scheduler whose timesteps are set."""
+    if is_flow(scheduler):
+        sigma = float(scheduler.sigmas[step])
+        return Mixture(1 - sigma, sigma, 1.0, "flow_prediction")
+    prediction = _prediction(scheduler)
+    if float(scheduler.init_noise_sigma) > 1.5:
+        sigma = float(scheduler.sigmas[step])
+        scale = (sigma**2 + 1) ** 0.5
+        return Mixture(1 / scale, sigma / scale, scale, prediction)
+    kept = float(scheduler.alphas_cumprod[int(scheduler.timesteps[step])])
+    return Mixture(kept**0.5, (1 - kept) ** 0.5, 1.0, prediction)
+
+
+def random_mixture(scheduler: Any, count: int) -> tuple[Mixture, Tensor]:
+    """A training time for each of `count` latents, and the timesteps (B,) the denoiser is told.
+
+    Logit-normal for flows (arXiv:2403.03206), uniform otherwise.
+    """
+    steps = int(scheduler.config.num_train_timesteps)
+    if is_flow(scheduler):
+        time = torch.sigmoid(torch.randn(count))
+        sigma = time[:, None, None, None]
+        return Mixture(1 - sigma, sigma, 1.0, "flow_prediction"), time * steps
+    timesteps = torch.randint(0, steps, (count,))
+    kept = scheduler.alphas_cumprod[timesteps][:, None, None, None]
+    return Mixture(kept**0.5, (1 - kept) ** 0.5, 1.0, _prediction(scheduler)), timesteps
+
+
+def _prediction(scheduler: Any) -> str:
+    prediction = str(scheduler.config.get("prediction_type", "epsilon"))
+    if prediction not in PREDICTIONS:
+        raise CheckpointError(f"scheduler prediction_type={prediction!r}; allowed: {', '.join(PREDICTIONS)}")
+    return prediction
