@@ -11,10 +11,12 @@ from PIL import Image, ImageDraw, ImageFilter
 
 SCALE = 0.7
 """Of the cover's shorter side, a little more than in medium framing."""
-RIM_VOTES, STRANGE = 50, 40.0
+RIM_VOTES, STRANGE = 22, 40.0
 """A pixel belongs to the ground when at least this many rim pixels are within this distance of its colour."""
-TOLERANCE = 40
-"""How far, summed over channels, a pixel may be from its corner's colour and still be ground."""
+TOLERANCE = 12
+"""How far, summed over channels, a pixel may be from its corner's colour and still be ground: a pale rim must hold."""
+GAP, FRINGE = 7, 3
+"""Bites narrower than the first are filled again, then half the second is taken off around: pixels mixed with the ground."""
 
 
 def cut_out(picture: Image.Image) -> Image.Image:
@@ -33,7 +35,9 @@ def cut_out(picture: Image.Image) -> Image.Image:
     if 0.05 < changed.mean() < 0.98:
         ground = Image.fromarray(changed.astype(np.uint8) * 255)
     out = rgb.convert("RGBA")
-    out.putalpha(ground.point(lambda v: 255 - v))
+    subject = ground.point(lambda v: 255 - v)
+    closed = subject.filter(ImageFilter.MaxFilter(GAP)).filter(ImageFilter.MinFilter(GAP))
+    out.putalpha(closed.filter(ImageFilter.MinFilter(FRINGE)) if ground.getbbox() else subject)
     return out.crop(out.getchannel("A").getbbox() or (0, 0, *out.size))
 
 
@@ -42,7 +46,7 @@ def clear(background: Image.Image) -> Image.Image:
     side = 48
     small = np.asarray(background.convert("RGB").resize((side, side), Image.Resampling.BILINEAR), np.float32)
     rim = np.ones((side, side), bool)
-    rim[3:-3, 3:-3] = False
+    rim[1:-1, 1:-1] = False
     colours = small[rim]
     apart = np.sqrt(((small[:, :, None] - colours[None, None]) ** 2).sum(-1))
     strange = np.sort(apart, axis=-1)[..., RIM_VOTES] > STRANGE
@@ -50,16 +54,16 @@ def clear(background: Image.Image) -> Image.Image:
     keep = 1 - np.asarray(mask, np.float32) / 255
     if keep.mean() < 0.03:
         return background
-    filled, weight = np.zeros_like(small), np.zeros((side, side), np.float32)
-    for radius in (2, 5, 12, 24, 47):
+    filled, empty = np.zeros_like(small), np.ones((side, side), bool)
+    for radius, least in ((2, 0.05), (5, 0.05), (12, 0.05), (24, 0.05), (47, 0.0)):
         near = np.stack([_blur(small[..., c] * keep, radius) for c in range(3)], -1)
         some = _blur(keep, radius)
-        fresh = (weight == 0) & (some > 0.05)
+        fresh = empty & (some > least)
         filled[fresh] = near[fresh] / some[fresh][:, None]
-        weight[fresh] = 1
+        empty &= ~fresh
     plate = Image.fromarray(filled.clip(0, 255).astype(np.uint8)).resize(background.size, Image.Resampling.BICUBIC)
     soft = mask.resize(background.size, Image.Resampling.BICUBIC)
-    return Image.composite(plate, background.convert("RGB"), soft) if (weight > 0).all() else background
+    return Image.composite(plate, background.convert("RGB"), soft)
 
 
 def _blur(values: np.ndarray, radius: int) -> np.ndarray:

@@ -39,7 +39,7 @@ class Brief:
     strength: float = 1.0
     seed: int = 0
     steps: int = 8
-    guidance: float = 2.0
+    guidance: float = 4.0
     user_guidance: float | None = None
     reference_strength: float = 0.0
     size: tuple[int, int] = (96, 96)

@@ -117,6 +117,9 @@ class CoverPipeline:
             if start == batch.done > 0:
                 clean, noise = self._anchored(batch.briefs[i], now.clean(batch.latents[i], said[i]))
                 batch.latents[i], said[i] = now.latents(clean, noise), now.target(clean, noise)
+                # From here on the picture says what to draw; guidance would only harden its colours (arXiv:2404.07724).
+                batch.weights[:, i] = 0
+                batch.weights[-1, i] = 1
         batch.latents = batch.scheduler.step(said, t, batch.latents, return_dict=False)[0]
         batch.done += 1
         return batch.done < batch.total

@@ -143,3 +143,17 @@ def test_clearing_removes_what_stands_in_the_middle() -> None:
     scene = Image.new("RGB", (96, 96), (40, 90, 200))
     scene.paste((0, 0, 0), (30, 30, 66, 66))
     assert np.abs(np.asarray(clear(scene), int) - (40, 90, 200)).max() < 12
+
+
+def test_clearing_removes_even_what_fills_most_of_the_cover() -> None:
+    scene = Image.new("RGB", (96, 96), (40, 90, 200))
+    scene.paste((0, 0, 0), (6, 6, 90, 90))
+    assert np.abs(np.asarray(clear(scene), int) - (40, 90, 200)).max() < 12
+
+
+def test_cutting_out_keeps_a_pale_subject_whole() -> None:
+    picture = Image.new("RGB", (96, 96), "white")
+    picture.paste((246, 244, 250), (20, 20, 76, 76))
+    alpha = np.asarray(cut_out(picture))[..., 3]
+    assert alpha.shape == (54, 54)
+    assert alpha.min() == 255
