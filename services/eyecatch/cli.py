@@ -1,8 +1,14 @@
 """The `eyecatch` command: offline work on a data folder, the server, and clients of a running server."""
 
+import os
+
 import typer
 
 from eyecatch.commands import behavior, covers, demo, evaluate, imports, items, serve, sheets
+
+# Read when torch loads OpenMP, later. Its threads spin while they wait by default: beside any other busy process, and beside
+# the fast path, covers then take ten times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     help="Eyecatch: the cover image that makes each user stop and look.",
