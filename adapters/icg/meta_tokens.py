@@ -48,9 +48,5 @@ class MetaTokens(nn.Module):
     @staticmethod
     def _placeholder(vlm: Any) -> int:
         config = vlm.config.get_text_config()
-        for value in (config.eos_token_id, config.bos_token_id, 0):
-            if isinstance(value, int):
-                return value
-            if isinstance(value, list) and value:
-                return int(value[0])
-        return 0
+        ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+        return next((int(id) for id in [*ends, config.bos_token_id] if id is not None), 0)

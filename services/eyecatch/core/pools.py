@@ -90,14 +90,13 @@ class Pools:
 
     def fill(self, item_id: str, covers: Sequence[Cover]) -> None:
         """Set an item's pool; of more than `width` covers the ones with the best stored rewards stay, newer ones first among equals."""
+        if len(covers) > self.width:
+            stored = self.scoring.contributions(np.stack([self.scoring.raw(c.rewards) for c in covers])).sum(axis=1)
+            best = sorted(range(len(covers)), key=lambda i: (-float(stored[i]), -covers[i].created_at))
+            covers = [covers[i] for i in sorted(best[: self.width])]
+        self._set(self._slot(item_id), covers)
 
-        def rank(cover: Cover) -> tuple[float, float]:
-            return -float(self.scoring.contributions(self.scoring.raw(cover.rewards)).sum()), -cover.created_at
-
-        kept = sorted(range(len(covers)), key=lambda i: rank(covers[i]))[: self.width]
-        self._set(self._slot(item_id), [covers[i] for i in sorted(kept)])
-
-    def _set(self, slot: int, covers: list[Cover]) -> None:
+    def _set(self, slot: int, covers: Sequence[Cover]) -> None:
         n = len(covers)
         self.base[slot] = EMPTY
         self.counts[slot] = n
