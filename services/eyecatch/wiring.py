@@ -103,7 +103,7 @@ async def application(config: Config, generator: Generator | None = None) -> Asy
             store.queue, store.catalog, parts.blobs, parts.generator, parts.index, hub, pools.drop, config.pool_size
         )
         generation = GenerationService(store.queue, worker, hub, config.background_generation)
-        decisions = DecisionBuffer(store.decisions)
+        decisions = DecisionBuffer(store.decisions, pools)
         recommender = Recommender(pools, store.profiles, decisions, generation.on_thin, config.exploration)
         server = Server(
             ServerOptions(

@@ -72,13 +72,13 @@ class Check:
     @staticmethod
     def plain(values: list[str]) -> bool:
         """Whether all are certainly good ids and none occurs twice; False only means that a closer look is needed."""
-        joined = "".join(values)
+        unique, joined = set(values), "".join(values)
         return (
-            len(set(values)) == len(values) > 0
+            len(unique) == len(values)
+            and "" not in unique
             and joined.isprintable()
             and " " not in joined
-            and min(map(len, values)) >= 1
-            and max(map(len, values)) <= MAX_ID
+            and max(map(len, values), default=0) <= MAX_ID
         )
 
     def ids(self, field: str, values: list[str]) -> None:

@@ -4,7 +4,7 @@ A read-through cache of the CatalogStore, bounded in items; the oldest leave fir
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -23,8 +23,8 @@ class Pools:
     `rows` (S, P, D + 1) hold a cover's embedding and, last, the sum of its stored rewards' contributions (EMPTY for an empty
     place), so that one gather and one product with [weighted user embedding, 1] give the scores; `base` (S, P) is that last
     column again. `raw` and `contributions` (S, P, R) are the stored rewards behind the sum. `counts` (S,) are the numbers of
-    covers, `thin` the slots with none or fewer than `thin_below` of them. `ids`, `uris` and `prepared` are flat: place p of slot s is
-    entry s * width + p.
+    covers, `thin` the slots with none or fewer than `thin_below` of them, `items` their ids. `ids`, `uris` and `prepared` are flat:
+    place p of slot s is entry s * width + p. `before_change` are called before any slot gets other covers.
     """
 
     def __init__(
@@ -37,6 +37,8 @@ class Pools:
         self._max_slots = max_items + 1
         self._slots: OrderedDict[str, int] = OrderedDict()  # a dict finds its oldest entry slowly after many deletions
         self._free: list[int] = []
+        self.before_change: list[Callable[[], None]] = []
+        self.items: list[str] = []
         self.ids: list[str] = []
         self.uris: list[str] = []
         self.counts = np.zeros(0, np.intp)
@@ -64,6 +66,7 @@ class Pools:
         self.counts = np.append(self.counts, np.zeros(slots - old, np.intp))
         more = (slots - old) * self.width
         self.thin.update(range(old, slots))
+        self.items += [""] * (slots - old)
         self.ids += [""] * more
         self.uris += [""] * more
         self.prepared += [b""] * more
@@ -85,7 +88,7 @@ class Pools:
         for item_id in item_ids:
             slot = self._slots.pop(item_id, None)
             if slot is not None:
-                self._set(slot, [])
+                self._set(slot, "", [])
                 self._free.append(slot)
 
     def fill(self, item_id: str, covers: Sequence[Cover]) -> None:
@@ -94,10 +97,13 @@ class Pools:
             stored = self.scoring.contributions(np.stack([self.scoring.raw(c.rewards) for c in covers])).sum(axis=1)
             best = sorted(range(len(covers)), key=lambda i: (-float(stored[i]), -covers[i].created_at))
             covers = [covers[i] for i in sorted(best[: self.width])]
-        self._set(self._slot(item_id), covers)
+        self._set(self._slot(item_id), item_id, covers)
 
-    def _set(self, slot: int, covers: Sequence[Cover]) -> None:
+    def _set(self, slot: int, item_id: str, covers: Sequence[Cover]) -> None:
+        for prepare in self.before_change:
+            prepare()
         n = len(covers)
+        self.items[slot] = item_id
         self.base[slot] = EMPTY
         self.counts[slot] = n
         (self.thin.add if n < max(1, self.thin_below) else self.thin.discard)(slot)

@@ -50,11 +50,13 @@ class Ranker:
         self._weights = np.ones(pools.rows.shape[-1], np.float32)
         self._taste = self._weights[:-1]
         counts = np.maximum(np.arange(pools.width + 1), 1)
-        self._each = (exploration / counts).astype(np.float32)  # by count: the probability of each cover to be drawn
+        # By the number of covers: the probability of each to be put first, of the best and of any other one.
+        self._others = (exploration / counts).astype(np.float32)
+        self._best = self._others + np.float32(1 - exploration)
         self._scale = 1 / math.log1p(-min(exploration, 1 - 1e-12)) if exploration else 0.0
         self._plain = self._gap() if exploration else 1 << 62  # items until the next explored one
 
-    def rank(self, slots: list[int], user: Vector | None, k: int, explore: bool = True) -> Ranked:
+    def rank(self, slots: list[int], user: Vector | None, k: int) -> Ranked:
         """Slots of n items (0 = unknown) -> k covers each.
 
         The order is by score; then, for a share `exploration` of the items, a uniformly drawn cover is put first (ε-greedy).
@@ -67,17 +69,17 @@ class Ranker:
             np.multiply(user, self._gain, out=self._taste)
         rows = pools.rows.take(chosen, 0)  # (n, P, D + 1)
         scores = rows.reshape(-1, rows.shape[-1]).dot(self._weights).reshape(len(slots), -1)
-        each = self._each.take(pools.counts.take(chosen)) if explore else np.zeros(len(slots), np.float32)
-        best = 1 - self._exploration if explore else 1.0
+        counts = pools.counts.take(chosen)
+        first = self._best.take(counts)
         if k == 1:
-            places, first = scores.argmax(1), each + best
+            places = scores.argmax(1)
         else:
-            places, first = (-scores).argsort(1, kind="stable")[:, :k].ravel(), each.repeat(k)
-            first[::k] += best
-        if explore:
-            if self._plain < len(slots):
-                self._explore(places, first, slots, k)
-            self._plain -= len(slots)
+            places = (-scores).argsort(1, kind="stable")[:, :k].ravel()
+            best, first = first, self._others.take(counts).repeat(k)
+            first[::k] = best
+        if self._plain < len(slots):
+            self._explore(places, first, slots, k)
+        self._plain -= len(slots)
         starts = np.arange(0, scores.size, pools.width)  # of each row in the flat scores, as `chosen` in the flat pools
         chosen *= pools.width
         if k > 1:

@@ -6,14 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-import numpy as np
-
 from eyecatch.core.decisions import DecisionBuffer
 from eyecatch.core.errors import NotFound, Unavailable
 from eyecatch.core.pools import Pools
 from eyecatch.core.ports import ProfileStore
 from eyecatch.core.ranking import Ranked, Ranker
-from eyecatch.core.types import Decision, Vector, zeros
+from eyecatch.core.types import Vector, zeros
 
 
 class Degraded(IntEnum):
@@ -58,6 +56,7 @@ class Recommender:
         self._decisions = decisions
         self._on_thin = on_thin
         self._ranker = Ranker(pools, exploration, seed)
+        self._in_order = Ranker(pools, 0.0)
         self._random = random.Random()
 
     async def recommend(
@@ -76,7 +75,7 @@ class Recommender:
         now = time.time()
         # Ids that grow with time are appended to a store's index instead of scattered over it.
         decision_id = (int(now * 1000) << 64 | self._random.getrandbits(64)).to_bytes(14, "big").hex()
-        if not self._log(decision_id, user_id, now, item_ids, ranked):
+        if not self._decisions.add(decision_id, user_id, now, ranked):
             degraded.append(Degraded.DECISION_NOT_LOGGED)
         if generate and not ranked.full and not self._ask_for_more(item_ids, slots, user):
             degraded.append(Degraded.GENERATION_UNAVAILABLE)
@@ -93,7 +92,7 @@ class Recommender:
         slots = self.pools.slots([item_id])
         if not slots[0]:
             raise NotFound("item", item_id)
-        ranked = self._ranker.rank(slots, user, self.pools.width, explore=False)
+        ranked = self._in_order.rank(slots, user, self.pools.width)
         return Recommendation("", [item_id], ranked, user is not None, degraded, (0, 0, 0))
 
     async def _load(self, item_ids: Sequence[str], degraded: list[Degraded]) -> list[int]:
@@ -113,17 +112,7 @@ class Recommender:
         except Unavailable:
             degraded.append(Degraded.PROFILE_UNAVAILABLE)
             return None
-        return embedding if embedding is not None and np.count_nonzero(embedding) else None
-
-    def _log(self, decision_id: str, user_id: str, now: float, item_ids: Sequence[str], ranked: Ranked) -> bool:
-        covers, propensities, ids = ranked.covers, ranked.propensity, self.pools.ids
-        if not ranked.full:
-            first = np.arange(0, len(covers), ranked.k)
-            shown = ranked.shown[first]
-            item_ids = [item_id for item_id, one in zip(item_ids, shown, strict=True) if one]
-            covers, propensities = covers[first][shown], propensities[first][shown]
-        chosen = [ids[cover] for cover in covers.tolist()]
-        return self._decisions.add(Decision(decision_id, user_id, now, item_ids, chosen, propensities))
+        return embedding if embedding is not None and embedding.any() else None
 
     def _ask_for_more(self, item_ids: Sequence[str], slots: list[int], user: Vector | None) -> bool:
         counts, least = self.pools.counts, self.pools.thin_below

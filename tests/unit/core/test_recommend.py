@@ -9,8 +9,8 @@ from eyecatch.core.pools import Pools
 from eyecatch.core.recommend import Degraded, Recommender
 from eyecatch.core.types import Cover, Vector
 
+from tests.unit.core.test_decisions import Log
 from tests.unit.core.test_ranking import SCORING, axis
-from tests.unit.core.test_taste import Log
 
 
 class Stores:
@@ -34,7 +34,7 @@ def recommender(profiles: bool, covers: bool) -> Recommender:
     stores = Stores(profiles, covers)
     pools = Pools(stores, SCORING, 4)  # type: ignore[arg-type]
     pools.fill("a", [Cover("red", "a", "", axis(0)), Cover("blue", "a", "", axis(1))])
-    return Recommender(pools, stores, DecisionBuffer(Log()), lambda item, user: True, exploration=0.0)  # type: ignore[arg-type]
+    return Recommender(pools, stores, DecisionBuffer(Log(), pools), lambda item, user: True, exploration=0.0)  # type: ignore[arg-type]
 
 
 async def test_without_profiles_the_answer_is_unpersonalised_and_says_so() -> None:

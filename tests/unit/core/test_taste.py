@@ -1,11 +1,9 @@
-"""Events -> user embedding, and what reaches the decision log when the store is away."""
+"""Events -> user embedding."""
 
 import numpy as np
 import pytest
-from eyecatch.core.decisions import DecisionBuffer, from_line
-from eyecatch.core.errors import Unavailable
 from eyecatch.core.taste import taste_cluster, user_embedding
-from eyecatch.core.types import EMBEDDING_DIM, Action, Decision, Event, zeros
+from eyecatch.core.types import EMBEDDING_DIM, Action, Event, zeros
 
 from tests.unit.core.test_ranking import axis
 
@@ -53,30 +51,3 @@ def test_near_users_mostly_share_a_taste_cluster() -> None:
     other = np.mean([taste_cluster(a) == taste_cluster(b) for a, b in zip(users, users[::-1], strict=True)])
     assert same > 0.8
     assert other < 0.1
-
-
-class Log:
-    """A decision log that can be away."""
-
-    def __init__(self) -> None:
-        self.away = False
-        self.kept: list[str] = []
-
-    async def append(self, lines: list[str]) -> None:
-        if self.away:
-            raise Unavailable("away")
-        self.kept += lines
-
-
-async def test_decisions_wait_for_the_log_and_are_bounded() -> None:
-    log = Log()
-    buffer = DecisionBuffer(log, capacity=3, batch=2)  # type: ignore[arg-type]
-    log.away = True
-    decisions = [Decision(str(n), "u", 0.0, (), (), ()) for n in range(4)]
-    assert [buffer.add(d) for d in decisions] == [True, True, True, False]
-    await buffer.flush()
-    assert buffer.failing
-    log.away = False
-    await buffer.close()
-    assert [from_line(line).id for line in log.kept] == ["0", "1", "2"], "nothing accepted is lost"
-    assert buffer.add(decisions[3])
