@@ -138,9 +138,9 @@ async def against_empty(folder: Path, sent: list[bytes], args: argparse.Namespac
         results = await throughput(sides, args)
         medians = {name: statistics.median(r.rate for r in results[name]) for name in sides}
         p99: dict[str, list[float]] = {name: [] for name in sides}
-        for n in range(args.rounds):
+        for n in range(4 * args.rounds):
             for name in sorted(sides, reverse=n % 2 == 0):
-                p99[name].append((await sides[name].open(args.seconds, 0.7 * medians[name], seed=n)).percentile(99))
+                p99[name].append((await sides[name].open(args.seconds / 2, 0.7 * medians[name], seed=n)).percentile(99))
     os.sched_setaffinity(0, {1 % os.cpu_count()})
     async with both(folder, sent, core=0) as (sides, _):
         alone = await throughput(sides, args)

@@ -37,22 +37,19 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
     async def RecommendCovers(self, request: covers_pb2.RecommendCoversRequest, context: Any) -> bytes:
         """Answers with ready bytes; api/server.py registers it without a serializer."""
         item_ids = list(request.item_ids)
-        few = 0 < len(item_ids) <= limits.MAX_RECOMMEND_ITEMS
-        if not few or request.covers_per_item or not limits.Check.plain([request.user_id or "-", *item_ids]):
-            self._check(request, item_ids)
+        check = limits.Check()
+        check.id("user_id", request.user_id, optional=True)
+        check.count("item_ids", len(item_ids), 1, limits.MAX_RECOMMEND_ITEMS)
+        check.count("covers_per_item", request.covers_per_item, 0, limits.MAX_COVERS_PER_ITEM)
+        # Ids of items in memory were checked when they were stored; a known item asked for twice is found by its slot.
+        if check.violations or not self._recommender.pools.hold(item_ids):
+            if len(item_ids) <= limits.MAX_RECOMMEND_ITEMS:
+                check.ids("item_ids", item_ids)
+            check.done()
         answer = await self._recommender.recommend(
             request.user_id, item_ids, request.covers_per_item or 1, not request.no_generation
         )
         return self._write(answer)
-
-    def _check(self, request: covers_pb2.RecommendCoversRequest, item_ids: list[str]) -> None:
-        check = limits.Check()
-        check.id("user_id", request.user_id, optional=True)
-        check.count("item_ids", len(item_ids), 1, limits.MAX_RECOMMEND_ITEMS)
-        if len(item_ids) <= limits.MAX_RECOMMEND_ITEMS:
-            check.ids("item_ids", item_ids)
-        check.count("covers_per_item", request.covers_per_item, 0, limits.MAX_COVERS_PER_ITEM)
-        check.done()
 
     @unary
     async def RankCovers(self, request: covers_pb2.RankCoversRequest, context: Any) -> covers_pb2.RankCoversResponse:
@@ -70,7 +67,7 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
 
     async def _nearest(self, user_id: str, limit: int) -> covers_pb2.RankCoversResponse:
         user = await self._profiles.embedding(user_id) if user_id else None
-        if user is None or not user.any():
+        if user is None:
             raise NotReady(
                 "ranking the whole catalogue needs a user with behaviour; name an item_id to rank one item's covers"
             )
@@ -142,7 +139,7 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
             id=job_id,
             key=f"call/{request.idempotency_key}" if request.idempotency_key else job_id,
             item_id=request.item_id,
-            user_embedding=tuple(user.tolist()) if user is not None and user.any() else (),
+            user_embedding=tuple(user.tolist()) if user is not None else (),
             taste=taste_cluster(user) if user is not None else -1,
             count=request.count or 1,
             seed=request.seed if request.HasField("seed") else int(job_id[:8], 16),

@@ -123,6 +123,10 @@ class Pools:
         slots = list(map(self._slots.get, item_ids))
         return [slot or 0 for slot in slots] if None in slots else slots  # type: ignore[return-value]
 
+    def hold(self, item_ids: Sequence[str]) -> bool:
+        """Whether all are in memory and none occurs twice."""
+        return len(set(item_ids)) == len(item_ids) and all(map(self._slots.__contains__, item_ids))
+
     async def load(self, item_ids: Sequence[str]) -> bool:
         """Read the pools that are not in memory; False when the store does not answer."""
         known = self._slots

@@ -15,7 +15,7 @@ class ProfileStore(Protocol):
     """Profiles and the behaviour they were built from."""
 
     async def embedding(self, user_id: str) -> Vector | None:
-        """The user embedding (D,), or None for a user never seen. The fast path's only read of a user."""
+        """The user embedding (D,), or None for a user never seen or without a taste (all zeros). The fast path's only read of a user."""
 
     async def profile(self, user_id: str) -> Profile | None:
         """The whole profile with its recent events."""

@@ -108,11 +108,10 @@ class Recommender:
         if not user_id:
             return None
         try:
-            embedding = await self._profiles.embedding(user_id)
+            return await self._profiles.embedding(user_id)
         except Unavailable:
             degraded.append(Degraded.PROFILE_UNAVAILABLE)
             return None
-        return embedding if embedding is not None and embedding.any() else None
 
     def _ask_for_more(self, item_ids: Sequence[str], slots: list[int], user: Vector | None) -> bool:
         counts, least = self.pools.counts, self.pools.thin_below

@@ -181,7 +181,7 @@ async def test_a_version_1_file_is_brought_forward(tmp_path: Path) -> None:
         assert version(file) == 1
         rows = [("a", "A", "c", '["blob:1","blob:2"]', 1.5), ("b", "B", "", "[]", 2.5)]
         file.executemany("INSERT INTO items (id, title, category, pictures, updated_at) VALUES (?, ?, ?, ?, ?)", rows)
-        file.execute("INSERT INTO profiles VALUES ('mia', ?, 3, 1.0)", (bytes(128),))
+        file.execute("INSERT INTO profiles VALUES ('mia', ?, 3, 1.0)", (b"\0\x3c" + bytes(126),))
         decisions = [
             ("d2", "mia", 1.5, "a\nb", "c1\nc2", struct.pack("<2f", 0.5, 1.0)),
             ("d1", "noah", 2.0, "", "", b""),

@@ -42,7 +42,7 @@ class SqliteProfiles:
         embedding = self._users.get(user_id)
         if embedding is None:
             found = self._database.read("SELECT embedding FROM profiles WHERE user_id = ?", (user_id,))
-            if found:
+            if found and any(found[0][0]):
                 embedding = rows.unpack(found[0][0])
                 self._users.put(user_id, embedding)
         return embedding
