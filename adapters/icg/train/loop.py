@@ -53,12 +53,12 @@ def train(
     loss_of: Callable[[int, np.random.Generator], Mapping[str, torch.Tensor]],
     config: object = None,
     until: int | None = None,
-    on_save: Callable[[int, nn.Module], None] | None = None,
+    on_save: Callable[[int, nn.Module], bool | None] | None = None,
 ) -> dict[str, float]:
     """Minimise `loss_of(step, rng)["loss"]` over the trainable parameters of `model`; returns the last step's losses.
 
     Resumes from `folder/checkpoint.pt` when there; `until` stops early (for tests). With `fit.ema`, the averaged
-    weights are left in `model` at the end and passed to `on_save` at each save.
+    weights are left in `model` at the end and passed to `on_save` at each save; when that returns True, training ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _save_config(folder, fit, config)
@@ -96,7 +96,8 @@ def train(
             _save(folder / "checkpoint.pt", step + 1, model, optimizer, average)
             if on_save is not None:
                 with averaged(weights, average):
-                    on_save(step + 1, model)
+                    if on_save(step + 1, model):
+                        break
     log.add_scalar("seconds", time.monotonic() - began, last)
     log.close()
     if average is not None:

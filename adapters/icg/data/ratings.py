@@ -1,0 +1,62 @@
+"""Ratings as a behaviour log: who rated what, when. Ratings of items are not clicks on covers: say so beside every figure.
+
+Knows no model. Reads MovieLens-shaped tables.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from icg.data.behaviour import DISLIKE, DWELL, IMPRESSION, LIKE, Log
+from icg.errors import IcgError
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """`log`: LIKE for a rating from `liked` on, DISLIKE up to `disliked`, else a
+    DWELL of 0 ms, which says least; each with an impression before it, so that
+    exposure is how often a thing was rated. `titles` and `pictures` of the log's covers."""
+
+    log: Log
+    titles: list[str]
+    pictures: list[Path]
+
+
+def load(folder: Path, liked: float = 4.0, disliked: float = 2.5) -> Ratings:
+    """`folder` holds items.csv (item_id, title, cover) and ratings.csv (userId, movieId, rating, timestamp).
+
+    Ratings of items without a picture are left out. Raises IcgError naming the missing file or column.
+    """
+    items = _rows(folder / "items.csv", ("item_id", "title", "cover"))
+    items = [row for row in items if row[2]]
+    number = {row[0]: n for n, row in enumerate(items)}
+    rows = _rows(folder / "ratings.csv", ("userId", "movieId", "rating", "timestamp"))
+    rows = [row for row in rows if row[1] in number]
+    if not rows:
+        raise IcgError(f"ratings={str(folder)!r}: no rating of an item with a picture; allowed: at least one")
+    user = np.unique([row[0] for row in rows], return_inverse=True)[1]
+    cover = np.array([number[row[1]] for row in rows])
+    rating, time = np.array([row[2] for row in rows], float), np.array([row[3] for row in rows], float)
+    order = np.lexsort((time, user))
+    user, cover, rating, time = user[order], cover[order], rating[order], time[order]
+    action = np.where(rating >= liked, LIKE, np.where(rating <= disliked, DISLIKE, DWELL))
+    actions = np.stack([np.full(len(action), IMPRESSION), action], 1).ravel()
+    user, cover, time, shown = (np.repeat(column, 2) for column in (user, cover, time, np.arange(len(user))))
+    zeros = np.zeros(len(user), np.int64)
+    log = Log(user, cover, actions, zeros, time, shown, zeros)
+    return Ratings(log, [row[1] for row in items], [folder / row[2] for row in items])
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> list[list[str]]:
+    if not path.is_file():
+        raise IcgError(f"{str(path)!r} is missing; allowed: a folder with items.csv and ratings.csv")
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        absent = [c for c in columns if c not in (reader.fieldnames or ())]
+        if absent:
+            raise IcgError(f"{str(path)!r} lacks the columns {absent}; allowed: {list(columns)}")
+        return [[row[c] for c in columns] for row in reader]
