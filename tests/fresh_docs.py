@@ -7,10 +7,12 @@ import typer
 from eyecatch.cli import app
 from eyecatch.v1 import behavior_pb2, catalog_pb2, covers_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from icg.cli import app as icg
 from typer.main import get_command
 
 DOCS = Path(__file__).parents[1] / "docs"
 PROTOS = Path(__file__).parents[1] / "protos" / "eyecatch" / "v1"
+APPS = {"eyecatch": app, "icg": icg}
 
 
 def _walk(name: str, command: object) -> list[tuple[str, object]]:
@@ -24,7 +26,7 @@ def _walk(name: str, command: object) -> list[tuple[str, object]]:
 def commands_and_flags() -> dict[str, list[tuple[str, str]]]:
     """Each command with its (flag or argument, help)."""
     out: dict[str, list[tuple[str, str]]] = {}
-    for name, command in _walk("eyecatch", get_command(app)):
+    for name, command in [found for script, made in APPS.items() for found in _walk(script, get_command(made))]:
         rows = []
         for p in command.params:  # type: ignore[attr-defined]
             is_option = p.param_type_name == "option"

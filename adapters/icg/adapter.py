@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,19 @@ from torch import Tensor, nn
 
 from icg.connector import ConditioningSpec, Connector
 from icg.errors import BriefError, CheckpointError
+from icg.families import family_of
+from icg.headers import read_json, weights
 from icg.meta_tokens import MetaTokens
 from icg.refiner import Refiner
 
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """Widths: `vlm` of the VLM's hidden states, `user` of user embeddings, `caption` and `pooled` of the denoiser."""
+    """Widths: `vlm` of the VLM's hidden states, `user` of user embeddings, `caption` and `pooled` of the denoiser.
+
+    `reads` and `draws` name the families it was made for (a VLM's model_type, a denoiser's class), empty for any: widths
+    alone do not tell, Qwen2.5-VL-3B and Qwen3-VL-2B are both 2048 wide. Raises CheckpointError for numbers that make no adapter.
+    """
 
     vlm: int
     caption: int
@@ -29,6 +35,39 @@ class AdapterConfig:
     layers: int = 2
     heads: int = 4
     slots: int = 4
+    reads: str = ""
+    draws: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("vlm", "caption", "pooled", "user", "tokens", "layers", "heads", "slots"):
+            value, least = getattr(self, name), int(name != "pooled")
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise CheckpointError(f"adapter {name}={value!r}; allowed: a whole number from {least}")
+        if self.vlm % self.heads:
+            raise CheckpointError(f"adapter heads={self.heads}; allowed: a divisor of {self.vlm}, the VLM's width")
+
+    @classmethod
+    def between(cls, vlm: Any, diffusion: Any, **more: int) -> AdapterConfig:
+        """For a loaded VLM and a loaded stock diffusers pipeline: their widths and families; `more` is everything else."""
+        family = family_of(diffusion)
+        spec, width = family.spec, vlm.get_input_embeddings().weight.shape[1]
+        names = {"reads": vlm.config.model_type, "draws": type(family.denoiser).__name__}
+        return cls(width, spec.width, spec.pooled, **names, **more)
+
+    @classmethod
+    def read(cls, folder: Path) -> AdapterConfig:
+        """config.json of a saved adapter; CheckpointError when it is missing or says something else."""
+        stated = read_json("adapter", folder / "config.json")
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(stated) - known):
+            raise CheckpointError(
+                f"adapter={str(folder)!r}: config.json says {unknown}; allowed: {', '.join(sorted(known))}"
+            )
+        if missing := sorted({"vlm", "caption"} - set(stated)):
+            raise CheckpointError(
+                f"adapter={str(folder)!r}: config.json lacks {missing}; allowed: a folder of save_pretrained"
+            )
+        return cls(**stated)  # type: ignore[arg-type]  # checked above
 
 
 class IcgAdapter(nn.Module):
@@ -85,28 +124,29 @@ class IcgAdapter(nn.Module):
     def from_pretrained(cls, folder: str | Path) -> IcgAdapter:
         """Read what `save_pretrained` wrote; CheckpointError when a file is missing or widths do not match."""
         folder = Path(folder)
-        for name in ("config.json", "model.safetensors"):
-            if not (folder / name).is_file():
-                raise CheckpointError(
-                    f"adapter={str(folder)!r}: {name} is missing; allowed: a folder of save_pretrained"
-                )
+        config = AdapterConfig.read(folder)
+        weights("adapter", folder)
+        adapter = cls(config)
         try:
-            adapter = cls(AdapterConfig(**json.loads((folder / "config.json").read_text())))
             adapter.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
-        except (RuntimeError, TypeError) as error:
+        except (RuntimeError, OSError) as error:
             raise CheckpointError(f"adapter={str(folder)!r}: does not match its config.json ({error})") from error
         return adapter.eval()
 
-    def check(self, vlm: Any, spec: ConditioningSpec) -> None:
-        """CheckpointError when this adapter cannot stand between the VLM and a denoiser of that spec."""
-        width = vlm.get_input_embeddings().weight.shape[1]
-        if width != self.config.vlm:
-            raise CheckpointError(f"adapter vlm width={self.config.vlm}; allowed: {width}, the width of this VLM")
-        if spec.width != self.config.caption:
-            raise CheckpointError(
-                f"adapter caption width={self.config.caption}; allowed: {spec.width}, of this denoiser"
-            )
-        if spec.pooled != self.config.pooled:
-            raise CheckpointError(
-                f"adapter pooled width={self.config.pooled}; allowed: {spec.pooled}, of this denoiser"
-            )
+    def check(self, vlm: Any, spec: ConditioningSpec, draws: str = "") -> None:
+        """CheckpointError when this adapter cannot stand between the VLM and a denoiser of that spec and class."""
+        fits(self.config, vlm.config.model_type, vlm.get_input_embeddings().weight.shape[1], draws, spec)
+
+
+def fits(config: AdapterConfig, reads: str, width: int, draws: str, spec: ConditioningSpec) -> None:
+    """CheckpointError naming both sides when an adapter is not one for a VLM `reads` of `width` and a denoiser `draws`."""
+    pairs = (
+        ("vlm width", config.vlm, width, "the width of this VLM"),
+        ("caption width", config.caption, spec.width, "of this denoiser"),
+        ("pooled width", config.pooled, spec.pooled, "of this denoiser"),
+        ("reads", config.reads, config.reads and reads, "the family of this VLM"),
+        ("draws", config.draws, config.draws and draws, "the class of this denoiser"),
+    )
+    for name, had, wanted, whose in pairs:
+        if had != wanted:
+            raise CheckpointError(f"adapter {name}={had}; allowed: {wanted}, {whose}")

@@ -3,7 +3,7 @@
 ValueError
 └── IcgError               anything icg refuses
     ├── BriefError         a brief names a value outside what is allowed
-    ├── CheckpointError    a checkpoint is missing, incomplete or of the wrong widths
+    ├── CheckpointError    a checkpoint is missing, pickled, incomplete, of the wrong widths or for another family
     └── Cancelled          the caller asked to stop between two denoising steps
 """
 

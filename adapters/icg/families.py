@@ -6,6 +6,7 @@ step by step. Latents are (B, C, h, w) for every family. Knows nothing about ite
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,26 @@ class Family:
     def denoiser(self) -> Any:
         """The module that is called at each step."""
         return self.pipeline.transformer
+
+    def add_lora(self, rank: int) -> None:
+        """Put new low-rank weights (arXiv:2106.09685) beside the denoiser's attention; they alone want gradients."""
+        from peft import LoraConfig
+
+        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=["to_q", "to_k", "to_v", "to_out.0"])
+        self.denoiser.requires_grad_(False).add_adapter(config)
+
+    def save_lora(self, folder: Path) -> None:
+        """What `load_lora` reads."""
+        self.denoiser.save_lora_adapter(folder)
+
+    def load_lora(self, folder: Path) -> None:
+        """Put the weights in `folder` beside the denoiser's. Raises CheckpointError where they are missing or do not fit."""
+        try:
+            self.denoiser.load_lora_adapter(
+                folder, prefix=None, use_safetensors=True, weight_name="pytorch_lora_weights.safetensors"
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            raise CheckpointError(f"lora={str(folder)!r}: not for this denoiser ({error})") from error
 
     @property
     def spec(self) -> ConditioningSpec:

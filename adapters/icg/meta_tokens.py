@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from icg.errors import CheckpointError
+from icg.errors import BriefError, CheckpointError
 
 
 class MetaTokens(nn.Module):
@@ -23,27 +23,37 @@ class MetaTokens(nn.Module):
         self.weight = nn.Parameter(torch.randn(count, width) * 0.02)
 
     def read(self, vlm: Any, inputs: dict[str, Tensor]) -> Tensor:
-        """Run the VLM on prompt + meta tokens: (B, M, D_vlm) last hidden states. Inputs must not be right-padded."""
+        """Run the VLM on prompt + meta tokens: (B, M, D_vlm) last hidden states, on the meta tokens' device and in their dtype.
+
+        CheckpointError when the VLM is of another width, BriefError when a prompt is padded on its right.
+        """
         layer = vlm.get_input_embeddings()
         count, width = self.weight.shape
         if layer.weight.shape[1] != width:
             raise CheckpointError(
                 f"meta_tokens width={width}; allowed: {layer.weight.shape[1]}, the VLM's embedding width"
             )
-        ids = inputs["input_ids"]
-        places = ids.new_full((len(ids), count), self._placeholder(vlm))
-        longer = dict(inputs, input_ids=torch.cat([ids, places], 1))
-        longer["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones_like(places)], 1)
+        if not inputs["attention_mask"][:, -1].all():
+            raise BriefError(
+                "inputs are padded on their right; allowed: padding on the left, meta tokens follow the prompt"
+            )
+        longer = {name: value.to(layer.weight.device) for name, value in inputs.items()}
+        longer |= {name: value.to(layer.weight.dtype) for name, value in longer.items() if value.is_floating_point()}
+        new = {"input_ids": self._placeholder(vlm), "attention_mask": 1}
+        # Where a family says of each token whether it is text or picture, meta tokens are text.
+        new |= {name: 0 for name in longer if name.endswith("token_type_ids")}
+        for name, value in new.items():
+            longer[name] = nn.functional.pad(longer[name], (0, count), value=value)
 
         def insert(_: nn.Module, __: tuple[Any, ...], rows: Tensor) -> Tensor:
-            return torch.cat([rows[:, :-count], self.weight.to(rows.dtype).expand(len(rows), -1, -1)], 1)
+            return torch.cat([rows[:, :-count], self.weight.to(rows).expand(len(rows), -1, -1)], 1)
 
         hook = layer.register_forward_hook(insert)
         try:
-            hidden = vlm.model(**longer).last_hidden_state
+            hidden = vlm.model(**longer, use_cache=False).last_hidden_state
         finally:
             hook.remove()
-        return hidden[:, -count:]
+        return hidden[:, -count:].to(self.weight)
 
     @staticmethod
     def _placeholder(vlm: Any) -> int:

@@ -7,7 +7,6 @@ brief alone (noise from its own seeded CPU generator), whatever shares its batch
 from __future__ import annotations
 
 import copy
-import json
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from icg.anchor import collage
 from icg.brief import Brief
 from icg.errors import BriefError, Cancelled, CheckpointError
 from icg.families import family_of
+from icg.headers import DIFFUSERS, read_json, weights
 from icg.noise import mixture
 
 
@@ -53,7 +53,7 @@ class CoverPipeline:
 
     def __init__(self, vlm: Any, processor: Any, diffusion: Any, adapter: IcgAdapter, cache: int = 256) -> None:
         self.family = family_of(diffusion)
-        adapter.check(vlm, self.family.spec)
+        adapter.check(vlm, self.family.spec, type(self.family.denoiser).__name__)
         self.vlm, self.processor, self.diffusion, self.adapter = vlm, processor, diffusion, adapter.eval()
         self.cache_size, self._cache = cache, OrderedDict[str, Tensor]()
         self.reads = 0
@@ -61,11 +61,14 @@ class CoverPipeline:
 
     @classmethod
     def from_pretrained(cls, root: str | Path, cache: int = 256) -> CoverPipeline:
-        """`root` holds vlm/, diffusion/ and adapter/; CheckpointError when they do not fit together."""
+        """`root` holds vlm/, diffusion/ and adapter/ (with lora/ where the denoiser was trained too); CheckpointError when they do
+        not fit together."""
         root = Path(root)
         adapter = IcgAdapter.from_pretrained(root / "adapter")
         vlm, processor = reading.load(root / "vlm")
         made = cls(vlm, processor, _load_diffusion(root / "diffusion"), adapter, cache)
+        if (root / "adapter" / "lora").is_dir():
+            made.family.load_lora(root / "adapter" / "lora")
         for part in (made.family.denoiser, made.family.vae):
             part.eval().requires_grad_(False)
         return made
@@ -202,11 +205,19 @@ class CoverPipeline:
 
 
 def _load_diffusion(folder: Path) -> Any:
-    """The stock pipeline in `folder`, without text encoders: conditions come as prompt_embeds."""
+    """The stock pipeline in `folder`, of which only these parts are used: conditions come as prompt_embeds."""
     from diffusers import DiffusionPipeline
 
-    if not (folder / "model_index.json").is_file():
-        raise CheckpointError(f"diffusion={str(folder)!r}: model_index.json is missing; allowed: a diffusers folder")
-    parts = json.loads((folder / "model_index.json").read_text())
-    unused = {name: None for name in parts if name.startswith(("text_encoder", "tokenizer"))}
-    return DiffusionPipeline.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, **unused)
+    stated = read_json("diffusion", folder / "model_index.json")
+    parts = [name for name, value in stated.items() if isinstance(value, list)]
+    used = [name for name in parts if name in ("unet", "transformer", "vae")]
+    for name in used:
+        weights(f"diffusion {name}", folder / name, DIFFUSERS)
+    unused: dict[str, Any] = {name: None for name in parts if name not in (*used, "scheduler")}
+    unused |= {"requires_safety_checker": False} if "requires_safety_checker" in stated else {}
+    try:
+        return DiffusionPipeline.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, **unused)
+    except (OSError, ValueError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"diffusion={str(folder)!r}: not readable ({error}); allowed: a diffusers folder with safetensors"
+        ) from error

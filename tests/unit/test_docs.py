@@ -24,20 +24,20 @@ def test_generated_code_is_fresh() -> None:
     assert fresh_protos.stale() == []
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/checkpoints.md"])
 def test_commands_named_in_prose_exist(page: str) -> None:
     text = (ROOT / page).read_text()
     known = {heading.split("\n")[0]: rows for heading, rows in fresh_docs.commands_and_flags().items()}
-    for line in re.findall(r"(?:\.venv/bin/|`)eyecatch ([^`\n]+)", text):
+    for script, line in re.findall(r"(?:^|\.venv/bin/|`)(eyecatch|icg) ([^`\n]+)", text, re.M):
         words = line.split()
         name = next(
-            (f"eyecatch {' '.join(words[:n])}" for n in (2, 1) if f"eyecatch {' '.join(words[:n])}" in known), ""
+            (f"{script} {' '.join(words[:n])}" for n in (2, 1) if f"{script} {' '.join(words[:n])}" in known), ""
         )
         family = "|" in words[1] if len(words) > 1 else False
-        assert name or family, f"{page}: eyecatch {line}"
+        assert name or family, f"{page}: {script} {line}"
         flags = {f for shown, _ in known.get(name, []) for f in shown.split(", ")}
         for flag in re.findall(r"(?<!\S)--?[a-z][a-z-]*", line):
-            assert family or flag in flags, f"{page}: eyecatch {line}: {flag}"
+            assert family or flag in flags, f"{page}: {script} {line}: {flag}"
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
     for target in re.findall(r"(?:    |`)make ([a-z-]+)", text):
         assert target in targets, f"{page}: make {target}"
@@ -59,22 +59,29 @@ def test_every_dependency_says_why() -> None:
     assert silent == []
 
 
-def test_help_is_instant() -> None:
+def test_every_script_is_on_the_page_of_commands() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert set(fresh_docs.APPS) == set(scripts)
+    assert {f"{name}.cli:main" for name in scripts} == set(scripts.values())
+
+
+@pytest.mark.parametrize(("script", "verb"), [("eyecatch", "recommend"), ("icg", "check")])
+def test_help_is_instant(script: str, verb: str) -> None:
     """Best of three: the budget is about our imports, not about a busy machine."""
-    command = (sys.executable, "-m", "eyecatch.cli", "--help")
+    command = (sys.executable, "-m", f"{script}.cli", "--help")
     best = 99.0
     for _ in range(3):
         started = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         best = min(best, time.perf_counter() - started)
-    assert "recommend" in done.stdout
+    assert verb in done.stdout
     assert best < 0.5
 
 
-def test_heavy_imports_wait() -> None:
-    code = (
-        "import sys, eyecatch.cli; print([m for m in ('torch', 'grpc', 'faiss', 'polars', 'PIL') if m in sys.modules])"
-    )
+@pytest.mark.parametrize("script", ["eyecatch", "icg"])
+def test_heavy_imports_wait(script: str) -> None:
+    heavy = ("torch", "transformers", "diffusers", "grpc", "faiss", "polars", "PIL")
+    code = f"import sys, {script}.cli; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

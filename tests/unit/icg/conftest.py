@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from icg import starter
 from icg.data.art import procedural
 from icg.train.starter import Run, smoke
+from icg.vlm import load
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +31,17 @@ def small(smoke_run: tuple[Run, dict[str, float]]) -> starter.Starter:
 def small_root(smoke_run: tuple[Run, dict[str, float]]) -> Path:
     """The smoke run's starter folder."""
     return smoke_run[0].starter
+
+
+@pytest.fixture(scope="session")
+def vlm_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The checkpoint folder of a family of `tiny_vlm`."""
+    from tests.unit.icg import tiny_vlm
+
+    return functools.cache(lambda name: tiny_vlm.save(name, tmp_path_factory.mktemp(name)))
+
+
+@pytest.fixture(scope="session")
+def vlm_of(vlm_folder: Callable[[str], Path]) -> Callable[[str], tuple[Any, Any]]:
+    """(model, processor) of a family of `tiny_vlm`, opened as a full-size checkpoint is."""
+    return functools.cache(lambda name: load(vlm_folder(name)))

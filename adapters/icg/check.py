@@ -1,0 +1,192 @@
+"""Do a VLM, a diffusion model and an adapter fit, and what do they weigh? From configs and headers: no weights are loaded.
+
+Models are built on torch's meta device, where tensors have shapes and no numbers. Knows nothing about briefs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from icg.adapter import AdapterConfig, IcgAdapter, fits
+from icg.brief import Brief
+from icg.errors import BriefError, CheckpointError
+from icg.families import FAMILIES, Family, family_of
+from icg.headers import DIFFUSERS, parameters, read_json, weights
+
+TOKENS, LAYERS, SIZE = 77, 2, (512, 512)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One model: its role, its class and how many numbers it is made of."""
+
+    name: str
+    kind: str
+    parameters: int
+
+    @property
+    def fp32(self) -> int:
+        """Bytes."""
+        return 4 * self.parameters
+
+    @property
+    def bf16(self) -> int:
+        """Bytes."""
+        return 2 * self.parameters
+
+
+@dataclass(frozen=True)
+class Report:
+    """What fits: conditioning is `tokens` x `width` and, where `pooled` is not 0, one vector of that width.
+
+    `reads` is the VLM's model_type, `family` the diffusion family and `draws` its denoiser's class.
+    `latent` (C, h, w) is that of a cover of `size` = (width, height) pixels, whose edges must be multiples of `multiple`.
+    """
+
+    reads: str
+    family: str
+    draws: str
+    hidden: int
+    tokens: int
+    layers: int
+    width: int
+    pooled: int
+    size: tuple[int, int]
+    latent: tuple[int, int, int]
+    multiple: int
+    parts: tuple[Part, ...]
+
+
+def check(
+    vlm: Path,
+    diffusion: Path,
+    adapter: Path | None = None,
+    tokens: int = TOKENS,
+    layers: int = LAYERS,
+    size: tuple[int, int] = SIZE,
+) -> Report:
+    """The report of a pair; with a saved `adapter` its own tokens and layers count.
+
+    Raises CheckpointError naming what does not fit and what was expected, BriefError for a size that cannot be drawn.
+    """
+    import torch
+
+    with torch.device("meta"):
+        model = _vlm(vlm)
+        family, parts = _diffusion(diffusion)
+        hidden, spec = int(model.get_input_embeddings().weight.shape[1]), family.spec
+        reads, draws = model.config.model_type, type(family.denoiser).__name__
+        if adapter is None:
+            config = AdapterConfig(
+                hidden, spec.width, spec.pooled, tokens=tokens, layers=layers, reads=reads, draws=draws
+            )
+            between = IcgAdapter(config)
+        else:
+            config = AdapterConfig.read(adapter)
+            fits(config, reads, hidden, draws, spec)
+            between = IcgAdapter(config)
+            _complete("adapter", adapter, between, weights("adapter", adapter))
+    _drawable(size, family.multiple)
+    return Report(
+        reads,
+        "Sana" if type(family) is Family else type(family).__name__,  # the base class is one of the families
+        draws,
+        hidden,
+        config.tokens,
+        config.layers,
+        spec.width,
+        spec.pooled,
+        size,
+        family.shape(size),
+        family.multiple,
+        (_part("vlm", model), *parts, _part("adapter", between)),
+    )
+
+
+def _vlm(folder: Path) -> Any:
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    headers = weights("vlm", folder)
+    family = read_json("vlm", folder / "config.json").get("model_type")
+
+    def build() -> Any:
+        return AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(folder))
+
+    model = _built(
+        "vlm", folder, f"model_type={family!r}", "a family of transformers that reads pictures and text", build
+    )
+    _complete("vlm", folder, model, headers)
+    return model
+
+
+def _diffusion(folder: Path) -> tuple[Family, tuple[Part, ...]]:
+    """The family and its parts, without text encoders, which are not used."""
+    import diffusers
+
+    index = read_json("diffusion", folder / "model_index.json")
+    role = "unet" if index.get("unet") else "transformer"
+    named = {name: _class_of(index, name, folder) for name in (role, "vae", "scheduler")}
+    if named[role] not in FAMILIES:
+        raise CheckpointError(f"diffusion {role}={named[role]!r}; allowed: {', '.join(FAMILIES)}")
+    read_json("diffusion scheduler", folder / "scheduler" / "scheduler_config.json")
+    models = {}
+    for name in (role, "vae"):
+        part, kind = f"diffusion {name}", getattr(diffusers, named[name], None)
+        if kind is None:
+            raise CheckpointError(f"{part}={named[name]!r}; allowed: a class of diffusers {diffusers.__version__}")
+        headers = weights(part, folder / name, DIFFUSERS)
+        stated = read_json(part, folder / name / "config.json")
+        allowed = "what this class takes"
+        models[name] = _built(part, folder / name, named[name], allowed, lambda k=kind, s=stated: k.from_config(s))
+        _complete(part, folder / name, models[name], headers)
+    family = family_of(SimpleNamespace(**models))
+    return family, (_part("denoiser", family.denoiser), _part("autoencoder", family.vae))
+
+
+def _class_of(index: dict[str, object], name: str, folder: Path) -> str:
+    """model_index.json says [library, class] of each part."""
+    stated = index.get(name)
+    if not isinstance(stated, list) or len(stated) != 2 or not isinstance(stated[1], str):
+        raise CheckpointError(
+            f"diffusion={str(folder)!r}: {name}={stated!r}; allowed: [library, class] in model_index.json"
+        )
+    return stated[1]
+
+
+def _built(part: str, folder: Path, what: str, allowed: str, build: Callable[[], Any]) -> Any:
+    try:
+        return build()
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError) as error:
+        raise CheckpointError(f"{part}={str(folder)!r}: {what}: {error}; allowed: {allowed}") from error
+
+
+def _complete(part: str, folder: Path, model: Any, headers: dict[str, tuple[int, ...]]) -> None:
+    """Names are compared only where both sides have them: libraries rename the parts of older checkpoints as they load."""
+    for name, value in model.state_dict().items():
+        if name in headers and headers[name] != tuple(value.shape):
+            raise CheckpointError(
+                f"{part}={str(folder)!r}: {name!r} is of shape {list(headers[name])}; allowed: {list(value.shape)}, as in config.json"
+            )
+    had, wanted = parameters(headers), _count(model)
+    if had < wanted:
+        raise CheckpointError(
+            f"{part}={str(folder)!r}: {had:,} numbers in its weights; allowed: {wanted:,}, as in config.json"
+        )
+
+
+def _drawable(size: tuple[int, int], multiple: int) -> None:
+    Brief("any", size=size)
+    if size[0] % multiple or size[1] % multiple:
+        raise BriefError(f"size={size}; allowed: multiples of {multiple} for this diffusion model")
+
+
+def _part(name: str, model: Any) -> Part:
+    return Part(name, type(model).__name__, _count(model))
+
+
+def _count(model: Any) -> int:
+    return sum(p.numel() for p in model.parameters())
