@@ -1,5 +1,9 @@
-"""Rewards: one number for one cover. Plug-in classes, (images, briefs) -> (B,), each with a declared range."""
+"""Rewards: one number for one cover. Plug-in classes, (images, briefs) -> (B,), each with a declared range.
 
-from icg.rewards.base import Reward
+`load(name, folder, device)` makes any of them; docs/rewards.md lists them.
+"""
 
-__all__ = ["Reward"]
+from icg.rewards.base import Reward, TensorReward
+from icg.rewards.registry import REWARDS, load
+
+__all__ = ["REWARDS", "Reward", "TensorReward", "load"]

@@ -1,14 +1,21 @@
-"""What a reward is. Knows no model."""
+"""What a reward is, on pictures and on tensors, and the few steps all of them share. Knows no model."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image
+from torch import Tensor
 
 from icg.brief import Brief
 from icg.errors import IcgError
+
+BATCH = 64
+"""Pictures in memory at once, however many are asked about."""
 
 
 @runtime_checkable
@@ -23,7 +30,66 @@ class Reward(Protocol):
         ...
 
 
-def check_pairs(images: list[Image.Image], briefs: list[Brief]) -> None:
+@runtime_checkable
+class TensorReward(Protocol):
+    """A reward whose gradient reaches the pixels, for alignment training. Most rewards here are both kinds."""
+
+    name: str
+    range: tuple[float, float]
+
+    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
+        """images (B, 3, H, W) in [-1, 1] on the reward's device -> (B,), differentiable in `images`.
+
+        Equals the reward of the same pictures as PIL images up to their rounding to bytes. Not clipped to `range`,
+        so that no gradient is lost. The judge's own weights are frozen.
+        """
+        ...
+
+
+def check_pairs(images: Sequence[object] | Tensor, briefs: Sequence[Brief]) -> None:
     """IcgError when there is not one brief per image."""
     if len(images) != len(briefs):
         raise IcgError(f"images={len(images)} with briefs={len(briefs)}; allowed: as many of each")
+
+
+def check_tensor(images: Tensor, briefs: Sequence[Brief]) -> None:
+    """IcgError unless `images` is floating (B, 3, H, W) with one brief each."""
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        raise IcgError(f"images of shape {tuple(images.shape)}, {images.dtype}; allowed: floating (B, 3, H, W)")
+    check_pairs(images, briefs)
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """The device, or IcgError when it is not one of this machine's."""
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise IcgError(f"device={str(device)!r}; allowed: cpu or an accelerator torch can use here") from error
+    return found
+
+
+def pixels(images: Sequence[Image.Image], side: int) -> Tensor:
+    """Pictures of any size and mode -> (B, 3, side, side) in [-1, 1]; transparency is dropped."""
+    small = [np.asarray(i.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)) for i in images]
+    return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """(B, 3, H, W) -> (B, 3, side, side) with the same filter as `pixels`."""
+    if images.shape[2:] == (side, side):
+        return images
+    return F.interpolate(images, (side, side), mode="lanczos", antialias=True)
+
+
+@torch.no_grad()
+def collect(
+    rate: Callable[[list[Image.Image], list[Brief]], Tensor],
+    images: list[Image.Image],
+    briefs: list[Brief],
+    bounds: tuple[float, float],
+) -> np.ndarray:
+    """`rate` (b pictures, b briefs) -> (b,) over batches -> (B,) float32 clipped to `bounds`; NaN stays NaN."""
+    check_pairs(images, briefs)
+    rows = [rate(images[i : i + BATCH], briefs[i : i + BATCH]).float().cpu() for i in range(0, len(images), BATCH)]
+    return np.clip(torch.cat(rows).numpy(), *bounds).astype(np.float32) if rows else np.zeros(0, np.float32)

@@ -40,19 +40,23 @@ class Starter:
 
 
 def path() -> Path:
-    """The shipped folder: vlm/, diffusion/, adapter/, joint/."""
+    """The shipped folder: vlm/, diffusion/, adapter/, joint/, aesthetic/."""
     return Path(__file__).parent
 
 
 def load(root: str | Path | None = None) -> Starter:
-    """Load the starter, or any folder of the same shape; CheckpointError when something is missing."""
+    """Load the starter, or any folder of the same shape; CheckpointError when something but aesthetic/ is missing."""
     from icg.embedding import JointEmbedding
     from icg.pipeline import CoverPipeline
     from icg.rewards.preference import Preference
     from icg.rewards.relevance import Relevance
+    from icg.rewards.small_aesthetic import SmallAesthetic
 
     name = Path(root).name if root is not None else Starter.name
     root = Path(root) if root is not None else path()
     pipeline = CoverPipeline.from_pretrained(root)
     embedding = JointEmbedding.from_pretrained(root, pipeline.diffusion.vae, pipeline.processor.tokenizer)
-    return Starter(pipeline, embedding, {"relevance": Relevance(embedding), "preference": Preference(embedding)}, name)
+    rewards: dict[str, Reward] = {"relevance": Relevance(embedding), "preference": Preference(embedding)}
+    if (root / "aesthetic").is_dir():
+        rewards["aesthetic"] = SmallAesthetic.from_pretrained(root / "aesthetic")
+    return Starter(pipeline, embedding, rewards, name)

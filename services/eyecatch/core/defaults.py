@@ -4,5 +4,8 @@ from eyecatch.core.score import RewardSpec, Scoring
 
 SCORING = Scoring(
     preference=RewardSpec("preference", weight=1.0, mean=0.0, deviation=0.3),
-    stored=(RewardSpec("relevance", weight=0.25, mean=0.5, deviation=0.2),),
+    stored=(
+        RewardSpec("relevance", weight=0.25, mean=0.5, deviation=0.2),
+        RewardSpec("aesthetic", weight=0.1, mean=0.6, deviation=0.15),
+    ),
 )

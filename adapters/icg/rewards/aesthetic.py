@@ -1,0 +1,77 @@
+"""LAION's aesthetic predictor: a linear or layered head on CLIP ViT-L/14 picture features. Knows no titles or users.
+
+The public heads are pickles (`sac+logos+ava1-l14-linearMSE.pth`, `sa_0_4_vit_l_14_linear.pth`); they are refused with
+the command that converts them. The layers of the larger one have no non-linearity between them, so neither do ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from icg.brief import Brief
+from icg.errors import CheckpointError
+from icg.rewards.base import check_tensor, collect
+from icg.rewards.clip import Clip
+from icg.rewards.folders import frozen, read_weights
+
+HEAD = "aesthetic.safetensors"
+"""Looked for beside the CLIP when no head is named."""
+
+
+class LaionAesthetic:
+    """How people would rate the picture, in 1..10 like the ratings it was trained on; what it says beyond is clipped."""
+
+    name = "aesthetic"
+    range = (1.0, 10.0)
+
+    def __init__(self, clip: Clip, head: nn.Module) -> None:
+        self.clip, self.head = clip, frozen(head).to(clip.device)
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, device: str | torch.device = "cpu", head: str | Path | None = None, **more: Any
+    ) -> LaionAesthetic:
+        """`folder`: CLIP ViT-L/14; `head`: a .safetensors file. CheckpointError when they do not fit each other."""
+        layers = layers_of(read_weights("head", Path(folder) / HEAD if head is None else head))
+        clip = Clip.from_pretrained(folder, device, **more)
+        width, wanted = clip.model.config.projection_dim, layers[0].in_features
+        if width != wanted:
+            raise CheckpointError(f"head for {wanted} features on a CLIP of {width}; allowed: as many of each")
+        return cls(clip, layers)
+
+    def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
+        """(B,) float32. Briefs are only counted."""
+        return collect(lambda i, _: self.head(self.clip.pictures(i))[:, 0], images, briefs, self.range)
+
+    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
+        """images (B, 3, H, W) in [-1, 1] -> (B,)."""
+        check_tensor(images, briefs)
+        return self.head(self.clip.pixels(images))[:, 0]
+
+
+def layers_of(weights: dict[str, Tensor]) -> nn.Sequential:
+    """{"layers.0.weight", ...} or {"weight", "bias"} -> linear layers, last one wide. Dropout leaves gaps in the numbers."""
+    numbers = sorted({int(m[1]) for k in weights if (m := re.fullmatch(r"layers\.(\d+)\.weight", k))})
+    names = [f"layers.{n}." for n in numbers] or [""]
+    expected = {f"{n}{part}" for n in names for part in ("weight", "bias")}
+    if set(weights) != expected or any(weights[f"{n}weight"].ndim != 2 for n in names):
+        raise CheckpointError(f"head with {sorted(weights)}; allowed: layers.N.weight and .bias, or weight and bias")
+    layers = []
+    for name in names:
+        weight, bias = weights[f"{name}weight"], weights[f"{name}bias"]
+        if layers and layers[-1].out_features != weight.shape[1]:
+            raise CheckpointError(f"head's {name}weight {tuple(weight.shape)}; allowed: (…, {layers[-1].out_features})")
+        layer = nn.Linear(weight.shape[1], weight.shape[0])
+        layer.load_state_dict({"weight": weight, "bias": bias})
+        layers.append(layer)
+    if layers[-1].out_features != 1:
+        raise CheckpointError(f"head ends {layers[-1].out_features} wide; allowed: 1")
+    return nn.Sequential(*layers)

@@ -1,0 +1,101 @@
+"""CLIP and SigLIP from a folder: pictures and texts as unit rows, and relevance as their cosine.
+
+Any transformers `CLIPModel` or `SiglipModel` folder with its tokenizer and image processor. Knows no users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from icg.brief import Brief
+from icg.errors import CheckpointError
+from icg.rewards.base import check_device, check_tensor, collect
+from icg.rewards.folders import check_folder, frozen
+from icg.rewards.processing import Processing
+
+
+class Clip:
+    """A frozen two-tower model on a device. Everything comes out as (B, D) unit rows."""
+
+    def __init__(self, model: Any, tokenizer: Any, processor: Any, device: str | torch.device = "cpu") -> None:
+        self.device = check_device(device)
+        self.model, self.tokenizer = frozen(model).to(self.device), tokenizer
+        self.processing = Processing(processor)
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, device: str | torch.device = "cpu", processor: str | Path | None = None
+    ) -> Clip:
+        """`processor`: another folder with tokenizer and image processor, where the checkpoint comes without."""
+        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+        folder = check_folder("clip", folder, "config.json")
+        other = folder if processor is None else check_folder("processor", processor, "preprocessor_config.json")
+        try:
+            model = AutoModel.from_pretrained(folder, use_safetensors=True, local_files_only=True, dtype=torch.float32)
+            if not hasattr(model, "get_text_features"):
+                raise CheckpointError(f"clip={str(folder)!r}: a {type(model).__name__}; allowed: CLIP or SigLIP")
+            tokenizer = AutoTokenizer.from_pretrained(other, local_files_only=True)
+            images = AutoImageProcessor.from_pretrained(other, local_files_only=True, backend="pil")
+        except OSError as error:
+            raise CheckpointError(f"clip={str(folder)!r}: {error}") from error
+        return cls(model, tokenizer, images, device)
+
+    def pictures(self, images: Sequence[Image.Image]) -> Tensor:
+        """Any sizes and modes."""
+        return self._towered(self.processing.pictures(images))
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1], differentiable."""
+        return self._towered(self.processing.pixels(images.to(self.device)))
+
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """Padded and cut to the model's length. SigLIP was trained on lower case padded to the full length."""
+        length = self.model.config.text_config.max_position_embeddings
+        sigmoid = self.model.config.model_type.startswith("siglip")
+        words = [t.lower() for t in texts] if sigmoid else list(texts)
+        batch = self.tokenizer(words, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+        ids = batch["input_ids"].to(self.device)
+        mask = None if sigmoid else batch["attention_mask"].to(self.device)
+        found = self.model.get_text_features(input_ids=ids, attention_mask=mask)
+        return F.normalize(found.pooler_output, dim=-1)
+
+    def _towered(self, pixel_values: Tensor) -> Tensor:
+        found = self.model.get_image_features(pixel_values=pixel_values.to(self.device))
+        return F.normalize(found.pooler_output, dim=-1)
+
+
+class ClipRelevance:
+    """Cosine of cover and title in a CLIP or SigLIP space, in -1..1. Even fitting titles rarely pass 0.4."""
+
+    name = "relevance"
+    range = (-1.0, 1.0)
+    scale = 1.0
+
+    def __init__(self, clip: Clip) -> None:
+        self.clip = clip
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu", **more: Any) -> Self:
+        """CheckpointError when the folder does not hold such a model. `more` as for `Clip.from_pretrained`."""
+        return cls(Clip.from_pretrained(folder, device, **more))
+
+    def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
+        """(B,) float32."""
+        return collect(lambda i, b: self._rate(self.clip.pictures(i), b), images, briefs, self.range)
+
+    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
+        """images (B, 3, H, W) in [-1, 1] -> (B,)."""
+        check_tensor(images, briefs)
+        return self._rate(self.clip.pixels(images), briefs)
+
+    def _rate(self, rows: Tensor, briefs: Sequence[Brief]) -> Tensor:
+        return self.scale * (rows * self.clip.texts([b.title for b in briefs])).sum(1)

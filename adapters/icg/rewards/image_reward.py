@@ -1,0 +1,150 @@
+"""ImageReward (arXiv:2304.05977): what people preferred among generated pictures, by a BLIP that reads both. No users.
+
+The `ImageReward` package imports what transformers removed long ago, so its published weights are read here into
+transformers' own BLIP encoders: converted to safetensors (its names kept), beside bert-base-uncased's tokenizer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from icg.brief import Brief
+from icg.errors import CheckpointError
+from icg.rewards.aesthetic import layers_of
+from icg.rewards.base import check_device, check_tensor, collect
+from icg.rewards.folders import check_folder, frozen, read_weights
+from icg.rewards.processing import Processing
+
+MEAN, DEVIATION = 0.16717362830052426, 1.0333394966054072
+"""Of the raw output over its authors' pictures: published figures are standardised by them."""
+WORDS = 35
+"""Pieces of a title it was trained to read."""
+HEAD_WIDTH = 64
+"""Of every attention head in a BLIP."""
+FILE = "ImageReward.safetensors"
+
+
+class ImageReward:
+    """Standardised preference, -5..5 here; published pictures get -2.3 to 2, what is beyond is clipped."""
+
+    name = "imagereward"
+    range = (-5.0, 5.0)
+
+    def __init__(
+        self, vision: nn.Module, text: nn.Module, head: nn.Module, tokenizer: Any, device: str | torch.device = "cpu"
+    ) -> None:
+        from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+        self.device = check_device(device)
+        self.vision, self.text, self.head = (frozen(m).to(self.device) for m in (vision, text, head))
+        self.tokenizer, side = tokenizer, self.vision.config.image_size
+        size = {"height": side, "width": side}
+        self.processing = Processing(CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size=size))
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, device: str | torch.device = "cpu", weights: str | Path | None = None
+    ) -> ImageReward:
+        """`folder`: a BERT tokenizer with ImageReward.safetensors beside it or named by `weights`.
+        CheckpointError when something is missing or of other widths."""
+        from transformers import AutoTokenizer
+
+        folder = check_folder("imagereward", folder)
+        pickled = folder / "ImageReward.pt"
+        default = pickled if pickled.exists() and not (folder / FILE).exists() else folder / FILE
+        vision, text, head = built(read_weights("imagereward", default if weights is None else weights))
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"imagereward={str(folder)!r}: {error}") from error
+        return cls(vision, text, head, tokenizer, device)
+
+    def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
+        """(B,) float32."""
+        return collect(lambda i, b: self._rate(self.processing.pictures(i), b), images, briefs, self.range)
+
+    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
+        """images (B, 3, H, W) in [-1, 1] -> (B,)."""
+        check_tensor(images, briefs)
+        return self._rate(self.processing.pixels(images), briefs)
+
+    def _rate(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
+        seen = self.vision(pixel_values=images.to(self.device)).last_hidden_state
+        words = self.tokenizer(
+            [b.title for b in briefs], padding="max_length", truncation=True, max_length=WORDS, return_tensors="pt"
+        ).to(self.device)
+        read = self.text(
+            input_ids=words["input_ids"],
+            attention_mask=words["attention_mask"],
+            encoder_hidden_states=seen,
+            encoder_attention_mask=torch.ones(seen.shape[:2], dtype=torch.long, device=self.device),
+        ).last_hidden_state
+        return (self.head(read[:, 0])[:, 0] - MEAN) / DEVIATION
+
+
+def built(weights: dict[str, Tensor]) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """Published names -> (picture encoder, text encoder, head), as wide and deep as the weights say."""
+    from transformers.models.blip.configuration_blip import BlipTextConfig, BlipVisionConfig
+    from transformers.models.blip.modeling_blip import BlipVisionModel
+    from transformers.models.blip.modeling_blip_text import BlipTextModel
+
+    seen = {_vision_name(k): v for k, v in _within(weights, "blip.visual_encoder.").items()}
+    read = {k: v for k, v in _within(weights, "blip.text_encoder.").items() if k != "embeddings.position_ids"}
+    head = layers_of(_within(weights, "mlp."))
+    try:
+        patch = seen["embeddings.patch_embedding.weight"]
+        side = round((seen["embeddings.position_embedding"].shape[1] - 1) ** 0.5) * patch.shape[-1]
+        vision = BlipVisionModel(BlipVisionConfig(
+            hidden_size=len(patch), num_hidden_layers=_depth(seen), num_attention_heads=len(patch) // HEAD_WIDTH,
+            intermediate_size=len(seen["encoder.layers.0.mlp.fc1.bias"]), image_size=side, patch_size=patch.shape[-1],
+            layer_norm_eps=1e-6,
+        ))  # fmt: skip
+        words, width = read["embeddings.word_embeddings.weight"].shape
+        text = BlipTextModel(BlipTextConfig(
+            vocab_size=words, hidden_size=width, encoder_hidden_size=len(patch), num_hidden_layers=_depth(read),
+            num_attention_heads=width // HEAD_WIDTH, intermediate_size=len(read["encoder.layer.0.intermediate.dense.bias"]),
+            max_position_embeddings=len(read["embeddings.position_embeddings.weight"]),
+        ), add_pooling_layer=False)  # fmt: skip
+        vision.load_state_dict(seen)
+        text.load_state_dict(read)
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"imagereward weights: {error}; allowed: THUDM/ImageReward's names") from error
+    return vision, text, head
+
+
+def _within(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+
+
+_NAMES = {
+    "cls_token": "embeddings.class_embedding",
+    "pos_embed": "embeddings.position_embedding",
+    "patch_embed.proj": "embeddings.patch_embedding",
+    "norm": "post_layernorm",
+    "norm1": "layer_norm1",
+    "norm2": "layer_norm2",
+    "attn.qkv": "self_attn.qkv",
+    "attn.proj": "self_attn.projection",
+}
+
+
+def _vision_name(name: str) -> str:
+    """timm's name of a ViT weight -> transformers' name in a BLIP."""
+    if name in _NAMES:
+        return _NAMES[name]
+    block = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
+    inner, _, part = (block[2] if block else name).rpartition(".")
+    renamed = f"{_NAMES.get(inner, inner)}.{part}"
+    return f"encoder.layers.{block[1]}.{renamed}" if block else renamed
+
+
+def _depth(weights: dict[str, Tensor]) -> int:
+    return 1 + max(int(m[1]) for k in weights if (m := re.match(r"encoder\.layers?\.(\d+)\.", k)))

@@ -1,0 +1,54 @@
+"""The starter's joint embedding as a differentiable judge on any device. Knows nothing about what is judged."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from icg.embedding import SIDE, JointEmbedding
+from icg.rewards.base import check_device, resized
+
+
+class JointJudge:
+    """Pixels (B, 3, H, W) in [-1, 1] -> unit rows (B, 64).
+
+    Without gradients on the CPU it reads through the embedding's own weights; otherwise through a frozen copy made on
+    first use, so that back-propagation leaves nothing behind in weights that the pipeline shares.
+    """
+
+    def __init__(self, embedding: JointEmbedding, device: str | torch.device = "cpu") -> None:
+        self.embedding, self.device = embedding, check_device(device)
+        self._frozen: tuple[Any, Any] | None = None
+
+    def images(self, pixels: Tensor) -> Tensor:
+        """The space shared with titles."""
+        vae, heads = self._parts()
+        return heads.images(self._tower(vae, heads, pixels))
+
+    def covers(self, pixels: Tensor) -> Tensor:
+        """The space shared with users."""
+        vae, heads = self._parts()
+        return heads.covers(self._tower(vae, heads, pixels))
+
+    def texts(self, titles: Sequence[str]) -> Tensor:
+        """(B, 64) on the device, without gradients."""
+        return torch.from_numpy(self.embedding.texts(list(titles)).copy()).to(self.device)
+
+    def _tower(self, vae: Any, heads: Any, pixels: Tensor) -> Tensor:
+        latent = vae.encode(resized(pixels.to(self.device), SIDE)).latent * vae.config.scaling_factor
+        with torch.device(self.device):  # the tower makes its coordinates on the default device
+            return heads.tower(latent)
+
+    def _parts(self) -> tuple[Any, Any]:
+        if self.device.type == "cpu" and not torch.is_grad_enabled():
+            return self.embedding.vae, self.embedding.heads
+        if self._frozen is None:
+            parts = copy.deepcopy((self.embedding.vae, self.embedding.heads))
+            for part in parts:
+                part.to(self.device).eval().requires_grad_(False)
+            self._frozen = parts
+        return self._frozen

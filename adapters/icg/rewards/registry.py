@@ -1,0 +1,126 @@
+"""The one place from names to rewards. Nothing heavy is imported before a reward is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from icg.errors import IcgError
+from icg.rewards.base import Reward
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a reward is made from (folder, device, options); `default` gives the folder when none is named."""
+
+    make: Callable[..., Reward]
+    what: str
+    default: Callable[[], Path] | None = None
+    folder: bool = True
+
+
+def _starter() -> Path:
+    from icg import starter
+
+    return starter.path()
+
+
+def _small_aesthetic(folder: Path, device: str, **more: Any) -> Reward:
+    from icg.rewards.small_aesthetic import SmallAesthetic
+
+    return SmallAesthetic.from_pretrained(folder, device, **more)
+
+
+def _laion_aesthetic(folder: Path, device: str, **more: Any) -> Reward:
+    from icg.rewards.aesthetic import LaionAesthetic
+
+    return LaionAesthetic.from_pretrained(folder, device, **more)
+
+
+def _relevance(folder: Path, device: str) -> Reward:
+    from icg.embedding import JointEmbedding
+    from icg.rewards.relevance import Relevance
+
+    return Relevance(JointEmbedding.from_pretrained(folder), device)
+
+
+def _preference(folder: Path, device: str) -> Reward:
+    from icg.embedding import JointEmbedding
+    from icg.rewards.preference import Preference
+
+    return Preference(JointEmbedding.from_pretrained(folder), device)
+
+
+def _clip(folder: Path, device: str, **more: Any) -> Reward:
+    from icg.rewards.clip import ClipRelevance
+
+    return ClipRelevance.from_pretrained(folder, device, **more)
+
+
+def _pickscore(folder: Path, device: str, **more: Any) -> Reward:
+    from icg.rewards.public import PickScore
+
+    return PickScore.from_pretrained(folder, device, **more)
+
+
+def _hpsv2(folder: Path, device: str, **more: Any) -> Reward:
+    from icg.rewards.public import Hpsv2
+
+    return Hpsv2.from_pretrained(folder, device, **more)
+
+
+def _image_reward(folder: Path, device: str, **more: Any) -> Reward:
+    from icg.rewards.image_reward import ImageReward
+
+    return ImageReward.from_pretrained(folder, device, **more)
+
+
+def _safety(folder: Path, device: str, **more: Any) -> Reward:
+    from icg.rewards.safety import Safety
+
+    return Safety.from_pretrained(folder, device, **more)
+
+
+def _opennsfw(device: str) -> Reward:
+    from icg.rewards.safety import OpenNsfw
+
+    return OpenNsfw(device)
+
+
+REWARDS: dict[str, Source] = {
+    "relevance": Source(_relevance, "a starter-shaped folder with joint/, diffusion/vae/ and vlm/", _starter),
+    "preference": Source(_preference, "a starter-shaped folder with joint/, diffusion/vae/ and vlm/", _starter),
+    "aesthetic": Source(_small_aesthetic, "icg.train.aesthetic's folder", lambda: _starter() / "aesthetic"),
+    "laion-aesthetic": Source(_laion_aesthetic, "openai/clip-vit-large-patch14 with aesthetic.safetensors beside it"),
+    "clip": Source(_clip, "a CLIP or SigLIP, for example google/siglip-base-patch16-224"),
+    "pickscore": Source(_pickscore, "yuvalkirstain/PickScore_v1"),
+    "hpsv2": Source(_hpsv2, "laion/CLIP-ViT-H-14-laion2B-s32B-b79K with xswu/HPSv2's weights as safetensors"),
+    "imagereward": Source(
+        _image_reward, "THUDM/ImageReward's weights as safetensors with bert-base-uncased's tokenizer"
+    ),
+    "safety": Source(_safety, "an image classifier, for example Falconsai/nsfw_image_detection"),
+    "opennsfw": Source(_opennsfw, "nothing: the weights are in the package", folder=False),
+}
+"""Name -> where it comes from. See docs/rewards.md."""
+
+
+def load(name: str, folder: str | Path | None = None, device: str = "cpu", **options: Any) -> Reward:
+    """The reward called `name` from `folder` (the shipped one where there is one) on `device`.
+
+    `options` go to its `from_pretrained`. IcgError for an unknown name, device or option; CheckpointError (one of
+    them) for a folder that is missing or holds something else, saying what to download.
+    """
+    if name not in REWARDS:
+        raise IcgError(f"reward={name!r}; allowed: {', '.join(REWARDS)}")
+    source = REWARDS[name]
+    if not source.folder:
+        if folder is not None:
+            raise IcgError(f"folder={str(folder)!r} for {name!r}; allowed: {source.what}")
+        return source.make(device, **options)
+    if folder is None and source.default is None:
+        raise IcgError(
+            f"folder=None for {name!r}; allowed: a local folder of {source.what} (hf download ... --local-dir ...)"
+        )
+    return source.make(Path(folder) if folder is not None else source.default(), device, **options)  # type: ignore[misc]
