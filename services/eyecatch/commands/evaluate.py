@@ -1,5 +1,6 @@
-"""eyecatch evaluate recall: does the user embedding find what the user did next? Reads a data folder that no server is using."""
+"""eyecatch evaluate: recall on stored behaviour (of a data folder that no server is using), and personalisation of a checkpoint."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -50,3 +51,32 @@ def recall(
     title = f"recall over {result.users} users, {result.items} items, {result.held_out} held-out events (95 % interval)"
     print_table(title, ("ranking", *(f"@{c}" for c in cutoffs)), rows)
     typer.echo(result.note)
+
+
+@app.command("personalisation")
+def personalisation(
+    art: Annotated[Path, typer.Option(help="A node_modules folder with the emoji packages of the starter's recipe.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Starter-shaped folder; default: the shipped starter.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Rounds with other users, items and noise.", min=1)] = 3,
+    count: Annotated[int, typer.Option(help="Covers a figure, at most 100.", min=4, max=100)] = 100,
+    without: Annotated[
+        Path | None, typer.Option(help="Adapter trained without dispersion, for dispersion_ratio.")
+    ] = None,
+    before: Annotated[Path | None, typer.Option(help="Adapter before alignment, for diversity_ratio.")] = None,
+    second: Annotated[
+        Path | None, typer.Option(help="Starter-shaped folder whose embedding judges titles too.")
+    ] = None,
+) -> None:
+    """Do covers show their title and suit their user? On held-out SIMULATED users and titles, with controls."""
+    from json import dumps
+
+    from icg import starter
+    from icg.train.personalisation import Compared, measure
+
+    with readable_errors():
+        found = measure(checkpoint or starter.path(), art, seeds, count, Compared(without, before), second)
+    rows = [(name, f"{v['mean']:.3f} ± {v['deviation']:.3f}" if v else "not asked for") for name, v in found.items()]
+    print_table(f"personalisation, {seeds} seeds, {count} covers a figure, SIMULATED users", ("figure", "mean"), rows)
+    typer.echo(dumps({name: v and round(v["mean"], 4) for name, v in found.items()}))

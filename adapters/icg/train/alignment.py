@@ -1,0 +1,131 @@
+"""Recipe 9: align the starter's refiner and connector to its rewards, for SIMULATED users.
+
+    python -m icg.train.alignment --art node_modules --out runs/alignment [--steps 300] [--dispersion 0.5] [--lora 0] [--smoke]
+
+Rewards are standardised by what they say of covers before training. Leaves OUT/adapter, OUT/watch.jsonl and a contact sheet a look.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from icg import starter
+from icg.brief import Brief
+from icg.data.art import CATEGORIES, STYLES, Subject, load_subjects, on_white, procedural
+from icg.data.bank import build
+from icg.data.behaviour import population, simulate
+from icg.rewards.joint import JointJudge
+from icg.rewards.mix import Mix
+from icg.starter import Starter
+from icg.train import personalise
+from icg.train.loop import Fit
+from icg.train.preference import mean_embeddings
+from icg.train.titles import variation
+from icg.train.users import examples
+from icg.train.watch import Watch
+
+WEIGHTS = {"preference": 1.0, "relevance": 1.0, "aesthetic": 0.25}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Covers the simulated users behave on, users, how many of them are held out, covers looked at."""
+
+    covers: int
+    users: int
+    held_out: int
+    watched: int
+
+
+FULL, SMOKE = Sizes(4_000, 1_500, 200, 48), Sizes(40, 12, 4, 4)
+
+
+class Source:
+    """Briefs of subjects for users: title alone, or title and picture."""
+
+    def __init__(self, subjects: list[Subject], users: np.ndarray, each: int) -> None:
+        self.subjects, self.users, self.each = subjects, users, each
+
+    def __call__(self, rng: np.random.Generator, count: int) -> list[Brief]:
+        """`count` briefs, `each` users in a row about one item."""
+        out = []
+        for _ in range(count // self.each):
+            subject = self.subjects[int(rng.integers(len(self.subjects)))]
+            title = variation(subject.title, int(rng.integers(0, 10)))
+            sprite = subject.sprites[STYLES[int(rng.integers(len(STYLES)))]]
+            pictures = (on_white(sprite),) if rng.random() < 0.5 else ()
+            for user in rng.choice(len(self.users), self.each, replace=False):
+                out.append(Brief(title, pictures, self.users[user], seed=int(rng.integers(1 << 31))))
+        return out
+
+
+def simulated_users(parts: Starter, subjects: list[Subject], sizes: Sizes, seed: int) -> np.ndarray:
+    """(U, D) user embeddings as the services make them, after histories of SIMULATED behaviour of many lengths."""
+    rng = np.random.default_rng((seed, 5))
+    bank = build(subjects, sizes.covers, seed + 11)
+    covers = parts.embedding.covers([Image.fromarray(i) for i in bank.images])
+    themes = np.array([CATEGORIES.index(s.category) for s in subjects])
+    log, _ = simulate(population(sizes.users, rng), bank.look, themes[bank.subject], 30, rng)
+    given = examples(log, rng)
+    have = np.diff(given.start)[: sizes.users]
+    known = (have * rng.uniform(0.3, 1.0, len(have))).astype(int)
+    users = mean_embeddings(given, np.arange(len(have)), known, covers)
+    return users[np.linalg.norm(users, axis=1) > 0]
+
+
+def run(
+    out: Path, subjects: list[Subject], sizes: Sizes, fit: Fit, config: personalise.AlignConfig
+) -> dict[str, float]:
+    """Align the shipped starter; returns the last step's losses."""
+    parts = starter.load()
+    people = simulated_users(parts, [s for s in subjects if not s.held_out], sizes, fit.seed)
+    seen, unseen = ([s for s in subjects if s.held_out == held] for held in (False, True))
+    train = Source(seen, people[sizes.held_out :], config.users)
+    rng = np.random.default_rng((fit.seed, 6))
+    asked = Source(seen, people[: sizes.held_out], 1)(rng, sizes.watched // 2)
+    asked += Source(unseen or seen, people[: sizes.held_out], 1)(rng, sizes.watched - len(asked))
+    covers = [c for i in range(0, len(asked), 16) for c in parts.pipeline(asked[i : i + 16])]
+    values = {name: reward(covers, asked) for name, reward in parts.rewards.items()}
+    scales = {name: (float(v.mean()), max(float(v.std()), 1e-3)) for name, v in values.items()}
+    mix = Mix(parts.rewards, {n: w for n, w in WEIGHTS.items() if n in parts.rewards}, scales)
+    model = personalise.Aligner(parts.pipeline, mix, JointJudge(parts.embedding).covers, config)
+    (out / "scales.json").write_text(json.dumps(scales, indent=2))
+    watch = Watch(out / "watch.jsonl", asked, parts.rewards, lambda images: parts.embedding.features(images).numpy())
+    return personalise.run(out, model, train, fit, watch)
+
+
+def main() -> None:
+    """Command line: prints one JSON object, the last look of the watch."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--art", type=Path, help="a node_modules folder with the emoji packages; not needed with --smoke"
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--lr", type=float, default=1e-4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dispersion", type=float, default=0.5)
+    parser.add_argument("--consistency", type=float, default=1.0)
+    parser.add_argument("--lora", type=int, default=0)
+    parser.add_argument("--smoke", action="store_true", help="under a minute: everything, but tiny")
+    given = parser.parse_args()
+    if not (given.smoke or given.art):
+        parser.error("--art is needed without --smoke")
+    given.out.mkdir(parents=True, exist_ok=True)
+    config = personalise.AlignConfig(dispersion=given.dispersion, consistency=given.consistency, lora=given.lora)
+    steps, batch = (2, 4) if given.smoke else (given.steps, given.batch)
+    fit = Fit(steps, given.lr, batch, given.seed, warmup=min(20, steps), save_every=max(1, steps // 6))
+    subjects = procedural() if given.smoke else load_subjects(given.art)
+    run(given.out, subjects, SMOKE if given.smoke else FULL, fit, config)
+    print((given.out / "watch.jsonl").read_text().splitlines()[-1])
+
+
+if __name__ == "__main__":
+    main()
