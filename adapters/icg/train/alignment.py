@@ -30,7 +30,8 @@ from icg.train.titles import variation
 from icg.train.users import examples
 from icg.train.watch import Watch
 
-WEIGHTS = {"preference": 1.0, "relevance": 1.0, "aesthetic": 0.25}
+WEIGHTS = {"preference": 3.0, "relevance": 1.0, "aesthetic": 0.1}
+"""With equal weights relevance is bought with preference: see the project's log."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,12 @@ def simulated_users(parts: Starter, subjects: list[Subject], sizes: Sizes, seed:
 
 
 def run(
-    out: Path, subjects: list[Subject], sizes: Sizes, fit: Fit, config: personalise.AlignConfig
+    out: Path,
+    subjects: list[Subject],
+    sizes: Sizes,
+    fit: Fit,
+    config: personalise.AlignConfig,
+    weights: dict[str, float],
 ) -> dict[str, float]:
     """Align the shipped starter; returns the last step's losses."""
     parts = starter.load()
@@ -93,7 +99,7 @@ def run(
     covers = [c for i in range(0, len(asked), 16) for c in parts.pipeline(asked[i : i + 16])]
     values = {name: reward(covers, asked) for name, reward in parts.rewards.items()}
     scales = {name: (float(v.mean()), max(float(v.std()), 1e-3)) for name, v in values.items()}
-    mix = Mix(parts.rewards, {n: w for n, w in WEIGHTS.items() if n in parts.rewards}, scales)
+    mix = Mix(parts.rewards, {n: w for n, w in weights.items() if n in parts.rewards}, scales)
     model = personalise.Aligner(parts.pipeline, mix, JointJudge(parts.embedding).covers, config)
     (out / "scales.json").write_text(json.dumps(scales, indent=2))
     watch = Watch(out / "watch.jsonl", asked, parts.rewards, lambda images: parts.embedding.features(images).numpy())
@@ -114,6 +120,8 @@ def main() -> None:
     parser.add_argument("--dispersion", type=float, default=0.5)
     parser.add_argument("--consistency", type=float, default=1.0)
     parser.add_argument("--lora", type=int, default=0)
+    for name, weight in WEIGHTS.items():
+        parser.add_argument(f"--{name}", type=float, default=weight, help=f"weight of the {name} reward")
     parser.add_argument("--smoke", action="store_true", help="under a minute: everything, but tiny")
     given = parser.parse_args()
     if not (given.smoke or given.art):
@@ -123,7 +131,8 @@ def main() -> None:
     steps, batch = (2, 4) if given.smoke else (given.steps, given.batch)
     fit = Fit(steps, given.lr, batch, given.seed, warmup=min(20, steps), save_every=max(1, steps // 6))
     subjects = procedural() if given.smoke else load_subjects(given.art)
-    run(given.out, subjects, SMOKE if given.smoke else FULL, fit, config)
+    weights = {name: getattr(given, name) for name in WEIGHTS}
+    run(given.out, subjects, SMOKE if given.smoke else FULL, fit, config, weights)
     print((given.out / "watch.jsonl").read_text().splitlines()[-1])
 
 
