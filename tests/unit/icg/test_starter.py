@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import icg
 import numpy as np
 import pytest
 from icg import starter
@@ -12,6 +13,7 @@ from icg.brief import Brief
 from icg.data import compose
 from icg.data.art import procedural
 from icg.errors import CheckpointError
+from icg.pipeline import CoverPipeline
 from icg.users import user_embedding
 
 
@@ -61,6 +63,13 @@ def test_users_get_their_colours(shipped: starter.Starter) -> None:
 def test_a_folder_without_checkpoints_is_named(tmp_path) -> None:
     with pytest.raises(CheckpointError, match="adapter"):
         starter.load(tmp_path)
+
+
+def test_the_three_main_names_are_at_the_top() -> None:
+    assert icg.CoverPipeline is CoverPipeline
+    assert {icg.Brief.__name__, icg.IcgAdapter.__name__} == {"Brief", "IcgAdapter"}
+    with pytest.raises(AttributeError, match="Nothing"):
+        icg.Nothing  # noqa: B018
 
 
 def test_importing_icg_brings_no_torch() -> None:
