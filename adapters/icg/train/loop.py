@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from torch import nn
 from tqdm import tqdm
 
 from icg.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,22 @@ def train(
     config: object = None,
     until: int | None = None,
     on_save: Callable[[int, nn.Module], bool | None] | None = None,
+    accelerator: Accelerator | None = None,
+    accumulate: int = 1,
 ) -> dict[str, float]:
     """Minimise `loss_of(step, rng)["loss"]` over the trainable parameters of `model`; returns the last step's losses.
+
+    `accelerator` says on which device, the CPU without one. With `accumulate` > 1 a step is the mean of that many calls,
+    numbered on from step * accumulate, so that a batch may be larger than memory.
 
     Resumes from `folder/checkpoint.pt` when there; `until` stops early (for tests). With `fit.ema`, the averaged
     weights are left in `model` at the end and passed to `on_save` at each save; when that returns True, training ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _save_config(folder, fit, config)
+    backward = accelerator.backward if accelerator is not None else torch.Tensor.backward
+    if accelerator is not None:
+        model.to(accelerator.device)
     weights = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in weights if p.ndim > 1], "weight_decay": fit.weight_decay},
@@ -79,16 +90,21 @@ def train(
         torch.manual_seed(fit.seed * 1_000_003 + step)
         for group in optimizer.param_groups:
             group["lr"] = rate(fit, step)
-        parts = loss_of(step, np.random.default_rng((fit.seed, step)))
-        optimizer.zero_grad(set_to_none=True)
-        parts["loss"].backward()
+        rng = np.random.default_rng((fit.seed, step))
+        parts: dict[str, torch.Tensor] = {}
+        for part in range(accumulate):
+            found = loss_of(step * accumulate + part, rng)
+            if part == 0:
+                optimizer.zero_grad(set_to_none=True)
+            backward(found["loss"] / accumulate)
+            parts = {name: parts.get(name, 0) + value.detach() / accumulate for name, value in found.items()}
         torch.nn.utils.clip_grad_norm_(weights, fit.clip)
         optimizer.step()
         if average is not None:
             decay = min(fit.ema, (1 + step) / (10 + step))
             torch._foreach_lerp_(average, [p.detach() for p in weights], 1 - decay)
         if step % 50 == 0 or step == last - 1:
-            losses = {k: float(v.detach()) for k, v in parts.items()}
+            losses = {k: float(v) for k, v in parts.items()}
             for name, value in losses.items():
                 log.add_scalar(name, value, step)
             bar.set_postfix({k: f"{v:.4f}" for k, v in losses.items()}, refresh=False)
@@ -134,7 +150,7 @@ def _resume(path: Path, model: nn.Module, optimizer: Any, average: list[torch.Te
     if not path.exists():
         return 0
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
     except RuntimeError as error:
         raise CheckpointError(

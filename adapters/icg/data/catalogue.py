@@ -1,0 +1,264 @@
+"""A shop's own tables -> training examples: one a cover, with its item's title and split. Rows stream; no pixel is read here.
+
+The tables are those that `eyecatch import` takes. Knows no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from icg.brief import MAX_TITLE
+from icg.data.behaviour import CLICK, DISLIKE, DWELL, IMPRESSION, LIKE, PURCHASE, Log
+from icg.data.pictures import inside
+from icg.data.tables import Table
+from icg.errors import IcgError
+
+ITEM = ("item_id", "id", "itemId", "movieId", "product_id", "sku")
+TITLE = ("title", "name", "item_title")
+CATEGORY = ("category", "categories", "genres", "genre")
+PICTURES = ("image", "picture", "cover", "poster", "image_path", "alternate_cover", "alternate_image", "image_2")
+COVER, COVER_ITEM = ("cover_id", "coverId", "id"), ("item_id", "itemId", "item")
+COVER_PICTURE = ("image", "cover", "picture", "path")
+USER = ("user_id", "user", "userId", "customer_id")
+EVENT_ITEM = ("item_id", "item", "itemId", "movieId", "product_id", "sku")
+TIME = ("timestamp", "time", "event_time", "ts", "created_at")
+ACTIONS = {
+    "impression": IMPRESSION, "click": CLICK, "like": LIKE, "dislike": DISLIKE, "purchase": PURCHASE, "dwell": DWELL,
+}  # fmt: skip
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+MILLISECONDS = 1e11
+"""A larger time is in milliseconds: as seconds this one would be in the year 5138."""
+SHOWN = 1000
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Shares of items, and apart from them of users, that are held out. The hash of an id alone decides where it goes."""
+
+    validation: float = 0.05
+    test: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not (self.validation >= 0 and self.test >= 0 and self.validation + self.test < 1):
+            raise IcgError(f"validation={self.validation}, test={self.test}; allowed: shares from 0 that leave some")
+
+    def of(self, kind: str, id: str) -> str:
+        """TRAIN, VALIDATION or TEST for a `kind` ("item" or "user") and its id."""
+        drawn = int.from_bytes(hashlib.sha256(f"{kind}\n{id}".encode()).digest()[:8], "big") / 2**64
+        return TEST if drawn < self.test else VALIDATION if drawn < self.test + self.validation else TRAIN
+
+
+@dataclass(frozen=True)
+class Example:
+    """One cover of one item. `path`: its picture, a file that exists."""
+
+    item: str
+    title: str
+    category: str
+    cover: str
+    path: Path
+    split: str
+
+
+@dataclass
+class Report:
+    """What became of rows: how many were taken, and how many were refused for which kind of reason; some in full."""
+
+    accepted: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    shown: list[dict[str, object]] = field(default_factory=list)
+
+    def refuse(self, kind: str, table: str, row: int, id: str, reason: str) -> None:
+        """`row` counts from 1, 0 where none is known. The first SHOWN are kept, all are counted."""
+        self.refused[kind] += 1
+        if len(self.shown) < SHOWN:
+            self.shown.append({"table": table, "row": row, "id": id[:200], "kind": kind, "reason": reason})
+
+    def __str__(self) -> str:
+        said = ", ".join(f"{count} with {kind}" for kind, count in self.refused.most_common())
+        return f"{self.accepted} covers" + (f", left out: {said}" if said else "")
+
+    def write(self, path: Path) -> None:
+        """One JSON object a line for each that is kept."""
+        path.write_text("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in self.shown))
+
+
+class Catalogue:
+    """Tables `items`, maybe `covers` and `events`, and the `pictures` folder their paths are relative to.
+
+    Titles stay in memory, some hundred bytes an item; covers stream. Without a table of covers an item's own pictures are
+    its covers. Raises IcgError for a table without its columns.
+    """
+
+    def __init__(
+        self, items: Table, pictures: Path, covers: Table | None = None, events: Table | None = None,
+        splits: Splits | None = None,
+    ) -> None:  # fmt: skip
+        self.items, self.pictures, self.covers, self.events = items, pictures, covers, events
+        self.splits = splits or Splits()
+        self._id, self._title = items.column(ITEM), items.column(TITLE)
+        self._category = items.column(CATEGORY, required=False)
+        self._own = [name for name in (items.column((n,), required=False) for n in PICTURES) if name]
+        if covers is None and not self._own:
+            items.column(PICTURES)
+
+    @classmethod
+    def open(cls, folder: Path, splits: Splits | None = None) -> Catalogue:
+        """`folder` holds items.csv (or .tsv, .jsonl, .parquet), maybe covers and events likewise, and the pictures."""
+        items = Table.beside(folder, "items")
+        if items is None:
+            raise IcgError(
+                f"data={str(folder)!r}: no table of items; allowed: a folder with items.csv, .jsonl or .parquet"
+            )
+        return cls(items, folder, Table.beside(folder, "covers"), Table.beside(folder, "events"), splits)
+
+    def examples(self, report: Report) -> Iterator[Example]:
+        """Every cover in the order of the tables; what cannot be used is in `report` instead."""
+        if self.covers is None:
+            for row, item, cells in self._items(report):
+                if not cells:
+                    report.refuse("no picture", "items", row, item.item, "its picture columns are empty")
+                for n, text in enumerate(dict.fromkeys(cells)):
+                    cover = item.cover if n == 0 else f"{item.cover}#{n + 1}"
+                    yield from self._found(report, "items", row, item, cover, text)
+            return
+        known = {item.item: item for _, item, _ in self._items(report)}
+        id, of = self.covers.column(COVER, required=False), self.covers.column(COVER_ITEM)
+        picture, seen = self.covers.column(COVER_PICTURE), set()
+        for row in self.covers.rows():
+            named, text = row.values.get(of, ""), row.values.get(picture, "")
+            cover = row.values.get(id, "") if id else f"{named}/{text}"
+            if row.problem:
+                report.refuse("a damaged row", "covers", row.number, "", row.problem)
+            elif named not in known:
+                report.refuse(
+                    "an unknown item", "covers", row.number, cover, f"item {named[:200]!r} is not in the table"
+                )
+            elif not cover or cover in seen:
+                report.refuse("no id of its own", "covers", row.number, cover, "each cover needs an id of its own")
+            else:
+                seen.add(cover)
+                yield from self._found(report, "covers", row.number, known[named], cover, text)
+
+    def log(self, covers: Mapping[str, tuple[int, str]], report: Report, split: str = TRAIN) -> Log:
+        """The events of users of a split. `covers`: cover id -> (its row, its item), in the order of `examples`.
+
+        An event that names no cover, or has no table of covers to name one of, is about its item's first. Lists are what the
+        decision column says; without it, all that a user does with one cover is a list of its own.
+        """
+        whole, time = [array("q") for _ in range(6)], array("d")
+        if self.events is not None:
+            self._read(self.events, whole, time, covers, report, split)
+        user, cover, action, dwell, shown, position = (np.array(column, np.int64) for column in whole)
+        order = np.lexsort((np.array(time), user))
+        columns = (user, cover, action, dwell, np.array(time), shown, position)
+        return Log(*(column[order] for column in columns))
+
+    def _items(self, report: Report) -> Iterator[tuple[int, Example, list[str]]]:
+        """(row, the item as an example without a picture, the cells of its picture columns)."""
+        seen: set[str] = set()
+        for row in self.items.rows():
+            id, title = row.values.get(self._id, ""), row.values.get(self._title, "")
+            if row.problem:
+                report.refuse("a damaged row", "items", row.number, "", row.problem)
+            elif not id or id in seen:
+                report.refuse("no id of its own", "items", row.number, id, "each item needs an id of its own")
+            elif not title.strip() or len(title) > MAX_TITLE:
+                reason = f"title of {len(title)} characters; allowed: 1..{MAX_TITLE}, not only spaces"
+                report.refuse("no usable title", "items", row.number, id, reason)
+            else:
+                seen.add(id)
+                category = row.values.get(self._category, "") if self._category else ""
+                item = Example(id, title, category, id, Path(), self.splits.of("item", id))
+                yield row.number, item, [text for name in self._own if (text := row.values.get(name, ""))]
+
+    def _found(self, report: Report, table: str, row: int, item: Example, cover: str, text: str) -> Iterator[Example]:
+        try:
+            path = inside(self.pictures, text)
+        except IcgError as error:
+            report.refuse("no such picture", table, row, cover, str(error))
+            return
+        report.accepted += 1
+        yield Example(item.item, item.title, item.category, cover, path, item.split)
+
+    def _read(
+        self, events: Table, whole: list[array[int]], time: array[float], covers: Mapping[str, tuple[int, str]], report: Report,
+        split: str,
+    ) -> None:  # fmt: skip
+        """Append the events of users of `split`: user, cover, action, dwell_ms, list and position to `whole`."""
+        user, action, when = events.column(USER), events.column(("action", "event_type", "event")), events.column(TIME)
+        item = events.column(EVENT_ITEM)
+        optional = (
+            ("cover_id", "coverId", "cover"),
+            ("decision_id", "decisionId"),
+            ("dwell_ms",),
+            ("position", "rank"),
+        )
+        cover, decision, dwell, position = (events.column(names, required=False) for names in optional)
+        first: dict[str, str] = {}
+        for id, (_, of) in covers.items():
+            first.setdefault(of, id)
+        users: dict[str, int] = {}
+        lists: dict[tuple[str, ...], int] = {}
+        for row in events.rows():
+            cell = row.values
+            who = cell.get(user, "")
+            if not row.problem and who and self.splits.of("user", who) != split:
+                continue
+            named = cell.get(cover, "") if self.covers is not None else ""
+            named = named or first.get(cell.get(item, ""), "")
+            try:
+                if row.problem or not who:
+                    raise IcgError(row.problem or "user=''; allowed: a user's id")
+                did, then = cell.get(action, "").strip().lower(), _time(cell.get(when, ""))
+                if did not in ACTIONS:
+                    raise IcgError(f"action={did[:200]!r}; allowed: {', '.join(ACTIONS)}")
+                stayed, at = _whole("dwell_ms", cell.get(dwell, "")), _whole("position", cell.get(position, ""))
+            except IcgError as error:
+                report.refuse("an unusable event", "events", row.number, "", str(error))  # users are not named
+                continue
+            if named not in covers:
+                reason = f"item {cell.get(item, '')[:200]!r}, cover {named[:200]!r}; allowed: a cover to train on"
+                report.refuse("an event about another cover", "events", row.number, "", reason)
+                continue
+            of_list = (cell[decision],) if cell.get(decision) else (who, named)
+            number = lists.setdefault(of_list, len(lists))
+            known = (users.setdefault(who, len(users)), covers[named][0], ACTIONS[did])
+            for column, value in zip(whole, (*known, stayed if ACTIONS[did] == DWELL else 0, number, at), strict=True):
+                column.append(value)
+            time.append(then)
+
+
+def _time(text: str) -> float:
+    """UNIX seconds, from seconds, milliseconds or ISO 8601 (UTC where it names no zone)."""
+    try:
+        number = float(text)
+    except ValueError:
+        try:
+            moment = datetime.fromisoformat(text)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            number = math.nan
+    if not math.isfinite(number):
+        raise IcgError(f"time={text[:200]!r}; allowed: UNIX seconds, UNIX milliseconds or ISO 8601")
+    return number / 1000 if abs(number) >= MILLISECONDS else number
+
+
+def _whole(name: str, text: str) -> int:
+    try:
+        number = float(text or 0)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 2**53:
+        raise IcgError(f"{name}={text[:200]!r}; allowed: a number from 0")
+    return int(number)
