@@ -9,8 +9,12 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-SCALE = 0.7
-"""Of the cover's shorter side, a little more than in medium framing."""
+PLACE = (0.7, 0.5, 0.52)
+"""Edge of the subject, its centre's x and y, in shares of the cover, where the draft does not say."""
+EDGES = (0.45, 0.88)
+"""The smallest and the largest edge."""
+SMALL = 48
+"""Pixels a side at which the draft is looked at."""
 RIM_VOTES, STRANGE = 22, 40.0
 """A pixel belongs to the ground when at least this many rim pixels are within this distance of its colour."""
 TOLERANCE = 12
@@ -41,20 +45,38 @@ def cut_out(picture: Image.Image) -> Image.Image:
     return out.crop(out.getchannel("A").getbbox() or (0, 0, *out.size))
 
 
-def clear(background: Image.Image) -> Image.Image:
-    """`background` without what stands in its middle: pixels unlike any near the rim are filled from around them."""
-    side = 48
-    small = np.asarray(background.convert("RGB").resize((side, side), Image.Resampling.BILINEAR), np.float32)
-    rim = np.ones((side, side), bool)
+def strange(background: Image.Image) -> np.ndarray:
+    """(48, 48) bool: pixels unlike any near the rim, which is what the denoiser drew before its background."""
+    small = _small(background)
+    rim = np.ones((SMALL, SMALL), bool)
     rim[1:-1, 1:-1] = False
     colours = small[rim]
     apart = np.sqrt(((small[:, :, None] - colours[None, None]) ** 2).sum(-1))
-    strange = np.sort(apart, axis=-1)[..., RIM_VOTES] > STRANGE
-    mask = Image.fromarray(strange.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(5))
+    return np.sort(apart, axis=-1)[..., RIM_VOTES] > STRANGE
+
+
+def place(drawn: np.ndarray) -> tuple[float, float, float]:
+    """Where the draft's subject stands, from `strange`: edge and centre in shares of the cover, within EDGES and the cover.
+
+    So the user's framing, which the denoiser laid out, is kept. PLACE when next to nothing was drawn.
+    """
+    if drawn.mean() < 0.02:
+        return PLACE
+    ys, xs = np.nonzero(drawn)
+    (top, bottom), (left, right) = (np.percentile(v, (3, 97)) / len(drawn) for v in (ys, xs))
+    edge = float(np.clip(max(bottom - top, right - left) + 1 / len(drawn), *EDGES))
+    x, y = (float(np.clip(v, edge / 2, 1 - edge / 2)) for v in ((left + right) / 2, (top + bottom) / 2))
+    return edge, x, y
+
+
+def clear(background: Image.Image, drawn: np.ndarray) -> Image.Image:
+    """`background` with what was `drawn` on it filled from around."""
+    small = _small(background)
+    mask = Image.fromarray(drawn.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(5))
     keep = 1 - np.asarray(mask, np.float32) / 255
     if keep.mean() < 0.03:
         return background
-    filled, empty = np.zeros_like(small), np.ones((side, side), bool)
+    filled, empty = np.zeros_like(small), np.ones(drawn.shape, bool)
     for radius, least in ((2, 0.05), (5, 0.05), (12, 0.05), (24, 0.05), (47, 0.0)):
         near = np.stack([_blur(small[..., c] * keep, radius) for c in range(3)], -1)
         some = _blur(keep, radius)
@@ -66,6 +88,10 @@ def clear(background: Image.Image) -> Image.Image:
     return Image.composite(plate, background.convert("RGB"), soft)
 
 
+def _small(background: Image.Image) -> np.ndarray:
+    return np.asarray(background.convert("RGB").resize((SMALL, SMALL), Image.Resampling.BILINEAR), np.float32)
+
+
 def _blur(values: np.ndarray, radius: int) -> np.ndarray:
     """Mean over a (2 radius + 1) square of (h, w), zeros outside."""
     total = np.pad(values, ((radius + 1, radius), (radius + 1, radius))).cumsum(0).cumsum(1)
@@ -74,14 +100,15 @@ def _blur(values: np.ndarray, radius: int) -> np.ndarray:
 
 
 def collage(background: Image.Image, picture: Image.Image) -> Image.Image:
-    """`picture`, cut out, in the middle of `background` with a soft shadow; the background's size."""
-    subject = cut_out(picture)
-    edge = SCALE * min(background.size)
+    """`picture`, cut out, where the draft `background` has its subject, with a soft shadow; the background's size."""
+    subject, drawn = cut_out(picture), strange(background)
+    share, x, y = place(drawn)
+    edge = share * min(background.size)
     factor = edge / max(subject.size)
     size = (max(1, round(subject.width * factor)), max(1, round(subject.height * factor)))
     subject = subject.resize(size, Image.Resampling.LANCZOS)
-    at = ((background.width - size[0]) // 2, round(background.height * 0.52 - size[1] / 2))
-    out = clear(background).copy()
+    at = (round(background.width * x - size[0] / 2), round(background.height * y - size[1] / 2))
+    out = clear(background, drawn).copy()
     shadow = Image.new("L", out.size)
     shadow.paste(subject.getchannel("A"), (at[0], at[1] + round(edge * 0.035)))
     shadow = shadow.filter(ImageFilter.GaussianBlur(edge * 0.03)).point(lambda v: int(v * 0.3))

@@ -42,7 +42,7 @@ class Brief:
     guidance: float = 4.0
     user_guidance: float | None = None
     reference_strength: float = 0.0
-    size: tuple[int, int] = (96, 96)
+    size: tuple[int, int] = (128, 128)
 
     def __post_init__(self) -> None:
         if not isinstance(self.title, str) or len(self.title) > MAX_TITLE:

@@ -1,27 +1,26 @@
 """Titled art: one subject drawn in four openly licensed styles, read from npm packages.
 
-Reads `@lobehub/fluent-emoji-3d` (MIT), `emoji-datasource-google` (Noto, Apache-2.0), `emoji-datasource-twitter`
-(Twemoji, CC-BY 4.0) and `@iconify-json/fluent-emoji-high-contrast` (MIT), with names from `emoji-datasource`.
+Reads `@lobehub/fluent-emoji-3d` (MIT), and of `@iconify-json`: `noto` (Apache-2.0), `twemoji` (CC-BY 4.0) and
+`fluent-emoji-high-contrast` (MIT); names come from `emoji-datasource`.
 Knows nothing about covers, users or models. `procedural` draws stand-in shapes for machines without the packages.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from icg.data.icons import IconSet, trim
 from icg.errors import IcgError
 
 STYLES: tuple[str, ...] = ("3d", "painted", "flat", "ink")
 CATEGORIES: tuple[str, ...] = ("nature", "food", "travel", "activities", "objects")
-SIDE = 96
+SIDE = 128
 """Sprites are SIDE x SIDE RGBA, cropped to their ink and centred."""
 
 _CATEGORY = {
@@ -61,18 +60,16 @@ def load_subjects(art: Path, cache: Path | None = None) -> list[Subject]:
     if not (art / "emoji-datasource" / "emoji.json").exists():
         raise IcgError(f"art={str(art)!r}: no emoji-datasource/emoji.json there; allowed: a node_modules folder")
     entries = json.loads((art / "emoji-datasource" / "emoji.json").read_text())
-    ink_folder = art / "@iconify-json" / "fluent-emoji-high-contrast"
-    slugs: dict[str, str] = json.loads((ink_folder / "chars.json").read_text())
-    icons = json.loads((ink_folder / "icons.json").read_text())
+    drawn = [IconSet(art, name) for name in ("noto", "twemoji", "fluent-emoji-high-contrast")]
     wanted = set((Path(__file__).parent / "subjects.txt").read_text().split())
     subjects: dict[str, Subject] = {}
     for entry in entries:
         code = entry["unified"].lower()
-        slug = slugs.get(code) or slugs.get(code.replace("-fe0f", ""))
+        slug = drawn[-1].slug(code)
         category = _CATEGORY.get(entry["category"])
         if slug is None or category is None or slug not in wanted:
             continue
-        sprites = _sprites(art, icons, slug, code, entry["image"])
+        sprites = _sprites(art, drawn, code)
         if sprites is not None:
             subjects[slug] = Subject(slug, _title(slug), category, sprites)
     found = [subjects[k] for k in sorted(subjects)]
@@ -106,42 +103,20 @@ def on_white(sprite: np.ndarray, side: int = SIDE, margin: float = 0.06) -> Imag
     return canvas
 
 
-def trim(image: Image.Image, side: int = SIDE) -> np.ndarray:
-    """Crop to the visible pixels, pad to a square and resize: (side, side, 4) uint8."""
-    box = image.getchannel("A").point(lambda a: 255 if a > 16 else 0).getbbox() or (0, 0, *image.size)
-    image = image.crop(box)
-    edge = max(image.size)
-    square = Image.new("RGBA", (edge, edge))
-    square.paste(image, ((edge - image.width) // 2, (edge - image.height) // 2))
-    return np.asarray(square.resize((side, side), Image.Resampling.LANCZOS)).copy()
-
-
 def _title(slug: str) -> str:
     return slug.replace("-", " ").replace("piata", "pinata")
 
 
-def _sprites(art: Path, icons: dict, slug: str, code: str, image: str) -> dict[str, np.ndarray] | None:
-    names = (code, code.replace("-fe0f", ""))
-    fluent = _first(art / "@lobehub" / "fluent-emoji-3d" / "assets", [f"{n}.webp" for n in names])
-    noto = _first(art / "emoji-datasource-google" / "img" / "google" / "64", [image])
-    twemoji = _first(art / "emoji-datasource-twitter" / "img" / "twitter" / "64", [image])
-    if fluent is None or noto is None or twemoji is None or slug not in icons["icons"]:
+def _sprites(art: Path, drawn: list[IconSet], code: str) -> dict[str, np.ndarray] | None:
+    folder = art / "@lobehub" / "fluent-emoji-3d" / "assets"
+    names = [folder / f"{n}.webp" for n in (code, code.replace("-fe0f", ""))]
+    fluent = next((name for name in names if name.exists()), None)
+    flat = [icons.slug(code) for icons in drawn]
+    if fluent is None or not all(slug in icons.names for icons, slug in zip(drawn, flat, strict=True)):
         return None
-    drawn = [Image.open(p).convert("RGBA") for p in (fluent, noto, twemoji)] + [_ink(icons, slug)]
-    return {style: trim(picture) for style, picture in zip(STYLES, drawn, strict=True)}
-
-
-def _first(folder: Path, names: Sequence[str]) -> Path | None:
-    return next((folder / n for n in names if (folder / n).exists()), None)
-
-
-def _ink(icons: dict, slug: str) -> Image.Image:
-    import resvg_py
-
-    icon, default = icons["icons"][slug], icons.get("height", 32)
-    box = f"0 0 {icon.get('width', icons.get('width', 32))} {icon.get('height', default)}"
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" color="#000">{icon["body"]}</svg>'
-    return Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=192, height=192)))).convert("RGBA")
+    pictures = [icons.draw(str(slug), 2 * SIDE) for icons, slug in zip(drawn, flat, strict=True)]
+    pictures.insert(0, Image.open(fluent).convert("RGBA"))
+    return {style: trim(picture, SIDE) for style, picture in zip(STYLES, pictures, strict=True)}
 
 
 def _shape(shape: str, hue: str, style: str) -> np.ndarray:

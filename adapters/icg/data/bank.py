@@ -17,7 +17,7 @@ AXIS_NAMES: tuple[str, ...] = ("style", "palette", "backdrop", "framing")
 
 @dataclass(frozen=True)
 class Bank:
-    """`images` (N, 96, 96, 3) uint8; `subject` (N,) indexes the subjects list; `look` (N, 4) indexes AXES."""
+    """`images` (N, 128, 128, 3) uint8; `subject` (N,) indexes the subjects list; `look` (N, 4) indexes AXES."""
 
     images: np.ndarray
     subject: np.ndarray

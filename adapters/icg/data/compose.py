@@ -1,4 +1,4 @@
-"""The cover composer: a sprite on a palette, a backdrop and a framing, as a (96, 96) picture.
+"""The cover composer: a sprite on a palette, a backdrop and a framing, as a (128, 128) picture.
 
 Deterministic given its arguments and seed. Knows nothing about subjects' names, users or models.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-SIDE = 96
+SIDE = 128
 
 PALETTES: dict[str, tuple[str, str, str, str]] = {
     # name: (background a, background b, accent, ink)

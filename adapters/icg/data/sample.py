@@ -42,7 +42,7 @@ README = """# Sample catalogue
 
 * `items.csv`, `images/`: titles and reference pictures (128 px webp on white). Four subjects were never seen by the
   starter's training: {unseen}.
-* `covers.csv`, `covers/`: five covers of each item, composed from the art by `icg.data.compose` (96 px), not generated.
+* `covers.csv`, `covers/`: five covers of each item, composed from the art by `icg.data.compose` (128 px), not generated.
 * `users.csv`, `events.csv`: **the users and their behaviour are simulated.** `users.csv` gives the taste each one was
   simulated with; a real system never sees it.
 

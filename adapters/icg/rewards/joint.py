@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from icg import dual
 from icg.embedding import SIDE, JointEmbedding
 from icg.rewards.base import check_device, resized
 
@@ -22,33 +23,29 @@ class JointJudge:
 
     def __init__(self, embedding: JointEmbedding, device: str | torch.device = "cpu") -> None:
         self.embedding, self.device = embedding, check_device(device)
-        self._frozen: tuple[Any, Any] | None = None
+        self._frozen: tuple[Any, Any, Any] | None = None
 
     def images(self, pixels: Tensor) -> Tensor:
         """The space shared with titles."""
-        vae, heads = self._parts()
-        return heads.images(self._tower(vae, heads, pixels))
+        return self._parts()[2].images(resized(pixels.to(self.device), dual.SIDE))
 
     def covers(self, pixels: Tensor) -> Tensor:
         """The space shared with users."""
-        vae, heads = self._parts()
-        return heads.covers(self._tower(vae, heads, pixels))
+        vae, head, _ = self._parts()
+        latent = vae.encode(resized(pixels.to(self.device), SIDE)).latent * vae.config.scaling_factor
+        with torch.device(self.device):  # the tower makes its coordinates on the default device
+            return head.covers(head.tower(latent))
 
     def texts(self, titles: Sequence[str]) -> Tensor:
         """(B, 64) on the device, without gradients."""
         return torch.from_numpy(self.embedding.texts(list(titles)).copy()).to(self.device)
 
-    def _tower(self, vae: Any, heads: Any, pixels: Tensor) -> Tensor:
-        latent = vae.encode(resized(pixels.to(self.device), SIDE)).latent * vae.config.scaling_factor
-        with torch.device(self.device):  # the tower makes its coordinates on the default device
-            return heads.tower(latent)
-
-    def _parts(self) -> tuple[Any, Any]:
+    def _parts(self) -> tuple[Any, Any, Any]:
+        here = (self.embedding.vae, self.embedding.head, self.embedding.dual)
         if self.device.type == "cpu" and not torch.is_grad_enabled():
-            return self.embedding.vae, self.embedding.heads
+            return here
         if self._frozen is None:
-            parts = copy.deepcopy((self.embedding.vae, self.embedding.heads))
-            for part in parts:
+            self._frozen = copy.deepcopy(here)
+            for part in self._frozen:
                 part.to(self.device).eval().requires_grad_(False)
-            self._frozen = parts
         return self._frozen

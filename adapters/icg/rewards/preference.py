@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from icg.brief import Brief
-from icg.embedding import SIDE, WIDTH, JointEmbedding
+from icg.dual import WIDTH
+from icg.embedding import SIDE, JointEmbedding
 from icg.errors import IcgError
 from icg.rewards.base import check_tensor, collect, pixels
 from icg.rewards.joint import JointJudge

@@ -1,7 +1,11 @@
-"""Relevance: does the cover show what the title says? The joint embedding's cosine. Knows nothing about users."""
+"""Relevance: does the cover show what the title says? By the joint embedding's cosine. Knows nothing about users.
+
+A cosine alone can rise for every title at once; `Recognition` asks for the own title before others, and so is what to align to.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,9 +14,14 @@ from PIL import Image
 from torch import Tensor
 
 from icg.brief import Brief
-from icg.embedding import SIDE, JointEmbedding
+from icg.dual import SIDE
+from icg.embedding import JointEmbedding
+from icg.errors import IcgError
 from icg.rewards.base import check_tensor, collect, pixels
 from icg.rewards.joint import JointJudge
+
+SAME = 0.98
+"""Titles as close as this are the same title in other words."""
 
 
 class Relevance:
@@ -35,3 +44,22 @@ class Relevance:
 
     def _rate(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
         return (self.judge.images(images) * self.judge.texts([b.title for b in briefs])).sum(1)
+
+
+class Recognition(Relevance):
+    """Log-probability of the own title beside `others`, by a softmax of cosines at `scale` (CLIP's logit scale)."""
+
+    def __init__(
+        self, embedding: JointEmbedding, others: Sequence[str], scale: float = 20.0, device: str | torch.device = "cpu"
+    ) -> None:
+        super().__init__(embedding, device)
+        if not others or not scale > 0:
+            raise IcgError(f"others={len(others)} titles, scale={scale}; allowed: at least one title, a scale above 0")
+        self.others, self.scale = self.judge.texts(others), scale
+        self.range = (-2 * scale - math.log(1 + len(others)), 0.0)
+
+    def _rate(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
+        shown, own = self.judge.images(images), self.judge.texts([b.title for b in briefs])
+        other = (shown @ self.others.T).masked_fill(own @ self.others.T > SAME, -torch.inf)
+        true = (shown * own).sum(1, keepdim=True)
+        return (self.scale * torch.cat([true, other], 1)).log_softmax(1)[:, 0]

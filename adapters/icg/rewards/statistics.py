@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SIDE = 96
+SIDE = 128
 """Pixels a side of what is measured: the fine scales mean nothing at other sizes."""
 NAMES: tuple[str, ...] = (
     "brightness", "contrast", "dark", "bright", "red_green", "yellow_blue", "red_green_spread", "yellow_blue_spread",
@@ -21,7 +21,7 @@ NAMES: tuple[str, ...] = (
 
 
 def statistics(images: Tensor) -> Tensor:
-    """images (B, 3, 96, 96) in [-1, 1] -> (B, len(NAMES)), in that order."""
+    """images (B, 3, 128, 128) in [-1, 1] -> (B, len(NAMES)), in that order."""
     rgb = (images + 1) / 2
     red, green, blue = rgb.unbind(1)
     luma = 0.299 * red + 0.587 * green + 0.114 * blue

@@ -40,12 +40,12 @@ class Starter:
 
 
 def path() -> Path:
-    """The shipped folder: vlm/, diffusion/, adapter/, joint/, aesthetic/."""
+    """The shipped folder: vlm/, diffusion/, adapter/, joint/, dual/, aesthetic/, users/."""
     return Path(__file__).parent
 
 
 def load(root: str | Path | None = None) -> Starter:
-    """Load the starter, or any folder of the same shape; CheckpointError when something but aesthetic/ is missing."""
+    """Load the starter, or any folder of the same shape; CheckpointError when something but aesthetic/ or users/ is missing."""
     from icg.embedding import JointEmbedding
     from icg.pipeline import CoverPipeline
     from icg.rewards.preference import Preference
@@ -55,7 +55,7 @@ def load(root: str | Path | None = None) -> Starter:
     name = Path(root).name if root is not None else Starter.name
     root = Path(root) if root is not None else path()
     pipeline = CoverPipeline.from_pretrained(root)
-    embedding = JointEmbedding.from_pretrained(root, pipeline.diffusion.vae, pipeline.processor.tokenizer)
+    embedding = JointEmbedding.from_pretrained(root, pipeline.diffusion.vae)
     rewards: dict[str, Reward] = {"relevance": Relevance(embedding), "preference": Preference(embedding)}
     if (root / "aesthetic").is_dir():
         rewards["aesthetic"] = SmallAesthetic.from_pretrained(root / "aesthetic")

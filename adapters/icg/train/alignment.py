@@ -22,6 +22,7 @@ from icg.data.bank import build
 from icg.data.behaviour import population, simulate
 from icg.rewards.joint import JointJudge
 from icg.rewards.mix import Mix
+from icg.rewards.relevance import Recognition
 from icg.starter import Starter
 from icg.train import personalise
 from icg.train.loop import Fit
@@ -90,6 +91,7 @@ def run(
 ) -> dict[str, float]:
     """Align the shipped starter; returns the last step's losses."""
     parts = starter.load()
+    parts.rewards["relevance"] = Recognition(parts.embedding, [s.title for s in subjects if not s.held_out])
     people = simulated_users(parts, [s for s in subjects if not s.held_out], sizes, fit.seed)
     seen, unseen = ([s for s in subjects if s.held_out == held] for held in (False, True))
     train = Source(seen, people[sizes.held_out :], config.users)

@@ -66,7 +66,8 @@ class Drawer(nn.Module):
 
 def new_adapter(vlm_width: int, config: DiffusionConfig) -> IcgAdapter:
     """A new adapter for this denoiser."""
-    return IcgAdapter(AdapterConfig(vlm=vlm_width, caption=config.caption, tokens=config.tokens))
+    made_for = {"reads": "llava", "draws": SanaTransformer2DModel.__name__}
+    return IcgAdapter(AdapterConfig(vlm=vlm_width, caption=config.caption, tokens=config.tokens, **made_for))
 
 
 def build(namer: Namer, channels: int, side: int, config: DiffusionConfig) -> Drawer:

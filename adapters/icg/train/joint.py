@@ -1,14 +1,14 @@
 """Recipe 2: the VLM's vision tower, pre-trained on titles and looks. Knows nothing about generation.
 
-Contrastive (CLIP, arXiv:2103.00020) on covers and white-ground references with their titles, and an in-batch softmax
-over covers for simulated users whose embedding is the normalised mean of covers they engaged with.
+Contrastive (CLIP, arXiv:2103.00020) on covers and white-ground references with their titles in the dual encoder's space, and an
+in-batch softmax over covers for simulated users whose embedding is the normalised mean of covers they engaged with.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +19,14 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from icg.data import tastes
 from icg.data.art import CATEGORIES, Subject
 from icg.data.bank import Bank
-from icg.embedding import WIDTH, JointConfig, JointHeads
+from icg.dual import WIDTH
+from icg.embedding import head
 from icg.train.autoencoder import to_tensor
 from icg.train.loop import Fit, train
 from icg.train.titles import variation
+
+Titles = Callable[[list[str]], Tensor]
+"""Titles -> (N, 64) unit rows."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +42,19 @@ class VisionConfig:
 
 
 class Joint(nn.Module):
-    """Vision tower and heads, trained together."""
+    """Vision tower and, for training only, its heads."""
 
-    def __init__(self, vision: CLIPVisionModel, heads: JointHeads) -> None:
+    def __init__(self, vision: CLIPVisionModel) -> None:
         super().__init__()
-        self.vision, self.heads = vision, heads
+        self.vision = vision
+        width = 2 * vision.config.hidden_size
+        self.image_out, self.cover_out = head(width, 256), head(width, 256)
+        self.log_scale = nn.Parameter(torch.tensor([2.7, 2.0]))
         self.looks = nn.ModuleList(nn.Linear(WIDTH, size) for size in tastes.SIZES)
-        """Probes that keep style, palette, backdrop, framing and theme readable in cover embeddings; not shipped."""
+        """Probes that keep style, palette, backdrop, framing and theme readable in cover embeddings."""
 
 
-def build(vocab: int, config: VisionConfig = VisionConfig()) -> Joint:
+def build(config: VisionConfig = VisionConfig()) -> Joint:
     """A new vision tower and heads."""
     vision = CLIPVisionConfig(
         hidden_size=config.width,
@@ -57,16 +64,20 @@ def build(vocab: int, config: VisionConfig = VisionConfig()) -> Joint:
         patch_size=config.patch,
         image_size=config.side,
     )
-    return Joint(CLIPVisionModel(vision), JointHeads(JointConfig(vocab=vocab, vision=config.width)))
+    return Joint(CLIPVisionModel(vision))
 
 
 def run(
-    folder: Path, subjects: list[Subject], bank: Bank, references: np.ndarray, tokenizer: Any, fit: Fit,
+    folder: Path, subjects: list[Subject], bank: Bank, references: np.ndarray, titles: Titles, fit: Fit,
     config: VisionConfig = VisionConfig(), until: int | None = None,
 ) -> Joint:  # fmt: skip
-    """Train on the bank and on `references` (subjects, styles, S, S, 3) uint8."""
+    """Train on the bank, whose covers are (S, S, 3) as the tower reads them, and on `references` (subjects, styles, S, S, 3) uint8.
+
+    `titles` is the dual encoder's.
+    """
     torch.manual_seed(fit.seed)
-    model = build(len(tokenizer), config)
+    model = build(config)
+    text = torch.stack([titles([variation(s.title, n) for s in subjects]) for n in range(10)])
     category = np.array([CATEGORIES.index(s.category) for s in subjects])
     by_subject, classes = rows_by_subject(bank), np.unique(bank.subject)
 
@@ -77,14 +88,12 @@ def run(
         extra = rng.permutation(len(rows))[: len(rows) // 3]
         white = references[who[extra], rng.integers(0, references.shape[1], len(extra))]
         pooled = pool(model.vision, to_tensor(np.concatenate([bank.images[rows], white])))
-        words = [variation(subjects[i].title, int(rng.integers(0, 10))) for i in classes]
-        batch = tokenizer(words, return_tensors="pt", padding=True, truncation=True, max_length=24)
-        text = model.heads.titles(batch["input_ids"], batch["attention_mask"])
-        image = model.heads.images(pooled)
-        scale = model.heads.log_scale.clamp(max=4.0).exp()
-        clip = contrast(image[: len(rows)], text, chosen, scale[0])
-        clip_white = contrast(image[len(rows) :], text, chosen[extra], scale[0])
-        covers = model.heads.covers(pooled[: len(rows)])
+        said = text[torch.as_tensor(rng.integers(0, 10, len(classes))), torch.as_tensor(classes)]
+        image = F.normalize(model.image_out(pooled), dim=-1)
+        scale = model.log_scale.clamp(max=4.0).exp()
+        clip = contrast(image[: len(rows)], said, chosen, scale[0])
+        clip_white = contrast(image[len(rows) :], said, chosen[extra], scale[0])
+        covers = F.normalize(model.cover_out(pooled[: len(rows)]), dim=-1)
         prefer = preference_loss(covers, bank.look[rows], category[who], scale[1], rng)
         codes = torch.as_tensor(np.concatenate([bank.look[rows], category[who, None]], 1)).long()
         look = sum(F.cross_entropy(probe(8 * covers), codes[:, i]) for i, probe in enumerate(model.looks)) / 5

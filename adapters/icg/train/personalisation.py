@@ -1,12 +1,15 @@
 """Does it personalise? The figures of a starter folder on held-out users and titles, over seeds, each with its control.
 
-Behind `eyecatch evaluate personalisation`. Users are SIMULATED; titles are found by the folder's own joint embedding and, when
-one is given, by a second one that was trained apart, so that the first does not mark its own work.
+Behind `eyecatch evaluate personalisation`. Users are SIMULATED; titles are found by the folder's own dual encoder and, when
+one is given, by a second one that was trained apart, so that the first does not mark its own work. Covers are asked for as the
+services do for an item with a picture: from its title and that picture. Figures of other kinds of briefs carry the kind's name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +19,24 @@ from icg import starter
 from icg.adapter import IcgAdapter
 from icg.brief import Brief
 from icg.cold_start import TasteMixture
-from icg.data.art import CATEGORIES, Subject, load_subjects
+from icg.data.art import CATEGORIES, STYLES, Subject, load_subjects, on_white
 from icg.data.bank import Bank, build
 from icg.data.behaviour import population, simulate
+from icg.dual import DualEncoder
 from icg.embedding import JointEmbedding
 from icg.pipeline import CoverPipeline
-from icg.train.evaluate import LookJudge, draw, personalisation, retrieval
+from icg.train.judges import LookJudge, draw, personalisation, retrieval
 from icg.train.preference import Pairs, curve
 from icg.train.watch import diversity
 from icg.user_encoder import UserEncoder
 
 AMONG = 100
 """Titles each cover is looked up in."""
+KINDS = {
+    "": (True, 1, True), "_title_only": (True, 0, False), "_reference_only": (False, 1, True),
+    "_two_references": (True, 2, True), "_read_only": (True, 1, False),
+}  # fmt: skip
+"""Kinds of briefs: is the title said, how many pictures, is the cover anchored in the first one."""
 KEYS = (
     "title_top5_seen", "title_top5_unseen", "own_over_swapped", "shuffled_control", "dispersion_ratio",
     "preference_unseen_users", "diversity_ratio",
@@ -49,15 +58,21 @@ def measure(
     count: int = AMONG,
     compared: Compared | None = None,
     second: Path | None = None,
+    ablations: bool = False,
 ) -> dict[str, dict[str, float] | None]:
     """{figure: {"mean", "deviation"} over seeds}, None where it needs a folder that was not given.
 
-    count: covers a figure. second: a starter-shaped folder whose joint embedding judges titles too (`..._second`).
+    count: covers a figure. second: folder of a dual encoder that judges titles too (`..._second`). ablations: every kind of
+    brief; otherwise the default one and the title alone.
     """
     subjects = load_subjects(art)
     parts = starter.load(root)
-    judges = {"": parts.embedding} | ({"_second": JointEmbedding.from_pretrained(second)} if second else {})
-    rounds = [one(parts, root, subjects, seed, count, compared or Compared(), judges) for seed in range(seeds)]
+    judges = {"": parts.embedding}
+    if second is not None:
+        own = parts.embedding
+        judges["_second"] = JointEmbedding(own.vae, own.head, DualEncoder.from_pretrained(second))
+    kinds = list(KINDS) if ablations else list(KINDS)[:2]
+    rounds = [one(parts, root, subjects, seed, count, compared or Compared(), judges, kinds) for seed in range(seeds)]
     names = dict.fromkeys([*KEYS, *(name for found in rounds for name in found)])
     return {
         name: {"mean": float(np.mean(values)), "deviation": float(np.std(values))} if values else None
@@ -67,7 +82,7 @@ def measure(
 
 def one(
     parts: starter.Starter, root: Path, subjects: list[Subject], seed: int, count: int, compared: Compared,
-    judges: dict[str, JointEmbedding], simulated: int = 1500,
+    judges: dict[str, JointEmbedding], kinds: Sequence[str] = ("",), simulated: int = 1500,
 ) -> dict[str, float]:  # fmt: skip
     """All figures of one seed; a fifth as many users behave on `simulated` covers."""
     rng = np.random.default_rng((seed, 7))
@@ -79,23 +94,32 @@ def one(
     themes = np.array([CATEGORIES.index(s.category) for s in subjects])
     bank = build(subjects, simulated, 201 + seed, 1, seen)
     covers = parts.embedding.covers([Image.fromarray(i) for i in bank.images])
-    out: dict[str, float] = {}
+    look, out = LookJudge(parts.embedding, bank), dict[str, float]()
+    chosen = [subjects[i] for i in groups["seen"]]
     for name, asked in groups.items():
         titles = [subjects[i].title for i in asked]
         among = titles + [subjects[i].title for i in rng.permutation(seen) if i not in asked][: AMONG - len(asked)]
         users = covers[rng.integers(0, len(covers), len(asked))]
-        briefs = [Brief(t, (), u, seed=seed * 10_000 + n) for n, (t, u) in enumerate(zip(titles, users, strict=True))]
-        made = draw(parts, briefs)
+        real = build(subjects, len(asked), 401 + seed, 1, asked)
+        made = {"_real": [Image.fromarray(i) for i in real.images]}
+        shown = {"_real": [subjects[i].title for i in real.subject]}
+        for kind in kinds:
+            briefs = [
+                brief(kind, subjects[i], u, seed * 10_000 + n)
+                for n, (i, u) in enumerate(zip(asked, users, strict=True))
+            ]
+            made[kind], shown[kind] = draw(parts, briefs), titles
         for judge, embedding in judges.items():
-            out[f"title_top5_{name}{judge}"] = retrieval(embedding, made, titles, among)["top5"]
-    chosen = [subjects[i] for i in groups["seen"]]
-    found = personalisation(parts, LookJudge(parts.embedding, bank), bank, chosen, themes, 8, seed=seed)
-    out |= {"own_over_swapped": found["own_beats_swapped"], "shuffled_control": found["shuffled_control"]}
-    out |= {"preference_reward": found["preference_reward"]}
+            for kind, images in made.items():
+                out[f"title_top5_{name}{kind}{judge}"] = retrieval(embedding, images, shown[kind], among)["top5"]
+    for kind in kinds:
+        ask = partial(brief, kind)
+        found = personalisation(parts, look, bank, chosen, themes, ask, seed)
+        out |= {f"{name}{kind}": value for name, value in found.items()}
     if (root / "users").is_dir():
         out |= unseen_users(parts, root / "users", subjects, bank, covers, themes, seed)
     pairs = covers[rng.integers(0, len(covers), (len(chosen), 2))]
-    briefs = [Brief(s.title, (), u, seed=n) for n, (s, p) in enumerate(zip(chosen, pairs, strict=True)) for u in p]
+    briefs = [brief("_title_only", s, u, n) for n, (s, p) in enumerate(zip(chosen, pairs, strict=True)) for u in p]
     here = draw(parts, briefs)
     for name, folder in (("dispersion_ratio", compared.without), ("diversity_ratio", compared.before)):
         if folder is not None:
@@ -103,6 +127,15 @@ def one(
             far = [spread(parts.embedding, covers, name) for covers in (here, there)]
             out[name] = far[0] / max(far[1], 1e-9)
     return out
+
+
+def brief(kind: str, subject: Subject, user: np.ndarray, seed: int) -> Brief:
+    """A brief of one of KINDS."""
+    said, count, anchored = KINDS[kind]
+    styles = [STYLES[(seed + n) % len(STYLES)] for n in range(count)]
+    pictures = tuple(on_white(subject.sprites[style]) for style in styles)
+    strength = starter.REFERENCE_STRENGTH if anchored else 0.0
+    return Brief(subject.title if said else "", pictures, user, seed=seed, reference_strength=strength)
 
 
 def spread(embedding: JointEmbedding, covers: list[Image.Image], kind: str) -> float:

@@ -9,6 +9,7 @@ Every stage keeps its checkpoint, TensorBoard log and resolved config under --ou
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,12 +17,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
+from icg import starter
 from icg.data.art import STYLES, Subject, load_subjects, on_white, procedural
 from icg.data.bank import AXES, Bank, load_or_build
 from icg.data.sample import SEEN
-from icg.embedding import JointHeads
+from icg.dual import DualEncoder
+from icg.embedding import SIDE, CoverHead
 from icg.train import align, autoencoder, diffusion, embedding, export, joint, titles, vlm
 from icg.train.crowd import Crowd
 from icg.train.loop import Fit
@@ -72,7 +76,7 @@ def smoke() -> Recipe:
         },
         autoencoder=autoencoder.AutoencoderConfig((8, 8, 16, 32), (0, 1, 1, 1), (0, 1, 1, 1), 4),
         vision=joint.VisionConfig(width=32, layers=1, heads=2, mlp=64),
-        reader=embedding.EmbeddingConfig(tower=16, vision=32, text=32, hidden=32),
+        reader=embedding.EmbeddingConfig(tower=16, vision=32, hidden=32),
         language=vlm.LanguageConfig(width=32, layers=1, heads=2, mlp=64),
         drawing=diffusion.DiffusionConfig(width=32, layers=1, heads=2, caption=32, tokens=4),
     )
@@ -87,9 +91,18 @@ class Run:
         (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2))
         self.seen = [i for i, s in enumerate(subjects) if not s.held_out]
         self.bank: Bank = load_or_build(out / "bank.npz", subjects, recipe.covers, recipe.seed + 1, self.seen, workers)
-        self.references = np.stack([np.stack([np.asarray(on_white(s.sprites[k])) for k in STYLES]) for s in subjects])
+        side = recipe.vision.side
+        self.references = np.stack(
+            [np.stack([np.asarray(on_white(s.sprites[k], side)) for k in STYLES]) for s in subjects]
+        )
         self.tokenizer = self._tokenizer()
         self.starter = out / "starter"
+
+    @functools.cached_property
+    def small(self) -> Bank:
+        """The bank at the size that the vision tower and the embedding read."""
+        reduced = [Image.fromarray(i).resize((SIDE, SIDE), Image.Resampling.LANCZOS) for i in self.bank.images]
+        return replace(self.bank, images=np.stack([np.asarray(i) for i in reduced]))
 
     def fit(self, stage: str) -> Fit:
         """The stage's schedule, with the recipe's seed."""
@@ -101,29 +114,29 @@ class Run:
 
     def joint(self) -> joint.Joint:
         """Stage 2."""
-        data = (self.subjects, self.bank, self.references, self.tokenizer)
+        titles = DualEncoder.from_pretrained(starter.path() / "dual")
+        titles.save_pretrained(self.starter / "dual")
+        data = (self.subjects, self.small, self.references, torch.no_grad()(titles.titles))
         return joint.run(self.out / "joint", *data, self.fit("joint"), self.recipe.vision)
 
-    def embedding(self, vae: Any) -> JointHeads:
+    def embedding(self, vae: Any) -> CoverHead:
         """Stage 3; writes joint/ of the starter."""
-        flat = self.references.reshape(-1, *self.references.shape[2:])
-        white = self._encode(vae, flat).unflatten(0, (len(self.subjects), -1))
-        data = (self.subjects, self.bank, self._encode(vae, self.bank.images), white, self.tokenizer)
-        heads = embedding.run(self.out / "embedding", *data, self.fit("embedding"), self.recipe.reader)
-        heads.save_pretrained(self.starter / "joint")
-        return heads
+        data = (self.subjects, self.small, self._encode(vae, self.small.images))
+        head = embedding.run(self.out / "embedding", *data, self.fit("embedding"), self.recipe.reader)
+        head.save_pretrained(self.starter / "joint")
+        return head
 
     def vlm(self, seeing: joint.Joint) -> tuple[Any, Any]:
         """Stage 4; writes vlm/ of the starter."""
         torch.manual_seed(self.recipe.seed)
         model = vlm.build(seeing, self.tokenizer, self.recipe.language)
-        data = (self.subjects, self.bank, self.references, self.tokenizer)
+        data = (self.subjects, self.small, self.references, self.tokenizer)
         vlm.run(self.out / "vlm", model, *data, self.fit("vlm"), self.recipe.language)
         processor = vlm.processor_of(model, self.tokenizer)
         export.seeing(self.starter, model, processor)
         return model.requires_grad_(False), processor
 
-    def diffusion(self, vae: Any, heads: JointHeads, model: Any, processor: Any, until: int | None = None) -> dict:
+    def diffusion(self, vae: Any, head: CoverHead, model: Any, processor: Any, until: int | None = None) -> dict:
         """Stages 5 and 6; writes diffusion/ and adapter/ of the starter at every save. Returns the last losses."""
         latents = self._encode(vae, self.bank.images)
         shown = vlm.features(model, self.references[self.seen].reshape(-1, *self.references.shape[2:]))
@@ -131,7 +144,7 @@ class Run:
         prefixes = Prefixes(model, processor, [self.subjects[i].title for i in self.seen], shown)
         slot = np.full(len(self.subjects), -1)
         slot[self.seen] = np.arange(len(self.seen))
-        crowd = Crowd(self.bank, embedding.embed(heads, latents)[1])
+        crowd = Crowd(self.bank, embedding.embed(head, self._encode(vae, self.small.images)))
         torch.manual_seed(self.recipe.seed)
         adapter = diffusion.new_adapter(model.config.get_text_config().hidden_size, self.recipe.drawing)
         namer = align.run(self.out / "align", adapter, prefixes, len(self.seen), self.fit("align"))
@@ -151,9 +164,9 @@ class Run:
     def all(self, until: int | None = None) -> dict:
         """Every stage in order; finished ones return at once from their checkpoints."""
         vae = self.autoencoder()
-        heads = self.embedding(vae)
+        head = self.embedding(vae)
         model, processor = self.vlm(self.joint())
-        return self.diffusion(vae, heads, model, processor, until)
+        return self.diffusion(vae, head, model, processor, until)
 
     def _encode(self, vae: Any, images: np.ndarray) -> torch.Tensor:
         return autoencoder.encode(vae, images) * vae.config.scaling_factor

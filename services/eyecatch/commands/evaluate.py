@@ -66,8 +66,14 @@ def personalisation(
     ] = None,
     before: Annotated[Path | None, typer.Option(help="Adapter before alignment, for diversity_ratio.")] = None,
     second: Annotated[
-        Path | None, typer.Option(help="Starter-shaped folder whose embedding judges titles too.")
+        Path | None, typer.Option(help="Folder of a dual encoder (icg.train.dual --judge) that judges titles too.")
     ] = None,
+    ablations: Annotated[
+        bool,
+        typer.Option(
+            "--ablations", help="Also covers from the reference alone, two references, a reference only read."
+        ),
+    ] = False,
 ) -> None:
     """Do covers show their title and suit their user? On held-out SIMULATED users and titles, with controls."""
     from json import dumps
@@ -76,7 +82,7 @@ def personalisation(
     from icg.train.personalisation import Compared, measure
 
     with readable_errors():
-        found = measure(checkpoint or starter.path(), art, seeds, count, Compared(without, before), second)
+        found = measure(checkpoint or starter.path(), art, seeds, count, Compared(without, before), second, ablations)
     rows = [(name, f"{v['mean']:.3f} ± {v['deviation']:.3f}" if v else "not asked for") for name, v in found.items()]
     print_table(f"personalisation, {seeds} seeds, {count} covers a figure, SIMULATED users", ("figure", "mean"), rows)
     typer.echo(dumps({name: v and round(v["mean"], 4) for name, v in found.items()}))

@@ -5,7 +5,7 @@ from eyecatch.core.score import RewardSpec, Scoring
 SCORING = Scoring(
     preference=RewardSpec("preference", weight=1.0, mean=0.0, deviation=0.3),
     stored=(
-        RewardSpec("relevance", weight=0.25, mean=0.5, deviation=0.2),
+        RewardSpec("relevance", weight=0.25, mean=0.05, deviation=0.13),
         RewardSpec("aesthetic", weight=0.1, mean=0.6, deviation=0.15),
     ),
 )

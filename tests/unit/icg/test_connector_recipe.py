@@ -216,7 +216,7 @@ def test_the_command_of_the_docs_leaves_an_adapter_that_draws(tmp_path: Path) ->
     made = CoverPipeline.from_pretrained(out)
     user = np.eye(64, dtype=np.float32)[0]
     covers = made([Brief("red circle", steps=2), Brief("red circle", user_embedding=user, steps=2)])
-    assert covers[0].size == (96, 96)
+    assert covers[0].size == (128, 128)
     start = IcgAdapter.from_pretrained(out / "start").state_dict()
     moved = {
         name.split(".")[0] for name, v in made.adapter.state_dict().items() if (v - start[name]).abs().max() > 1e-3

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from icg.data import sample, tastes
-from icg.data.art import load_subjects, procedural, trim
+from icg.data.art import load_subjects, procedural
 from icg.data.bank import AXES, build
 from icg.data.compose import Look, all_looks, compose
+from icg.data.icons import trim
 from icg.errors import IcgError
 from PIL import Image
 
@@ -20,7 +21,7 @@ LOOK = Look("flat", "ocean", "dots", "medium")
 
 def test_the_composer_is_deterministic() -> None:
     first, again = (np.asarray(compose(SPRITE, LOOK, 3)) for _ in range(2))
-    assert first.shape == (96, 96, 3)
+    assert first.shape == (128, 128, 3)
     assert (first == again).all()
     assert (np.asarray(compose(SPRITE, LOOK, 4)) != first).any()
 
@@ -52,7 +53,7 @@ def test_tastes_prefer_their_favourites() -> None:
 def test_trim_centres_the_ink() -> None:
     image = Image.new("RGBA", (100, 60))
     image.paste((255, 0, 0, 255), (70, 10, 90, 50))
-    ys, xs = np.nonzero(trim(image)[..., 3] > 128)
+    ys, xs = np.nonzero(trim(image, 96)[..., 3] > 128)
     assert abs(xs.mean() - 47.5) < 2
     assert abs(ys.mean() - 47.5) < 2
 

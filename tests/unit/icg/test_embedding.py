@@ -20,18 +20,22 @@ IMAGES = [Image.new("RGB", (40, 60), c) for c in ("red", "blue", "white")]
 
 def test_rows_are_unit_and_order_does_not_matter(small: Starter) -> None:
     e = small.embedding
-    for rows in (e.images(IMAGES), e.covers(IMAGES), e.texts(["red circle", "blue square", "x" * 500])):
+    for rows in (e.images(IMAGES), e.covers(IMAGES), e.texts(["red circle", "blue square", "a blue " + "x" * 500])):
         assert rows.shape == (3, 64)
         assert rows.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-4)
     np.testing.assert_allclose(e.covers(IMAGES)[::-1], e.covers(IMAGES[::-1]), atol=1e-5)
-    np.testing.assert_allclose(e.texts(["a longer title here", "b"])[1], e.texts(["b"])[0], atol=1e-5)
+    np.testing.assert_allclose(e.texts(["a longer title here", "boat"])[1], e.texts(["boat"])[0], atol=1e-5)
     assert e.images([]).shape == e.texts([]).shape == (0, 64)
+
+
+def test_a_title_without_known_words_matches_nothing(small: Starter) -> None:
+    assert not small.embedding.texts(["qqzzx", "42", ""]).any()
 
 
 def test_missing_heads_are_named(small: Starter, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"config\.json is missing"):
-        JointEmbedding.from_pretrained(tmp_path, small.pipeline.diffusion.vae, small.embedding.tokenizer)
+        JointEmbedding.from_pretrained(tmp_path, small.pipeline.diffusion.vae)
 
 
 def test_rewards_stay_in_range_and_mix_returns_its_parts(small: Starter) -> None:

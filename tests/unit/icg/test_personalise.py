@@ -185,7 +185,7 @@ def test_a_policy_gradient_climbs_a_reward_that_has_no_gradient(small: Starter, 
     seen = watch(tmp_path)
     model = grpo.Policy(covers_of(small, "sana"), Warmth(), grpo.PolicyConfig(group=16, kl=0.0))
     before = {k: v.clone() for k, v in model.adapter.state_dict().items()}
-    fit = Fit(steps=24, lr=1e-3, batch=2, warmup=1, save_every=24)
+    fit = Fit(steps=40, lr=2e-3, batch=2, warmup=1, save_every=40)
     grpo.run(tmp_path, model, lambda rng, count: briefs(count, int(rng.integers(100)), 1), fit, seen)
     first, last = (json.loads(line) for line in (tmp_path / "watch.jsonl").read_text().splitlines())
     assert last["warmth"] > first["warmth"] + seen.spread["warmth"] * 0.2
@@ -224,10 +224,19 @@ def test_figures_of_personalisation(small: Starter, tmp_path: Path) -> None:
     parts = replace(small, pipeline=personalisation.with_adapter(small.pipeline, tmp_path / "loud"))
     compared = personalisation.Compared(without=tmp_path / "deaf", before=tmp_path / "loud")
     judges = {"": small.embedding, "_second": small.embedding}
-    found = personalisation.one(parts, tmp_path, subjects, 0, 6, compared, judges, simulated=80)
+    kinds = list(personalisation.KINDS)
+    found = personalisation.one(parts, tmp_path, subjects, 0, 6, compared, judges, kinds, simulated=80)
     assert set(personalisation.KEYS) <= set(found)
     assert found["title_top5_seen"] == found["title_top5_seen_second"]
     assert found["diversity_ratio"] == pytest.approx(1.0), "compared with itself"
     assert found["dispersion_ratio"] > 1, "an adapter that does not hear users draws the same cover for all"
-    for name in ("own_over_swapped", "shuffled_control", "preference_unseen_users", "preference_shuffled"):
+    assert {f"own_over_swapped{kind}" for kind in kinds} <= set(found)
+    for name in (
+        "own_over_swapped",
+        "own_over_swapped_model",
+        "title_top5_unseen_real",
+        "shuffled_control",
+        "preference_unseen_users",
+        "preference_shuffled",
+    ):
         assert 0 <= found[name] <= 1

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from icg.anchor import clear, collage, cut_out
+from icg.anchor import clear, collage, cut_out, place, strange
 from icg.brief import Brief
 from icg.errors import BriefError, Cancelled
 from icg.pipeline import CoverPipeline
@@ -34,7 +34,7 @@ def briefs() -> list[Brief]:
 def test_a_cover_does_not_depend_on_its_batch(small: Starter) -> None:
     together = small.pipeline(briefs())
     for brief, image in zip(briefs(), together, strict=True):
-        assert image.size == (96, 96)
+        assert image.size == (128, 128)
         assert apart(small.pipeline([brief])[0], image) <= 1
     assert apart(together[0], small.pipeline([Brief("red circle", user_embedding=USER, seed=2, steps=4)])[0]) > 3
 
@@ -62,12 +62,12 @@ def test_equals_the_stock_diffusers_pipeline(small: Starter) -> None:
         prompt_attention_mask=ones,
         negative_prompt_attention_mask=ones,
         latents=torch.randn(
-            (1, pipeline.diffusion.transformer.config.in_channels, 12, 12), generator=torch.Generator().manual_seed(5)
+            (1, pipeline.diffusion.transformer.config.in_channels, 16, 16), generator=torch.Generator().manual_seed(5)
         ),
         num_inference_steps=4,
         guidance_scale=2.5,
-        height=96,
-        width=96,
+        height=128,
+        width=128,
         use_resolution_binning=False,
     ).images[0]
     assert apart(stock, pipeline([brief])[0]) <= 1
@@ -139,16 +139,30 @@ def test_cutting_out_keeps_pictures_without_a_plain_ground() -> None:
     assert np.asarray(cut_out(noisy))[..., 3].min() == 255
 
 
+def test_the_reference_stands_where_the_draft_has_its_subject() -> None:
+    scene = Image.new("RGB", (96, 96), (40, 90, 200))
+    assert place(strange(scene)) == (0.7, 0.5, 0.52)
+    scene.paste((0, 0, 0), (48, 50, 92, 94))
+    edge, x, y = place(strange(scene))
+    assert edge == pytest.approx(0.46, abs=0.04)
+    assert (x, y) == pytest.approx((0.73, 0.75), abs=0.04)
+    picture = Image.new("RGB", (64, 64), "white")
+    picture.paste((200, 20, 20), (8, 8, 56, 56))
+    set_in = np.asarray(collage(scene, picture))
+    assert tuple(set_in[72, 70]) == (200, 20, 20)
+    assert np.abs(set_in[20, 20].astype(int) - (40, 90, 200)).max() < 12
+
+
 def test_clearing_removes_what_stands_in_the_middle() -> None:
     scene = Image.new("RGB", (96, 96), (40, 90, 200))
     scene.paste((0, 0, 0), (30, 30, 66, 66))
-    assert np.abs(np.asarray(clear(scene), int) - (40, 90, 200)).max() < 12
+    assert np.abs(np.asarray(clear(scene, strange(scene)), int) - (40, 90, 200)).max() < 12
 
 
 def test_clearing_removes_even_what_fills_most_of_the_cover() -> None:
     scene = Image.new("RGB", (96, 96), (40, 90, 200))
     scene.paste((0, 0, 0), (6, 6, 90, 90))
-    assert np.abs(np.asarray(clear(scene), int) - (40, 90, 200)).max() < 12
+    assert np.abs(np.asarray(clear(scene, strange(scene)), int) - (40, 90, 200)).max() < 12
 
 
 def test_cutting_out_keeps_a_pale_subject_whole() -> None:

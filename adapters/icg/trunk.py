@@ -1,0 +1,66 @@
+"""EfficientNet-Lite (arXiv:1905.11946 without squeeze-and-excitation): a small picture reader that has seen photographs.
+
+Pre-trained on ImageNet by Google (Apache-2.0); its batch norms are folded into the convolutions. Features only, no classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FEATURES = 1280
+"""Width of what a picture becomes."""
+STAGES = ((3, 1, 1, 16), (3, 2, 6, 24), (5, 2, 6, 40), (3, 2, 6, 80), (5, 1, 6, 112), (5, 2, 6, 192), (3, 1, 6, 320))
+"""Kernel, stride, expansion and channels of each stage."""
+LITE0, LITE1 = (1, 2, 2, 3, 3, 4, 1), (1, 3, 3, 4, 4, 5, 1)
+"""Blocks of each stage: 3.4 and 4.1 million weights."""
+
+
+class Conv(nn.Conv2d):
+    """Padded as TensorFlow pads: of an odd sum, the larger part is right and below. That is how the weights were trained."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C', ceil(h / stride), ceil(w / stride))."""
+        (kernel, _), (stride, _) = self.kernel_size, self.stride
+        down, right = (max((-(-n // stride) - 1) * stride + kernel - n, 0) for n in x.shape[2:])
+        return super().forward(F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2)))
+
+
+class Block(nn.Module):
+    """Inverted residual (arXiv:1801.04381): widen, look around, narrow."""
+
+    def __init__(self, kernel: int, stride: int, expansion: int, enter: int, leave: int) -> None:
+        super().__init__()
+        wide = enter * expansion
+        self.widen = Conv(enter, wide, 1) if expansion > 1 else nn.Identity()
+        self.around = Conv(wide, wide, kernel, stride, groups=wide)
+        self.narrow = Conv(wide, leave, 1)
+        self.kept = stride == 1 and enter == leave
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, enter, h, w) -> (B, leave, h / stride, w / stride)."""
+        wide = self.widen(x).clamp(0, 6) if isinstance(self.widen, Conv) else x
+        out = self.narrow(self.around(wide).clamp(0, 6))
+        return x + out if self.kept else out
+
+
+class Trunk(nn.Module):
+    """Pictures in, features out. `repeats`: blocks of each stage."""
+
+    def __init__(self, repeats: Sequence[int] = LITE0) -> None:
+        super().__init__()
+        self.stem, blocks, enter = Conv(3, 32, 3, 2), [], 32
+        for (kernel, stride, expansion, leave), count in zip(STAGES, repeats, strict=True):
+            for n in range(count):
+                blocks.append(Block(kernel, stride if n == 0 else 1, expansion, enter, leave))
+                enter = leave
+        self.blocks = nn.Sequential(*blocks)
+        self.head = Conv(enter, FEATURES, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> (B, 2 * 1280): the mean beside the maximum over places."""
+        x = self.head(self.blocks(self.stem(pixels).clamp(0, 6))).clamp(0, 6)
+        return torch.cat([x.mean((2, 3)), x.amax((2, 3))], -1)
