@@ -1,6 +1,25 @@
-"""What every test needs before anything is imported."""
+"""What every test needs before anything is imported, and servers that are started once."""
 
 import os
+from collections.abc import Iterator
 
 # OpenMP threads that spin while they wait make two torch processes on two cores ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import pytest
+
+from tests.servers import RedisServer, running, running_cluster
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """Shared by all tests; each empties it before use."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[list[RedisServer]]:
+    """Three nodes, shared likewise."""
+    with running_cluster() as nodes:
+        yield nodes

@@ -24,8 +24,23 @@ class Config:
     host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface.")
     port: int = option(50051, "Port to listen on; 0 picks a free one.", low=0, high=65535)
     data_dir: str = option("eyecatch-data", "Folder of the SQLite file and the images.")
+    store: str = option(
+        "",
+        "Where profiles, items, covers, decisions and jobs are kept: redis://host:port of a server or of any node of a cluster "
+        "(or rediss://, unix://); empty = an SQLite file in data_dir.",
+    )
+    store_log_max: int = option(
+        1_000_000, "Events that a Redis store keeps listed, the latest; 0 = none.", low=0, high=1_000_000_000
+    )
+    store_retention_days: int = option(30, "Days that a Redis store keeps decisions.", low=1, high=3650)
+    profile_cache_s: float = option(
+        0.2, "Seconds for which a user embedding read from Redis is used again; 0 = never.", low=0, high=10
+    )
+    profile_cache_users: int = option(
+        100_000, "User embeddings read from Redis that are kept at most.", low=1, high=100_000_000
+    )
     blob_url: str = option("", "Where images are kept, any fsspec URL; empty = a folder in data_dir.")
-    checkpoint: str = option("", "Folder with vlm, diffusion, adapter and joint; empty = the shipped starter.")
+    checkpoint: str = option("", "Folder with vlm, diffusion, adapter, joint and dual; empty = the shipped starter.")
     preload: bool = option(True, "Load the generator right after start instead of at the first request.")
     background_generation: bool = option(True, "Make covers in the background when a recommended item's pool is thin.")
     pool_min: int = option(2, "A pool with fewer covers is thin.", low=0, high=64)
@@ -74,7 +89,9 @@ class Config:
 def _hide(value: object, secret: bool) -> object:
     if secret and value:
         return "***"
-    return re.sub(r"//[^/@\s]+@", "//***@", value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"([?&]password=)[^&\s]*", r"\1***", re.sub(r"//[^/@\s]+@", "//***@", value))
 
 
 def resolve(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Config:

@@ -21,9 +21,18 @@ from eyecatch.config import Config
 from eyecatch.core.catalog import Catalog
 from eyecatch.core.decisions import DecisionBuffer
 from eyecatch.core.defaults import SCORING
-from eyecatch.core.errors import Unavailable
+from eyecatch.core.errors import NotReady, Unavailable
 from eyecatch.core.pools import Pools
-from eyecatch.core.ports import Blobs, CoverIndex, Generator
+from eyecatch.core.ports import (
+    Blobs,
+    CatalogStore,
+    CoverIndex,
+    DecisionLog,
+    Generator,
+    JobQueue,
+    ProfileStore,
+    Stores,
+)
 from eyecatch.core.recommend import Recommender
 from eyecatch.core.score import Scoring
 from eyecatch.core.taste import user_embedding
@@ -32,6 +41,7 @@ from eyecatch.generate.service import GenerationService
 from eyecatch.generate.worker import Worker
 from eyecatch.generators.local import LocalGenerator
 from eyecatch.stores.blobs import FsspecBlobs
+from eyecatch.stores.cached import CachedProfiles
 from eyecatch.stores.index import FaissIndex
 from eyecatch.stores.sqlite import SqliteStore
 
@@ -42,26 +52,61 @@ log = structlog.get_logger(__name__)
 class Parts:
     """What every command on a data folder needs: its stores, and the generator that also embeds pictures."""
 
-    store: SqliteStore
+    store: Stores
     blobs: Blobs
     generator: Generator
     index: CoverIndex
     catalog: Catalog
 
 
+@dataclass(frozen=True)
+class OpenStores:
+    catalog: CatalogStore
+    profiles: ProfileStore
+    decisions: DecisionLog
+    queue: JobQueue
+
+
+@asynccontextmanager
+async def open_stores(config: Config) -> AsyncIterator[Stores]:
+    """SQLite in the data folder, or Redis behind a read cache. Raises what their `open` raises, NotReady without the client library."""
+    if not config.store:
+        embedded = SqliteStore.open(config.folder, max_waiting_jobs=config.queue_max)
+        try:
+            yield embedded
+        finally:
+            embedded.close()
+        return
+    try:
+        from eyecatch.stores.redis import RedisStore
+    except ModuleNotFoundError as error:
+        raise NotReady("--store redis://... needs the Redis client: pip install 'eyecatch[redis]'") from error
+    shared = await RedisStore.open(
+        config.store,
+        max_waiting_jobs=config.queue_max,
+        max_log=config.store_log_max,
+        retention_days=config.store_retention_days,
+    )
+    try:
+        cached = CachedProfiles(shared.profiles, config.profile_cache_s, config.profile_cache_users)
+        profiles = cached if config.profile_cache_s else shared.profiles
+        yield OpenStores(shared.catalog, profiles, shared.decisions, shared.queue)
+    finally:
+        await shared.close()
+
+
 @asynccontextmanager
 async def open_parts(config: Config, generator: Generator | None = None) -> AsyncIterator[Parts]:
-    """Open the data folder for this process alone. Raises StoreLocked when another one serves it, StoreTooNew, StoreError."""
+    """Open the stores. With SQLite the folder is this process's alone (StoreLocked when another one serves it)."""
     config.folder.mkdir(parents=True, exist_ok=True)
-    store = SqliteStore.open(config.folder, max_waiting_jobs=config.queue_max)
-    generator = generator or LocalGenerator(Path(config.checkpoint) if config.checkpoint else None)
-    try:
-        blobs = FsspecBlobs(config.blobs)
-        index = FaissIndex()
-        yield Parts(store, blobs, generator, index, Catalog(store.catalog, blobs, generator, index))
-    finally:
-        await generator.close()
-        store.close()
+    async with open_stores(config) as store:
+        generator = generator or LocalGenerator(Path(config.checkpoint) if config.checkpoint else None)
+        try:
+            blobs = FsspecBlobs(config.blobs)
+            index = FaissIndex()
+            yield Parts(store, blobs, generator, index, Catalog(store.catalog, blobs, generator, index))
+        finally:
+            await generator.close()
 
 
 async def fill_index(parts: Parts) -> None:

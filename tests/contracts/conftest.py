@@ -1,23 +1,32 @@
 """One fixture a port, parametrised by implementations: the suites know ports only, so another store joins by name."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from eyecatch.core.ports import Blobs, CoverIndex
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.index import FaissIndex
+from eyecatch.stores.redis import RedisStore
 from eyecatch.stores.sqlite import SqliteStore
 
 from tests.contracts.builders import MAX_WAITING, Stores
 
 
-@pytest.fixture(params=["sqlite"])
-def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
-    store: Any = {"sqlite": lambda: SqliteStore.open(tmp_path, max_waiting_jobs=MAX_WAITING)}[request.param]()
-    yield Stores(store.catalog, store.profiles, store.decisions, store.queue)
-    store.close()
+@pytest.fixture(params=["sqlite", "redis", "redis-cluster"])
+async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
+    if request.param == "sqlite":
+        store = SqliteStore.open(tmp_path, max_waiting_jobs=MAX_WAITING)
+        yield Stores(store.catalog, store.profiles, store.decisions, store.queue)
+        store.close()
+        return
+    one = request.param == "redis"
+    nodes = [request.getfixturevalue("redis_server")] if one else request.getfixturevalue("redis_cluster")
+    for node in nodes:
+        node.client.flushall()
+    shared = await RedisStore.open(nodes[0].url, max_waiting_jobs=MAX_WAITING)
+    yield Stores(shared.catalog, shared.profiles, shared.decisions, shared.queue)
+    await shared.close()
 
 
 @pytest.fixture(params=["folder", "memory"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from eyecatch.core.decisions import to_line
 from eyecatch.core.taste import user_embedding
-from eyecatch.core.types import RECENT_EVENTS, Action, Decision, Event, Vector, zeros
+from eyecatch.core.types import RECENT_EVENTS, Action, Activity, Decision, Event, Position, Vector, zeros
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +16,10 @@ from tests.contracts.builders import Stores, cover, event, generated, item, unit
 
 def nothing(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
     return zeros()
+
+
+def broken(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
+    raise AssertionError("nothing new, nothing to encode")
 
 
 async def test_nobody_has_no_profile(stores: Stores) -> None:
@@ -80,19 +84,71 @@ async def test_the_encoder_gets_the_newest_events_newest_first(stores: Stores) -
 
 
 async def test_the_same_events_again_change_nothing(stores: Stores) -> None:
-    events = [event("e1"), event("e2", user="noah"), event("e1", user="ben")]
+    events = [event("e1"), event("e2", user="noah"), event("e1")]
     assert await stores.profiles.absorb(events, user_embedding) == 2
     before = await stores.profiles.profile("mia")
-
-    def broken(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
-        raise AssertionError("nothing new, nothing to encode")
 
     assert await stores.profiles.absorb(events, broken) == 0
     after = await stores.profiles.profile("mia")
     assert before is not None
     assert after is not None
     assert (after.event_count, after.updated_at, after.events) == (before.event_count, before.updated_at, before.events)
-    assert await stores.profiles.embedding("ben") is None
+
+
+async def test_the_ids_of_one_user_do_not_suppress_the_events_of_another(stores: Stores) -> None:
+    assert await stores.profiles.absorb([event("e1"), event("e1", user="ben")], nothing) == 2
+    assert await stores.profiles.absorb([event("e1", user="noah")], nothing) == 1
+
+
+async def test_the_last_fifty_ids_of_a_user_are_known_again(stores: Stores) -> None:
+    events = [event(f"a-long-id-of-an-event-{n}", time=1e9 + n) for n in range(50)]
+    for first in range(0, 50, 7):
+        await stores.profiles.absorb(events[first : first + 7], nothing)
+    assert await stores.profiles.absorb(events, nothing) == 0
+
+
+async def test_what_lies_behind_the_position_is_a_replay(stores: Stores) -> None:
+    def at(*offsets: int, topic: str = "t", partition: int = 0) -> list[Position]:
+        return [Position(topic, partition, offset) for offset in offsets]
+
+    assert await stores.profiles.absorb([event("a"), event("b")], nothing, at(5, 6), encoder=3) == 2
+    assert await stores.profiles.absorb([event("c"), event("d"), event("e")], nothing, at(5, 6, 7)) == 1
+    assert await stores.profiles.absorb([event("f")], nothing, at(0, partition=1)) == 1
+    assert await stores.profiles.absorb([event("g")], nothing, at(0, topic="t/2")) == 1, "a topic made anew"
+    assert await stores.profiles.absorb([event("a")], broken, at(9)) == 0, "the position moves, nothing is encoded"
+    profile = await stores.profiles.profile("mia")
+    assert profile is not None
+    assert (profile.event_count, profile.encoder) == (5, 0)
+    assert profile.positions == (*at(9), *at(0, topic="t/2"), *at(0, partition=1))
+
+
+async def test_impressions_do_not_push_engagements_out_of_what_is_encoded(stores: Stores) -> None:
+    seen: list[list[str]] = []
+
+    def spy(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
+        seen.append([e.id for e in events])
+        return zeros()
+
+    await stores.profiles.absorb([event("e1"), event("e2")], spy)
+    shown = [event(f"i{n}", time=1e9 + n, action=Action.IMPRESSION) for n in range(2 * RECENT_EVENTS)]
+    await stores.profiles.absorb(shown, spy)
+    assert seen == [["e2", "e1"], ["e2", "e1"]]
+
+
+async def test_counts_bots_and_the_encoders_version_are_kept(stores: Stores) -> None:
+    dwell = event("e1", action=Action.DWELL, dwell_ms=24 * 3600 * 1000)
+    seen: list[int] = []
+
+    def spy(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
+        seen.append(len(events))
+        return zeros()
+
+    await stores.profiles.absorb([event("e0", action=Action.LIKE), dwell], spy, encoder=7)
+    profile = await stores.profiles.profile("mia")
+    assert profile is not None
+    assert (profile.encoder, profile.bots.impossible, profile.event_count) == (7, 1, 2)
+    assert profile.activity == Activity((0, 0, 1, 0, 0, 0), 1e9)
+    assert seen == [1], "nobody looks at a cover for a day"
 
 
 async def test_absorbing_is_all_or_nothing(stores: Stores) -> None:
@@ -154,18 +210,19 @@ async def test_a_decision_comes_back_as_it_went_in(stores: Stores) -> None:
 
 
 _RUNS = itertools.count()
-_EVENTS = st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["mia", "noah"]), st.floats(1, 1e6)), max_size=8)
+_EVENTS = st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["mia", "noah"]), st.integers(1, 10**9)), max_size=8)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(_EVENTS, max_size=6))
 async def test_each_event_counts_once_however_it_arrives(
-    stores: Stores, batches: list[list[tuple[int, str, float]]]
+    stores: Stores, batches: list[list[tuple[int, str, int]]]
 ) -> None:
+    """Times to the millisecond: a profile keeps no more of them."""
     run = next(_RUNS)  # keeps the examples apart in the one store
     expected: dict[str, Event] = {}
     for batch in batches:
-        events = [event(f"{run}/{n}", f"{run}/{user}", time=time) for n, user, time in batch]
+        events = [event(f"{n}{user[0]}", f"{run}/{user}", time=time / 1000) for n, user, time in batch]
         new = {e.id: e for e in reversed(events) if e.id not in expected}
         assert await stores.profiles.absorb(events, user_embedding) == len(new)
         expected |= new

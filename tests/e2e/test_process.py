@@ -13,6 +13,7 @@ from eyecatch.client import Client, connect
 from eyecatch.v1 import behavior_pb2, covers_pb2
 
 from tests.e2e.conftest import EYECATCH, SAMPLE, run, run_json, serving
+from tests.servers import free_port
 from tests.unit.api.conftest import event
 
 Recommend = covers_pb2.RecommendCoversRequest
@@ -45,6 +46,15 @@ def test_a_database_from_a_newer_version_is_left_alone(data_dir: Path) -> None:
     done = run("serve", "--data-dir", str(data_dir), check=False)
     assert done.returncode == 1
     assert "999" in done.stderr
+
+
+def test_a_redis_that_is_not_there_is_a_readable_error(tmp_path: Path) -> None:
+    store = f"redis://eye:hunter2@127.0.0.1:{free_port()}"
+    done = run("serve", "--data-dir", str(tmp_path), "--store", store, check=False)
+    assert done.returncode == 1
+    assert "error: cannot use redis://***@127.0.0.1" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stderr + done.stdout
 
 
 def test_an_acknowledged_event_survives_kill_9(data_dir: Path) -> None:

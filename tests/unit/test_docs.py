@@ -24,7 +24,9 @@ def test_generated_code_is_fresh() -> None:
     assert fresh_protos.stale() == []
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/checkpoints.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/checkpoints.md", "docs/stores.md"]
+)
 def test_commands_named_in_prose_exist(page: str) -> None:
     text = (ROOT / page).read_text()
     known = {heading.split("\n")[0]: rows for heading, rows in fresh_docs.commands_and_flags().items()}
@@ -96,6 +98,7 @@ def test_flags_beat_environment_beats_defaults() -> None:
 
 
 def test_secrets_are_hidden() -> None:
-    shown = Config(api_token="hunter2", blob_url="s3://key:hunter2@bucket/x").shown()
+    store = "redis://:hunter2@host/0?protocol=3&password=hunter2"
+    shown = Config(api_token="hunter2", blob_url="s3://key:hunter2@bucket/x", store=store).shown()
     assert "hunter2" not in str(shown)
     assert Config().shown()["api_token"] == ""

@@ -11,7 +11,7 @@ from eyecatch.config import PREFIX, Config, resolve
 
 
 def serve(**flags: Any) -> None:
-    """Serve covers from one process, one SQLite file and one folder of images."""
+    """Serve covers, by default from one process, one SQLite file and one folder of images."""
     import sys
 
     import uvloop

@@ -9,9 +9,10 @@ EyecatchError
 ├── Unavailable           a part we depend on does not answer      (UNAVAILABLE)
 │   └── StoreFull         the disk or the store has no room left
 ├── Cancelled             the caller went away or ran out of time  (CANCELLED)
-└── StoreError            the store cannot be opened               (FAILED_PRECONDITION)
+└── StoreError            the store cannot be opened or understood (FAILED_PRECONDITION)
     ├── StoreLocked       another process serves the same file
-    └── StoreTooNew       the file was written by a newer version
+    ├── StoreTooNew       what is stored was written by a newer version
+    └── StoreDamaged      what is stored is not what was written
 """
 
 from collections.abc import Sequence
@@ -95,4 +96,8 @@ class StoreLocked(StoreError):
 
 
 class StoreTooNew(StoreError):
+    pass
+
+
+class StoreDamaged(StoreError):
     pass

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from eyecatch.core.types import Cover, Decision, Event, Item, Job, JobStatus, Page, Profile, Vector
+from eyecatch.core.types import Cover, Decision, Event, Item, Job, JobStatus, Page, Position, Profile, Vector
 
 
 class ProfileStore(Protocol):
@@ -20,10 +20,15 @@ class ProfileStore(Protocol):
     async def profile(self, user_id: str) -> Profile | None:
         """The whole profile with its recent events."""
 
-    async def absorb(self, events: Sequence[Event], encode: "Encoder") -> int:
-        """Add events once each (by event id), re-encode every touched user, and return how many were new. All or nothing.
+    async def absorb(
+        self, events: Sequence[Event], encode: "Encoder", positions: Sequence[Position] = (), encoder: int = 0
+    ) -> int:
+        """Add events once each, re-encode every touched user with `encode`, whose version is `encoder`, and return how many were new.
 
-        Events of a forgotten user and repeated event ids change nothing.
+        Events of a forgotten user and events known already change nothing. An event is known by its user and id (a store
+        remembers at least the last fifty ids of a user), and by its position where `positions` (one for each event, or none) give
+        it: whatever does not lie behind the last one absorbed of its topic and partition is a replay.
+        All or nothing when `encode` fails; when the store fails, users may be done already, and doing it again is safe.
         """
 
     async def forget(self, user_id: str) -> bool:
@@ -101,6 +106,19 @@ class JobQueue(Protocol):
         """Queue again every RUNNING job (its worker is dead); returns how many."""
 
     async def waiting(self) -> int: ...
+
+
+class Stores(Protocol):
+    """The ports of one state, whatever it is kept in."""
+
+    @property
+    def catalog(self) -> CatalogStore: ...
+    @property
+    def profiles(self) -> ProfileStore: ...
+    @property
+    def decisions(self) -> DecisionLog: ...
+    @property
+    def queue(self) -> JobQueue: ...
 
 
 class Blobs(Protocol):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from eyecatch.core.decisions import DecisionBuffer
-from eyecatch.core.errors import NotFound, Unavailable
+from eyecatch.core.errors import NotFound, StoreError, Unavailable
 from eyecatch.core.pools import Pools
 from eyecatch.core.ports import ProfileStore
 from eyecatch.core.ranking import Ranked, Ranker
@@ -109,7 +109,7 @@ class Recommender:
             return None
         try:
             return await self._profiles.embedding(user_id)
-        except Unavailable:
+        except (Unavailable, StoreError):  # a profile that cannot be read is as good as one that does not come
             degraded.append(Degraded.PROFILE_UNAVAILABLE)
             return None
 

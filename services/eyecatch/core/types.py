@@ -95,23 +95,50 @@ class Event:
 
 @dataclass(frozen=True)
 class Position:
-    """The Kafka position of the last event a profile absorbed."""
+    """Where an event stood in Kafka. `topic` also tells incarnations of a topic apart: one made anew needs another name here."""
 
     topic: str
     partition: int
     offset: int
 
 
+@dataclass(frozen=True)
+class Activity:
+    """How much a user does: decayed counts (6,), in the order of Action, as of the user's own time `at`. See core/activity.py."""
+
+    counts: tuple[float, ...] = (0.0,) * len(Action)
+    at: float = 0.0
+
+
+@dataclass(frozen=True)
+class BotCounters:
+    """What speaks against a user being human: a decayed count of engagements, and events weighed down. See core/bots.py."""
+
+    rate: float = 0.0
+    too_fast: int = 0
+    impossible: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """What is stored of a user. `events` are the latest RECENT_EVENTS, newest first; empty where only the embedding was asked for."""
+    """What is stored of a user.
+
+    `events` are the latest RECENT_EVENTS, newest first; a store that keeps no log of events lets impressions go first and keeps
+    long event ids as core/tokens.py shortens them. `recent_ids` are the tokens of events that have left it, newest first.
+    `positions` are the latest ones absorbed, one a partition, newest first. `encoder` is the version of the encoder that made
+    the embedding (0: not versioned).
+    """
 
     user_id: str
     embedding: Vector
     event_count: int = 0
     updated_at: float = 0.0
-    position: Position | None = None
+    positions: tuple[Position, ...] = ()
     events: tuple[Event, ...] = ()
+    recent_ids: tuple[str, ...] = ()
+    activity: Activity = Activity()
+    bots: BotCounters = BotCounters()
+    encoder: int = 0
 
 
 class Decision(NamedTuple):

@@ -433,7 +433,7 @@ class Event(_message.Message):
     DECISION_ID_FIELD_NUMBER: _builtins.int
     DWELL_MS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Unique event id: a repeated id changes nothing."""
+    """Unique among the events of its user: a repeated id changes nothing."""
     user_id: _builtins.str
     """The user."""
     item_id: _builtins.str

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 from eyecatch.core.decisions import DecisionBuffer
-from eyecatch.core.errors import NotFound, Unavailable
+from eyecatch.core.errors import NotFound, StoreDamaged, Unavailable
 from eyecatch.core.pools import Pools
 from eyecatch.core.recommend import Degraded, Recommender
 from eyecatch.core.types import Cover, Vector
@@ -16,12 +16,14 @@ from tests.unit.core.test_ranking import SCORING, axis
 class Stores:
     """Profiles and covers that can be away."""
 
-    def __init__(self, profiles: bool, covers: bool) -> None:
-        self._profiles, self._covers = profiles, covers
+    def __init__(self, profiles: bool, covers: bool, damaged: bool = False) -> None:
+        self._profiles, self._covers, self._damaged = profiles, covers, damaged
 
     async def embedding(self, user_id: str) -> Vector | None:
         if not self._profiles:
             raise Unavailable("profiles away")
+        if self._damaged:
+            raise StoreDamaged("rubbish")
         return axis(1)
 
     async def pools(self, item_ids: Sequence[str]) -> Mapping[str, Sequence[Cover]]:
@@ -30,8 +32,8 @@ class Stores:
         return {}
 
 
-def recommender(profiles: bool, covers: bool) -> Recommender:
-    stores = Stores(profiles, covers)
+def recommender(profiles: bool, covers: bool, damaged: bool = False) -> Recommender:
+    stores = Stores(profiles, covers, damaged)
     pools = Pools(stores, SCORING, 4)  # type: ignore[arg-type]
     pools.fill("a", [Cover("red", "a", "", axis(0)), Cover("blue", "a", "", axis(1))])
     return Recommender(pools, stores, DecisionBuffer(Log(), pools), lambda item, user: True, exploration=0.0)  # type: ignore[arg-type]
@@ -42,6 +44,11 @@ async def test_without_profiles_the_answer_is_unpersonalised_and_says_so() -> No
     assert answer.degraded == [Degraded.PROFILE_UNAVAILABLE]
     assert not answer.personalised
     assert answer.ranked.full
+
+
+async def test_a_profile_that_cannot_be_read_is_as_good_as_none() -> None:
+    answer = await recommender(profiles=True, covers=True, damaged=True).recommend("mia", ["a"])
+    assert answer.degraded == [Degraded.PROFILE_UNAVAILABLE]
 
 
 async def test_without_covers_what_is_in_memory_is_answered() -> None:

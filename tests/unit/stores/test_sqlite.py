@@ -14,7 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from eyecatch.core.decisions import to_line
-from eyecatch.core.errors import InvalidInput, StoreError, StoreFull, StoreLocked, StoreTooNew, Unavailable
+from eyecatch.core.errors import (
+    InvalidInput,
+    StoreDamaged,
+    StoreError,
+    StoreFull,
+    StoreLocked,
+    StoreTooNew,
+    Unavailable,
+)
 from eyecatch.core.taste import user_embedding
 from eyecatch.core.types import Action, Cover, Decision, Event, Item, Job, Vector, zeros
 from eyecatch.stores.sqlite import SqliteStore
@@ -195,6 +203,47 @@ async def test_a_version_1_file_is_brought_forward(tmp_path: Path) -> None:
     assert sorted(await store.catalog.delete_item("a") or ()) == ["blob:1", "blob:2"]
     assert await store.decisions.decision("d2") == Decision("d2", "mia", 1.5, ("a", "b"), ("c1", "c2"), (0.5, 1.0))
     assert await store.decisions.decision("d1") == Decision("d1", "noah", 2.0, (), (), ())
+    store.close()
+
+
+async def test_a_version_3_file_keeps_its_users_events_and_their_order(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "eyecatch.db")) as file:
+        migrate(file, MIGRATIONS[:3])
+        taste = np.linspace(-0.2, 0.2, 64).astype("<f2")
+        file.execute("INSERT INTO profiles VALUES ('mia', ?, 3, 1.25)", (taste.tobytes(),))
+        file.execute("INSERT INTO profiles VALUES ('noah', ?, 1, 2.0)", (bytes(128),))
+        columns = "event_id, user_id, item_id, action, time, cover_id, decision_id, dwell_ms"
+        sql = f"INSERT INTO events ({columns}) VALUES (?, 'mia', 'a', 2, 1e9, '', '', 0)"
+        file.executemany(sql, [(f"e{n}",) for n in range(4)])
+        file.execute("DELETE FROM events WHERE event_id IN ('e0', 'e3')")
+        file.commit()
+    store = SqliteStore.open(tmp_path)
+    profile = await store.profiles.profile("mia")
+    assert profile is not None
+    assert (profile.event_count, profile.updated_at, [e.id for e in profile.events]) == (3, 1.25, ["e2", "e1"])
+    np.testing.assert_allclose(profile.embedding, taste.astype(np.float32), atol=1e-3)
+    assert await store.profiles.embedding("noah") is None
+    assert await store.profiles.absorb([event("e1"), event("e1", "noah"), event("e9")], nothing) == 2
+    assert [number for number, _ in await store.profiles.events()] == [2, 3, 5, 6], "no number is given twice"
+    store.close()
+
+
+async def test_a_damaged_profile_is_a_named_error(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path)
+    await store.profiles.absorb([event("e1")], nothing)
+    store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "eyecatch.db")) as file:
+        file.execute("UPDATE profiles SET profile = x'0102'")
+        file.commit()
+    store = SqliteStore.open(tmp_path)
+    for call in (
+        store.profiles.embedding("mia"),
+        store.profiles.profile("mia"),
+        store.profiles.absorb([event("e2")], nothing),
+    ):
+        with pytest.raises(StoreDamaged, match="cannot be read"):
+            await call
+    assert await store.profiles.forget("mia") is True, "which is the way out"
     store.close()
 
 

@@ -6,14 +6,18 @@ import asyncio
 import json
 import sqlite3
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 
+from eyecatch.core.absorb import Absorption
+from eyecatch.core.bots import KEEP
 from eyecatch.core.ports import Encoder
-from eyecatch.core.types import RECENT_EVENTS, Action, Event, Origin, Profile, Vector
+from eyecatch.core.types import RECENT_EVENTS, Action, Event, Origin, Position, Profile, Vector, zeros
+from eyecatch.stores import codec
+from eyecatch.stores.embeddings import unpack
 from eyecatch.stores.sqlite import decisions, rows
 from eyecatch.stores.sqlite.cache import EmbeddingCache, UserCache
 from eyecatch.stores.sqlite.connection import Database
@@ -24,12 +28,12 @@ T = TypeVar("T")
 _RECENT = f"""SELECT {rows.EVENT_COLUMNS} FROM events WHERE user_id = ?
     ORDER BY time DESC, seq DESC LIMIT {RECENT_EVENTS}"""
 # Impressions say nothing of taste: they must not push the engagements out of what is encoded.
-_ENGAGED = f"""SELECT {rows.EVENT_COLUMNS} FROM events WHERE user_id = ? AND action <> {Action.IMPRESSION:d}
-    ORDER BY time DESC, seq DESC LIMIT {RECENT_EVENTS}"""
-_INSERT = f"INSERT INTO events ({rows.EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_UPSERT = """INSERT INTO profiles (user_id, embedding, event_count, updated_at) VALUES (?, ?, ?, ?)
-    ON CONFLICT (user_id) DO UPDATE SET embedding = excluded.embedding, updated_at = excluded.updated_at,
-    event_count = event_count + excluded.event_count"""
+_ENGAGED = f"""SELECT {rows.EVENT_COLUMNS} FROM events
+    WHERE user_id = ? AND action <> {Action.IMPRESSION:d} AND NOT suspect ORDER BY time DESC, seq DESC LIMIT {RECENT_EVENTS}"""
+_HEAD = f"SELECT substr(profile, 1, {codec.HEAD_BYTES}) FROM profiles WHERE user_id = ?"
+_INSERT = f"INSERT INTO events ({rows.EVENT_COLUMNS}, suspect) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SEEN = """SELECT e.user_id, e.event_id FROM json_each(?) AS asked JOIN events AS e
+    ON e.user_id = json_extract(asked.value, '$[0]') AND e.event_id = json_extract(asked.value, '$[1]')"""
 
 
 class SqliteProfiles:
@@ -41,22 +45,28 @@ class SqliteProfiles:
     async def embedding(self, user_id: str) -> Vector | None:
         embedding = self._users.get(user_id)
         if embedding is None:
-            found = self._database.read("SELECT embedding FROM profiles WHERE user_id = ?", (user_id,))
-            if found and any(found[0][0]):
-                embedding = rows.unpack(found[0][0])
-                self._users.put(user_id, embedding)
+            found = self._database.read(_HEAD, (user_id,))
+            if found:
+                _, embedding = codec.embedding(found[0][0])
+                if embedding is not None:
+                    self._users.put(user_id, embedding)
         return embedding
 
     async def profile(self, user_id: str) -> Profile | None:
-        sql = "SELECT embedding, event_count, updated_at FROM profiles WHERE user_id = ?"
-        for embedding, event_count, updated_at in self._database.read(sql, (user_id,)):
-            recent = tuple(rows.event(row) for row in self._database.read(_RECENT, (user_id,)))
-            return Profile(user_id, rows.unpack(embedding), event_count, updated_at, events=recent)
-        return None
+        found = self._database.read("SELECT profile FROM profiles WHERE user_id = ?", (user_id,))
+        if not found:
+            return None
+        recent = tuple(rows.event(row) for row in self._database.read(_RECENT, (user_id,)))
+        return replace(codec.decode(user_id, found[0][0]), events=recent)
 
-    async def absorb(self, events: Sequence[Event], encode: Encoder) -> int:
-        """`encode` runs in the writer's thread."""
-        return await asyncio.shield(self._write({e.user_id for e in events}, lambda c: self._absorb(c, events, encode)))
+    async def absorb(
+        self, events: Sequence[Event], encode: Encoder, positions: Sequence[Position] = (), encoder: int = 0
+    ) -> int:
+        """`encode` runs in the writer's thread. The file remembers every event id."""
+        places: Sequence[Position | None] = positions or [None] * len(events)
+        arrivals = list(zip(events, places, strict=True))
+        users = {event.user_id for event in events}
+        return await asyncio.shield(self._write(users, lambda c: self._absorb(c, arrivals, encode, encoder)))
 
     async def _write(self, user_ids: set[str], run: Callable[[sqlite3.Connection], T]) -> T:
         """A write that changes these users. Shielded by callers: if they go away the cache must still hear of the commit."""
@@ -65,21 +75,34 @@ class SqliteProfiles:
         finally:
             self._users.drop(user_ids)
 
-    def _absorb(self, connection: sqlite3.Connection, events: Sequence[Event], encode: Encoder) -> int:
-        gone = forgotten(connection, {event.user_id for event in events})
-        sql = "SELECT event_id FROM events WHERE event_id IN (SELECT value FROM json_each(?))"
-        seen = {row[0] for row in connection.execute(sql, (json.dumps([event.id for event in events]),))}
-        new: dict[str, Event] = {}
-        for event in events:
-            if event.id not in seen and event.user_id not in gone:
-                new.setdefault(event.id, event)
-        connection.executemany(_INSERT, [rows.event_row(event) for event in new.values()])
+    def _absorb(
+        self,
+        connection: sqlite3.Connection,
+        arrivals: Sequence[tuple[Event, Position | None]],
+        encode: Encoder,
+        encoder: int,
+    ) -> int:
+        users = {event.user_id for event, _ in arrivals}
+        # The log has the events: the profile's row stays as small as what is read for a recommendation.
+        work = {id: Absorption(_stored(connection, id), False) for id in users - forgotten(connection, users)}
+        asked = json.dumps([(event.user_id, event.id) for event, _ in arrivals])
+        known = set(connection.execute(_SEEN, (asked,)).fetchall())
+        log = []
+        for event, position in arrivals:
+            if (mine := work.get(event.user_id)) and mine.add(event, position, (event.user_id, event.id) in known):
+                known.add((event.user_id, event.id))
+                log.append((*rows.event_row(event), mine.weights[-1] < KEEP))
+        connection.executemany(_INSERT, log)
         now = time.time()
-        for user_id, count in Counter(event.user_id for event in new.values()).items():
-            recent = [rows.event(row) for row in connection.execute(_ENGAGED, (user_id,))]
-            embedding = rows.pack(encode(recent, self._known(connection, recent)))
-            connection.execute(_UPSERT, (user_id, embedding, count, now))
-        return len(new)
+        for user_id, mine in work.items():
+            if mine.changed:
+                embedding = None
+                if mine.new:
+                    recent = [rows.event(row) for row in connection.execute(_ENGAGED, (user_id,))]
+                    embedding = encode(recent, self._known(connection, recent))
+                sql = "INSERT OR REPLACE INTO profiles (user_id, profile) VALUES (?, ?)"
+                connection.execute(sql, (user_id, codec.encode(mine.profile(now, embedding, encoder))))
+        return sum(len(mine.new) for mine in work.values())
 
     def _known(self, connection: sqlite3.Connection, events: Sequence[Event]) -> dict[str, Vector]:
         """Embeddings by cover id, and by item id (the mean of its catalogue covers) for events without one."""
@@ -117,9 +140,14 @@ class SqliteProfiles:
         return int((await self._database.scan("SELECT count(*) FROM profiles"))[0][0])
 
 
+def _stored(connection: sqlite3.Connection, user_id: str) -> Profile:
+    found = connection.execute("SELECT profile FROM profiles WHERE user_id = ?", (user_id,)).fetchone()
+    return codec.decode(user_id, found[0]) if found else Profile(user_id, zeros())
+
+
 def _cover(connection: sqlite3.Connection, cover_id: str) -> Vector | None:
     found = connection.execute("SELECT embedding FROM covers WHERE id = ?", (cover_id,)).fetchone()
-    return rows.unpack(found[0]) if found else None
+    return unpack(found[0]) if found else None
 
 
 def _catalogue_mean(connection: sqlite3.Connection, item_id: str) -> Vector | None:
@@ -128,5 +156,5 @@ def _catalogue_mean(connection: sqlite3.Connection, item_id: str) -> Vector | No
     found = connection.execute(sql, (item_id, int(Origin.CATALOGUE))).fetchall()
     if not found:
         return None
-    mean: Vector = np.mean([rows.unpack(row[0]) for row in found], axis=0, dtype=np.float32)
+    mean: Vector = np.mean([unpack(row[0]) for row in found], axis=0, dtype=np.float32)
     return mean / np.float32(max(float(np.linalg.norm(mean)), 1e-6))

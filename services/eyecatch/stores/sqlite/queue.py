@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from eyecatch.core.errors import Conflict, Overloaded
 from eyecatch.core.types import Job, JobState, JobStatus
-from eyecatch.stores.sqlite import rows
+from eyecatch.stores import texts
 from eyecatch.stores.sqlite.connection import Database, Row
 
 _COLUMNS = "seq, job, attempts, state, cover_ids, error"
@@ -38,7 +38,7 @@ class SqliteQueue:
                 raise Overloaded(f"{self._max_length} cover requests are waiting", 5.0)
             connection.execute(
                 "INSERT INTO jobs (id, key, state, job, attempts, cover_ids, error) VALUES (?, ?, ?, ?, ?, '[]', '')",
-                (job.id, job.key, int(JobState.QUEUED), rows.job_text(job), job.attempts),
+                (job.id, job.key, int(JobState.QUEUED), texts.job_text(job), job.attempts),
             )
             return JobStatus(job, JobState.QUEUED)
 
@@ -103,4 +103,4 @@ def _waiting(connection: sqlite3.Connection) -> int:
 
 def _status(row: Row) -> JobStatus:
     _, text, attempts, state, cover_ids, error = row
-    return JobStatus(rows.job(text, attempts), JobState(state), tuple(json.loads(cover_ids)), error)
+    return JobStatus(texts.job(text, attempts), JobState(state), tuple(json.loads(cover_ids)), error)

@@ -6,6 +6,9 @@ A migration that shipped is never edited: a change is one more entry at the end.
 import sqlite3
 
 from eyecatch.core.errors import StoreTooNew
+from eyecatch.core.types import Profile
+from eyecatch.stores import codec
+from eyecatch.stores.embeddings import unpack
 
 _V1 = """
 CREATE TABLE items (
@@ -70,7 +73,28 @@ INSERT INTO decision_segments (first_id, last_id, lines) SELECT id, id,
 DROP TABLE decisions;
 """
 
-MIGRATIONS = (_V1, _V2, _V3)
+# Profiles became one value, the same bytes in every store (stores/codec.py); an event is known by its user and id, so that nobody's
+# ids can suppress another's events; and events that count too little for the encoder are marked.
+_V4 = """
+CREATE TABLE profiles_4 (user_id TEXT PRIMARY KEY, profile BLOB NOT NULL) WITHOUT ROWID;
+INSERT INTO profiles_4 SELECT user_id, profile_bytes(embedding, event_count, updated_at) FROM profiles;
+DROP TABLE profiles;
+ALTER TABLE profiles_4 RENAME TO profiles;
+
+CREATE TABLE events_4 (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL, user_id TEXT NOT NULL, item_id TEXT NOT NULL,
+    action INTEGER NOT NULL, time REAL NOT NULL, cover_id TEXT NOT NULL, decision_id TEXT NOT NULL,
+    dwell_ms INTEGER NOT NULL, suspect INTEGER NOT NULL DEFAULT 0, UNIQUE (user_id, event_id)
+);
+INSERT INTO events_4 SELECT *, 0 FROM events;
+DELETE FROM sqlite_sequence WHERE name = 'events_4';
+INSERT INTO sqlite_sequence SELECT 'events_4', seq FROM sqlite_sequence WHERE name = 'events';
+DROP TABLE events;
+ALTER TABLE events_4 RENAME TO events;
+CREATE INDEX events_by_user ON events (user_id, time);
+"""
+
+MIGRATIONS = (_V1, _V2, _V3, _V4)
 
 
 def version(connection: sqlite3.Connection) -> int:
@@ -85,6 +109,7 @@ def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRAT
             f"the store has version {found}, this program knows versions up to {len(migrations)}; "
             "run the newer eyecatch, or use another data folder"
         )
+    connection.create_function("profile_bytes", 3, _profile_bytes, deterministic=True)
     for number in range(found, len(migrations)):
         try:
             # executescript commits first and then obeys the script's own BEGIN and COMMIT.
@@ -95,3 +120,7 @@ def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRAT
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+def _profile_bytes(embedding: bytes, event_count: int, updated_at: float) -> bytes:
+    return codec.encode(Profile("", unpack(embedding), event_count, updated_at))

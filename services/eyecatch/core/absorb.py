@@ -1,0 +1,122 @@
+"""A profile takes in events, one after the other. Pure; how arrivals are cut into batches changes nothing.
+
+Knows no store: stores bring the profile as it was and keep what comes out.
+"""
+
+from collections.abc import Sequence
+
+from eyecatch.core import bots, dwell
+from eyecatch.core.activity import counted
+from eyecatch.core.tokens import token
+from eyecatch.core.types import RECENT_EVENTS, Action, Event, Position, Profile, Vector
+
+# A user's events sit in one partition; after their number was raised, in two for a while.
+MAX_POSITIONS = 4
+# With the events of the window these are the ids by which a repetition is recognised.
+OLDER_IDS = 20
+
+
+class Absorption:
+    """A profile at work. Calls of `add` come in the order of arrival; `changed` says whether anything is to be stored.
+
+    With `window` False the profile keeps neither events nor ids: the store has a log of all of them.
+    """
+
+    def __init__(self, before: Profile, window: bool = True) -> None:
+        self._before, self._window = before, window
+        self._events = list(before.events)  # as `as_kept` made them
+        self._impressions = sum(event.action is Action.IMPRESSION for event in self._events)
+        self._older = list(before.recent_ids)
+        self._ids = {event.id for event in self._events} | set(self._older)
+        self._positions = list(before.positions)
+        self._activity, self._bots = before.activity, before.bots
+        self.new: list[Event] = []
+        self.weights: list[float] = []
+        self.changed = False
+
+    def add(self, event: Event, position: Position | None = None, known: bool = False) -> bool:
+        """Whether the event was new. `known`: the store's log has it."""
+        if position is not None and not self._moved(position):
+            return False
+        id = token(event.id) if self._window else ""
+        if known or id in self._ids:
+            return False
+        weight, self._bots = bots.judged(self._bots, self._activity.at, event)
+        self._activity = counted(self._activity, event.action, event.time, weight)
+        self.new.append(event)
+        self.weights.append(weight)
+        self.changed = True
+        if self._window:
+            self._ids.add(id)
+            self._keep(event, id, weight)
+        return True
+
+    def _moved(self, position: Position) -> bool:
+        """Note the position; False if it is not behind the last one of its partition."""
+        topic = token(position.topic)
+        for n, held in enumerate(self._positions):
+            if held.partition == position.partition and token(held.topic) == topic:
+                if position.offset <= held.offset:
+                    return False
+                del self._positions[n]
+                break
+        self._positions.insert(0, position)
+        del self._positions[MAX_POSITIONS:]
+        self.changed = True
+        return True
+
+    def _keep(self, event: Event, id: str, weight: float) -> None:
+        """Put the event into the window, newest first and of equal times the later arrival first; let one go if it is full."""
+        if weight < bots.KEEP:
+            self._leave(id)
+            return
+        kept, events = as_kept(event, id), self._events
+        newest = not events or events[0].time <= kept.time  # as nearly always
+        place = 0 if newest else next((n for n, e in enumerate(events) if e.time <= kept.time), len(events))
+        events.insert(place, kept)
+        self._impressions += kept.action is Action.IMPRESSION
+        if len(events) > RECENT_EVENTS:
+            # Impressions say nothing of taste: they must not push engagements out.
+            out = len(events) - 1
+            if self._impressions:
+                self._impressions -= 1
+                while events[out].action is not Action.IMPRESSION:
+                    out -= 1
+            self._leave(events.pop(out).id)
+
+    def _leave(self, id: str) -> None:
+        self._older.insert(0, id)
+        for gone in self._older[OLDER_IDS:]:
+            self._ids.discard(gone)
+        del self._older[OLDER_IDS:]
+
+    @property
+    def engagements(self) -> Sequence[Event]:
+        """What the encoder sees of the window, newest first."""
+        return [event for event in self._events if event.action is not Action.IMPRESSION]
+
+    def profile(self, now: float, embedding: Vector | None = None, encoder: int = 0) -> Profile:
+        """The profile afterwards, `now` in UNIX seconds; without an embedding (nothing was new) the old one stays."""
+        before = self._before
+        return Profile(
+            before.user_id,
+            before.embedding if embedding is None else embedding,
+            before.event_count + len(self.new),
+            now,
+            tuple(self._positions),
+            tuple(self._events),
+            tuple(self._older),
+            self._activity,
+            self._bots,
+            before.encoder if embedding is None else encoder,
+        )
+
+
+def as_kept(event: Event, id: str = "") -> Event:
+    """What a window keeps of an event: its id's token, its time to the millisecond, its dwell's bucket, and no decision.
+
+    Events take this form as they enter, so that the user embedding does not depend on when the profile was stored in between.
+    `id` is the token, where it is known already.
+    """
+    time, dwell_ms = round(event.time * 1000) / 1000, dwell.milliseconds(dwell.bucket(event.dwell_ms))
+    return Event(id or token(event.id), event.user_id, event.item_id, event.action, time, event.cover_id, "", dwell_ms)

@@ -1,0 +1,89 @@
+"""A read cache before a profile store on another machine: the ProfileStore port over one. Bounded in age and in size.
+
+An answer is never older than `max_age_s`, counted from before the read began. What this process writes it sees at once.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+
+from eyecatch.core.ports import Encoder, ProfileStore
+from eyecatch.core.types import Event, Position, Profile, Vector
+
+
+class CachedProfiles:
+    """Remembers user embeddings, and who has none, of at most `capacity` users (about 0.5 KB each); the oldest reads leave first.
+
+    `clock` gives seconds that only grow. For the event loop's thread alone.
+    """
+
+    def __init__(
+        self,
+        store: ProfileStore,
+        max_age_s: float = 0.2,
+        capacity: int = 100_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._max_age_s, self._capacity, self._clock = store, max_age_s, capacity, clock
+        # In the order of reading, so the entries that are too old are always the first ones.
+        self._known: OrderedDict[str, tuple[float, Vector | None]] = OrderedDict()
+        self._writes = 0
+        self.hits = self.misses = 0
+
+    async def embedding(self, user_id: str) -> Vector | None:
+        """Raises what the store raises; a failure is not remembered."""
+        now = self._clock()
+        entry = self._known.get(user_id)
+        if entry is not None and now < entry[0]:
+            self.hits += 1
+            return entry[1]
+        self.misses += 1
+        writes = self._writes
+        embedding = await self._store.embedding(user_id)
+        if writes == self._writes:  # else this may be what was there before one of our own writes
+            self._put(user_id, now, embedding)
+        return embedding
+
+    def _put(self, user_id: str, now: float, embedding: Vector | None) -> None:
+        known = self._known
+        known.pop(user_id, None)
+        known[user_id] = (now + self._max_age_s, embedding)
+        # Two a read: expired entries go faster than new ones come, and no read pays for a sweep.
+        for _ in range(2):
+            oldest = next(iter(known))
+            if len(known) > self._capacity or known[oldest][0] <= now:
+                del known[oldest]
+                if not known:
+                    break
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    async def profile(self, user_id: str) -> Profile | None:
+        return await self._store.profile(user_id)
+
+    async def absorb(
+        self, events: Sequence[Event], encode: Encoder, positions: Sequence[Position] = (), encoder: int = 0
+    ) -> int:
+        try:
+            return await self._store.absorb(events, encode, positions, encoder)
+        finally:
+            self._written({event.user_id for event in events})
+
+    async def forget(self, user_id: str) -> bool:
+        try:
+            return await self._store.forget(user_id)
+        finally:
+            self._written([user_id])
+
+    def _written(self, user_ids: Iterable[str]) -> None:
+        """Also after a failure: nobody knows then how much was written."""
+        self._writes += 1
+        for user_id in user_ids:
+            self._known.pop(user_id, None)
+
+    async def events(self, after: int = 0, limit: int = 1000) -> Sequence[tuple[int, Event]]:
+        return await self._store.events(after, limit)
+
+    async def user_count(self) -> int:
+        return await self._store.user_count()

@@ -1,0 +1,51 @@
+"""The shared store: any server or cluster that speaks the Redis protocol (Redis, Valkey, Kvrocks).
+
+    store = await RedisStore.open("redis://host:6379/0")      # Unavailable, StoreFull, StoreTooNew or StoreError if it cannot be opened
+    store.catalog, store.profiles, store.decisions, store.queue
+    await store.close()
+
+Several processes may share it. What a crash of the server can lose is the server's configuration: docs/stores.md.
+"""
+
+from eyecatch.stores.redis.catalog import RedisCatalog
+from eyecatch.stores.redis.decisions import RedisDecisions
+from eyecatch.stores.redis.embeddings import CatalogEmbeddings
+from eyecatch.stores.redis.layout import check_layout
+from eyecatch.stores.redis.link import Link
+from eyecatch.stores.redis.log import EventLog
+from eyecatch.stores.redis.profiles import RedisProfiles
+from eyecatch.stores.redis.queue import RedisQueue
+
+__all__ = ["RedisStore"]
+
+DAY_S = 24 * 3600
+
+
+class RedisStore:
+    """The four ports over one server or cluster."""
+
+    def __init__(
+        self, link: Link, max_waiting_jobs: int = 1000, max_log: int = 1_000_000, retention_days: int = 30
+    ) -> None:
+        self._link = link
+        embeddings = CatalogEmbeddings(link)
+        self.catalog = RedisCatalog(link, embeddings)
+        self.decisions = RedisDecisions(link, retention_days * DAY_S)
+        self.profiles = RedisProfiles(link, embeddings, EventLog(link, max_log), self.decisions)
+        self.queue = RedisQueue(link, max_waiting_jobs)
+
+    @classmethod
+    async def open(
+        cls, url: str, *, max_waiting_jobs: int = 1000, max_log: int = 1_000_000, retention_days: int = 30
+    ) -> "RedisStore":
+        """`max_log` events stay listed (0: none, Kafka is the log); decisions stay for `retention_days`."""
+        link = await Link.open(url)
+        try:
+            await check_layout(link)
+        except BaseException:
+            await link.close()
+            raise
+        return cls(link, max_waiting_jobs, max_log, retention_days)
+
+    async def close(self) -> None:
+        await self._link.close()

@@ -1,0 +1,181 @@
+"""Items and covers in Redis: the CatalogStore port, all of it in one slot. Knows no image bytes; blobs are only URIs here.
+
+Pools are kept in memory by every server (core/pools.py), so this slot is read when a pool is first needed and written when
+covers are made: its node carries little traffic.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+from eyecatch.core.types import Cover, Item, Page
+from eyecatch.stores import pages
+from eyecatch.stores.redis import keys
+from eyecatch.stores.redis.embeddings import CatalogEmbeddings
+from eyecatch.stores.redis.guarded import Guarded
+from eyecatch.stores.redis.link import Command, Link
+from eyecatch.stores.redis.records import cover_bytes, cover_from, item_from, item_text
+
+_SCAN = 1000
+
+
+class RedisCatalog:
+    def __init__(self, link: Link, embeddings: CatalogEmbeddings) -> None:
+        self._link, self._embeddings = link, embeddings
+        self._guarded = Guarded(link, keys.CATALOG_GUARD)
+
+    async def upsert_items(self, items: Sequence[Item], covers: Sequence[Cover] = ()) -> None:
+        rows = [(cover, cover_bytes(cover)) for cover in covers]  # refused before anything is written
+
+        async def decide() -> tuple[list[Command], set[str]]:
+            commands: list[Command] = []
+            old = await self._items([item.id for item in items])
+            for item in items:
+                commands += _replace_item(old.get(item.id), item)
+                old[item.id] = item
+            more, changed = await self._add(rows, set(old))
+            return commands + more, changed
+
+        changed = await self._guarded.change(decide)
+        self._embeddings.drop([cover.id for cover in covers], changed)
+
+    async def item(self, item_id: str) -> Item | None:
+        return (await self._items([item_id])).get(item_id)
+
+    async def known_items(self, item_ids: Sequence[str]) -> set[str]:
+        return set(await self._items(item_ids))
+
+    async def items(self, page_size: int, token: str = "", category: str = "") -> Page[Item]:
+        after = pages.last_id(token)
+        key = keys.category(category) if category else keys.ITEM_IDS
+        ids = await self._ids_after(key, after, page_size + 1)
+        found = await self._items(ids[:page_size])
+        return Page(tuple(found.values()), pages.token(ids[page_size - 1]) if len(ids) > page_size else "")
+
+    async def delete_item(self, item_id: str) -> Sequence[str] | None:
+        async def decide() -> tuple[list[Command], tuple[list[str], list[str]] | None]:
+            item = await self.item(item_id)
+            if item is None:
+                return [], None
+            covers = await self._pool(item_id)
+            commands: list[Command] = [
+                ("HDEL", keys.ITEMS, item_id),
+                ("ZREM", keys.ITEM_IDS, item_id),
+                ("ZREM", keys.category(item.category), item_id),
+                *(("SREM", keys.users_of_blob(uri), _ITEM + item_id) for uri in item.references),
+                *(command for cover in covers for command in _remove_cover(cover.id, cover)),
+            ]
+            leaving = {_ITEM + item_id, *(_COVER + cover.id for cover in covers)}
+            uris = await self._unneeded([*(cover.uri for cover in covers), *item.references], leaving)
+            return commands, (uris, [cover.id for cover in covers])
+
+        done = await self._guarded.change(decide)
+        if done is None:
+            return None
+        self._embeddings.drop(done[1], [item_id])
+        return done[0]
+
+    async def add_covers(self, covers: Sequence[Cover]) -> None:
+        await self.upsert_items([], covers)
+
+    async def remove_covers(self, cover_ids: Sequence[str]) -> Sequence[str]:
+        """Those of the covers' blob URIs that no other cover or item needs."""
+
+        async def decide() -> tuple[list[Command], tuple[list[str], set[str]]]:
+            old = await self._covers(cover_ids)
+            commands = [command for id, cover in old.items() for command in _remove_cover(id, cover)]
+            uris = await self._unneeded([cover.uri for cover in old.values()], {_COVER + id for id in old})
+            return commands, (uris, {cover.item_id for cover in old.values()})
+
+        uris, changed = await self._guarded.change(decide)
+        self._embeddings.drop(cover_ids, changed)
+        return uris
+
+    async def cover(self, cover_id: str) -> Cover | None:
+        return (await self._covers([cover_id])).get(cover_id)
+
+    async def pools(self, item_ids: Sequence[str]) -> Mapping[str, Sequence[Cover]]:
+        known = await self.known_items(item_ids)
+        members = await self._link.many([("SMEMBERS", keys.pool(id)) for id in item_ids])
+        covers = await self._covers([id.decode() for pool in members for id in pool])
+        return {
+            item_id: _oldest_first(c for id in pool if (c := covers.get(id.decode())))
+            for item_id, pool in zip(item_ids, members, strict=True)
+            if item_id in known
+        }
+
+    async def all_covers(self) -> AsyncIterator[Cover]:
+        after = ""
+        while ids := await self._ids_after(keys.COVER_IDS, after, _SCAN):
+            for cover in (await self._covers(ids)).values():
+                yield cover
+            after = ids[-1]
+
+    async def counts(self) -> tuple[int, int]:
+        items, covers = await self._link.many([("HLEN", keys.ITEMS), ("HLEN", keys.COVERS)])
+        return int(items), int(covers)
+
+    async def _ids_after(self, key: str, after: str, limit: int) -> list[str]:
+        start = b"(" + after.encode() if after else "-"
+        return [id.decode() for id in await self._link.one("ZRANGEBYLEX", key, start, "+", "LIMIT", 0, limit)]
+
+    async def _items(self, ids: Sequence[str]) -> dict[str, Item]:
+        answers = await self._link.one("HMGET", keys.ITEMS, *ids) if ids else []
+        return {id: item_from(id, data) for id, data in zip(ids, answers, strict=True) if data}
+
+    async def _covers(self, ids: Sequence[str]) -> dict[str, Cover]:
+        answers = await self._link.one("HMGET", keys.COVERS, *ids) if ids else []
+        return {id: cover_from(id, data) for id, data in zip(ids, answers, strict=True) if data}
+
+    async def _pool(self, item_id: str) -> Sequence[Cover]:
+        return (await self.pools([item_id])).get(item_id, ())
+
+    async def _add(self, rows: Sequence[tuple[Cover, bytes]], known: set[str]) -> tuple[list[Command], set[str]]:
+        """(commands that add or replace the covers of items known or stored, items whose pools change)."""
+        known = known | await self.known_items(list({cover.item_id for cover, _ in rows} - known))
+        old = await self._covers([cover.id for cover, _ in rows])
+        commands: list[Command] = []
+        changed: set[str] = set()
+        for cover, data in rows:
+            if cover.item_id in known:
+                if before := old.get(cover.id):
+                    commands += _remove_cover(cover.id, before)
+                    changed.add(before.item_id)
+                commands += [
+                    ("HSET", keys.COVERS, cover.id, data),
+                    ("ZADD", keys.COVER_IDS, 0, cover.id),
+                    ("SADD", keys.pool(cover.item_id), cover.id),
+                    ("SADD", keys.users_of_blob(cover.uri), _COVER + cover.id),
+                ]
+                old[cover.id] = cover
+                changed.add(cover.item_id)
+        return commands, changed
+
+    async def _unneeded(self, uris: Iterable[str], leaving: set[str]) -> list[str]:
+        """Of these URIs, each once, those that only `leaving` items and covers use."""
+        each = list(dict.fromkeys(uris))
+        users = await self._link.many([("SMEMBERS", keys.users_of_blob(uri)) for uri in each])
+        return [uri for uri, of in zip(each, users, strict=True) if {u.decode() for u in of} <= leaving]
+
+
+_ITEM, _COVER = "i:", "c:"
+
+
+def _replace_item(old: Item | None, item: Item) -> list[Command]:
+    commands: list[Command] = [("HSET", keys.ITEMS, item.id, item_text(item)), ("ZADD", keys.ITEM_IDS, 0, item.id)]
+    if old:
+        commands.append(("ZREM", keys.category(old.category), item.id))
+        commands += [("SREM", keys.users_of_blob(uri), _ITEM + item.id) for uri in old.references]
+    commands.append(("ZADD", keys.category(item.category), 0, item.id))
+    return commands + [("SADD", keys.users_of_blob(uri), _ITEM + item.id) for uri in item.references]
+
+
+def _remove_cover(id: str, cover: Cover) -> list[Command]:
+    return [
+        ("HDEL", keys.COVERS, id),
+        ("ZREM", keys.COVER_IDS, id),
+        ("SREM", keys.pool(cover.item_id), id),
+        ("SREM", keys.users_of_blob(cover.uri), _COVER + id),
+    ]
+
+
+def _oldest_first(covers: Iterable[Cover]) -> tuple[Cover, ...]:
+    return tuple(sorted(covers, key=lambda cover: (cover.created_at, cover.id)))

@@ -1,0 +1,41 @@
+"""Decisions in Redis: the DecisionLog port. One key a decision, gone after its retention, and the ids of each user's decisions."""
+
+from collections.abc import Sequence
+
+from eyecatch.core.decisions import from_line, id_and_user
+from eyecatch.core.types import Decision
+from eyecatch.stores.redis import keys
+from eyecatch.stores.redis.link import Command, Link
+from eyecatch.stores.redis.tombstones import forgotten
+
+
+class RedisDecisions:
+    def __init__(self, link: Link, retention_s: int) -> None:
+        self._link, self._retention_s = link, retention_s
+
+    async def append(self, lines: Sequence[str]) -> None:
+        users = {id_and_user(line)[1] for line in lines}
+        gone = await forgotten(self._link, users)
+        commands: list[Command] = []
+        for line in lines:
+            id, user_id = id_and_user(line)
+            if user_id not in gone:
+                commands.append(("SADD", keys.decisions_of(user_id), id))
+                commands.append(("SET", keys.decision(id), line, "EX", self._retention_s))
+        commands += [("EXPIRE", keys.decisions_of(user_id), self._retention_s) for user_id in users - gone]
+        await self._link.many(commands)
+        # Who was forgotten meanwhile has a tombstone by now, whichever of the two was written first.
+        for user_id in await forgotten(self._link, users - gone):
+            await self.forget(user_id)
+
+    async def decision(self, decision_id: str) -> Decision | None:
+        line = await self._link.one("GET", keys.decision(decision_id))
+        return from_line(line.decode()) if line else None
+
+    async def forget(self, user_id: str) -> int:
+        """Take the user's decisions out; returns how many there were."""
+        key = keys.decisions_of(user_id)
+        ids = [id.decode() for id in await self._link.one("SMEMBERS", key)]
+        gone: list[int] = await self._link.many([("DEL", keys.decision(id)) for id in ids])
+        await self._link.one("DEL", key)  # last, so that a forgetting cut short can be finished
+        return sum(gone)

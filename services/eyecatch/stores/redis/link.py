@@ -1,0 +1,161 @@
+"""The way to the server: a pool of connections, timeouts, pipelines, and limited retries with jitter. Knows no key.
+
+Commands sent through it may be sent twice (the answer of the first time was lost), so each must be safe to repeat.
+"""
+
+import asyncio
+import random
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from eyecatch.core.errors import EyecatchError, InvalidInput, Unavailable
+from eyecatch.stores.redis.errors import translate
+
+Command = Sequence[str | bytes | int | float]
+
+# A failover of a cluster takes its node timeout and a little; what fails after these attempts (3 s on average) is the caller's to repeat.
+ATTEMPTS = 8
+FIRST_DELAY_S, LAST_DELAY_S = 0.05, 1.0
+# A slow answer costs more than an unpersonalised one: the fast path gives up early, and then leaves the server alone for a moment.
+HURRY_S = 0.1
+PAUSE_S = 0.25
+_TIMEOUTS = {"socket_timeout": 2.0, "socket_connect_timeout": 1.0}
+CONNECTIONS = 32
+PIPELINE = 1000
+_SCHEMES = ("redis://", "rediss://", "unix://")
+
+Client = Redis | RedisCluster
+
+
+class Link:
+    """`open` it, or give it a client. `sleep` and `clock` are for tests."""
+
+    def __init__(
+        self,
+        client: Client,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client: Any = client
+        self._sleep, self._clock = sleep, clock
+        self._quiet_until: dict[str, float] = {}
+
+    @classmethod
+    async def open(cls, url: str, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> "Link":
+        """Connect to a server, or to the cluster it is a node of. Raises InvalidInput, Unavailable, StoreError."""
+        if not url.startswith(_SCHEMES):
+            raise InvalidInput.of(
+                "store", hidden(url), "redis://, rediss:// or unix:// with a host, or empty for SQLite"
+            )
+        try:
+            # We retry ourselves, in one place for servers and clusters.
+            pool = BlockingConnectionPool.from_url(
+                url, max_connections=CONNECTIONS, timeout=2.0, retry=Retry(NoBackoff(), 0), **_TIMEOUTS
+            )
+        except ValueError as error:
+            raise InvalidInput.of("store", hidden(url), f"a URL of a Redis server ({error})") from error
+        link = cls(Redis.from_pool(pool), sleep)
+        try:
+            if int((await link.one("INFO", "cluster")).get("cluster_enabled", 0)):
+                await link.close()
+                # The library's own retries follow the cluster's map after a failover; pauses between attempts are ours.
+                link = cls(
+                    RedisCluster.from_url(
+                        url, max_connections=8 * CONNECTIONS, retry=Retry(NoBackoff(), 1), **_TIMEOUTS
+                    ),
+                    sleep,
+                )
+                await link.one("EXISTS", "ec:layout")
+        except EyecatchError as error:
+            await link.close()
+            if isinstance(error, Unavailable):
+                raise type(error)(f"cannot use {hidden(url)} after {ATTEMPTS} attempts: {error}") from error
+            raise
+        return link
+
+    async def one(self, *command: str | bytes | int | float) -> Any:
+        """The answer to one command."""
+        return (await self.many([command]))[0]
+
+    async def many(self, commands: Sequence[Command]) -> list[Any]:
+        """The answers to commands that do not depend on each other, pipelined. Raises Unavailable, StoreFull, StoreError."""
+        answers: list[Any] = []
+        for first in range(0, len(commands), PIPELINE):
+            answers += await self._patient(commands[first : first + PIPELINE])
+        return answers
+
+    async def _patient(self, commands: Sequence[Command]) -> list[Any]:
+        for attempt in range(ATTEMPTS):
+            answers, error = await self._send(commands)
+            if error is None:
+                return answers
+            ours, again = translate(error)
+            if not again or attempt == ATTEMPTS - 1:
+                raise ours from error
+            await self._sleep(delay(attempt))
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    async def quick(self, command: str, key: str, *more: str | bytes | int | float) -> Any:
+        """The answer to one command, tried once and for HURRY_S, and not at all just after the key's node failed to give one."""
+        node = self._node(key)
+        if self._clock() < self._quiet_until.get(node, 0.0):
+            raise Unavailable("Redis did not answer a moment ago")
+        try:
+            async with asyncio.timeout(HURRY_S):
+                answers, error = await self._send([(command, key, *more)])
+        except TimeoutError as late:
+            answers, error = [], late
+        if error is not None:
+            self._quiet_until[node] = self._clock() + PAUSE_S
+            raise translate(error)[0] from error
+        return answers[0]
+
+    def _node(self, key: str) -> str:
+        """The name of the cluster's node that holds a key; one name for all where that is not known."""
+        if not isinstance(self._client, RedisCluster):
+            return ""
+        try:
+            node = self._client.get_node_from_key(key)
+        except RedisError:
+            return ""
+        return str(node.name) if node else ""
+
+    async def _send(self, commands: Sequence[Command]) -> tuple[list[Any], Exception | None]:
+        try:
+            if len(commands) == 1:
+                return [await self._client.execute_command(*commands[0])], None
+            pipeline = self._client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            answers = await pipeline.execute(raise_on_error=False)
+        except (RedisError, OSError) as error:
+            return [], error
+        return answers, next((answer for answer in answers if isinstance(answer, Exception)), None)
+
+    async def scan(self, pattern: str) -> AsyncIterator[bytes]:
+        """Every key that matches, from all nodes; a key may come twice."""
+        try:
+            async for key in self._client.scan_iter(match=pattern, count=1000):
+                yield key
+        except (RedisError, OSError) as error:
+            raise translate(error)[0] from error
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+def delay(attempt: int) -> float:
+    """Seconds before the next attempt: somewhere below a doubling bound, so that clients do not come back all at once."""
+    return random.uniform(0, min(LAST_DELAY_S, FIRST_DELAY_S * 2**attempt))
+
+
+def hidden(url: str) -> str:
+    """The URL without user and password."""
+    return re.sub(r"([?&]password=)[^&\s]*", r"\1***", re.sub(r"//[^/@\s]*@", "//***@", url))
