@@ -21,7 +21,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import numpy as np
-from eyecatch.core.types import EMBEDDING_DIM, Cover, Item
+from eyecatch.core.types import EMBEDDING_DIM, Cover, Item, Profile
+from eyecatch.stores.codec import encode
 from eyecatch.stores.sqlite import SqliteStore
 from eyecatch.v1 import covers_pb2
 
@@ -57,11 +58,10 @@ async def fill(folder: Path, users: int) -> None:
     with sqlite3.connect(folder / "eyecatch.db") as db:
         for first in range(0, users, 50_000):
             n = min(50_000, users - first)
-            rows = unit(rng, n).astype(np.float16)
-            values = [(f"user-{first + i}", rows[i].tobytes(), 32, 0.0) for i in range(n)]
-            db.executemany(
-                "INSERT INTO profiles (user_id, embedding, event_count, updated_at) VALUES (?, ?, ?, ?)", values
-            )
+            rows = unit(rng, n)
+            users_of = (f"user-{first + i}" for i in range(n))
+            values = [(user, encode(Profile(user, row, 32, 0.0))) for user, row in zip(users_of, rows, strict=True)]
+            db.executemany("INSERT INTO profiles (user_id, profile) VALUES (?, ?)", values)
     db.close()
 
 
