@@ -111,7 +111,7 @@ class IcgAdapter(nn.Module):
 
     def unconditional(self, batch: int) -> tuple[Tensor, Tensor | None]:
         """Conditioning for no item and no user, for guidance."""
-        return self.connector(self.nothing.expand(batch, -1, -1))
+        return self(self.nothing.expand(batch, -1, -1), self.nothing.new_zeros(batch, self.config.user))
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
         """Write config.json and model.safetensors."""

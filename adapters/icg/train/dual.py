@@ -1,10 +1,11 @@
 """Recipe 0: the dual encoder's heads and word table, on its frozen trunk. Knows nothing about users or generation.
 
-    python -m icg.train.dual --art node_modules --start adapters/icg/starter/dual --out runs/dual [--judge]
+    python -m icg.train.dual --art node_modules --start adapters/icg/starter/dual --out runs/dual [--hold-out] [--judge]
 
 Covers against the titles of all their subjects, icons against the titles in their batch (InfoNCE, arXiv:2103.00020).
-`--judge` trains a judge for `eyecatch evaluate personalisation --second`: it learns every subject, also the held-out ones, and no
-icons; it is never shown what the generator made. Give it another `--seed`, and `--start` with another trunk.
+It learns every subject, also those held out from the generator, whose covers it is to judge; it is never shown what a generator
+made. `--hold-out` leaves them out, to see what it makes of titles it never met. `--judge` trains a second opinion for
+`eyecatch evaluate personalisation --second`, without icons: give it another `--seed`, and `--start` with another trunk.
 """
 
 from __future__ import annotations
@@ -135,7 +136,8 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("runs/dual"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--judge", action="store_true", help="learn every subject, and no icons")
+    parser.add_argument("--judge", action="store_true", help="learn no icons")
+    parser.add_argument("--hold-out", action="store_true", help="do not learn the held-out subjects")
     parser.add_argument("--smoke", action="store_true", help="a few steps on procedural shapes")
     given = parser.parse_args()
     if not given.smoke and given.art is None:
@@ -146,12 +148,12 @@ def main() -> None:
     kept = DualEncoder.from_pretrained(given.start)
     model = DualEncoder(kept.words, kept.config)
     model.trunk, model.table = kept.trunk, kept.table
-    learned = [*seen, *unseen] if given.judge else seen
+    learned = seen if given.hold_out else [*seen, *unseen]
     covers = of_bank(model, subjects, build(subjects, 64 if given.smoke else 10_000, 31 + given.seed, 2, learned))
     icons = (
         None
         if given.judge or given.smoke
-        else of_icons(model, given.art, [subjects[i].title for i in unseen], given.seed)
+        else of_icons(model, given.art, [subjects[i].title for i in unseen if given.hold_out], given.seed)
     )
     fit = Fit(20 if given.smoke else 900, 3e-3, 256, given.seed, warmup=20, weight_decay=0.1, save_every=300)
     run(given.out / "fit", model, covers, icons, fit).save_pretrained(given.out / "dual")

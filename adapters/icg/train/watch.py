@@ -27,7 +27,8 @@ LOSS = 0.5
 class Watch:
     """Draws the same held-out `briefs` (users and items never trained on) at each look and judges them by all `rewards`.
 
-    `features` (pictures -> (N, D)) must not be what the rewards read last. `path`: one JSON line a look; contact sheets beside it.
+    `features` (pictures -> (N, D)) must not be what the rewards read last. `figures`: more to write down of the covers, by name.
+    `path`: one JSON line a look; contact sheets beside it.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class Watch:
     rewards: Mapping[str, Reward]
     features: Callable[[list[Image.Image]], np.ndarray]
     batch: int = 16
+    figures: Mapping[str, Callable[[list[Image.Image]], float]] = field(default_factory=dict)
     first: dict[str, float] = field(default_factory=dict)
     spread: dict[str, float] = field(default_factory=dict)
 
@@ -48,7 +50,8 @@ class Watch:
             self.first, self.spread = now, {name: float(v.std()) for name, v in values.items()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, **now}) + "\n")
+            more = {name: figure(covers) for name, figure in self.figures.items()}
+            file.write(json.dumps({"step": step, **now, **more}) + "\n")
         sheet(covers).save(self.path.with_name(f"covers_{step:06}.png"))
         fallen = [n for n, spread in self.spread.items() if now[n] < self.first[n] - LOSS * max(spread, 1e-6)]
         return bool(fallen) or now["diversity"] < LEAST_DIVERSITY * self.first["diversity"]

@@ -199,12 +199,20 @@ def test_the_alignment_recipe_runs(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["alignment", "--out", str(tmp_path), "--smoke"])
     alignment.main()
-    last = json.loads(capsys.readouterr().out)
-    assert last["step"] == 2
-    assert {"relevance", "preference", "diversity"} <= set(last)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["before"]["step"], found["after"]["step"]) == (0, 2)
+    assert {"relevance", "preference", "diversity", "between_users", "title_top5"} <= set(found["after"])
     assert IcgAdapter.from_pretrained(tmp_path / "adapter").config.user == 64
     scales = json.loads((tmp_path / "scales.json").read_text())
     assert all(deviation > 0 for _, deviation in scales.values())
+
+
+def test_a_fresh_alignment_begins_without_users(tmp_path: Path) -> None:
+    fit = Fit(1, 1e-3, 4, warmup=1, save_every=1)
+    config = personalise.AlignConfig(dispersion=1.0)
+    found = alignment.run(tmp_path, procedural(), alignment.SMOKE, fit, config, {"preference": 1.0}, fresh=True)
+    assert found["before"]["between_users"] == pytest.approx(0, abs=1e-5), "one cover for everybody"
+    assert found["after"]["between_users"] > 1e-5
 
 
 def test_figures_of_personalisation(small: Starter, tmp_path: Path) -> None:
