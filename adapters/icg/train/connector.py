@@ -27,7 +27,6 @@ from icg.noise import random_mixture
 from icg.train import samples
 from icg.train.loop import Fit, train
 from icg.train.source import Source
-from icg.train.throughput import Speed, ceiling, flops
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -179,12 +178,9 @@ class Recipe:
         from torch.utils.tensorboard import SummaryWriter
 
         _same(folder, fit, self.config)
-        began, device = Speed(self.accelerator.device), self.accelerator.device
 
         def step(number: int, rng: np.random.Generator) -> dict[str, Tensor]:
-            rows = self.source.epochs.rows(number)
-            began.count(len(rows))
-            return {"loss": self.loss(self.source, rows, rng)}
+            return {"loss": self.loss(self.source, self.source.epochs.rows(number), rng)}
 
         log = SummaryWriter(str(folder / "tensorboard" / "held-out"))
 
@@ -194,16 +190,11 @@ class Recipe:
             log.add_image("samples", self.look(), done, dataformats="HWC")
             log.flush()
 
-        rows = self.source.epochs.rows(0)
-        operations = flops(lambda: self.loss(self.source, rows, np.random.default_rng(0))) / len(rows)
         losses = train(
             folder, self.adapter, fit, step, self.config, until, save, self.accelerator, self.config.accumulate
         )
-        began.stop()
         log.close()
-        dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
-        share = operations * began.rate / ceiling(device, dtype) if began.rate else 0.0
-        return {**losses, "validation": self.validation(), "images_per_second": began.rate, "of_matmul_ceiling": share}
+        return {**losses, "validation": self.validation(), **json.loads((folder / "speed.json").read_text())}
 
 
 def _same(folder: Path, fit: Fit, config: ConnectorConfig) -> None:

@@ -21,6 +21,7 @@ from torch import nn
 from tqdm import tqdm
 
 from icg.errors import CheckpointError
+from icg.train.throughput import Speed, flop_counter
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -65,12 +66,14 @@ def train(
     `accelerator` says on which device, the CPU without one. With `accumulate` > 1 a step is the mean of that many calls,
     numbered on from step * accumulate, so that a batch may be larger than memory.
 
+    Prints examples a second and the share of the machine's matmul ceiling, also left in `folder/speed.json`.
     Resumes from `folder/checkpoint.pt` when there; `until` stops early (for tests). With `fit.ema`, the averaged
     weights are left in `model` at the end and passed to `on_save` at each save; when that returns True, training ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _save_config(folder, fit, config)
     backward = accelerator.backward if accelerator is not None else torch.Tensor.backward
+    speed, counter = Speed(accelerator.device if accelerator is not None else torch.device("cpu")), flop_counter()
     if accelerator is not None:
         model.to(accelerator.device)
     weights = [p for p in model.parameters() if p.requires_grad]
@@ -93,6 +96,7 @@ def train(
         rng = np.random.default_rng((fit.seed, step))
         parts: dict[str, torch.Tensor] = {}
         for part in range(accumulate):
+            speed.count(fit.batch)
             found = loss_of(step * accumulate + part, rng)
             if part == 0:
                 optimizer.zero_grad(set_to_none=True)
@@ -114,7 +118,14 @@ def train(
                 with averaged(weights, average):
                     if on_save(step + 1, model):
                         break
+    speed.stop()
     log.add_scalar("seconds", time.monotonic() - began, last)
+    half = accelerator is not None and accelerator.mixed_precision == "bf16"
+    if last > start:
+        with counter:  # one more step, its gradients unused: numbers come out a little different while it counts
+            backward(loss_of(start, np.random.default_rng(fit.seed))["loss"])
+        optimizer.zero_grad(set_to_none=True)
+    speed.save(folder, counter.get_total_flops() / fit.batch, torch.bfloat16 if half else torch.float32)
     log.close()
     if average is not None:
         for p, a in zip(weights, average, strict=True):

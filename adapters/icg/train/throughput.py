@@ -1,12 +1,13 @@
-"""How fast a recipe trains: images a second, and which share of what the machine's matrix units can do. Knows no model."""
+"""How fast a recipe trains: examples a second, and which share of what the machine's matrix units can do. Knows no model."""
 
 from __future__ import annotations
 
+import json
+import sys
 import time
-from collections.abc import Callable
+from pathlib import Path
 
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 SKIPPED = 3
@@ -14,30 +15,38 @@ SKIPPED = 3
 
 
 class Speed:
-    """Timed from call SKIPPED on; `count` is called before each batch with its number of images."""
+    """Timed from call SKIPPED on; `count` is called before each batch with its number of examples."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.calls, self.images, self.began, self.seconds = device, 0, 0, 0.0, 0.0
+        self.device, self.calls, self.examples, self.began, self.seconds = device, 0, 0, 0.0, 0.0
         self._before = 0
 
-    def count(self, images: int) -> None:
+    def count(self, examples: int) -> None:
         """The batch before this one is done."""
         if self.calls == SKIPPED:
             self.began = self._now()
         if self.calls > SKIPPED:
-            self.images += self._before
-        self.calls, self._before = self.calls + 1, images
+            self.examples += self._before
+        self.calls, self._before = self.calls + 1, examples
 
     def stop(self) -> None:
         """All is done."""
         if self.calls > SKIPPED:
-            self.images += self._before
+            self.examples += self._before
             self.seconds = self._now() - self.began
 
     @property
     def rate(self) -> float:
-        """Images a second, saves and looks at samples included; 0 for a run too short to time."""
-        return self.images / self.seconds if self.seconds else 0.0
+        """Examples a second, saves and looks at samples included; 0 for a run too short to time."""
+        return self.examples / self.seconds if self.seconds else 0.0
+
+    def save(self, folder: Path, operations: float, dtype: torch.dtype) -> None:
+        """Say and write down the speed, and its share of the ceiling with so many floating-point operations an example."""
+        share = operations * self.rate / ceiling(self.device, dtype) if self.rate else 0.0
+        found = {"examples_per_second": round(self.rate, 2), "of_matmul_ceiling": round(share, 4)}
+        (folder / "speed.json").write_text(json.dumps(found))
+        text = f"{self.rate:.1f} examples/s, {share:.2f} of the matmul ceiling" if self.rate else "too short to time"
+        print(f"{folder.name}: {text}", file=sys.stderr)
 
     def _now(self) -> float:
         if self.device.type == "cuda":
@@ -45,11 +54,9 @@ class Speed:
         return time.monotonic()
 
 
-def flops(loss: Callable[[], Tensor]) -> int:
-    """Floating-point operations of a loss and its gradients, multiplications and additions each counted as one."""
-    with FlopCounterMode(display=False) as counter:
-        loss().backward()
-    return int(counter.get_total_flops())
+def flop_counter() -> FlopCounterMode:
+    """Counts the floating-point operations within its block, gradients too, multiplications and additions each as one."""
+    return FlopCounterMode(display=False)
 
 
 def ceiling(device: torch.device, dtype: torch.dtype, side: int = 0, seconds: float = 0.3) -> float:

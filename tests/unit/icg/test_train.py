@@ -57,6 +57,16 @@ def test_prefixes_equal_reading_the_whole_prompt(smoke_run: tuple[Run, dict[str,
             assert torch.allclose(mine, whole, atol=5e-2)
 
 
+def test_every_recipe_tells_its_speed(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = torch.nn.Linear(256, 256, bias=False)
+    loss = {"loss": lambda: model(torch.ones(64, 256)).square().sum()}
+    train(tmp_path, model, Fit(30, 0.1, 64), lambda *_: {name: f() for name, f in loss.items()})
+    found = json.loads((tmp_path / "speed.json").read_text())
+    assert found["examples_per_second"] > 0
+    assert 0 < found["of_matmul_ceiling"] <= 1
+    assert "examples/s" in capsys.readouterr().err
+
+
 def test_rate_warms_up_and_cools_down() -> None:
     fit = Fit(steps=100, lr=1.0, batch=1, warmup=10)
     rates = [rate(fit, s) for s in range(100)]
