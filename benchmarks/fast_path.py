@@ -22,9 +22,11 @@ from pathlib import Path
 
 import numpy as np
 from eyecatch.core.types import EMBEDDING_DIM, Cover, Item, Profile
+from eyecatch.encoders.learned import user_encoder
 from eyecatch.stores.codec import encode
 from eyecatch.stores.sqlite import SqliteStore
 from eyecatch.v1 import covers_pb2
+from icg import starter
 
 from benchmarks.load import Load, Result
 
@@ -39,6 +41,7 @@ def unit(rng: np.random.Generator, n: int) -> np.ndarray:
 async def fill(folder: Path, users: int) -> None:
     """A catalogue through the store, profiles straight into its table: a million users through events would take an hour."""
     rng = np.random.default_rng(0)
+    version = user_encoder(starter.path()).version
     store = SqliteStore.open(folder)
     items = [Item(f"item-{i:05}", f"Title number {i}") for i in range(ITEMS)]
     embeddings = unit(rng, ITEMS * COVERS)
@@ -60,7 +63,10 @@ async def fill(folder: Path, users: int) -> None:
             n = min(50_000, users - first)
             rows = unit(rng, n)
             users_of = (f"user-{first + i}" for i in range(n))
-            values = [(user, encode(Profile(user, row, 32, 0.0))) for user, row in zip(users_of, rows, strict=True)]
+            values = [
+                (user, encode(Profile(user, row, 32, 0.0, encoder=version)))
+                for user, row in zip(users_of, rows, strict=True)
+            ]
             db.executemany("INSERT INTO profiles (user_id, profile) VALUES (?, ?)", values)
     db.close()
 
@@ -96,7 +102,9 @@ def server(*command: str, core: int | None = None):
 
 
 def ours(folder: Path, core: int | None = None):
-    return server("-m", "eyecatch.cli", "serve", "--data-dir", str(folder), "--port", "0", "--no-preload", core=core)
+    # Without the walks over all users at start and every hour: they would fall into some periods and not into others.
+    flags = ("--no-preload", "--clusters-every-s", "0", "--reencode-every-s", "0")
+    return server("-m", "eyecatch.cli", "serve", "--data-dir", str(folder), "--port", "0", *flags, core=core)
 
 
 async def one_answer(port: int, request: bytes) -> bytes:

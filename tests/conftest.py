@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 
+from tests import broker
 from tests.servers import RedisServer, running, running_cluster
 
 
@@ -23,3 +24,10 @@ def redis_cluster() -> Iterator[list[RedisServer]]:
     """Three nodes, shared likewise."""
     with running_cluster() as nodes:
         yield nodes
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[broker.Broker]:
+    """Shared by all tests; each makes its own topics."""
+    with broker.running() as running:
+        yield running

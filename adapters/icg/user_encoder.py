@@ -17,12 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from icg.errors import CheckpointError, IcgError
-
-WINDOW = 32
-"""Events a user that are read; older ones live on in the carried sum."""
-DWELL_MS = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
-GAP_S = (1, 60, 600, 3_600, 6 * 3_600, 24 * 3_600, 7 * 24 * 3_600)
-"""Upper ends of the buckets of dwell and of the time since the event before."""
+from icg.users import DWELL_MS, GAP_S
+from icg.users import WINDOW as WINDOW
 
 
 @dataclass(frozen=True)

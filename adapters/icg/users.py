@@ -6,6 +6,12 @@ import numpy as np
 
 from icg.errors import IcgError
 
+WINDOW = 32
+"""Events a user that are read; older ones live on in a carried sum, where one is kept."""
+DWELL_MS = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
+GAP_S = (1, 60, 600, 3_600, 6 * 3_600, 24 * 3_600, 7 * 24 * 3_600)
+"""Upper ends of the buckets of dwell and of the time since the event before."""
+
 
 def user_embedding(cover_embeddings: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The normalised weighted sum: cover_embeddings (n, D), weights (n,) -> (D,) float32, unit or zeros.

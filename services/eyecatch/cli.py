@@ -4,7 +4,7 @@ import os
 
 import typer
 
-from eyecatch.commands import behavior, covers, demo, evaluate, imports, items, serve, sheets
+from eyecatch.commands import behavior, covers, demo, evaluate, imports, ingest, items, serve, sheets, upkeep
 
 # Read when torch loads OpenMP, later. Its threads spin while they wait by default: beside any other busy process, and beside
 # the fast path, covers then take ten times as long.
@@ -18,10 +18,13 @@ app = typer.Typer(
 )
 demo.register(app)
 serve.register(app)
+ingest.register(app)
 app.add_typer(imports.app, name="import")
 app.add_typer(evaluate.app, name="evaluate")
 covers.register(app)
 sheets.register(app)
+app.add_typer(upkeep.clusters, name="clusters")
+upkeep.register(behavior.users, items.app)
 app.add_typer(items.app, name="items")
 app.add_typer(behavior.events, name="events")
 app.add_typer(behavior.users, name="users")

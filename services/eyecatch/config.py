@@ -1,4 +1,4 @@
-"""The configuration: one frozen dataclass that gives the flags of `eyecatch serve`, their environment variables and the docs.
+"""The configuration: frozen dataclasses that give the flags of `eyecatch serve` and `ingest`, their environment variables and the docs.
 
 Precedence: flag, then EYECATCH_<NAME>, then the default here.
 """
@@ -8,21 +8,51 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from eyecatch.core.errors import InvalidInput
 
 PREFIX = "EYECATCH_"
+SECURITY = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+LOG_FORMATS = ("console", "json")
+SASL = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
-def option(default: Any, help: str, secret: bool = False, low: float | None = None, high: float | None = None) -> Any:
-    return field(default=default, metadata={"help": help, "secret": secret, "low": low, "high": high})
+def option(
+    default: Any,
+    help: str,
+    secret: bool = False,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    return field(
+        default=default, metadata={"help": help, "secret": secret, "low": low, "high": high, "choices": choices}
+    )
 
 
 @dataclass(frozen=True)
-class Config:
-    host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface.")
-    port: int = option(50051, "Port to listen on; 0 picks a free one.", low=0, high=65535)
+class Settings:
+    """What every configuration can: check its ranges and show itself."""
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value, low, high = getattr(self, f.name), f.metadata["low"], f.metadata["high"]
+            if low is not None and not low <= value <= high:
+                raise InvalidInput.of(f.name, value, f"{low} to {high}")
+            allowed = f.metadata["choices"]
+            if allowed and value not in allowed:
+                raise InvalidInput.of(f.name, value, " or ".join(map(repr, allowed)))
+
+    def shown(self) -> dict[str, object]:
+        """The resolved configuration, secrets and credentials inside URLs hidden."""
+        return {f.name: _hide(getattr(self, f.name), f.metadata["secret"]) for f in fields(self)}
+
+
+@dataclass(frozen=True)
+class StateConfig(Settings):
+    """Where the state is, and the models that belong to it."""
+
     data_dir: str = option("eyecatch-data", "Folder of the SQLite file and the images.")
     store: str = option(
         "",
@@ -39,17 +69,77 @@ class Config:
     profile_cache_users: int = option(
         100_000, "User embeddings read from Redis that are kept at most.", low=1, high=100_000_000
     )
-    blob_url: str = option("", "Where images are kept, any fsspec URL; empty = a folder in data_dir.")
+    queue_max: int = option(1000, "Generation jobs that may wait.", low=1, high=1_000_000)
     checkpoint: str = option("", "Folder with vlm, diffusion, adapter, joint and dual; empty = the shipped starter.")
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.data_dir)
+
+
+@dataclass(frozen=True)
+class KafkaConfig(Settings):
+    """How to reach the brokers, and the topic of behaviour events."""
+
+    kafka: str = option("", "Kafka brokers, host:port by commas.")
+    events_topic: str = option("behavior.events", "Topic of behaviour events; its dead letters are in <topic>.dlq.")
+    kafka_security: str = option("PLAINTEXT", f"One of {', '.join(SECURITY)}.", choices=SECURITY)
+    kafka_sasl: str = option("PLAIN", f"SASL mechanism: one of {', '.join(SASL)}.", choices=SASL)
+    kafka_user: str = option("", "SASL user name.")
+    kafka_password: str = option("", "SASL password.", secret=True)
+    kafka_ca: str = option("", "File of the certificate authority (PEM) for TLS; empty = the system's.")
+    kafka_timeout_s: float = option(10.0, "Seconds after which a broker does not answer.", low=1, high=300)
+
+    def kafka_client(self) -> dict[str, Any]:
+        """Options of every kafka-python client. Raises InvalidInput without brokers."""
+        brokers = [b.strip() for b in self.kafka.split(",") if b.strip()]
+        if not brokers or not all(re.fullmatch(r".+:\d{1,5}", broker) for broker in brokers):
+            raise InvalidInput.of("kafka", self.kafka, "host:port of each broker, by commas")
+        timeout_ms = round(self.kafka_timeout_s * 1000)
+        options: dict[str, Any] = {
+            "bootstrap_servers": brokers,
+            "bootstrap_timeout_ms": timeout_ms,
+            "request_timeout_ms": timeout_ms,
+            "reconnect_backoff_max_ms": 2000,
+            "security_protocol": self.kafka_security,
+        }
+        if "SSL" in self.kafka_security:
+            options["ssl_cafile"] = self.kafka_ca or None
+        if self.kafka_security.startswith("SASL"):
+            options |= {
+                "sasl_mechanism": self.kafka_sasl,
+                "sasl_plain_username": self.kafka_user,
+                "sasl_plain_password": self.kafka_password,
+            }
+        return options
+
+
+@dataclass(frozen=True)
+class Config(StateConfig, KafkaConfig):
+    """eyecatch serve. With `kafka`, recorded events go to the topic and `eyecatch ingest` takes them in."""
+
+    host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface.")
+    port: int = option(50051, "Port to listen on; 0 picks a free one.", low=0, high=65535)
+    blob_url: str = option("", "Where images are kept, any fsspec URL; empty = a folder in data_dir.")
     preload: bool = option(True, "Load the generator right after start instead of at the first request.")
     background_generation: bool = option(True, "Make covers in the background when a recommended item's pool is thin.")
+    reencode_every_s: float = option(
+        3600.0,
+        "Seconds between looks for user embeddings that another encoder made, the first at start; 0 = never.",
+        low=0,
+        high=1e6,
+    )
+    clusters_every_s: float = option(
+        3600.0, "Seconds after which taste clusters are fitted again; 0 = another process does it.", low=0, high=1e7
+    )
+    clusters: int = option(64, "Taste clusters at most.", low=2, high=4096)
+    cluster_users: int = option(20, "Users of whom a taste cluster is the mean at least.", low=2, high=1_000_000)
     pool_min: int = option(2, "A pool with fewer covers is thin.", low=0, high=64)
     pool_size: int = option(16, "Covers kept for an item.", low=1, high=64)
     exploration: float = option(
         0.05, "Share of items whose first cover is drawn from the whole pool, to learn from.", low=0, high=1
     )
     reward_weights: str = option("", "Weights of the score, for example preference=2,relevance=0.5; empty = defaults.")
-    queue_max: int = option(1000, "Generation jobs that may wait.", low=1, high=1_000_000)
     max_concurrent: int = option(
         256, "Calls answered at a time; more are refused with RESOURCE_EXHAUSTED.", low=1, high=100_000
     )
@@ -59,19 +149,7 @@ class Config:
     )
     api_token: str = option("", "Clients must send it as a bearer token; empty = no authentication.", secret=True)
     drain_s: float = option(10.0, "Seconds that running calls get to finish after SIGTERM.", low=0, high=600)
-    log_format: str = option("console", "console or json.")
-
-    def __post_init__(self) -> None:
-        for f in fields(self):
-            value, low, high = getattr(self, f.name), f.metadata["low"], f.metadata["high"]
-            if low is not None and not low <= value <= high:
-                raise InvalidInput.of(f.name, value, f"{low} to {high}")
-        if self.log_format not in ("console", "json"):
-            raise InvalidInput.of("log_format", self.log_format, "console or json")
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.data_dir)
+    log_format: str = option("console", "console or json.", choices=LOG_FORMATS)
 
     @property
     def blobs(self) -> str:
@@ -81,9 +159,31 @@ class Config:
     def hosts(self) -> frozenset[str]:
         return frozenset(h.strip().lower() for h in self.allowed_hosts.split(",") if h.strip())
 
-    def shown(self) -> dict[str, object]:
-        """The resolved configuration, secrets and credentials inside URLs hidden."""
-        return {f.name: _hide(getattr(self, f.name), f.metadata["secret"]) for f in fields(self)}
+
+@dataclass(frozen=True)
+class IngestConfig(StateConfig, KafkaConfig):
+    """eyecatch ingest."""
+
+    group: str = option("eyecatch-ingest", "Consumer group; all processes that share the work share it.")
+    topic_epoch: int = option(
+        0, "Raise it after making the topic anew on brokers older than Kafka 2.8, which do not tell.", low=0, high=10**6
+    )
+    batch_max: int = option(5000, "Events absorbed at a time.", low=1, high=100_000)
+    buffer_max: int = option(20_000, "Records held in memory; reading pauses above it.", low=1, high=10_000_000)
+    session_s: float = option(10.0, "Seconds after which the group takes a silent process for dead.", low=1, high=300)
+    check_s: float = option(
+        5.0, "Seconds between looks at the topic: is it there, is it the same one.", low=0.1, high=300
+    )
+    give_up_s: float = option(
+        600.0,
+        "Seconds that the broker or the store may be away before the process ends with status 1.",
+        low=0,
+        high=86_400,
+    )
+    drain_s: float = option(20.0, "Seconds to absorb what was read already after SIGTERM.", low=0, high=600)
+    health_host: str = option("127.0.0.1", "Address of /health and /metrics; 0.0.0.0 for every interface.")
+    health_port: int = option(9464, "Port of /health and /metrics; 0 picks a free one.", low=0, high=65535)
+    log_format: str = option("console", "console or json.", choices=LOG_FORMATS)
 
 
 def _hide(value: object, secret: bool) -> object:
@@ -94,17 +194,25 @@ def _hide(value: object, secret: bool) -> object:
     return re.sub(r"([?&]password=)[^&\s]*", r"\1***", re.sub(r"//[^/@\s]+@", "//***@", value))
 
 
+C = TypeVar("C", bound=Settings)
+
+
 def resolve(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Config:
+    """The configuration of the server; see `resolved`."""
+    return resolved(Config, flags, environ)
+
+
+def resolved(kind: type[C], flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> C:
     """Flags that are not None, then environment variables, then defaults. Raises InvalidInput naming the variable."""
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {}
-    for f in fields(Config):
+    for f in fields(kind):
         name = PREFIX + f.name.upper()
         if flags.get(f.name) is not None:
             values[f.name] = flags[f.name]
         elif name in environ:
             values[f.name] = _parse(name, environ[name], type(f.default))
-    return Config(**values)
+    return kind(**values)
 
 
 def _parse(name: str, text: str, kind: type) -> Any:

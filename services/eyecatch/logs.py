@@ -1,11 +1,14 @@
 """Logging: structured events on standard error, readable or JSON. Call sites never pass a user id."""
 
+import logging
 import sys
 
 import structlog
 
 
 def configure(log_format: str) -> None:
+    # The Kafka client warns on every attempt to connect, in its own form; we say the same once, in ours.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     renderer = (
         structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer(colors=False)
     )

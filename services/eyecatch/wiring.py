@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,25 +17,31 @@ from eyecatch.api.catalog import CatalogServicer
 from eyecatch.api.covers import CoversServicer
 from eyecatch.api.references import References
 from eyecatch.api.server import Server, ServerOptions
-from eyecatch.config import Config
+from eyecatch.config import Config, KafkaConfig, StateConfig
 from eyecatch.core.catalog import Catalog
+from eyecatch.core.clusters import TasteClusters, Tastes
 from eyecatch.core.decisions import DecisionBuffer
 from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import NotReady, Unavailable
+from eyecatch.core.forget import Forgetting
 from eyecatch.core.pools import Pools
 from eyecatch.core.ports import (
     Blobs,
     CatalogStore,
     CoverIndex,
     DecisionLog,
+    Encoder,
+    EventSink,
     Generator,
     JobQueue,
+    Notes,
     ProfileStore,
     Stores,
 )
 from eyecatch.core.recommend import Recommender
 from eyecatch.core.score import Scoring
-from eyecatch.core.taste import user_embedding
+from eyecatch.core.sinks import StoreSink
+from eyecatch.encoders.learned import LearnedEncoder, cover_space, user_encoder
 from eyecatch.generate.hub import Hub
 from eyecatch.generate.service import GenerationService
 from eyecatch.generate.worker import Worker
@@ -44,6 +50,9 @@ from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.cached import CachedProfiles
 from eyecatch.stores.index import FaissIndex
 from eyecatch.stores.sqlite import SqliteStore
+from eyecatch.upkeep.clusters import ClusterOptions, keep_fitted, load
+from eyecatch.upkeep.spaces import claim
+from eyecatch.upkeep.sweep import keep_current
 
 log = structlog.get_logger(__name__)
 
@@ -55,8 +64,27 @@ class Parts:
     store: Stores
     blobs: Blobs
     generator: Generator
+    encoder: Encoder
     index: CoverIndex
     catalog: Catalog
+
+
+def checkpoint(config: StateConfig) -> Path:
+    """The folder of the models: the configured one or the shipped starter."""
+    if config.checkpoint:
+        return Path(config.checkpoint)
+    from icg import starter
+
+    return Path(starter.path())
+
+
+async def current_encoder(config: StateConfig, stores: Stores) -> Encoder:
+    """The checkpoint's encoder, with the taste clusters fitted last."""
+    encoder = user_encoder(checkpoint(config))
+    clusters = await load(stores.notes, encoder)
+    if clusters is not None and isinstance(encoder, LearnedEncoder):
+        encoder.adopt(clusters)
+    return encoder
 
 
 @dataclass(frozen=True)
@@ -65,10 +93,20 @@ class OpenStores:
     profiles: ProfileStore
     decisions: DecisionLog
     queue: JobQueue
+    notes: Notes
 
 
 @asynccontextmanager
-async def open_stores(config: Config) -> AsyncIterator[Stores]:
+async def open_stores(config: StateConfig, any_space: bool = False) -> AsyncIterator[Stores]:
+    """The state. Raises what `_opened` raises, and StoreError when its covers belong to another checkpoint, unless `any_space`."""
+    async with _opened(config) as stores:
+        if not any_space:
+            await claim(stores.catalog, stores.notes, cover_space(checkpoint(config)))
+        yield stores
+
+
+@asynccontextmanager
+async def _opened(config: StateConfig) -> AsyncIterator[Stores]:
     """SQLite in the data folder, or Redis behind a read cache. Raises what their `open` raises, NotReady without the client library."""
     if not config.store:
         embedded = SqliteStore.open(config.folder, max_waiting_jobs=config.queue_max)
@@ -90,13 +128,15 @@ async def open_stores(config: Config) -> AsyncIterator[Stores]:
     try:
         cached = CachedProfiles(shared.profiles, config.profile_cache_s, config.profile_cache_users)
         profiles = cached if config.profile_cache_s else shared.profiles
-        yield OpenStores(shared.catalog, profiles, shared.decisions, shared.queue)
+        yield OpenStores(shared.catalog, profiles, shared.decisions, shared.queue, shared.notes)
     finally:
         await shared.close()
 
 
 @asynccontextmanager
-async def open_parts(config: Config, generator: Generator | None = None) -> AsyncIterator[Parts]:
+async def open_parts(
+    config: Config, generator: Generator | None = None, encoder: Encoder | None = None
+) -> AsyncIterator[Parts]:
     """Open the stores. With SQLite the folder is this process's alone (StoreLocked when another one serves it)."""
     config.folder.mkdir(parents=True, exist_ok=True)
     async with open_stores(config) as store:
@@ -104,9 +144,33 @@ async def open_parts(config: Config, generator: Generator | None = None) -> Asyn
         try:
             blobs = FsspecBlobs(config.blobs)
             index = FaissIndex()
-            yield Parts(store, blobs, generator, index, Catalog(store.catalog, blobs, generator, index))
+            yield Parts(
+                store,
+                blobs,
+                generator,
+                encoder or await current_encoder(config, store),
+                index,
+                Catalog(store.catalog, blobs, generator, index),
+            )
         finally:
             await generator.close()
+
+
+@asynccontextmanager
+async def open_sink(config: KafkaConfig, parts: Parts) -> AsyncIterator[EventSink]:
+    """Recorded events go into the profiles, or with `kafka` into the topic that `eyecatch ingest` reads."""
+    if not config.kafka:
+        yield StoreSink(parts.store.profiles, parts.encoder)
+        return
+    try:
+        from eyecatch.ingest.producer import KafkaSink, Producer
+    except ModuleNotFoundError as error:
+        raise NotReady("--kafka needs the Kafka client: pip install 'eyecatch[kafka]'") from error
+    producer = Producer(config.kafka_client())
+    try:
+        yield KafkaSink(producer, config.events_topic)
+    finally:
+        await producer.close()
 
 
 async def fill_index(parts: Parts) -> None:
@@ -135,32 +199,42 @@ class Application:
 
 
 @asynccontextmanager
-async def application(config: Config, generator: Generator | None = None) -> AsyncIterator[Application]:
+async def application(
+    config: Config, generator: Generator | None = None, encoder: Encoder | None = None
+) -> AsyncIterator[Application]:
     """Open the data folder, answer calls and work in the background; on leaving, drain and close."""
-    async with open_parts(config, generator) as parts:
+    async with open_parts(config, generator, encoder) as parts, open_sink(config, parts) as sink:
         store = parts.store
         await fill_index(parts)
         requeued = await store.queue.recover()
         scoring = Scoring.parse(config.reward_weights, SCORING)
         pools = Pools(store.catalog, scoring, config.pool_size, thin_below=config.pool_min)
-        hub = Hub()
+        hub, tastes = Hub(), Tastes()
         worker = Worker(
             store.queue, store.catalog, parts.blobs, parts.generator, parts.index, hub, pools.drop, config.pool_size
         )
-        generation = GenerationService(store.queue, worker, hub, config.background_generation)
+        generation = GenerationService(store.queue, worker, hub, tastes, config.background_generation)
         decisions = DecisionBuffer(store.decisions, pools)
-        recommender = Recommender(pools, store.profiles, decisions, generation.on_thin, config.exploration)
+        forgetting = Forgetting(store.profiles, store.catalog, store.queue, parts.blobs, parts.index, pools.drop)
+        recommender = Recommender(
+            pools, store.profiles, parts.encoder, decisions, generation.on_thin, config.exploration
+        )
         server = Server(
             ServerOptions(
                 config.host, config.port, config.max_concurrent, config.max_message_mb << 20, config.api_token
             ),
-            CoversServicer(recommender, generation, store.catalog, store.profiles, parts.blobs, parts.index),
+            CoversServicer(
+                recommender, generation, store.catalog, store.profiles, parts.encoder, tastes, parts.blobs, parts.index
+            ),
             CatalogServicer(parts.catalog, References(parts.blobs, config.hosts), pools),
-            BehaviorServicer(store.profiles, user_embedding),
+            BehaviorServicer(store.profiles, sink, parts.encoder, tastes, forgetting),
         )
         await server.start()
         log.info("serving", host=config.host, port=server.port, covers=len(parts.index), jobs_recovered=requeued)
         work = [decisions.run(), worker.run(), generation.run_background()]
+        work.append(_keep_fitted(config, parts, tastes))
+        if config.reencode_every_s:
+            work.append(keep_current(store.profiles, store.notes, parts.encoder, config.reencode_every_s))
         if config.preload:
             work.append(_preload(parts.generator))
         tasks = tuple(asyncio.ensure_future(w) for w in work)
@@ -169,11 +243,18 @@ async def application(config: Config, generator: Generator | None = None) -> Asy
         finally:
             log.info("draining")
             await server.drain(config.drain_s)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _end(tasks)
             await decisions.close()
     log.info("stopped")
+
+
+async def _end(tasks: "Sequence[asyncio.Future[None]]") -> None:
+    """Cancel until all have ended: a cancellation that comes together with an answer of Redis can be lost on the way."""
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=0.1)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def serve(config: Config, on_ready: Callable[[int], None]) -> None:
@@ -193,6 +274,16 @@ async def serve(config: Config, on_ready: Callable[[int], None]) -> None:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # a background task that broke must not go unnoticed
+
+
+async def _keep_fitted(config: Config, parts: Parts, tastes: Tastes) -> None:
+    def use(clusters: TasteClusters) -> None:
+        tastes.current = clusters
+        if isinstance(parts.encoder, LearnedEncoder) and clusters.generation:
+            parts.encoder.adopt(clusters)
+
+    options = ClusterOptions(config.clusters, config.cluster_users)
+    await keep_fitted(parts.store.profiles, parts.store.notes, parts.encoder, options, config.clusters_every_s, use)
 
 
 async def _preload(generator: Generator) -> None:

@@ -1,23 +1,42 @@
 """Small true-to-life values for the contract tests."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from eyecatch.core.ports import CatalogStore, DecisionLog, JobQueue, ProfileStore
-from eyecatch.core.types import EMBEDDING_DIM, Action, Cover, Event, Item, Job, Origin, Provenance, Vector
+from eyecatch.core.ports import CatalogStore, DecisionLog, JobQueue, Notes, ProfileStore
+from eyecatch.core.taste import MeanEncoder
+from eyecatch.core.types import EMBEDDING_DIM, Action, Cover, Event, Item, Job, Origin, Provenance, Vector, zeros
 
 MAX_WAITING = 5
+MEAN = MeanEncoder()
+
+
+class Each:
+    """An Encoder that asks `one` about each user. `calls`: the event ids it got, by call and user."""
+
+    def __init__(self, one: Callable[[Sequence[Event]], Vector] = lambda events: zeros(), version: int = 2) -> None:
+        self.one, self.version = one, version
+        self.calls: list[list[list[str]]] = []
+
+    def __call__(self, users: Sequence[Sequence[Event]], embeddings: Mapping[str, Vector]) -> Vector:
+        self.calls.append([[e.id for e in events] for events in users])
+        return np.stack([self.one(events) for events in users])
+
+
+nothing = Each()
 
 
 @dataclass(frozen=True)
 class Stores:
-    """The four ports of one implementation over one state; its queue holds MAX_WAITING jobs."""
+    """The five ports of one implementation over one state; its queue holds MAX_WAITING jobs."""
 
     catalog: CatalogStore
     profiles: ProfileStore
     decisions: DecisionLog
     queue: JobQueue
+    notes: Notes
 
 
 def unit(seed: int, dim: int = EMBEDDING_DIM) -> Vector:

@@ -17,7 +17,7 @@ from tests.contracts.builders import MAX_WAITING, Stores
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     if request.param == "sqlite":
         store = SqliteStore.open(tmp_path, max_waiting_jobs=MAX_WAITING)
-        yield Stores(store.catalog, store.profiles, store.decisions, store.queue)
+        yield Stores(store.catalog, store.profiles, store.decisions, store.queue, store.notes)
         store.close()
         return
     one = request.param == "redis"
@@ -25,7 +25,7 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     for node in nodes:
         node.client.flushall()
     shared = await RedisStore.open(nodes[0].url, max_waiting_jobs=MAX_WAITING)
-    yield Stores(shared.catalog, shared.profiles, shared.decisions, shared.queue)
+    yield Stores(shared.catalog, shared.profiles, shared.decisions, shared.queue, shared.notes)
     await shared.close()
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from eyecatch.core.errors import InvalidInput
+from eyecatch.core.types import Cover, Origin, Provenance
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -174,3 +175,20 @@ async def test_any_history_agrees_with_two_dictionaries(
         assert {i: {c.id for c in pool} for i, pool in pools.items()} == {
             i: {c for c in covers if covers[c] == i} for i in items
         }
+
+
+async def test_covers_made_for_one_user_are_found(stores: Stores) -> None:
+    def of(id: str, user: str, item_id: str = "a") -> Cover:
+        return cover(id, item_id, provenance=Provenance(Origin.GENERATED, "m", job_id="j", made_for=user))
+
+    await stores.catalog.upsert_items([item("a"), item("b")], [cover("c0", "a"), of("c1", "mia"), of("c2", "noah")])
+    await stores.catalog.add_covers([of("c3", "mia", "b"), of("c4", "mia")])
+    assert {c.id for c in await stores.catalog.made_for("mia")} == {"c1", "c3", "c4"}
+    await stores.catalog.add_covers([of("c1", "noah"), generated("c4", "a")])
+    await stores.catalog.remove_covers(["c2"])
+    assert [(c.id, c.item_id, c.provenance.made_for) for c in await stores.catalog.made_for("mia")] == [
+        ("c3", "b", "mia")
+    ]
+    assert [c.id for c in await stores.catalog.made_for("noah")] == ["c1"]
+    await stores.catalog.delete_item("b")
+    assert await stores.catalog.made_for("mia") == []

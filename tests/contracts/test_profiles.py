@@ -1,52 +1,50 @@
 """The ProfileStore and DecisionLog ports."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from eyecatch.core.decisions import to_line
-from eyecatch.core.taste import user_embedding
 from eyecatch.core.types import RECENT_EVENTS, Action, Activity, Decision, Event, Position, Vector, zeros
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.contracts.builders import Stores, cover, event, generated, item, unit
+from tests.contracts.builders import MEAN, Each, Stores, cover, event, generated, item, nothing, unit
 
 
-def nothing(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
-    return zeros()
-
-
-def broken(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
+def _raise(events: Sequence[Event]) -> Vector:
     raise AssertionError("nothing new, nothing to encode")
 
 
+broken = Each(_raise)
+
+
 async def test_nobody_has_no_profile(stores: Stores) -> None:
-    assert await stores.profiles.embedding("mia") is None
+    assert await stores.profiles.embedding("mia", MEAN) is None
     assert await stores.profiles.profile("mia") is None
     assert await stores.profiles.forget("mia") is False
 
 
 async def test_a_profile_follows_what_a_user_does(stores: Stores) -> None:
     await stores.catalog.upsert_items([item("a")], [cover("c1", "a", 1), cover("c2", "a", 2)])
-    assert await stores.profiles.absorb([event("e1", cover_id="c1", action=Action.LIKE)], user_embedding) == 1
-    found = await stores.profiles.embedding("mia")
+    assert await stores.profiles.absorb([event("e1", cover_id="c1", action=Action.LIKE)], MEAN) == 1
+    found = await stores.profiles.embedding("mia", MEAN)
     assert found is not None
     np.testing.assert_allclose(found, unit(1), atol=2e-3)
-    await stores.profiles.absorb([event("e2", cover_id="c2", time=1e9 + 1, action=Action.PURCHASE)], user_embedding)
+    await stores.profiles.absorb([event("e2", cover_id="c2", time=1e9 + 1, action=Action.PURCHASE)], MEAN)
     profile = await stores.profiles.profile("mia")
     assert profile is not None
     assert (profile.event_count, [e.id for e in profile.events]) == (2, ["e2", "e1"])
     assert profile.embedding @ unit(2) > profile.embedding @ unit(1) > 0.1
-    np.testing.assert_array_equal(profile.embedding, await stores.profiles.embedding("mia"))
+    np.testing.assert_array_equal(profile.embedding, await stores.profiles.embedding("mia", MEAN))
 
 
 async def test_an_event_without_a_cover_speaks_for_the_items_own_covers(stores: Stores) -> None:
     await stores.catalog.upsert_items([item("a")], [cover("c1", "a", 1), cover("c2", "a", 2), generated("c3", "a", 3)])
-    await stores.profiles.absorb([event("e1")], user_embedding)
+    await stores.profiles.absorb([event("e1")], MEAN)
     mean = unit(1) + unit(2)
-    found = await stores.profiles.embedding("mia")
+    found = await stores.profiles.embedding("mia", MEAN)
     assert found is not None
     np.testing.assert_allclose(found, mean / np.linalg.norm(mean), atol=2e-3)
 
@@ -54,38 +52,55 @@ async def test_an_event_without_a_cover_speaks_for_the_items_own_covers(stores: 
 async def test_new_covers_are_seen_by_the_next_event(stores: Stores) -> None:
     """Whatever the store remembers of embeddings must follow the catalogue."""
     await stores.catalog.upsert_items([item("a")], [cover("c1", "a", 1)])
-    await stores.profiles.absorb([event("e1"), event("e2", cover_id="c1")], user_embedding)
+    await stores.profiles.absorb([event("e1"), event("e2", cover_id="c1")], MEAN)
     await stores.catalog.add_covers([cover("c1", "a", 5)])
-    await stores.profiles.absorb([event("e3", time=1e9 + 9)], user_embedding)
-    found = await stores.profiles.embedding("mia")
+    await stores.profiles.absorb([event("e3", time=1e9 + 9)], MEAN)
+    found = await stores.profiles.embedding("mia", MEAN)
     assert found is not None
     np.testing.assert_allclose(found, unit(5), atol=2e-3)
     await stores.catalog.delete_item("a")
-    await stores.profiles.absorb([event("e4", time=1e9 + 10)], user_embedding)
-    assert await stores.profiles.embedding("mia") is None, "nothing is left that tells a taste"
+    await stores.profiles.absorb([event("e4", time=1e9 + 10)], MEAN)
+    assert await stores.profiles.embedding("mia", MEAN) is None, "nothing is left that tells a taste"
 
 
 async def test_the_encoder_gets_the_newest_events_newest_first(stores: Stores) -> None:
-    seen: list[list[str]] = []
-
-    def spy(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
-        seen.append([e.id for e in events])
-        return zeros()
-
+    spy = Each()
     late = [event(f"e{n}", time=1e9 + n) for n in range(RECENT_EVENTS)]
     await stores.profiles.absorb(late[::-1], spy)
     await stores.profiles.absorb([event("old", time=5.0), event("tie", time=1e9 + RECENT_EVENTS - 1)], spy)
     newest_first = [e.id for e in late[::-1]]
-    assert seen == [newest_first, ["tie", *newest_first[:-1]]]
+    assert spy.calls == [[newest_first], [["tie", *newest_first[:-1]]]]
     profile = await stores.profiles.profile("mia")
     assert profile is not None
-    assert [e.id for e in profile.events] == seen[-1]
+    assert [e.id for e in profile.events] == spy.calls[-1][0]
     assert profile.event_count == RECENT_EVENTS + 2
+
+
+async def test_all_users_of_a_batch_are_encoded_in_one_call(stores: Stores) -> None:
+    spy = Each(lambda events: unit(len(events)))
+    await stores.profiles.absorb([event(f"{u}{n}", u, time=1e9 + n) for u in ("mia", "noah") for n in range(2)], spy)
+    assert sorted(spy.calls.pop()) == [["mia1", "mia0"], ["noah1", "noah0"]]
+    await stores.profiles.absorb([event("mia2", time=1e9 + 2), event("noah1", "noah"), event("lea0", "lea")], spy)
+    assert sorted(spy.calls.pop()) == [["lea0"], ["mia2", "mia1", "mia0"]], "only users with something new"
+    assert not spy.calls
+    for user, seed in {"mia": 3, "noah": 2, "lea": 1}.items():
+        found = await stores.profiles.embedding(user, spy)
+        assert found is not None
+        np.testing.assert_allclose(found, unit(seed), atol=2e-3)
+
+
+async def test_a_cover_and_an_item_of_one_id_are_not_confused(stores: Stores) -> None:
+    await stores.catalog.upsert_items([item("a"), item("b")], [cover("b", "a", 1), cover("c", "b", 2)])
+    await stores.profiles.absorb([event("e1", cover_id="b"), event("e2", "noah", "b")], MEAN)
+    for user, seed in {"mia": 1, "noah": 2}.items():
+        found = await stores.profiles.embedding(user, MEAN)
+        assert found is not None
+        np.testing.assert_allclose(found, unit(seed), atol=2e-3)
 
 
 async def test_the_same_events_again_change_nothing(stores: Stores) -> None:
     events = [event("e1"), event("e2", user="noah"), event("e1")]
-    assert await stores.profiles.absorb(events, user_embedding) == 2
+    assert await stores.profiles.absorb(events, MEAN) == 2
     before = await stores.profiles.profile("mia")
 
     assert await stores.profiles.absorb(events, broken) == 0
@@ -111,55 +126,45 @@ async def test_what_lies_behind_the_position_is_a_replay(stores: Stores) -> None
     def at(*offsets: int, topic: str = "t", partition: int = 0) -> list[Position]:
         return [Position(topic, partition, offset) for offset in offsets]
 
-    assert await stores.profiles.absorb([event("a"), event("b")], nothing, at(5, 6), encoder=3) == 2
+    assert await stores.profiles.absorb([event("a"), event("b")], Each(version=3), at(5, 6)) == 2
     assert await stores.profiles.absorb([event("c"), event("d"), event("e")], nothing, at(5, 6, 7)) == 1
     assert await stores.profiles.absorb([event("f")], nothing, at(0, partition=1)) == 1
     assert await stores.profiles.absorb([event("g")], nothing, at(0, topic="t/2")) == 1, "a topic made anew"
     assert await stores.profiles.absorb([event("a")], broken, at(9)) == 0, "the position moves, nothing is encoded"
     profile = await stores.profiles.profile("mia")
     assert profile is not None
-    assert (profile.event_count, profile.encoder) == (5, 0)
+    assert (profile.event_count, profile.encoder) == (5, nothing.version)
     assert profile.positions == (*at(9), *at(0, topic="t/2"), *at(0, partition=1))
 
 
 async def test_impressions_do_not_push_engagements_out_of_what_is_encoded(stores: Stores) -> None:
-    seen: list[list[str]] = []
-
-    def spy(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
-        seen.append([e.id for e in events])
-        return zeros()
-
+    spy = Each()
     await stores.profiles.absorb([event("e1"), event("e2")], spy)
     shown = [event(f"i{n}", time=1e9 + n, action=Action.IMPRESSION) for n in range(2 * RECENT_EVENTS)]
     await stores.profiles.absorb(shown, spy)
-    assert seen == [["e2", "e1"], ["e2", "e1"]]
+    assert spy.calls == [[["e2", "e1"]], [["e2", "e1"]]]
 
 
 async def test_counts_bots_and_the_encoders_version_are_kept(stores: Stores) -> None:
     dwell = event("e1", action=Action.DWELL, dwell_ms=24 * 3600 * 1000)
-    seen: list[int] = []
-
-    def spy(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
-        seen.append(len(events))
-        return zeros()
-
-    await stores.profiles.absorb([event("e0", action=Action.LIKE), dwell], spy, encoder=7)
+    spy = Each(version=7)
+    await stores.profiles.absorb([event("e0", action=Action.LIKE), dwell], spy)
     profile = await stores.profiles.profile("mia")
     assert profile is not None
     assert (profile.encoder, profile.bots.impossible, profile.event_count) == (7, 1, 2)
     assert profile.activity == Activity((0, 0, 1, 0, 0, 0), 1e9)
-    assert seen == [1], "nobody looks at a cover for a day"
+    assert spy.calls == [[["e0"]]], "nobody looks at a cover for a day"
 
 
 async def test_absorbing_is_all_or_nothing(stores: Stores) -> None:
-    def fails_for_noah(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
+    def fails_for_noah(events: Sequence[Event]) -> Vector:
         if events[0].user_id == "noah":
             raise ValueError("no")
         return zeros()
 
     with pytest.raises(ValueError, match="no"):
-        await stores.profiles.absorb([event("e1"), event("e2", user="noah")], fails_for_noah)
-    assert await stores.profiles.embedding("mia") is None
+        await stores.profiles.absorb([event("e1"), event("e2", user="noah")], Each(fails_for_noah))
+    assert await stores.profiles.embedding("mia", MEAN) is None
     assert await stores.profiles.events() == []
     assert await stores.profiles.absorb([event("e1"), event("e2", user="noah")], nothing) == 2
 
@@ -171,7 +176,7 @@ async def test_a_forgotten_user_stays_forgotten(stores: Stores) -> None:
         [to_line(Decision("d1", "mia", 1.0, ("a",), ("c",), (0.5,))), to_line(Decision("d2", "noah", 1.0, (), (), ()))]
     )
     assert await stores.profiles.forget("mia") is True
-    assert await stores.profiles.embedding("mia") is None
+    assert await stores.profiles.embedding("mia", MEAN) is None
     assert await stores.profiles.profile("mia") is None
     assert await stores.decisions.decision("d1") is None
     assert await stores.decisions.decision("d2") is not None
@@ -180,7 +185,7 @@ async def test_a_forgotten_user_stays_forgotten(stores: Stores) -> None:
     assert await stores.profiles.absorb([*mias, event("new"), event("e4", user="noah")], nothing) == 1
     await stores.decisions.append([to_line(Decision("d3", "mia", 2.0, (), (), ()))])
     assert await stores.decisions.decision("d3") is None
-    assert await stores.profiles.embedding("mia") is None
+    assert await stores.profiles.embedding("mia", MEAN) is None
     assert await stores.profiles.forget("mia") is False
 
 
@@ -224,7 +229,7 @@ async def test_each_event_counts_once_however_it_arrives(
     for batch in batches:
         events = [event(f"{n}{user[0]}", f"{run}/{user}", time=time / 1000) for n, user, time in batch]
         new = {e.id: e for e in reversed(events) if e.id not in expected}
-        assert await stores.profiles.absorb(events, user_embedding) == len(new)
+        assert await stores.profiles.absorb(events, MEAN) == len(new)
         expected |= new
     for user in (f"{run}/mia", f"{run}/noah"):
         mine = [e for e in expected.values() if e.user_id == user]

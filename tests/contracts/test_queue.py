@@ -103,3 +103,22 @@ async def test_requests_at_the_same_time_with_one_key_make_one_job(stores: Store
     answers = await asyncio.gather(*[stores.queue.put(job(f"j{n}", "k")) for n in range(20)])
     assert len({a.job.id for a in answers}) == 1
     assert await stores.queue.waiting() == 1
+
+
+async def test_the_jobs_of_one_user_are_forgotten_wherever_they_stand(stores: Stores) -> None:
+    for n, user in enumerate(["mia-tag", "mia-tag", "mia-tag", "noah-tag"]):
+        await stores.queue.put(job(f"j{n}", made_for=user))
+    await stores.queue.take()
+    await stores.queue.finish("j0", ["c"])
+    await stores.queue.take()
+    assert await stores.queue.forget("mia-tag") == 3
+    assert await stores.queue.forget("mia-tag") == 0
+    assert [await stores.queue.status(f"j{n}") for n in range(3)] == [None] * 3
+    assert await stores.queue.waiting() == 1
+    await stores.queue.finish("j1", ["c"])  # its worker knew nothing
+    await stores.queue.fail("j1", "late", retry=True)
+    assert await stores.queue.status("j1") is None
+    assert (await stores.queue.put(job("new", "j0"))).job.id == "new", "its key is free"
+    taken = await stores.queue.take()
+    assert taken is not None
+    assert (taken.id, taken.made_for) == ("j3", "noah-tag")

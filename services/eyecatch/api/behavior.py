@@ -5,15 +5,21 @@ from typing import Any
 from eyecatch.api import wire
 from eyecatch.api.status import unary
 from eyecatch.core import limits
+from eyecatch.core.clusters import Tastes
 from eyecatch.core.errors import InvalidInput, NotFound
-from eyecatch.core.ports import Encoder, ProfileStore
+from eyecatch.core.forget import Forgetting
+from eyecatch.core.ports import Encoder, EventSink, ProfileStore
 from eyecatch.core.types import Event
+from eyecatch.messages import event_from_wire
 from eyecatch.v1 import behavior_pb2, behavior_pb2_grpc
 
 
 class BehaviorServicer(behavior_pb2_grpc.BehaviorServiceServicer):
-    def __init__(self, profiles: ProfileStore, encode: Encoder) -> None:
-        self._profiles, self._encode = profiles, encode
+    def __init__(
+        self, profiles: ProfileStore, sink: EventSink, encoder: Encoder, tastes: Tastes, forgetting: Forgetting
+    ) -> None:
+        self._profiles, self._sink, self._encoder, self._tastes = profiles, sink, encoder, tastes
+        self._forgetting = forgetting
 
     @unary
     async def RecordEvents(
@@ -25,14 +31,14 @@ class BehaviorServicer(behavior_pb2_grpc.BehaviorServiceServicer):
         events: list[Event] = []
         for n, sent in enumerate(request.events):
             try:
-                event = wire.event_from_wire(sent, f"events[{n}]")
+                event = event_from_wire(sent, f"events[{n}]")
             except InvalidInput as error:
                 check.violations += error.violations
                 continue
             check.event(f"events[{n}]", event)
             events.append(event)
         check.done()
-        accepted = await self._profiles.absorb(events, self._encode)
+        accepted = await self._sink.record(events)
         return behavior_pb2.RecordEventsResponse(accepted=accepted, ignored=len(events) - accepted)
 
     @unary
@@ -42,13 +48,15 @@ class BehaviorServicer(behavior_pb2_grpc.BehaviorServiceServicer):
         profile = await self._profiles.profile(_user(request.user_id))
         if profile is None:
             raise NotFound("user", request.user_id)
-        return behavior_pb2.GetProfileResponse(profile=wire.profile_to_wire(profile))
+        user = await self._profiles.embedding(request.user_id, self._encoder)
+        taste = self._tastes.current.of(user) if user is not None else -1
+        return behavior_pb2.GetProfileResponse(profile=wire.profile_to_wire(profile, taste))
 
     @unary
     async def ForgetUser(
         self, request: behavior_pb2.ForgetUserRequest, context: Any
     ) -> behavior_pb2.ForgetUserResponse:
-        return behavior_pb2.ForgetUserResponse(existed=await self._profiles.forget(_user(request.user_id)))
+        return behavior_pb2.ForgetUserResponse(existed=await self._forgetting.forget(_user(request.user_id)))
 
 
 def _user(user_id: str) -> str:

@@ -8,11 +8,12 @@ from eyecatch.api import wire
 from eyecatch.api.fast_wire import AnswerWriter
 from eyecatch.api.status import stream, unary
 from eyecatch.core import limits
+from eyecatch.core.clusters import Tastes
 from eyecatch.core.errors import CALLER_GONE, Cancelled, Conflict, NotFound, NotReady, Unavailable
-from eyecatch.core.ports import Blobs, CatalogStore, CoverIndex, Generation, ProfileStore, Progress
+from eyecatch.core.ports import Blobs, CatalogStore, CoverIndex, Encoder, Generation, ProfileStore, Progress
 from eyecatch.core.recommend import Recommender
 from eyecatch.core.score import PREFERENCE
-from eyecatch.core.taste import taste_cluster
+from eyecatch.core.tokens import user_tag
 from eyecatch.core.types import Job, JobState
 from eyecatch.v1 import covers_pb2, covers_pb2_grpc, types_pb2
 
@@ -26,11 +27,14 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
         generation: Generation,
         catalog: CatalogStore,
         profiles: ProfileStore,
+        encoder: Encoder,
+        tastes: Tastes,
         blobs: Blobs,
         index: CoverIndex,
     ) -> None:
         self._recommender, self._generation = recommender, generation
-        self._catalog, self._profiles, self._blobs, self._index = catalog, profiles, blobs, index
+        self._catalog, self._profiles, self._encoder, self._tastes = catalog, profiles, encoder, tastes
+        self._blobs, self._index = blobs, index
         self._write = AnswerWriter(recommender.pools)
 
     @unary
@@ -66,7 +70,7 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
         return response
 
     async def _nearest(self, user_id: str, limit: int) -> covers_pb2.RankCoversResponse:
-        user = await self._profiles.embedding(user_id) if user_id else None
+        user = await self._profiles.embedding(user_id, self._encoder) if user_id else None
         if user is None:
             raise NotReady(
                 "ranking the whole catalogue needs a user with behaviour; name an item_id to rank one item's covers"
@@ -133,19 +137,20 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
         check.done()
         if not await self._catalog.known_items([request.item_id]):
             raise NotFound("item", request.item_id)
-        user = await self._profiles.embedding(request.user_id) if request.user_id else None
+        user = await self._profiles.embedding(request.user_id, self._encoder) if request.user_id else None
         job_id = uuid.uuid4().hex
         return Job(
             id=job_id,
             key=f"call/{request.idempotency_key}" if request.idempotency_key else job_id,
             item_id=request.item_id,
             user_embedding=tuple(user.tolist()) if user is not None else (),
-            taste=taste_cluster(user) if user is not None else -1,
+            taste=self._tastes.current.of(user) if user is not None else -1,
             count=request.count or 1,
             seed=request.seed if request.HasField("seed") else int(job_id[:8], 16),
             steps=request.steps,
             strength=strength,
             reference_strength=request.reference_strength if request.HasField("reference_strength") else None,
+            made_for=user_tag(request.user_id) if user is not None else "",
         )
 
     @unary

@@ -1,28 +1,16 @@
-"""Wire <-> types, in one file. Pure translation: no limit is checked and nothing is looked up here."""
+"""Wire <-> types, in one file but for events (messages.py). Pure translation: no limit is checked and nothing is looked up here."""
 
 from collections.abc import Sequence
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
-from eyecatch.core.errors import InvalidInput
 from eyecatch.core.pools import Pools
 from eyecatch.core.ranking import Ranked
 from eyecatch.core.recommend import Degraded, Recommendation
 from eyecatch.core.score import PREFERENCE
-from eyecatch.core.taste import taste_cluster
-from eyecatch.core.types import Action, Cover, Event, Item, Profile
+from eyecatch.core.types import Cover, Item, Profile
+from eyecatch.messages import event_to_wire, timestamp
 from eyecatch.v1 import behavior_pb2, covers_pb2, types_pb2
 
 STAGES = ("profile", "pool", "score")
-
-
-def timestamp(seconds: float) -> Timestamp:
-    whole = int(seconds // 1)
-    return Timestamp(seconds=whole, nanos=min(999_999_999, int((seconds - whole) * 1e9)))
-
-
-def seconds(stamp: Timestamp) -> float:
-    return stamp.seconds + stamp.nanos * 1e-9
 
 
 def item_to_wire(item: Item) -> types_pb2.Item:
@@ -60,41 +48,7 @@ def cover_to_wire(cover: Cover, image: bytes = b"") -> types_pb2.Cover:
     )
 
 
-def event_from_wire(event: types_pb2.Event, field: str) -> Event:
-    """Raises InvalidInput for an action number that has no name."""
-    try:
-        action = Action(event.action)
-    except ValueError:
-        raise InvalidInput.of(
-            f"{field}.action", int(event.action), ", ".join(f"ACTION_{a.name}" for a in Action)
-        ) from None
-    return Event(
-        event.id,
-        event.user_id,
-        event.item_id,
-        action,
-        seconds(event.time),
-        event.cover_id,
-        event.decision_id,
-        event.dwell_ms,
-    )
-
-
-def event_to_wire(event: Event) -> types_pb2.Event:
-    return types_pb2.Event(
-        id=event.id,
-        user_id=event.user_id,
-        item_id=event.item_id,
-        cover_id=event.cover_id,
-        action=types_pb2.Action.ValueType(event.action),
-        time=timestamp(event.time),
-        decision_id=event.decision_id,
-        dwell_ms=event.dwell_ms,
-    )
-
-
-def profile_to_wire(profile: Profile) -> behavior_pb2.Profile:
-    taste = taste_cluster(profile.embedding)
+def profile_to_wire(profile: Profile, taste: int) -> behavior_pb2.Profile:
     return behavior_pb2.Profile(
         user_id=profile.user_id,
         event_count=profile.event_count,

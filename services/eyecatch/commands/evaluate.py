@@ -36,7 +36,13 @@ def recall(
         async with open_parts(resolve({"data_dir": data_dir})) as parts:
             ks = tuple(k) if k else KS
             return await verb(
-                parts.store.catalog, parts.store.profiles, ks=ks, leave_out=leave_out, min_events=min_events, seed=seed
+                parts.store.catalog,
+                parts.store.profiles,
+                ks=ks,
+                leave_out=leave_out,
+                min_events=min_events,
+                seed=seed,
+                encoder=parts.encoder,
             )
 
     with readable_errors():

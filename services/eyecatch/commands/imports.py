@@ -154,7 +154,6 @@ def import_events(
     """Behaviour. Meanings: user, item, time, action, id, cover, decision, dwell_ms."""
 
     async def run(parts: "Parts", table: "Table", progress: "Progress") -> "Report":
-        from eyecatch.core.taste import user_embedding
         from eyecatch.core.types import Action
         from eyecatch.importing.events import EventColumns
         from eyecatch.importing.events import import_events as verb
@@ -164,6 +163,6 @@ def import_events(
             fail(f"error: --action {action}; allowed: {', '.join(names)}")
         m = {k: v[-1] for k, v in mapping(column, EVENT_MEANINGS).items()}
         columns = EventColumns(**m, rating=rating_column, constant=names[action.lower()] if action else None)
-        return await verb(table, parts.store.profiles, parts.store.catalog, user_embedding, columns, progress)
+        return await verb(table, parts.store.profiles, parts.store.catalog, parts.encoder, columns, progress)
 
     execute("events", file, data_dir, refused, json, run)

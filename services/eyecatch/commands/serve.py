@@ -1,15 +1,15 @@
 """eyecatch serve: one flag for each field of the configuration."""
 
-import inspect
-from dataclasses import fields
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from eyecatch.commands.common import readable_errors
-from eyecatch.config import PREFIX, Config, resolve
+from eyecatch.commands.flags import configured
+from eyecatch.config import Config, resolve
 
 
+@configured(Config)
 def serve(**flags: Any) -> None:
     """Serve covers, by default from one process, one SQLite file and one folder of images."""
     import sys
@@ -30,20 +30,6 @@ def serve(**flags: Any) -> None:
             sys.stdout.flush()
 
         uvloop.run(run(config, ready))
-
-
-def _parameter(f: Any) -> inspect.Parameter:
-    kind = type(f.default)
-    flag = "--" + f.name.replace("_", "-")
-    names = [f"{flag}/--no-{flag[2:]}"] if kind is bool else [flag]
-    help = f"{f.metadata['help']} [{PREFIX}{f.name.upper()}; default: {f.default if f.default != '' else 'empty'}]"
-    annotation = Annotated[kind | None, typer.Option(*names, help=help, show_default=False)]  # type: ignore[valid-type]
-    return inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-
-
-# One dataclass gives flags, environment variables and their documentation: the signature is built, not written again.
-serve.__signature__ = inspect.Signature([_parameter(f) for f in fields(Config)])  # type: ignore[attr-defined]
-serve.__annotations__ = {f.name: _parameter(f).annotation for f in fields(Config)}
 
 
 def register(app: typer.Typer) -> None:

@@ -8,27 +8,41 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from eyecatch.core.types import Cover, Decision, Event, Item, Job, JobStatus, Page, Position, Profile, Vector
+from eyecatch.core.types import (
+    Cover,
+    Decision,
+    Event,
+    Item,
+    Job,
+    JobStatus,
+    Page,
+    Position,
+    Profile,
+    ProfileHeads,
+    Vector,
+)
 
 
 class ProfileStore(Protocol):
     """Profiles and the behaviour they were built from."""
 
-    async def embedding(self, user_id: str) -> Vector | None:
-        """The user embedding (D,), or None for a user never seen or without a taste (all zeros). The fast path's only read of a user."""
+    async def embedding(self, user_id: str, encoder: "Encoder") -> Vector | None:
+        """The user embedding (D,) as this encoder makes it, or None for a user never seen or without a taste (all zeros).
+
+        The fast path's only read of a user. What an encoder of another version stored is never given out: the recent events are
+        encoded anew, in memory, which takes a tenth of a second at most (Unavailable).
+        """
 
     async def profile(self, user_id: str) -> Profile | None:
-        """The whole profile with its recent events."""
+        """The whole profile with its recent events; its embedding is the stored one, of version `encoder`."""
 
-    async def absorb(
-        self, events: Sequence[Event], encode: "Encoder", positions: Sequence[Position] = (), encoder: int = 0
-    ) -> int:
-        """Add events once each, re-encode every touched user with `encode`, whose version is `encoder`, and return how many were new.
+    async def absorb(self, events: Sequence[Event], encoder: "Encoder", positions: Sequence[Position] = ()) -> int:
+        """Add events once each, re-encode all users with new ones in one call of `encoder`, and return how many events were new.
 
         Events of a forgotten user and events known already change nothing. An event is known by its user and id (a store
         remembers at least the last fifty ids of a user), and by its position where `positions` (one for each event, or none) give
         it: whatever does not lie behind the last one absorbed of its topic and partition is a replay.
-        All or nothing when `encode` fails; when the store fails, users may be done already, and doing it again is safe.
+        All or nothing when `encoder` fails; when the store fails, users may be done already, and doing it again is safe.
         """
 
     async def forget(self, user_id: str) -> bool:
@@ -39,9 +53,38 @@ class ProfileStore(Protocol):
 
     async def user_count(self) -> int: ...
 
+    def scan(self, batch: int = 1000) -> AsyncIterator[ProfileHeads]:
+        """All profiles, in no order, some at a time. One written meanwhile may be missed or come twice; unreadable ones are left out."""
 
-Encoder = Callable[[Sequence[Event], Mapping[str, Vector]], Vector]
-"""(recent events, newest first; cover embeddings by cover id, and by item id for events without a cover) -> user embedding (D,)."""
+    async def reencode(self, keys: Sequence[str], encoder: "Encoder") -> int:
+        """Write anew, in one call of `encoder`, what encoders of another version made of these profiles; returns how many.
+
+        Atomic for each user: a profile that changes or is forgotten meanwhile stays as others left it.
+        """
+
+
+class Encoder(Protocol):
+    """Events -> user embeddings. Called from any thread, one call at a time from each store."""
+
+    @property
+    def version(self) -> int:
+        """1 to 65535. Embeddings of different versions lie in different spaces: they never meet in one dot product."""
+
+    def __call__(self, users: Sequence[Sequence[Event]], embeddings: Mapping[str, Vector]) -> Vector:
+        """Recent events of each of N users, newest first, and embeddings by `Event.shown` -> (N, D) float32, at most unit length.
+
+        Events whose cover has no embedding (any more) say nothing; a user without others gets zeros.
+        """
+
+
+class EventSink(Protocol):
+    """Where events go that arrive in a call: into the profiles, or into the topic that profiles are fed from."""
+
+    async def record(self, events: Sequence[Event]) -> int:
+        """Take all events so that they survive `kill -9`; returns how many were new, as far as can be told by now.
+
+        Raises Unavailable when not all could be taken; some may be in, and doing it again is safe.
+        """
 
 
 class CatalogStore(Protocol):
@@ -70,6 +113,9 @@ class CatalogStore(Protocol):
 
     async def pools(self, item_ids: Sequence[str]) -> Mapping[str, Sequence[Cover]]:
         """The covers of each known item (an empty sequence for an item without covers), oldest first. Unknown items are absent."""
+
+    async def made_for(self, user: str) -> Sequence[Cover]:
+        """Covers whose provenance names this user (a tag, not empty) as the one they were made for."""
 
     async def all_covers(self) -> AsyncIterator[Cover]:  # an async generator in implementations
         """Every cover, for building an index."""
@@ -105,7 +151,19 @@ class JobQueue(Protocol):
     async def recover(self) -> int:
         """Queue again every RUNNING job (its worker is dead); returns how many."""
 
+    async def forget(self, user: str) -> int:
+        """Remove every job made for this user (a tag, not empty), also running and finished ones; returns how many."""
+
     async def waiting(self) -> int: ...
+
+
+class Notes(Protocol):
+    """Small values about the whole state, by name: the encoder rolled out last, the model of the covers, the taste clusters."""
+
+    async def read(self, name: str) -> bytes | None: ...
+
+    async def replace(self, name: str, before: bytes | None, after: bytes) -> bool:
+        """Write `after` if the note is (still) `before`, None for one that is not there; else False."""
 
 
 class Stores(Protocol):
@@ -119,6 +177,8 @@ class Stores(Protocol):
     def decisions(self) -> DecisionLog: ...
     @property
     def queue(self) -> JobQueue: ...
+    @property
+    def notes(self) -> Notes: ...
 
 
 class Blobs(Protocol):

@@ -9,7 +9,7 @@ from enum import IntEnum
 from eyecatch.core.decisions import DecisionBuffer
 from eyecatch.core.errors import NotFound, StoreError, Unavailable
 from eyecatch.core.pools import Pools
-from eyecatch.core.ports import ProfileStore
+from eyecatch.core.ports import Encoder, ProfileStore
 from eyecatch.core.ranking import Ranked, Ranker
 from eyecatch.core.types import Vector, zeros
 
@@ -46,13 +46,14 @@ class Recommender:
         self,
         pools: Pools,
         profiles: ProfileStore,
+        encoder: Encoder,
         decisions: DecisionBuffer,
         on_thin: ThinPool,
         exploration: float = 0.05,
         seed: int | None = None,
     ) -> None:
         self.pools = pools
-        self._profiles = profiles
+        self._profiles, self._encoder = profiles, encoder
         self._decisions = decisions
         self._on_thin = on_thin
         self._ranker = Ranker(pools, exploration, seed)
@@ -108,7 +109,7 @@ class Recommender:
         if not user_id:
             return None
         try:
-            return await self._profiles.embedding(user_id)
+            return await self._profiles.embedding(user_id, self._encoder)
         except (Unavailable, StoreError):  # a profile that cannot be read is as good as one that does not come
             degraded.append(Degraded.PROFILE_UNAVAILABLE)
             return None

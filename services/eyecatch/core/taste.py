@@ -1,13 +1,14 @@
-"""Events -> user embedding, and user embedding -> taste cluster: the torch-free first form. Knows no store.
+"""Events -> user embedding: the form that needs no learned model. Knows no store.
 
 The user embedding is the normalised, recency-weighted mean of the covers a user engaged with; negative actions move away.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from eyecatch.core.types import EMBEDDING_DIM, Action, Event, Vector, zeros
+from eyecatch.core.types import Action, Event, Vector, zeros
 
 ACTION_WEIGHT = {
     Action.IMPRESSION: 0.0,
@@ -18,7 +19,6 @@ ACTION_WEIGHT = {
 }
 DWELL_FULL_MS = 10_000
 HALF_LIFE_EVENTS = 16.0
-TASTE_BITS = 5
 
 
 def weight(event: Event, age: int) -> float:
@@ -27,12 +27,21 @@ def weight(event: Event, age: int) -> float:
     return float(base * 0.5 ** (age / HALF_LIFE_EVENTS))
 
 
-def user_embedding(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
-    """The Encoder port: events newest first -> unit vector (D,), or zeros while nothing is known."""
+@dataclass(frozen=True)
+class MeanEncoder:
+    """The Encoder port without a learned model: unit vectors, or zeros while nothing is known. `version` tells spaces of covers apart."""
+
+    version: int = 1
+
+    def __call__(self, users: Sequence[Sequence[Event]], embeddings: Mapping[str, Vector]) -> Vector:
+        return np.stack([_mean(events, embeddings) for events in users])
+
+
+def _mean(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
     total = zeros()
     age = 0
     for event in events:
-        cover = embeddings.get(event.cover_id or event.item_id)
+        cover = embeddings.get(event.shown)
         if cover is None:
             continue
         w = weight(event, age)
@@ -41,17 +50,3 @@ def user_embedding(events: Sequence[Event], embeddings: Mapping[str, Vector]) ->
         total += w * cover
     norm = float(np.linalg.norm(total))
     return total / np.float32(norm) if norm > 1e-6 else zeros()
-
-
-_PLANES = np.random.default_rng(20_261).standard_normal((TASTE_BITS, EMBEDDING_DIM)).astype(np.float32)
-
-
-def taste_cluster(embedding: Vector) -> int:
-    """The taste cluster of a user embedding, 0 to 2**TASTE_BITS - 1, or -1 for a user without one.
-
-    Random hyperplanes (locality-sensitive hashing) until clusters are learned: near users share a cluster, ids never move.
-    """
-    if not embedding.any():
-        return -1
-    bits = (_PLANES @ embedding) > 0
-    return int(bits @ (1 << np.arange(TASTE_BITS)))

@@ -4,6 +4,7 @@ A short text stays itself, a longer one becomes a keyless digest: enough to reco
 A wrong match among the fifty ids that a profile remembers happens once in 10**12 events.
 """
 
+import base64
 import hashlib
 import re
 
@@ -34,6 +35,11 @@ def unpack(packed: bytes) -> str:
     if first > _SHORT or any(packed[1 + first :]):
         raise ValueError("no token")
     return packed[1 : 1 + first].decode()
+
+
+def user_tag(user_id: str) -> str:
+    """Twenty characters that stand for a user; no two users in the world share them."""
+    return base64.urlsafe_b64encode(hashlib.blake2b(user_id.encode(), digest_size=15).digest()).decode()
 
 
 def _digest(raw: bytes) -> bytes:

@@ -51,7 +51,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a cover came to be; for a generated one it also stands inside the image file."""
+    """How a cover came to be; for a generated one it also stands inside the image file, but for `made_for`.
+
+    `made_for`: whose own embedding it was made of, as core/tokens.py's user_tag; empty for a cover of everybody's or of a cluster.
+    """
 
     origin: Origin = Origin.CATALOGUE
     model: str = ""
@@ -61,6 +64,7 @@ class Provenance:
     strength: float = 0.0
     brief_digest: str = ""
     job_id: str = ""
+    made_for: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +95,14 @@ class Event:
     cover_id: str = ""
     decision_id: str = ""
     dwell_ms: int = 0
+
+    @property
+    def shown(self) -> str:
+        """Under which key encoders find the embedding of what was shown: the cover, or the item of an event without one.
+
+        No id holds a unit separator, so a cover and an item of the same id stay apart.
+        """
+        return self.cover_id or "\x1f" + self.item_id
 
 
 @dataclass(frozen=True)
@@ -126,7 +138,7 @@ class Profile:
     `events` are the latest RECENT_EVENTS, newest first; a store that keeps no log of events lets impressions go first and keeps
     long event ids as core/tokens.py shortens them. `recent_ids` are the tokens of events that have left it, newest first.
     `positions` are the latest ones absorbed, one a partition, newest first. `encoder` is the version of the encoder that made
-    the embedding (0: not versioned).
+    the embedding (0: not versioned); what another one made must not be compared with it.
     """
 
     user_id: str
@@ -139,6 +151,16 @@ class Profile:
     activity: Activity = Activity()
     bots: BotCounters = BotCounters()
     encoder: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class ProfileHeads:
+    """What walking over all users gives, N at a time: keys that name profiles to their store, versions of the encoders that made the
+    embeddings (N,), and the embeddings (N, D), zeros for users without a taste."""
+
+    keys: Sequence[str]
+    encoders: NDArray[np.int64]
+    embeddings: Vector
 
 
 class Decision(NamedTuple):
@@ -160,7 +182,7 @@ class Job:
     """A request to make `count` covers of an item for a taste. `key` makes it idempotent; `user_embedding` all zeros = unpersonalised.
 
     `strength` in [0, 1] scales the personalisation, `reference_strength` in [0, 1] anchors the cover in the item's own picture;
-    None leaves that to the model.
+    None leaves that to the model. `made_for` is that of the covers' provenance.
     """
 
     id: str
@@ -175,6 +197,7 @@ class Job:
     reference_strength: float | None = None
     created_at: float = 0.0
     attempts: int = 0
+    made_for: str = ""
 
 
 class JobState(IntEnum):

@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.ports import CatalogStore, Encoder, ProfileStore
-from eyecatch.core.taste import user_embedding
+from eyecatch.core.taste import MeanEncoder
 from eyecatch.core.types import EMBEDDING_DIM, RECENT_EVENTS, Action, Event, Origin, Vector
 
+MEAN = MeanEncoder()
 KS = (1, 5, 10, 20, 50, 100)
 ENGAGED = frozenset({Action.CLICK, Action.LIKE, Action.PURCHASE, Action.DWELL})
+# Users encoded at once: enough to keep the cores busy, little enough to stay in memory.
+ENCODED = 1024
 NOTE = "Held-out events among unseen items: this measures what the events record, which need not be clicks on covers."
 
 Ints = NDArray[np.int64]
@@ -51,22 +54,21 @@ class Recall:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One user: the profile's embedding, items seen (left out of every ranking) and hidden, as item numbers."""
+    """One user: the latest events that stay known, newest first; items seen (left out of every ranking) and hidden, as item numbers."""
 
-    embedding: Vector
+    recent: Sequence[Event]
     seen: Ints
     hidden: Ints
 
 
 @dataclass(frozen=True, eq=False)
 class Covers:
-    """Catalogue covers as rows: embeddings (N, D), the item number of each (N,), each item's mean cover (I, D)."""
+    """Catalogue covers as rows: embeddings (N, D), the item number of each (N,), what encoders look up."""
 
     ids: dict[str, int]
     rows: Vector
     item_of: Ints
-    means: Vector
-    by_cover: dict[str, Vector]
+    shown: dict[str, Vector]
 
 
 async def recall(
@@ -77,7 +79,7 @@ async def recall(
     leave_out: int = 5,
     min_events: int = 10,
     seed: int = 0,
-    encode: Encoder = user_embedding,
+    encoder: Encoder = MEAN,
 ) -> Recall:
     """Recall@K over users with at least `min_events` engaged items, the last `leave_out` of which are hidden.
 
@@ -95,19 +97,21 @@ async def recall(
     splits = []
     for user_id in sorted(by_user):
         history = [event for _, _, event in sorted(by_user[user_id], key=lambda entry: entry[:2])]
-        split = _split(history, covers, leave_out, min_events, encode, popular)
+        split = _split(history, covers, leave_out, min_events, popular)
         if split is not None:
             splits.append(split)
     if len(splits) < 2:
         raise InvalidInput.of("users", len(splits), f"at least 2 with {min_events} engaged items")
-    return _measure(splits, covers, popular, sorted(set(ks)), seed)
+    parts = [splits[first : first + ENCODED] for first in range(0, len(splits), ENCODED)]
+    users = np.concatenate([encoder([split.recent for split in part], covers.shown) for part in parts])
+    return _measure(splits, users, covers, popular, sorted(set(ks)), seed)
 
 
 async def _covers(catalog: CatalogStore) -> Covers:
     ids: dict[str, int] = {}
-    rows, item_of, by_cover = [], [], {}
+    rows, item_of, shown = [], [], {}
     async for cover in catalog.all_covers():
-        by_cover[cover.id] = cover.embedding
+        shown[cover.id] = cover.embedding
         if cover.provenance.origin is Origin.CATALOGUE:
             item_of.append(ids.setdefault(cover.item_id, len(ids)))
             rows.append(cover.embedding)
@@ -116,12 +120,11 @@ async def _covers(catalog: CatalogStore) -> Covers:
     means = np.zeros((len(ids), EMBEDDING_DIM), np.float32)
     np.add.at(means, numbers, matrix)
     means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-6)
-    return Covers(ids, matrix, numbers, means, by_cover)
+    shown |= {Event("", "", id, Action.CLICK, 0.0).shown: means[number] for id, number in ids.items()}
+    return Covers(ids, matrix, numbers, shown)
 
 
-def _split(
-    history: Sequence[Event], covers: Covers, leave_out: int, min_events: int, encode: Encoder, popular: Ints
-) -> Split | None:
+def _split(history: Sequence[Event], covers: Covers, leave_out: int, min_events: int, popular: Ints) -> Split | None:
     """`history` oldest first. Hidden items leave the past with all their events: nothing of them is known."""
     known = [event for event in history if event.item_id in covers.ids]
     last_engaged = {event.item_id: n for n, event in enumerate(known) if event.action in ENGAGED}
@@ -133,24 +136,19 @@ def _split(
         popular[covers.ids[event.item_id]] += event.action in ENGAGED
     if not hidden:
         return None
-    recent = past[-RECENT_EVENTS:][::-1]
-    embeddings: dict[str, Vector] = {}
-    for event in recent:
-        if event.cover_id in covers.by_cover:
-            embeddings[event.cover_id] = covers.by_cover[event.cover_id]
-        elif not event.cover_id:
-            embeddings[event.item_id] = covers.means[covers.ids[event.item_id]]
+    recent = [event for event in past if event.action is not Action.IMPRESSION][-RECENT_EVENTS:][::-1]
     ahead = (event for event in known if event.item_id in hidden)
-    return Split(encode(recent, embeddings), _numbers(covers, past), _numbers(covers, ahead))
+    return Split(recent, _numbers(covers, past), _numbers(covers, ahead))
 
 
 def _numbers(covers: Covers, events: Iterable[Event]) -> Ints:
     return np.unique(np.fromiter((covers.ids[e.item_id] for e in events), np.int64))
 
 
-def _measure(splits: Sequence[Split], covers: Covers, popular: Ints, ks: Sequence[int], seed: int) -> Recall:
+def _measure(
+    splits: Sequence[Split], queries: Vector, covers: Covers, popular: Ints, ks: Sequence[int], seed: int
+) -> Recall:
     rng = np.random.default_rng(seed)
-    queries = np.stack([split.embedding for split in splits])
     # Each user gets the profile of the next one in a random circle: nobody keeps their own.
     circle = rng.permutation(len(splits))
     others = np.empty_like(circle)

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import structlog
 
+from eyecatch.core.clusters import Tastes
 from eyecatch.core.errors import NotFound, Overloaded, Unavailable
 from eyecatch.core.ports import JobQueue, Progress
-from eyecatch.core.taste import taste_cluster
 from eyecatch.core.types import Job, JobState, JobStatus, Vector
 from eyecatch.generate.hub import Hub
 from eyecatch.generate.worker import Worker
@@ -24,9 +24,15 @@ class GenerationService:
     """The Generation port over a queue and a worker in this process."""
 
     def __init__(
-        self, queue: JobQueue, worker: Worker, hub: Hub, background: bool = True, waiting_max: int = 256
+        self,
+        queue: JobQueue,
+        worker: Worker,
+        hub: Hub,
+        tastes: Tastes,
+        background: bool = True,
+        waiting_max: int = 256,
     ) -> None:
-        self._queue, self._worker, self._hub = queue, worker, hub
+        self._queue, self._worker, self._hub, self._tastes = queue, worker, hub, tastes
         self._background = background
         self._thin: OrderedDict[str, Job] = OrderedDict()
         self._asked: OrderedDict[str, None] = OrderedDict()
@@ -59,11 +65,15 @@ class GenerationService:
             self._worker.cancel(job_id)
 
     def on_thin(self, item_id: str, user: Vector) -> bool:
-        """The fast path found a thin pool: remember it, at most once per (item, taste cluster), without waiting."""
+        """The fast path found a thin pool: remember it, at most once per (item, taste cluster), without waiting.
+
+        The covers are made for the cluster's centroid: they are everybody's near it and no trace of this user.
+        """
         if not self._background:
             return True
-        taste = taste_cluster(user) if user.size else -1
-        key = f"thin/{item_id}/{taste}"
+        clusters = self._tastes.current
+        taste = clusters.of(user)
+        key = f"thin/{item_id}/{clusters.name}/{taste}"
         if key in self._asked:
             return True
         if len(self._thin) >= self._waiting_max:
@@ -71,7 +81,8 @@ class GenerationService:
         self._asked[key] = None
         if len(self._asked) > 100_000:
             self._asked.popitem(last=False)
-        self._thin[key] = Job(uuid.uuid4().hex, key, item_id, tuple(user.tolist()), taste, count=1)
+        centroid = tuple(clusters.centroids[taste].tolist()) if taste >= 0 else ()
+        self._thin[key] = Job(uuid.uuid4().hex, key, item_id, centroid, taste, count=1)
         self._some.set()
         return True
 

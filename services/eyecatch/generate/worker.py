@@ -141,7 +141,13 @@ class Worker:
                 loop.call_soon_threadsafe(self._hub.tell, job.id, news)
 
             made += await self._generator.generate(briefs, on_step)
-        return await self._keep(job, item, made)
+        ids = await self._keep(job, item, made)
+        if job.made_for and await self._queue.status(job.id) is None:
+            # The user was forgotten while we drew; whoever did it may have looked for covers before there were any.
+            await self._remove(ids)
+            self._on_pool_change([item.id])
+            raise NotFound("job", job.id)
+        return ids
 
     async def _keep(self, job: Job, item: Item, made: Sequence[Made]) -> list[str]:
         bad = [
@@ -157,7 +163,15 @@ class Worker:
                 embedding=m.embedding,
                 rewards=m.rewards,
                 provenance=Provenance(
-                    Origin.GENERATED, m.model, m.adapter, m.seed, m.steps, job.strength, m.brief_digest, job.id
+                    Origin.GENERATED,
+                    m.model,
+                    m.adapter,
+                    m.seed,
+                    m.steps,
+                    job.strength,
+                    m.brief_digest,
+                    job.id,
+                    job.made_for,
                 ),
                 width=m.width,
                 height=m.height,
@@ -178,6 +192,9 @@ class Worker:
         old = [c for c in pool if c.provenance.origin is Origin.GENERATED and c.id not in new]
         surplus = [c.id for c in old[: max(0, len(pool) - self._pool_size)]]
         if surplus:
-            self._index.remove(surplus)
-            for uri in await self._catalog.remove_covers(surplus):
-                await self._blobs.delete(uri)
+            await self._remove(surplus)
+
+    async def _remove(self, cover_ids: Sequence[str]) -> None:
+        self._index.remove(cover_ids)
+        for uri in await self._catalog.remove_covers(cover_ids):
+            await self._blobs.delete(uri)

@@ -63,7 +63,7 @@ async def import_events(
     table: Table,
     profiles: ProfileStore,
     catalog: CatalogStore,
-    encode: Encoder,
+    encoder: Encoder,
     columns: EventColumns | None = None,
     progress: Progress = silent,
 ) -> Report:
@@ -82,7 +82,7 @@ async def import_events(
         for row, event in events:
             if event.item_id not in known:
                 report.refuse(row.number, event.id, f"no item {shorten(event.item_id)}")
-        new = await profiles.absorb(good, encode) if good else 0
+        new = await profiles.absorb(good, encoder) if good else 0
         report.accepted += new
         report.unchanged += len(good) - new
         progress(table.fraction, report)

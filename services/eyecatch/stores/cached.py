@@ -5,10 +5,10 @@ An answer is never older than `max_age_s`, counted from before the read began. W
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from eyecatch.core.ports import Encoder, ProfileStore
-from eyecatch.core.types import Event, Position, Profile, Vector
+from eyecatch.core.types import Event, Position, Profile, ProfileHeads, Vector
 
 
 class CachedProfiles:
@@ -27,11 +27,15 @@ class CachedProfiles:
         self._store, self._max_age_s, self._capacity, self._clock = store, max_age_s, capacity, clock
         # In the order of reading, so the entries that are too old are always the first ones.
         self._known: OrderedDict[str, tuple[float, Vector | None]] = OrderedDict()
+        self._version = 0
         self._writes = 0
         self.hits = self.misses = 0
 
-    async def embedding(self, user_id: str) -> Vector | None:
+    async def embedding(self, user_id: str, encoder: Encoder) -> Vector | None:
         """Raises what the store raises; a failure is not remembered."""
+        if encoder.version != self._version:
+            self._known.clear()
+            self._version = encoder.version
         now = self._clock()
         entry = self._known.get(user_id)
         if entry is not None and now < entry[0]:
@@ -39,8 +43,10 @@ class CachedProfiles:
             return entry[1]
         self.misses += 1
         writes = self._writes
-        embedding = await self._store.embedding(user_id)
-        if writes == self._writes:  # else this may be what was there before one of our own writes
+        embedding = await self._store.embedding(user_id, encoder)
+        if (
+            writes == self._writes and encoder.version == self._version
+        ):  # else this may be what was there before one of our own writes
             self._put(user_id, now, embedding)
         return embedding
 
@@ -62,11 +68,9 @@ class CachedProfiles:
     async def profile(self, user_id: str) -> Profile | None:
         return await self._store.profile(user_id)
 
-    async def absorb(
-        self, events: Sequence[Event], encode: Encoder, positions: Sequence[Position] = (), encoder: int = 0
-    ) -> int:
+    async def absorb(self, events: Sequence[Event], encoder: Encoder, positions: Sequence[Position] = ()) -> int:
         try:
-            return await self._store.absorb(events, encode, positions, encoder)
+            return await self._store.absorb(events, encoder, positions)
         finally:
             self._written({event.user_id for event in events})
 
@@ -87,3 +91,10 @@ class CachedProfiles:
 
     async def user_count(self) -> int:
         return await self._store.user_count()
+
+    def scan(self, batch: int = 1000) -> AsyncIterator[ProfileHeads]:
+        return self._store.scan(batch)
+
+    async def reencode(self, keys: Sequence[str], encoder: Encoder) -> int:
+        """What is remembered stays: it was made by the current encoder already."""
+        return await self._store.reencode(keys, encoder)

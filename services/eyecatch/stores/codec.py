@@ -36,6 +36,8 @@ from eyecatch.core.types import (
 
 VERSION = 1
 PROFILE_BYTES = 1024
+# Embeddings with no larger component are all zeros: dividing by it would overflow.
+NOTHING = 1e-30
 _HEAD = struct.Struct("<BHBf")
 HEAD_BYTES = _HEAD.size + EMBEDDING_DIM
 _BODY = struct.Struct("<IQ6dddIIBBB")
@@ -91,7 +93,10 @@ def _quantised(profile: Profile) -> bytes:
     if vector.shape != (EMBEDDING_DIM,) or not np.isfinite(vector).all():
         raise InvalidInput.of("embedding", vector.shape, f"{EMBEDDING_DIM} finite numbers of a unit vector")
     scale = float(np.abs(vector).max())
-    rows = np.rint(vector * np.float32(127 / scale)) if scale > 0 else np.zeros(EMBEDDING_DIM)
+    if scale < NOTHING:
+        scale, rows = 0.0, np.zeros(EMBEDDING_DIM, np.float32)
+    else:
+        rows = np.rint(vector * np.float32(127 / scale))
     return _HEAD.pack(VERSION, profile.encoder, EMBEDDING_DIM, scale) + rows.astype(np.int8).tobytes()
 
 

@@ -53,7 +53,7 @@ class RecordEventsResponse(_message.Message):
     ACCEPTED_FIELD_NUMBER: _builtins.int
     IGNORED_FIELD_NUMBER: _builtins.int
     accepted: _builtins.int
-    """Events that were new."""
+    """Events that were new; where events go through Kafka, all of them."""
     ignored: _builtins.int
     """Events already known by their id, or of a forgotten user."""
     def __init__(

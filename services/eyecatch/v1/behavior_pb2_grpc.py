@@ -57,7 +57,7 @@ class BehaviorServiceServicer:
     """
 
     def RecordEvents(self, request, context):
-        """Adds events, all or none; the answer means they survive a crash. Repeated event ids change nothing.
+        """Adds events; the answer means they survive a crash. After an error send all again: repeated event ids change nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -71,7 +71,7 @@ class BehaviorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ForgetUser(self, request, context):
-        """Removes a user from every store; later replays do not revive them.
+        """Removes a user from every store, with the covers made for them alone; later replays do not revive them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import BadRequest
 from grpc_status import rpc_status
 
+from tests.contracts.builders import MEAN
 from tests.fakes import FakeGenerator, picture
 
 
@@ -83,7 +84,7 @@ def config(tmp_path: Path) -> Config:
 async def api(config: Config) -> AsyncIterator[Api]:
     generator = FakeGenerator()
     async with (
-        application(config, generator) as app,
+        application(config, generator, MEAN) as app,
         grpc.aio.insecure_channel(f"127.0.0.1:{app.server.port}") as channel,
     ):
         yield Api(app, generator, channel)

@@ -3,12 +3,15 @@
 import asyncio
 
 import grpc
+import numpy as np
 import pytest
 from eyecatch.config import Config
+from eyecatch.core.clusters import directions
 from eyecatch.core.errors import Unavailable
-from eyecatch.v1 import covers_pb2, types_pb2
+from eyecatch.v1 import behavior_pb2, covers_pb2, types_pb2
 
-from tests.unit.api.conftest import Api
+from tests.contracts.builders import MEAN
+from tests.unit.api.conftest import Api, event
 
 Generate = covers_pb2.GenerateCoversRequest
 
@@ -142,6 +145,24 @@ class TestBackground:
         assert len(api.generator.briefs) == 1
         await api.covers.RecommendCovers(request)
         assert await api.app.parts.store.queue.waiting() == 0
+
+    async def test_covers_are_made_for_the_cluster_not_for_its_user(self, api: Api) -> None:
+        await api.put("a", "red")
+        await api.behavior.RecordEvents(behavior_pb2.RecordEventsRequest(events=[event("e", "mia", "a")]))
+        await api.covers.RecommendCovers(covers_pb2.RecommendCoversRequest(user_id="mia", item_ids=["a"]))
+        async with asyncio.timeout(10):
+            while not api.generator.briefs:
+                await asyncio.sleep(0)
+        profile = (await api.behavior.GetProfile(behavior_pb2.GetProfileRequest(user_id="mia"))).profile
+        (brief,) = api.generator.briefs
+        np.testing.assert_array_equal(brief.user_embedding, directions().centroids[profile.taste])
+        user = await api.app.parts.store.profiles.embedding("mia", MEAN)
+        assert user is not None
+        assert 0 < brief.user_embedding @ user < 0.99
+        await api.behavior.ForgetUser(behavior_pb2.ForgetUserRequest(user_id="mia"))
+        async with asyncio.timeout(10):
+            while len((await api.covers.ListCovers(covers_pb2.ListCoversRequest(item_id="a"))).covers) < 2:
+                await asyncio.sleep(0)
 
     async def test_not_when_the_caller_says_so(self, api: Api) -> None:
         await api.put("a", "red")

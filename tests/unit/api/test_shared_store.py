@@ -13,6 +13,7 @@ from eyecatch.stores.cached import CachedProfiles
 from eyecatch.v1 import behavior_pb2, covers_pb2, types_pb2
 from eyecatch.wiring import application, open_stores
 
+from tests.contracts.builders import MEAN
 from tests.fakes import FakeGenerator
 from tests.servers import RedisServer, running
 from tests.unit.api.conftest import Api, event
@@ -24,7 +25,7 @@ Recommend = covers_pb2.RecommendCoversRequest
 async def serving(config: Config) -> AsyncIterator[Api]:
     generator = FakeGenerator()
     async with (
-        application(config, generator) as app,
+        application(config, generator, MEAN) as app,
         grpc.aio.insecure_channel(f"127.0.0.1:{app.server.port}") as channel,
     ):
         yield Api(app, generator, channel)

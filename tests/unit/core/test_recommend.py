@@ -7,6 +7,7 @@ from eyecatch.core.decisions import DecisionBuffer
 from eyecatch.core.errors import NotFound, StoreDamaged, Unavailable
 from eyecatch.core.pools import Pools
 from eyecatch.core.recommend import Degraded, Recommender
+from eyecatch.core.taste import MeanEncoder
 from eyecatch.core.types import Cover, Vector
 
 from tests.unit.core.test_decisions import Log
@@ -19,7 +20,7 @@ class Stores:
     def __init__(self, profiles: bool, covers: bool, damaged: bool = False) -> None:
         self._profiles, self._covers, self._damaged = profiles, covers, damaged
 
-    async def embedding(self, user_id: str) -> Vector | None:
+    async def embedding(self, user_id: str, encoder: object) -> Vector | None:
         if not self._profiles:
             raise Unavailable("profiles away")
         if self._damaged:
@@ -36,7 +37,9 @@ def recommender(profiles: bool, covers: bool, damaged: bool = False) -> Recommen
     stores = Stores(profiles, covers, damaged)
     pools = Pools(stores, SCORING, 4)  # type: ignore[arg-type]
     pools.fill("a", [Cover("red", "a", "", axis(0)), Cover("blue", "a", "", axis(1))])
-    return Recommender(pools, stores, DecisionBuffer(Log(), pools), lambda item, user: True, exploration=0.0)  # type: ignore[arg-type]
+    return Recommender(
+        pools, stores, MeanEncoder(), DecisionBuffer(Log(), pools), lambda item, user: True, exploration=0.0
+    )  # type: ignore[arg-type]
 
 
 async def test_without_profiles_the_answer_is_unpersonalised_and_says_so() -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from eyecatch.core.errors import InvalidInput
-from eyecatch.core.taste import user_embedding
 from eyecatch.core.types import Action, Cover, Event, Item, Vector
 from eyecatch.evaluate.recall import recall
 from eyecatch.stores.sqlite import SqliteStore
+
+from tests.contracts.builders import MEAN
 
 TASTES, ITEMS, USERS, EVENTS = 4, 200, 40, 30
 
@@ -37,7 +38,7 @@ async def world(folder: Path, loyal: bool) -> SqliteStore:
         for n, item in enumerate(rng.permutation(pool)[:EVENTS]):
             shown = f"c{item:03}-1" if n % 2 else ""
             events.append(Event(f"{user}/{n}", f"u{user}", f"i{item:03}", Action.CLICK, 1e9 + n, shown))
-    await store.profiles.absorb(events, user_embedding)
+    await store.profiles.absorb(events, MEAN)
     return store
 
 
@@ -80,7 +81,7 @@ async def test_hidden_items_teach_nothing(tmp_path: Path) -> None:
     before = await recall(store.catalog, store.profiles, ks=(20,), seed=1)
     last = [e for _, e in await store.profiles.events(limit=10_000) if e.id.endswith(f"/{EVENTS - 1}")]
     early = [Event(f"early/{e.id}", e.user_id, e.item_id, Action.CLICK, 1e9 - 5) for e in last]
-    await store.profiles.absorb(early, user_embedding)
+    await store.profiles.absorb(early, MEAN)
     after = await recall(store.catalog, store.profiles, ks=(20,), seed=1)
     assert after.recall["profile"] == before.recall["profile"]
     assert after.recall["popularity"] == before.recall["popularity"]

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 from eyecatch.core.errors import InvalidInput
-from eyecatch.core.taste import user_embedding
 from eyecatch.core.types import Action, Item
 from eyecatch.importing import EventColumns, Report, Table, import_events
 from eyecatch.importing.events import parse_time, rating_action
 
+from tests.contracts.builders import MEAN
 from tests.unit.importing.conftest import Home
 
 
 async def run(home: Home, path: Path, columns: EventColumns | None = None) -> Report:
     await home.store.catalog.upsert_items([Item("a", "A"), Item("b", "B")])
-    return await import_events(Table(path), home.store.profiles, home.store.catalog, user_embedding, columns)
+    return await import_events(Table(path), home.store.profiles, home.store.catalog, MEAN, columns)
 
 
 async def test_events_come_in_once(home: Home, tmp_path: Path) -> None:
@@ -107,4 +107,4 @@ async def test_forgotten_users_stay_forgotten(home: Home, tmp_path: Path) -> Non
     await home.store.profiles.forget("mia")
     report = await run(home, path)
     assert (report.accepted, report.unchanged) == (0, 1)
-    assert await home.store.profiles.embedding("mia") is None
+    assert await home.store.profiles.embedding("mia", MEAN) is None

@@ -5,9 +5,10 @@ import asyncio
 import numpy as np
 import pytest
 from eyecatch.core.errors import Unavailable
-from eyecatch.core.taste import user_embedding
 from eyecatch.core.types import EMBEDDING_DIM, Action, Event, Vector
 from eyecatch.stores.cached import CachedProfiles
+
+from tests.contracts.builders import MEAN, Each
 
 
 class Clock:
@@ -26,7 +27,7 @@ class Store:
         self.away = False
         self.held: asyncio.Event | None = None
 
-    async def embedding(self, user_id: str) -> Vector | None:
+    async def embedding(self, user_id: str, encoder: object) -> Vector | None:
         if self.away:
             raise Unavailable("away")
         self.reads += 1
@@ -35,7 +36,7 @@ class Store:
             await self.held.wait()
         return None if user_id in self.nobody else numbered(number)
 
-    async def absorb(self, events: object, encode: object, positions: object = (), encoder: int = 0) -> int:
+    async def absorb(self, events: object, encoder: object, positions: object = ()) -> int:
         if self.away:
             raise Unavailable("away")
         return 1
@@ -53,7 +54,7 @@ def cached(store: Store, clock: Clock, **more: float) -> CachedProfiles:
 
 
 async def number(cache: CachedProfiles, user: str) -> int:
-    found = await cache.embedding(user)
+    found = await cache.embedding(user, MEAN)
     assert found is not None
     return int(found[0])
 
@@ -89,8 +90,8 @@ async def test_who_has_no_profile_is_remembered_too() -> None:
     store, clock = Store(), Clock()
     cache = cached(store, clock)
     store.nobody.add("mia")
-    assert await cache.embedding("mia") is None
-    assert await cache.embedding("mia") is None
+    assert await cache.embedding("mia", MEAN) is None
+    assert await cache.embedding("mia", MEAN) is None
     assert store.reads == 1
 
 
@@ -98,13 +99,13 @@ async def test_our_own_writes_are_seen_at_once() -> None:
     store, clock = Store(), Clock()
     cache = cached(store, clock)
     assert (await number(cache, "mia"), await number(cache, "noah")) == (1, 2)
-    await cache.absorb([Event("e", "mia", "a", Action.CLICK, 1.0)], user_embedding)
+    await cache.absorb([Event("e", "mia", "a", Action.CLICK, 1.0)], MEAN)
     assert (await number(cache, "mia"), await number(cache, "noah")) == (3, 2)
     await cache.forget("noah")
     assert await number(cache, "noah") == 4
     store.away = True
     with pytest.raises(Unavailable):
-        await cache.absorb([Event("e", "mia", "a", Action.CLICK, 1.0)], user_embedding)
+        await cache.absorb([Event("e", "mia", "a", Action.CLICK, 1.0)], MEAN)
     store.away = False
     assert await number(cache, "mia") == 5, "a write that failed may have written"
 
@@ -115,7 +116,7 @@ async def test_a_read_that_began_before_a_write_is_not_kept() -> None:
     store.held = asyncio.Event()
     reading = asyncio.ensure_future(number(cache, "mia"))
     await asyncio.sleep(0)
-    await cache.absorb([Event("e", "mia", "a", Action.CLICK, 1.0)], user_embedding)
+    await cache.absorb([Event("e", "mia", "a", Action.CLICK, 1.0)], MEAN)
     store.held.set()
     assert await reading == 1
     assert await number(cache, "mia") == 2
@@ -150,6 +151,16 @@ async def test_a_failure_is_not_remembered() -> None:
     cache = cached(store, clock)
     store.away = True
     with pytest.raises(Unavailable):
-        await cache.embedding("mia")
+        await cache.embedding("mia", MEAN)
     store.away = False
     assert await number(cache, "mia") == 1
+
+
+async def test_what_one_encoder_made_is_not_remembered_for_another() -> None:
+    store = Store()
+    cache = cached(store, Clock())
+    reads = []
+    for version in (1, 1, 2, 2, 1):
+        await cache.embedding("mia", Each(version=version))
+        reads.append(store.reads)
+    assert reads == [1, 1, 2, 2, 3]

@@ -1,13 +1,12 @@
 """The shared store's own promises, against a real server: several writers, forgetting, small profiles, lost answers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 from eyecatch.core.decisions import to_line
 from eyecatch.core.errors import StoreDamaged, StoreError, StoreTooNew
-from eyecatch.core.taste import user_embedding
 from eyecatch.core.types import Action, Cover, Decision, Event, Item, Job, Vector, zeros
 from eyecatch.stores.redis import RedisStore, keys
 from eyecatch.stores.redis.link import Command, Link
@@ -15,12 +14,8 @@ from eyecatch.stores.redis.queue import LEASE_S, RedisQueue
 from redis.cluster import key_slot  # type: ignore[attr-defined]
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from tests.contracts.builders import cover, event, item, unit
+from tests.contracts.builders import MEAN, Each, cover, event, item, nothing, unit
 from tests.servers import RedisServer
-
-
-def nothing(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
-    return zeros()
 
 
 @pytest.fixture
@@ -63,13 +58,13 @@ async def test_two_processes_change_the_catalogue_and_the_queue(two: tuple[Redis
 async def test_who_is_forgotten_while_their_events_are_absorbed_stays_forgotten(
     two: tuple[RedisStore, RedisStore], redis_server: RedisServer
 ) -> None:
-    def forgotten_meanwhile(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
+    def forgotten_meanwhile(events: Sequence[Event]) -> Vector:
         if events[0].user_id == "mia":
             redis_server.client.set(keys.profile("mia"), b"\0")
         return zeros()
 
     events = [event("e1"), event("e2", user="noah")]
-    assert await two[0].profiles.absorb(events, forgotten_meanwhile) == 1
+    assert await two[0].profiles.absorb(events, Each(forgotten_meanwhile)) == 1
     assert await two[0].profiles.profile("mia") is None
     assert [e.user_id for _, e in await two[0].profiles.events()] == ["noah"]
 
@@ -131,15 +126,15 @@ async def test_a_full_profile_has_at_most_1024_bytes_and_knows_its_items(
         )
         for n in range(100)
     ]
-    await two[0].profiles.absorb(events, user_embedding)
+    await two[0].profiles.absorb(events, MEAN)
     assert 900 < redis_server.client.strlen(keys.profile("mia")) <= 1024
     profile = await two[1].profiles.profile("mia")
     assert profile is not None
     assert [(e.item_id, e.cover_id) for e in profile.events] == [
         (e.item_id, e.cover_id) for e in reversed(events[-32:])
     ]
-    await two[1].profiles.absorb([event("later", time=2e9, cover_id="c")], user_embedding)
-    found = await two[0].profiles.embedding("mia")
+    await two[1].profiles.absorb([event("later", time=2e9, cover_id="c")], MEAN)
+    found = await two[0].profiles.embedding("mia", MEAN)
     assert found is not None
     assert float(found @ unit(1)) > 0.99
 
@@ -183,7 +178,7 @@ async def test_an_answer_that_was_lost_changes_nothing_twice(
     link.lost = set()
     store = RedisStore(link, max_log=0)
     await store.catalog.upsert_items([Item("a", "A")], [Cover("c", "a", "blob:c", unit(1))])
-    assert await store.profiles.absorb([event("e1"), event("e2")], user_embedding) == 2
+    assert await store.profiles.absorb([event("e1"), event("e2")], MEAN) == 2
     assert (await store.queue.put(Job("j", "k", "a"))).job.id == "j"
     job = await store.queue.take()
     assert (job.attempts if job else None) == 1
@@ -241,7 +236,7 @@ async def test_what_somebody_else_wrote_is_a_named_error(redis_server: RedisServ
     redis_server.client.hset(keys.ITEMS, "a", "rubbish")
     redis_server.client.hset(keys.COVERS, "c", b"\0" * 128 + b"[]")
     for call in (
-        store.profiles.embedding("mia"), store.profiles.profile("mia"), store.profiles.absorb([event("e")], nothing),
+        store.profiles.embedding("mia", MEAN), store.profiles.profile("mia"), store.profiles.absorb([event("e")], nothing),
         store.catalog.item("a"), store.catalog.cover("c"),
     ):  # fmt: skip
         with pytest.raises(StoreDamaged):

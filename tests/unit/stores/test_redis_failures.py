@@ -4,22 +4,17 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 
 import pytest
 from eyecatch.core.errors import InvalidInput, StoreError, StoreFull, Unavailable
-from eyecatch.core.types import Event, Vector, zeros
 from eyecatch.stores.redis import RedisStore, keys
 from eyecatch.stores.redis.link import ATTEMPTS, LAST_DELAY_S, PAUSE_S, Link
 from redis.asyncio import RedisCluster
 from redis.cluster import key_slot  # type: ignore[attr-defined]
 
-from tests.contracts.builders import cover, event, item
+from tests.contracts.builders import MEAN, cover, event, item, nothing
 from tests.servers import RedisServer, free_port, running, running_cluster, until
-
-
-def nothing(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
-    return zeros()
 
 
 class Sleeper:
@@ -144,7 +139,7 @@ async def test_what_was_acknowledged_survives_kill_9_with_fsync_always(sleeper: 
         await store.catalog.upsert_items([item("a")], [cover("c", "a")])
         server.kill()
         with pytest.raises(Unavailable):
-            await store.profiles.embedding("u0")
+            await store.profiles.embedding("u0", MEAN)
         sleeper.then = server.start
         # Sent while the server is away, done when it is back.
         assert await store.profiles.absorb([event("while away", user="u0")], nothing) == 1
@@ -160,20 +155,20 @@ async def test_the_fast_path_gives_up_early_and_leaves_a_dead_server_alone_for_a
         healthy = await Link.open(server.url)
         link = Link(healthy._client, clock=lambda: now[0])
         store = RedisStore(link)
-        await store.profiles.embedding("mia")
+        await store.profiles.embedding("mia", MEAN)
         server.client.client_pause(60_000)  # it takes commands and does not answer
         started = time.monotonic()
         with pytest.raises(Unavailable, match="in time"):
-            await store.profiles.embedding("mia")
+            await store.profiles.embedding("mia", MEAN)
         with pytest.raises(Unavailable, match="a moment ago"):
-            await store.profiles.embedding("mia")
+            await store.profiles.embedding("mia", MEAN)
         assert time.monotonic() - started < 1.0, "a tenth of a second, and busy machines"
         server.kill()
         server.start()
         with pytest.raises(Unavailable, match="a moment ago"):
-            await store.profiles.embedding("mia")
+            await store.profiles.embedding("mia", MEAN)
         now[0] += PAUSE_S + 0.01
-        assert await store.profiles.embedding("mia") is None
+        assert await store.profiles.embedding("mia", MEAN) is None
         await link.close()
 
 
@@ -218,7 +213,7 @@ def _known_as_replica(node: RedisServer, port: int) -> bool:
 
 async def _there(store: RedisStore, user: str) -> bool:
     with contextlib.suppress(Unavailable):
-        await store.profiles.embedding(user)
+        await store.profiles.embedding(user, MEAN)
         return True
     return False
 

@@ -8,7 +8,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,31 +23,28 @@ from eyecatch.core.errors import (
     StoreTooNew,
     Unavailable,
 )
-from eyecatch.core.taste import user_embedding
-from eyecatch.core.types import Action, Cover, Decision, Event, Item, Job, Vector, zeros
+from eyecatch.core.types import Action, Cover, Decision, Event, Item, Job, Vector
 from eyecatch.stores.sqlite import SqliteStore
 from eyecatch.stores.sqlite.schema import MIGRATIONS, migrate, version
+
+from tests.contracts.builders import MEAN, Each, nothing
 
 
 def event(id: str, user: str = "mia") -> Event:
     return Event(id, user, "a", Action.CLICK, 1e9)
 
 
-def nothing(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
-    return zeros()
-
-
 _WRITES_FOREVER = """
 import asyncio, itertools, sys
 from eyecatch.core.decisions import to_line
-from eyecatch.core.taste import user_embedding
+from eyecatch.core.taste import MeanEncoder
 from eyecatch.core.types import Action, Event, Job
 from eyecatch.stores.sqlite import SqliteStore
 
 async def main():
     store = SqliteStore.open(sys.argv[1])
     async def write(n):
-        await store.profiles.absorb([Event(f"e{n}", f"u{n % 7}", "a", Action.CLICK, 1e9 + n)], user_embedding)
+        await store.profiles.absorb([Event(f"e{n}", f"u{n % 7}", "a", Action.CLICK, 1e9 + n)], MeanEncoder())
         print(n, flush=True)
     await store.queue.put(Job("j", "k", "a"))
     await store.queue.take()
@@ -86,7 +83,7 @@ async def test_a_full_store_refuses_whole_writes_and_goes_on(tmp_path: Path) -> 
     assert 0 < stored < 1000
     assert await store.profiles.user_count() == stored
     assert len(await store.profiles.events(limit=100_000)) == 20 * stored
-    assert await store.profiles.embedding(f"u{stored}") is None
+    assert await store.profiles.embedding(f"u{stored}", MEAN) is None
     for n in range(stored // 2):
         assert await store.profiles.forget(f"u{n}")
     assert await store.profiles.absorb([event("after", "new")], nothing) == 1
@@ -133,16 +130,16 @@ async def test_embeddings_read_in_an_undone_write_are_not_remembered(tmp_path: P
     one, two = np.eye(64, dtype=np.float32)[:2]
     await store.catalog.upsert_items([Item("a", "A")], [Cover("c", "a", "blob:c", one)])
 
-    def encode_then_fail(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
+    def encode_then_fail(events: Sequence[Event]) -> Vector:
         raise RuntimeError("undone")
 
     await asyncio.gather(
         store.catalog.add_covers([Cover("c", "a", "blob:c", two)]),
-        store.profiles.absorb([event("e1")], encode_then_fail),
+        store.profiles.absorb([event("e1")], Each(encode_then_fail)),
         return_exceptions=True,
     )
-    await store.profiles.absorb([event("e2")], user_embedding)
-    np.testing.assert_array_equal(await store.profiles.embedding("mia"), two)
+    await store.profiles.absorb([event("e2")], MEAN)
+    np.testing.assert_array_equal(await store.profiles.embedding("mia", MEAN), two)
     store.close()
 
 
@@ -169,7 +166,11 @@ def test_a_second_opener_is_told_who_holds_the_folder(tmp_path: Path) -> None:
 async def test_a_closed_store_answers_unavailable(tmp_path: Path) -> None:
     store = SqliteStore.open(tmp_path)
     store.close()
-    for call in (store.profiles.absorb([event("e")], nothing), store.profiles.embedding("mia"), store.catalog.counts()):
+    for call in (
+        store.profiles.absorb([event("e")], nothing),
+        store.profiles.embedding("mia", MEAN),
+        store.catalog.counts(),
+    ):
         with pytest.raises(Unavailable):
             await call
 
@@ -199,7 +200,9 @@ async def test_a_version_1_file_is_brought_forward(tmp_path: Path) -> None:
     store = SqliteStore.open(tmp_path)
     assert await store.catalog.item("a") == Item("a", "A", "c", ("blob:1", "blob:2"), 1.5)
     assert await store.catalog.item("b") == Item("b", "B", "", (), 2.5)
-    assert await store.profiles.embedding("mia") is not None
+    mia = await store.profiles.profile("mia")
+    assert mia is not None
+    assert (mia.embedding.any(), mia.encoder) == (True, 0)
     assert sorted(await store.catalog.delete_item("a") or ()) == ["blob:1", "blob:2"]
     assert await store.decisions.decision("d2") == Decision("d2", "mia", 1.5, ("a", "b"), ("c1", "c2"), (0.5, 1.0))
     assert await store.decisions.decision("d1") == Decision("d1", "noah", 2.0, (), (), ())
@@ -222,9 +225,23 @@ async def test_a_version_3_file_keeps_its_users_events_and_their_order(tmp_path:
     assert profile is not None
     assert (profile.event_count, profile.updated_at, [e.id for e in profile.events]) == (3, 1.25, ["e2", "e1"])
     np.testing.assert_allclose(profile.embedding, taste.astype(np.float32), atol=1e-3)
-    assert await store.profiles.embedding("noah") is None
+    assert await store.profiles.embedding("noah", MEAN) is None
     assert await store.profiles.absorb([event("e1"), event("e1", "noah"), event("e9")], nothing) == 2
     assert [number for number, _ in await store.profiles.events()] == [2, 3, 5, 6], "no number is given twice"
+    store.close()
+
+
+@pytest.mark.parametrize("damage", ["x'0102'", "substr(profile, 1, 100)", "CAST(x'ff' || substr(profile, 2) AS BLOB)"])
+async def test_a_damaged_profile_ends_no_walk_over_all(tmp_path: Path, damage: str) -> None:
+    store = SqliteStore.open(tmp_path)
+    await store.profiles.absorb([event("e1"), event("e1", "noah")], nothing)
+    store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "eyecatch.db")) as file:
+        file.execute(f"UPDATE profiles SET profile = {damage} WHERE user_id = 'mia'")
+        file.commit()
+    store = SqliteStore.open(tmp_path)
+    assert "noah" in [key async for heads in store.profiles.scan() for key in heads.keys]
+    assert await store.profiles.reencode(["mia", "noah"], MEAN) == 1
     store.close()
 
 
@@ -237,7 +254,7 @@ async def test_a_damaged_profile_is_a_named_error(tmp_path: Path) -> None:
         file.commit()
     store = SqliteStore.open(tmp_path)
     for call in (
-        store.profiles.embedding("mia"),
+        store.profiles.embedding("mia", MEAN),
         store.profiles.profile("mia"),
         store.profiles.absorb([event("e2")], nothing),
     ):

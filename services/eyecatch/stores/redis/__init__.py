@@ -1,7 +1,7 @@
 """The shared store: any server or cluster that speaks the Redis protocol (Redis, Valkey, Kvrocks).
 
     store = await RedisStore.open("redis://host:6379/0")      # Unavailable, StoreFull, StoreTooNew or StoreError if it cannot be opened
-    store.catalog, store.profiles, store.decisions, store.queue
+    store.catalog, store.profiles, store.decisions, store.queue, store.notes
     await store.close()
 
 Several processes may share it. What a crash of the server can lose is the server's configuration: docs/stores.md.
@@ -13,6 +13,7 @@ from eyecatch.stores.redis.embeddings import CatalogEmbeddings
 from eyecatch.stores.redis.layout import check_layout
 from eyecatch.stores.redis.link import Link
 from eyecatch.stores.redis.log import EventLog
+from eyecatch.stores.redis.notes import RedisNotes
 from eyecatch.stores.redis.profiles import RedisProfiles
 from eyecatch.stores.redis.queue import RedisQueue
 
@@ -22,7 +23,7 @@ DAY_S = 24 * 3600
 
 
 class RedisStore:
-    """The four ports over one server or cluster."""
+    """The five ports over one server or cluster."""
 
     def __init__(
         self, link: Link, max_waiting_jobs: int = 1000, max_log: int = 1_000_000, retention_days: int = 30
@@ -33,6 +34,7 @@ class RedisStore:
         self.decisions = RedisDecisions(link, retention_days * DAY_S)
         self.profiles = RedisProfiles(link, embeddings, EventLog(link, max_log), self.decisions)
         self.queue = RedisQueue(link, max_waiting_jobs)
+        self.notes = RedisNotes(link)
 
     @classmethod
     async def open(

@@ -102,6 +102,10 @@ class RedisCatalog:
             if item_id in known
         }
 
+    async def made_for(self, user: str) -> Sequence[Cover]:
+        ids = [id.decode() for id in await self._link.one("SMEMBERS", keys.covers_for(user))]
+        return list((await self._covers(ids)).values())
+
     async def all_covers(self) -> AsyncIterator[Cover]:
         after = ""
         while ids := await self._ids_after(keys.COVER_IDS, after, _SCAN):
@@ -145,6 +149,8 @@ class RedisCatalog:
                     ("SADD", keys.pool(cover.item_id), cover.id),
                     ("SADD", keys.users_of_blob(cover.uri), _COVER + cover.id),
                 ]
+                if user := cover.provenance.made_for:
+                    commands.append(("SADD", keys.covers_for(user), cover.id))
                 old[cover.id] = cover
                 changed.add(cover.item_id)
         return commands, changed
@@ -169,7 +175,9 @@ def _replace_item(old: Item | None, item: Item) -> list[Command]:
 
 
 def _remove_cover(id: str, cover: Cover) -> list[Command]:
+    user = cover.provenance.made_for
     return [
+        *([("SREM", keys.covers_for(user), id)] if user else []),
         ("HDEL", keys.COVERS, id),
         ("ZREM", keys.COVER_IDS, id),
         ("SREM", keys.pool(cover.item_id), id),

@@ -25,8 +25,9 @@ class CatalogEmbeddings:
         self._known: dict[Key, tuple[float, Vector | None]] = {}
 
     async def of(self, events: Iterable[Event]) -> Mapping[str, Vector]:
-        """By cover id, and by item id (the unit mean of its catalogue covers) for events without a cover."""
-        wanted = {(bool(e.cover_id), e.cover_id or e.item_id) for e in events}
+        """By `Event.shown`: embeddings of covers, and of items (the unit mean of their catalogue covers)."""
+        names = {(bool(e.cover_id), e.cover_id or e.item_id): e.shown for e in events}
+        wanted = names.keys()
         now = self._clock()
         missing = [key for key in wanted if key not in self._known or self._known[key][0] <= now]
         if missing:
@@ -36,8 +37,8 @@ class CatalogEmbeddings:
             until = now + self._max_age_s
             for key, vector in (await self._read(missing)).items():
                 self._known[key] = (until, vector)
-        found = {id: self._known[is_cover, id][1] for is_cover, id in wanted}
-        return {id: vector for id, vector in found.items() if vector is not None}
+        found = {name: self._known[key][1] for key, name in names.items()}
+        return {name: vector for name, vector in found.items() if vector is not None}
 
     async def _read(self, wanted: Sequence[Key]) -> dict[Key, Vector | None]:
         covers = [id for is_cover, id in wanted if is_cover]

@@ -3,15 +3,9 @@
 Keys of users hold digests: whoever lists keys learns no user id. Knows no command.
 """
 
-import base64
-import hashlib
+from eyecatch.core.tokens import user_tag
 
 LAYOUT = "ec:layout"
-
-
-def user_tag(user_id: str) -> str:
-    """Twenty characters that stand for a user; no two users in the world share them."""
-    return base64.urlsafe_b64encode(hashlib.blake2b(user_id.encode(), digest_size=15).digest()).decode()
 
 
 def profile(user_id: str) -> str:
@@ -31,6 +25,10 @@ def decision(id: str) -> str:
 
 def name(reference: bytes) -> str:
     return f"ec:r:{reference.hex()}"
+
+
+def note(name: str) -> str:
+    return f"ec:note:{name}"
 
 
 LOG = "ec:{log}:events"
@@ -55,6 +53,10 @@ def users_of_blob(uri: str) -> str:
     return f"ec:{{catalog}}:uses:{uri}"
 
 
+def covers_for(user: str) -> str:
+    return f"ec:{{catalog}}:for:{user}"
+
+
 QUEUE_GUARD = "ec:{jobs}:guard"
 JOBS = "ec:{jobs}:jobs"
 JOB_KEYS = "ec:{jobs}:keys"
@@ -62,3 +64,7 @@ JOB_SEQUENCE = "ec:{jobs}:seq"
 QUEUED = "ec:{jobs}:queued"
 RUNNING = "ec:{jobs}:running"
 OVER = "ec:{jobs}:over"
+
+
+def jobs_for(user: str) -> str:
+    return f"ec:{{jobs}}:for:{user}"

@@ -5,23 +5,28 @@ Order of an absorption: names, log, profiles. Cut short anywhere, doing it again
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 
 from eyecatch.core.absorb import Absorption
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.ports import Encoder
-from eyecatch.core.types import Event, Position, Profile, Vector, zeros
+from eyecatch.core.types import Event, Position, Profile, ProfileHeads, Vector, zeros
 from eyecatch.stores import codec
+from eyecatch.stores.heads import heads, stale
 from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.decisions import RedisDecisions
 from eyecatch.stores.redis.embeddings import CatalogEmbeddings
-from eyecatch.stores.redis.link import Command, Link, delay
+from eyecatch.stores.redis.link import HURRY_S, Command, Link, delay
 from eyecatch.stores.redis.log import EventLog
 from eyecatch.stores.redis.names import References
 from eyecatch.stores.redis.tombstones import TOMBSTONE
 
 # Conflicts need two processes with events of one user at one time: rare, and over in one more round.
 ATTEMPTS = 16
+# Users encoded anew that are remembered at most (0.5 KB each).
+ENCODED_ANEW = 100_000
 
 # The first line answers a write that was made although its answer was lost.
 _REPLACE = """
@@ -40,11 +45,37 @@ class RedisProfiles:
         self._link, self._embeddings, self._log, self._decisions = link, embeddings, log, decisions
         self._references = References(link)
         self._turn = asyncio.Lock()
+        # By user: the head as it is stored, the version it was encoded with instead, and the embedding.
+        self._anew: OrderedDict[str, tuple[bytes, int, Vector | None]] = OrderedDict()
 
-    async def embedding(self, user_id: str) -> Vector | None:
+    async def embedding(self, user_id: str, encoder: Encoder) -> Vector | None:
         """Reads only the head of the profile; gives up early when the server is slow or was just away (Unavailable)."""
         head = await self._link.quick("GETRANGE", keys.profile(user_id), 0, codec.HEAD_BYTES - 1)
-        return codec.embedding(head)[1] if head and head != TOMBSTONE else None
+        if not head or head == TOMBSTONE:
+            return None
+        version, embedding = codec.embedding(head)
+        return embedding if version == encoder.version else await self._encoded_anew(user_id, head, encoder)
+
+    async def _encoded_anew(self, user_id: str, head: bytes, encoder: Encoder) -> Vector | None:
+        """Only remembered, until the stored one changes: servers of two versions that both wrote would take turns for ever."""
+        known = self._anew.get(user_id)
+        if known and known[:2] == (head, encoder.version):
+            return known[2]
+        try:
+            async with asyncio.timeout(HURRY_S):
+                data = await self._link.quick("GET", keys.profile(user_id))
+                if not data or data == TOMBSTONE:
+                    return None
+                profiles = await self._references.named([codec.decode(user_id, data, self._references.known)])
+                encoded = await self._encoded({p.user_id: Absorption(p).engagements for p in profiles}, encoder)
+        except TimeoutError as error:
+            raise Unavailable("Redis is too slow to encode a user anew") from error
+        embedding = encoded[user_id] if encoded[user_id].any() else None
+        self._anew.pop(user_id, None)
+        self._anew[user_id] = (data[: codec.HEAD_BYTES], encoder.version, embedding)
+        if len(self._anew) > ENCODED_ANEW:
+            self._anew.popitem(last=False)
+        return embedding
 
     async def profile(self, user_id: str) -> Profile | None:
         data = await self._link.one("GET", keys.profile(user_id))
@@ -52,9 +83,7 @@ class RedisProfiles:
             return None
         return (await self._references.named([codec.decode(user_id, data)]))[0]
 
-    async def absorb(
-        self, events: Sequence[Event], encode: Encoder, positions: Sequence[Position] = (), encoder: int = 0
-    ) -> int:
+    async def absorb(self, events: Sequence[Event], encoder: Encoder, positions: Sequence[Position] = ()) -> int:
         """Absorptions of one process take turns: two at once would only conflict."""
         places: Sequence[Position | None] = positions or [None] * len(events)
         waiting: Arrivals = list(zip(events, places, strict=True))
@@ -62,7 +91,7 @@ class RedisProfiles:
         new = 0
         async with self._turn:
             for attempt in range(ATTEMPTS):
-                done, conflicts = await self._absorb(waiting, encode, encoder, logged)
+                done, conflicts = await self._absorb(waiting, encoder, logged)
                 new += done
                 if not conflicts:
                     return new
@@ -70,9 +99,7 @@ class RedisProfiles:
                 await asyncio.sleep(delay(min(attempt, 3)))
         raise Unavailable("too many processes absorb events of the same users at once")
 
-    async def _absorb(
-        self, arrivals: Arrivals, encode: Encoder, encoder: int, logged: set[tuple[str, str]]
-    ) -> tuple[int, set[str]]:
+    async def _absorb(self, arrivals: Arrivals, encoder: Encoder, logged: set[tuple[str, str]]) -> tuple[int, set[str]]:
         """(events that were new, users whose profile somebody else changed meanwhile)."""
         users = {event.user_id for event, _ in arrivals}
         before, work = await self._load(users)
@@ -80,12 +107,12 @@ class RedisProfiles:
             await self._log.forget(user_id)  # they were forgotten after their events were logged
         new = [e for e, position in arrivals if (mine := work.get(e.user_id)) and mine.add(e, position)]
         changed = {user_id: mine for user_id, mine in work.items() if mine.changed}
-        known = await self._embeddings.of([e for mine in changed.values() if mine.new for e in mine.engagements])
+        recent = {user_id: mine.engagements for user_id, mine in changed.items() if mine.new}
+        embeddings = await self._encoded(recent, encoder)
         now = time.time()
         commands: list[Command] = []
         for user_id, mine in changed.items():
-            embedding = encode(mine.engagements, known) if mine.new else None
-            after = codec.encode(mine.profile(now, embedding, encoder))
+            after = codec.encode(mine.profile(now, embeddings.get(user_id), encoder.version))
             commands.append(("EVAL", _REPLACE, 1, keys.profile(user_id), before[user_id], after))
         await self._link.many(self._references.writing(new))
         await self._log.append([e for e in new if (e.user_id, e.id) not in logged])
@@ -93,6 +120,15 @@ class RedisProfiles:
         answers = await self._link.many(commands)
         lost = {user_id for user_id, stored in zip(changed, answers, strict=True) if not stored}
         return sum(len(mine.new) for user_id, mine in changed.items() if user_id not in lost), lost
+
+    async def _encoded(self, recent: Mapping[str, Sequence[Event]], encoder: Encoder) -> dict[str, Vector]:
+        """User embeddings from the events of each user, in one call."""
+        if not recent:
+            return {}
+        users = list(recent.values())
+        known = await self._embeddings.of([event for events in users for event in events])
+        # In a thread: a thousand events take a learned encoder some tenths of a second.
+        return dict(zip(recent, await asyncio.to_thread(encoder, users, known), strict=True))
 
     async def _load(self, user_ids: set[str]) -> tuple[dict[str, bytes], dict[str, Absorption]]:
         """By user, of those who are not forgotten: (the bytes stored, the profile ready to absorb)."""
@@ -114,6 +150,32 @@ class RedisProfiles:
 
     async def events(self, after: int = 0, limit: int = 1000) -> Sequence[tuple[int, Event]]:
         return await self._log.after(after, limit)
+
+    async def scan(self, batch: int = 1000) -> AsyncIterator[ProfileHeads]:
+        """Keys are those of Redis: no user id is stored."""
+        some: list[str] = []
+        async for key in self._link.scan(keys.PROFILES):
+            some.append(key.decode())
+            if len(some) == batch:
+                yield await self._heads(some)
+                some = []
+        if some:
+            yield await self._heads(some)
+
+    async def _heads(self, found: Sequence[str]) -> ProfileHeads:
+        answers = await self._link.many([("GETRANGE", key, 0, codec.HEAD_BYTES - 1) for key in found])
+        return heads(dict(zip(found, answers, strict=True)))
+
+    async def reencode(self, keys: Sequence[str], encoder: Encoder) -> int:
+        answers = await self._link.many([("GET", key) for key in keys])
+        before = {key: data for key, data in zip(keys, answers, strict=True) if data and data != TOMBSTONE}
+        profiles = await self._references.named(stale(before, encoder.version, self._references.known))
+        encoded = await self._encoded({p.user_id: Absorption(p).engagements for p in profiles}, encoder)
+        commands: list[Command] = []
+        for p in profiles:
+            after = codec.encode(replace(p, embedding=encoded[p.user_id], encoder=encoder.version))
+            commands.append(("EVAL", _REPLACE, 1, p.user_id, before[p.user_id], after))
+        return sum(await self._link.many(commands))
 
     async def user_count(self) -> int:
         """Walks all keys: a second or two for each million users."""

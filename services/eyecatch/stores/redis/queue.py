@@ -69,6 +69,7 @@ class RedisQueue:
             return [
                 ("SET", keys.JOB_SEQUENCE, entry.sequence),
                 ("HSET", keys.JOB_KEYS, job.key, job.id),
+                *([("SADD", keys.jobs_for(job.made_for), job.id)] if job.made_for else []),
                 *_placed(entry, keys.QUEUED, entry.sequence),
             ], entry.status
 
@@ -156,11 +157,27 @@ class RedisQueue:
         ids = await self._link.one("ZRANGEBYSCORE", keys.OVER, "-inf", last - KEEP_FINISHED)
         commands: list[Command] = []
         for id in ids:
-            commands += [("ZREM", keys.OVER, id), ("HDEL", keys.JOBS, id)]
-            entry = await self._entry(id.decode())
-            if entry and await self._link.one("HGET", keys.JOB_KEYS, entry.status.job.key) == id:
-                commands.append(("HDEL", keys.JOB_KEYS, entry.status.job.key))
+            commands += await self._removed(id)
         return commands
+
+    async def _removed(self, id: bytes) -> list[Command]:
+        """The commands that leave nothing of a job."""
+        commands: list[Command] = [("ZREM", key, id) for key in (keys.QUEUED, keys.RUNNING, keys.OVER)]
+        commands.append(("HDEL", keys.JOBS, id))
+        if entry := await self._entry(id.decode()):
+            job = entry.status.job
+            if await self._link.one("HGET", keys.JOB_KEYS, job.key) == id:
+                commands.append(("HDEL", keys.JOB_KEYS, job.key))
+            if job.made_for:
+                commands.append(("SREM", keys.jobs_for(job.made_for), id))
+        return commands
+
+    async def forget(self, user: str) -> int:
+        async def decide() -> tuple[list[Command], int]:
+            ids = await self._link.one("SMEMBERS", keys.jobs_for(user))
+            return [command for id in ids for command in await self._removed(id)], len(ids)
+
+        return await self._guarded.change(decide)
 
 
 def _placed(entry: _Entry, where: str, score: float) -> list[Command]:

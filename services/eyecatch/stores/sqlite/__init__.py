@@ -1,7 +1,7 @@
 """The embedded store: one file, one process, no server.
 
     store = SqliteStore.open(folder)      # StoreLocked, StoreTooNew or StoreError if it cannot be opened
-    store.catalog, store.profiles, store.decisions, store.queue
+    store.catalog, store.profiles, store.decisions, store.queue, store.notes
     store.close()
 
 Created for the path of one process with one event loop; every write is on disk when it returns.
@@ -13,6 +13,7 @@ from eyecatch.stores.sqlite.cache import EmbeddingCache
 from eyecatch.stores.sqlite.catalog import SqliteCatalog
 from eyecatch.stores.sqlite.connection import Database
 from eyecatch.stores.sqlite.decisions import SqliteDecisions
+from eyecatch.stores.sqlite.notes import SqliteNotes
 from eyecatch.stores.sqlite.profiles import SqliteProfiles
 from eyecatch.stores.sqlite.queue import SqliteQueue
 
@@ -20,7 +21,7 @@ __all__ = ["SqliteStore"]
 
 
 class SqliteStore:
-    """The four ports over one file."""
+    """The five ports over one file."""
 
     def __init__(self, database: Database, max_waiting_jobs: int) -> None:
         self._database = database
@@ -30,6 +31,7 @@ class SqliteStore:
         self.profiles = SqliteProfiles(database, embeddings)
         self.decisions = SqliteDecisions(database)
         self.queue = SqliteQueue(database, max_waiting_jobs)
+        self.notes = SqliteNotes(database)
 
     @classmethod
     def open(cls, folder: str | Path, *, max_waiting_jobs: int = 1000, max_bytes: int = 0) -> "SqliteStore":

@@ -44,6 +44,7 @@ class UserCache:
         # Not a dict: finding the oldest entry of one walks over all that were deleted before it.
         self._users: OrderedDict[str, Vector] = OrderedDict()
         self.get = self._users.get
+        self.clear = self._users.clear
 
     def put(self, user_id: str, embedding: Vector) -> None:
         if len(self._users) >= self._capacity:

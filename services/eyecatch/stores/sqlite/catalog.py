@@ -20,6 +20,8 @@ _UPSERT_ITEM = """INSERT INTO items (id, title, category, updated_at) VALUES (?,
     SET title = excluded.title, category = excluded.category, updated_at = excluded.updated_at"""
 _UPSERT_COVER = f"INSERT OR REPLACE INTO covers ({rows.COVER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _POOL = f"SELECT {rows.COVER_COLUMNS} FROM covers WHERE item_id = ? ORDER BY created_at, id"
+_MADE_FOR = f"""SELECT {rows.COVER_COLUMNS} FROM covers WHERE json_extract(provenance, '$.made_for') = ?
+    AND json_extract(provenance, '$.made_for') IS NOT NULL"""
 _NEEDED = "SELECT EXISTS (SELECT 1 FROM covers WHERE uri = ?1) OR EXISTS (SELECT 1 FROM pictures WHERE uri = ?1)"
 _SCAN = 1000
 
@@ -101,6 +103,9 @@ class SqliteCatalog:
             if self._database.read("SELECT 1 FROM items WHERE id = ?", (item_id,)):
                 found[item_id] = tuple(rows.cover(row) for row in self._database.read(_POOL, (item_id,)))
         return found
+
+    async def made_for(self, user: str) -> Sequence[Cover]:
+        return [rows.cover(row) for row in await self._database.scan(_MADE_FOR, (user,))]
 
     async def all_covers(self) -> AsyncIterator[Cover]:
         after = ""

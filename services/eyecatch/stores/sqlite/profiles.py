@@ -6,7 +6,7 @@ import asyncio
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -14,10 +14,12 @@ import numpy as np
 
 from eyecatch.core.absorb import Absorption
 from eyecatch.core.bots import KEEP
+from eyecatch.core.errors import Overloaded, Unavailable
 from eyecatch.core.ports import Encoder
-from eyecatch.core.types import RECENT_EVENTS, Action, Event, Origin, Position, Profile, Vector, zeros
+from eyecatch.core.types import RECENT_EVENTS, Action, Event, Origin, Position, Profile, ProfileHeads, Vector, zeros
 from eyecatch.stores import codec
 from eyecatch.stores.embeddings import unpack
+from eyecatch.stores.heads import heads, stale
 from eyecatch.stores.sqlite import decisions, rows
 from eyecatch.stores.sqlite.cache import EmbeddingCache, UserCache
 from eyecatch.stores.sqlite.connection import Database
@@ -25,12 +27,18 @@ from eyecatch.stores.sqlite.tombstones import forgotten, user_digest
 
 T = TypeVar("T")
 
+# Encoding a user anew may wait this long for the writer's turn: later, an unpersonalised answer is the better one.
+HURRY_S = 0.1
+
 _RECENT = f"""SELECT {rows.EVENT_COLUMNS} FROM events WHERE user_id = ?
     ORDER BY time DESC, seq DESC LIMIT {RECENT_EVENTS}"""
 # Impressions say nothing of taste: they must not push the engagements out of what is encoded.
 _ENGAGED = f"""SELECT {rows.EVENT_COLUMNS} FROM events
     WHERE user_id = ? AND action <> {Action.IMPRESSION:d} AND NOT suspect ORDER BY time DESC, seq DESC LIMIT {RECENT_EVENTS}"""
 _HEAD = f"SELECT substr(profile, 1, {codec.HEAD_BYTES}) FROM profiles WHERE user_id = ?"
+_HEADS = f"""SELECT user_id, substr(profile, 1, {codec.HEAD_BYTES}) FROM profiles WHERE user_id > ?
+    ORDER BY user_id LIMIT ?"""
+_PROFILE = "SELECT profile FROM profiles WHERE user_id = ?"
 _INSERT = f"INSERT INTO events ({rows.EVENT_COLUMNS}, suspect) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SEEN = """SELECT e.user_id, e.event_id FROM json_each(?) AS asked JOIN events AS e
     ON e.user_id = json_extract(asked.value, '$[0]') AND e.event_id = json_extract(asked.value, '$[1]')"""
@@ -41,46 +49,67 @@ class SqliteProfiles:
         self._database = database
         self._embeddings = embeddings
         self._users = UserCache()
+        self._version = 0  # of the embeddings in `_users`
+        self._writes = 0
 
-    async def embedding(self, user_id: str) -> Vector | None:
+    async def embedding(self, user_id: str, encoder: Encoder) -> Vector | None:
+        if encoder.version != self._version:
+            self._users.clear()
+            self._version = encoder.version
         embedding = self._users.get(user_id)
         if embedding is None:
             found = self._database.read(_HEAD, (user_id,))
             if found:
-                _, embedding = codec.embedding(found[0][0])
+                version, embedding = codec.embedding(found[0][0])
+                if version != encoder.version:
+                    return await self._anew(user_id, encoder)
                 if embedding is not None:
                     self._users.put(user_id, embedding)
         return embedding
 
+    async def _anew(self, user_id: str, encoder: Encoder) -> Vector | None:
+        """Only remembered, not written: a recommendation waits for no disk."""
+        writes = self._writes
+        try:
+            async with asyncio.timeout(HURRY_S):
+                encoded = await self._database.write(lambda c: self._encoded(c, [user_id], encoder))
+        except (TimeoutError, Overloaded) as error:
+            raise Unavailable("the store is too busy to encode a user anew") from error
+        embedding = encoded[user_id]
+        if not embedding.any():
+            return None
+        if writes == self._writes and encoder.version == self._version:
+            self._users.put(user_id, embedding)
+        return embedding
+
     async def profile(self, user_id: str) -> Profile | None:
-        found = self._database.read("SELECT profile FROM profiles WHERE user_id = ?", (user_id,))
+        found = self._database.read(_PROFILE, (user_id,))
         if not found:
             return None
         recent = tuple(rows.event(row) for row in self._database.read(_RECENT, (user_id,)))
         return replace(codec.decode(user_id, found[0][0]), events=recent)
 
-    async def absorb(
-        self, events: Sequence[Event], encode: Encoder, positions: Sequence[Position] = (), encoder: int = 0
-    ) -> int:
-        """`encode` runs in the writer's thread. The file remembers every event id."""
+    async def absorb(self, events: Sequence[Event], encoder: Encoder, positions: Sequence[Position] = ()) -> int:
+        """`encoder` runs in the writer's thread. The file remembers every event id."""
         places: Sequence[Position | None] = positions or [None] * len(events)
         arrivals = list(zip(events, places, strict=True))
         users = {event.user_id for event in events}
-        return await asyncio.shield(self._write(users, lambda c: self._absorb(c, arrivals, encode, encoder)))
+        return await asyncio.shield(self._write(users, lambda c: self._absorb(c, arrivals, encoder)))
 
     async def _write(self, user_ids: set[str], run: Callable[[sqlite3.Connection], T]) -> T:
         """A write that changes these users. Shielded by callers: if they go away the cache must still hear of the commit."""
+        self._writes += 1
         try:
             return await self._database.write(run)
         finally:
+            self._writes += 1
             self._users.drop(user_ids)
 
     def _absorb(
         self,
         connection: sqlite3.Connection,
         arrivals: Sequence[tuple[Event, Position | None]],
-        encode: Encoder,
-        encoder: int,
+        encoder: Encoder,
     ) -> int:
         users = {event.user_id for event, _ in arrivals}
         # The log has the events: the profile's row stays as small as what is read for a recommendation.
@@ -93,34 +122,42 @@ class SqliteProfiles:
                 known.add((event.user_id, event.id))
                 log.append((*rows.event_row(event), mine.weights[-1] < KEEP))
         connection.executemany(_INSERT, log)
+        touched = [user_id for user_id, mine in work.items() if mine.new]
+        embeddings = self._encoded(connection, touched, encoder)
         now = time.time()
-        for user_id, mine in work.items():
-            if mine.changed:
-                embedding = None
-                if mine.new:
-                    recent = [rows.event(row) for row in connection.execute(_ENGAGED, (user_id,))]
-                    embedding = encode(recent, self._known(connection, recent))
-                sql = "INSERT OR REPLACE INTO profiles (user_id, profile) VALUES (?, ?)"
-                connection.execute(sql, (user_id, codec.encode(mine.profile(now, embedding, encoder))))
+        after = [
+            (user_id, codec.encode(mine.profile(now, embeddings.get(user_id), encoder.version)))
+            for user_id, mine in work.items()
+            if mine.changed
+        ]
+        connection.executemany("INSERT OR REPLACE INTO profiles (user_id, profile) VALUES (?, ?)", after)
         return sum(len(mine.new) for mine in work.values())
 
+    def _encoded(self, connection: sqlite3.Connection, user_ids: Sequence[str], encoder: Encoder) -> dict[str, Vector]:
+        """User embeddings from what the log holds of these users, in one call."""
+        if not user_ids:
+            return {}
+        users = [[rows.event(row) for row in connection.execute(_ENGAGED, (user_id,))] for user_id in user_ids]
+        embeddings = encoder(users, self._known(connection, [event for events in users for event in events]))
+        return dict(zip(user_ids, embeddings, strict=True))
+
     def _known(self, connection: sqlite3.Connection, events: Sequence[Event]) -> dict[str, Vector]:
-        """Embeddings by cover id, and by item id (the mean of its catalogue covers) for events without one."""
+        """By `Event.shown`: embeddings of covers, and of items (the mean of their catalogue covers)."""
         cache = self._embeddings
         cache.make_room()
         known: dict[str, Vector] = {}
         for event in events:
+            if event.shown in known:
+                continue
             if event.cover_id:
                 id, table = event.cover_id, cache.covers
             else:
                 id, table = event.item_id, cache.items
-            if id in known:
-                continue
             if id not in table:
                 table[id] = _cover(connection, id) if event.cover_id else _catalogue_mean(connection, id)
             vector = table[id]
             if vector is not None:
-                known[id] = vector
+                known[event.shown] = vector
         return known
 
     async def forget(self, user_id: str) -> bool:
@@ -136,12 +173,31 @@ class SqliteProfiles:
         sql = f"SELECT seq, {rows.EVENT_COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
         return [(row[0], rows.event(row[1:])) for row in await self._database.scan(sql, (after, limit))]
 
+    async def scan(self, batch: int = 1000) -> AsyncIterator[ProfileHeads]:
+        last = ""
+        while found := await self._database.scan(_HEADS, (last, batch)):
+            last = found[-1][0]
+            yield heads(dict(found))
+
+    async def reencode(self, keys: Sequence[str], encoder: Encoder) -> int:
+        def run(connection: sqlite3.Connection) -> int:
+            rows = {id: found[0] for id in keys if (found := connection.execute(_PROFILE, (id,)).fetchone())}
+            profiles = {p.user_id: p for p in stale(rows, encoder.version)}
+            after = [
+                (codec.encode(replace(profiles[id], embedding=embedding, encoder=encoder.version)), id)
+                for id, embedding in self._encoded(connection, list(profiles), encoder).items()
+            ]
+            connection.executemany("UPDATE profiles SET profile = ? WHERE user_id = ?", after)
+            return len(after)
+
+        return await asyncio.shield(self._write(set(keys), run))
+
     async def user_count(self) -> int:
         return int((await self._database.scan("SELECT count(*) FROM profiles"))[0][0])
 
 
 def _stored(connection: sqlite3.Connection, user_id: str) -> Profile:
-    found = connection.execute("SELECT profile FROM profiles WHERE user_id = ?", (user_id,)).fetchone()
+    found = connection.execute(_PROFILE, (user_id,)).fetchone()
     return codec.decode(user_id, found[0]) if found else Profile(user_id, zeros())
 
 

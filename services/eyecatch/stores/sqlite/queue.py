@@ -92,6 +92,12 @@ class SqliteQueue:
 
         return await self._database.write(run)
 
+    async def forget(self, user: str) -> int:
+        def run(connection: sqlite3.Connection) -> int:
+            return connection.execute("DELETE FROM jobs WHERE json_extract(job, '$.made_for') = ?", (user,)).rowcount
+
+        return await self._database.write(run)
+
     async def waiting(self) -> int:
         return int(self._database.read("SELECT count(*) FROM jobs WHERE state = ?", (int(JobState.QUEUED),))[0][0])
 

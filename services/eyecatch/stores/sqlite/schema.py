@@ -94,7 +94,15 @@ ALTER TABLE events_4 RENAME TO events;
 CREATE INDEX events_by_user ON events (user_id, time);
 """
 
-MIGRATIONS = (_V1, _V2, _V3, _V4)
+_V5 = "CREATE TABLE notes (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;"
+
+# Covers made for one user go when the user is forgotten.
+_V6 = """
+CREATE INDEX covers_by_user ON covers (json_extract(provenance, '$.made_for'))
+    WHERE json_extract(provenance, '$.made_for') IS NOT NULL;
+"""
+
+MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6)
 
 
 def version(connection: sqlite3.Connection) -> int:

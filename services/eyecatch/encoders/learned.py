@@ -1,0 +1,76 @@
+"""The Encoder port over the learned encoder and taste mixture of a checkpoint folder, in numpy. icg is imported on first use."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from eyecatch.core.clusters import TasteClusters
+from eyecatch.core.errors import NotReady
+from eyecatch.core.ports import Encoder
+from eyecatch.core.taste import MeanEncoder
+from eyecatch.core.types import EMBEDDING_DIM, Event, Vector
+
+
+class LearnedEncoder:
+    """Embeddings of at most unit length, the shorter the fewer covers speak. Events older than the window are not read."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        """Reads `checkpoint`/users. Raises NotReady when it cannot be read or is not for covers of EMBEDDING_DIM."""
+        from icg.errors import IcgError
+        from icg.user_reader import UserReader, version
+
+        try:
+            self._reader = UserReader.from_pretrained(checkpoint / "users")
+            self.version: int = version(checkpoint)
+        except (IcgError, OSError) as error:
+            raise NotReady(f"the user encoder cannot be loaded: {error}") from error
+        if self._reader.embedding != EMBEDDING_DIM:
+            raise NotReady(
+                f"the user encoder reads covers of {self._reader.embedding} numbers; allowed: {EMBEDDING_DIM}"
+            )
+
+    def adopt(self, clusters: TasteClusters) -> None:
+        """From now on users of whom little is known are mixtures of these clusters instead of those of the checkpoint."""
+        alive = clusters.shares > 0
+        self._reader.mixture = replace(
+            self._reader.mixture, centroids=clusters.centroids[alive], share=clusters.shares[alive]
+        )
+
+    def __call__(self, users: Sequence[Sequence[Event]], embeddings: Mapping[str, Vector]) -> Vector:
+        from icg.user_reader import Histories
+        from icg.users import WINDOW
+
+        rows: dict[str, int] = {}
+        known = [
+            [
+                (rows.setdefault(event.shown, len(rows)), event.action, event.dwell_ms, event.time)
+                for event in reversed(events[:WINDOW])
+                if event.shown in embeddings
+            ]
+            for events in users
+        ]
+        length = np.array([len(columns) for columns in known], np.int64)
+        padded = np.zeros((len(users), max(length.max(initial=0), 1), 4))
+        for place, columns in zip(padded, known, strict=True):
+            if columns:
+                place[: len(columns)] = columns
+        cover, action, dwell_ms = (padded[..., n].astype(np.int64) for n in range(3))
+        table = np.stack([embeddings[name] for name in rows]) if rows else np.zeros((1, EMBEDDING_DIM), np.float32)
+        made: Vector = self._reader(Histories(table, cover, action, dwell_ms, padded[..., 3], length))
+        return made
+
+
+def cover_space(checkpoint: Path) -> int:
+    """Which model embeds covers, as a number of 16 bits."""
+    from icg.user_reader import cover_space as space
+
+    return int(space(checkpoint))
+
+
+def user_encoder(checkpoint: Path) -> Encoder:
+    """The learned encoder if the checkpoint folder has users/, else the mean of covers in the space of its joint/."""
+    from icg.user_reader import version
+
+    return LearnedEncoder(checkpoint) if (checkpoint / "users").is_dir() else MeanEncoder(version(checkpoint))

@@ -1,0 +1,126 @@
+"""What kafka-python complains about as our errors, in one place, and the topics as brokers describe them."""
+
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple, TypeVar
+
+from kafka import KafkaAdminClient
+from kafka import errors as kafka
+from kafka.admin import NewTopic
+from kafka.net.compat import KafkaNetClient
+
+from eyecatch.core.errors import EyecatchError, NotReady, Unavailable
+
+T = TypeVar("T")
+Options = Mapping[str, Any]
+"""Keyword arguments of every kafka-python client: brokers, timeouts, security."""
+
+_REFUSED = (
+    kafka.AuthorizationError,
+    kafka.SaslAuthenticationFailedError,
+    kafka.UnsupportedSaslMechanismError,
+    kafka.IllegalSaslStateError,
+)
+_REARRANGED = (
+    kafka.RebalanceInProgressError,
+    kafka.IllegalGenerationError,
+    kafka.UnknownMemberIdError,
+    kafka.CommitFailedError,
+)
+_TOO_LARGE = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
+
+
+def translate(error: Exception) -> EyecatchError:
+    """Unavailable if it may pass, else NotReady. Messages name the broker's trouble, never a key or a value."""
+    said = type(error).__name__
+    if isinstance(error, _REFUSED):
+        return NotReady(f"the broker refuses us ({said}); check user, password and the ACLs of topics and group")
+    if isinstance(error, _TOO_LARGE):
+        return NotReady("the broker takes no record of that size; raise max.message.bytes of the topic it goes to")
+    if isinstance(error, kafka.UnsupportedCodecError):
+        return NotReady(f"records are compressed in a way that needs another package ({error})")
+    if isinstance(error, kafka.UnsupportedVersionError | kafka.KafkaConfigurationError):
+        return NotReady(f"the broker cannot do what is needed ({said}: {error})")
+    if isinstance(error, _REARRANGED):
+        return Unavailable(f"the group is being rearranged ({said})")
+    if isinstance(error, kafka.KafkaError | OSError):
+        return Unavailable(f"the broker does not answer ({said})")
+    raise error
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """kafka-python's errors inside become ours."""
+    try:
+        yield
+    except (kafka.KafkaError, OSError) as error:
+        raise translate(error) from error
+
+
+def connected(kind: Callable[..., T], options: Options) -> T:
+    """A client of that kind. Raises Unavailable, NotReady."""
+    _knock(options)
+    opened: list[KafkaNetClient] = []
+
+    def client(**configs: Any) -> KafkaNetClient:
+        opened.append(KafkaNetClient(**configs))
+        return opened[-1]
+
+    try:
+        with translated():
+            return kind(kafka_client=client, **options)
+    except EyecatchError:
+        # kafka-python leaves its threads and sockets behind when it fails in here, and we may try often
+        for each in opened:
+            each.close()
+        raise
+
+
+def _knock(options: Options) -> None:
+    """Whether anybody listens, asked first: the answer comes sooner and says more than that of a client that cannot connect."""
+    refusals = []
+    for address in options["bootstrap_servers"]:
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), options["request_timeout_ms"] / 1000).close()
+        except OSError as error:
+            refusals.append(f"{address}: {error.strerror or error}")
+        else:
+            return
+    raise Unavailable(f"no broker listens ({'; '.join(refusals)})")
+
+
+class Topic(NamedTuple):
+    """`id` is "" where brokers tell none (before Kafka 2.8)."""
+
+    id: str
+    partitions: int
+
+
+class Brokers:
+    """The topics of a cluster. Connects on construction; every method blocks. Raises Unavailable, NotReady."""
+
+    def __init__(self, options: Options) -> None:
+        self._admin = connected(KafkaAdminClient, options)
+
+    def topic(self, name: str) -> Topic | None:
+        """None if there is none of that name."""
+        with translated():
+            (found,) = self._admin.describe_topics([name])
+        if found["error_code"] == kafka.UnknownTopicOrPartitionError.errno or not found["partitions"]:
+            return None
+        if found["error_code"]:
+            raise Unavailable(f"the broker cannot describe {name} (error {found['error_code']})")
+        id = str(found["topic_id"] or "")
+        return Topic("" if set(id) <= set("0-") else id, len(found["partitions"]))
+
+    def ensure(self, name: str, partitions: int = 1) -> None:
+        """Create the topic with the cluster's own replication if it does not exist."""
+        if self.topic(name) is not None:
+            return
+        with translated(), suppress(kafka.TopicAlreadyExistsError):
+            self._admin.create_topics([NewTopic(name, partitions, -1)])
+
+    def close(self) -> None:
+        self._admin.close()

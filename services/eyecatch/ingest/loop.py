@@ -1,0 +1,126 @@
+"""The absorbing loop: batches from the buffer -> dead letters and profiles, both acknowledged -> done. Knows no Kafka client."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
+
+import structlog
+
+from eyecatch.core.errors import StoreDamaged, Unavailable
+from eyecatch.core.ports import Encoder, ProfileStore
+from eyecatch.core.types import Event, Position
+from eyecatch.ingest.buffer import Buffer, Chunk
+from eyecatch.ingest.dlq import letter
+from eyecatch.ingest.health import Health
+from eyecatch.ingest.metrics import Metrics
+from eyecatch.ingest.producer import Outgoing
+from eyecatch.ingest.records import Poison, Reason, Record, decode
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+STORE, DEAD_LETTERS = "store", "dead letters"
+LINGER_S = 0.05
+FIRST_DELAY_S, LAST_DELAY_S = 0.1, 10.0
+
+Arrival = tuple[Event, Position, Record]
+
+
+class Outbox(Protocol):
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        """Returns when the brokers have all of them. Raises Unavailable, NotReady."""
+
+
+class Loop:
+    """One batch at a time, in the order of arrival: a position says that everything before it was absorbed."""
+
+    def __init__(
+        self,
+        buffer: Buffer,
+        done: Callable[[Sequence[Chunk]], None],
+        profiles: ProfileStore,
+        encoder: Encoder,
+        outbox: Outbox,
+        topic: str,
+        batch_max: int,
+        give_up_s: float,
+        health: Health,
+        metrics: Metrics,
+    ) -> None:
+        self._buffer, self._done = buffer, done
+        self._profiles, self._encoder, self._outbox = profiles, encoder, outbox
+        self._topic, self._batch_max, self._give_up_s = topic, batch_max, give_up_s
+        self._health, self._metrics = health, metrics
+
+    async def run(self) -> None:
+        """Until the buffer is closed and empty. Raises Unavailable when a trouble lasts, and what cannot pass at once."""
+        while chunks := await self._buffer.take(self._batch_max, LINGER_S):
+            await self._batch(chunks)
+            self._done(chunks)
+            self._metrics.buffered.set(len(self._buffer))
+
+    async def _batch(self, chunks: Sequence[Chunk]) -> None:
+        now = time.time()
+        arrivals: list[Arrival] = []
+        poison: list[tuple[Record, Poison]] = []
+        oldest = now
+        for chunk in chunks:
+            name = chunk.log.name(self._topic)
+            oldest = min(oldest, chunk.records[0].timestamp / 1000)
+            for record in chunk.records:
+                found = decode(record, now)
+                if isinstance(found, Poison):
+                    poison.append((record, found))
+                else:
+                    arrivals.append((found, Position(name, record.partition, record.offset), record))
+        if poison:
+            await self._bury(poison)
+        if arrivals:
+            with self._metrics.absorb_s.time():
+                new = await self._absorb(arrivals)
+            self._metrics.events.labels("new").inc(new)
+            self._metrics.events.labels("known").inc(len(arrivals) - new)
+            self._metrics.age_s.observe(max(time.time() - oldest, 0.0))
+
+    async def _bury(self, poison: Sequence[tuple[Record, Poison]]) -> None:
+        letters = [letter(record, found) for record, found in poison]
+        await self._patient(DEAD_LETTERS, lambda: self._outbox.send(letters))
+        counts = Counter(found.reason for _, found in poison)
+        for reason, count in counts.items():
+            self._metrics.poison.labels(reason).inc(count)
+        log.warning("dead_letters", **{str(reason): count for reason, count in counts.items()})
+
+    async def _absorb(self, arrivals: Sequence[Arrival]) -> int:
+        """How many were new. One user's damaged profile must not hold up the others: halves until it stands alone."""
+        events, positions, _ = zip(*arrivals, strict=True)
+        try:
+            return await self._patient(STORE, lambda: self._profiles.absorb(events, self._encoder, positions))
+        except StoreDamaged as error:
+            users = sorted({event.user_id for event in events})
+            if len(users) == 1:
+                await self._bury([(record, Poison(Reason.DAMAGED_PROFILE, str(error))) for _, _, record in arrivals])
+                return 0
+            first = set(users[: len(users) // 2])
+            halves = [a for a in arrivals if a[0].user_id in first], [a for a in arrivals if a[0].user_id not in first]
+            return await self._absorb(halves[0]) + await self._absorb(halves[1])
+
+    async def _patient(self, part: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Again, with growing pauses, while it is Unavailable, for `give_up_s`. The buffer fills meanwhile and reading pauses."""
+        attempt = 0
+        while True:
+            try:
+                result = await work()
+            except Unavailable as error:
+                if self._health.trouble(part, str(error)) >= self._give_up_s:
+                    raise type(error)(f"{part}: {error}; gave up after {self._give_up_s:g} s") from error
+                self._metrics.retries.labels(part).inc()
+                await asyncio.sleep(
+                    random.uniform(0.5, 1.0) * min(LAST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(attempt, 10))
+                )
+                attempt += 1
+            else:
+                self._health.well(part)
+                return result

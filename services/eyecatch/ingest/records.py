@@ -1,0 +1,122 @@
+"""The bytes of a Kafka record -> an Event, or the reason why it is none. Never raises; reads no clock and no store."""
+
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.message import DecodeError
+
+from eyecatch.core import limits
+from eyecatch.core.errors import InvalidInput, Violation
+from eyecatch.core.types import Event
+from eyecatch.messages import event_from_wire
+from eyecatch.v1 import types_pb2
+
+# Five ids of 128 characters that JSON escapes at twelve bytes each are 8 KiB.
+MAX_BYTES = 16 * 1024
+CONTENT_TYPE = "content-type"
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Reason(StrEnum):
+    """Why a record is not absorbed. docs/ingest.md says what to do about each."""
+
+    EMPTY = "empty"
+    TOO_LARGE = "too-large"
+    NOT_PROTOBUF = "not-protobuf"
+    NOT_JSON = "not-json"
+    NOT_AN_EVENT = "not-an-event"
+    NO_USER = "no-user"
+    KEY_MISMATCH = "key-mismatch"
+    BAD_ID = "bad-id"
+    UNKNOWN_ACTION = "unknown-action"
+    BAD_TIME = "bad-time"
+    TIME_IN_FUTURE = "time-in-future"
+    BAD_DWELL = "bad-dwell"
+    DAMAGED_PROFILE = "damaged-profile"
+
+
+class Poison(NamedTuple):
+    """`detail` names field, value and what is allowed; it may hold ids of a user, so it never goes to a log."""
+
+    reason: Reason
+    detail: str
+
+
+class Record(Protocol):
+    """What we read of kafka-python's ConsumerRecord."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Headers: ...
+
+
+def decode(record: Record, now: float) -> Event | Poison:
+    """The event of a record; `now` in UNIX seconds is what "in the future" is measured by."""
+    value = record.value
+    if not value:
+        return Poison(Reason.EMPTY, "no bytes; allowed: an eyecatch.v1.Event in protobuf or JSON")
+    if len(value) > MAX_BYTES:
+        return Poison(Reason.TOO_LARGE, f"{len(value)} bytes; allowed: at most {MAX_BYTES}")
+    message = types_pb2.Event()
+    try:
+        if _is_json(value, record.headers):
+            data = json.loads(value)
+            if not isinstance(data, dict):
+                return Poison(Reason.NOT_AN_EVENT, f"a JSON {type(data).__name__}; allowed: an object")
+            ParseDict(data, message, ignore_unknown_fields=True)
+        else:
+            message.ParseFromString(value)
+        event = event_from_wire(message, "event")
+    except DecodeError:
+        return Poison(Reason.NOT_PROTOBUF, f"{len(value)} bytes; allowed: a serialised eyecatch.v1.Event")
+    except InvalidInput as error:
+        return Poison(Reason.UNKNOWN_ACTION, str(error))
+    except ParseError as error:
+        return Poison(Reason.NOT_AN_EVENT, str(error)[:200])
+    except (ValueError, RecursionError) as error:
+        return Poison(Reason.NOT_JSON, str(error)[:200])
+    return _refusal(event, record.key, now) or event
+
+
+def _is_json(value: bytes, headers: Headers) -> bool:
+    """By the content type if a header tells it, else by the brace, with which no serialised Event begins."""
+    for name, said in headers:
+        if name.lower() == CONTENT_TYPE:
+            return b"json" in said.lower()
+    return value[0] == 0x7B
+
+
+def _refusal(event: Event, key: bytes | None, now: float) -> Poison | None:
+    if not event.user_id:
+        return Poison(Reason.NO_USER, "event.user_id: got ''; allowed: an id")
+    if key != event.user_id.encode():
+        got = "no key" if key is None else f"a key of {len(key)} bytes"
+        return Poison(Reason.KEY_MISMATCH, f"{got}; allowed: the event's user id, so that a user has one partition")
+    check = limits.Check()
+    check.event("event", event, now)
+    return _named(check.violations[0], event, now) if check.violations else None
+
+
+def _named(violation: Violation, event: Event, now: float) -> Poison:
+    match violation.field:
+        case "event.time":
+            reason = Reason.TIME_IN_FUTURE if event.time > now else Reason.BAD_TIME
+        case "event.dwell_ms":
+            reason = Reason.BAD_DWELL
+        case _:
+            reason = Reason.BAD_ID
+    return Poison(reason, str(violation))

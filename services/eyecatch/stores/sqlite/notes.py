@@ -1,0 +1,24 @@
+"""Small values about the whole state in SQLite: the Notes port."""
+
+import sqlite3
+
+from eyecatch.stores.sqlite.connection import Database
+
+
+class SqliteNotes:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read(self, name: str) -> bytes | None:
+        found = self._database.read("SELECT value FROM notes WHERE name = ?", (name,))
+        return bytes(found[0][0]) if found else None
+
+    async def replace(self, name: str, before: bytes | None, after: bytes) -> bool:
+        def run(connection: sqlite3.Connection) -> bool:
+            if before is None:
+                sql, values = "INSERT OR IGNORE INTO notes (value, name) VALUES (?, ?)", [after, name]
+            else:
+                sql, values = "UPDATE notes SET value = ? WHERE name = ? AND value = ?", [after, name, before]
+            return connection.execute(sql, values).rowcount == 1
+
+        return await self._database.write(run)

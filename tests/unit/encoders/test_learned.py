@@ -1,0 +1,89 @@
+"""The learned encoder behind the Encoder port."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from eyecatch.core.errors import NotReady
+from eyecatch.core.ports import Encoder
+from eyecatch.core.taste import MeanEncoder
+from eyecatch.core.types import Action, Event, Vector
+from eyecatch.encoders.learned import LearnedEncoder, user_encoder
+from icg import starter
+from icg.cold_start import TasteMixture
+from icg.user_encoder import Events, UserEncoder
+from icg.user_reader import version
+
+from tests.contracts.builders import event
+
+# What the encoder was trained for are the embeddings of pictures; centroids of tastes lie among them.
+PICTURES = TasteMixture.from_pretrained(starter.path() / "users").centroids
+COVERS: dict[str, Vector] = {f"c{n}": PICTURES[n] for n in range(40)} | {"\x1fa": PICTURES[99]}
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return user_encoder(starter.path())
+
+
+def liked(*numbers: int, action: Action = Action.LIKE) -> list[Event]:
+    """Newest first."""
+    return [event(f"e{n}", cover_id=f"c{n}", time=1e9 - 60 * i, action=action) for i, n in enumerate(numbers)]
+
+
+def cosine(a: Vector, b: Vector) -> float:
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def test_users_lie_near_what_they_like_and_far_from_what_they_do_not(encoder: Encoder) -> None:
+    opposite = int(np.argmin(PICTURES[:40] @ PICTURES[1]))
+    mia, noah, lea = encoder([liked(1), liked(opposite), liked(1, action=Action.DISLIKE)], COVERS)
+    assert cosine(mia, PICTURES[1]) > 0.6
+    assert cosine(noah, PICTURES[opposite]) > 0.6
+    assert cosine(lea, PICTURES[1]) < cosine(mia, PICTURES[1]) - 0.1
+
+
+def test_events_without_known_covers_say_nothing(encoder: Encoder) -> None:
+    unknown = event("gone", cover_id="gone", time=2e9, action=Action.PURCHASE)
+    some, nobody, none, only_unknown = encoder([[unknown, *liked(1, 2)], [], [unknown], [unknown]], COVERS)
+    np.testing.assert_allclose(some, encoder([liked(1, 2)], COVERS)[0], atol=1e-6)
+    assert not nobody.any()
+    assert not none.any()
+    assert not only_unknown.any()
+    assert encoder([], COVERS).shape == (0, 64)
+    assert encoder([[event("e")]], COVERS)[0] @ PICTURES[99] > 0.4, "an item without a cover"
+
+
+def test_only_the_latest_events_are_read(encoder: Encoder) -> None:
+    many = liked(*range(40))
+    np.testing.assert_array_equal(encoder([many], COVERS), encoder([many[:32]], COVERS))
+
+
+def test_it_says_what_the_trained_modules_say(encoder: Encoder) -> None:
+    """Actions, dwell, times and order reach the model as they did in training."""
+    events = [
+        event("e3", cover_id="c7", time=1e9 + 90_000, action=Action.DISLIKE),
+        event("e2", cover_id="c6", time=1e9 + 4_000, action=Action.DWELL, dwell_ms=9_000),
+        event("e1", cover_id="c5", time=1e9 + 7),
+    ]
+    covers, gone = PICTURES[[5, 6, 7]], np.array([[2, 6, 4]])
+    given = Events.of(covers[None], gone, np.array([[0, 9_000, 0]]), np.array([[7.0, 4_000, 90_000]]), np.array([3]))
+    own = UserEncoder.from_pretrained(starter.path() / "users").encode(given).numpy()
+    mixture = TasteMixture.from_pretrained(starter.path() / "users")
+    expected = mixture(own, (covers[0] - covers[2])[None], np.array([2]))
+    np.testing.assert_allclose(encoder([events], COVERS), expected, atol=1e-5)
+
+
+def test_without_users_the_mean_is_taken_in_the_space_of_the_checkpoint(tmp_path: Path) -> None:
+    shutil.copytree(starter.path() / "joint", tmp_path / "joint")
+    encoder = user_encoder(tmp_path)
+    assert isinstance(encoder, MeanEncoder)
+    assert encoder.version == version(tmp_path) != version(starter.path())
+    np.testing.assert_allclose(encoder([liked(1)], COVERS)[0], PICTURES[1], atol=1e-6)
+
+
+def test_a_broken_checkpoint_is_refused_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "users").mkdir()
+    with pytest.raises(NotReady, match=r"users.*config.json is missing"):
+        LearnedEncoder(tmp_path)
