@@ -39,6 +39,8 @@ proto: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.fast_path
+	$(BIN)/python -m benchmarks.ingest
+	$(BIN)/python -m benchmarks.million_users
 	$(BIN)/python -m benchmarks.starter
 
 clean:

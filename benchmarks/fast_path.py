@@ -38,11 +38,7 @@ def unit(rng: np.random.Generator, n: int) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-async def fill(folder: Path, users: int) -> None:
-    """A catalogue through the store, profiles straight into its table: a million users through events would take an hour."""
-    rng = np.random.default_rng(0)
-    version = user_encoder(starter.path()).version
-    store = SqliteStore.open(folder)
+def catalogue(rng: np.random.Generator) -> tuple[list[Item], list[Cover]]:
     items = [Item(f"item-{i:05}", f"Title number {i}") for i in range(ITEMS)]
     embeddings = unit(rng, ITEMS * COVERS)
     covers = [
@@ -56,6 +52,15 @@ async def fill(folder: Path, users: int) -> None:
         )
         for i in range(ITEMS * COVERS)
     ]
+    return items, covers
+
+
+async def fill(folder: Path, users: int) -> None:
+    """A catalogue through the store, profiles straight into its table: a million users through events would take an hour."""
+    rng = np.random.default_rng(0)
+    version = user_encoder(starter.path()).version
+    store = SqliteStore.open(folder)
+    items, covers = catalogue(rng)
     await store.catalog.upsert_items(items, covers)
     store.close()
     with sqlite3.connect(folder / "eyecatch.db") as db:

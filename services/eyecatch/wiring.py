@@ -263,10 +263,7 @@ async def serve(config: Config, on_ready: Callable[[int], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with application(config) as app:
-        # What start-up built lives as long as the process: without this every full collection walks it and stalls calls.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 100)
+        quieten_collector()
         on_ready(app.server.port)
         stopping = asyncio.ensure_future(stop.wait())
         pending: set[asyncio.Future[Any]] = {stopping, *app.tasks}
@@ -274,6 +271,13 @@ async def serve(config: Config, on_ready: Callable[[int], None]) -> None:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # a background task that broke must not go unnoticed
+
+
+def quieten_collector() -> None:
+    """What start-up built lives as long as the process: without this every full collection walks it and stalls the work."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 async def _keep_fitted(config: Config, parts: Parts, tastes: Tastes) -> None:

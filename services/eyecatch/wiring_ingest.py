@@ -18,7 +18,7 @@ from eyecatch.ingest.loop import Loop
 from eyecatch.ingest.metrics import Metrics, page
 from eyecatch.ingest.producer import Producer
 from eyecatch.ingest.source import BROKER, Source, SourceOptions
-from eyecatch.wiring import current_encoder, open_stores
+from eyecatch.wiring import current_encoder, open_stores, quieten_collector
 
 log = structlog.get_logger(__name__)
 
@@ -97,6 +97,7 @@ async def ingest(config: IngestConfig, on_ready: Callable[[int], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with ingesting(config) as running:
+        quieten_collector()
         on_ready(running.health_port)
         stopping = asyncio.ensure_future(stop.wait())
         either: set[asyncio.Future[Any]] = {stopping, running.work}

@@ -142,7 +142,9 @@ async def test_impressions_do_not_push_engagements_out_of_what_is_encoded(stores
     await stores.profiles.absorb([event("e1"), event("e2")], spy)
     shown = [event(f"i{n}", time=1e9 + n, action=Action.IMPRESSION) for n in range(2 * RECENT_EVENTS)]
     await stores.profiles.absorb(shown, spy)
-    assert spy.calls == [[["e2", "e1"]], [["e2", "e1"]]]
+    assert spy.calls == [[["e2", "e1"]]], "impressions change no taste, so nothing is encoded"
+    await stores.profiles.absorb([event("e3", time=2e9)], spy)
+    assert spy.calls == [[["e2", "e1"]], [["e3", "e2", "e1"]]]
 
 
 async def test_counts_bots_and_the_encoders_version_are_kept(stores: Stores) -> None:

@@ -4,6 +4,7 @@ Knows no store: stores bring the profile as it was and keep what comes out.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from eyecatch.core import bots, dwell
 from eyecatch.core.activity import counted
@@ -16,8 +17,14 @@ MAX_POSITIONS = 4
 OLDER_IDS = 20
 
 
+_topic = lru_cache(64)(token)  # of few topics, for every event
+
+
 class Absorption:
-    """A profile at work. Calls of `add` come in the order of arrival; `changed` says whether anything is to be stored.
+    """A profile at work. Calls of `add` come in the order of arrival; `changed` says whether anything is to be stored, and
+    `engaged` whether an engagement was new, which impressions are not: they say nothing of taste.
+
+    A store may keep it in memory: `go_on` makes what was stored the state that the next events come to.
 
     With `window` False the profile keeps neither events nor ids: the store has a log of all of them.
     """
@@ -26,26 +33,30 @@ class Absorption:
         self._before, self._window = before, window
         self._events = list(before.events)  # as `as_kept` made them
         self._impressions = sum(event.action is Action.IMPRESSION for event in self._events)
-        self._older = list(before.recent_ids)
+        self._older = list(before.recent_ids[:OLDER_IDS])
         self._ids = {event.id for event in self._events} | set(self._older)
         self._positions = list(before.positions)
         self._activity, self._bots = before.activity, before.bots
         self.new: list[Event] = []
         self.weights: list[float] = []
         self.changed = False
+        self.engaged = False
 
     def add(self, event: Event, position: Position | None = None, known: bool = False) -> bool:
         """Whether the event was new. `known`: the store's log has it."""
         if position is not None and not self._moved(position):
             return False
+        if known:
+            return False
         id = token(event.id) if self._window else ""
-        if known or id in self._ids:
+        if id in self._ids:
             return False
         weight, self._bots = bots.judged(self._bots, self._activity.at, event)
         self._activity = counted(self._activity, event.action, event.time, weight)
         self.new.append(event)
         self.weights.append(weight)
         self.changed = True
+        self.engaged = self.engaged or event.action is not Action.IMPRESSION
         if self._window:
             self._ids.add(id)
             self._keep(event, id, weight)
@@ -53,30 +64,32 @@ class Absorption:
 
     def _moved(self, position: Position) -> bool:
         """Note the position; False if it is not behind the last one of its partition."""
-        topic = token(position.topic)
-        for n, held in enumerate(self._positions):
-            if held.partition == position.partition and token(held.topic) == topic:
-                if position.offset <= held.offset:
+        topic, partition, offset = position
+        positions, name = self._positions, _topic(topic)
+        for n, held in enumerate(positions):
+            if held.partition == partition and _topic(held.topic) == name:
+                if offset <= held.offset:
                     return False
-                del self._positions[n]
+                del positions[n]
                 break
-        self._positions.insert(0, position)
-        del self._positions[MAX_POSITIONS:]
+        positions.insert(0, position)
+        del positions[MAX_POSITIONS:]
         self.changed = True
         return True
 
     def _keep(self, event: Event, id: str, weight: float) -> None:
         """Put the event into the window, newest first and of equal times the later arrival first; let one go if it is full."""
-        if weight < bots.KEEP:
+        events, impression = self._events, event.action is Action.IMPRESSION
+        # Impressions say nothing of taste: they must not push engagements out.
+        if weight < bots.KEEP or (impression and not self._impressions and len(events) >= RECENT_EVENTS):
             self._leave(id)
             return
-        kept, events = as_kept(event, id), self._events
+        kept = as_kept(event, id)
         newest = not events or events[0].time <= kept.time  # as nearly always
         place = 0 if newest else next((n for n, e in enumerate(events) if e.time <= kept.time), len(events))
         events.insert(place, kept)
-        self._impressions += kept.action is Action.IMPRESSION
+        self._impressions += impression
         if len(events) > RECENT_EVENTS:
-            # Impressions say nothing of taste: they must not push engagements out.
             out = len(events) - 1
             if self._impressions:
                 self._impressions -= 1
@@ -86,9 +99,12 @@ class Absorption:
 
     def _leave(self, id: str) -> None:
         self._older.insert(0, id)
-        for gone in self._older[OLDER_IDS:]:
-            self._ids.discard(gone)
-        del self._older[OLDER_IDS:]
+        if len(self._older) > OLDER_IDS:
+            self._ids.discard(self._older.pop())
+
+    def stale(self, encoder: int) -> bool:
+        """Whether an encoder of this version would make another embedding of the events, as far as can be told without it."""
+        return self.engaged or (bool(self.new) and self._before.encoder != encoder)
 
     @property
     def engagements(self) -> Sequence[Event]:
@@ -111,6 +127,11 @@ class Absorption:
             before.encoder if embedding is None else encoder,
         )
 
+    def go_on(self, stored: Profile) -> None:
+        """`stored` is what `profile` gave: nothing is new any more."""
+        self._before = stored
+        self.new, self.weights, self.changed, self.engaged = [], [], False, False
+
 
 def as_kept(event: Event, id: str = "") -> Event:
     """What a window keeps of an event: its id's token, its time to the millisecond, its dwell's bucket, and no decision.
@@ -118,5 +139,6 @@ def as_kept(event: Event, id: str = "") -> Event:
     Events take this form as they enter, so that the user embedding does not depend on when the profile was stored in between.
     `id` is the token, where it is known already.
     """
-    time, dwell_ms = round(event.time * 1000) / 1000, dwell.milliseconds(dwell.bucket(event.dwell_ms))
-    return Event(id or token(event.id), event.user_id, event.item_id, event.action, time, event.cover_id, "", dwell_ms)
+    full_id, user_id, item_id, action, time, cover_id, _, dwell_ms = event
+    dwell_ms = dwell_ms and dwell.milliseconds(dwell.bucket(dwell_ms))
+    return Event(id or token(full_id), user_id, item_id, action, round(time * 1000) / 1000, cover_id, "", dwell_ms)

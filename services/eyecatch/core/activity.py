@@ -9,12 +9,16 @@ HALF_LIFE_S = 7 * 24 * 3600.0
 def decayed(activity: Activity, at: float) -> tuple[float, ...]:
     """The counts (6,) as they are at time `at`, in UNIX seconds; they do not grow for a time before the last event."""
     factor = 0.5 ** (max(at - activity.at, 0.0) / HALF_LIFE_S)
-    return tuple(count * factor for count in activity.counts)
+    return tuple([count * factor for count in activity.counts])
 
 
 def counted(activity: Activity, action: Action, time: float, weight: float = 1.0) -> Activity:
     """One more event of `weight` in [0, 1]. A late event counts as much as it would if it had come in time."""
-    at = max(activity.at, time)
-    counts = list(activity.counts if at == activity.at else decayed(activity, at))
-    counts[action - 1] += weight * 0.5 ** ((at - time) / HALF_LIFE_S)
-    return Activity(tuple(counts), at)
+    counts, at = activity
+    if time > at:  # as nearly always
+        factor = 0.5 ** ((time - at) / HALF_LIFE_S)
+        after, at = [count * factor for count in counts], time
+    else:
+        after, weight = list(counts), weight * 0.5 ** ((at - time) / HALF_LIFE_S)
+    after[action - 1] += weight
+    return Activity(tuple(after), at)

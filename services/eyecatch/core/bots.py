@@ -26,13 +26,11 @@ def judged(bots: BotCounters, last: float, event: Event) -> tuple[float, BotCoun
     """
     if event.action is Action.DWELL and event.dwell_ms > MAX_HUMAN_DWELL_MS:
         return 0.0, BotCounters(bots.rate, bots.too_fast, bots.impossible + 1)
-    newest = max(last, event.time)
-    share = IMPRESSION_SHARE if event.action is Action.IMPRESSION else 1.0
-    rate = bots.rate * _faded(newest - last) + share * _faded(newest - event.time)
+    share, time = IMPRESSION_SHARE if event.action is Action.IMPRESSION else 1.0, event.time
+    if time > last:  # as nearly always
+        rate = bots.rate * 0.5 ** ((time - last) / RATE_HALF_LIFE_S) + share
+    else:
+        rate = bots.rate + share * 0.5 ** ((last - time) / RATE_HALF_LIFE_S)
     if rate <= MAX_RATE:
         return 1.0, BotCounters(rate, bots.too_fast, bots.impossible)
     return (MAX_RATE / rate) ** 2, BotCounters(rate, bots.too_fast + 1, bots.impossible)
-
-
-def _faded(seconds: float) -> float:
-    return float(0.5 ** (seconds / RATE_HALF_LIFE_S))

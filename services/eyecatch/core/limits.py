@@ -97,7 +97,28 @@ class Check:
         self.text(f"{field}.title", item.title, MAX_TITLE)
         self.text(f"{field}.category", item.category, MAX_CATEGORY, optional=True)
 
+    @staticmethod
+    def good(event: Event, now: float) -> bool:
+        """Whether it certainly passes `event`; False only means that a closer look is needed."""
+        id, user_id, item_id, action, at, cover_id, decision_id, dwell_ms = event
+        ids = id + user_id + item_id + cover_id + decision_id
+        return (
+            ids.isprintable()
+            and " " not in ids
+            and 1 <= len(id) <= MAX_ID
+            and 1 <= len(user_id) <= MAX_ID
+            and 1 <= len(item_id) <= MAX_ID
+            and len(cover_id) <= MAX_ID
+            and len(decision_id) <= MAX_ID
+            and isinstance(action, Action)
+            and 0.0 < at <= now + MAX_CLOCK_AHEAD_S
+            and 0 <= dwell_ms <= MAX_DWELL_MS
+        )
+
     def event(self, field: str, event: Event, now: float | None = None) -> None:
+        now = time.time() if now is None else now
+        if self.good(event, now):
+            return
         self.id(f"{field}.id", event.id)
         self.id(f"{field}.user_id", event.user_id)
         self.id(f"{field}.item_id", event.item_id)
@@ -105,8 +126,7 @@ class Check:
         self.id(f"{field}.decision_id", event.decision_id, optional=True)
         if event.action not in Action:
             self.refuse(f"{field}.action", event.action, "one of " + ", ".join(a.name for a in Action))
-        limit = (time.time() if now is None else now) + MAX_CLOCK_AHEAD_S
-        if not (math.isfinite(event.time) and 0.0 < event.time <= limit):
+        if not (math.isfinite(event.time) and 0.0 < event.time <= now + MAX_CLOCK_AHEAD_S):
             self.refuse(
                 f"{field}.time", event.time, "UNIX seconds after 1970 and at most one hour ahead of the server's clock"
             )

@@ -37,7 +37,7 @@ class ProfileStore(Protocol):
         """The whole profile with its recent events; its embedding is the stored one, of version `encoder`."""
 
     async def absorb(self, events: Sequence[Event], encoder: "Encoder", positions: Sequence[Position] = ()) -> int:
-        """Add events once each, re-encode all users with new ones in one call of `encoder`, and return how many events were new.
+        """Add events once each, re-encode all users with new engagements in one call of `encoder`, and return how many were new.
 
         Events of a forgotten user and events known already change nothing. An event is known by its user and id (a store
         remembers at least the last fifty ids of a user), and by its position where `positions` (one for each event, or none) give

@@ -11,20 +11,25 @@ import re
 TOKEN_BYTES = 6
 _SHORT = TOKEN_BYTES - 1
 _DIGEST = re.compile(r"~[89a-f][0-9a-f]{11}")
+_FIRST = {f"{digit:x}": f"{digit | 8:x}" for digit in range(16)}  # a digest's first bit is set
 
 
 def token(text: str) -> str:
     """The text itself if it has at most five bytes, else "~" and the twelve digits of its digest. A token of a token is itself."""
     raw = text.encode()
-    return text if len(raw) <= _SHORT or _DIGEST.fullmatch(text) else "~" + _digest(raw).hex()
+    if len(raw) <= _SHORT or (text[0] == "~" and _DIGEST.fullmatch(text)):
+        return text
+    digest = hashlib.blake2b(raw, digest_size=TOKEN_BYTES).hexdigest()
+    return "~" + _FIRST[digest[0]] + digest[1:]
 
 
 def pack(text: str) -> bytes:
     """Six bytes: a length up to five and the text, or a digest, whose first bit is set."""
-    raw = text.encode()
-    if len(raw) <= _SHORT:
-        return bytes([len(raw)]) + raw.ljust(_SHORT, b"\0")
-    return bytes.fromhex(text[1:]) if _DIGEST.fullmatch(text) else _digest(raw)
+    name = token(text)
+    if len(name) > _SHORT:
+        return bytes.fromhex(name[1:])
+    raw = name.encode()
+    return bytes([len(raw)]) + raw.ljust(_SHORT, b"\0")
 
 
 def unpack(packed: bytes) -> str:
@@ -40,8 +45,3 @@ def unpack(packed: bytes) -> str:
 def user_tag(user_id: str) -> str:
     """Twenty characters that stand for a user; no two users in the world share them."""
     return base64.urlsafe_b64encode(hashlib.blake2b(user_id.encode(), digest_size=15).digest()).decode()
-
-
-def _digest(raw: bytes) -> bytes:
-    digest = hashlib.blake2b(raw, digest_size=TOKEN_BYTES).digest()
-    return bytes([digest[0] | 0x80]) + digest[1:]

@@ -1,4 +1,4 @@
-"""The words of the product as frozen dataclasses. Embeddings are float32 unit vectors of EMBEDDING_DIM; times are UNIX seconds."""
+"""The words of the product as values that never change. Embeddings are float32 unit vectors of EMBEDDING_DIM; times are UNIX seconds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,8 +83,7 @@ class Cover:
     created_at: float = 0.0
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):  # as are all that come by the hundred thousand: made three times as fast as a frozen dataclass
     """One behaviour record. `time` is the user's own clock; `dwell_ms` belongs to DWELL; ids of cover and decision may be empty."""
 
     id: str
@@ -105,8 +104,7 @@ class Event:
         return self.cover_id or "\x1f" + self.item_id
 
 
-@dataclass(frozen=True)
-class Position:
+class Position(NamedTuple):
     """Where an event stood in Kafka. `topic` also tells incarnations of a topic apart: one made anew needs another name here."""
 
     topic: str
@@ -114,16 +112,14 @@ class Position:
     offset: int
 
 
-@dataclass(frozen=True)
-class Activity:
+class Activity(NamedTuple):
     """How much a user does: decayed counts (6,), in the order of Action, as of the user's own time `at`. See core/activity.py."""
 
     counts: tuple[float, ...] = (0.0,) * len(Action)
     at: float = 0.0
 
 
-@dataclass(frozen=True)
-class BotCounters:
+class BotCounters(NamedTuple):
     """What speaks against a user being human: a decayed count of engagements, and events weighed down. See core/bots.py."""
 
     rate: float = 0.0
@@ -148,8 +144,8 @@ class Profile:
     positions: tuple[Position, ...] = ()
     events: tuple[Event, ...] = ()
     recent_ids: tuple[str, ...] = ()
-    activity: Activity = Activity()
-    bots: BotCounters = BotCounters()
+    activity: Activity = field(default_factory=Activity)
+    bots: BotCounters = field(default_factory=BotCounters)
     encoder: int = 0
 
 

@@ -9,6 +9,7 @@ from kafka import KafkaAdminClient
 from kafka import errors as kafka
 from kafka.admin import NewTopic
 from kafka.net.compat import KafkaNetClient
+from kafka.net.inet import KafkaNetSocket
 
 from eyecatch.core.errors import EyecatchError, NotReady, Unavailable
 
@@ -58,18 +59,40 @@ def translated() -> Iterator[None]:
         raise translate(error) from error
 
 
+class _Socket(KafkaNetSocket):  # type: ignore[misc]  # kafka-python has no types
+    """kafka-python leaves the socket of an attempt that failed to the garbage collector; while brokers are away there are many."""
+
+    SCHEMES = ("direct",)
+
+    def socket(self, *kind: Any) -> Any:
+        self._made = super().socket(*kind)
+        return self._made
+
+    async def connect(self, *where: Any, **more: Any) -> Any:
+        try:
+            return await super().connect(*where, **more)
+        except BaseException:
+            self._made.close()
+            raise
+
+
 def connected(kind: Callable[..., T], options: Options) -> T:
-    """A client of that kind. Raises Unavailable, NotReady."""
+    """A client of that kind, which creates no topic by asking for it. Raises Unavailable, NotReady."""
     _knock(options)
     opened: list[KafkaNetClient] = []
 
     def client(**configs: Any) -> KafkaNetClient:
-        opened.append(KafkaNetClient(**configs))
+        # options that the clients do not hand on: a connection that is accepted and then silent would hold us up for longer, and
+        # what subscribes would create a topic that is not there
+        limit_ms = options["request_timeout_ms"]
+        setup = {"socket_connection_setup_timeout_ms": limit_ms, "socket_connection_setup_timeout_max_ms": limit_ms}
+        opened.append(KafkaNetClient(**configs, **setup))
+        opened[-1].cluster.config["allow_auto_create_topics"] = False
         return opened[-1]
 
     try:
         with translated():
-            return kind(kafka_client=client, **options)
+            return kind(kafka_client=client, proxy_url=f"{_Socket.SCHEMES[0]}:", **options)
     except EyecatchError:
         # kafka-python leaves its threads and sockets behind when it fails in here, and we may try often
         for each in opened:

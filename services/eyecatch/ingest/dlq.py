@@ -49,7 +49,7 @@ class DeadLetter:
 
 def opened(record: Record) -> DeadLetter:
     """Also of records that others put there: their reason is empty, and they go back to where the topic's name says."""
-    ours = {name: value.decode(errors="replace") for name, value in record.headers if name.startswith(OURS)}
+    ours = {name: (value or b"").decode(errors="replace") for name, value in record.headers if name.startswith(OURS)}
     kept = [(name, value) for name, value in record.headers if not name.startswith(OURS)]
     topic, source = record.topic.removesuffix(".dlq"), ""
     try:
@@ -112,7 +112,6 @@ class DeadLetters:
             "group_id": self._group,
             "enable_auto_commit": False,
             "auto_offset_reset": "earliest",
-            "allow_auto_create_topics": False,
         }
         consumer = connected(KafkaConsumer, {**self._client, **own})
         try:

@@ -5,6 +5,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Protocol, TypeVar
 
 import structlog
@@ -23,6 +24,8 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 STORE, DEAD_LETTERS = "store", "dead letters"
+# Sent at once: a slow broker must have time for them within its timeout, or they are all sent again.
+LETTERS_MAX = 1000
 LINGER_S = 0.05
 FIRST_DELAY_S, LAST_DELAY_S = 0.1, 10.0
 
@@ -68,14 +71,14 @@ class Loop:
         poison: list[tuple[Record, Poison]] = []
         oldest = now
         for chunk in chunks:
-            name = chunk.log.name(self._topic)
+            name, partition = chunk.log.name(self._topic), chunk.partition.partition
             oldest = min(oldest, chunk.records[0].timestamp / 1000)
             for record in chunk.records:
                 found = decode(record, now)
                 if isinstance(found, Poison):
                     poison.append((record, found))
                 else:
-                    arrivals.append((found, Position(name, record.partition, record.offset), record))
+                    arrivals.append((found, Position(name, partition, record.offset), record))
         if poison:
             await self._bury(poison)
         if arrivals:
@@ -87,7 +90,8 @@ class Loop:
 
     async def _bury(self, poison: Sequence[tuple[Record, Poison]]) -> None:
         letters = [letter(record, found) for record, found in poison]
-        await self._patient(DEAD_LETTERS, lambda: self._outbox.send(letters))
+        for first in range(0, len(letters), LETTERS_MAX):
+            await self._patient(DEAD_LETTERS, partial(self._outbox.send, letters[first : first + LETTERS_MAX]))
         counts = Counter(found.reason for _, found in poison)
         for reason, count in counts.items():
             self._metrics.poison.labels(reason).inc(count)

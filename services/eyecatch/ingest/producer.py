@@ -76,18 +76,26 @@ def _connect(options: Options) -> KafkaProducer:
     timeout_ms = options["request_timeout_ms"]
     own = {
         "acks": "all",
+        # Profiles know events by their ids; and while an idempotent producer waits for a new id of its own, no send ever times out.
+        "enable_idempotence": False,
         "linger_ms": LINGER_MS,
         "max_block_ms": timeout_ms,
         "delivery_timeout_ms": 2 * timeout_ms,
         "max_request_size": MAX_REQUEST_BYTES,
-        "allow_auto_create_topics": False,
     }
     return connected(KafkaProducer, {**options, **own})
 
 
 def _hand_over(connection: KafkaProducer, records: Sequence[Outgoing]) -> list[Any]:
     with translated():
-        return [connection.send(r.topic, key=r.key, value=r.value, headers=list(r.headers)) for r in records]
+        return [_send(connection, record) for record in records]
+
+
+def _send(connection: KafkaProducer, record: Outgoing) -> Any:
+    """What other producers may and kafka-python may not send, a header without a value and a record of nothing, becomes empty."""
+    value = b"" if record.key is None and record.value is None else record.value
+    headers = [(name, content or b"") for name, content in record.headers]
+    return connection.send(record.topic, key=record.key, value=value, headers=headers)
 
 
 def _awaitable(future: Any, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":

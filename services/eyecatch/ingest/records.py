@@ -17,7 +17,8 @@ from eyecatch.v1 import types_pb2
 # Five ids of 128 characters that JSON escapes at twelve bytes each are 8 KiB.
 MAX_BYTES = 16 * 1024
 CONTENT_TYPE = "content-type"
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
+"""Other producers' headers may have null for a value."""
 
 
 class Reason(StrEnum):
@@ -71,24 +72,29 @@ def decode(record: Record, now: float) -> Event | Poison:
         return Poison(Reason.EMPTY, "no bytes; allowed: an eyecatch.v1.Event in protobuf or JSON")
     if len(value) > MAX_BYTES:
         return Poison(Reason.TOO_LARGE, f"{len(value)} bytes; allowed: at most {MAX_BYTES}")
-    message = types_pb2.Event()
     try:
         if _is_json(value, record.headers):
+            message = types_pb2.Event()
             data = json.loads(value)
             if not isinstance(data, dict):
                 return Poison(Reason.NOT_AN_EVENT, f"a JSON {type(data).__name__}; allowed: an object")
             ParseDict(data, message, ignore_unknown_fields=True)
         else:
-            message.ParseFromString(value)
+            message = types_pb2.Event.FromString(value)
         event = event_from_wire(message, "event")
     except DecodeError:
         return Poison(Reason.NOT_PROTOBUF, f"{len(value)} bytes; allowed: a serialised eyecatch.v1.Event")
     except InvalidInput as error:
         return Poison(Reason.UNKNOWN_ACTION, str(error))
-    except ParseError as error:
+    except (
+        ParseError,
+        SystemError,
+    ) as error:  # protobuf's C parser raises the latter for an action of half a surrogate
         return Poison(Reason.NOT_AN_EVENT, str(error)[:200])
     except (ValueError, RecursionError) as error:
         return Poison(Reason.NOT_JSON, str(error)[:200])
+    if record.key == event.user_id.encode() and limits.Check.good(event, now):
+        return event
     return _refusal(event, record.key, now) or event
 
 
@@ -96,7 +102,7 @@ def _is_json(value: bytes, headers: Headers) -> bool:
     """By the content type if a header tells it, else by the brace, with which no serialised Event begins."""
     for name, said in headers:
         if name.lower() == CONTENT_TYPE:
-            return b"json" in said.lower()
+            return b"json" in (said or b"").lower()
     return value[0] == 0x7B
 
 

@@ -131,7 +131,6 @@ class Source:
             "group_id": self._options.group,
             "enable_auto_commit": False,
             "auto_offset_reset": "none",  # where to go on is decided in places.py, aloud
-            "allow_auto_create_topics": False,
             "isolation_level": "read_committed",
             "partition_assignment_strategy": [CooperativeStickyAssignor],
             "session_timeout_ms": session_ms,

@@ -45,6 +45,7 @@ _POSITION = struct.Struct("<6sHQ")
 _EVENT = struct.Struct("<8s6sIHB")
 _ACTIONS = {int(action): action for action in Action}
 _DWELLS = [dwell.milliseconds(bucket) for bucket in range(dwell.BUCKETS)]
+_topic = lru_cache(64)(tokens.pack)
 _U32, _U48 = 2**32 - 1, 2**48 - 1
 
 Names = Mapping[bytes, tuple[str, str]]
@@ -79,12 +80,16 @@ def encode(profile: Profile) -> bytes:
             len(positions), len(events), len(ids),
         ),
     ]  # fmt: skip
-    parts += [_POSITION.pack(tokens.pack(p.topic), p.partition, p.offset) for p in positions]
-    for e in events:
-        time = min(max(round(e.time * 1000), 0), _U48)
-        what = e.action << 5 | (dwell.bucket(e.dwell_ms) if e.dwell_ms else 0)
-        parts.append(_EVENT.pack(reference(e.item_id, e.cover_id), tokens.pack(e.id), time & _U32, time >> 32, what))
-    return b"".join(parts + [tokens.pack(id) for id in ids])
+    parts += [_POSITION.pack(_topic(p.topic), p.partition, p.offset) for p in positions]
+    pack, token = _EVENT.pack, tokens.pack
+    for id, _, item_id, action, seconds, cover_id, _, dwell_ms in events:
+        time = round(seconds * 1000)
+        if not 0 <= time <= _U48:
+            time = min(max(time, 0), _U48)
+        what = action << 5 | (dwell_ms and dwell.bucket(dwell_ms))
+        parts.append(pack(reference(item_id, cover_id), token(id), time & _U32, time >> 32, what))
+    parts += map(token, ids)
+    return b"".join(parts)
 
 
 def _quantised(profile: Profile) -> bytes:

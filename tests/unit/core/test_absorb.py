@@ -50,10 +50,15 @@ def test_how_arrivals_are_cut_into_batches_changes_nothing(events: list[Event], 
     positions = [Position("t", n % 3, n) for n in range(len(events))]
     whole = absorbed(NOBODY, events, positions)
     parts, last = NOBODY, 0
+    kept = Absorption(NOBODY)
     for cut in [*sorted(cuts), len(events)]:
+        for e, position in zip(events[last:cut], positions[last:cut], strict=True):
+            kept.add(e, position)
+        kept.go_on(kept.profile(0.0))
+        assert (kept.changed, kept.new, kept.stale(0)) == (False, [], False)
         parts, last = absorbed(parts, events[last:cut], positions[last:cut]), max(last, cut)
     for name in ("event_count", "positions", "events", "recent_ids", "activity", "bots"):
-        assert getattr(parts, name) == getattr(whole, name), name
+        assert getattr(parts, name) == getattr(kept.profile(0.0), name) == getattr(whole, name), name
     again = Absorption(whole)
     assert not any(again.add(e, p) for e, p in zip(events, positions, strict=True))
     assert not again.changed
@@ -163,3 +168,13 @@ def test_different_ids_have_different_tokens() -> None:
 def test_what_is_no_token_is_refused(packed: bytes) -> None:
     with pytest.raises(ValueError, match=r"token|decode"):
         unpack(packed)
+
+
+def test_only_an_engagement_or_another_encoder_makes_an_embedding_stale() -> None:
+    work = Absorption(absorbed(NOBODY, [event("a")]))
+    assert not work.stale(1), "nothing is new"
+    work.add(event("b", action=Action.IMPRESSION))
+    assert not work.stale(0)
+    assert work.stale(1), "what encoder 0 made"
+    work.add(event("c", action=Action.DISLIKE))
+    assert work.stale(0)

@@ -147,6 +147,24 @@ async def test_one_damaged_profile_does_not_hold_up_the_others() -> None:
     assert told.story[-1] == ("done", [16])
 
 
+async def test_many_dead_letters_are_sent_some_at_a_time_and_not_from_the_beginning_again() -> None:
+    told = Told()
+    r = rig(told, batch_max=5000)
+    r.buffer.put(chunk(*(Row(b"{", offset=n) for n in range(2500))))
+    r.buffer.close()
+    sent = told.send
+
+    async def send(records: Sequence[Outgoing]) -> None:
+        if len(told.story) == 1 and not told.outbox_errors:
+            told.outbox_errors.append(Unavailable("slow"))
+            told.story.append("slow")
+        await sent(records)
+
+    told.send = send  # type: ignore[method-assign]
+    await r.loop.run()
+    assert [len(what[1]) if isinstance(what, tuple) else what for what in told.story] == [1000, "slow", 1000, 500, 1]
+
+
 async def test_cancelled_in_the_middle_nothing_is_done() -> None:
     told = Told(store_errors=[Unavailable("away")] * 50)
     r = rig(told)

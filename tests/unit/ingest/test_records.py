@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 from eyecatch.core import limits
@@ -63,19 +63,20 @@ def poison(reason: Reason) -> list[Row]:
                 Row(as_json(time="yesterday")),
                 Row(as_json(time="NaN")),
                 Row(as_json(id=["e1"])),
+                Row(as_json(action="\ud800")),
                 Row(b"[1]", headers=[("content-type", b"application/json; charset=utf-8")]),
             ]
         case Reason.NO_USER:
-            return [Row(protobuf(replace(good, user_id=""))), Row(as_json(userId=""))]
+            return [Row(protobuf(good._replace(user_id=""))), Row(as_json(userId=""))]
         case Reason.KEY_MISMATCH:
             return [Row(protobuf(good), None), Row(protobuf(good), b"noah"), Row(protobuf(good), b"")]
         case Reason.BAD_ID:
             return [
-                Row(protobuf(replace(good, id=""))),
-                Row(protobuf(replace(good, item_id="a" * 129))),
-                Row(protobuf(replace(good, cover_id="a\n"))),
-                Row(protobuf(replace(good, decision_id=" d"))),
-                Row(protobuf(replace(good, user_id="m" * 129)), b"m" * 129),
+                Row(protobuf(good._replace(id=""))),
+                Row(protobuf(good._replace(item_id="a" * 129))),
+                Row(protobuf(good._replace(cover_id="a\n"))),
+                Row(protobuf(good._replace(decision_id=" d"))),
+                Row(protobuf(good._replace(user_id="m" * 129)), b"m" * 129),
             ]
         case Reason.UNKNOWN_ACTION:
             unnamed = event_to_wire(good)
@@ -86,9 +87,9 @@ def poison(reason: Reason) -> list[Row]:
             without.ClearField("time")
             return [Row(without.SerializeToString()), Row(as_json(time="1969-12-31T23:59:59Z"))]
         case Reason.TIME_IN_FUTURE:
-            return [Row(protobuf(replace(good, time=NOW + 2 * limits.MAX_CLOCK_AHEAD_S)))]
+            return [Row(protobuf(good._replace(time=NOW + 2 * limits.MAX_CLOCK_AHEAD_S)))]
         case Reason.BAD_DWELL:
-            return [Row(protobuf(replace(good, dwell_ms=limits.MAX_DWELL_MS + 1)))]
+            return [Row(protobuf(good._replace(dwell_ms=limits.MAX_DWELL_MS + 1)))]
         case Reason.DAMAGED_PROFILE:
             return []  # said by the store: see test_loop.py
 
@@ -102,7 +103,9 @@ def test_every_reason_is_found(reason: Reason) -> None:
         assert found.detail
 
 
-@pytest.mark.parametrize("headers", [(), [("content-type", b"application/x-protobuf"), ("trace", b"1")]])
+@pytest.mark.parametrize(
+    "headers", [(), [("content-type", b"application/x-protobuf"), ("trace", b"1")], [("content-type", None)]]
+)
 def test_a_protobuf_event_comes_back_whole(headers: Headers) -> None:
     assert decode(Row(protobuf(WHOLE), "mía".encode(), headers), NOW) == WHOLE
 
@@ -125,7 +128,7 @@ def test_fields_of_newer_producers_are_ignored_in_both_forms() -> None:
 def test_an_hour_ahead_is_drift() -> None:
     ahead = event("e1", time=NOW + limits.MAX_CLOCK_AHEAD_S)
     assert decode(Row(protobuf(ahead)), NOW) == ahead
-    later = decode(Row(protobuf(replace(ahead, time=ahead.time + 1))), NOW)
+    later = decode(Row(protobuf(ahead._replace(time=ahead.time + 1))), NOW)
     assert isinstance(later, Poison)
     assert later.reason is Reason.TIME_IN_FUTURE
 

@@ -46,6 +46,7 @@ class Link:
         self._client: Any = client
         self._sleep, self._clock = sleep, clock
         self._quiet_until: dict[str, float] = {}
+        self.failures = 0  # so far; who remembers what was written forgets it when this grows, for the server may have forgotten it too
 
     @classmethod
     async def open(cls, url: str, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> "Link":
@@ -96,6 +97,7 @@ class Link:
             answers, error = await self._send(commands)
             if error is None:
                 return answers
+            self.failures += 1
             ours, again = translate(error)
             if not again or attempt == ATTEMPTS - 1:
                 raise ours from error

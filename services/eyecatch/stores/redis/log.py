@@ -3,19 +3,24 @@
 An event whose profile could not be written may stand here twice or without effect; readers tell by user and event id.
 """
 
-import json
 from collections.abc import Sequence
+from json import JSONEncoder, loads
 
 from eyecatch.core.types import Action, Event
 from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.link import Link
 
 _PAGE = 5000
+_text = JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_PLAIN = '["%s","%s","%s",%d,%r,"%s","%s",%d]'
+_QUOTES = _PLAIN.count('"')
 
 _APPEND = """
-local last = redis.call('INCRBY', KEYS[2], #ARGV - 1)
-for i = 2, #ARGV do
-  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], string.format('%.0f-0', last - #ARGV + i), 'e', ARGV[i])
+local last = redis.call('INCRBY', KEYS[2], ARGV[2])
+local number = last - ARGV[2]
+for row in string.gmatch(ARGV[3], '[^\\n]+') do
+  number = number + 1
+  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], string.format('%.0f-0', number), 'e', row)
 end
 return last
 """
@@ -24,21 +29,25 @@ return last
 class EventLog:
     def __init__(self, link: Link, max_length: int) -> None:
         self._link, self._max_length = link, max_length
+        self.last = 0  # where the log ended after our last `append`, or some time before
 
     async def append(self, events: Sequence[Event]) -> None:
         if self._max_length:
             for first in range(0, len(events), _PAGE):
-                rows = [_row(event) for event in events[first : first + _PAGE]]
-                await self._link.one("EVAL", _APPEND, 2, keys.LOG, keys.LOG_SEQUENCE, self._max_length, *rows)
+                page = events[first : first + _PAGE]
+                # One argument: the client takes longer over five thousand than the server over cutting them apart.
+                rows = "\n".join(map(_row, page))
+                command = ("EVAL", _APPEND, 2, keys.LOG, keys.LOG_SEQUENCE, self._max_length, len(page), rows)
+                self.last = await self._link.one(*command)
 
     async def after(self, number: int, limit: int) -> list[tuple[int, Event]]:
         """At most `limit` (sequence number, event) with a sequence number > `number`."""
         found = await self._link.one("XRANGE", keys.LOG, f"{number + 1}-0", "+", "COUNT", limit)
         return [(int(id.split(b"-")[0]), _event(fields)) for id, fields in found]
 
-    async def forget(self, user_id: str) -> int:
-        """Take a user's events out; returns how many there were. Reads the whole log."""
-        gone, last = 0, 0
+    async def forget(self, user_id: str, after: int = 0) -> int:
+        """Take a user's events with a sequence number > `after` out; returns how many there were. Reads all of these."""
+        gone, last = 0, after
         while page := await self.after(last, _PAGE):
             last = page[-1][0]
             mine = [f"{number}-0" for number, event in page if event.user_id == user_id]
@@ -47,11 +56,12 @@ class EventLog:
         return gone
 
 
-def _row(e: Event) -> str:
-    row = [e.id, e.user_id, e.item_id, int(e.action), e.time, e.cover_id, e.decision_id, e.dwell_ms]
-    return json.dumps(row, separators=(",", ":"), ensure_ascii=False)
+def _row(event: Event) -> str:
+    """JSON, on one line. Formatted where no id needs escaping, in a fifth of the time."""
+    plain: str = _PLAIN % event
+    return plain if plain.count('"') == _QUOTES and "\\" not in plain and plain.isprintable() else _text(event)
 
 
 def _event(fields: dict[bytes, bytes]) -> Event:
-    id, user_id, item_id, action, time, cover_id, decision_id, dwell_ms = json.loads(fields[b"e"])
+    id, user_id, item_id, action, time, cover_id, decision_id, dwell_ms = loads(fields[b"e"])
     return Event(id, user_id, item_id, Action(action), time, cover_id, decision_id, dwell_ms)

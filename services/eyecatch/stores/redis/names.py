@@ -3,32 +3,43 @@
 A name lives NAME_DAYS after the last event that used it, so that ids which somebody made up do not fill the server for ever.
 """
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from eyecatch.core.types import Event, Profile
 from eyecatch.stores import codec
 from eyecatch.stores.redis import keys
-from eyecatch.stores.redis.link import Command, Link
+from eyecatch.stores.redis.link import Link
 
 NAME_DAYS = 400
+# For so long a name that was written is not written again. Redis may lose it meanwhile, which is seen as a failure of the link.
+WRITTEN_S = 60.0
 _SEPARATOR = "\x1f"  # ids are printable
 
 
 class References:
     """Names never change, so what was read once stays true; at most `capacity` are remembered."""
 
-    def __init__(self, link: Link, capacity: int = 200_000) -> None:
-        self._link, self._capacity = link, capacity
+    def __init__(self, link: Link, capacity: int = 200_000, clock: Callable[[], float] = time.monotonic) -> None:
+        self._link, self._capacity, self._clock = link, capacity, clock
         self.known: dict[bytes, tuple[str, str]] = {}
+        self._written: dict[tuple[str, str], float] = {}
+        self._failures = 0
 
-    def writing(self, events: Iterable[Event]) -> list[Command]:
-        """The commands that keep the names of these events."""
-        names = {codec.reference(e.item_id, e.cover_id): (e.item_id, e.cover_id) for e in events}
-        return [
-            ("SET", keys.name(reference), _SEPARATOR.join(name), "EX", NAME_DAYS * 24 * 3600)
-            for reference, name in names.items()
-        ]
+    async def write(self, events: Iterable[Event]) -> None:
+        """Keep the names of these events."""
+        now, failures = self._clock(), self._link.failures
+        if failures != self._failures or len(self._written) > self._capacity:
+            self._written.clear()
+        names = {(e.item_id, e.cover_id) for e in events}
+        due = [name for name in names if self._written.get(name, now) <= now]
+        seconds = NAME_DAYS * 24 * 3600
+        await self._link.many(
+            [("SET", keys.name(codec.reference(*name)), _SEPARATOR.join(name), "EX", seconds) for name in due]
+        )
+        self._failures = failures
+        self._written.update(dict.fromkeys(due, now + WRITTEN_S))
 
     async def named(self, profiles: Sequence[Profile]) -> list[Profile]:
         """The profiles with the items and covers of their events where they are still known."""
@@ -51,4 +62,4 @@ class References:
 def _named(event: Event, names: codec.Names) -> Event:
     reference = codec.unnamed(event)
     name = names.get(reference) if reference else None
-    return replace(event, item_id=name[0], cover_id=name[1]) if name else event
+    return event._replace(item_id=name[0], cover_id=name[1]) if name else event

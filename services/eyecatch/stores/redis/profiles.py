@@ -8,12 +8,14 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from eyecatch.core.absorb import Absorption
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.ports import Encoder
 from eyecatch.core.types import Event, Position, Profile, ProfileHeads, Vector, zeros
 from eyecatch.stores import codec
+from eyecatch.stores.active import Active
 from eyecatch.stores.heads import heads, stale
 from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.decisions import RedisDecisions
@@ -40,11 +42,20 @@ return 1
 Arrivals = Sequence[tuple[Event, Position | None]]
 
 
+class Stored(NamedTuple):
+    """A profile: the bytes in Redis (empty: none), and what they say, ready for more events."""
+
+    data: bytes
+    absorption: Absorption
+
+
 class RedisProfiles:
     def __init__(self, link: Link, embeddings: CatalogEmbeddings, log: EventLog, decisions: RedisDecisions) -> None:
         self._link, self._embeddings, self._log, self._decisions = link, embeddings, log, decisions
         self._references = References(link)
         self._turn = asyncio.Lock()
+        self._active: Active[Stored] = Active()
+        self._failures = 0
         # By user: the head as it is stored, the version it was encoded with instead, and the embedding.
         self._anew: OrderedDict[str, tuple[bytes, int, Vector | None]] = OrderedDict()
 
@@ -90,8 +101,17 @@ class RedisProfiles:
         logged: set[tuple[str, str]] = set()
         new = 0
         async with self._turn:
+            if self._failures != self._link.failures:  # the server may have lost what we remember, and it comes again
+                self._active.clear()
+                self._failures = self._link.failures
+            log_before = self._log.last
             for attempt in range(ATTEMPTS):
-                done, conflicts = await self._absorb(waiting, encoder, logged)
+                users = {event.user_id for event, _ in waiting}
+                work = await self._load(users)
+                # Those were forgotten after their events were logged.
+                for user_id in {user_id for user_id, _ in logged} & users - work.keys():
+                    await self._log.forget(user_id, log_before)
+                done, conflicts = await self._absorb(waiting, work, encoder, logged)
                 new += done
                 if not conflicts:
                     return new
@@ -99,27 +119,45 @@ class RedisProfiles:
                 await asyncio.sleep(delay(min(attempt, 3)))
         raise Unavailable("too many processes absorb events of the same users at once")
 
-    async def _absorb(self, arrivals: Arrivals, encoder: Encoder, logged: set[tuple[str, str]]) -> tuple[int, set[str]]:
-        """(events that were new, users whose profile somebody else changed meanwhile)."""
-        users = {event.user_id for event, _ in arrivals}
-        before, work = await self._load(users)
-        for user_id in users & {user_id for user_id, _ in logged} - work.keys():
-            await self._log.forget(user_id)  # they were forgotten after their events were logged
-        new = [e for e, position in arrivals if (mine := work.get(e.user_id)) and mine.add(e, position)]
-        changed = {user_id: mine for user_id, mine in work.items() if mine.changed}
-        recent = {user_id: mine.engagements for user_id, mine in changed.items() if mine.new}
+    async def _absorb(
+        self, arrivals: Arrivals, work: Mapping[str, Stored], encoder: Encoder, logged: set[tuple[str, str]]
+    ) -> tuple[int, set[str]]:
+        """(events that were new, users whose profile somebody else changed meanwhile); `logged` gets the latter's events."""
+        new = []
+        for event, position in arrivals:
+            if (mine := work.get(event.user_id)) and mine.absorption.add(event, position):
+                new.append(event)
+        changed = {user_id: mine for user_id, mine in work.items() if mine.absorption.changed}
+        recent = {
+            user_id: mine.absorption.engagements
+            for user_id, mine in changed.items()
+            if mine.absorption.stale(encoder.version)
+        }
         embeddings = await self._encoded(recent, encoder)
         now = time.time()
-        commands: list[Command] = []
-        for user_id, mine in changed.items():
-            after = codec.encode(mine.profile(now, embeddings.get(user_id), encoder.version))
-            commands.append(("EVAL", _REPLACE, 1, keys.profile(user_id), before[user_id], after))
-        await self._link.many(self._references.writing(new))
-        await self._log.append([e for e in new if (e.user_id, e.id) not in logged])
-        logged.update((e.user_id, e.id) for e in new)
-        answers = await self._link.many(commands)
+        after = {
+            user_id: mine.absorption.profile(now, embeddings.get(user_id), encoder.version)
+            for user_id, mine in changed.items()
+        }
+        encoded = {user_id: codec.encode(profile) for user_id, profile in after.items()}
+        await self._references.write(new)
+        await self._log.append([e for e in new if (e.user_id, e.id) not in logged] if logged else new)
+        answers = await self._link.many(
+            [
+                ("EVAL", _REPLACE, 1, keys.profile(user_id), mine.data, encoded[user_id])
+                for user_id, mine in changed.items()
+            ]
+        )
         lost = {user_id for user_id, stored in zip(changed, answers, strict=True) if not stored}
-        return sum(len(mine.new) for user_id, mine in changed.items() if user_id not in lost), lost
+        logged.update((e.user_id, e.id) for e in new if e.user_id in lost)
+        done = sum(len(mine.absorption.new) for user_id, mine in changed.items() if user_id not in lost)
+        for user_id in work.keys() - lost:
+            absorption, data = work[user_id].absorption, work[user_id].data
+            if user_id in after:
+                absorption.go_on(after[user_id])
+                data = encoded[user_id]
+            self._active.put(user_id, Stored(data, absorption))
+        return done, lost
 
     async def _encoded(self, recent: Mapping[str, Sequence[Event]], encoder: Encoder) -> dict[str, Vector]:
         """User embeddings from the events of each user, in one call."""
@@ -130,16 +168,18 @@ class RedisProfiles:
         # In a thread: a thousand events take a learned encoder some tenths of a second.
         return dict(zip(recent, await asyncio.to_thread(encoder, users, known), strict=True))
 
-    async def _load(self, user_ids: set[str]) -> tuple[dict[str, bytes], dict[str, Absorption]]:
-        """By user, of those who are not forgotten: (the bytes stored, the profile ready to absorb)."""
-        users = list(user_ids)
+    async def _load(self, user_ids: set[str]) -> dict[str, Stored]:
+        """By user, of those who are not forgotten. What is remembered is taken out, and is right unless the write finds other bytes."""
+        work = {user_id: known for user_id in user_ids if (known := self._active.take(user_id))}
+        users = list(user_ids - work.keys())
         answers = await self._link.many([("GET", keys.profile(user_id)) for user_id in users])
         before = {user_id: data or b"" for user_id, data in zip(users, answers, strict=True) if data != TOMBSTONE}
         profiles = [
             codec.decode(user_id, data, self._references.known) if data else Profile(user_id, zeros())
             for user_id, data in before.items()
         ]
-        return before, {p.user_id: Absorption(p) for p in await self._references.named(profiles)}
+        named = await self._references.named(profiles)
+        return work | {p.user_id: Stored(before[p.user_id], Absorption(p)) for p in named}
 
     async def forget(self, user_id: str) -> bool:
         """The tombstone first: what other processes write from then on finds it. A forgetting cut short can be repeated."""

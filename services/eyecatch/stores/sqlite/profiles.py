@@ -7,7 +7,7 @@ import json
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from eyecatch.core.errors import Overloaded, Unavailable
 from eyecatch.core.ports import Encoder
 from eyecatch.core.types import RECENT_EVENTS, Action, Event, Origin, Position, Profile, ProfileHeads, Vector, zeros
 from eyecatch.stores import codec
+from eyecatch.stores.active import Active
 from eyecatch.stores.embeddings import unpack
 from eyecatch.stores.heads import heads, stale
 from eyecatch.stores.sqlite import decisions, rows
@@ -44,11 +45,28 @@ _SEEN = """SELECT e.user_id, e.event_id FROM json_each(?) AS asked JOIN events A
     ON e.user_id = json_extract(asked.value, '$[0]') AND e.event_id = json_extract(asked.value, '$[1]')"""
 
 
+@dataclass
+class _Known:
+    """A profile as stored, ready for more events, and the engagements in the log that an encoder sees of it (None: not read yet)."""
+
+    absorption: Absorption
+    engaged: list[Event] | None = None
+
+    def add(self, event: Event) -> None:
+        """A new engagement, as `_ENGAGED` would find it."""
+        if self.engaged is not None:
+            place = next((n for n, e in enumerate(self.engaged) if e.time <= event.time), len(self.engaged))
+            self.engaged.insert(place, event)
+            del self.engaged[RECENT_EVENTS:]
+
+
 class SqliteProfiles:
     def __init__(self, database: Database, embeddings: EmbeddingCache) -> None:
         self._database = database
         self._embeddings = embeddings
         self._users = UserCache()
+        self._active: Active[_Known] = Active()  # the writer's thread alone
+        database.on_rollback(self._active.clear)
         self._version = 0  # of the embeddings in `_users`
         self._writes = 0
 
@@ -112,34 +130,58 @@ class SqliteProfiles:
         encoder: Encoder,
     ) -> int:
         users = {event.user_id for event, _ in arrivals}
+        work = {user_id: known for user_id in users if (known := self._active.take(user_id))}
+        others = users - work.keys()
         # The log has the events: the profile's row stays as small as what is read for a recommendation.
-        work = {id: Absorption(_stored(connection, id), False) for id in users - forgotten(connection, users)}
+        work |= {
+            id: _Known(Absorption(_stored(connection, id), False)) for id in others - forgotten(connection, others)
+        }
         asked = json.dumps([(event.user_id, event.id) for event, _ in arrivals])
-        known = set(connection.execute(_SEEN, (asked,)).fetchall())
+        seen = set(connection.execute(_SEEN, (asked,)).fetchall())
         log = []
         for event, position in arrivals:
-            if (mine := work.get(event.user_id)) and mine.add(event, position, (event.user_id, event.id) in known):
-                known.add((event.user_id, event.id))
-                log.append((*rows.event_row(event), mine.weights[-1] < KEEP))
+            key = event.user_id, event.id
+            if (mine := work.get(event.user_id)) and mine.absorption.add(event, position, key in seen):
+                seen.add(key)
+                suspect = mine.absorption.weights[-1] < KEEP
+                log.append((*rows.event_row(event), suspect))
+                if not suspect and event.action is not Action.IMPRESSION:
+                    mine.add(event)
         connection.executemany(_INSERT, log)
-        touched = [user_id for user_id, mine in work.items() if mine.new]
-        embeddings = self._encoded(connection, touched, encoder)
+        embeddings = self._encoded_known(connection, work, encoder)
         now = time.time()
-        after = [
-            (user_id, codec.encode(mine.profile(now, embeddings.get(user_id), encoder.version)))
-            for user_id, mine in work.items()
-            if mine.changed
-        ]
+        after = []
+        for user_id, mine in work.items():
+            if mine.absorption.changed:
+                profile = mine.absorption.profile(now, embeddings.get(user_id), encoder.version)
+                after.append((user_id, codec.encode(profile)))
+                mine.absorption.go_on(profile)
+            self._active.put(user_id, mine)
         connection.executemany("INSERT OR REPLACE INTO profiles (user_id, profile) VALUES (?, ?)", after)
-        return sum(len(mine.new) for mine in work.values())
+        return len(log)
+
+    def _encoded_known(
+        self, connection: sqlite3.Connection, work: dict[str, _Known], encoder: Encoder
+    ) -> dict[str, Vector]:
+        """User embeddings of those whose old one no longer holds, in one call."""
+        stale = {user_id: mine for user_id, mine in work.items() if mine.absorption.stale(encoder.version)}
+        for user_id, mine in stale.items():
+            if mine.engaged is None:
+                mine.engaged = _engaged(connection, user_id)
+        return self._encode(connection, {user_id: mine.engaged or [] for user_id, mine in stale.items()}, encoder)
 
     def _encoded(self, connection: sqlite3.Connection, user_ids: Sequence[str], encoder: Encoder) -> dict[str, Vector]:
         """User embeddings from what the log holds of these users, in one call."""
-        if not user_ids:
+        return self._encode(connection, {user_id: _engaged(connection, user_id) for user_id in user_ids}, encoder)
+
+    def _encode(
+        self, connection: sqlite3.Connection, engaged: dict[str, list[Event]], encoder: Encoder
+    ) -> dict[str, Vector]:
+        if not engaged:
             return {}
-        users = [[rows.event(row) for row in connection.execute(_ENGAGED, (user_id,))] for user_id in user_ids]
+        users = list(engaged.values())
         embeddings = encoder(users, self._known(connection, [event for events in users for event in events]))
-        return dict(zip(user_ids, embeddings, strict=True))
+        return dict(zip(engaged, embeddings, strict=True))
 
     def _known(self, connection: sqlite3.Connection, events: Sequence[Event]) -> dict[str, Vector]:
         """By `Event.shown`: embeddings of covers, and of items (the mean of their catalogue covers)."""
@@ -162,6 +204,7 @@ class SqliteProfiles:
 
     async def forget(self, user_id: str) -> bool:
         def run(connection: sqlite3.Connection) -> bool:
+            self._active.take(user_id)
             connection.execute("INSERT OR IGNORE INTO tombstones VALUES (?)", (user_digest(user_id),))
             tables = ("profiles", "events")
             deleted = [connection.execute(f"DELETE FROM {t} WHERE user_id = ?", (user_id,)).rowcount for t in tables]
@@ -181,6 +224,8 @@ class SqliteProfiles:
 
     async def reencode(self, keys: Sequence[str], encoder: Encoder) -> int:
         def run(connection: sqlite3.Connection) -> int:
+            for user_id in keys:
+                self._active.take(user_id)
             rows = {id: found[0] for id in keys if (found := connection.execute(_PROFILE, (id,)).fetchone())}
             profiles = {p.user_id: p for p in stale(rows, encoder.version)}
             after = [
@@ -199,6 +244,10 @@ class SqliteProfiles:
 def _stored(connection: sqlite3.Connection, user_id: str) -> Profile:
     found = connection.execute(_PROFILE, (user_id,)).fetchone()
     return codec.decode(user_id, found[0]) if found else Profile(user_id, zeros())
+
+
+def _engaged(connection: sqlite3.Connection, user_id: str) -> list[Event]:
+    return [rows.event(row) for row in connection.execute(_ENGAGED, (user_id,))]
 
 
 def _cover(connection: sqlite3.Connection, cover_id: str) -> Vector | None:

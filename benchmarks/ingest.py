@@ -1,0 +1,300 @@
+"""Ingest from Kafka: throughput against a bare loop that only decodes, throughput from memory, and freshness.
+
+    python -m benchmarks.ingest [--rounds 3] [--events 120000] [--seconds 30]
+
+Behaviour as in benchmarks/behaviour.py: 500 users (and 10,000), four partitions, protobuf of 135 bytes, the learned encoder on. All is read
+from a backlog, from the first record read to the last one acknowledged by the store; at its start no user has a profile.
+
+throughput_ratio: events/s of `eyecatch ingest` into Redis / those of kafka-python's poll and protobuf's parser with the same options, one
+process each, in turn; throughput_ratio_sqlite likewise. cpu_ratio: the same by CPU seconds of these processes, which other work on the
+machine disturbs less. memory: from records in memory, events a CPU second of one core, with the encoder and with one that does nothing.
+freshness: 1,000 events/s through broker, ingest, Redis and server; from produce to a GetProfile, or a RecommendCovers, that shows it.
+
+The broker is tansu from a wheel, in memory: it hands out 60,000 to 100,000 records/s, more than kafka-python takes.
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvloop
+from eyecatch.config import IngestConfig
+from eyecatch.core.ports import Encoder
+from eyecatch.core.types import EMBEDDING_DIM, Event, Vector
+from eyecatch.ingest.buffer import Buffer, Chunk
+from eyecatch.ingest.health import Health
+from eyecatch.ingest.loop import Loop
+from eyecatch.ingest.metrics import Metrics
+from eyecatch.ingest.places import Log
+from eyecatch.ingest.source import FETCH_BYTES, POLL_RECORDS
+from eyecatch.messages import event_to_wire
+from eyecatch.stores.redis import RedisStore
+from eyecatch.stores.sqlite import SqliteStore
+from eyecatch.v1 import types_pb2
+from eyecatch.wiring import current_encoder, quieten_collector
+from eyecatch.wiring_ingest import ingesting
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
+
+from benchmarks import behaviour
+from benchmarks.fresh import freshness
+from tests import broker as brokers
+from tests import servers
+
+PARTITIONS = 4
+NEW = "eyecatch_ingest_events_total", {"outcome": "new"}
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Events/s by the clock, and by the CPU time of the one process."""
+
+    wall: float
+    cpu: float
+
+
+class Watch:
+    """From its making on."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def rate(self, events: int) -> Rate:
+        return Rate(events / (time.perf_counter() - self._wall), events / (time.process_time() - self._cpu))
+
+
+def bare(address: str, topic: str, events: int) -> Rate:
+    """kafka-python's poll and protobuf's parser."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=address,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        fetch_max_bytes=FETCH_BYTES,
+        max_poll_records=POLL_RECORDS,
+    )
+    consumer.assign([TopicPartition(topic, n) for n in range(PARTITIONS)])
+    watch: Watch | None = None
+    seen, decode = 0, types_pb2.Event.FromString
+    while watch is None or seen < events:
+        polled = consumer.poll(50)
+        watch = watch or (Watch() if polled else None)
+        for records in polled.values():
+            for record in records:
+                decode(record.value)
+            seen += len(records)
+    rate = watch.rate(seen)
+    consumer.close()
+    return rate
+
+
+def ours(address: str, topic: str, events: int, group: str, store: str, folder: str) -> Rate:
+    """What `eyecatch ingest` runs."""
+    config = IngestConfig(
+        kafka=address, events_topic=topic, group=group, store=store, data_dir=folder, health_port=0, session_s=3.0
+    )
+
+    async def run() -> Rate:
+        async with ingesting(config) as running:
+            quieten_collector()
+            watch: Watch | None = None
+            while (seen := running.metrics.registry.get_sample_value(*NEW) or 0) < events:
+                watch = watch or (Watch() if len(running.buffer) else None)
+                if running.work.done():
+                    raise RuntimeError(f"ingest ended: {running.work.exception()}")
+                await asyncio.sleep(0.002)
+            return (watch or Watch()).rate(int(seen))
+
+    return uvloop.run(run())
+
+
+class Still:
+    """An encoder that costs nothing."""
+
+    def __init__(self, version: int) -> None:
+        self.version = version
+
+    def __call__(self, users: Sequence[Sequence[Event]], embeddings: Any) -> Vector:
+        return np.zeros((len(users), EMBEDDING_DIM), np.float32)
+
+
+class NoLetters:
+    async def send(self, records: Sequence[Any]) -> None:
+        raise RuntimeError(f"{len(records)} records are refused")
+
+
+def memory(events: int, users: int, store: str, folder: str, still: bool) -> Rate:
+    """Records that are in memory already, into a store."""
+
+    async def run() -> Rate:
+        opened: Any = await RedisStore.open(store) if store else SqliteStore.open(folder)
+        config = IngestConfig(store=store, data_dir=folder)
+        encoder: Encoder = await current_encoder(config, opened)
+        buffer = Buffer(2 * events)
+        for chunk in chunks(events, users):
+            buffer.put(chunk)
+        buffer.close()
+        quieten_collector()
+        chosen = Still(encoder.version) if still else encoder
+        loop = Loop(
+            buffer,
+            lambda chunks: None,
+            opened.profiles,
+            chosen,
+            NoLetters(),
+            "t",
+            config.batch_max,
+            5.0,
+            Health(),
+            Metrics(),
+        )
+        watch = Watch()
+        await loop.run()
+        rate = watch.rate(events)
+        if store:
+            await opened.close()
+        else:
+            opened.close()
+        return rate
+
+    return uvloop.run(run())
+
+
+def chunks(events: int, users: int) -> Iterator[Chunk]:
+    rows: list[list[ConsumerRecord]] = [[] for _ in range(PARTITIONS)]
+    for event in behaviour.events(events, users):
+        key, value = event.user_id.encode(), event_to_wire(event).SerializeToString()
+        number = sum(key) % PARTITIONS
+        offset, now = len(rows[number]), int(time.time() * 1000)
+        rows[number].append(ConsumerRecord("t", number, 0, offset, now, 0, key, value, [], None, 0, 0, 0))
+    for first in range(0, max(map(len, rows)), POLL_RECORDS):
+        for number, mine in enumerate(rows):
+            if some := mine[first : first + POLL_RECORDS]:
+                yield Chunk(TopicPartition("t", number), Log("id"), some)
+
+
+def apart(work: Callable[..., Any], *given: Any) -> Any:
+    """Its result, from a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(work, given)
+
+
+def produce(broker: brokers.Broker, topic: str, events: int, users: int) -> None:
+    producer = KafkaProducer(bootstrap_servers=broker.address, acks=1, linger_ms=50, batch_size=1 << 18)
+    for event in behaviour.events(events, users):
+        producer.send(topic, key=event.user_id.encode(), value=event_to_wire(event).SerializeToString())
+    producer.flush()
+    producer.close()
+
+
+class Bench:
+    """A broker, a Redis and a folder, the last two with the catalogue and without users."""
+
+    def __init__(self, broker: brokers.Broker, redis: servers.RedisServer, folder: Path) -> None:
+        self.broker, self._redis, self._folder, self._runs = broker, redis, folder, 0
+        asyncio.run(self._fill())
+
+    async def _fill(self) -> None:
+        shared, embedded = await RedisStore.open(self._redis.url), SqliteStore.open(self._folder / "catalogue")
+        await behaviour.fill(shared.catalog)
+        await behaviour.fill(embedded.catalog)
+        await shared.close()
+        embedded.close()
+
+    @contextmanager
+    def store(self, kind: str) -> Iterator[tuple[str, str]]:
+        """(URL of Redis or empty, data folder) of a store without users."""
+        self._runs += 1
+        folder = self._folder / f"run-{self._runs}"
+        folder.mkdir()
+        if kind == "redis":
+            for pattern in ("ec:p:*", "ec:r:*", "ec:{log}:*"):
+                for key in self._redis.client.scan_iter(match=pattern, count=10_000):
+                    self._redis.client.delete(key)
+            yield self._redis.url, str(folder)
+            return
+        (folder / "eyecatch.db").write_bytes((self._folder / "catalogue" / "eyecatch.db").read_bytes())
+        yield "", str(folder)
+
+    def bytes_per_user(self) -> float:
+        keys = list(self._redis.client.scan_iter(match="ec:p:*", count=10_000))
+        return statistics.mean(self._redis.client.memory_usage(key) for key in keys)
+
+    def against_bare(self, events: int, users: int, rounds: int) -> dict[str, float]:
+        topic = self.broker.create(partitions=PARTITIONS)
+        produce(self.broker, topic, events, users)
+        rates: dict[str, list[Rate]] = {"bare": [], "redis": [], "sqlite": []}
+        size = 0.0
+        for n in range(rounds):
+            for side in sorted(rates, reverse=n % 2 == 0):
+                if side == "bare":
+                    rates[side].append(apart(bare, self.broker.address, topic, events))
+                    continue
+                with self.store(side) as where:
+                    rates[side].append(apart(ours, self.broker.address, topic, events, f"{side}-{n}", *where))
+                    size = self.bytes_per_user() if side == "redis" else size
+        result = {"bytes_per_user": size}
+        for side, found in rates.items():
+            result |= {f"events_per_s_{side}": _median(r.wall for r in found)}
+            result |= {f"events_per_cpu_s_{side}": _median(r.cpu for r in found)}
+            pairs = list(zip(found, rates["bare"], strict=True))
+            if side != "bare":
+                result |= {f"throughput_ratio_{side}": _median(a.wall / b.wall for a, b in pairs)}
+                result |= {f"cpu_ratio_{side}": _median(a.cpu / b.cpu for a, b in pairs)}
+        return result
+
+    def from_memory(self, events: int, users: int, rounds: int) -> dict[str, float]:
+        found: dict[str, list[float]] = {}
+        for _ in range(rounds):
+            for kind in ("redis", "sqlite"):
+                for still in (False, True):
+                    with self.store(kind) as where:
+                        rate = apart(memory, events, users, *where, still)
+                    found.setdefault(f"memory_{kind}{'_still' if still else ''}", []).append(rate.cpu)
+        return {name: statistics.median(values) for name, values in found.items()}
+
+
+def _median(values: Iterator[float]) -> float:
+    return statistics.median(values)
+
+
+def told(found: dict[str, float], suffix: str = "") -> dict[str, float]:
+    """The same with longer names, printed."""
+    named = {f"{name}{suffix}": value for name, value in found.items()}
+    for name, value in named.items():
+        print(f"{name:32} {value:.3f}", flush=True)
+    return named
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--events", type=int, default=120_000)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    args = parser.parse_args()
+    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    with brokers.running() as broker, servers.running() as redis, tempfile.TemporaryDirectory() as scratch:
+        bench = Bench(broker, redis, Path(scratch))
+        found = told(bench.against_bare(args.events, 500, args.rounds))
+        found |= told(bench.against_bare(args.events, 10_000, args.rounds), "_10k")
+        found |= told(bench.from_memory(args.events, 500, args.rounds))
+        found |= told(bench.from_memory(args.events, 10_000, 1), "_10k")
+        with bench.store("redis") as (url, folder):
+            found |= told(freshness(broker, url, folder, args.seconds))
+    found |= {"throughput_ratio": found["throughput_ratio_redis"], "events_per_s": found["events_per_s_redis"]}
+    print(json.dumps({name: round(value, 4) for name, value in found.items()}))
+
+
+if __name__ == "__main__":
+    main()
