@@ -144,12 +144,15 @@ async def recommendations(urls: list[str], counts: list[int], args: argparse.Nam
     return compared("recommend_ms", *taken)
 
 
-async def main() -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--users", type=int, default=1_000_000)
-    args = parser.parse_args()
+    asyncio.run(measure(parser.parse_args()))
+
+
+async def measure(args: argparse.Namespace) -> None:
     version = user_encoder(starter.path()).version
     profiles = full(np.random.default_rng(1), DIFFERENT, version)
     counts = [FEW, args.users]
@@ -166,4 +169,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

@@ -147,9 +147,10 @@ async def test_reading_pauses_while_the_store_is_slow(
     try:
         async with ingesting(config) as running:
             redis_server.client.execute_command("CLIENT PAUSE", 60_000, "WRITE")
-            await until(lambda: value(running, "paused") == 1, "a pause")
+            # a group that is still forming may take a partition away once more, and with it what was read
+            await until(lambda: value(running, "paused") == 1 and len(running.buffer) >= limit, "a pause")
             held = len(running.buffer)
-            assert limit <= held <= limit + 2 * 2000, "what one poll brings may come on top"
+            assert held <= limit + 2 * 2000, "what one poll brings may come on top"
             # later the group still has us: more than the time after which it drops a silent member
             await asyncio.sleep(1.5 * config.session_s)
             assert (len(running.buffer), value(running, "partitions")) == (held, 2), (

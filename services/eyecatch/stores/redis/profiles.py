@@ -16,11 +16,11 @@ from eyecatch.core.ports import Encoder
 from eyecatch.core.types import Event, Position, Profile, ProfileHeads, Vector, zeros
 from eyecatch.stores import codec
 from eyecatch.stores.active import Active
-from eyecatch.stores.heads import heads, stale
+from eyecatch.stores.heads import ANEW_S, heads, stale
 from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.decisions import RedisDecisions
 from eyecatch.stores.redis.embeddings import CatalogEmbeddings
-from eyecatch.stores.redis.link import HURRY_S, Command, Link, delay
+from eyecatch.stores.redis.link import Command, Link, delay
 from eyecatch.stores.redis.log import EventLog
 from eyecatch.stores.redis.names import References
 from eyecatch.stores.redis.tombstones import TOMBSTONE
@@ -73,7 +73,7 @@ class RedisProfiles:
         if known and known[:2] == (head, encoder.version):
             return known[2]
         try:
-            async with asyncio.timeout(HURRY_S):
+            async with asyncio.timeout(ANEW_S):
                 data = await self._link.quick("GET", keys.profile(user_id))
                 if not data or data == TOMBSTONE:
                     return None

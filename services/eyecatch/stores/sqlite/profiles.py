@@ -20,16 +20,13 @@ from eyecatch.core.types import RECENT_EVENTS, Action, Event, Origin, Position, 
 from eyecatch.stores import codec
 from eyecatch.stores.active import Active
 from eyecatch.stores.embeddings import unpack
-from eyecatch.stores.heads import heads, stale
+from eyecatch.stores.heads import ANEW_S, heads, stale
 from eyecatch.stores.sqlite import decisions, rows
 from eyecatch.stores.sqlite.cache import EmbeddingCache, UserCache
 from eyecatch.stores.sqlite.connection import Database
 from eyecatch.stores.sqlite.tombstones import forgotten, user_digest
 
 T = TypeVar("T")
-
-# Encoding a user anew may wait this long for the writer's turn: later, an unpersonalised answer is the better one.
-HURRY_S = 0.1
 
 _RECENT = f"""SELECT {rows.EVENT_COLUMNS} FROM events WHERE user_id = ?
     ORDER BY time DESC, seq DESC LIMIT {RECENT_EVENTS}"""
@@ -89,7 +86,7 @@ class SqliteProfiles:
         """Only remembered, not written: a recommendation waits for no disk."""
         writes = self._writes
         try:
-            async with asyncio.timeout(HURRY_S):
+            async with asyncio.timeout(ANEW_S):
                 encoded = await self._database.write(lambda c: self._encoded(c, [user_id], encoder))
         except (TimeoutError, Overloaded) as error:
             raise Unavailable("the store is too busy to encode a user anew") from error
