@@ -63,7 +63,7 @@ def main() -> None:
             pipeline._conditions(briefs)
 
     def cold() -> None:
-        pipeline._cache.clear()
+        pipeline.readings.clear()
         warm()
 
     work = {"ours": lambda: pipeline(briefs), "stock": stock, "warm": warm, "cold": cold}

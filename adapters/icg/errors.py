@@ -4,7 +4,8 @@ ValueError
 └── IcgError               anything icg refuses
     ├── BriefError         a brief names a value outside what is allowed
     ├── CheckpointError    a checkpoint is missing, pickled, incomplete, of the wrong widths or for another family
-    └── Cancelled          the caller asked to stop between two denoising steps
+    ├── Cancelled          the caller asked to stop between two denoising steps
+    └── Shed               there is no room or no time left for a request
 """
 
 
@@ -21,4 +22,8 @@ class CheckpointError(IcgError):
 
 
 class Cancelled(IcgError):
-    """The caller's `on_step` returned False."""
+    """The caller's `on_step` returned False, its request was withdrawn, or what served it was closed."""
+
+
+class Shed(IcgError):
+    """A request was turned away: the queue is full, or it cannot finish before its deadline. Trying again later may help."""

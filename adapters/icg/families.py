@@ -6,6 +6,7 @@ step by step. Latents are (B, C, h, w) for every family. Knows nothing about ite
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,16 @@ class Family:
         """What `load_lora` reads."""
         self.denoiser.save_lora_adapter(folder)
 
-    def load_lora(self, folder: Path) -> None:
-        """Put the weights in `folder` beside the denoiser's. Raises CheckpointError where they are missing or do not fit."""
+    def load_lora(self, folder: Path, name: str | None = None) -> None:
+        """Put the weights in `folder` beside the denoiser's, by that name where several are to be told apart.
+
+        Raises CheckpointError where they are missing or do not fit.
+        """
+        how = {"prefix": None, "use_safetensors": True, "weight_name": "pytorch_lora_weights.safetensors"}
         try:
-            self.denoiser.load_lora_adapter(
-                folder, prefix=None, use_safetensors=True, weight_name="pytorch_lora_weights.safetensors"
-            )
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are meant
+                self.denoiser.load_lora_adapter(folder, adapter_name=name, **how)
         except (OSError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"lora={str(folder)!r}: not for this denoiser ({error})") from error
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from icg.errors import BriefError, Cancelled, CheckpointError
 from icg.families import family_of
 from icg.headers import DIFFUSERS, read_json, weights
 from icg.noise import mixture
+from icg.readings import Readings
 
 
 @dataclass(eq=False)
@@ -55,9 +55,17 @@ class CoverPipeline:
         self.family = family_of(diffusion)
         adapter.check(vlm, self.family.spec, type(self.family.denoiser).__name__)
         self.vlm, self.processor, self.diffusion, self.adapter = vlm, processor, diffusion, adapter.eval()
-        self.cache_size, self._cache = cache, OrderedDict[str, Tensor]()
-        self.reads = 0
-        """How many times the VLM has run: cache misses."""
+        self.readings = Readings(cache)
+
+    @property
+    def reads(self) -> int:
+        """How many times the VLM has run."""
+        return self.readings.misses
+
+    @property
+    def device(self) -> torch.device:
+        """Where latents and conditions are."""
+        return torch.device(self.family.denoiser.device)
 
     @classmethod
     def from_pretrained(cls, root: str | Path, cache: int = 256) -> CoverPipeline:
@@ -93,17 +101,10 @@ class CoverPipeline:
             if len(values) != 1:
                 raise BriefError(f"{name}={values} in one call; allowed: one value for all briefs")
         conditions, pooled, weights = self._conditions(briefs)
-        width, height = briefs[0].size
-        if width % self.family.multiple or height % self.family.multiple:
-            raise BriefError(
-                f"size={(width, height)}; allowed: multiples of {self.family.multiple} for this diffusion model"
-            )
+        self.check_size(briefs[0].size)
         noise = torch.cat([self._noise(b) for b in briefs])
-        scheduler = copy.deepcopy(self.diffusion.scheduler)  # it keeps the state of one run
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # diffusers on numpy 2
-            self.family.set_timesteps(scheduler, briefs[0].steps, briefs[0].size)
-        starts = [min(round(b.reference_strength * b.steps), b.steps - 1) for b in briefs]
+        scheduler = self.schedule(briefs[0])
+        starts = [anchor_of(b) for b in briefs]
         latents = noise * getattr(scheduler, "init_noise_sigma", 1.0)  # flow matching has none
         return Batch(list(briefs), scheduler, latents, starts, conditions, pooled, weights)
 
@@ -132,6 +133,19 @@ class CoverPipeline:
         """Decode what the batch holds now (also before its last step: a preview)."""
         return self._images(batch.latents)
 
+    def check_size(self, size: tuple[int, int]) -> None:
+        """BriefError for a size this diffusion model cannot draw."""
+        if any(edge % self.family.multiple for edge in size):
+            raise BriefError(f"size={size}; allowed: multiples of {self.family.multiple} for this diffusion model")
+
+    def schedule(self, brief: Brief) -> Any:
+        """The diffusion model's scheduler for one run of the brief's steps: it keeps the state of that run."""
+        scheduler = copy.deepcopy(self.diffusion.scheduler)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # diffusers on numpy 2
+            self.family.set_timesteps(scheduler, brief.steps, brief.size)
+        return scheduler
+
     @torch.inference_mode()
     def conditioning(self, brief: Brief) -> dict[str, Tensor]:
         """What the stock diffusers pipeline takes: prompt_embeds and negative_prompt_embeds, each (1, M, W), and, where the
@@ -151,12 +165,14 @@ class CoverPipeline:
         """
         items = torch.cat([self._item(b) for b in briefs])
         users = torch.cat([self._user(b) for b in briefs])
-        strength = torch.tensor([float(b.strength) for b in briefs])
-        guidance = torch.tensor([float(b.guidance) for b in briefs])
+        strength = torch.tensor([float(b.strength) for b in briefs], device=self.device)
+        guidance = torch.tensor([float(b.guidance) for b in briefs], device=self.device)
         kinds = [self.adapter.unconditional(len(briefs)), self.adapter(items, users, strength)]
         weights = [1 - guidance, guidance]
         if any(b.user_guidance is not None for b in briefs):
-            user = torch.tensor([float(b.guidance if b.user_guidance is None else b.user_guidance) for b in briefs])
+            user = guidance.new_tensor(
+                [float(b.guidance if b.user_guidance is None else b.user_guidance) for b in briefs]
+            )
             kinds.insert(1, self.adapter(items, torch.zeros_like(users)))
             weights = [1 - guidance, guidance - user, user]
         pooled = [p for _, p in kinds if p is not None]
@@ -170,38 +186,38 @@ class CoverPipeline:
         parts = out.unflatten(0, (kinds, count)) * batch.weights[..., None, None, None]
         return parts.sum(0)
 
-    def _item(self, brief: Brief) -> Tensor:
-        key = brief.item_digest()
-        if key not in self._cache:
-            self.reads += 1
-            self._cache[key] = self.adapter.read(
-                self.vlm, reading.inputs(self.processor, brief.title, brief.references)
-            )
-        self._cache.move_to_end(key)
-        found = self._cache[key]
-        while len(self._cache) > self.cache_size:
-            self._cache.popitem(last=False)
-        return found
+    def _item(self, brief: Brief, digest: str = "") -> Tensor:
+        return self.readings.get(digest or brief.item_digest(), lambda: self._read(brief))
+
+    def _read(self, brief: Brief) -> Tensor:
+        inputs = reading.inputs(self.processor, brief.title, brief.references)
+        return self.adapter.read(self.vlm, {name: value.to(self.device) for name, value in inputs.items()})
 
     def _user(self, brief: Brief) -> Tensor:
         if brief.user_embedding is None:
-            return torch.zeros(1, self.adapter.config.user)
-        return torch.from_numpy(np.ascontiguousarray(brief.user_embedding))[None]
+            return torch.zeros(1, self.adapter.config.user, device=self.device)
+        return torch.from_numpy(np.ascontiguousarray(brief.user_embedding))[None].to(self.device)
 
     def _noise(self, brief: Brief) -> Tensor:
         shape = (1, *self.family.shape(brief.size))
-        return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(brief.seed))
+        # Drawn on the CPU wherever the model is: the same seed is the same noise on any device.
+        return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(brief.seed)).to(self.device)
 
     def _anchored(self, brief: Brief, guess: Tensor) -> tuple[Tensor, Tensor]:
         """Set the reference into `guess`, the clean latent (C, h, w) as now estimated; returns it and the brief's noise."""
         picture = collage(self._images(guess[None])[0], brief.references[0])
-        pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+        pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None].to(self.device).float() / 127.5 - 1
         return self.family.encode(pixels)[0], self._noise(brief)[0]
 
     def _images(self, latents: Tensor) -> list[Image.Image]:
         pixels = self.family.decode(latents)
-        array = (pixels / 2 + 0.5).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).numpy()
+        array = (pixels / 2 + 0.5).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
         return [Image.fromarray(picture) for picture in array]
+
+
+def anchor_of(brief: Brief) -> int:
+    """Before which step the reference is set in, 0 for never."""
+    return min(round(brief.reference_strength * brief.steps), brief.steps - 1)
 
 
 def _load_diffusion(folder: Path) -> Any:

@@ -3,8 +3,9 @@
 import asyncio
 import io
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -17,6 +18,8 @@ from eyecatch.core.ports import Brief, Made, Scored
 from eyecatch.generators.provenance import to_png
 
 if TYPE_CHECKING:
+    from icg.brief import Brief as IcgBrief
+    from icg.scheduler.engine import StepScheduler
     from icg.starter import Starter
 
 SCORE_BATCH = 64
@@ -24,12 +27,12 @@ T = TypeVar("T")
 
 
 class LocalGenerator:
-    """One model, one thread: torch already uses every core within one batch."""
+    """One model. Covers of all calls are made in one running batch; loading, decoding and scoring have a thread beside it."""
 
     def __init__(self, checkpoint: Path | None = None) -> None:
         self._checkpoint = checkpoint
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="generator")
-        self._starter: Starter | None = None
+        self._loaded: tuple[Starter, StepScheduler] | None = None
         self._closed = threading.Event()
 
     async def load(self) -> None:
@@ -39,28 +42,33 @@ class LocalGenerator:
     async def generate(self, briefs: Sequence[Brief], on_step: Callable[[int, int], None]) -> Sequence[Made]:
         stop = threading.Event()
         try:
-            return await self._run(partial(self._generate, briefs, on_step, stop))
-        except asyncio.CancelledError:
-            stop.set()
-            raise
+            asked, futures = await self._run(partial(self._submit, briefs, on_step, stop))
+            with told():
+                images = await asyncio.gather(*map(asyncio.wrap_future, futures))
+        finally:
+            stop.set()  # cancelled, or one brief failed: the others are not wanted any more
+        return await self._run(partial(self._made, asked, images))
 
     async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[Scored]:
         return await self._run(partial(self._score, images, titles))
 
     async def close(self) -> None:
         self._closed.set()
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        await asyncio.to_thread(self._thread.shutdown, wait=True, cancel_futures=True)
+        if self._loaded is not None:
+            await asyncio.to_thread(self._loaded[1].close)
 
     async def _run(self, call: Callable[[], T]) -> T:
         if self._closed.is_set():
             raise Unavailable("the generator is closed")
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
-    def _load(self) -> "Starter":
-        if self._starter is None:
+    def _load(self) -> "tuple[Starter, StepScheduler]":
+        if self._loaded is None:
             import diffusers
             import transformers
             from icg.errors import IcgError
+            from icg.scheduler.engine import StepScheduler
             from icg.starter import load
 
             # Their loading bars would land between the lines of whoever runs us.
@@ -68,25 +76,28 @@ class LocalGenerator:
             transformers.utils.logging.disable_progress_bar()
 
             try:
-                self._starter = load(self._checkpoint)
+                starter = load(self._checkpoint)
+                self._loaded = starter, StepScheduler(starter.pipeline)
             except (IcgError, OSError) as error:
                 raise Unavailable(f"the checkpoint cannot be loaded: {error}") from error
-        return self._starter
+        return self._loaded
 
-    def _generate(
+    def _submit(
         self, briefs: Sequence[Brief], on_step: Callable[[int, int], None], stop: threading.Event
-    ) -> list[Made]:
+    ) -> "tuple[list[IcgBrief], list[Future[Image.Image]]]":
         from icg.brief import Brief as IcgBrief
-        from icg.errors import IcgError
-        from icg.pipeline import Cancelled
 
-        starter = self._load()
+        starter, scheduler = self._load()
+        steps = [(0, 1)] * len(briefs)
 
-        def watch(step: int, total: int) -> bool:
-            on_step(step, total)
-            return not (stop.is_set() or self._closed.is_set())
+        def watch(n: int, step: int, total: int) -> None:
+            slowest = min(done / of for done, of in steps)
+            steps[n] = step, total
+            least = min(steps, key=lambda at: at[0] / at[1])
+            if least[0] / least[1] > slowest:
+                on_step(*least)
 
-        try:
+        with told():
             asked = [
                 IcgBrief(
                     title=b.title,
@@ -99,12 +110,14 @@ class LocalGenerator:
                 )
                 for b in briefs
             ]
-            images = starter.pipeline(asked, watch)
-        except Cancelled as error:
-            raise Unavailable("generation was cancelled") from error
-        except IcgError as error:
-            raise InvalidInput.of("brief", str(error), "a brief the model accepts") from error
-        scored = self._rate(images, [b.title for b in briefs])
+            return asked, [
+                scheduler.submit(b, on_progress=partial(watch, n), is_cancelled=stop.is_set)
+                for n, b in enumerate(asked)
+            ]
+
+    def _made(self, asked: "Sequence[IcgBrief]", images: Sequence[Image.Image]) -> list[Made]:
+        starter, _ = self._load()
+        scored = self._rate(images, [b.title for b in asked])
         name = starter.name
         return [
             Made(
@@ -141,7 +154,7 @@ class LocalGenerator:
     def _rate(self, images: Sequence[Image.Image], titles: Sequence[str]) -> list[Scored]:
         from icg.brief import Brief as IcgBrief
 
-        starter = self._load()
+        starter, _ = self._load()
         scored: list[Scored] = []
         for i in range(0, len(images), SCORE_BATCH):
             batch = list(images[i : i + SCORE_BATCH])
@@ -153,6 +166,21 @@ class LocalGenerator:
                 for j, e in enumerate(embeddings)
             ]
         return scored
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Refusals of icg in the words of the core."""
+    from icg.errors import Cancelled, IcgError, Shed
+
+    try:
+        yield
+    except Cancelled as error:
+        raise Unavailable("generation was cancelled") from error
+    except Shed as error:
+        raise Unavailable(f"the generator has no room: {error}") from error
+    except IcgError as error:
+        raise InvalidInput.of("brief", str(error), "a brief the model accepts") from error
 
 
 def open_rgb(data: bytes) -> Image.Image:

@@ -1,0 +1,256 @@
+"""The loop: one thread, one denoising step of the running batch a tick, and between two ticks requests come and go.
+
+Each tick: end who withdrew or cannot make it, take the first in line as far as memory goes, one denoiser call (or as few as agree bit
+by bit) on all their rows, tell progress, decode who is done. Knows no service; the clock is the caller's.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from icg.brief import Brief
+from icg.errors import BriefError, Cancelled, IcgError
+from icg.pipeline import CoverPipeline
+from icg.scheduler.lora import Loras
+from icg.scheduler.metrics import Metrics
+from icg.scheduler.model import Model, Rows, Size
+from icg.scheduler.pace import Pace
+from icg.scheduler.queue import PATIENCE, Line
+from icg.scheduler.request import Request, Share, Status, never, silent
+from icg.scheduler.sampler import Conditions, Run, rows_of
+from icg.scheduler.shared import Trunks
+
+CPU_ROWS, GPU_ROWS = 16, 64
+"""Rows of a tick where the caller does not say: more of them make no step cheaper a row, and each of them slower."""
+
+
+class StepScheduler:
+    """Takes over `pipeline`, which must not change any more; use it from nowhere else until `close`.
+
+    sizes: (width, height) that are served; memory is measured for each. rows: at most so many latents a tick. queue: at most so
+    many requests waiting and running. loras: folders by name. shared: which part of the steps those with a Share share, 0..1.
+    Raises BriefError or CheckpointError for what the model cannot do.
+    """
+
+    def __init__(
+        self,
+        pipeline: CoverPipeline,
+        sizes: Sequence[Size] = ((128, 128),),
+        rows: int | None = None,
+        queue: int = 256,
+        loras: Mapping[str, Path] | None = None,
+        shared: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not 0 <= shared <= 1:
+            raise BriefError(f"shared={shared}; allowed: 0..1")
+        rows = rows or (CPU_ROWS if pipeline.device.type == "cpu" else GPU_ROWS)
+        with torch.inference_mode():
+            self._conditions = Conditions(pipeline)
+            self._model = Model(pipeline, self._conditions.nothing, sizes, rows, Loras(pipeline.family, loras or {}))
+        self._pipeline, self._clock = pipeline, clock
+        self._weight = {size: self._model.rows[sizes[0]] / fit for size, fit in self._model.rows.items()}
+        self._full = self._model.rows[sizes[0]]
+        self._trunks = Trunks(pipeline, self._conditions, shared)
+        self._pace, self.metrics = Pace(), Metrics()
+        self._wake = threading.Condition(threading.RLock())
+        self._line, self._closed = Line(queue, self.metrics), False
+        self._thread = threading.Thread(target=self._loop, name="step-scheduler", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self,
+        brief: Brief,
+        timeout: float = math.inf,
+        priority: int = 0,
+        lora: str = "",
+        share: Share | None = None,
+        on_progress: Callable[[int, int], None] = silent,
+        is_cancelled: Callable[[], bool] = never,
+    ) -> Future[Image.Image]:
+        """The cover of `brief` in `timeout` seconds or never. Callbacks run between steps, on the scheduler's thread, and must not wait.
+
+        Raises BriefError for what this model cannot draw, Shed when the queue is full, Cancelled when closed; the future raises
+        these too, where it shows only later. Cancelling the future, is_cancelled() and a callback that raises end the request within
+        one step.
+        """
+        now = self._clock()
+        request = Request(brief, now, now + timeout, priority, lora, share, on_progress, is_cancelled)
+        self._model.check(tuple(brief.size), lora)
+        try:
+            request.digest = brief.item_digest()
+        except (OSError, SyntaxError) as error:  # PIL opens lazily: the first look at the pixels is here
+            raise BriefError(
+                f"references holds a picture that cannot be decoded ({error}); allowed: whole pictures"
+            ) from error
+        request.due = request.deadline if timeout < math.inf else now + PATIENCE * self._alone(request, rows_of(brief))
+        with self._wake:
+            if self._closed:
+                raise Cancelled("the scheduler is closed")
+            self._line.add(request)
+            self._wake.notify()
+        return request.future
+
+    def close(self) -> None:
+        """Stop within one step and cancel whatever is live."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._line.live or self._closed)
+                if self._closed:
+                    for request in list(self._line.live):
+                        self._line.end(request, Status.CANCELLED, Cancelled("the scheduler was closed"))
+                    return
+            try:
+                self._tick()
+            except Exception as error:  # noqa: BLE001 - a consumer loop: whoever was in the step hears of it, the next ones are served
+                for request in list(self._line.live):
+                    self._end(request, Status.FAILED, error)
+
+    @torch.inference_mode()
+    def _tick(self) -> None:
+        began = time.perf_counter()
+        with self._wake:
+            rows = sum(self._rows(r) for r in self._line.live)
+            self._line.settle(self._clock(), self._work, lambda r: self._alone(r, rows))
+            waiting = list(self._line.live)
+        running = self._choose(waiting)
+        groups: dict[tuple[Size, str], list[Run]] = defaultdict(list)
+        for run, requests in running.items():
+            groups[run.brief.size, requests[0].lora].append(run)
+        for (size, lora), runs in groups.items():
+            for run, error in self._step(size, lora, runs).items():
+                self._trunks.drop(run)
+                for request in running.pop(run):
+                    self._end(request, Status.FAILED, error)
+        stepped = time.perf_counter()
+        if running:
+            self.metrics.ticks += 1
+            self._pace.saw(sum(run.rows * self._weight[run.brief.size] for run in running), stepped - began)
+        readings = self._pipeline.readings
+        self.metrics.reading_hits, self.metrics.reading_misses = readings.hits, readings.misses
+        self.metrics.reading_evictions = readings.evicted
+        self._finish([(r, run) for run, requests in running.items() for r in requests if self._told(r, run)])
+        self.metrics.busy_s += time.perf_counter() - began
+
+    def _choose(self, waiting: list[Request]) -> dict[Run, list[Request]]:
+        """Who takes this step: the first in line that fit together. At most one item is read for it, so that nobody waits for two."""
+        running: dict[Run, list[Request]] = {}
+        used, reads = 0.0, self._pipeline.readings.misses
+        for request in waiting:
+            if used >= self._full:
+                break
+            if request.digest not in self._pipeline.readings and self._pipeline.readings.misses > reads:
+                continue
+            run = self._run(request)
+            if run is None:
+                continue
+            if run not in running:
+                rows = run.rows * self._weight[run.brief.size]
+                if running and used + rows > self._full:
+                    break
+                used += rows
+            running.setdefault(run, []).append(request)
+        return running
+
+    def _run(self, request: Request) -> Run | None:
+        """What it runs on now; None when its brief turns out to be one that cannot be drawn."""
+        try:
+            if request.run is None and self._trunks.steps(request) > 0 and request.share is not None:
+                request.run = self._trunks.start(request, request.share)
+            elif request.run is None:
+                request.run = Run(self._pipeline, request.brief, self._conditions(request.brief, request.digest))
+            shared = self._trunks.steps(request)
+            if request.run.trunk and request.run.done >= shared and request.share is not None:
+                request.run = self._trunks.branch(request, request.share, request.run)
+                self.metrics.shared += shared
+        except Exception as error:  # noqa: BLE001 - whatever this brief broke, the batch goes on
+            self._end(request, Status.REFUSED if isinstance(error, IcgError) else Status.FAILED, error)
+            return None
+        if request.status is Status.WAITING:
+            request.status = Status.RUNNING
+        return request.run
+
+    def _step(self, size: Size, lora: str, runs: list[Run]) -> dict[Run, Exception]:
+        """One denoising step of runs of one size and LoRA; returns what broke, and for whom."""
+        began = time.perf_counter()
+        try:
+            inputs = [run.inputs() for run in runs]
+            kinds = [kind for run in runs for kind in run.kinds]
+            x = torch.cat([x for run, (x, _) in zip(runs, inputs, strict=True) for _ in run.kinds])
+            t = torch.stack([t for run, (_, t) in zip(runs, inputs, strict=True) for _ in run.kinds]).to(x.device)
+            pooled = None if kinds[0].pooled is None else torch.cat([k.pooled for k in kinds if k.pooled is not None])
+            answers, calls = self._model.denoise(size, lora, Rows(x, t, torch.cat([k.embeds for k in kinds]), pooled))
+        except Exception as error:  # noqa: BLE001 - the model's own failure; other groups go on
+            return dict.fromkeys(runs, error)
+        self.metrics.rows += len(kinds)
+        self.metrics.calls += calls
+        self.metrics.denoise_s += time.perf_counter() - began
+        broken: dict[Run, Exception] = {}
+        for run, said in zip(runs, answers.split([run.rows for run in runs]), strict=True):
+            try:
+                run.advance(said)
+            except Exception as error:  # noqa: BLE001 - of this one alone, such as a picture that cannot be set in
+                broken[run] = error
+        return broken
+
+    def _told(self, request: Request, run: Run) -> bool:
+        """Tell how far it is; True when only decoding is left."""
+        try:
+            request.on_progress(run.done, run.total)
+        except Exception as error:  # noqa: BLE001 - the caller's own code; the batch goes on
+            self._end(request, Status.FAILED, error)
+            return False
+        return run.finished
+
+    def _finish(self, done: list[tuple[Request, Run]]) -> None:
+        sizes: dict[Size, list[tuple[Request, Run]]] = defaultdict(list)
+        for request, run in done:
+            sizes[run.brief.size].append((request, run))
+        for size, rest in sizes.items():
+            for count in self._model.splits(size, len(rest)):
+                part, rest = rest[:count], rest[count:]
+                began = time.perf_counter()
+                latents = torch.cat([run.latents for _, run in part])
+                pictures = self._pipeline._images(latents)
+                took = time.perf_counter() - began
+                self.metrics.decode_s += took
+                self._pace.decoded(count * self._weight[size], took)
+                for (request, _), latent, picture in zip(part, latents, pictures, strict=True):
+                    if torch.isfinite(latent).all():
+                        self._end(request, Status.DONE, picture)
+                    else:
+                        wrong = IcgError("latents are not finite; allowed: a model that gives numbers")
+                        self._end(request, Status.FAILED, wrong)
+
+    def _end(self, request: Request, status: Status, outcome: Image.Image | Exception) -> None:
+        with self._wake:
+            self._line.end(request, status, outcome)
+
+    def _rows(self, request: Request) -> float:
+        rows = rows_of(request.brief) if request.run is None else request.run.rows
+        return rows * self._weight[request.brief.size]
+
+    def _work(self, request: Request) -> float:
+        """Seconds of a full batch's time that are left of it."""
+        row, decode = self._pace.row(self._full), self._pace.decode * self._weight[request.brief.size]
+        return request.left * self._rows(request) * row + decode
+
+    def _alone(self, request: Request, rows: float) -> float:
+        """Seconds until it is done, if it takes part in every step of a batch of `rows` beside it."""
+        tick = self._pace.tick(min(max(rows, self._rows(request)), self._full))
+        return request.left * tick + self._pace.decode * self._weight[request.brief.size]

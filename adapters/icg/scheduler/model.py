@@ -1,0 +1,100 @@
+"""The denoiser and the decoder as the scheduler calls them: any number of rows, in calls that fit and that agree. Knows no request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from icg.brief import Brief
+from icg.errors import BriefError
+from icg.pipeline import CoverPipeline
+from icg.scheduler.agree import Agreement, steady
+from icg.scheduler.lora import Loras
+from icg.scheduler.memory import MORE, rows_that_fit
+from icg.scheduler.sampler import Kind
+
+COVERS = 8
+"""Pictures decoded in one call at most."""
+Size = tuple[int, int]
+
+
+class Rows(NamedTuple):
+    """What the denoiser takes: x (B, C, h, w), t (B,), embeds (B, M, W), pooled (B, P) or None."""
+
+    x: Tensor
+    t: Tensor
+    embeds: Tensor
+    pooled: Tensor | None
+
+    def of(self, part: slice) -> Rows:
+        """Some of them."""
+        return Rows(self.x[part], self.t[part], self.embeds[part], None if self.pooled is None else self.pooled[part])
+
+
+class Model:
+    """For covers of `sizes`, at most `rows` rows a call, fewer where memory is short. `kind`: any conditions, for their shapes."""
+
+    def __init__(self, pipeline: CoverPipeline, kind: Kind, sizes: Sequence[Size], rows: int, loras: Loras) -> None:
+        self._family, self._loras = pipeline.family, loras
+        exact = pipeline.device.type == "cpu"
+        if exact:
+            steady(self._family.denoiser)
+            for name, part in self._family.vae.named_children():
+                if name not in ("encoder", "quant_conv"):
+                    steady(part)
+        self.rows: dict[Size, int] = {}
+        """Most rows a call, by size."""
+        self._denoising: dict[tuple[Size, str], Agreement] = {}
+        self._decoding: dict[Size, Agreement] = {}
+        for size in sizes:
+            pipeline.check_size(size)
+            times = pipeline.schedule(Brief("any", size=size)).timesteps
+            given = self._anything(size, max(rows, COVERS, MORE), kind, times)
+
+            def denoise(part: slice, lora: str = "", size: Size = size, given: Rows = given) -> Tensor:
+                return self._call(size, lora, given.of(part))
+
+            def decode(part: slice, given: Rows = given) -> Tensor:
+                return self._family.decode(given.x[part])
+
+            self.rows[size] = rows_that_fit(lambda n, call=denoise: call(slice(0, n)), rows, pipeline.device)
+            self._decoding[size] = Agreement(decode, COVERS, exact)
+            for name in loras.names:
+                self._denoising[size, name] = Agreement(
+                    lambda part, lora=name, call=denoise: call(part, lora), self.rows[size], exact
+                )
+
+    def check(self, size: Size, lora: str) -> None:
+        """BriefError for what was not announced when this was made."""
+        if size not in self.rows:
+            raise BriefError(f"size={size}; allowed: {', '.join(map(str, self.rows))}")
+        self._loras.check(lora)
+
+    def denoise(self, size: Size, lora: str, rows: Rows) -> tuple[Tensor, int]:
+        """Answers (B, C, h, w), and in how many calls."""
+        sizes = self._denoising[size, lora].parts(len(rows.x))
+        ends = [sum(sizes[: n + 1]) for n in range(len(sizes))]
+        parts = [self._call(size, lora, rows.of(slice(end - n, end))) for n, end in zip(sizes, ends, strict=True)]
+        return torch.cat(parts), len(parts)
+
+    def splits(self, size: Size, covers: int) -> list[int]:
+        """How many of so many covers to decode at a time."""
+        return self._decoding[size].parts(covers)
+
+    def _call(self, size: Size, lora: str, rows: Rows) -> Tensor:
+        self._loras.use(lora)
+        return self._family.predict(*rows, size)
+
+    def _anything(self, size: Size, count: int, kind: Kind, times: Tensor) -> Rows:
+        """Random rows of the right shapes."""
+        random = torch.Generator("cpu").manual_seed(0)
+
+        def like(shape: Sequence[int]) -> Tensor:
+            return torch.randn((count, *shape), generator=random).to(kind.embeds)
+
+        t = times[torch.arange(count) % len(times)].to(kind.embeds.device)
+        pooled = None if kind.pooled is None else like(kind.pooled.shape[1:])
+        return Rows(like(self._family.shape(size)), t, like(kind.embeds.shape[1:]), pooled)

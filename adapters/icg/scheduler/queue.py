@@ -1,0 +1,73 @@
+"""Who goes first, who must wait outside, and who cannot make it any more. A bounded line; knows no model.
+
+Requests of a higher priority go first, among them the one due first (earliest deadline first, Liu and Layland 1973). One without a
+deadline is due when it would have taken PATIENCE times as long as alone: short ones overtake long ones, and nobody waits for ever.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from PIL import Image
+
+from icg.errors import Cancelled, Shed
+from icg.scheduler.metrics import Metrics
+from icg.scheduler.request import Request, Status
+
+PATIENCE = 4.0
+
+
+class Line:
+    """All live requests, waiting and running, in order; at most `limit`. Used under the engine's lock or from its thread."""
+
+    def __init__(self, limit: int, metrics: Metrics) -> None:
+        self.limit, self._metrics = limit, metrics
+        self.live: list[Request] = []
+
+    def add(self, request: Request) -> None:
+        """Take it in, shedding the last of those waiting when the line is full; Shed when that is the newcomer itself."""
+        if len(self.live) >= self.limit:
+            last = max((r for r in self.live if r.run is None), key=lambda r: r.order, default=request)
+            if last.order <= request.order:
+                self._metrics.ended[Status.FULL] += 1
+                raise Shed(f"queue={len(self.live)} requests; allowed: {self.limit}, and all go before this one")
+            self.end(
+                last, Status.FULL, Shed(f"queue={self.limit} requests; allowed: {self.limit}, and others go first")
+            )
+        self.live.append(request)
+        self._metrics.live = len(self.live)
+
+    def end(self, request: Request, status: Status, outcome: Image.Image | Exception) -> None:
+        """Out of the line, with its last status; nothing where it is out already."""
+        if request in self.live:
+            self.live.remove(request)
+            self._metrics.live = len(self.live)
+            request.end(status, outcome, self._metrics.ended)
+
+    def settle(self, now: float, work: Callable[[Request], float], alone: Callable[[Request], float]) -> None:
+        """Sort; end what is withdrawn and what cannot finish in time.
+
+        work(r): seconds of a full batch's time that r still takes; alone(r): seconds until it is done if it is in every step.
+        """
+        for request in list(self.live):
+            self._drop_withdrawn(request)
+        self.live.sort(key=lambda r: r.order)
+        before = 0.0
+        for request in list(self.live):
+            ahead = before + work(request)
+            if not math.isinf(request.deadline):
+                # What has begun is dropped only when all hope is gone: its steps are paid for.
+                least = alone(request) if request.run is not None else max(alone(request), ahead)
+                if now + least > request.deadline:
+                    text = f"deadline in {request.deadline - now:.3f} s; allowed: {least:.3f} s for {request.left} more steps"
+                    self.end(request, Status.LATE, Shed(text))
+                    continue
+            before = ahead
+
+    def _drop_withdrawn(self, request: Request) -> None:
+        try:
+            if request.withdrawn():
+                self.end(request, Status.CANCELLED, Cancelled(f"withdrawn with {request.left} steps to go"))
+        except Exception as error:  # noqa: BLE001 - the caller's own code; the batch goes on
+            self.end(request, Status.FAILED, error)

@@ -1,0 +1,111 @@
+"""The state of one cover in the making: its own schedule, history, noise and conditions. One row for each condition that counts.
+
+The same steps as `icg.pipeline`, a row at a time. Every number here depends on the one brief: conditions come from calls of one row,
+the schedule is the diffusion model's own object, stepped on one latent. Knows no queue.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from icg.brief import Brief
+from icg.noise import mixture
+from icg.pipeline import CoverPipeline, anchor_of
+
+
+class Kind(NamedTuple):
+    """What the denoiser is told in one row: embeds (1, M, W), pooled (1, P) or None, and what its answer weighs."""
+
+    weight: float
+    embeds: Tensor
+    pooled: Tensor | None
+
+
+class Conditions:
+    """Briefs to kinds. The unconditional one is computed once: the adapter must not change any more."""
+
+    def __init__(self, pipeline: CoverPipeline) -> None:
+        self._pipeline, self.nothing = pipeline, Kind(0.0, *pipeline.adapter.unconditional(1))
+
+    def __call__(self, brief: Brief, digest: str) -> list[Kind]:
+        """nothing, item, item with user; the first two only where they weigh anything."""
+        adapter, item = self._pipeline.adapter, self._pipeline._item(brief, digest)
+        user = self._pipeline._user(brief)
+        guidance = float(brief.guidance)
+        own = guidance if brief.user_guidance is None else float(brief.user_guidance)
+        kinds = [self.nothing._replace(weight=1 - guidance)] if guidance != 1 else []
+        if guidance != own:
+            kinds.append(Kind(guidance - own, *adapter(item, torch.zeros_like(user))))
+        return [*kinds, Kind(own, *adapter(item, user, float(brief.strength)))]
+
+
+def rows_of(brief: Brief) -> int:
+    """How many rows a step of a brief takes."""
+    own = brief.guidance if brief.user_guidance is None else brief.user_guidance
+    return (brief.guidance != 1) + (brief.guidance != own) + (own != 0)
+
+
+class Run:
+    """`done` of `total` steps are taken; `latents` (1, C, h, w). `trunk`: drawn for several, who branch off it."""
+
+    def __init__(self, pipeline: CoverPipeline, brief: Brief, kinds: list[Kind], trunk: bool = False) -> None:
+        self._pipeline, self.brief, self.trunk = pipeline, brief, trunk
+        self.kinds, self._own = [kind for kind in kinds if kind.weight], kinds[-1]
+        self.scheduler = pipeline.schedule(brief)
+        scale = getattr(self.scheduler, "init_noise_sigma", 1.0)  # flow matching has none
+        self.latents = pipeline._noise(brief) * scale
+        self._anchor = anchor_of(brief)
+        self._random: dict[str, Any] = {}
+        if "generator" in inspect.signature(self.scheduler.step).parameters:
+            # Schedules that add noise on the way take it from the brief's seed too; + 1, not to repeat what they started from.
+            self._random = {"generator": torch.Generator("cpu").manual_seed(brief.seed + 1)}
+        self.done = 0
+
+    @property
+    def total(self) -> int:
+        """Denoising steps in all; some schedules take one more than the brief says."""
+        return len(self.scheduler.timesteps)
+
+    @property
+    def rows(self) -> int:
+        """Rows of its next step."""
+        return len(self.kinds)
+
+    @property
+    def finished(self) -> bool:
+        """Whether only decoding is left."""
+        return self.done >= self.total
+
+    def branch(self, brief: Brief, kinds: list[Kind]) -> Run:
+        """Another run that goes on from here for a brief of the same size and steps; this one stays as it is."""
+        made = copy.copy(self)
+        made.scheduler, made._random = copy.deepcopy(self.scheduler), dict(self._random)
+        if made._random:
+            made._random["generator"] = torch.Generator("cpu").manual_seed(brief.seed + 1)
+        made.brief, made.trunk, made._anchor = brief, False, anchor_of(brief)
+        made.kinds, made._own = [kind for kind in kinds if kind.weight], kinds[-1]
+        return made
+
+    def inputs(self) -> tuple[Tensor, Tensor]:
+        """The latent as the denoiser takes it (1, C, h, w), and the timestep ()."""
+        t = self.scheduler.timesteps[self.done]
+        scale = getattr(self.scheduler, "scale_model_input", None)  # flow matching has none
+        return (self.latents if scale is None else scale(self.latents, t)), t
+
+    def advance(self, answers: Tensor) -> None:
+        """Take one step with the denoiser's answers (rows, C, h, w)."""
+        said = sum(kind.weight * answers[n : n + 1] for n, kind in enumerate(self.kinds))
+        if self.done == self._anchor > 0:
+            now = mixture(self.scheduler, self.done)
+            clean, noise = self._pipeline._anchored(self.brief, now.clean(self.latents[0], said[0]))
+            self.latents, said = now.latents(clean, noise)[None], now.target(clean, noise)[None]
+            # As in the pipeline: from here on the picture says what to draw, and guidance is not even computed.
+            self.kinds = [self._own._replace(weight=1.0)]
+        t = self.scheduler.timesteps[self.done]
+        self.latents = self.scheduler.step(said, t, self.latents, **self._random, return_dict=False)[0]
+        self.done += 1

@@ -1,0 +1,77 @@
+"""The in-process generator on the shipped starter: one running batch for all calls, progress, cancelling, refusals, closing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+from eyecatch.core.errors import InvalidInput, Unavailable
+from eyecatch.core.ports import Brief
+from eyecatch.generators.local import LocalGenerator
+
+
+@pytest.fixture
+async def generator() -> AsyncIterator[LocalGenerator]:
+    made = LocalGenerator()
+    await made.load()
+    yield made
+    await made.close()
+
+
+def brief(seed: int, steps: int = 3, width: int = 64) -> Brief:
+    return Brief("panda", (), np.eye(width, dtype=np.float32)[seed], seed, steps)
+
+
+async def test_calls_share_a_batch_and_change_nothing(generator: LocalGenerator) -> None:
+    alone = await generator.generate([brief(1)], lambda *_: None)
+    told: list[tuple[int, int]] = []
+    first, second = await asyncio.gather(
+        generator.generate([brief(2, 4), brief(1)], lambda *at: told.append(at)),
+        generator.generate([brief(3)], lambda *_: None),
+    )
+    assert first[1].image == alone[0].image
+    assert len({m.image for m in (*first, *second)}) == 3
+    assert [m.seed for m in first] == [2, 1]
+    assert told[-1] == (4, 4)
+    assert [a / b for a, b in told] == sorted({a / b for a, b in told})
+    assert set(first[0].rewards) >= {"relevance", "aesthetic"}
+
+
+async def test_cancelling_stops_within_a_step(generator: LocalGenerator) -> None:
+    begun, steps, loop = asyncio.Event(), [], asyncio.get_running_loop()
+
+    def on_step(step: int, total: int) -> None:
+        steps.append(step)
+        loop.call_soon_threadsafe(begun.set)
+
+    task = asyncio.create_task(generator.generate([brief(1, 100)], on_step))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    at = len(steps)
+    await generator.generate([brief(2, 2)], lambda *_: None)
+    assert len(steps) <= at + 1
+
+
+async def test_one_bad_brief_refuses_its_call_and_no_other(generator: LocalGenerator) -> None:
+    bad = generator.generate([brief(1, 50), brief(2, width=32)], lambda *_: None)
+    good = generator.generate([brief(3)], lambda *_: None)
+    refused, made = await asyncio.gather(bad, good, return_exceptions=True)
+    assert isinstance(refused, InvalidInput)
+    assert "user_embedding width=32; allowed: 64" in str(refused)
+    assert not isinstance(made, BaseException)
+    assert len(made) == 1
+
+
+async def test_closing_ends_what_is_being_made() -> None:
+    generator, begun, loop = LocalGenerator(), asyncio.Event(), asyncio.get_running_loop()
+    task = asyncio.create_task(
+        generator.generate([brief(1, 100)], lambda *_: loop.call_soon_threadsafe(begun.set) and None)
+    )
+    await begun.wait()
+    await generator.close()
+    with pytest.raises(Unavailable, match="cancelled"):
+        await task
+    with pytest.raises(Unavailable, match="closed"):
+        await generator.generate([brief(1)], lambda *_: None)

@@ -1,0 +1,70 @@
+"""The line: order, bound, and who is shed."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from icg.errors import BriefError, Shed
+from icg.scheduler.metrics import Metrics
+from icg.scheduler.queue import Line
+from icg.scheduler.request import Request, Status
+
+from tests.unit.icg.scheduler.conftest import brief
+
+
+def ask(due: float, priority: int = 0, deadline: float = math.inf, steps: int = 4) -> Request:
+    return Request(brief(steps=steps), 0.0, deadline, priority, due=min(due, deadline))
+
+
+def line(limit: int = 10) -> Line:
+    return Line(limit, Metrics())
+
+
+def test_priority_goes_first_then_who_is_due_then_who_came() -> None:
+    queue = line()
+    asked = [ask(3), ask(1), ask(9, priority=1), ask(1)]
+    for request in asked:
+        queue.add(request)
+    queue.settle(0.0, lambda r: 0.0, lambda r: 0.0)
+    assert queue.live == [asked[2], asked[1], asked[3], asked[0]]
+
+
+def test_a_full_line_sheds_whoever_goes_last() -> None:
+    metrics = Metrics()
+    queue = Line(2, metrics)
+    first, last = ask(1), ask(5)
+    queue.add(first)
+    queue.add(last)
+    with pytest.raises(Shed, match="queue=2 requests; allowed: 2"):
+        queue.add(ask(6))
+    urgent = ask(9, priority=3)
+    queue.add(urgent)
+    assert queue.live == [first, urgent]
+    assert last.status is Status.FULL
+    with pytest.raises(Shed, match="others go first"):
+        last.future.result(0)
+    assert metrics.ended[Status.FULL] == 2
+    assert metrics.live == 2
+
+
+def test_who_cannot_make_it_is_shed_at_once_and_frees_the_rest() -> None:
+    queue = line()
+    hopeless, crowded, fits, patient = ask(0, deadline=3), ask(0, deadline=5), ask(0, deadline=9), ask(10)
+    for request in (hopeless, crowded, fits, patient):
+        queue.add(request)
+    work = {hopeless: 4.0, crowded: 4.0, fits: 4.5, patient: 100.0}
+    queue.settle(0.0, work.__getitem__, lambda r: 4.0 if r is not patient else 100.0)
+    assert [hopeless.status, crowded.status, fits.status, patient.status] == [
+        Status.LATE, Status.WAITING, Status.WAITING, Status.WAITING,
+    ]  # fmt: skip
+    with pytest.raises(Shed, match=r"deadline in 3.000 s; allowed: 4.000 s for 4 more steps"):
+        hopeless.future.result(0)
+    queue.settle(0.6, work.__getitem__, lambda r: 4.0)
+    assert fits.status is Status.LATE
+    assert queue.live == [crowded, patient]
+
+
+def test_a_deadline_is_a_number() -> None:
+    with pytest.raises(BriefError, match="deadline is not a number"):
+        ask(0, deadline=math.nan)
