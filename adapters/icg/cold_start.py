@@ -42,9 +42,10 @@ class TasteMixture:
     def __call__(self, own: np.ndarray, evidence: np.ndarray, count: np.ndarray) -> np.ndarray:
         """own (B, D) embeddings (zeros where nothing is known), evidence (B, D) the sum of engaged covers less that of rejected
         ones, count (B,) of both -> (B, D), at most unit length."""
-        logits = np.log(self.share) + self.sharpness * evidence @ self.centroids.T
+        # a product for each user: in one for all, the last bits would depend on how many there are
+        logits = np.log(self.share) + self.sharpness * (evidence[:, None] @ self.centroids.T)[:, 0]
         odds = np.exp(logits - logits.max(1, keepdims=True))
-        mean = (odds / odds.sum(1, keepdims=True)) @ self.centroids
+        mean = ((odds / odds.sum(1, keepdims=True))[:, None] @ self.centroids)[:, 0]
         trust = (count / (count + self.trust))[:, None]
         return (trust * own + (1 - trust) * mean).astype(np.float32)
 

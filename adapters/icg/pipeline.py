@@ -7,7 +7,6 @@ brief alone (noise from its own seeded CPU generator), whatever shares its batch
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,9 +140,7 @@ class CoverPipeline:
     def schedule(self, brief: Brief) -> Any:
         """The diffusion model's scheduler for one run of the brief's steps: it keeps the state of that run."""
         scheduler = copy.deepcopy(self.diffusion.scheduler)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # diffusers on numpy 2
-            self.family.set_timesteps(scheduler, brief.steps, brief.size)
+        self.family.set_timesteps(scheduler, brief.steps, brief.size)
         return scheduler
 
     @torch.inference_mode()

@@ -220,10 +220,7 @@ async def rebuild(config: IngestConfig, log: Sequence[ConsumerRecord]) -> dict[s
 
 
 def differences(found: Mapping[str, Profile | None], wanted: Mapping[str, Profile | None]) -> list[tuple[str, str]]:
-    """(user, field) wherever two differ, but for when they were stored.
-
-    Embeddings may be one step of their quantisation apart: a matrix product's last bit depends on how many users were in a batch.
-    """
+    """(user, field) wherever two differ, but for when they were stored."""
     wrong = []
     for user, a in found.items():
         b = wanted[user]
@@ -235,7 +232,7 @@ def differences(found: Mapping[str, Profile | None], wanted: Mapping[str, Profil
             for f in fields(Profile)
             if f.name not in ("embedding", "updated_at") and getattr(a, f.name) != getattr(b, f.name)
         ]
-        if np.abs(a.embedding - b.embedding).max() > 1.01 / 127 * np.abs(b.embedding).max():
+        if not np.array_equal(a.embedding, b.embedding):
             wrong.append((user, "embedding"))
     return wrong
 

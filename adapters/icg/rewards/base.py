@@ -76,10 +76,10 @@ def pixels(images: Sequence[Image.Image], side: int) -> Tensor:
 
 
 def resized(images: Tensor, side: int) -> Tensor:
-    """(B, 3, H, W) -> (B, 3, side, side) with the same filter as `pixels`."""
+    """(B, 3, H, W) in [-1, 1] -> (B, 3, side, side), with the same filter as `pixels`, whose overshoots bytes cannot hold either."""
     if images.shape[2:] == (side, side):
         return images
-    return F.interpolate(images, (side, side), mode="lanczos", antialias=True)
+    return F.interpolate(images, (side, side), mode="lanczos", antialias=True).clamp(-1, 1)
 
 
 @torch.no_grad()

@@ -64,4 +64,4 @@ class Processing:
         return image.crop((left, top, left + w, top + h))
 
     def _interpolated(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        return x if x.shape[2:] == size else F.interpolate(x, size, mode=self.filter, antialias=True)
+        return x if x.shape[2:] == size else F.interpolate(x, size, mode=self.filter, antialias=True).clamp(0, 1)

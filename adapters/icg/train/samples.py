@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from typing import Any
 
 import numpy as np
@@ -30,9 +29,7 @@ def draw(
     shape = (1, *family.shape(size))
     noise = [torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)) for seed in range(count)]
     scheduler = copy.deepcopy(scheduler)  # it keeps the state of one run
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # diffusers on numpy 2
-        family.set_timesteps(scheduler, steps, size)
+    family.set_timesteps(scheduler, steps, size)
     x = torch.cat(noise).to(device) * float(getattr(scheduler, "init_noise_sigma", 1.0))
     scale = getattr(scheduler, "scale_model_input", lambda x, _: x)
     for t in scheduler.timesteps:

@@ -36,10 +36,7 @@ from tests.unit.icg import tiny
 
 Open = Callable[[str], tuple[Any, Any]]
 FIT = Fit(steps=6, lr=3e-3, batch=3, warmup=1, save_every=3, ema=0.9)
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*:FutureWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning")
 
 
 def shop(folder: Path, count: int = 8) -> Path:

@@ -22,10 +22,7 @@ from tests.unit.icg import tiny
 
 USER = np.eye(64, dtype=np.float32)[3]
 SIZE = (64, 64)
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*:FutureWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning")
 
 
 def adapter_for(pipeline: Any, width: int) -> IcgAdapter:

@@ -30,10 +30,7 @@ BRIEFS = [
 ]
 ROUNDING = 2
 """Levels of 255 that a pixel may move when an adapter is saved in float16: its weights lose 13 of 24 bits."""
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*:FutureWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning")
 
 
 @functools.cache

@@ -28,10 +28,7 @@ from torch import Tensor
 from tests.unit.icg.test_families import covers_of
 
 SIZE = (64, 64)
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*:FutureWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning")
 
 
 class Warmth:

@@ -50,7 +50,6 @@ def test_steps_equal_the_call(small: Starter) -> None:
         assert apart(mine, other) == 0
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_equals_the_stock_diffusers_pipeline(small: Starter) -> None:
     pipeline, brief = small.pipeline, Brief("red circle", user_embedding=USER, seed=5, steps=4, guidance=2.5)
     given = pipeline.conditioning(brief)

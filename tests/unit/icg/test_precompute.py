@@ -30,7 +30,6 @@ from PIL import Image
 from tests.unit.icg import tiny, tiny_vlm
 
 BUCKETS = Buckets(64 * 64)
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 @pytest.fixture(scope="module")

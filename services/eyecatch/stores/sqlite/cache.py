@@ -10,7 +10,7 @@ from eyecatch.core.types import Vector
 
 
 class EmbeddingCache:
-    """Cover id or item id -> embedding, None for one known to have none. Used by the writer's thread alone."""
+    """Cover id or item id -> embedding, None for one known to have none. Used by one thread alone."""
 
     def __init__(self, capacity: int = 100_000) -> None:
         self._capacity = capacity

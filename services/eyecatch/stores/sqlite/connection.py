@@ -72,13 +72,14 @@ class Database:
 
     async def scan(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """A longer read on the reader thread."""
+        return await self.look(lambda connection: connection.execute(sql, parameters).fetchall())
+
+    async def look(self, run: Callable[[sqlite3.Connection], T]) -> T:
+        """`run` on the reader thread, beside whatever is written."""
         if self._closed:
             raise Unavailable("the store is closed")
-        run = self._scanning.execute
         with translated():
-            return await asyncio.get_running_loop().run_in_executor(
-                self._reader, lambda: run(sql, parameters).fetchall()
-            )
+            return await asyncio.get_running_loop().run_in_executor(self._reader, run, self._scanning)
 
     async def write(self, run: Callable[[sqlite3.Connection], T]) -> T:
         """See Writer.write."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from eyecatch.core.absorb import Absorption
 from eyecatch.core.bots import KEEP
-from eyecatch.core.errors import Overloaded, Unavailable
+from eyecatch.core.errors import Unavailable
 from eyecatch.core.ports import Encoder
 from eyecatch.core.types import RECENT_EVENTS, Action, Event, Origin, Position, Profile, ProfileHeads, Vector, zeros
 from eyecatch.stores import codec
@@ -83,12 +83,12 @@ class SqliteProfiles:
         return embedding
 
     async def _anew(self, user_id: str, encoder: Encoder) -> Vector | None:
-        """Only remembered, not written: a recommendation waits for no disk."""
+        """Beside the writer, and only remembered: a recommendation waits for no disk."""
         writes = self._writes
         try:
             async with asyncio.timeout(ANEW_S):
-                encoded = await self._database.write(lambda c: self._encoded(c, [user_id], encoder))
-        except (TimeoutError, Overloaded) as error:
+                encoded = await self._database.look(lambda c: _encoded(c, [user_id], encoder, EmbeddingCache()))
+        except TimeoutError as error:
             raise Unavailable("the store is too busy to encode a user anew") from error
         embedding = encoded[user_id]
         if not embedding.any():
@@ -165,39 +165,8 @@ class SqliteProfiles:
         for user_id, mine in stale.items():
             if mine.engaged is None:
                 mine.engaged = _engaged(connection, user_id)
-        return self._encode(connection, {user_id: mine.engaged or [] for user_id, mine in stale.items()}, encoder)
-
-    def _encoded(self, connection: sqlite3.Connection, user_ids: Sequence[str], encoder: Encoder) -> dict[str, Vector]:
-        """User embeddings from what the log holds of these users, in one call."""
-        return self._encode(connection, {user_id: _engaged(connection, user_id) for user_id in user_ids}, encoder)
-
-    def _encode(
-        self, connection: sqlite3.Connection, engaged: dict[str, list[Event]], encoder: Encoder
-    ) -> dict[str, Vector]:
-        if not engaged:
-            return {}
-        users = list(engaged.values())
-        embeddings = encoder(users, self._known(connection, [event for events in users for event in events]))
-        return dict(zip(engaged, embeddings, strict=True))
-
-    def _known(self, connection: sqlite3.Connection, events: Sequence[Event]) -> dict[str, Vector]:
-        """By `Event.shown`: embeddings of covers, and of items (the mean of their catalogue covers)."""
-        cache = self._embeddings
-        cache.make_room()
-        known: dict[str, Vector] = {}
-        for event in events:
-            if event.shown in known:
-                continue
-            if event.cover_id:
-                id, table = event.cover_id, cache.covers
-            else:
-                id, table = event.item_id, cache.items
-            if id not in table:
-                table[id] = _cover(connection, id) if event.cover_id else _catalogue_mean(connection, id)
-            vector = table[id]
-            if vector is not None:
-                known[event.shown] = vector
-        return known
+        engaged = {user_id: mine.engaged or [] for user_id, mine in stale.items()}
+        return _encode(connection, engaged, encoder, self._embeddings)
 
     async def forget(self, user_id: str) -> bool:
         def run(connection: sqlite3.Connection) -> bool:
@@ -227,7 +196,7 @@ class SqliteProfiles:
             profiles = {p.user_id: p for p in stale(rows, encoder.version)}
             after = [
                 (codec.encode(replace(profiles[id], embedding=embedding, encoder=encoder.version)), id)
-                for id, embedding in self._encoded(connection, list(profiles), encoder).items()
+                for id, embedding in _encoded(connection, list(profiles), encoder, self._embeddings).items()
             ]
             connection.executemany("UPDATE profiles SET profile = ? WHERE user_id = ?", after)
             return len(after)
@@ -245,6 +214,42 @@ def _stored(connection: sqlite3.Connection, user_id: str) -> Profile:
 
 def _engaged(connection: sqlite3.Connection, user_id: str) -> list[Event]:
     return [rows.event(row) for row in connection.execute(_ENGAGED, (user_id,))]
+
+
+def _encoded(
+    connection: sqlite3.Connection, user_ids: Sequence[str], encoder: Encoder, cache: EmbeddingCache
+) -> dict[str, Vector]:
+    """User embeddings from what the log holds of these users, in one call."""
+    return _encode(connection, {user_id: _engaged(connection, user_id) for user_id in user_ids}, encoder, cache)
+
+
+def _encode(
+    connection: sqlite3.Connection, engaged: dict[str, list[Event]], encoder: Encoder, cache: EmbeddingCache
+) -> dict[str, Vector]:
+    if not engaged:
+        return {}
+    users = list(engaged.values())
+    embeddings = encoder(users, _known(connection, [event for events in users for event in events], cache))
+    return dict(zip(engaged, embeddings, strict=True))
+
+
+def _known(connection: sqlite3.Connection, events: Sequence[Event], cache: EmbeddingCache) -> dict[str, Vector]:
+    """By `Event.shown`: embeddings of covers, and of items (the mean of their catalogue covers)."""
+    cache.make_room()
+    known: dict[str, Vector] = {}
+    for event in events:
+        if event.shown in known:
+            continue
+        if event.cover_id:
+            id, table = event.cover_id, cache.covers
+        else:
+            id, table = event.item_id, cache.items
+        if id not in table:
+            table[id] = _cover(connection, id) if event.cover_id else _catalogue_mean(connection, id)
+        vector = table[id]
+        if vector is not None:
+            known[event.shown] = vector
+    return known
 
 
 def _cover(connection: sqlite3.Connection, cover_id: str) -> Vector | None:
