@@ -22,11 +22,14 @@ from icg.data.behaviour import CLICK, DISLIKE, ENGAGED
 from icg.errors import CheckpointError
 from icg.users import DWELL_MS, GAP_S
 
-TOKENS = 512
-"""Events read at once: their layers stay in the second-level cache, which is a fifth faster than eight times as many."""
+TOKENS = 1024
+"""Events read at once: enough that calls cost little, few enough for the second-level cache."""
 
 ROWS = 64
 """Rows of every product with a weight."""
+
+LINEAR = ("enter.weight", "out.1.weight", "in_proj_weight", "out_proj.weight", "linear1.weight", "linear2.weight")
+"""Kept transposed: products take two thirds of the time."""
 
 LENGTHS = 8
 """Histories are padded to a multiple of so many events, and read with those of that length."""
@@ -77,6 +80,8 @@ class UserReader:
         self._layers, self._heads = config["layers"], config["heads"]
         self.embedding = config["embedding"]
         self._w = {name: np.ascontiguousarray(w, np.float32) for name, w in weights.items()}
+        for name in [name for name in weights if name.endswith(LINEAR)]:
+            self._w[name] = np.ascontiguousarray(self._w[name].T)
         self.mixture = mixture
 
     @classmethod
@@ -135,14 +140,14 @@ class UserReader:
         w, (count, size, width), heads = self._w, x.shape, self._heads
         weight, bias = w[name + "self_attn.in_proj_weight"], w[name + "self_attn.in_proj_bias"]
         normed = _norm(x, w, name + "norm1.")
-        key, value = np.split(_linear(normed, weight[width:], bias[width:]), 2, -1)
+        key, value = np.split(_linear(normed, weight[:, width:], bias[width:]), 2, -1)
         if last:
             here = np.arange(count), length
             x, normed = x[here][:, None], normed[here][:, None]
             hidden = (np.arange(size) > length[:, None])[:, None, None]
         else:
             hidden = ~np.tri(size, dtype=bool)
-        query = _linear(normed, weight[:width], bias[:width])
+        query = _linear(normed, weight[:, :width], bias[:width])
         query, key, value = (
             part.reshape(count, -1, heads, width // heads).swapaxes(1, 2) for part in (query, key, value)
         )
@@ -193,10 +198,16 @@ def _padded(column: np.ndarray, longest: int) -> np.ndarray:
 
 
 def _linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """x (..., N), weight (N, M) -> (..., M)."""
     rows = x.reshape(-1, x.shape[-1])
-    padded = np.zeros((-(-len(rows) // ROWS), ROWS, rows.shape[1]), np.float32)
-    padded.reshape(-1, rows.shape[1])[: len(rows)] = rows
-    out = (padded @ weight.T).reshape(-1, len(weight))[: len(rows)]
+    out = np.empty((len(rows), weight.shape[1]), np.float32)
+    whole = len(rows) // ROWS * ROWS
+    for n in range(0, whole, ROWS):
+        np.matmul(rows[n : n + ROWS], weight, out=out[n : n + ROWS])
+    if rest := len(rows) - whole:
+        padded = np.zeros((ROWS, rows.shape[1]), np.float32)
+        padded[:rest] = rows[whole:]
+        out[whole:] = (padded @ weight)[:rest]
     out += bias
     return out.reshape(*x.shape[:-1], -1)
 
@@ -210,13 +221,20 @@ def _norm(x: np.ndarray, w: dict[str, np.ndarray], name: str) -> np.ndarray:
 
 
 def _gelu(x: np.ndarray) -> np.ndarray:
-    """x Φ(x); the error function to 1.5e-7 (Abramowitz and Stegun 7.1.26), for numpy has none."""
-    z = np.abs(x) * np.float32(0.5**0.5)
-    t = 1 / (1 + np.float32(0.3275911) * z)
+    """x Φ(x); the error function to 1.5e-7 (Abramowitz and Stegun 7.1.26), for numpy has none. In place wherever it can be: it is bound
+    by memory."""
+    size = np.abs(x)
+    t = size * np.float32(0.3275911 * 0.5**0.5)
+    t += 1
+    np.reciprocal(t, out=t)
     tail = t * np.float32(1.061405429)
     for factor in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
         tail += np.float32(factor)
         tail *= t
-    z *= -z
-    tail *= np.exp(z, out=z)  # 1 - erf(|x| / sqrt 2)
-    return np.where(x > 0, x - 0.5 * x * tail, 0.5 * x * tail)
+    np.multiply(size, size, out=t)
+    t *= np.float32(-0.5)
+    tail *= np.exp(t, out=t)  # 1 - erf(|x| / sqrt 2)
+    tail *= size
+    tail *= np.float32(-0.5)
+    tail += np.maximum(x, 0, out=size)
+    return tail
