@@ -62,8 +62,8 @@ class StepScheduler:
         self._full = self._model.rows[sizes[0]]
         self._trunks = Trunks(pipeline, self._conditions, shared)
         self._pace, self.metrics = Pace(), Metrics()
-        self._wake = threading.Condition(threading.RLock())
         self._line, self._closed = Line(queue, self.metrics), False
+        self._wake = threading.Condition(self._line.lock)
         self._thread = threading.Thread(target=self._loop, name="step-scheduler", daemon=True)
         self._thread.start()
 
@@ -119,7 +119,7 @@ class StepScheduler:
                 self._tick()
             except Exception as error:  # noqa: BLE001 - a consumer loop: whoever was in the step hears of it, the next ones are served
                 for request in list(self._line.live):
-                    self._end(request, Status.FAILED, error)
+                    self._line.end(request, Status.FAILED, error)
 
     @torch.inference_mode()
     def _tick(self) -> None:
@@ -133,10 +133,13 @@ class StepScheduler:
         for run, requests in running.items():
             groups[run.brief.size, requests[0].lora].append(run)
         for (size, lora), runs in groups.items():
-            for run, error in self._step(size, lora, runs).items():
-                self._trunks.drop(run)
-                for request in running.pop(run):
-                    self._end(request, Status.FAILED, error)
+            with self._line.sparing(*(r for run in runs for r in running[run])):
+                for run, said in zip(runs, self._denoise(size, lora, runs), strict=True):
+                    with self._line.sparing(*running[run]):
+                        run.advance(said)
+        for run in [run for run, requests in running.items() if requests[0].status is not Status.RUNNING]:
+            self._trunks.drop(run)
+            del running[run]
         stepped = time.perf_counter()
         if running:
             self.metrics.ticks += 1
@@ -169,7 +172,7 @@ class StepScheduler:
 
     def _run(self, request: Request) -> Run | None:
         """What it runs on now; None when its brief turns out to be one that cannot be drawn."""
-        try:
+        with self._line.sparing(request):
             if request.run is None and self._trunks.steps(request) > 0 and request.share is not None:
                 request.run = self._trunks.start(request, request.share)
             elif request.run is None:
@@ -178,44 +181,29 @@ class StepScheduler:
             if request.run.trunk and request.run.done >= shared and request.share is not None:
                 request.run = self._trunks.branch(request, request.share, request.run)
                 self.metrics.shared += shared
-        except Exception as error:  # noqa: BLE001 - whatever this brief broke, the batch goes on
-            self._end(request, Status.REFUSED if isinstance(error, IcgError) else Status.FAILED, error)
-            return None
-        if request.status is Status.WAITING:
             request.status = Status.RUNNING
         return request.run
 
-    def _step(self, size: Size, lora: str, runs: list[Run]) -> dict[Run, Exception]:
-        """One denoising step of runs of one size and LoRA; returns what broke, and for whom."""
+    def _denoise(self, size: Size, lora: str, runs: list[Run]) -> list[torch.Tensor]:
+        """What the denoiser says of each of these runs, all of one size and LoRA."""
         began = time.perf_counter()
-        try:
-            inputs = [run.inputs() for run in runs]
-            kinds = [kind for run in runs for kind in run.kinds]
-            x = torch.cat([x for run, (x, _) in zip(runs, inputs, strict=True) for _ in run.kinds])
-            t = torch.stack([t for run, (_, t) in zip(runs, inputs, strict=True) for _ in run.kinds]).to(x.device)
-            pooled = None if kinds[0].pooled is None else torch.cat([k.pooled for k in kinds if k.pooled is not None])
-            answers, calls = self._model.denoise(size, lora, Rows(x, t, torch.cat([k.embeds for k in kinds]), pooled))
-        except Exception as error:  # noqa: BLE001 - the model's own failure; other groups go on
-            return dict.fromkeys(runs, error)
+        inputs = [run.inputs() for run in runs]
+        kinds = [kind for run in runs for kind in run.kinds]
+        x = torch.cat([x for run, (x, _) in zip(runs, inputs, strict=True) for _ in run.kinds])
+        t = torch.stack([t for run, (_, t) in zip(runs, inputs, strict=True) for _ in run.kinds]).to(x.device)
+        pooled = None if kinds[0].pooled is None else torch.cat([k.pooled for k in kinds if k.pooled is not None])
+        answers, calls = self._model.denoise(size, lora, Rows(x, t, torch.cat([k.embeds for k in kinds]), pooled))
         self.metrics.rows += len(kinds)
         self.metrics.calls += calls
         self.metrics.denoise_s += time.perf_counter() - began
-        broken: dict[Run, Exception] = {}
-        for run, said in zip(runs, answers.split([run.rows for run in runs]), strict=True):
-            try:
-                run.advance(said)
-            except Exception as error:  # noqa: BLE001 - of this one alone, such as a picture that cannot be set in
-                broken[run] = error
-        return broken
+        return list(answers.split([run.rows for run in runs]))
 
     def _told(self, request: Request, run: Run) -> bool:
         """Tell how far it is; True when only decoding is left."""
-        try:
+        with self._line.sparing(request):
             request.on_progress(run.done, run.total)
-        except Exception as error:  # noqa: BLE001 - the caller's own code; the batch goes on
-            self._end(request, Status.FAILED, error)
-            return False
-        return run.finished
+            return run.finished
+        return False
 
     def _finish(self, done: list[tuple[Request, Run]]) -> None:
         sizes: dict[Size, list[tuple[Request, Run]]] = defaultdict(list)
@@ -232,14 +220,10 @@ class StepScheduler:
                 self._pace.decoded(count * self._weight[size], took)
                 for (request, _), latent, picture in zip(part, latents, pictures, strict=True):
                     if torch.isfinite(latent).all():
-                        self._end(request, Status.DONE, picture)
+                        self._line.end(request, Status.DONE, picture)
                     else:
                         wrong = IcgError("latents are not finite; allowed: a model that gives numbers")
-                        self._end(request, Status.FAILED, wrong)
-
-    def _end(self, request: Request, status: Status, outcome: Image.Image | Exception) -> None:
-        with self._wake:
-            self._line.end(request, status, outcome)
+                        self._line.end(request, Status.FAILED, wrong)
 
     def _rows(self, request: Request) -> float:
         rows = rows_of(request.brief) if request.run is None else request.run.rows

@@ -7,11 +7,13 @@ deadline is due when it would have taken PATIENCE times as long as alone: short 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from PIL import Image
 
-from icg.errors import Cancelled, Shed
+from icg.errors import Cancelled, IcgError, Shed
 from icg.scheduler.metrics import Metrics
 from icg.scheduler.request import Request, Status
 
@@ -19,10 +21,14 @@ PATIENCE = 4.0
 
 
 class Line:
-    """All live requests, waiting and running, in order; at most `limit`. Used under the engine's lock or from its thread."""
+    """All live requests, waiting and running, in order; at most `limit`.
+
+    Who changes it, or must not see it change, holds `lock`.
+    """
 
     def __init__(self, limit: int, metrics: Metrics) -> None:
         self.limit, self._metrics = limit, metrics
+        self.lock = threading.RLock()
         self.live: list[Request] = []
 
     def add(self, request: Request) -> None:
@@ -40,10 +46,20 @@ class Line:
 
     def end(self, request: Request, status: Status, outcome: Image.Image | Exception) -> None:
         """Out of the line, with its last status; nothing where it is out already."""
-        if request in self.live:
-            self.live.remove(request)
-            self._metrics.live = len(self.live)
-            request.end(status, outcome, self._metrics.ended)
+        with self.lock:
+            if request in self.live:
+                self.live.remove(request)
+                self._metrics.live = len(self.live)
+                request.end(status, outcome, self._metrics.ended)
+
+    @contextmanager
+    def sparing(self, *requests: Request) -> Iterator[None]:
+        """Whatever goes wrong in here, in the model or in a caller's own code, ends these alone; the batch goes on."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - as it says
+            for request in requests:
+                self.end(request, Status.REFUSED if isinstance(error, IcgError) else Status.FAILED, error)
 
     def settle(self, now: float, work: Callable[[Request], float], alone: Callable[[Request], float]) -> None:
         """Sort; end what is withdrawn and what cannot finish in time.
@@ -51,7 +67,9 @@ class Line:
         work(r): seconds of a full batch's time that r still takes; alone(r): seconds until it is done if it is in every step.
         """
         for request in list(self.live):
-            self._drop_withdrawn(request)
+            with self.sparing(request):
+                if request.withdrawn():
+                    self.end(request, Status.CANCELLED, Cancelled(f"withdrawn with {request.left} steps to go"))
         self.live.sort(key=lambda r: r.order)
         before = 0.0
         for request in list(self.live):
@@ -64,10 +82,3 @@ class Line:
                     self.end(request, Status.LATE, Shed(text))
                     continue
             before = ahead
-
-    def _drop_withdrawn(self, request: Request) -> None:
-        try:
-            if request.withdrawn():
-                self.end(request, Status.CANCELLED, Cancelled(f"withdrawn with {request.left} steps to go"))
-        except Exception as error:  # noqa: BLE001 - the caller's own code; the batch goes on
-            self.end(request, Status.FAILED, error)
