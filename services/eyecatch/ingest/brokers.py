@@ -13,6 +13,7 @@ from kafka.net.compat import KafkaNetClient
 from kafka.net.inet import KafkaNetSocket
 
 from eyecatch.core.errors import EyecatchError, NotReady, Unavailable
+from eyecatch.ingest import headers
 
 T = TypeVar("T")
 Options = Mapping[str, Any]
@@ -42,6 +43,10 @@ def translate(error: Exception) -> EyecatchError:
         return NotReady("the broker takes no record of that size; raise max.message.bytes of the topic it goes to")
     if isinstance(error, kafka.UnsupportedCodecError):
         return NotReady(f"records are compressed in a way that needs another package ({error})")
+    if isinstance(error, kafka.CorruptRecordError):
+        return Unavailable(
+            f"a batch of records came damaged ({error}); if it is so on every attempt, the log of that broker is"
+        )
     if isinstance(error, kafka.UnsupportedVersionError | kafka.KafkaConfigurationError):
         return NotReady(f"the broker cannot do what is needed ({said}: {error})")
     if isinstance(error, _REARRANGED):
@@ -79,6 +84,7 @@ class _Socket(KafkaNetSocket):  # type: ignore[misc]  # kafka-python has no type
 
 def connected(kind: Callable[..., T], options: Options) -> T:
     """A client of that kind, which creates no topic by asking for it. Raises Unavailable, NotReady."""
+    headers.install()
     _knock(options)
     opened: list[KafkaNetClient] = []
 

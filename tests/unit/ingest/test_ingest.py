@@ -9,6 +9,7 @@ from eyecatch.config import IngestConfig
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.types import RECENT_EVENTS, Event
 from eyecatch.wiring_ingest import Ingest, ingesting
+from kafka import KafkaProducer
 
 from tests.broker import Broker
 from tests.contracts.builders import event
@@ -236,3 +237,26 @@ async def test_every_poisoned_record_is_kept_whole(kafka: Broker, topic: str, tm
 def test_brokers_are_needed() -> None:
     with pytest.raises(InvalidInput, match="kafka"):
         IngestConfig(kafka=" , ").kafka_client()
+
+
+class Latin(str):
+    """A header's name as producers with another encoding write it."""
+
+    def encode(self, *how: str) -> bytes:
+        return b"".join(bytes([ord(letter)]) for letter in self)
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+async def test_header_names_that_are_no_utf8(
+    kafka: Broker, topic: str, tmp_path: Path, compression: str | None
+) -> None:
+    """They say nothing of the event; a dead letter has "?" for each byte that is not ASCII."""
+    producer = KafkaProducer(bootstrap_servers=kafka.address, acks="all", compression_type=compression)
+    headers = [("good", b"1"), (Latin("spur-\xe4\xff"), b"\xff")]
+    for key, body in [*record(event("e1", "mia")), (b"mia", b'{"broken": 1}'), *record(event("e2", "mia"))]:
+        producer.send(topic, key=key, value=body, headers=headers)
+    producer.close()
+    async with ingesting(settings(kafka, topic, tmp_path)) as running:
+        await until(lambda: absorbed(running) == (2, 0), "the events before and behind")
+    (letter,) = kafka.records(f"{topic}.dlq")
+    assert letter.headers[:2] == [("good", b"1"), ("spur-??", b"\xff")]
