@@ -121,6 +121,7 @@ def run(
     among = list(dict.fromkeys([*titles, *(s.title for s in seen)]))[:100]
     figures = {
         "between_users": lambda covers: spread(embedding, covers, "dispersion_ratio"),
+        "along_taste": lambda covers: along_taste(embedding.covers(covers), asked),
         "title_top5": lambda covers: retrieval(embedding, covers, titles, among)["top5"],
     }
     watch = Watch(
@@ -129,6 +130,14 @@ def run(
     personalise.run(out, model, train, fit, watch)
     looks = [json.loads(line) for line in watch.path.read_text().splitlines()]
     return {"before": looks[0], "after": looks[-1]}
+
+
+def along_taste(looks: np.ndarray, briefs: list[Brief]) -> float:
+    """looks (B, D), two covers of each item -> mean distance along what parts the two users' tastes; 0 where covers part at random."""
+    users = np.stack([b.user_embedding for b in briefs if b.user_embedding is not None])
+    parted = users[::2] - users[1::2]
+    margin = ((looks[::2] - looks[1::2]) * parted).sum(1) / np.maximum(np.linalg.norm(parted, axis=1), 1e-6)
+    return float(margin.mean())
 
 
 def silence(refiner: Refiner) -> None:
