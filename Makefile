@@ -11,6 +11,8 @@ $(READY): pyproject.toml constraints.txt
 	@echo "setting up .venv (once; torch is 200 MB)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# The Triton server that tests run. Alone: only its binary is used, and its Python side asks for an older numpy.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps nvidia-pytriton
 	@touch $@
 
 demo: $(READY)
@@ -42,6 +44,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.million_users
 	$(BIN)/python -m benchmarks.starter
+	$(BIN)/python -m benchmarks.generation
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache eyecatch-data

@@ -102,7 +102,8 @@ class WholeRequests:
             pipeline, conditions = self._ours._pipeline, self._ours._conditions
             runs = [Run(pipeline, b, conditions(b, b.item_digest())) for b, _, _ in batch]
             while going := [run for run in runs if not run.finished]:
-                self._ours._step(SIZE, "", going)
+                for run, said in zip(going, self._ours._denoise(SIZE, "", going), strict=True):
+                    run.advance(said)
             if runs:
                 for (_, _, future), image in zip(
                     batch, pipeline._images(torch.cat([r.latents for r in runs])), strict=True

@@ -8,7 +8,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 
-from tests import broker
+from tests import broker, triton
 from tests.servers import RedisServer, running, running_cluster
 
 
@@ -31,3 +31,10 @@ def kafka() -> Iterator[broker.Broker]:
     """Shared by all tests; each makes its own topics."""
     with broker.running() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def triton_server() -> Iterator[triton.Triton]:
+    """With all of deploy/triton and the shipped starter; shared likewise."""
+    with triton.running() as server:
+        yield server.ready()

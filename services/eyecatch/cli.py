@@ -4,7 +4,7 @@ import os
 
 import typer
 
-from eyecatch.commands import behavior, covers, demo, evaluate, imports, ingest, items, serve, sheets, upkeep
+from eyecatch.commands import behavior, covers, demo, evaluate, generate, imports, ingest, items, serve, sheets, upkeep
 
 # Read when torch loads OpenMP, later. Its threads spin while they wait by default: beside any other busy process, and beside
 # the fast path, covers then take ten times as long.
@@ -19,6 +19,7 @@ app = typer.Typer(
 demo.register(app)
 serve.register(app)
 ingest.register(app)
+generate.register(app)
 app.add_typer(imports.app, name="import")
 app.add_typer(evaluate.app, name="evaluate")
 covers.register(app)

@@ -1,4 +1,4 @@
-"""The configuration: frozen dataclasses that give the flags of `eyecatch serve` and `ingest`, their environment variables and the docs.
+"""The configuration: frozen dataclasses that give the flags of our processes, their environment variables and the docs.
 
 Precedence: flag, then EYECATCH_<NAME>, then the default here.
 """
@@ -15,6 +15,7 @@ from eyecatch.core.errors import InvalidInput
 PREFIX = "EYECATCH_"
 SECURITY = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 LOG_FORMATS = ("console", "json")
+GENERATION = ("here", "workers")
 SASL = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
@@ -70,6 +71,15 @@ class StateConfig(Settings):
         100_000, "User embeddings read from Redis that are kept at most.", low=1, high=100_000_000
     )
     queue_max: int = option(1000, "Generation jobs that may wait.", low=1, high=1_000_000)
+    lease_s: float = option(
+        30.0, "Seconds after which a job in Redis is taken again when its worker is silent.", low=1, high=3600
+    )
+    budget_per_item: int = option(
+        0, "Covers of one item that may be made within an hour of the clock; 0 = any number.", low=0, high=10**9
+    )
+    budget_per_hour: int = option(
+        0, "Covers in all that may be made within an hour of the clock; 0 = any number.", low=0, high=10**9
+    )
     checkpoint: str = option("", "Folder with vlm, diffusion, adapter, joint and dual; empty = the shipped starter.")
 
     @property
@@ -78,11 +88,43 @@ class StateConfig(Settings):
 
 
 @dataclass(frozen=True)
+class MakingConfig(StateConfig):
+    """How covers are made, and where their images go."""
+
+    blob_url: str = option("", "Where images are kept, any fsspec URL; empty = a folder in data_dir.")
+    pool_size: int = option(16, "Covers kept for an item.", low=1, high=64)
+    reward_weights: str = option("", "Weights of the score, for example preference=2,relevance=0.5; empty = defaults.")
+    jobs: int = option(1, "Generation jobs at work at a time in this process.", low=1, high=256)
+    draws_per_cover: int = option(
+        1, "Pictures drawn for each cover wanted; those with the best scores stay.", low=1, high=16
+    )
+    triton: str = option(
+        "", "Triton servers that draw the covers, host:port by commas; empty = this process draws them."
+    )
+    triton_timeout_s: float = option(
+        60.0, "Seconds within which Triton must have drawn what it is asked for at a time.", low=0.1, high=3600
+    )
+    triton_level: int = option(2, "Where others draw on the same Triton: whose covers go first, 1 to 3.", low=1, high=3)
+
+    @property
+    def blobs(self) -> str:
+        return self.blob_url or str(self.folder / "blobs")
+
+    def triton_servers(self) -> list[str]:
+        """Addresses; none where this process draws. Raises InvalidInput for what is no host:port."""
+        servers = [each.strip() for each in self.triton.split(",") if each.strip()]
+        if not all(re.fullmatch(r".+:\d{1,5}", each) for each in servers):
+            raise InvalidInput.of("triton", self.triton, "host:port of each Triton server, by commas")
+        return servers
+
+
+@dataclass(frozen=True)
 class KafkaConfig(Settings):
     """How to reach the brokers, and the topic of behaviour events."""
 
     kafka: str = option("", "Kafka brokers, host:port by commas.")
     events_topic: str = option("behavior.events", "Topic of behaviour events; its dead letters are in <topic>.dlq.")
+    requests_topic: str = option("covers.requested", "Topic of cover requests; its dead letters are in <topic>.dlq.")
     kafka_security: str = option("PLAINTEXT", f"One of {', '.join(SECURITY)}.", choices=SECURITY)
     kafka_sasl: str = option("PLAIN", f"SASL mechanism: one of {', '.join(SASL)}.", choices=SASL)
     kafka_user: str = option("", "SASL user name.")
@@ -115,14 +157,18 @@ class KafkaConfig(Settings):
 
 
 @dataclass(frozen=True)
-class Config(StateConfig, KafkaConfig):
+class Config(MakingConfig, KafkaConfig):
     """eyecatch serve. With `kafka`, recorded events go to the topic and `eyecatch ingest` takes them in."""
 
     host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface.")
     port: int = option(50051, "Port to listen on; 0 picks a free one.", low=0, high=65535)
-    blob_url: str = option("", "Where images are kept, any fsspec URL; empty = a folder in data_dir.")
     preload: bool = option(True, "Load the generator right after start instead of at the first request.")
     background_generation: bool = option(True, "Make covers in the background when a recommended item's pool is thin.")
+    generation: str = option(
+        "here",
+        "Where covers are made: here = in this process; workers = by the processes of `eyecatch generate`, over kafka and store.",
+        choices=GENERATION,
+    )
     reencode_every_s: float = option(
         3600.0,
         "Seconds between looks for user embeddings that another encoder made, the first at start; 0 = never.",
@@ -135,11 +181,9 @@ class Config(StateConfig, KafkaConfig):
     clusters: int = option(64, "Taste clusters at most.", low=2, high=4096)
     cluster_users: int = option(20, "Users of whom a taste cluster is the mean at least.", low=2, high=1_000_000)
     pool_min: int = option(2, "A pool with fewer covers is thin.", low=0, high=64)
-    pool_size: int = option(16, "Covers kept for an item.", low=1, high=64)
     exploration: float = option(
         0.05, "Share of items whose first cover is drawn from the whole pool, to learn from.", low=0, high=1
     )
-    reward_weights: str = option("", "Weights of the score, for example preference=2,relevance=0.5; empty = defaults.")
     max_concurrent: int = option(
         256, "Calls answered at a time; more are refused with RESOURCE_EXHAUSTED.", low=1, high=100_000
     )
@@ -148,12 +192,9 @@ class Config(StateConfig, KafkaConfig):
         "", "Hosts (host or host:port, by commas) from which reference pictures may be fetched; empty = none."
     )
     api_token: str = option("", "Clients must send it as a bearer token; empty = no authentication.", secret=True)
+    metrics_port: int = option(0, "Port of /metrics over HTTP, on the same address; 0 = none.", low=0, high=65535)
     drain_s: float = option(10.0, "Seconds that running calls get to finish after SIGTERM.", low=0, high=600)
     log_format: str = option("console", "console or json.", choices=LOG_FORMATS)
-
-    @property
-    def blobs(self) -> str:
-        return self.blob_url or str(self.folder / "blobs")
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -161,20 +202,12 @@ class Config(StateConfig, KafkaConfig):
 
 
 @dataclass(frozen=True)
-class IngestConfig(StateConfig, KafkaConfig):
-    """eyecatch ingest."""
+class ReaderConfig(KafkaConfig):
+    """What every process that reads a topic needs."""
 
-    group: str = option("eyecatch-ingest", "Consumer group; all processes that share the work share it.")
     topic_epoch: int = option(
         0, "Raise it after making the topic anew on brokers older than Kafka 2.8, which do not tell.", low=0, high=10**6
     )
-    batch_max: int = option(
-        40_000,
-        "Events absorbed at a time at most; many only when behind, which then costs each user less.",
-        low=1,
-        high=100_000,
-    )
-    buffer_max: int = option(80_000, "Records held in memory; reading pauses above it.", low=1, high=10_000_000)
     session_s: float = option(10.0, "Seconds after which the group takes a silent process for dead.", low=1, high=300)
     check_s: float = option(
         5.0, "Seconds between looks at the topic: is it there, is it the same one.", low=0.1, high=300
@@ -185,10 +218,36 @@ class IngestConfig(StateConfig, KafkaConfig):
         low=0,
         high=86_400,
     )
-    drain_s: float = option(20.0, "Seconds to absorb what was read already after SIGTERM.", low=0, high=600)
     health_host: str = option("127.0.0.1", "Address of /health and /metrics; 0.0.0.0 for every interface.")
     health_port: int = option(9464, "Port of /health and /metrics; 0 picks a free one.", low=0, high=65535)
     log_format: str = option("console", "console or json.", choices=LOG_FORMATS)
+
+
+@dataclass(frozen=True)
+class IngestConfig(StateConfig, ReaderConfig):
+    """eyecatch ingest."""
+
+    group: str = option("eyecatch-ingest", "Consumer group; all processes that share the work share it.")
+    batch_max: int = option(
+        40_000,
+        "Events absorbed at a time at most; many only when behind, which then costs each user less.",
+        low=1,
+        high=100_000,
+    )
+    buffer_max: int = option(80_000, "Records held in memory; reading pauses above it.", low=1, high=10_000_000)
+    drain_s: float = option(20.0, "Seconds to absorb what was read already after SIGTERM.", low=0, high=600)
+
+
+@dataclass(frozen=True)
+class GenerateConfig(MakingConfig, ReaderConfig):
+    """eyecatch generate."""
+
+    group: str = option("eyecatch-generate", "Consumer group; all processes that share the work share it.")
+    generated_topic: str = option("covers.generated", "Topic that tells of covers made; created if it is not there.")
+    jobs: int = option(4, "Generation jobs at work at a time in this process.", low=1, high=256)
+    drain_s: float = option(
+        60.0, "Seconds that running jobs get to finish after SIGTERM; then others begin them anew.", low=0, high=3600
+    )
 
 
 def _hide(value: object, secret: bool) -> object:

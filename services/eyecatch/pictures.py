@@ -20,6 +20,7 @@ MAX_ASPECT = 20
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 STORED_SIDE = 512
 QUALITY = 90
+PREVIEW_QUALITY = 60
 
 # What Pillow's decoders raise on damaged files; MemoryError from a header that lies about a chunk's size.
 _DAMAGE = (
@@ -57,6 +58,16 @@ def normalise(data: bytes, field: str) -> tuple[bytes, tuple[int, int]]:
         except _DAMAGE as error:
             _refuse(field, f"a damaged {image.format} picture ({type(error).__name__})", "a complete picture")
     return out.getvalue(), picture.size
+
+
+def thumbnail(data: bytes, side: int) -> bytes:
+    """A picture of our own as a small WebP, at most `side` pixels wide and high."""
+    with Image.open(io.BytesIO(data)) as image:
+        small = image.convert("RGB")
+    small.thumbnail((side, side), Image.Resampling.BILINEAR)
+    out = io.BytesIO()
+    small.save(out, "WEBP", quality=PREVIEW_QUALITY, method=0)
+    return out.getvalue()
 
 
 def _check_size(field: str, width: int, height: int) -> None:

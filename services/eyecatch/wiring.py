@@ -3,11 +3,12 @@
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import structlog
@@ -17,12 +18,12 @@ from eyecatch.api.catalog import CatalogServicer
 from eyecatch.api.covers import CoversServicer
 from eyecatch.api.references import References
 from eyecatch.api.server import Server, ServerOptions
-from eyecatch.config import Config, KafkaConfig, StateConfig
+from eyecatch.config import Config, MakingConfig, StateConfig
 from eyecatch.core.catalog import Catalog
 from eyecatch.core.clusters import TasteClusters, Tastes
 from eyecatch.core.decisions import DecisionBuffer
 from eyecatch.core.defaults import SCORING
-from eyecatch.core.errors import NotReady, Unavailable
+from eyecatch.core.errors import InvalidInput, NotReady, Unavailable
 from eyecatch.core.forget import Forgetting
 from eyecatch.core.pools import Pools
 from eyecatch.core.ports import (
@@ -36,16 +37,19 @@ from eyecatch.core.ports import (
     JobQueue,
     Notes,
     ProfileStore,
+    SharedQueue,
     Stores,
 )
 from eyecatch.core.recommend import Recommender
 from eyecatch.core.score import Scoring
 from eyecatch.core.sinks import StoreSink
+from eyecatch.core.types import Budget, Cover
 from eyecatch.encoders.learned import LearnedEncoder, cover_space, user_encoder
+from eyecatch.generate.follow import Follower
 from eyecatch.generate.hub import Hub
+from eyecatch.generate.making import Maker, OnChange, Taste
 from eyecatch.generate.service import GenerationService
 from eyecatch.generate.worker import Worker
-from eyecatch.generators.local import LocalGenerator
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.cached import CachedProfiles
 from eyecatch.stores.index import FaissIndex
@@ -53,6 +57,7 @@ from eyecatch.stores.sqlite import SqliteStore
 from eyecatch.upkeep.clusters import ClusterOptions, keep_fitted, load
 from eyecatch.upkeep.spaces import claim
 from eyecatch.upkeep.sweep import keep_current
+from eyecatch.wiring_triton import make_generator, metrics_page, tell_health
 
 log = structlog.get_logger(__name__)
 
@@ -108,8 +113,9 @@ async def open_stores(config: StateConfig, any_space: bool = False) -> AsyncIter
 @asynccontextmanager
 async def _opened(config: StateConfig) -> AsyncIterator[Stores]:
     """SQLite in the data folder, or Redis behind a read cache. Raises what their `open` raises, NotReady without the client library."""
+    budget = Budget(config.budget_per_item, config.budget_per_hour)
     if not config.store:
-        embedded = SqliteStore.open(config.folder, max_waiting_jobs=config.queue_max)
+        embedded = SqliteStore.open(config.folder, max_waiting_jobs=config.queue_max, budget=budget)
         try:
             yield embedded
         finally:
@@ -124,6 +130,8 @@ async def _opened(config: StateConfig) -> AsyncIterator[Stores]:
         max_waiting_jobs=config.queue_max,
         max_log=config.store_log_max,
         retention_days=config.store_retention_days,
+        lease_s=config.lease_s,
+        budget=budget,
     )
     try:
         cached = CachedProfiles(shared.profiles, config.profile_cache_s, config.profile_cache_users)
@@ -140,7 +148,7 @@ async def open_parts(
     """Open the stores. With SQLite the folder is this process's alone (StoreLocked when another one serves it)."""
     config.folder.mkdir(parents=True, exist_ok=True)
     async with open_stores(config) as store:
-        generator = generator or LocalGenerator(Path(config.checkpoint) if config.checkpoint else None)
+        generator = generator or make_generator(config, checkpoint(config))
         try:
             blobs = FsspecBlobs(config.blobs)
             index = FaissIndex()
@@ -157,20 +165,32 @@ async def open_parts(
 
 
 @asynccontextmanager
-async def open_sink(config: KafkaConfig, parts: Parts) -> AsyncIterator[EventSink]:
-    """Recorded events go into the profiles, or with `kafka` into the topic that `eyecatch ingest` reads."""
+async def open_ways(config: Config, parts: Parts) -> AsyncIterator[tuple[EventSink, JobQueue]]:
+    """Recorded events go into the profiles, or with `kafka` into the topic that `eyecatch ingest` reads; cover requests likewise."""
+    elsewhere = config.generation == "workers"
+    if elsewhere and not (config.kafka and config.store):
+        raise InvalidInput.of("generation", config.generation, "here, or kafka and store given too")
     if not config.kafka:
-        yield StoreSink(parts.store.profiles, parts.encoder)
+        yield StoreSink(parts.store.profiles, parts.encoder), parts.store.queue
         return
     try:
+        from eyecatch.generate.announce import Requests
         from eyecatch.ingest.producer import KafkaSink, Producer
     except ModuleNotFoundError as error:
         raise NotReady("--kafka needs the Kafka client: pip install 'eyecatch[kafka]'") from error
     producer = Producer(config.kafka_client())
+    queue, shared = parts.store.queue, shared_queue(config, parts.store)
+    if elsewhere and shared is not None:
+        queue = shared.through(Requests(producer, config.requests_topic))
     try:
-        yield KafkaSink(producer, config.events_topic)
+        yield KafkaSink(producer, config.events_topic), queue
     finally:
         await producer.close()
+
+
+def shared_queue(config: StateConfig, stores: Stores) -> SharedQueue | None:
+    """The queue as other processes share it; None in SQLite, which has one process."""
+    return cast(SharedQueue, stores.queue) if config.store else None
 
 
 async def fill_index(parts: Parts) -> None:
@@ -189,11 +209,11 @@ async def fill_index(parts: Parts) -> None:
 
 @dataclass(frozen=True)
 class Application:
-    """The embedded server, answering on `port`, and the parts tests look into."""
+    """The server, answering on `port`, and the parts tests look into. `worker` is None where covers are made elsewhere."""
 
     parts: Parts
     server: Server
-    worker: Worker
+    worker: Worker | None
     decisions: DecisionBuffer
     tasks: "tuple[asyncio.Future[None], ...]"
 
@@ -203,17 +223,31 @@ async def application(
     config: Config, generator: Generator | None = None, encoder: Encoder | None = None
 ) -> AsyncIterator[Application]:
     """Open the data folder, answer calls and work in the background; on leaving, drain and close."""
-    async with open_parts(config, generator, encoder) as parts, open_sink(config, parts) as sink:
+    async with open_parts(config, generator, encoder) as parts, open_ways(config, parts) as (sink, queue):
         store = parts.store
         await fill_index(parts)
         requeued = await store.queue.recover()
         scoring = Scoring.parse(config.reward_weights, SCORING)
         pools = Pools(store.catalog, scoring, config.pool_size, thin_below=config.pool_min)
         hub, tastes = Hub(), Tastes()
-        worker = Worker(
-            store.queue, store.catalog, parts.blobs, parts.generator, parts.index, hub, pools.drop, config.pool_size
+
+        def changed(item_id: str, new: Sequence[Cover], gone: Sequence[str]) -> None:
+            if new:
+                parts.index.add([c.id for c in new], np.stack([c.embedding for c in new]))
+            parts.index.remove(gone)
+            pools.drop([item_id])
+
+        worker = None
+        if config.generation == "here":
+            worker = Worker(queue, maker(config, parts.store, parts.blobs, parts.generator, changed), hub, config.jobs)
+        generation = GenerationService(queue, worker, hub, tastes, config.background_generation)
+        follower = Follower(
+            queue,
+            hub,
+            lambda: worker.running if worker else set(),
+            shared_queue(config, store),
+            partial(_changed_elsewhere, parts, pools, changed),
         )
-        generation = GenerationService(store.queue, worker, hub, tastes, config.background_generation)
         decisions = DecisionBuffer(store.decisions, pools)
         forgetting = Forgetting(store.profiles, store.catalog, store.queue, parts.blobs, parts.index, pools.drop)
         recommender = Recommender(
@@ -231,21 +265,41 @@ async def application(
         )
         await server.start()
         log.info("serving", host=config.host, port=server.port, covers=len(parts.index), jobs_recovered=requeued)
-        work = [decisions.run(), worker.run(), generation.run_background()]
+        work = [decisions.run(), generation.run_background(), follower.run()]
+        if worker is not None:
+            work.append(worker.run())
         work.append(_keep_fitted(config, parts, tastes))
         if config.reencode_every_s:
             work.append(keep_current(store.profiles, store.notes, parts.encoder, config.reencode_every_s))
         if config.preload:
-            work.append(_preload(parts.generator))
+            work.append(preload(parts.generator))
+        if config.triton:
+            work.append(tell_health(server, parts.generator))
         tasks = tuple(asyncio.ensure_future(w) for w in work)
         try:
-            yield Application(parts, server, worker, decisions, tasks)
+            with metrics_page(config, parts.generator):
+                yield Application(parts, server, worker, decisions, tasks)
         finally:
             log.info("draining")
             await server.drain(config.drain_s)
+            if worker is not None:
+                await worker.drain(0.0)
             await _end(tasks)
             await decisions.close()
     log.info("stopped")
+
+
+def maker(config: MakingConfig, stores: Stores, blobs: Blobs, generator: Generator, changed: OnChange) -> Maker:
+    taste = Taste(Scoring.parse(config.reward_weights, SCORING), config.draws_per_cover, config.pool_size)
+    return Maker(stores.catalog, blobs, generator, changed, taste)
+
+
+async def _changed_elsewhere(parts: Parts, pools: Pools, changed: OnChange, items: Collection[str] | None) -> None:
+    if items is None:
+        pools.drop([item_id for item_id in pools.items if item_id])
+        return await fill_index(parts)
+    for item_id, pool in (await parts.store.catalog.pools(sorted(items))).items():
+        changed(item_id, pool, ())
 
 
 async def _end(tasks: "Sequence[asyncio.Future[None]]") -> None:
@@ -290,7 +344,7 @@ async def _keep_fitted(config: Config, parts: Parts, tastes: Tastes) -> None:
     await keep_fitted(parts.store.profiles, parts.store.notes, parts.encoder, options, config.clusters_every_s, use)
 
 
-async def _preload(generator: Generator) -> None:
+async def preload(generator: Generator) -> None:
     """Load the model while the first calls are already answered; without a model the fast path still works."""
     try:
         await generator.score([], [])

@@ -109,19 +109,15 @@ async def ingest(config: IngestConfig, on_ready: Callable[[int], None]) -> None:
     log.info("stopped")
 
 
-def dead_letters(config: KafkaConfig, limit: int) -> Sequence[DeadLetter]:
-    """The latest dead letters, oldest first. Raises NotFound, Unavailable, NotReady."""
-    return _dead_letters(config).show(limit)
+def dead_letters(config: KafkaConfig, topic: str, limit: int) -> Sequence[DeadLetter]:
+    """The latest dead letters of a topic, oldest first. Raises NotFound, Unavailable, NotReady."""
+    return DeadLetters(config.kafka_client(), topic, REPLAY_GROUP).show(limit)
 
 
-async def replay(config: KafkaConfig, limit: int) -> int:
+async def replay(config: KafkaConfig, topic: str, limit: int) -> int:
     """Send dead letters that were never replayed back to where they came from; how many."""
     producer = Producer(config.kafka_client())
     try:
-        return await _dead_letters(config).replay(producer, limit)
+        return await DeadLetters(config.kafka_client(), topic, REPLAY_GROUP).replay(producer, limit)
     finally:
         await producer.close()
-
-
-def _dead_letters(config: KafkaConfig) -> DeadLetters:
-    return DeadLetters(config.kafka_client(), config.events_topic, REPLAY_GROUP)

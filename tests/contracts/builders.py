@@ -61,4 +61,5 @@ def event(id: str, user: str = "mia", item_id: str = "a", time: float = 1e9, **m
 
 
 def job(id: str, key: str = "", **more: Any) -> Job:
-    return Job(id, key or id, "a", **more)
+    """Of an item of its own, so that it is not held up by others."""
+    return Job(id, key or id, more.pop("item_id", f"item-{id}"), **more)

@@ -1,12 +1,81 @@
 """The JobQueue port."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from eyecatch.core.errors import Overloaded
-from eyecatch.core.types import Job, JobState
+from eyecatch.core.errors import OVER_BUDGET, Overloaded
+from eyecatch.core.ports import Progress
+from eyecatch.core.types import Budget, Job, JobState
+from eyecatch.generate.announce import Requests
+from eyecatch.generate.intake import Intake
+from eyecatch.generate.metrics import Metrics
+from eyecatch.ingest.buffer import Buffer
+from eyecatch.ingest.dlq import topic_of
+from eyecatch.ingest.health import Health
+from eyecatch.ingest.patience import Patience
+from eyecatch.ingest.producer import Producer
+from eyecatch.ingest.source import Source, SourceOptions
+from eyecatch.stores.redis.queue import RedisQueue
 
+from tests.broker import Broker
 from tests.contracts.builders import MAX_WAITING, Stores, job
+from tests.contracts.conftest import opened
+from tests.unit.ingest.conftest import settings, until
+
+
+class Settled(RedisQueue):
+    """A queue whose requests go through Kafka; who takes waits until none is under way."""
+
+    def __init__(self, queue: RedisQueue) -> None:
+        self.__dict__ = queue.__dict__
+        self.sent = self.arrived = 0
+
+    async def take(self) -> Job | None:
+        await until(lambda: self.arrived >= self.sent, "the requests' arrival")
+        return await super().take()
+
+
+@asynccontextmanager
+async def through_kafka(stores: Stores, kafka: Broker, folder: Path) -> AsyncIterator[Stores]:
+    """The same stores; jobs travel through a topic of the real broker, read by the intake of `eyecatch generate`."""
+    topic = kafka.create(f"covers-{folder.name}")
+    client = settings(kafka, topic, folder).kafka_client()
+    health, metrics, producer = Health(), Metrics(), Producer(client)
+    requests = Requests(producer, topic)
+
+    async def send(job: Job) -> None:
+        queue.sent += 1
+        await requests(job)
+
+    def accepted() -> None:
+        queue.arrived += 1
+
+    assert isinstance(stores.queue, RedisQueue)
+    queue = Settled(stores.queue.through(send))
+    buffer = Buffer(100)
+    source = Source(client, SourceOptions(topic, topic_of(topic), topic, 0, 1.0, 0.2, 5.0), buffer, health, metrics)
+    intake = Intake(buffer, source.done, queue, producer, topic, Patience(health, metrics, 5.0), metrics, accepted)
+    source.start()
+    reading = asyncio.ensure_future(intake.run())
+    yield replace(stores, queue=queue)
+    await asyncio.to_thread(source.close)
+    await reading
+    await producer.close()
+
+
+@pytest.fixture(params=["sqlite", "redis", "redis-cluster", "kafka"])
+async def stores(request: pytest.FixtureRequest, tmp_path: Path, budget: Budget) -> AsyncIterator[Stores]:
+    kind = "redis" if request.param == "kafka" else request.param
+    async with opened(kind, request, tmp_path, budget) as stores:
+        if request.param != "kafka":
+            yield stores
+            return
+        async with through_kafka(stores, request.getfixturevalue("kafka"), tmp_path) as settled:
+            yield settled
 
 
 async def test_jobs_are_taken_in_order_and_finished(stores: Stores) -> None:
@@ -122,3 +191,92 @@ async def test_the_jobs_of_one_user_are_forgotten_wherever_they_stand(stores: St
     taken = await stores.queue.take()
     assert taken is not None
     assert (taken.id, taken.made_for) == ("j3", "noah-tag")
+
+
+async def test_one_job_for_an_item_and_taste_cluster_runs_at_a_time(stores: Stores) -> None:
+    for n, (item_id, taste) in enumerate([("a", 1), ("a", 1), ("a", 2), ("b", 1)]):
+        await stores.queue.put(job(f"j{n}", item_id=item_id, taste=taste))
+    taken = await asyncio.gather(*[stores.queue.take() for _ in range(6)])
+    assert sorted(t.id for t in taken if t) == ["j0", "j2", "j3"]
+    assert await stores.queue.waiting() == 1
+    await stores.queue.fail("j0", "no luck", retry=True)
+    again = await stores.queue.take()
+    assert (again.id if again else "") == "j0", "it keeps its place"
+    await stores.queue.finish("j0", [])
+    last = await stores.queue.take()
+    assert (last.id if last else "") == "j1"
+
+
+async def test_a_job_that_is_tried_again_later_holds_up_nobody(stores: Stores) -> None:
+    await stores.queue.put(job("j0"))
+    await stores.queue.put(job("j1"))
+    await stores.queue.take()
+    await stores.queue.fail("j0", "no luck", retry=True, delay_s=0.3)
+    first = await stores.queue.take()
+    assert (first.id if first else "") == "j1"
+    assert await stores.queue.take() is None
+    assert await stores.queue.waiting() == 1
+    async with asyncio.timeout(5):
+        while (second := await stores.queue.take()) is None:
+            await asyncio.sleep(0.01)
+    assert (second.id, second.attempts) == ("j0", 2)
+
+
+async def test_who_holds_a_job_learns_that_it_is_gone(stores: Stores) -> None:
+    for n in range(3):
+        await stores.queue.put(job(f"j{n}", made_for="mia-tag" if n == 2 else ""))
+        await stores.queue.take()
+    assert await stores.queue.hold(["j0", "j1", "j2"]) == {"j0", "j1", "j2"}
+    await stores.queue.cancel("j0", "gone")
+    await stores.queue.forget("mia-tag")
+    assert await stores.queue.hold(["j0", "j1", "j2"]) == {"j1"}
+    assert await stores.queue.hold([]) == set()
+    await stores.queue.finish("j0", ["c"])
+    status = await stores.queue.status("j0")
+    assert status is not None
+    assert (status.state, status.error, status.cover_ids) == (JobState.FAILED, "gone", ())
+    await stores.queue.finish("j1", ["c"])
+    await stores.queue.cancel("j1", "late")
+    status = await stores.queue.status("j1")
+    assert status is not None
+    assert status.state is JobState.DONE
+    assert (await stores.queue.put(job("again", "j0"))).job.id == "again", "a cancelled job frees its key"
+
+
+async def test_where_jobs_stand(stores: Stores) -> None:
+    for n in range(3):
+        await stores.queue.put(job(f"j{n}"))
+    assert (await stores.queue.look(["j2"]))["j2"] == Progress(3)
+    await stores.queue.take()
+    assert await stores.queue.look(["j0", "j1", "j2", "absent"]) == {
+        "j0": Progress(0),
+        "j1": Progress(1),
+        "j2": Progress(2),
+    }
+    await stores.queue.post("j0", Progress(0, 3, 8, b"picture"))
+    assert (await stores.queue.look(["j0"]))["j0"] == Progress(0, 3, 8, b"picture")
+    await stores.queue.finish("j0", ["c"])
+    assert await stores.queue.look(["j0"]) == {"j0": await stores.queue.status("j0")}
+    assert await stores.queue.look([]) == {}
+
+
+@pytest.mark.parametrize("budget", [Budget(per_item=3), Budget(per_hour=3)])
+async def test_a_job_over_budget_is_refused_and_says_so(stores: Stores, budget: Budget) -> None:
+    queue = stores.queue
+    for n, count in enumerate([2, 2, 1]):
+        await queue.put(job(f"j{n}", item_id="a", taste=n, count=count))
+    await queue.put(job("j3", item_id="b", count=3))
+    first = await queue.take()
+    assert (first.id if first else "") == "j0"
+    await queue.fail("j0", "no luck", retry=True)
+    again = await queue.take()
+    assert (again.id if again else "") == "j0", "a job made anew costs nothing more"
+    second = await queue.take()
+    assert (second.id if second else "") == "j2"
+    status = await queue.status("j1")
+    assert status is not None
+    assert status.state is JobState.FAILED
+    assert status.error.startswith(f"{OVER_BUDGET}: 3 covers an hour ")
+    other = await queue.take()
+    assert (other is None) == bool(budget.per_hour)
+    assert (await queue.put(job("later", "j1"))).job.id == "later", "its key is free"

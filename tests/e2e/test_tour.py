@@ -36,7 +36,7 @@ def test_users_see_different_covers_of_the_same_items(server: str) -> None:
 def test_a_generated_cover_joins_the_pool_and_says_what_it_is(server: str, tmp_path: Path) -> None:
     before = run_json("covers", "owl", "--server", server)["covers"]
     args = (
-        "generate",
+        "draw",
         "owl",
         "--user",
         "noah",

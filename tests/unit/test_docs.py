@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from eyecatch.config import Config, resolve
 from eyecatch.core.errors import InvalidInput
+from eyecatch.generate import requests
 from eyecatch.ingest.records import Reason
 
 from tests import fresh_docs, fresh_protos
@@ -26,7 +27,17 @@ def test_generated_code_is_fresh() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/checkpoints.md", "docs/stores.md", "docs/ingest.md"]
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/checkpoints.md",
+        "docs/stores.md",
+        "docs/ingest.md",
+        "docs/generate.md",
+        "docs/triton.md",
+    ],
 )
 def test_commands_named_in_prose_exist(page: str) -> None:
     text = (ROOT / page).read_text()
@@ -49,6 +60,11 @@ def test_commands_named_in_prose_exist(page: str) -> None:
 def test_every_reason_of_a_dead_letter_is_explained() -> None:
     told = re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs" / "ingest.md").read_text(), re.M)
     assert told == [str(reason) for reason in Reason]
+
+
+def test_every_reason_of_a_request_refused_is_explained() -> None:
+    told = re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs" / "generate.md").read_text(), re.M)
+    assert told == [*map(str, list(Reason)[:4]), *map(str, requests.Reason)]
 
 
 def test_links_and_folders_of_the_readme_exist() -> None:

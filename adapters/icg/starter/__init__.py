@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from icg.embedding import JointEmbedding
@@ -46,17 +46,25 @@ def path() -> Path:
 
 def load(root: str | Path | None = None) -> Starter:
     """Load the starter, or any folder of the same shape; CheckpointError when something but aesthetic/ or users/ is missing."""
-    from icg.embedding import JointEmbedding
     from icg.pipeline import CoverPipeline
-    from icg.rewards.preference import Preference
-    from icg.rewards.relevance import Relevance
-    from icg.rewards.small_aesthetic import SmallAesthetic
 
     name = Path(root).name if root is not None else Starter.name
     root = Path(root) if root is not None else path()
     pipeline = CoverPipeline.from_pretrained(root)
-    embedding = JointEmbedding.from_pretrained(root, pipeline.diffusion.vae)
+    embedding, rewards = judges(root, pipeline.diffusion.vae)
+    return Starter(pipeline, embedding, rewards, name)
+
+
+def judges(root: str | Path, vae: Any = None) -> tuple[JointEmbedding, dict[str, Reward]]:
+    """The embedding and the rewards alone, without a VLM or a denoiser. Pass a loaded autoencoder to share its weights."""
+    from icg.embedding import JointEmbedding
+    from icg.rewards.preference import Preference
+    from icg.rewards.relevance import Relevance
+    from icg.rewards.small_aesthetic import SmallAesthetic
+
+    root = Path(root)
+    embedding = JointEmbedding.from_pretrained(root, vae)
     rewards: dict[str, Reward] = {"relevance": Relevance(embedding), "preference": Preference(embedding)}
     if (root / "aesthetic").is_dir():
         rewards["aesthetic"] = SmallAesthetic.from_pretrained(root / "aesthetic")
-    return Starter(pipeline, embedding, rewards, name)
+    return embedding, rewards

@@ -9,7 +9,17 @@ from eyecatch.api.fast_wire import AnswerWriter
 from eyecatch.api.status import stream, unary
 from eyecatch.core import limits
 from eyecatch.core.clusters import Tastes
-from eyecatch.core.errors import CALLER_GONE, Cancelled, Conflict, NotFound, NotReady, Unavailable
+from eyecatch.core.errors import (
+    CALLER_GONE,
+    OVER_BUDGET,
+    Cancelled,
+    Conflict,
+    EyecatchError,
+    NotFound,
+    NotReady,
+    Overloaded,
+    Unavailable,
+)
 from eyecatch.core.ports import Blobs, CatalogStore, CoverIndex, Encoder, Generation, ProfileStore, Progress
 from eyecatch.core.recommend import Recommender
 from eyecatch.core.score import PREFERENCE
@@ -78,7 +88,9 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
         covers = []
         for cover_id, dot in self._index.search(user, limit):
             cover = await self._catalog.cover(cover_id)
-            if cover is not None:  # it may have been deleted since the search
+            if cover is None:  # deleted since the search, or by another process
+                self._index.remove([cover_id])
+            else:
                 part = types_pb2.RewardPart(name=PREFERENCE, value=dot, contribution=dot)
                 covers.append(
                     types_pb2.ScoredCover(cover_id=cover.id, uri=cover.uri, score=dot, parts=[part], propensity=1.0)
@@ -104,6 +116,7 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
                             queue_position=news.queue_position,
                             step=news.step,
                             total_steps=news.total_steps,
+                            preview=news.preview,
                         )
                     )
                 else:
@@ -113,8 +126,7 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
             if not finished and not request.idempotency_key:
                 await self._generation.cancel(job_id)
         if status.state is JobState.FAILED:
-            gone = status.error == CALLER_GONE
-            raise Cancelled(CALLER_GONE) if gone else Unavailable(f"generation failed: {status.error}")
+            raise _why(status.error)
         for cover_id in status.cover_ids:
             cover = await self._catalog.cover(cover_id)
             if cover is not None:
@@ -183,6 +195,15 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
             covers=[wire.cover_to_wire(c) for c in pool[first : first + size]],
             next_page_token=f"{OFFSET_TOKEN}{first + size}" if more else "",
         )
+
+
+def _why(error: str) -> EyecatchError:
+    """What a job that FAILED means for its caller."""
+    if error == CALLER_GONE:
+        return Cancelled(CALLER_GONE)
+    if error.startswith(OVER_BUDGET):
+        return Overloaded(error, 60.0)
+    return Unavailable(f"generation failed: {error}")
 
 
 def _same_request(a: Job, b: Job) -> bool:

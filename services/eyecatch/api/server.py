@@ -102,6 +102,11 @@ class Server:
         for name in ("", *NAMES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
+    async def tell(self, name: str, serving: bool) -> None:
+        """The health of a part under its own name. That of the server does not change: it serves what it can without the part."""
+        state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        await self._health.set(name, state)
+
     async def drain(self, grace_s: float) -> None:
         """Say NOT_SERVING, take no new calls, let running ones finish for `grace_s` seconds, then cancel them."""
         await self._health.enter_graceful_shutdown()

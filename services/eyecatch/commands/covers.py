@@ -1,4 +1,4 @@
-"""eyecatch recommend | rank | generate | covers: clients of the Covers service."""
+"""eyecatch recommend | rank | draw | covers: clients of the Covers service."""
 
 from pathlib import Path
 from typing import Annotated
@@ -76,7 +76,7 @@ def rank(
     print_table(f"covers for {user or 'anyone'}", ("rank", "cover", "score", "parts"), rows)
 
 
-def generate(
+def draw(
     item: Annotated[str, typer.Argument(help="Item id.")],
     user: User = "",
     count: Annotated[int, typer.Option(help="How many covers, 1 to 16.")] = 1,
@@ -173,5 +173,5 @@ def _print_covers(covers, title: str) -> None:  # type: ignore[no-untyped-def]
 
 
 def register(app: typer.Typer) -> None:
-    for command in (recommend, rank, generate, covers):
+    for command in (recommend, rank, draw, covers):
         app.command()(command)

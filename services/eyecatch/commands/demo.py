@@ -190,7 +190,7 @@ def demo(
     typer.echo(f"{won} of {len(shown)} new covers win. Open {out} to see them.")
     typer.echo("Next: eyecatch demo --keep demo-data && eyecatch serve --data-dir demo-data, then in another terminal:")
     typer.echo("  eyecatch recommend panda pizza --user noah")
-    typer.echo("  eyecatch generate rocket --user mia --out covers/")
+    typer.echo("  eyecatch draw rocket --user mia --out covers/")
     typer.echo("Your own catalogue: README.md, 'Five minutes to your own catalogue'.")
 
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from eyecatch.ingest.dlq import DeadLetter
 
-dlq = typer.Typer(help="Records that could not be absorbed.", no_args_is_help=True)
+dlq = typer.Typer(help="Records that could not be absorbed or done.", no_args_is_help=True)
+Requests = Annotated[bool, typer.Option("--requests", help="Those of cover requests instead of events.")]
 
 
 def _wiring() -> "ModuleType":
@@ -51,13 +52,15 @@ def ingest(**flags: Any) -> None:
 @configured(KafkaConfig)
 def show(
     limit: Annotated[int, typer.Option(help="The latest so many.", min=1, max=100_000)] = 20,
+    requests: Requests = False,
     json: Json = False,
     **flags: Any,
 ) -> None:
     """Dead letters with their reasons, oldest first. They hold ids of users."""
     wiring = _wiring()
     with readable_errors():
-        found = wiring.dead_letters(resolved(KafkaConfig, flags), limit)
+        config = resolved(KafkaConfig, flags)
+        found = wiring.dead_letters(config, config.requests_topic if requests else config.events_topic, limit)
     if json:
         return print_json([_plain(letter) for letter in found])
     rows = [(f"{x.partition}/{x.offset}", _time(x.time), x.reason, x.source, x.detail) for x in found]
@@ -68,6 +71,7 @@ def show(
 @configured(KafkaConfig)
 def replay(
     limit: Annotated[int, typer.Option(help="At most so many.", min=1)] = 1_000_000,
+    requests: Requests = False,
     json: Json = False,
     **flags: Any,
 ) -> None:
@@ -76,7 +80,9 @@ def replay(
 
     wiring = _wiring()
     with readable_errors():
-        sent = asyncio.run(wiring.replay(resolved(KafkaConfig, flags), limit))
+        config = resolved(KafkaConfig, flags)
+        topic = config.requests_topic if requests else config.events_topic
+        sent = asyncio.run(wiring.replay(config, topic, limit))
     if json:
         return print_json({"replayed": sent})
     typer.echo(f"{sent} dead letters sent back")

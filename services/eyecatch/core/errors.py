@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 CALLER_GONE = "the caller went away"
+OVER_BUDGET = "over budget"
+"""How the error of a job begins that was refused for its costs."""
 
 
 class EyecatchError(Exception):

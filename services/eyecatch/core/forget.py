@@ -37,7 +37,9 @@ class Forgetting:
             ids = [cover.id for cover in covers]
             uris = await self._catalog.remove_covers(ids)
             self._index.remove(ids)
-            self._on_pool_change(sorted({cover.item_id for cover in covers}))
+            items = sorted({cover.item_id for cover in covers})
+            self._on_pool_change(items)
+            await self._queue.tell(items)
             for uri in uris:
                 await self._blobs.delete(uri)
         return existed or bool(jobs or covers)

@@ -4,7 +4,7 @@ Every method that waits is a coroutine. A store acknowledges (returns) only when
 Stores raise StoreFull when there is no room and Unavailable when they do not answer; NotFound never (they return None).
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -132,29 +132,83 @@ class DecisionLog(Protocol):
     async def decision(self, decision_id: str) -> Decision | None: ...
 
 
+@dataclass(frozen=True)
+class Progress:
+    """Where a job stands: in line at `queue_position` (0 while it runs), `step` of `total_steps` denoising steps done.
+
+    `preview` is the first picture that is done, as a small WebP, or empty.
+    """
+
+    queue_position: int
+    step: int = 0
+    total_steps: int = 0
+    preview: bytes = b""
+
+
 class JobQueue(Protocol):
-    """Cover requests, at most one live job for a key. Survives a restart: a job taken but not finished is queued again."""
+    """Cover requests: at most one live job for a key, one running job for an item and taste cluster.
+
+    Whoever takes a job holds it; a restart, or a lease that ran out, puts it in line again at its old place.
+    """
 
     async def put(self, job: Job) -> JobStatus:
         """Queue the job, or return the status of the job that already has its key. Raises Overloaded when `max_length` are waiting."""
 
     async def take(self) -> Job | None:
-        """The oldest queued job, now RUNNING with its attempts counted; None when there is none."""
+        """The oldest queued job whose item and taste cluster nobody works on, now RUNNING with its attempts counted; else None.
+
+        A job that the budget has no room for is FAILED instead, its error beginning with OVER_BUDGET.
+        """
+
+    async def hold(self, job_ids: Sequence[str]) -> set[str]:
+        """Keep jobs that were taken; those that are still ours. Others were cancelled, forgotten or given to somebody else."""
+
+    async def post(self, job_id: str, progress: Progress) -> None:
+        """Tell those who look how far a running job is."""
+
+    async def look(self, job_ids: Sequence[str]) -> Mapping[str, Progress | JobStatus]:
+        """Where jobs stand: the status of what is over, else the progress. Unknown ones are absent."""
 
     async def finish(self, job_id: str, cover_ids: Sequence[str]) -> None: ...
 
-    async def fail(self, job_id: str, error: str, retry: bool) -> None:
-        """FAILED, or QUEUED again when `retry`."""
+    async def fail(self, job_id: str, error: str, retry: bool, delay_s: float = 0.0) -> None:
+        """A running job of ours is FAILED, or QUEUED again when `retry`, and not taken before `delay_s` have passed."""
+
+    async def cancel(self, job_id: str, error: str) -> None:
+        """A job that is not over is FAILED, whoever works on it."""
 
     async def status(self, job_id: str) -> JobStatus | None: ...
 
     async def recover(self) -> int:
-        """Queue again every RUNNING job (its worker is dead); returns how many."""
+        """Queue again every RUNNING job whose worker is dead; returns how many."""
 
     async def forget(self, user: str) -> int:
         """Remove every job made for this user (a tag, not empty), also running and finished ones; returns how many."""
 
     async def waiting(self) -> int: ...
+
+    async def tell(self, item_ids: Collection[str]) -> None:
+        """Let other processes know that the pools of these items changed without a job."""
+
+
+class SharedQueue(JobQueue, Protocol):
+    """A queue that several processes share, and that jobs may also reach through a log."""
+
+    def through(self, send: Callable[[Job], Awaitable[None]]) -> "SharedQueue":
+        """The same jobs, but `put` sends a new one and leaves it for `accept`; where `send` raises, there was no job."""
+
+    async def accept(self, job: Job, place: str) -> bool:
+        """A job has come through the log, where it stands at `place`: now it can be taken. False if that changes nothing.
+
+        It changes nothing for a place read again, a job that is queued, running or done, a key that another job has, and a job for a
+        user that is not known here (any more). A job that had FAILED starts anew. Raises Overloaded when `max_length` are waiting.
+        """
+
+    async def changed(self, after: int) -> tuple[int, Collection[str] | None]:
+        """Items whose pools changed since, by a job that was DONE or as told: (next `after`, items), None where they are too many.
+
+        -1 begins with those to come.
+        """
 
 
 class Notes(Protocol):
@@ -260,15 +314,6 @@ class Generator(Protocol):
         """Embedding and stored rewards of pictures made elsewhere."""
 
     async def close(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a job stands: `queue_position` jobs before it (0 while it runs), `step` of `total_steps` denoising steps done."""
-
-    queue_position: int
-    step: int = 0
-    total_steps: int = 0
 
 
 class Generation(Protocol):

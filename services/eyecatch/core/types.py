@@ -212,6 +212,17 @@ class JobStatus:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """Covers that may be made within one hour of the clock, of one item and in all; 0 = no limit. A job made anew costs nothing more."""
+
+    per_item: int = 0
+    per_hour: int = 0
+
+
+UNLIMITED = Budget()
+
+
+@dataclass(frozen=True)
 class Page(Generic[T]):
     """One page of a listing; an empty `next_token` means it was the last."""
 

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 from eyecatch.core.ports import Progress
-from eyecatch.core.types import JobStatus
+from eyecatch.core.types import JobState, JobStatus
 
 News = Progress | JobStatus
+FINAL = (JobState.DONE, JobState.FAILED)
 
 
 class Hub:
@@ -18,11 +19,18 @@ class Hub:
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
     def tell(self, job_id: str, news: News) -> None:
-        """Must be called on the event loop's thread. News of a job that nobody watches is dropped."""
-        if job_id in self._watchers:
+        """Must be called on the event loop's thread. News of a job that nobody watches is dropped, and so is what comes after its end."""
+        latest = self._latest.get(job_id)
+        over = isinstance(latest, JobStatus) and latest.state in FINAL
+        if job_id in self._watchers and latest != news and not over:
             self._latest[job_id] = news
             for changed in self._watchers[job_id]:
                 changed.set()
+
+    @property
+    def watched(self) -> list[str]:
+        """Jobs that somebody watches."""
+        return list(self._watchers)
 
     def watching(self, job_id: str) -> int:
         return len(self._watchers.get(job_id, ()))

@@ -1,6 +1,7 @@
 """Generation as callers see it: request, watch, cancel; and the background requests that thin pools make. Knows no wire."""
 
 import asyncio
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -9,24 +10,25 @@ from dataclasses import replace
 import structlog
 
 from eyecatch.core.clusters import Tastes
-from eyecatch.core.errors import NotFound, Overloaded, Unavailable
+from eyecatch.core.errors import CALLER_GONE, EyecatchError, NotFound, NotReady, Overloaded, Unavailable
 from eyecatch.core.ports import JobQueue, Progress
-from eyecatch.core.types import Job, JobState, JobStatus, Vector
-from eyecatch.generate.hub import Hub
+from eyecatch.core.types import Job, JobStatus, Vector
+from eyecatch.generate.hub import FINAL, Hub
 from eyecatch.generate.worker import Worker
 
 log = structlog.get_logger(__name__)
 
-FINAL = (JobState.DONE, JobState.FAILED)
+# The queue knows what is done; this says how long what was refused is left alone.
+ASK_AGAIN_S = 3600.0
 
 
 class GenerationService:
-    """The Generation port over a queue and a worker in this process."""
+    """The Generation port over a queue, and a worker where this process has one."""
 
     def __init__(
         self,
         queue: JobQueue,
-        worker: Worker,
+        worker: Worker | None,
         hub: Hub,
         tastes: Tastes,
         background: bool = True,
@@ -35,24 +37,25 @@ class GenerationService:
         self._queue, self._worker, self._hub, self._tastes = queue, worker, hub, tastes
         self._background = background
         self._thin: OrderedDict[str, Job] = OrderedDict()
-        self._asked: OrderedDict[str, None] = OrderedDict()
+        self._asked: OrderedDict[str, float] = OrderedDict()
+        self._cancelling: set[asyncio.Task[None]] = set()
         self._waiting_max = waiting_max
         self._some = asyncio.Event()
 
     async def request(self, job: Job) -> JobStatus:
         status = await self._queue.put(job)
-        self._worker.wake()
+        if self._worker is not None:
+            self._worker.wake()
         return status
 
     async def watch(self, job_id: str) -> AsyncIterator[Progress | JobStatus]:
         with self._hub.subscribe(job_id) as news:
-            status = await self._queue.status(job_id)
-            if status is None:
+            stands = (await self._queue.look([job_id])).get(job_id)
+            if stands is None:
                 raise NotFound("job", job_id)
-            if status.state in FINAL:
-                yield status
+            yield stands
+            if isinstance(stands, JobStatus):
                 return
-            yield Progress(await self._queue.waiting() if status.state is JobState.QUEUED else 0)
             async for latest in news:
                 if isinstance(latest, Progress):
                     yield latest
@@ -62,10 +65,21 @@ class GenerationService:
 
     async def cancel(self, job_id: str) -> None:
         if self._hub.watching(job_id) == 0:
-            self._worker.cancel(job_id)
+            # The caller is being cancelled: what must still be done is not done on its task.
+            task = asyncio.ensure_future(self._cancel(job_id))
+            self._cancelling.add(task)
+            task.add_done_callback(self._cancelling.discard)
+
+    async def _cancel(self, job_id: str) -> None:
+        try:
+            await self._queue.cancel(job_id, CALLER_GONE)
+        except EyecatchError as error:
+            log.warning("queue_unavailable", error=str(error))
+        if self._worker is not None:
+            self._worker.drop(job_id)
 
     def on_thin(self, item_id: str, user: Vector) -> bool:
-        """The fast path found a thin pool: remember it, at most once per (item, taste cluster), without waiting.
+        """The fast path found a thin pool: remember it, at most once an hour per (item, taste cluster), without waiting.
 
         The covers are made for the cluster's centroid: they are everybody's near it and no trace of this user.
         """
@@ -74,11 +88,12 @@ class GenerationService:
         clusters = self._tastes.current
         taste = clusters.of(user)
         key = f"thin/{item_id}/{clusters.name}/{taste}"
-        if key in self._asked:
+        now = time.monotonic()
+        if now - self._asked.get(key, -ASK_AGAIN_S) < ASK_AGAIN_S:
             return True
         if len(self._thin) >= self._waiting_max:
             return False
-        self._asked[key] = None
+        self._asked[key] = now
         if len(self._asked) > 100_000:
             self._asked.popitem(last=False)
         centroid = tuple(clusters.centroids[taste].tolist()) if taste >= 0 else ()
@@ -95,7 +110,7 @@ class GenerationService:
                 key, job = next(iter(self._thin.items()))
                 try:
                     await self.request(replace(job, seed=int(job.id[:8], 16)))
-                except (Overloaded, Unavailable) as error:
+                except (Overloaded, Unavailable, NotReady) as error:
                     log.warning("background_generation_refused", item=job.item_id, error=str(error))
                     self._asked.pop(key, None)  # a later recommendation may ask again
                 del self._thin[key]

@@ -1,200 +1,229 @@
-"""The worker: takes a job, makes its covers, keeps what is good, stores blobs, records and pool. Idempotent and restartable.
+"""The worker: takes jobs, has their covers made, and tells how they end. Restartable: what it holds when it dies is done by another.
 
-Cover ids are derived from job and seed, so a job run twice after a crash replaces its own covers instead of adding more.
+A job is held by saying so again and again; one that was cancelled, forgotten or given away meanwhile is dropped within a beat.
 """
 
 import asyncio
-import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
-import numpy as np
 import structlog
 
-from eyecatch.core.errors import CALLER_GONE, Cancelled, EyecatchError, InvalidInput, NotFound, Unavailable
-from eyecatch.core.ports import Blobs, Brief, CatalogStore, CoverIndex, Generator, JobQueue, Made, Progress
-from eyecatch.core.types import Cover, Item, Job, JobState, JobStatus, Origin, Provenance, Vector, zeros
+from eyecatch.core.errors import EyecatchError, NotFound, Unavailable
+from eyecatch.core.ports import JobQueue, Progress
+from eyecatch.core.types import Cover, Job, JobState, JobStatus
 from eyecatch.generate.hub import Hub
+from eyecatch.generate.making import Maker
 
 log = structlog.get_logger(__name__)
 
-BATCH = 4
-MAX_REFERENCES = 2
 MAX_ATTEMPTS = 3
+# Attempts count also those that ended with the worker; a job that every worker dies of must not be tried for ever.
+MAX_TAKES = 10
+# How long news of another process may be late: that there is a job, that one is not ours any more, how far one is.
+POLL_S, BEAT_S = 0.5, 0.25
+STOPPED = "its worker was stopped"
 
 
-def cover_id(job: Job, seed: int) -> str:
-    return hashlib.sha256(f"{job.id}/{seed}".encode()).hexdigest()[:24]
+class Announcer:
+    """Who else is told before a job is over: here nobody."""
+
+    async def made(self, job: Job, covers: Sequence[Cover]) -> None:
+        """These are in the pool."""
+
+    async def given_up(self, job: Job, error: EyecatchError) -> None:
+        """It is not tried again."""
+
+
+class Tally:
+    """Who counts: here nobody."""
+
+    def ended(self, outcome: str, covers: int, seconds: float) -> None:
+        """A job came to this end after so many seconds."""
+
+    def running(self, jobs: int) -> None:
+        """So many are at work now."""
+
+    def queue(self, error: Unavailable | None) -> None:
+        """Whether the queue answers. What this raises ends the worker."""
+
+
+@dataclass(eq=False)
+class _Held:
+    """A job at work. `dropped`: it is not ours any more, and the queue knows; `over`: its end is written down; `latest` is to be posted."""
+
+    job: Job
+    dropped: bool = False
+    over: bool = False
+    latest: Progress | None = None
 
 
 class Worker:
-    """One job at a time: the model, not the worker, is where parallelism pays."""
+    """At most `jobs` at a time."""
 
     def __init__(
         self,
         queue: JobQueue,
-        catalog: CatalogStore,
-        blobs: Blobs,
-        generator: Generator,
-        index: CoverIndex,
+        maker: Maker,
         hub: Hub,
-        on_pool_change: Callable[[Sequence[str]], None],
-        pool_size: int = 16,
+        jobs: int = 1,
+        announcer: Announcer | None = None,
+        tally: Tally | None = None,
         retry_delay_s: float = 1.0,
     ) -> None:
-        self._queue, self._catalog, self._blobs, self._generator = queue, catalog, blobs, generator
-        self._index, self._hub, self._on_pool_change = index, hub, on_pool_change
-        self._pool_size = pool_size
+        self._queue, self._maker, self._hub, self._jobs = queue, maker, hub, jobs
+        self._announcer, self._tally = announcer or Announcer(), tally or Tally()
         self._retry_delay_s = retry_delay_s
         self._wake = asyncio.Event()
-        self._running: tuple[str, asyncio.Task[list[str]]] | None = None
-        self._cancelled: set[str] = set()
+        self._running: dict[str, tuple[_Held, asyncio.Task[None]]] = {}
+        self._stopping = False
+
+    @property
+    def running(self) -> set[str]:
+        """Ids of the jobs at work here."""
+        return set(self._running)
 
     def wake(self) -> None:
         self._wake.set()
 
-    def cancel(self, job_id: str) -> None:
-        self._cancelled.add(job_id)
-        if self._running and self._running[0] == job_id:
-            self._running[1].cancel()
+    def drop(self, job_id: str) -> None:
+        """Stop a job within a denoising step; the queue knows already that it is not ours."""
+        held, task = self._running.get(job_id, (None, None))
+        if held is not None and task is not None and not held.over:
+            held.dropped = True
+            task.cancel()
 
     async def run(self) -> None:
-        """Serve the queue until cancelled. A job interrupted by our own end goes back to the queue at the next start."""
-        while True:
+        """Serve the queue until cancelled or drained."""
+        while not self._stopping:
             self._wake.clear()
-            try:
-                job = await self._queue.take()
-            except Unavailable as error:
-                log.warning("queue_unavailable", error=str(error))
-                await asyncio.sleep(self._retry_delay_s)
-                continue
-            if job is None:
-                await self._wake.wait()
+            job = None
+            if len(self._running) < self._jobs:
+                try:
+                    job = await self._queue.take()
+                    self._tally.queue(None)
+                except Unavailable as error:
+                    log.warning("queue_unavailable", error=str(error))
+                    self._tally.queue(error)
+                    await asyncio.sleep(self._retry_delay_s)
+                    continue
+            if job is not None and self._stopping:
+                await self._queue.fail(job.id, STOPPED, retry=True)
+            elif job is not None:
+                await self._start(job)
             else:
-                await self.run_job(job)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), POLL_S)
 
-    async def run_job(self, job: Job) -> None:
+    async def drain(self, grace_s: float) -> None:
+        """Take no more; what runs has `grace_s` to end and is then left to others."""
+        self._stopping = True
+        self.wake()
+        tasks = [task for _, task in self._running.values()]
+        if not tasks:
+            return
+        _, left = await asyncio.wait(tasks, timeout=grace_s)
+        if left:
+            log.info("jobs_given_back", jobs=len(left))
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    async def _start(self, job: Job) -> None:
+        before, ending = self._running.get(job.id, (None, None))
+        if before is not None and ending is not None:
+            if not (before.dropped or before.over):
+                return  # our lease had ended and is ours again: the work goes on
+            await asyncio.wait([ending])
+        held = _Held(job)
+        task = asyncio.ensure_future(self._run_job(held))
+        self._running[job.id] = held, task
+        self._tally.running(len(self._running))
+        task.add_done_callback(lambda _: self._ended(job.id))
+
+    def _ended(self, job_id: str) -> None:
+        del self._running[job_id]
+        self._tally.running(len(self._running))
+        self.wake()
+
+    async def _run_job(self, held: _Held) -> None:
         """Run one taken job to its end and tell its watchers."""
-        task = asyncio.ensure_future(self._make(job))
-        self._running = (job.id, task)
+        job = held.job
+        beat = asyncio.ensure_future(self._beat(held))
         started = time.perf_counter()
         try:
-            if job.id in self._cancelled:
-                task.cancel()
-            cover_ids = await task
-            await self._queue.finish(job.id, cover_ids)
-            status = JobStatus(job, JobState.DONE, tuple(cover_ids))
+            covers = await self._make(held)
+            held.over = True
+            await self._queue.finish(job.id, [cover.id for cover in covers])
+            status = JobStatus(job, JobState.DONE, tuple(cover.id for cover in covers))
             log.info(
                 "covers_made",
                 job=job.id,
                 item=job.item_id,
-                covers=len(cover_ids),
+                covers=len(covers),
                 seconds=round(time.perf_counter() - started, 2),
             )
         except asyncio.CancelledError:
-            if job.id not in self._cancelled:
-                task.cancel()
+            if not held.dropped:
+                await self._queue.fail(job.id, STOPPED, retry=True)
                 raise
-            status = await self._failed(job, Cancelled(CALLER_GONE), retry=False)
+            self._tally.ended("dropped", 0, time.perf_counter() - started)
+            return  # how it ended stands in the queue
         except Unavailable as error:
-            status = await self._failed(job, error, retry=job.attempts < MAX_ATTEMPTS)
+            status = await self._failed(held, error, retry=job.attempts < MAX_ATTEMPTS)
         except EyecatchError as error:
-            status = await self._failed(job, error, retry=False)
+            status = await self._failed(held, error, retry=False)
         except Exception as error:
             log.error("job_broke", job=job.id, item=job.item_id, exc_info=error)
-            status = await self._failed(
-                job, EyecatchError("internal error; the server's log has the details"), retry=False
-            )
+            told = EyecatchError("internal error; the server's log has the details")
+            status = await self._failed(held, told, retry=False)
         finally:
-            self._running = None
-            self._cancelled.discard(job.id)
+            beat.cancel()
+        outcome = "retried" if status.state is JobState.QUEUED else status.state.name.lower()
+        self._tally.ended(outcome, len(status.cover_ids), time.perf_counter() - started)
         self._hub.tell(job.id, status)
 
-    async def _failed(self, job: Job, error: EyecatchError, retry: bool) -> JobStatus:
-        log.warning("job_failed", job=job.id, item=job.item_id, error=str(error), retry=retry)
-        try:
-            await self._queue.fail(job.id, str(error), retry)
-        except Unavailable as unavailable:  # the job stays RUNNING in the store and is recovered at the next start
-            log.warning("queue_unavailable", error=str(unavailable))
-        if retry:
-            await asyncio.sleep(self._retry_delay_s * 2 ** (job.attempts - 1))
-        return JobStatus(job, JobState.QUEUED if retry else JobState.FAILED, (), str(error))
+    async def _make(self, held: _Held) -> list[Cover]:
+        job = held.job
+        if job.attempts > MAX_TAKES:
+            raise EyecatchError(f"its workers died {MAX_TAKES} times")
 
-    async def _make(self, job: Job) -> list[str]:
-        item = await self._catalog.item(job.item_id)
-        if item is None:
-            raise NotFound("item", job.item_id)
-        references = tuple([await self._blobs.get(uri) for uri in item.references[:MAX_REFERENCES]])
-        user: Vector = np.array(job.user_embedding, np.float32) if job.user_embedding else zeros()
-        loop = asyncio.get_running_loop()
-        made: list[Made] = []
-        for first in range(0, job.count, BATCH):
-            done = first
-            briefs = [
-                Brief(item.title, references, user, job.seed + i, job.steps, job.strength, job.reference_strength)
-                for i in range(first, min(first + BATCH, job.count))
-            ]
+        def tell(progress: Progress) -> None:
+            held.latest = progress
+            self._hub.tell(job.id, progress)
 
-            def on_step(step: int, total: int, done: int = done) -> None:
-                batches = -(-job.count // BATCH)
-                news = Progress(0, done // BATCH * total + step, batches * total)
-                loop.call_soon_threadsafe(self._hub.tell, job.id, news)
-
-            made += await self._generator.generate(briefs, on_step)
-        ids = await self._keep(job, item, made)
+        covers = await self._maker.make(job, tell)
+        ids = [cover.id for cover in covers]
         if job.made_for and await self._queue.status(job.id) is None:
             # The user was forgotten while we drew; whoever did it may have looked for covers before there were any.
-            await self._remove(ids)
-            self._on_pool_change([item.id])
+            await self._maker.remove(job.item_id, ids)
             raise NotFound("job", job.id)
-        return ids
+        await self._announcer.made(job, covers)
+        return covers
 
-    async def _keep(self, job: Job, item: Item, made: Sequence[Made]) -> list[str]:
-        bad = [
-            m.seed for m in made if not np.isfinite(m.embedding).all() or not all(np.isfinite(list(m.rewards.values())))
-        ]
-        if bad:
-            raise InvalidInput.of("generator.rewards", f"not finite for seeds {bad}", "finite numbers")
-        covers = [
-            Cover(
-                id=cover_id(job, m.seed),
-                item_id=item.id,
-                uri=await self._blobs.put(m.image, m.suffix),
-                embedding=m.embedding,
-                rewards=m.rewards,
-                provenance=Provenance(
-                    Origin.GENERATED,
-                    m.model,
-                    m.adapter,
-                    m.seed,
-                    m.steps,
-                    job.strength,
-                    m.brief_digest,
-                    job.id,
-                    job.made_for,
-                ),
-                width=m.width,
-                height=m.height,
-                taste=job.taste,
-                created_at=time.time(),
-            )
-            for m in made
-        ]
-        await self._catalog.add_covers(covers)
-        self._index.add([c.id for c in covers], np.stack([c.embedding for c in covers]))
-        await self._trim(item.id, {c.id for c in covers})
-        self._on_pool_change([item.id])
-        return [c.id for c in covers]
+    async def _beat(self, held: _Held) -> None:
+        id = held.job.id
+        while not held.over:
+            await asyncio.sleep(BEAT_S)
+            try:
+                if not await self._queue.hold([id]):
+                    return self.drop(id)
+                if held.latest is not None:
+                    latest, held.latest = held.latest, None
+                    await self._queue.post(id, latest)
+            except Unavailable as error:
+                log.warning("queue_unavailable", error=str(error))
 
-    async def _trim(self, item_id: str, new: set[str]) -> None:
-        """Keep the pool within its size: the oldest generated covers go first, catalogue covers and the newest never."""
-        pool = (await self._catalog.pools([item_id])).get(item_id, ())
-        old = [c for c in pool if c.provenance.origin is Origin.GENERATED and c.id not in new]
-        surplus = [c.id for c in old[: max(0, len(pool) - self._pool_size)]]
-        if surplus:
-            await self._remove(surplus)
-
-    async def _remove(self, cover_ids: Sequence[str]) -> None:
-        self._index.remove(cover_ids)
-        for uri in await self._catalog.remove_covers(cover_ids):
-            await self._blobs.delete(uri)
+    async def _failed(self, held: _Held, error: EyecatchError, retry: bool) -> JobStatus:
+        job = held.job
+        log.warning("job_failed", job=job.id, item=job.item_id, error=str(error), retry=retry)
+        try:
+            if not retry:
+                await self._announcer.given_up(job, error)
+            held.over = True
+            await self._queue.fail(job.id, str(error), retry, self._retry_delay_s * 2 ** (job.attempts - 1))
+        except EyecatchError as unavailable:  # the job stays RUNNING in the store until its lease ends
+            log.warning("queue_unavailable", error=str(unavailable))
+        return JobStatus(job, JobState.QUEUED if retry else JobState.FAILED, (), str(error))

@@ -15,6 +15,7 @@ from PIL import Image
 
 from eyecatch.core.errors import InvalidInput, Unavailable
 from eyecatch.core.ports import Brief, Made, Scored
+from eyecatch.generators.progress import slowest
 from eyecatch.generators.provenance import to_png
 
 if TYPE_CHECKING:
@@ -88,15 +89,7 @@ class LocalGenerator:
         from icg.brief import Brief as IcgBrief
 
         starter, scheduler = self._load()
-        steps = [(0, 1)] * len(briefs)
-
-        def watch(n: int, step: int, total: int) -> None:
-            slowest = min(done / of for done, of in steps)
-            steps[n] = step, total
-            least = min(steps, key=lambda at: at[0] / at[1])
-            if least[0] / least[1] > slowest:
-                on_step(*least)
-
+        watch = slowest(len(briefs), on_step)
         with told():
             asked = [
                 IcgBrief(

@@ -11,7 +11,7 @@ from kafka.structs import OffsetAndMetadata
 
 from eyecatch.ingest.brokers import translated
 from eyecatch.ingest.buffer import Chunk
-from eyecatch.ingest.metrics import Metrics
+from eyecatch.ingest.metrics import Reading
 from eyecatch.ingest.places import Log
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ CurrentLog = Callable[[TopicPartition], Log | None]
 class Commits:
     """`add` from any thread, the rest from the consumer's."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Reading) -> None:
         self._metrics = metrics
         self._lock = threading.Lock()
         self._done: dict[TopicPartition, tuple[int, Log]] = {}

@@ -18,15 +18,21 @@ REASON, DETAIL, SOURCE = f"{OURS}reason", f"{OURS}detail", f"{OURS}source"
 POLL_MS = 200
 
 
-def topic_of(events_topic: str) -> str:
+def topic_of(topic: str) -> str:
     """The dead-letter topic of a topic."""
-    return f"{events_topic}.dlq"
+    return f"{topic}.dlq"
 
 
 def letter(record: Record, poison: Poison) -> Outgoing:
     """The record as it was, with our headers behind its own."""
     source = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-    ours = ((REASON, poison.reason), (DETAIL, poison.detail), (SOURCE, json.dumps(source)))
+    again = Outgoing(record.topic, record.key, record.value, record.headers)
+    return buried(again, poison, ((SOURCE, json.dumps(source)),))
+
+
+def buried(record: Outgoing, poison: Poison, more: Sequence[tuple[str, str]] = ()) -> Outgoing:
+    """The letter of a record that a replay is to send as it is here."""
+    ours = ((REASON, poison.reason), (DETAIL, poison.detail), *more)
     headers = [*record.headers, *((name, text.encode(errors="backslashreplace")) for name, text in ours)]
     return Outgoing(topic_of(record.topic), record.key, record.value, headers)
 
@@ -74,9 +80,9 @@ def opened(record: Record) -> DeadLetter:
 class DeadLetters:
     """Reads what is in the dead-letter topic now. Blocking; raises Unavailable, NotReady, and NotFound without the topic."""
 
-    def __init__(self, client: Options, events_topic: str, group: str) -> None:
-        """`group` remembers how far was replayed."""
-        self._client, self._topic, self._group = client, topic_of(events_topic), group
+    def __init__(self, client: Options, topic: str, group: str) -> None:
+        """Of what went to `topic`; `group` remembers how far was replayed."""
+        self._client, self._topic, self._group = client, topic_of(topic), group
 
     def show(self, limit: int) -> Sequence[DeadLetter]:
         """The latest `limit`, oldest first."""

@@ -1,33 +1,30 @@
 """The absorbing loop: batches from the buffer -> dead letters and profiles, both acknowledged -> done. Knows no Kafka client."""
 
-import asyncio
-import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import structlog
 
-from eyecatch.core.errors import StoreDamaged, Unavailable
+from eyecatch.core.errors import StoreDamaged
 from eyecatch.core.ports import Encoder, ProfileStore
 from eyecatch.core.types import Event, Position
 from eyecatch.ingest.buffer import Buffer, Chunk
 from eyecatch.ingest.dlq import letter
 from eyecatch.ingest.health import Health
 from eyecatch.ingest.metrics import Metrics
+from eyecatch.ingest.patience import Patience
 from eyecatch.ingest.producer import Outgoing
 from eyecatch.ingest.records import Poison, Reason, Record, decode
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
 
 STORE, DEAD_LETTERS = "store", "dead letters"
 # Sent at once: a slow broker must have time for them within its timeout, or they are all sent again.
 LETTERS_MAX = 1000
 LINGER_S = 0.05
-FIRST_DELAY_S, LAST_DELAY_S = 0.1, 10.0
 
 Arrival = tuple[Event, Position, Record]
 
@@ -55,8 +52,8 @@ class Loop:
     ) -> None:
         self._buffer, self._done = buffer, done
         self._profiles, self._encoder, self._outbox = profiles, encoder, outbox
-        self._topic, self._batch_max, self._give_up_s = topic, batch_max, give_up_s
-        self._health, self._metrics = health, metrics
+        self._topic, self._batch_max = topic, batch_max
+        self._metrics, self._patient = metrics, Patience(health, metrics, give_up_s)
 
     async def run(self) -> None:
         """Until the buffer is closed and empty. Raises Unavailable when a trouble lasts, and what cannot pass at once."""
@@ -110,21 +107,3 @@ class Loop:
             first = set(users[: len(users) // 2])
             halves = [a for a in arrivals if a[0].user_id in first], [a for a in arrivals if a[0].user_id not in first]
             return await self._absorb(halves[0]) + await self._absorb(halves[1])
-
-    async def _patient(self, part: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Again, with growing pauses, while it is Unavailable, for `give_up_s`. The buffer fills meanwhile and reading pauses."""
-        attempt = 0
-        while True:
-            try:
-                result = await work()
-            except Unavailable as error:
-                if self._health.trouble(part, str(error)) >= self._give_up_s:
-                    raise type(error)(f"{part}: {error}; gave up after {self._give_up_s:g} s") from error
-                self._metrics.retries.labels(part).inc()
-                await asyncio.sleep(
-                    random.uniform(0.5, 1.0) * min(LAST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(attempt, 10))
-                )
-                attempt += 1
-            else:
-                self._health.well(part)
-                return result

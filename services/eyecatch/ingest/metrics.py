@@ -12,29 +12,45 @@ from eyecatch.core.errors import Unavailable
 from eyecatch.ingest.health import Health
 
 
-class Metrics:
+class Metered:
+    """What a page tells."""
+
     def __init__(self) -> None:
-        self.registry = r = CollectorRegistry()
+        self.registry = CollectorRegistry()
+
+
+class Reading(Metered):
+    """Of whoever reads a topic; names begin with `prefix`."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        r = self.registry
+        self.poison = Counter(f"{prefix}_poison", "Records sent to the dead letters.", ["reason"], registry=r)
+        self.missed = Counter(f"{prefix}_missed", "Records that expired before they were read.", registry=r)
+        self.retries = Counter(f"{prefix}_retries", "Attempts after a failure.", ["part"], registry=r)
+        self.placed = Counter(f"{prefix}_partitions_placed", "Starts in a partition.", ["why"], registry=r)
+        self.commits = Counter(f"{prefix}_commits", "Commits of offsets.", ["outcome"], registry=r)
+        self.buffered = Gauge(f"{prefix}_buffered_records", "Read and not taken in yet.", registry=r)
+        self.paused = Gauge(f"{prefix}_paused", "1 while reading is paused because the store is slower.", registry=r)
+        self.partitions = Gauge(f"{prefix}_partitions", "Partitions being read by this process.", registry=r)
+        self.lag = Gauge(f"{prefix}_lag_records", "Produced and not read yet.", ["partition"], registry=r)
+
+
+class Metrics(Reading):
+    """Of ingest."""
+
+    def __init__(self) -> None:
+        super().__init__("eyecatch_ingest")
+        r = self.registry
         self.events = Counter("eyecatch_ingest_events", "Events, by whether they were new.", ["outcome"], registry=r)
-        self.poison = Counter("eyecatch_ingest_poison", "Records sent to the dead letters.", ["reason"], registry=r)
-        self.missed = Counter("eyecatch_ingest_missed", "Records that expired before they were read.", registry=r)
-        self.retries = Counter("eyecatch_ingest_retries", "Attempts after a failure.", ["part"], registry=r)
-        self.placed = Counter("eyecatch_ingest_partitions_placed", "Starts in a partition.", ["why"], registry=r)
-        self.commits = Counter("eyecatch_ingest_commits", "Commits of offsets.", ["outcome"], registry=r)
         self.absorb_s = Histogram("eyecatch_ingest_absorb_seconds", "One batch into the store.", registry=r)
         self.age_s = Histogram(
             "eyecatch_ingest_age_seconds", "From produced to absorbed, oldest of a batch.", registry=r
         )
-        self.buffered = Gauge("eyecatch_ingest_buffered_records", "Read and not absorbed yet.", registry=r)
-        self.paused = Gauge(
-            "eyecatch_ingest_paused", "1 while reading is paused because the store is slower.", registry=r
-        )
-        self.partitions = Gauge("eyecatch_ingest_partitions", "Partitions being read by this process.", registry=r)
-        self.lag = Gauge("eyecatch_ingest_lag_records", "Produced and not read yet.", ["partition"], registry=r)
 
 
 @contextmanager
-def page(host: str, port: int, metrics: Metrics, health: Health) -> Iterator[int]:
+def page(host: str, port: int, metrics: Metered, health: Health) -> Iterator[int]:
     """Answer /metrics and /health (200 or 503) meanwhile; gives the port. Raises Unavailable when it is taken."""
 
     class Handler(BaseHTTPRequestHandler):

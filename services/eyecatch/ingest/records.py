@@ -3,10 +3,10 @@
 import json
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from google.protobuf.json_format import ParseDict, ParseError
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from eyecatch.core import limits
 from eyecatch.core.errors import InvalidInput, Violation
@@ -17,6 +17,7 @@ from eyecatch.v1 import types_pb2
 # Five ids of 128 characters that JSON escapes at twelve bytes each are 8 KiB.
 MAX_BYTES = 16 * 1024
 CONTENT_TYPE = "content-type"
+M = TypeVar("M", bound=Message)
 Headers = Sequence[tuple[str, bytes | None]]
 """Other producers' headers may have null for a value."""
 
@@ -42,7 +43,7 @@ class Reason(StrEnum):
 class Poison(NamedTuple):
     """`detail` names field, value and what is allowed; it may hold ids of a user, so it never goes to a log."""
 
-    reason: Reason
+    reason: StrEnum
     detail: str
 
 
@@ -65,34 +66,40 @@ class Record(Protocol):
     def headers(self) -> Headers: ...
 
 
-def decode(record: Record, now: float) -> Event | Poison:
-    """The event of a record; `now` in UNIX seconds is what "in the future" is measured by."""
-    value = record.value
+def parsed(record: Record, kind: type[M], unlike: StrEnum) -> M | Poison:
+    """The message of a record, in protobuf or JSON; `unlike` is the reason why JSON of another shape is none."""
+    value, name = record.value, kind.DESCRIPTOR.full_name
     if not value:
-        return Poison(Reason.EMPTY, "no bytes; allowed: an eyecatch.v1.Event in protobuf or JSON")
+        return Poison(Reason.EMPTY, f"no bytes; allowed: an {name} in protobuf or JSON")
     if len(value) > MAX_BYTES:
         return Poison(Reason.TOO_LARGE, f"{len(value)} bytes; allowed: at most {MAX_BYTES}")
     try:
-        if _is_json(value, record.headers):
-            message = types_pb2.Event()
-            data = json.loads(value)
-            if not isinstance(data, dict):
-                return Poison(Reason.NOT_AN_EVENT, f"a JSON {type(data).__name__}; allowed: an object")
-            ParseDict(data, message, ignore_unknown_fields=True)
-        else:
-            message = types_pb2.Event.FromString(value)
-        event = event_from_wire(message, "event")
+        if not _is_json(value, record.headers):
+            return kind.FromString(value)
+        data = json.loads(value)
+        if not isinstance(data, dict):
+            return Poison(unlike, f"a JSON {type(data).__name__}; allowed: an object")
+        return ParseDict(data, kind(), ignore_unknown_fields=True)
     except DecodeError:
-        return Poison(Reason.NOT_PROTOBUF, f"{len(value)} bytes; allowed: a serialised eyecatch.v1.Event")
-    except InvalidInput as error:
-        return Poison(Reason.UNKNOWN_ACTION, str(error))
+        return Poison(Reason.NOT_PROTOBUF, f"{len(value)} bytes; allowed: a serialised {name}")
     except (
         ParseError,
         SystemError,
     ) as error:  # protobuf's C parser raises the latter for an action of half a surrogate
-        return Poison(Reason.NOT_AN_EVENT, str(error)[:200])
+        return Poison(unlike, str(error)[:200])
     except (ValueError, RecursionError) as error:
         return Poison(Reason.NOT_JSON, str(error)[:200])
+
+
+def decode(record: Record, now: float) -> Event | Poison:
+    """The event of a record; `now` in UNIX seconds is what "in the future" is measured by."""
+    message = parsed(record, types_pb2.Event, Reason.NOT_AN_EVENT)
+    if isinstance(message, Poison):
+        return message
+    try:
+        event = event_from_wire(message, "event")
+    except InvalidInput as error:
+        return Poison(Reason.UNKNOWN_ACTION, str(error))
     if record.key == event.user_id.encode() and limits.Check.good(event, now):
         return event
     return _refusal(event, record.key, now) or event

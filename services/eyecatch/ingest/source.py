@@ -21,7 +21,7 @@ from eyecatch.ingest.brokers import Brokers, Options, connected, translate, tran
 from eyecatch.ingest.buffer import Buffer, Chunk
 from eyecatch.ingest.commits import Commits
 from eyecatch.ingest.health import Health
-from eyecatch.ingest.metrics import Metrics
+from eyecatch.ingest.metrics import Reading
 from eyecatch.ingest.places import Log, Place, place
 from eyecatch.ingest.records import Record
 
@@ -39,7 +39,7 @@ FETCH_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """`dead_letters` is the topic that is made if it does not exist; `epoch` tells topics apart where brokers do not."""
+    """`dead_letters` and `others` are topics that are made if they do not exist; `epoch` tells topics apart where brokers do not."""
 
     topic: str
     dead_letters: str
@@ -48,13 +48,14 @@ class SourceOptions:
     session_s: float = 10.0
     check_s: float = 5.0
     give_up_s: float = 600.0
+    others: Sequence[str] = ()
 
 
 class Source:
     """start -> (buffer.take, done)... -> stop -> (the rest of it) -> close."""
 
     def __init__(
-        self, client: Options, options: SourceOptions, buffer: Buffer, health: Health, metrics: Metrics
+        self, client: Options, options: SourceOptions, buffer: Buffer, health: Health, metrics: Reading
     ) -> None:
         self._client, self._options, self._buffer = client, options, buffer
         self._health, self._metrics = health, metrics
@@ -113,7 +114,8 @@ class Source:
             try:
                 brokers = Brokers(self._client)
                 try:
-                    brokers.ensure(self._options.dead_letters)
+                    for name in (self._options.dead_letters, *self._options.others):
+                        brokers.ensure(name)
                     return brokers, self._consumer_of_the_group()
                 except EyecatchError:
                     brokers.close()

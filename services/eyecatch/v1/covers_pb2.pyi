@@ -327,14 +327,17 @@ class GenerationProgress(_message.Message):
     QUEUE_POSITION_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     TOTAL_STEPS_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The job."""
     queue_position: _builtins.int
-    """Jobs before this one; 0 while it runs."""
+    """Its place in line, 1 for the next one; 0 while it runs."""
     step: _builtins.int
     """Denoising steps done."""
     total_steps: _builtins.int
     """Denoising steps in all; 0 until known."""
+    preview: _builtins.bytes
+    """The first picture that is done, as a small WebP; empty until there is one, and for jobs drawn in one go."""
     def __init__(
         self,
         *,
@@ -342,10 +345,11 @@ class GenerationProgress(_message.Message):
         queue_position: _builtins.int = ...,
         step: _builtins.int = ...,
         total_steps: _builtins.int = ...,
+        preview: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "queue_position", b"queue_position", "step", b"step", "total_steps", b"total_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "preview", b"preview", "queue_position", b"queue_position", "step", b"step", "total_steps", b"total_steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

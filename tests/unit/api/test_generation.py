@@ -67,9 +67,9 @@ async def started(api: Api, request: Generate) -> grpc.aio.UnaryStreamCall:
 async def test_a_client_that_goes_away_stops_the_denoiser(api: Api) -> None:
     await api.put("a", "red")
     call = await started(api, Generate(item_id="a"))
-    job_id = api.app.worker._running[0]
+    (job_id,) = api.app.worker.running
     call.cancel()
-    while api.app.worker._running:
+    while api.app.worker.running:
         await asyncio.sleep(0)
     assert api.generator.steps_done == 0
     status = await api.app.parts.store.queue.status(job_id)
@@ -97,7 +97,7 @@ async def test_a_deadline_reaches_the_denoiser(api: Api) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await collect(api.covers.GenerateCovers(Generate(item_id="a"), timeout=0.3))
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    while api.app.worker._running:
+    while api.app.worker.running:
         await asyncio.sleep(0)
     assert api.generator.steps_done == 0
 

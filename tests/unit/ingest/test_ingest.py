@@ -151,7 +151,9 @@ async def test_reading_pauses_while_the_store_is_slow(
             # a group that is still forming may take a partition away once more, and with it what was read
             await until(lambda: value(running, "paused") == 1 and len(running.buffer) >= limit, "a pause")
             places = running.source._places.values()
-            await until(lambda: sum(at for at, _ in list(places)) > len(running.buffer), "a batch that waits for the store")
+            await until(
+                lambda: sum(at for at, _ in list(places)) > len(running.buffer), "a batch that waits for the store"
+            )
             held = len(running.buffer)
             assert held <= limit + 2 * 2000, "what one poll brings may come on top"
             # later the group still has us: more than the time after which it drops a silent member

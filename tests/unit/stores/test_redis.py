@@ -10,7 +10,7 @@ from eyecatch.core.errors import StoreDamaged, StoreError, StoreTooNew
 from eyecatch.core.types import Action, Cover, Decision, Event, Item, Job, Vector, zeros
 from eyecatch.stores.redis import RedisStore, keys
 from eyecatch.stores.redis.link import Command, Link
-from eyecatch.stores.redis.queue import LEASE_S, RedisQueue
+from eyecatch.stores.redis.queue import QueueOptions, RedisQueue
 from redis.cluster import key_slot  # type: ignore[attr-defined]
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -49,7 +49,7 @@ async def test_two_processes_change_the_catalogue_and_the_queue(two: tuple[Redis
     await two[0].catalog.upsert_items([item("a")])
     await asyncio.gather(*[two[n % 2].catalog.add_covers([cover(f"c{n}", "a", n)]) for n in range(20)])
     assert await two[1].catalog.counts() == (1, 20)
-    await asyncio.gather(*[two[n % 2].queue.put(Job(f"j{n}", f"k{n % 10}", "a")) for n in range(20)])
+    await asyncio.gather(*[two[n % 2].queue.put(Job(f"j{n}", f"k{n % 10}", f"i{n % 10}")) for n in range(20)])
     assert await two[0].queue.waiting() == 10
     taken = await asyncio.gather(*[two[n % 2].queue.take() for n in range(12)])
     assert len({job.id for job in taken if job}) == 10
@@ -194,13 +194,13 @@ async def test_a_job_of_a_dead_worker_is_taken_again_after_its_lease(redis_serve
     redis_server.client.flushall()
     link = await Link.open(redis_server.url)
     now = [1e9]
-    dead, alive = (RedisQueue(link, 9, clock=lambda: now[0]) for _ in range(2))
+    dead, alive = (RedisQueue(link, QueueOptions(9, lease_s=30), clock=lambda: now[0]) for _ in range(2))
     for n in range(2):
-        await dead.put(Job(f"j{n}", f"k{n}", "a"))
+        await dead.put(Job(f"j{n}", f"k{n}", f"i{n}"))
     assert (job := await dead.take())
     assert job.id == "j0"
     assert await alive.recover() == 0, "its worker may be alive"
-    now[0] += LEASE_S + 1
+    now[0] += 31
     assert (job := await alive.take())
     assert (job.id, job.attempts) == ("j0", 2)
     assert (job := await alive.take())

@@ -7,6 +7,7 @@
 Several processes may share it. What a crash of the server can lose is the server's configuration: docs/stores.md.
 """
 
+from eyecatch.core.types import UNLIMITED, Budget
 from eyecatch.stores.redis.catalog import RedisCatalog
 from eyecatch.stores.redis.decisions import RedisDecisions
 from eyecatch.stores.redis.embeddings import CatalogEmbeddings
@@ -15,7 +16,7 @@ from eyecatch.stores.redis.link import Link
 from eyecatch.stores.redis.log import EventLog
 from eyecatch.stores.redis.notes import RedisNotes
 from eyecatch.stores.redis.profiles import RedisProfiles
-from eyecatch.stores.redis.queue import RedisQueue
+from eyecatch.stores.redis.queue import QueueOptions, RedisQueue
 
 __all__ = ["RedisStore"]
 
@@ -26,19 +27,32 @@ class RedisStore:
     """The five ports over one server or cluster."""
 
     def __init__(
-        self, link: Link, max_waiting_jobs: int = 1000, max_log: int = 1_000_000, retention_days: int = 30
+        self,
+        link: Link,
+        max_waiting_jobs: int = 1000,
+        max_log: int = 1_000_000,
+        retention_days: int = 30,
+        lease_s: float = 30.0,
+        budget: Budget = UNLIMITED,
     ) -> None:
         self._link = link
         embeddings = CatalogEmbeddings(link)
         self.catalog = RedisCatalog(link, embeddings)
         self.decisions = RedisDecisions(link, retention_days * DAY_S)
         self.profiles = RedisProfiles(link, embeddings, EventLog(link, max_log), self.decisions)
-        self.queue = RedisQueue(link, max_waiting_jobs)
+        self.queue = RedisQueue(link, QueueOptions(max_waiting_jobs, lease_s, budget))
         self.notes = RedisNotes(link)
 
     @classmethod
     async def open(
-        cls, url: str, *, max_waiting_jobs: int = 1000, max_log: int = 1_000_000, retention_days: int = 30
+        cls,
+        url: str,
+        *,
+        max_waiting_jobs: int = 1000,
+        max_log: int = 1_000_000,
+        retention_days: int = 30,
+        lease_s: float = 30.0,
+        budget: Budget = UNLIMITED,
     ) -> "RedisStore":
         """`max_log` events stay listed (0: none, Kafka is the log); decisions stay for `retention_days`."""
         link = await Link.open(url)
@@ -47,7 +61,7 @@ class RedisStore:
         except BaseException:
             await link.close()
             raise
-        return cls(link, max_waiting_jobs, max_log, retention_days)
+        return cls(link, max_waiting_jobs, max_log, retention_days, lease_s, budget)
 
     async def close(self) -> None:
         await self._link.close()

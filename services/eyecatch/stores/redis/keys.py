@@ -63,7 +63,18 @@ JOB_KEYS = "ec:{jobs}:keys"
 JOB_SEQUENCE = "ec:{jobs}:seq"
 QUEUED = "ec:{jobs}:queued"
 RUNNING = "ec:{jobs}:running"
+LATER = "ec:{jobs}:later"
 OVER = "ec:{jobs}:over"
+CHANGED = "ec:{jobs}:changed"
+CHANGES = "ec:{jobs}:changes"
+
+
+def spent(hour: int) -> str:
+    return f"ec:{{jobs}}:spent:{hour}"
+
+
+def news(job_id: str) -> str:
+    return f"ec:{{jobs}}:news:{job_id}"
 
 
 def jobs_for(user: str) -> str:

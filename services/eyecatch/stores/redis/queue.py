@@ -1,121 +1,243 @@
-"""Cover requests in Redis: the JobQueue port, in one slot. The job that has a key answers every later request with it.
+"""Cover requests in Redis: the SharedQueue port, in one slot. The job that has a key answers every later request with it.
 
-A worker holds a job for LEASE_S; a job of a worker that died is taken again afterwards, by whoever asks first.
+A worker holds a job for `lease_s` and as long as it says so; a job of a worker that died is taken again afterwards, by whoever asks first.
 """
 
+import base64
 import json
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from eyecatch.core.errors import Conflict, Overloaded
-from eyecatch.core.types import Job, JobState, JobStatus
-from eyecatch.stores import texts
+from eyecatch.core.errors import OVER_BUDGET, Conflict, EyecatchError, Overloaded
+from eyecatch.core.ports import Progress
+from eyecatch.core.types import UNLIMITED, Budget, Job, JobState, JobStatus
 from eyecatch.stores.redis import keys
+from eyecatch.stores.redis.entries import SETS, Entry, failed, placed, queued, requeued
 from eyecatch.stores.redis.guarded import Guarded
 from eyecatch.stores.redis.link import Command, Link
 
 KEEP_FINISHED = 10_000
-# Longer than any one job takes; should one take longer it is made twice, which costs time but changes nothing.
-LEASE_S = 300.0
+# A record that comes later than this, or never, is not waited for: the job is here.
+RECORD_S = 60.0
+NEWS_S = 600
+HOUR_S = 3600
+PAGE = 100
 
 _LIVE = (JobState.QUEUED, JobState.RUNNING)
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """A job as stored, with its place in line and the process that works on it."""
+class QueueOptions:
+    """At most `max_length` jobs wait."""
 
-    sequence: int
-    status: JobStatus
-    owner: str = ""
-
-    def text(self) -> str:
-        s = self.status
-        row = [self.sequence, json.loads(texts.job_text(s.job)), s.job.attempts, int(s.state)]
-        return texts.compact("job", [*row, list(s.cover_ids), s.error, self.owner])
-
-    @classmethod
-    def of(cls, data: bytes) -> "_Entry":
-        sequence, job, attempts, state, cover_ids, error, owner = json.loads(data)
-        job = texts.job(json.dumps(job), attempts)
-        return cls(sequence, JobStatus(job, JobState(state), tuple(cover_ids), error), owner)
+    max_length: int
+    lease_s: float = 30.0
+    budget: Budget = UNLIMITED
 
 
 class RedisQueue:
-    """A failed job frees its key. At most `max_length` wait; KEEP_FINISHED finished ones are remembered."""
+    """A failed job frees its key. KEEP_FINISHED finished ones are remembered."""
 
-    def __init__(self, link: Link, max_length: int, clock: Callable[[], float] = time.time) -> None:
-        self._link, self._max_length, self._clock = link, max_length, clock
+    def __init__(
+        self,
+        link: Link,
+        options: QueueOptions,
+        clock: Callable[[], float] = time.time,
+        send: Callable[[Job], Awaitable[None]] | None = None,
+    ) -> None:
+        self._link, self._options, self._clock, self._send = link, options, clock, send
         self._guarded = Guarded(link, keys.QUEUE_GUARD)
         self._me = secrets.token_hex(8)
 
-    async def put(self, job: Job) -> JobStatus:
-        """Raises Conflict when the id already stands for a job with another key."""
+    def through(self, send: Callable[[Job], Awaitable[None]]) -> "RedisQueue":
+        return RedisQueue(self._link, self._options, self._clock, send)
 
-        async def decide() -> tuple[list[Command], JobStatus]:
-            holder = await self._link.one("HGET", keys.JOB_KEYS, job.key)
-            if holder and (entry := await self._entry(holder.decode())):
-                return [], entry.status
-            taken, waiting, last = await self._link.many(
-                [("HEXISTS", keys.JOBS, job.id), ("ZCARD", keys.QUEUED), ("GET", keys.JOB_SEQUENCE)]
-            )
-            if taken:
-                raise Conflict(f"job id {job.id} is taken")
-            if waiting >= self._max_length:
-                raise Overloaded(f"{self._max_length} cover requests are waiting", 5.0)
-            entry = _Entry(int(last or 0) + 1, JobStatus(job, JobState.QUEUED))
-            return [
-                ("SET", keys.JOB_SEQUENCE, entry.sequence),
-                ("HSET", keys.JOB_KEYS, job.key, job.id),
-                *([("SADD", keys.jobs_for(job.made_for), job.id)] if job.made_for else []),
-                *_placed(entry, keys.QUEUED, entry.sequence),
-            ], entry.status
+    async def put(self, job: Job) -> JobStatus:
+        """Raises Conflict when the id already stands for a job with another key, and what sending it raises."""
+        status, new = await self._guarded.change(lambda: self._added(job))
+        if new and self._send is not None:
+            try:
+                await self._send(job)
+            except EyecatchError:
+                # Should it have arrived all the same, it comes as a stranger: done if it is nobody's, else nothing.
+                await self._guarded.change(lambda: self._withdrawn(job.id))
+                raise
+        return status
+
+    async def _added(self, job: Job, place: str = "") -> tuple[list[Command], tuple[JobStatus, bool]]:
+        holder = await self._link.one("HGET", keys.JOB_KEYS, job.key)
+        if holder and (entry := await self._entry(holder.decode())):
+            return [], (entry.status, False)
+        taken, last = await self._link.many([("HEXISTS", keys.JOBS, job.id), ("GET", keys.JOB_SEQUENCE)])
+        if taken:
+            raise Conflict(f"job id {job.id} is taken")
+        await self._room()
+        entry = Entry(int(last or 0) + 1, JobStatus(job, JobState.QUEUED), place=place)
+        held = self._send is not None and not place
+        where, score = (keys.LATER, self._clock() + RECORD_S) if held else (keys.QUEUED, entry.sequence)
+        return [
+            ("SET", keys.JOB_SEQUENCE, entry.sequence),
+            ("HSET", keys.JOB_KEYS, job.key, job.id),
+            *([("SADD", keys.jobs_for(job.made_for), job.id)] if job.made_for else []),
+            *placed(entry, where, score),
+        ], (entry.status, True)
+
+    async def _room(self) -> None:
+        if await self.waiting() >= self._options.max_length:
+            raise Overloaded(f"{self._options.max_length} cover requests are waiting", 5.0)
+
+    async def _withdrawn(self, job_id: str) -> tuple[list[Command], None]:
+        return await self._removed(job_id.encode()), None
+
+    async def accept(self, job: Job, place: str) -> bool:
+        async def decide() -> tuple[list[Command], bool]:
+            entry = await self._entry(job.id)
+            if entry is None:
+                if job.made_for:
+                    return [], False
+                commands, (_, new) = await self._added(job, place)
+                return commands, new
+            holder = await self._link.one("HGET", keys.JOB_KEYS, entry.status.job.key)
+            state, ours = entry.status.state, holder in (None, job.id.encode())
+            if entry.place == place or not ours or state not in (JobState.QUEUED, JobState.FAILED):
+                return [], False
+            if state is JobState.QUEUED:  # waiting for this, or for another attempt
+                return ([], False) if entry.place else (requeued(replace(entry, place=place)), True)
+            await self._room()
+            fresh = replace(entry.status.job, attempts=0)
+            again = replace(entry, status=JobStatus(fresh, JobState.QUEUED), place=place)
+            return [("HSET", keys.JOB_KEYS, fresh.key, fresh.id), *requeued(again)], True
 
         return await self._guarded.change(decide)
 
     async def take(self) -> Job | None:
         # Looking is cheap and most looks find nothing; only a find costs a transaction.
-        if not any(await self._waiting()):
+        now = self._clock()
+        asked: list[Command] = [
+            ("ZCARD", keys.QUEUED),
+            *(("ZCOUNT", k, "-inf", now) for k in (keys.LATER, keys.RUNNING)),
+        ]
+        if not any(await self._link.many(asked)):
             return None
+        return await self._guarded.change(self._taken)
 
-        async def decide() -> tuple[list[Command], Job | None]:
-            commands = [c for entry in await self._abandoned() for c in _requeued(entry)]
-            if commands:
+    async def _taken(self) -> tuple[list[Command], Job | None]:
+        now = self._clock()
+        due = [queued(entry) for key in (keys.LATER, keys.RUNNING) for entry in await self._due(key)]
+        commands = [command for entry in due for command in requeued(entry)]
+        running = await self._link.one("ZRANGEBYSCORE", keys.RUNNING, f"({now}", "+inf")
+        busy = {entry.subject for entry in await self._entries(running)}
+        first = 0
+        while True:
+            page = await self._entries(await self._link.one("ZRANGE", keys.QUEUED, first, first + PAGE - 1))
+            # What is due may lie behind this page: then another one is read before it is looked at.
+            full = len(page) == PAGE
+            ahead = [entry for entry in due if not full or entry.sequence < page[-1].sequence]
+            due = [entry for entry in due if entry not in ahead]
+            for entry in sorted([*page, *ahead], key=lambda entry: entry.sequence):
+                if entry.subject in busy:
+                    continue
+                spending, refusal = await self._spending(entry.status.job, now)
+                if refusal:
+                    commands += failed(entry, refusal)
+                    continue
+                job = replace(entry.status.job, attempts=entry.status.job.attempts + 1)
+                status = replace(entry.status, job=job, state=JobState.RUNNING)
+                taken = replace(entry, status=status, owner=self._me)
+                return [*commands, *spending, *placed(taken, keys.RUNNING, now + self._options.lease_s)], job
+            if not full:
                 return commands, None
-            found = await self._link.one("ZRANGE", keys.QUEUED, 0, 0)
-            entry = await self._entry(found[0].decode()) if found else None
-            if entry is None:
-                return [], None
-            job = replace(entry.status.job, attempts=entry.status.job.attempts + 1)
-            running = replace(entry, status=replace(entry.status, job=job, state=JobState.RUNNING), owner=self._me)
-            return _placed(running, keys.RUNNING, self._clock() + LEASE_S), job
+            first += PAGE
 
-        job = await self._guarded.change(decide)
-        # The first change may only have put abandoned jobs back in line.
-        return job or await self._guarded.change(decide)
+    async def _spending(self, job: Job, now: float) -> tuple[list[Command], str]:
+        """What to write down for a job taken for the first time, and why it is refused, or ""."""
+        budget, hour = self._options.budget, int(now // HOUR_S)
+        if job.attempts or not (budget.per_item or budget.per_hour):
+            return [], ""
+        key = keys.spent(hour)
+        # No item has the empty id, which stands for all.
+        of_all, of_item = await self._link.one("HMGET", key, "", job.item_id)
+        after = {"": int(of_all or 0) + job.count, job.item_id: int(of_item or 0) + job.count}
+        left_s = round((hour + 1) * HOUR_S - now)
+        for name, most, what in (("", budget.per_hour, "in all"), (job.item_id, budget.per_item, "of one item")):
+            if most and after[name] > most:
+                return [], f"{OVER_BUDGET}: {most} covers an hour {what}; the next hour begins in {left_s} s"
+        pairs = [part for pair in after.items() for part in pair]
+        return [("HSET", key, *pairs), ("EXPIRE", key, 2 * HOUR_S)], ""
+
+    async def hold(self, job_ids: Sequence[str]) -> set[str]:
+        rows = await self._link.one("HMGET", keys.JOBS, *job_ids) if job_ids else []
+        entries = [Entry.of(row) for row in rows if row]
+        ours = [e for e in entries if e.owner == self._me and e.status.state is JobState.RUNNING]
+        ids = {entry.status.job.id for entry in ours}
+        if ids:
+            until = self._clock() + self._options.lease_s
+            await self._link.many([("ZADD", keys.RUNNING, "XX", until, id) for id in ids])
+        return ids
+
+    async def post(self, job_id: str, progress: Progress) -> None:
+        preview = base64.b64encode(progress.preview).decode()
+        text = json.dumps([progress.step, progress.total_steps, preview])
+        await self._link.one("SET", keys.news(job_id), text, "EX", NEWS_S)
+
+    async def look(self, job_ids: Sequence[str]) -> Mapping[str, Progress | JobStatus]:
+        if not job_ids:
+            return {}
+        asked = [
+            c for id in job_ids for c in (("ZRANK", keys.QUEUED, id), ("ZRANK", keys.LATER, id), ("GET", keys.news(id)))
+        ]
+        rows, in_line, *told = await self._link.many([("HMGET", keys.JOBS, *job_ids), ("ZCARD", keys.QUEUED), *asked])
+        found: dict[str, Progress | JobStatus] = {}
+        for n, (id, row) in enumerate(zip(job_ids, rows, strict=True)):
+            rank, later, news = told[3 * n : 3 * n + 3]
+            if row is None:
+                continue
+            status = Entry.of(row).status
+            if status.state is JobState.QUEUED:
+                found[id] = Progress((in_line + (later or 0) if rank is None else rank) + 1)
+            elif status.state is JobState.RUNNING:
+                step, total, preview = json.loads(news) if news else (0, 0, "")
+                found[id] = Progress(0, step, total, base64.b64decode(preview))
+            else:
+                found[id] = status
+        return found
 
     async def finish(self, job_id: str, cover_ids: Sequence[str]) -> None:
-        await self._set(job_id, JobState.DONE, cover_ids, "")
-
-    async def fail(self, job_id: str, error: str, retry: bool) -> None:
-        await self._set(job_id, JobState.QUEUED if retry else JobState.FAILED, (), error)
-
-    async def _set(self, job_id: str, state: JobState, cover_ids: Sequence[str], error: str) -> None:
         """A job that is already over stays as it is: a late worker does not change the answer."""
 
         async def decide() -> tuple[list[Command], None]:
             entry = await self._entry(job_id)
             if entry is None or entry.status.state not in _LIVE:
                 return [], None
-            after = replace(entry, status=JobStatus(entry.status.job, state, tuple(cover_ids), error), owner="")
-            if state is JobState.QUEUED:
-                return _placed(after, keys.QUEUED, entry.sequence), None
-            commands = _placed(after, keys.OVER, entry.sequence)
-            if state is JobState.FAILED:
-                commands.append(("HDEL", keys.JOB_KEYS, entry.status.job.key))
-            return commands + await self._old(), None
+            status = JobStatus(entry.status.job, JobState.DONE, tuple(cover_ids))
+            return [
+                *placed(replace(entry, status=status, owner=""), keys.OVER, entry.sequence),
+                *await self._told([entry.status.job.item_id]),
+                *await self._old(),
+            ], None
+
+        await self._guarded.change(decide)
+
+    async def fail(self, job_id: str, error: str, retry: bool, delay_s: float = 0.0) -> None:
+        async def decide() -> tuple[list[Command], None]:
+            entry = await self._entry(job_id)
+            if entry is None or entry.status.state is not JobState.RUNNING or entry.owner != self._me:
+                return [], None
+            if not retry:
+                return [*failed(entry, error), *await self._old()], None
+            after = queued(replace(entry, status=replace(entry.status, error=error)))
+            if delay_s:
+                return placed(after, keys.LATER, self._clock() + delay_s), None
+            return requeued(after), None
+
+        await self._guarded.change(decide)
+
+    async def cancel(self, job_id: str, error: str) -> None:
+        async def decide() -> tuple[list[Command], None]:
+            entry = await self._entry(job_id)
+            return (failed(entry, error) if entry and entry.status.state in _LIVE else []), None
 
         await self._guarded.change(decide)
 
@@ -127,29 +249,50 @@ class RedisQueue:
         """Queue again what this process holds and what others held for too long: the jobs of living workers stay theirs."""
 
         async def decide() -> tuple[list[Command], int]:
-            ids = [id.decode() for id in await self._link.one("ZRANGE", keys.RUNNING, 0, -1)]
-            held = [entry for id in ids if (entry := await self._entry(id)) and entry.owner == self._me]
-            again = {entry.sequence: entry for entry in [*held, *await self._abandoned()]}
-            return [c for entry in again.values() for c in _requeued(entry)], len(again)
+            running = await self._entries(await self._link.one("ZRANGE", keys.RUNNING, 0, -1))
+            again = {
+                e.sequence: e for e in [*(e for e in running if e.owner == self._me), *await self._due(keys.RUNNING)]
+            }
+            return [c for entry in again.values() for c in requeued(entry)], len(again)
 
         return await self._guarded.change(decide)
 
     async def waiting(self) -> int:
-        return (await self._waiting())[0]
+        in_line, later = await self._link.many([("ZCARD", keys.QUEUED), ("ZCARD", keys.LATER)])
+        return int(in_line) + int(later)
 
-    async def _waiting(self) -> tuple[int, int]:
-        """(jobs queued, jobs whose worker is overdue)."""
-        asked: list[Command] = [("ZCARD", keys.QUEUED), ("ZCOUNT", keys.RUNNING, "-inf", self._clock())]
-        queued, overdue = await self._link.many(asked)
-        return int(queued), int(overdue)
+    async def changed(self, after: int) -> tuple[int, Collection[str] | None]:
+        last = int(await self._link.one("GET", keys.CHANGES) or 0)
+        if after < 0 or last <= after:
+            return last, ()
+        found = await self._link.one("ZRANGEBYSCORE", keys.CHANGED, after + 1, last)
+        return last, {member.decode().split("/", 1)[1] for member in found} if len(found) == last - after else None
 
-    async def _abandoned(self) -> list[_Entry]:
-        ids = await self._link.one("ZRANGEBYSCORE", keys.RUNNING, "-inf", self._clock())
-        return [entry for id in ids if (entry := await self._entry(id.decode()))]
+    async def tell(self, item_ids: Collection[str]) -> None:
+        async def decide() -> tuple[list[Command], None]:
+            return (await self._told(item_ids) if item_ids else []), None
 
-    async def _entry(self, job_id: str) -> _Entry | None:
+        await self._guarded.change(decide)
+
+    async def _told(self, item_ids: Collection[str]) -> list[Command]:
+        """The commands that tell other processes of items whose pools change; the last KEEP_FINISHED are kept."""
+        last = int(await self._link.one("GET", keys.CHANGES) or 0)
+        numbered = list(enumerate(item_ids, last + 1))
+        added = [("ZADD", keys.CHANGED, number, f"{number}/{item_id}") for number, item_id in numbered]
+        last += len(numbered)
+        trim: Command = ("ZREMRANGEBYSCORE", keys.CHANGED, "-inf", last - KEEP_FINISHED)
+        return [*added, ("SET", keys.CHANGES, last), trim]
+
+    async def _due(self, key: str) -> list[Entry]:
+        return await self._entries(await self._link.one("ZRANGEBYSCORE", key, "-inf", self._clock()))
+
+    async def _entry(self, job_id: str) -> Entry | None:
         data = await self._link.one("HGET", keys.JOBS, job_id)
-        return _Entry.of(data) if data else None
+        return Entry.of(data) if data else None
+
+    async def _entries(self, ids: Sequence[bytes]) -> list[Entry]:
+        rows = await self._link.one("HMGET", keys.JOBS, *ids) if ids else []
+        return [Entry.of(row) for row in rows if row]
 
     async def _old(self) -> list[Command]:
         """The commands that forget finished jobs KEEP_FINISHED places behind the newest."""
@@ -162,8 +305,8 @@ class RedisQueue:
 
     async def _removed(self, id: bytes) -> list[Command]:
         """The commands that leave nothing of a job."""
-        commands: list[Command] = [("ZREM", key, id) for key in (keys.QUEUED, keys.RUNNING, keys.OVER)]
-        commands.append(("HDEL", keys.JOBS, id))
+        commands: list[Command] = [("ZREM", key, id) for key in SETS]
+        commands += [("HDEL", keys.JOBS, id), ("DEL", keys.news(id.decode()))]
         if entry := await self._entry(id.decode()):
             job = entry.status.job
             if await self._link.one("HGET", keys.JOB_KEYS, job.key) == id:
@@ -178,15 +321,3 @@ class RedisQueue:
             return [command for id in ids for command in await self._removed(id)], len(ids)
 
         return await self._guarded.change(decide)
-
-
-def _placed(entry: _Entry, where: str, score: float) -> list[Command]:
-    """The commands that store an entry and put its id in that one of the three sets."""
-    id = entry.status.job.id
-    leave: list[Command] = [("ZREM", key, id) for key in (keys.QUEUED, keys.RUNNING, keys.OVER) if key != where]
-    return [("HSET", keys.JOBS, id, entry.text()), *leave, ("ZADD", where, score, id)]
-
-
-def _requeued(entry: _Entry) -> list[Command]:
-    queued = replace(entry, status=replace(entry.status, state=JobState.QUEUED), owner="")
-    return _placed(queued, keys.QUEUED, entry.sequence)

@@ -9,6 +9,7 @@ Created for the path of one process with one event loop; every write is on disk 
 
 from pathlib import Path
 
+from eyecatch.core.types import UNLIMITED, Budget
 from eyecatch.stores.sqlite.cache import EmbeddingCache
 from eyecatch.stores.sqlite.catalog import SqliteCatalog
 from eyecatch.stores.sqlite.connection import Database
@@ -23,20 +24,22 @@ __all__ = ["SqliteStore"]
 class SqliteStore:
     """The five ports over one file."""
 
-    def __init__(self, database: Database, max_waiting_jobs: int) -> None:
+    def __init__(self, database: Database, max_waiting_jobs: int, budget: Budget = UNLIMITED) -> None:
         self._database = database
         embeddings = EmbeddingCache()
         database.on_rollback(embeddings.clear)
         self.catalog = SqliteCatalog(database, embeddings)
         self.profiles = SqliteProfiles(database, embeddings)
         self.decisions = SqliteDecisions(database)
-        self.queue = SqliteQueue(database, max_waiting_jobs)
+        self.queue = SqliteQueue(database, max_waiting_jobs, budget)
         self.notes = SqliteNotes(database)
 
     @classmethod
-    def open(cls, folder: str | Path, *, max_waiting_jobs: int = 1000, max_bytes: int = 0) -> "SqliteStore":
+    def open(
+        cls, folder: str | Path, *, max_waiting_jobs: int = 1000, max_bytes: int = 0, budget: Budget = UNLIMITED
+    ) -> "SqliteStore":
         """Open or create the store in `folder`. `max_bytes` bounds the file (0: the disk does)."""
-        return cls(Database(Path(folder), max_bytes), max_waiting_jobs)
+        return cls(Database(Path(folder), max_bytes), max_waiting_jobs, budget)
 
     def close(self) -> None:
         self._database.close()

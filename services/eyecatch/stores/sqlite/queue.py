@@ -4,25 +4,33 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
-from eyecatch.core.errors import Conflict, Overloaded
-from eyecatch.core.types import Job, JobState, JobStatus
+from eyecatch.core.errors import OVER_BUDGET, Conflict, Overloaded
+from eyecatch.core.ports import Progress
+from eyecatch.core.types import UNLIMITED, Budget, Job, JobState, JobStatus
 from eyecatch.stores import texts
 from eyecatch.stores.sqlite.connection import Database, Row
 
 _COLUMNS = "seq, job, attempts, state, cover_ids, error"
 _LIVE = f"state IN ({int(JobState.QUEUED)}, {int(JobState.RUNNING)})"
+_RUNNING = f"state = {int(JobState.RUNNING)}"
 KEEP_FINISHED = 10_000
+HOUR_S = 3600
 
 
 class SqliteQueue:
     """A failed job frees its key. At most `max_length` wait; KEEP_FINISHED finished ones are remembered."""
 
-    def __init__(self, database: Database, max_length: int) -> None:
-        self._database = database
-        self._max_length = max_length
+    def __init__(
+        self, database: Database, max_length: int, budget: Budget = UNLIMITED, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._database, self._max_length, self._budget, self._clock = database, max_length, budget, clock
+        # Of this process alone, as the jobs that run are: a restart tries again at once.
+        self._not_before: dict[str, float] = {}
+        self._news: dict[str, Progress] = {}
 
     async def put(self, job: Job) -> JobStatus:
         """Raises Conflict when the id already stands for a job with another key."""
@@ -49,37 +57,104 @@ class SqliteQueue:
         if not await self.waiting():
             return None
 
+        now = self._clock()
+
         def run(connection: sqlite3.Connection) -> Job | None:
-            sql = f"SELECT {_COLUMNS} FROM jobs WHERE state = ? ORDER BY seq LIMIT 1"
-            row = connection.execute(sql, (int(JobState.QUEUED),)).fetchone()
-            if row is None:
+            sql = f"SELECT {_COLUMNS} FROM jobs WHERE state = ? ORDER BY seq"
+            running = [_status(row).job for row in connection.execute(sql, (int(JobState.RUNNING),))]
+            busy = {(job.item_id, job.taste) for job in running}
+            taken, refused = None, []
+            for row in connection.execute(sql, (int(JobState.QUEUED),)):
+                job = _status(row).job
+                if (job.item_id, job.taste) in busy or self._not_before.get(job.id, now) > now:
+                    continue
+                refusal = self._spent(connection, job, now)
+                if not refusal:
+                    taken = row[0], replace(job, attempts=job.attempts + 1)
+                    break
+                refused.append((int(JobState.FAILED), refusal, row[0]))
+            connection.executemany("UPDATE jobs SET state = ?, error = ? WHERE seq = ?", refused)
+            if taken is None:
                 return None
             update = "UPDATE jobs SET state = ?, attempts = attempts + 1 WHERE seq = ?"
-            connection.execute(update, (int(JobState.RUNNING), row[0]))
-            job = _status(row).job
-            return replace(job, attempts=job.attempts + 1)
+            connection.execute(update, (int(JobState.RUNNING), taken[0]))
+            return taken[1]
 
-        return await self._database.write(run)
+        job = await self._database.write(run)
+        if job is not None:
+            self._forget_news([job.id])
+        return job
+
+    def _spent(self, connection: sqlite3.Connection, job: Job, now: float) -> str:
+        """Why a job taken for the first time is refused; else "", and its covers are written down."""
+        budget, hour = self._budget, int(now // HOUR_S)
+        if job.attempts or not (budget.per_item or budget.per_hour):
+            return ""
+        connection.execute("DELETE FROM spent WHERE hour < ?", (hour,))
+        sql = "SELECT item_id, covers FROM spent WHERE hour = ? AND item_id IN ('', ?)"
+        spent = dict(connection.execute(sql, (hour, job.item_id)).fetchall())
+        left_s = round((hour + 1) * HOUR_S - now)
+        for name, most, what in (("", budget.per_hour, "in all"), (job.item_id, budget.per_item, "of one item")):
+            if most and spent.get(name, 0) + job.count > most:
+                return f"{OVER_BUDGET}: {most} covers an hour {what}; the next hour begins in {left_s} s"
+        add = "INSERT INTO spent VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET covers = covers + excluded.covers"
+        connection.executemany(add, [(hour, name, job.count) for name in ("", job.item_id)])
+        return ""
+
+    async def hold(self, job_ids: Sequence[str]) -> set[str]:
+        found = {id: await self.status(id) for id in job_ids}
+        return {id for id, status in found.items() if status and status.state is JobState.RUNNING}
+
+    async def post(self, job_id: str, progress: Progress) -> None:
+        self._news[job_id] = progress
+
+    async def look(self, job_ids: Sequence[str]) -> Mapping[str, Progress | JobStatus]:
+        found: dict[str, Progress | JobStatus] = {}
+        before = "SELECT count(*) FROM jobs WHERE state = ? AND seq <= (SELECT seq FROM jobs WHERE id = ?)"
+        for id in job_ids:
+            status = await self.status(id)
+            if status is None:
+                continue
+            if status.state is JobState.QUEUED:
+                found[id] = Progress(int(self._database.read(before, (int(JobState.QUEUED), id))[0][0]))
+            elif status.state is JobState.RUNNING:
+                found[id] = self._news.get(id, Progress(0))
+            else:
+                found[id] = status
+        return found
+
+    def _forget_news(self, job_ids: Sequence[str]) -> None:
+        for id in job_ids:
+            self._news.pop(id, None)
+            self._not_before.pop(id, None)
 
     async def finish(self, job_id: str, cover_ids: Sequence[str]) -> None:
-        await self._set(job_id, JobState.DONE, cover_ids, "")
+        await self._set(job_id, _LIVE, JobState.DONE, cover_ids, "")
 
-    async def fail(self, job_id: str, error: str, retry: bool) -> None:
-        await self._set(job_id, JobState.QUEUED if retry else JobState.FAILED, (), error)
+    async def fail(self, job_id: str, error: str, retry: bool, delay_s: float = 0.0) -> None:
+        state = JobState.QUEUED if retry else JobState.FAILED
+        if await self._set(job_id, _RUNNING, state, (), error) and retry:
+            self._not_before[job_id] = self._clock() + delay_s
 
-    async def _set(self, job_id: str, state: JobState, cover_ids: Sequence[str], error: str) -> None:
+    async def cancel(self, job_id: str, error: str) -> None:
+        await self._set(job_id, _LIVE, JobState.FAILED, (), error)
+
+    async def _set(self, job_id: str, where: str, state: JobState, cover_ids: Sequence[str], error: str) -> bool:
         """A job that is already over stays as it is: a late worker does not change the answer."""
 
-        def run(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                f"UPDATE jobs SET state = ?, cover_ids = ?, error = ? WHERE id = ? AND {_LIVE}",
+        def run(connection: sqlite3.Connection) -> bool:
+            changed = connection.execute(
+                f"UPDATE jobs SET state = ?, cover_ids = ?, error = ? WHERE id = ? AND {where}",
                 (int(state), json.dumps(list(cover_ids)), error, job_id),
-            )
+            ).rowcount
             connection.execute(
                 f"DELETE FROM jobs WHERE NOT {_LIVE} AND seq <= (SELECT max(seq) FROM jobs) - ?", (KEEP_FINISHED,)
             )
+            return changed > 0
 
-        await self._database.write(run)
+        changed = await self._database.write(run)
+        self._forget_news([job_id])
+        return changed
 
     async def status(self, job_id: str) -> JobStatus | None:
         found = self._database.read(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (job_id,))
@@ -97,6 +172,9 @@ class SqliteQueue:
             return connection.execute("DELETE FROM jobs WHERE json_extract(job, '$.made_for') = ?", (user,)).rowcount
 
         return await self._database.write(run)
+
+    async def tell(self, item_ids: Collection[str]) -> None:
+        """There are no others."""
 
     async def waiting(self) -> int:
         return int(self._database.read("SELECT count(*) FROM jobs WHERE state = ?", (int(JobState.QUEUED),))[0][0])

@@ -102,7 +102,14 @@ CREATE INDEX covers_by_user ON covers (json_extract(provenance, '$.made_for'))
     WHERE json_extract(provenance, '$.made_for') IS NOT NULL;
 """
 
-MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6)
+# What was made of the budget; the item "" stands for all.
+_V7 = """
+CREATE TABLE spent (
+    hour INTEGER NOT NULL, item_id TEXT NOT NULL, covers INTEGER NOT NULL, PRIMARY KEY (hour, item_id)
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7)
 
 
 def version(connection: sqlite3.Connection) -> int:

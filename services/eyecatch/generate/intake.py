@@ -1,0 +1,71 @@
+"""Requests from the topic into the queue: decode -> dead letters or the queue, both acknowledged -> offsets. Knows no Kafka client."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import structlog
+
+from eyecatch.core.errors import Overloaded
+from eyecatch.core.ports import SharedQueue
+from eyecatch.core.types import Job
+from eyecatch.generate.metrics import Metrics
+from eyecatch.generate.requests import decode
+from eyecatch.ingest.buffer import Buffer, Chunk
+from eyecatch.ingest.dlq import letter
+from eyecatch.ingest.loop import DEAD_LETTERS, STORE, Outbox
+from eyecatch.ingest.patience import Patience
+from eyecatch.ingest.records import Poison, Record
+
+log = structlog.get_logger(__name__)
+
+BATCH = 100
+FULL_PAUSE_S = 0.5
+
+
+class Intake:
+    """A record moves on when the queue has its job; one that comes again changes nothing. `accepted` is called for each new one."""
+
+    def __init__(
+        self,
+        buffer: Buffer,
+        done: Callable[[Sequence[Chunk]], None],
+        queue: SharedQueue,
+        outbox: Outbox,
+        topic: str,
+        patience: Patience,
+        metrics: Metrics,
+        accepted: Callable[[], None],
+    ) -> None:
+        self._buffer, self._done, self._queue, self._outbox = buffer, done, queue, outbox
+        self._topic, self._patience, self._metrics, self._accepted = topic, patience, metrics, accepted
+
+    async def run(self) -> None:
+        """Until the buffer is closed and empty. Raises Unavailable when a trouble lasts, and what cannot pass at once."""
+        while chunks := await self._buffer.take(BATCH):
+            for chunk in chunks:
+                name = f"{chunk.log.name(self._topic)}/{chunk.partition.partition}"
+                for record in chunk.records:
+                    await self._one(record, f"{name}/{record.offset}")
+            self._done(chunks)
+            self._metrics.buffered.set(len(self._buffer))
+
+    async def _one(self, record: Record, place: str) -> None:
+        found = decode(record, place)
+        if isinstance(found, Poison):
+            await self._patience(DEAD_LETTERS, partial(self._outbox.send, [letter(record, found)]))
+            self._metrics.poison.labels(found.reason).inc()
+            log.warning("dead_letter", reason=str(found.reason), place=place)
+            return
+        new = await self._patience(STORE, partial(self._accept, found, place))
+        self._metrics.requests.labels("new" if new else "known").inc()
+        if new:
+            self._accepted()
+
+    async def _accept(self, job: Job, place: str) -> bool:
+        """Waits for room: whoever is slower than the topic lets the topic wait."""
+        while True:
+            try:
+                return await self._queue.accept(job, place)
+            except Overloaded:
+                await asyncio.sleep(FULL_PAUSE_S)

@@ -1,0 +1,147 @@
+"""Triton's tensors: briefs and pictures -> inputs, responses -> covers and scores, messages -> errors. Knows no endpoint.
+
+The other side is deploy/triton. Whatever does not look as it says there is garbage, and garbage is Unavailable: nobody's input is to blame.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from tritonclient.grpc import InferInput, InferResult
+
+from eyecatch.core.errors import InvalidInput, Unavailable, Violation, shorten
+from eyecatch.core.ports import Brief, Scored
+from eyecatch.core.types import EMBEDDING_DIM
+
+TYPES = {"u1": "UINT8", "i8": "INT64", "f4": "FP32", "f8": "FP64"}
+PROVENANCE = {"model": str, "adapter": str, "seed": int, "steps": int, "brief_digest": str}
+
+
+class Busy(Unavailable):
+    """An endpoint answers and has no room, or not enough time before the deadline: nothing is wrong with it."""
+
+
+class Broken(Unavailable):
+    """An endpoint does not answer, breaks while it works, or answers garbage."""
+
+
+def brief_inputs(brief: Brief) -> list[InferInput]:
+    """cover_generator's. What the brief leaves to the model is not sent."""
+    given: dict[str, Any] = {
+        "title": np.frombuffer(brief.title.encode(), np.uint8),
+        "strength": np.array([brief.strength], np.float64),
+        "seed": np.array([brief.seed], np.int64),
+    }
+    if brief.references:
+        given["references"], given["reference_lengths"] = _joined(brief.references)
+    if brief.user_embedding.any():
+        given["user_embedding"] = brief.user_embedding.astype(np.float32)
+    if brief.steps:
+        given["steps"] = np.array([brief.steps], np.int64)
+    if brief.reference_strength is not None:
+        given["reference_strength"] = np.array([brief.reference_strength], np.float64)
+    return _inputs(given)
+
+
+def picture_inputs(images: Sequence[bytes], titles: Sequence[str]) -> list[InferInput]:
+    """cover_scorer's."""
+    pictures, lengths = _joined(images)
+    texts, text_lengths = _joined([title.encode() for title in titles])
+    named = {"images": pictures, "image_lengths": lengths, "titles": texts, "title_lengths": text_lengths}
+    return _inputs(named)
+
+
+def progress(result: InferResult) -> tuple[int, int] | None:
+    """(step, total), or None for the last response."""
+    found = _tensor(result, "progress")
+    if found is None:
+        return None
+    if found.dtype != np.int64 or found.shape != (2,) or not 0 <= found[0] <= found[1] or found[1] < 1:
+        raise Broken(f"garbage: progress {shorten(found.tolist())}; allowed: a step and of how many")
+    return int(found[0]), int(found[1])
+
+
+def cover(result: InferResult) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
+    """Pixels (H, W, 3) uint8 and the provenance."""
+    pixels, told = _tensor(result, "image"), _tensor(result, "provenance")
+    if pixels is None or pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise Broken(f"garbage: image {_shown(pixels)}; allowed: uint8 (H, W, 3)")
+    try:
+        provenance = json.loads(b"" if told is None else told.tobytes())
+    except ValueError as error:
+        raise Broken(f"garbage: provenance is not JSON ({error})") from error
+    types = {name: type(value) for name, value in provenance.items()} if isinstance(provenance, dict) else provenance
+    if types != PROVENANCE:
+        raise Broken(f"garbage: provenance {shorten(provenance)}; allowed: {', '.join(PROVENANCE)}")
+    return pixels, provenance
+
+
+def scores(result: InferResult, count: int, space: int) -> list[Scored]:
+    """Embeddings and rewards of `count` pictures, embedded by the model `space`."""
+    embeddings, rewards, names, where = (
+        _tensor(result, name) for name in ("embeddings", "rewards", "reward_names", "space")
+    )
+    for name, found, shape in (("embeddings", embeddings, (count, EMBEDDING_DIM)), ("rewards", rewards, (count, None))):
+        if (
+            found is None
+            or found.dtype.kind != "f"
+            or found.ndim != 2
+            or shape not in (found.shape, (len(found), None))
+        ):
+            raise Broken(f"garbage: {name} {_shown(found)}; allowed: {shape}")
+        if not np.isfinite(found).all():
+            raise Broken(f"garbage: {name} are not all finite")
+    assert embeddings is not None and rewards is not None  # noqa: PT018, S101  (for the type checker)
+    listed = b"" if names is None else names.tobytes()
+    known = listed.decode(errors="replace").splitlines()
+    if len(known) != rewards.shape[1]:
+        raise Broken(f"garbage: reward_names {shorten(listed)}; allowed: a line for each of {rewards.shape[1]} rewards")
+    if where is None or where.tolist() != [space]:
+        told = None if where is None else where.tolist()
+        raise Broken(
+            f"cover_scorer embeds with the model {told}; allowed: [{space}], our checkpoint's: use one folder for both"
+        )
+    return [
+        Scored(embedding.astype(np.float32), dict(zip(known, map(float, row), strict=True)))
+        for embedding, row in zip(embeddings, rewards, strict=True)
+    ]
+
+
+def refuse(message: str) -> NoReturn:
+    """What a server said instead of an answer. Our models begin with the kind in brackets; the rest is Triton's own."""
+    found = re.search(r"\[(INVALID_ARGUMENT|UNAVAILABLE|CANCELLED|INTERNAL)\] (.*)", message, re.S)
+    kind, text = found.groups() if found else ("", message)
+    if kind == "INVALID_ARGUMENT":
+        named = re.match(r"(\w+)(?:\[\d+\])?[ =](.*); allowed: (.*)", text, re.S)
+        tensor, value, allowed = named.groups() if named else ("brief", text, "a brief the model accepts")
+        raise InvalidInput([Violation(tensor, value, allowed)])
+    if kind == "UNAVAILABLE":
+        raise Busy(f"no room: {text}")
+    raise Broken(text)
+
+
+def _inputs(named: Mapping[str, np.ndarray[Any, Any]]) -> list[InferInput]:
+    made = []
+    for name, array in named.items():
+        one = InferInput(name, list(array.shape), TYPES[array.dtype.str[1:]])
+        one.set_data_from_numpy(array)
+        made.append(one)
+    return made
+
+
+def _joined(parts: Sequence[bytes]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    return np.frombuffer(b"".join(parts), np.uint8), np.array([len(part) for part in parts], np.int64)
+
+
+def _tensor(result: InferResult, name: str) -> np.ndarray[Any, Any] | None:
+    try:
+        found: np.ndarray[Any, Any] | None = result.as_numpy(name)
+    except (ValueError, TypeError) as error:  # the bytes do not fit the shape or the type they come with
+        raise Broken(f"garbage: {name} ({error})") from error
+    return found
+
+
+def _shown(array: np.ndarray[Any, Any] | None) -> str:
+    return "is missing" if array is None else f"of {array.dtype} {array.shape}"

@@ -1,0 +1,27 @@
+"""`eyecatch generate` with a generator that needs no model, as a process to be killed: python -m tests.e2e.tiny_worker '{"kafka": ...}'."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Sequence
+
+from eyecatch.config import GenerateConfig
+from eyecatch.core.ports import Brief, Made
+from eyecatch.wiring_generate import generate
+
+from tests.fakes import FakeGenerator
+
+STEP_S = 0.06
+
+
+class Slow(FakeGenerator):
+    """Takes its time for each step, so that something can happen meanwhile."""
+
+    async def generate(self, briefs: Sequence[Brief], on_step: Callable[[int, int], None]) -> Sequence[Made]:
+        for _ in range(4):
+            await asyncio.sleep(STEP_S)
+        return await super().generate(briefs, on_step)
+
+
+if __name__ == "__main__":
+    asyncio.run(generate(GenerateConfig(**json.loads(sys.argv[1])), lambda port: print(port, flush=True), Slow()))

@@ -1,0 +1,120 @@
+"""Real Triton servers for tests: the tritonserver of the nvidia-pytriton wheel on free ports of 127.0.0.1. Knows no test."""
+
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.servers import free_port, until
+
+REPOSITORY = Path(__file__).parents[1] / "deploy" / "triton"
+
+
+def _wheel() -> Path:
+    """Its folder. (Importing pytriton would need packages that we leave out.)"""
+    spec = importlib.util.find_spec("pytriton")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
+
+
+class Triton:
+    """One running server. `models`: those to load of `repository`; none for all."""
+
+    def __init__(self, folder: Path, repository: Path = REPOSITORY, models: tuple[str, ...] = ()) -> None:
+        self.port, self.metrics_port = free_port(), free_port()
+        self.address, self._shared = f"127.0.0.1:{self.port}", f"triton_{self.port}_"
+        self.log = folder / "tritonserver.log"
+        self._repository, self._models = repository, models
+        self._backends = folder / "backends"
+        self._wheel = _wheel()
+        python, stubs = self._backends / "python", self._wheel / "tritonserver" / "python_backend_stubs"
+        shutil.copytree(self._wheel / "tritonserver" / "backends" / "python", python)
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        shutil.copy(stubs / version / "triton_python_backend_stub", python)
+        self.launch()
+
+    def launch(self) -> None:
+        """Start, without waiting."""
+        site = self._wheel.parent
+        libraries = (sysconfig.get_config_var("LIBDIR"), str(site / "nvidia_pytriton.libs"))
+        environment = {
+            **os.environ,
+            # The stub looks for its Python beside the first one of PATH.
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "LD_LIBRARY_PATH": ":".join(map(str, libraries)),
+            "PYTHONPATH": str(site),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        here = ("--grpc-address", "127.0.0.1", "--metrics-address", "127.0.0.1", "--allow-http", "false")
+        ports = ("--grpc-port", str(self.port), "--metrics-port", str(self.metrics_port))
+        some = ("--model-control-mode", "explicit", *(f"--load-model={name}" for name in self._models))
+        where = ("--model-repository", str(self._repository), "--backend-directory", str(self._backends))
+        shared = ("--backend-config", f"python,shm-region-prefix-name={self._shared}")
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    self._wheel / "tritonserver" / "bin" / "tritonserver",
+                    *(*where, *here, *ports, *shared),
+                    *(some if self._models else ()),
+                ],
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,  # its stubs go with it
+            )
+
+    def ready(self) -> "Triton":
+        """Wait until its models can be asked."""
+        until(self._answers, "tritonserver's start", 100)
+        return self
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()[-3000:]
+        time.sleep(0.05)
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5):
+            return "Started GRPCInferenceService" in self.log.read_text().rpartition("loading: ")[2]
+        return False
+
+    def metrics(self) -> Counter[str]:
+        """What the models of this repository count: {what or status: value}."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as page:
+            text = page.read().decode()
+        found = re.findall(r'^eyecatch_(?:covers_|scheduler_)(\w+){instance="\w+"(?:,\w+="(\w+)")?} (\S+)$', text, re.M)
+        return Counter({label or name: round(float(value)) for name, label, value in found})
+
+    def model_processes(self) -> list[int]:
+        """The ids of the processes in which the models run."""
+        return [
+            int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        ]
+
+    def kill(self) -> None:
+        """All of it, as a machine that loses its power."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        for left in Path("/dev/shm").glob(f"{self._shared}*"):  # it would have removed them itself
+            left.unlink()
+
+
+@contextmanager
+def running(repository: Path = REPOSITORY, models: tuple[str, ...] = ()) -> Iterator[Triton]:
+    """Launched; `ready` waits for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = Triton(Path(folder), repository, models)
+        try:
+            yield server
+        finally:
+            server.kill()

@@ -1,0 +1,137 @@
+"""A job into covers: the best of several draws, previews, what an earlier attempt left, the pool's size."""
+
+import io
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from eyecatch.core.errors import InvalidInput
+from eyecatch.core.ports import Brief, Made, Progress
+from eyecatch.core.score import RewardSpec, Scoring
+from eyecatch.core.types import Cover, Item, Job
+from eyecatch.generate.making import Maker, Taste
+from eyecatch.stores.blobs import FsspecBlobs
+from eyecatch.stores.sqlite import SqliteStore
+from PIL import Image
+
+from tests.contracts.builders import cover
+from tests.fakes import FakeGenerator
+
+SCORING = Scoring(RewardSpec("preference", 1.0, deviation=0.5), (RewardSpec("relevance", 2.0, 0.5, 0.1),))
+USER = np.eye(64, dtype=np.float32)[0]
+
+
+class Judged(FakeGenerator):
+    """`relevance` and `dots` (with USER) by seed; others have 0.5 and 0."""
+
+    def __init__(self, relevance: dict[int, float] | None = None, dots: dict[int, float] | None = None) -> None:
+        super().__init__()
+        self.relevance, self.dots = relevance or {}, dots or {}
+
+    async def generate(self, briefs: Sequence[Brief], on_step: Callable[[int, int], None]) -> Sequence[Made]:
+        return [
+            replace(
+                made,
+                rewards={"relevance": self.relevance.get(made.seed, 0.5)},
+                embedding=USER * self.dots.get(made.seed, 0.0),
+            )
+            for made in await super().generate(briefs, on_step)
+        ]
+
+
+class Room:
+    """A store, and a maker over it."""
+
+    def __init__(self, store: SqliteStore, folder: Path) -> None:
+        self.store, self._blobs = store, FsspecBlobs(str(folder / "blobs"))
+        self.told: list[Progress] = []
+        self.changes: list[tuple[str, list[str], list[str]]] = []
+
+    async def make(self, generator: FakeGenerator, job: Job, draws: int = 1, pool_size: int = 16) -> list[Cover]:
+        def changed(item_id: str, new: Sequence[Cover], gone: Sequence[str]) -> None:
+            self.changes.append((item_id, [c.id for c in new], [*gone]))
+
+        maker = Maker(self.store.catalog, self._blobs, generator, changed, Taste(SCORING, draws, pool_size))
+        return await maker.make(job, self.told.append)
+
+    async def pool(self) -> set[str]:
+        return {c.id for c in (await self.store.catalog.pools(["a"]))["a"]}
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Room]:
+    store = SqliteStore.open(tmp_path)
+    await store.catalog.upsert_items([Item("a", "A")])
+    yield Room(store, tmp_path)
+    store.close()
+
+
+async def test_the_best_of_several_draws_stay(room: Room) -> None:
+    """Standardised: 0.1 of relevance is two units of score, 0.5 of preference one."""
+    generator = Judged(relevance={11: 0.6, 14: 0.55}, dots={12: 0.9, 13: -0.9})
+    job = Job("j", "k", "a", tuple(USER.tolist()), count=2, seed=10)
+    made = await room.make(generator, job, draws=3)
+    assert [b.seed for b in generator.briefs] == [10, 11, 12, 13, 14, 15]
+    assert [c.provenance.seed for c in made] == [11, 12], (
+        "1 + 2 x 0.1 / 0.1, and 0.9 / 0.5; in the order they were drawn"
+    )
+    assert await room.pool() == {c.id for c in made}
+
+
+async def test_who_has_no_taste_has_no_preference(room: Room) -> None:
+    generator = Judged(relevance={11: 0.51}, dots={10: 0.9})
+    (made,) = await room.make(generator, Job("j", "k", "a", count=1, seed=10), draws=2)
+    assert made.provenance.seed == 11
+
+
+async def test_one_draw_for_each_cover_keeps_all(room: Room) -> None:
+    generator = Judged(relevance={10: -5.0})
+    made = await room.make(generator, Job("j", "k", "a", count=3, seed=10))
+    assert [c.provenance.seed for c in made] == [10, 11, 12]
+    assert len(generator.briefs) == 3
+
+
+async def test_the_last_seeds_there_are(room: Room) -> None:
+    made = await room.make(FakeGenerator(), Job("j", "k", "a", count=2, seed=2**63 - 1))
+    assert [c.provenance.seed for c in made] == [2**63 - 1, 0]
+
+
+async def test_a_long_job_shows_its_first_picture(room: Room) -> None:
+    await room.make(FakeGenerator(), Job("j", "k", "a", count=3, seed=1))
+    assert {p.preview for p in room.told} == {b""}
+    room.told.clear()
+    await room.make(FakeGenerator(), Job("j2", "k2", "a", count=6, seed=1))
+    first, second = room.told[:4], room.told[4:]
+    assert {p.preview for p in first} == {b""}
+    (preview,) = {p.preview for p in second}
+    with Image.open(io.BytesIO(preview)) as picture:
+        assert (picture.format, max(picture.size)) == ("WEBP", 64)
+    assert len(preview) < 4000
+    assert [(p.step, p.total_steps) for p in room.told] == [(n + 1, 8) for n in range(8)]
+
+
+async def test_another_attempt_leaves_nothing_of_the_first(room: Room) -> None:
+    """Its best were others: the item changed meanwhile."""
+    job = Job("j", "k", "a", count=1, seed=10)
+    (before,) = await room.make(Judged(relevance={10: 0.9}), job, draws=2)
+    (again,) = await room.make(Judged(relevance={11: 0.9}), job, draws=2)
+    assert before.id != again.id
+    assert await room.pool() == {again.id}
+    assert room.changes[-1] == ("a", [again.id], [before.id])
+    (same,) = await room.make(Judged(relevance={11: 0.9}), job, draws=2)
+    assert same.id == again.id
+    assert await room.pool() == {again.id}
+
+
+async def test_the_oldest_generated_covers_make_room(room: Room) -> None:
+    await room.store.catalog.add_covers([cover("own", "a")])
+    made = [c.id for n in range(4) for c in await room.make(FakeGenerator(), Job(f"j{n}", f"k{n}", "a", seed=n), 1, 3)]
+    assert await room.pool() == {"own", *made[2:]}
+
+
+async def test_what_is_not_a_number_is_not_kept(room: Room) -> None:
+    with pytest.raises(InvalidInput, match="seeds \\[10\\]"):
+        await room.make(Judged(relevance={10: float("nan")}), Job("j", "k", "a", count=2, seed=10))
+    assert await room.pool() == set()

@@ -1,0 +1,219 @@
+"""Servers that answer what no cover_generator would: a wrong model behind a real Triton, and answers put together by hand."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from eyecatch.core.errors import InvalidInput, Unavailable
+from eyecatch.generators import triton_wire as wire
+from eyecatch.generators.triton import Asking, TritonGenerator
+from eyecatch.generators.triton_endpoints import FAILURES, PAUSES_S, Breaker
+from tritonclient.grpc import InferResult, service_pb2
+
+from tests import triton
+from tests.triton import REPOSITORY, Triton
+from tests.unit.generators.test_local import brief
+
+MODEL = '''
+import triton_python_backend_utils as pb
+
+class TritonPythonModel:
+    """Takes what cover_generator takes. Answers nothing, then emptily, then with errors of its own, and after six requests not at all."""
+
+    def initialize(self, args):
+        self.asked = 0
+
+    def execute(self, requests):
+        for request in requests:
+            sender, last = request.get_response_sender(), pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+            if "ping" in request.parameters():
+                sender.send(pb.InferenceResponse([]), flags=last)
+                continue
+            self.asked += 1
+            if self.asked == 1:
+                sender.send(flags=last)
+            elif self.asked == 2:
+                sender.send(pb.InferenceResponse([]), flags=last)
+            elif self.asked <= 6:
+                sender.send(pb.InferenceResponse(error=pb.TritonError("CUDA out of memory")), flags=last)
+'''
+
+
+@pytest.fixture
+def wrong_model(tmp_path: Path) -> Iterator[Triton]:
+    folder = tmp_path / "repository" / "cover_generator"
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "model.py").write_text(MODEL)
+    config = shutil.copy(REPOSITORY / "cover_generator" / "config.pbtxt", folder)
+    text = Path(config).read_text()
+    Path(config).write_text(text[: text.index("# Ready means drawn once")])
+    with triton.running(folder.parent) as server:
+        yield server.ready()
+
+
+async def test_a_wrong_model_is_unavailable_and_then_left_alone(wrong_model: Triton) -> None:
+    generator = TritonGenerator([wrong_model.address], Asking(20.0, 2, 7, 0.2))
+    (endpoint,) = generator.endpoints.all
+    try:
+        for said in ("without an image", "image is missing", "CUDA out of memory"):
+            assert not endpoint.breaker.open
+            with pytest.raises(Unavailable, match=said) as failed:
+                await generator.generate([brief(1, 2)], lambda *_: None)
+            assert wrong_model.address in str(failed.value)
+        assert endpoint.breaker.open
+        assert not generator.available
+        with pytest.raises(Unavailable, match="fails") as refused:
+            await generator.generate([brief(1, 2)], lambda *_: None)
+        assert refused.value.retry_after_s >= 1
+        assert endpoint.ended == {"failed": FAILURES}, "the last was not asked"
+        with pytest.raises(Unavailable):  # it has no cover_scorer
+            await generator.score([b"x"], ["x"])
+    finally:
+        await generator.close()
+
+
+async def test_a_model_process_that_is_killed_ends_what_waits_for_it(wrong_model: Triton) -> None:
+    """Triton goes on calling such a model ready, answers nobody and starts no other process."""
+    for _ in range(2):
+        generator = TritonGenerator([wrong_model.address], Asking(60.0, 2, 7, 0.2))
+        (endpoint,) = generator.endpoints.all
+        try:
+            for _ in range(FAILURES):
+                with pytest.raises(Unavailable):
+                    await generator.generate([brief(1, 2)], lambda *_: None)
+        finally:
+            await generator.close()
+    generator = TritonGenerator([wrong_model.address], Asking(60.0, 2, 7, 0.2))
+    (endpoint,) = generator.endpoints.all
+    try:
+        task = asyncio.create_task(generator.generate([brief(1, 2)], lambda *_: None))
+        (process,) = wrong_model.model_processes()
+        while not endpoint.outstanding:
+            await asyncio.sleep(0.01)
+        assert await endpoint.alive("cover_generator", 5.0), "it is asked by now, and lives"
+        os.kill(process, signal.SIGKILL)
+        async with asyncio.timeout(20):
+            with pytest.raises(Unavailable, match="does not answer any more"):
+                await task
+        assert not generator.available
+        assert ") Z " in Path(f"/proc/{process}/stat").read_text(), "a zombie, which a probe must not count"
+        assert await endpoint.client.is_model_ready("cover_generator"), "which is why we ask the model itself"
+    finally:
+        await generator.close()
+
+
+def answer(**tensors: tuple[str, np.ndarray]) -> InferResult:
+    made = service_pb2.ModelInferResponse()
+    for name, (datatype, array) in tensors.items():
+        made.outputs.add(name=name, datatype=datatype, shape=array.shape)
+        made.raw_output_contents.append(array.tobytes())
+    return InferResult(made)
+
+
+def text(value: object) -> tuple[str, np.ndarray]:
+    return "UINT8", np.frombuffer(json.dumps(value).encode(), np.uint8)
+
+
+GOOD = {"model": "m", "adapter": "a", "seed": 1, "steps": 2, "brief_digest": "d"}
+PIXELS = "UINT8", np.zeros((2, 4, 3), np.uint8)
+
+
+def test_progress_is_a_step_of_so_many() -> None:
+    assert wire.progress(answer(progress=("INT64", np.array([3, 8])))) == (3, 8)
+    assert wire.progress(answer()) is None
+    for numbers in ([9, 8], [-1, 8], [0, 0], [1], []):
+        with pytest.raises(wire.Broken, match="progress"):
+            wire.progress(answer(progress=("INT64", np.array(numbers, np.int64))))
+
+
+def test_a_cover_is_pixels_with_their_provenance() -> None:
+    pixels, told = wire.cover(answer(image=PIXELS, provenance=text(GOOD)))
+    assert pixels.shape == (2, 4, 3)
+    assert told == GOOD
+    for image, provenance, said in (
+        (("FP32", np.zeros((2, 4, 3), np.float32)), text(GOOD), "image"),
+        (("UINT8", np.zeros((2, 4), np.uint8)), text(GOOD), "image"),
+        (("UINT8", np.zeros((0, 0, 3), np.uint8)), text(GOOD), "image"),
+        (PIXELS, text(GOOD | {"seed": "1"}), "provenance"),
+        (PIXELS, text({"model": "m"}), "provenance"),
+        (PIXELS, text([1]), "provenance"),
+        (PIXELS, ("UINT8", np.frombuffer(b"\xff{", np.uint8)), "provenance"),
+    ):
+        with pytest.raises(wire.Broken, match=said):
+            wire.cover(answer(image=image, provenance=provenance))
+    torn = answer(image=PIXELS, provenance=text(GOOD))
+    torn.get_response().raw_output_contents[0] = b"x"
+    with pytest.raises(wire.Broken, match="image"):
+        wire.cover(torn)
+
+
+def test_scores_are_finite_of_our_width_and_of_our_model() -> None:
+    good = {
+        "embeddings": ("FP32", np.eye(2, 64, dtype=np.float32)),
+        "rewards": ("FP64", np.array([[0.5, 1.0], [0.25, 2.0]])),
+        "reward_names": ("UINT8", np.frombuffer(b"relevance\naesthetic", np.uint8)),
+        "space": ("INT64", np.array([7])),
+    }
+    found = wire.scores(answer(**good), 2, 7)
+    assert found[1].rewards == {"relevance": 0.25, "aesthetic": 2.0}
+    for name, wrong in (
+        ("embeddings", ("FP32", np.full((2, 64), np.nan, np.float32))),
+        ("embeddings", ("FP32", np.eye(2, 32, dtype=np.float32))),
+        ("embeddings", ("FP32", np.eye(3, 64, dtype=np.float32))),
+        ("rewards", ("FP64", np.array([[0.5, np.inf], [0.25, 2.0]]))),
+        ("rewards", ("FP64", np.array([0.5, 1.0]))),
+        ("reward_names", ("UINT8", np.frombuffer(b"relevance", np.uint8))),
+        ("space", ("INT64", np.array([8]))),
+    ):
+        with pytest.raises(wire.Broken, match=name if name != "space" else "our checkpoint's"):
+            wire.scores(answer(**(good | {name: wrong})), 2, 7)
+
+
+def test_refusals_are_told_apart() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        wire.refuse("[request id: x] [INVALID_ARGUMENT] references[1] of 9 bytes cannot be decoded; allowed: PNG")
+    assert refused.value.violations[0].field == "references"
+    with pytest.raises(wire.Busy):
+        wire.refuse("[UNAVAILABLE] queue=256 requests; allowed: 256, and all go before this one")
+    for broken in ("[INTERNAL] OutOfMemoryError: CUDA", "unexpected shape for input 'size'", "[CANCELLED] closed", ""):
+        with pytest.raises(wire.Broken):
+            wire.refuse(broken)
+
+
+def test_the_breaker_opens_tries_once_and_closes() -> None:
+    now = 0.0
+    breaker = Breaker(lambda: now)
+
+    def fail() -> None:
+        breaker.begin()
+        breaker.failed()
+
+    fail()
+    breaker.worked()
+    for _ in range(FAILURES):
+        assert breaker.allows()
+        fail()
+    assert breaker.open
+    assert not breaker.allows()
+    pause = PAUSES_S[0]
+    for _ in range(8):
+        assert breaker.wait_s == pause
+        now += pause
+        assert breaker.allows()
+        breaker.begin()
+        assert not breaker.allows(), "one trial at a time"
+        breaker.undecided()
+        assert breaker.allows()
+        fail()
+        pause = min(2 * pause, PAUSES_S[1])
+    now += pause
+    breaker.begin()
+    breaker.worked()
+    assert breaker.allows()
+    assert not breaker.open
