@@ -92,7 +92,7 @@ class StepScheduler:
             raise BriefError(
                 f"references holds a picture that cannot be decoded ({error}); allowed: whole pictures"
             ) from error
-        request.due = request.deadline if timeout < math.inf else now + PATIENCE * self._alone(request, rows_of(brief))
+        request.due = min(request.deadline, now + PATIENCE * self._alone(request, rows_of(brief)))
         with self._wake:
             if self._closed:
                 raise Cancelled("the scheduler is closed")

@@ -68,7 +68,7 @@ def silent(step: int, total: int) -> None:
 class Request:
     """`deadline`: seconds on the scheduler's clock, infinity for none. `priority`: higher goes first. `lora`: "" for none.
 
-    `due` orders requests of one priority: the deadline, or what fairness sets in its place. `future` gives the cover or raises.
+    `due` orders requests of one priority: the deadline, or what fairness sets before it. `future` gives the cover or raises.
     """
 
     brief: Brief
