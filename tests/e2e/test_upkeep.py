@@ -6,11 +6,12 @@ import os
 import shutil
 from pathlib import Path
 
-from eyecatch.client import connect
+from eyecatch.client import Client, connect
 from eyecatch.v1 import behavior_pb2, covers_pb2
 from icg import starter
 
 from tests.e2e.conftest import SAMPLE, run, run_json, serving
+from tests.servers import until
 
 PARTS = ("vlm", "diffusion", "adapter", "joint", "dual", "aesthetic", "users")
 
@@ -30,17 +31,23 @@ def checkpoint(folder: Path, without: str = "", changed: str = "") -> str:
     return str(folder)
 
 
+def personalised(client: Client) -> bool:
+    """On a busy machine the encoding may take longer than its answer waits; then it is there for the next one."""
+    request = covers_pb2.RecommendCoversRequest(user_id="mia", item_ids=["panda"])
+    return client.covers.RecommendCovers(request, timeout=10).personalised
+
+
 def test_users_follow_another_encoder_at_once_and_for_good(data_dir: Path, tmp_path: Path) -> None:
     other = checkpoint(tmp_path / "mean", without="users")
     flags = ("--exploration", "0", "--no-background-generation", "--no-preload", "--reencode-every-s", "0")
     with serving(data_dir, *flags, EYECATCH_CHECKPOINT=other) as (address, _), connect(address) as client:
-        request = covers_pb2.RecommendCoversRequest(user_id="mia", item_ids=["panda"])
-        assert client.covers.RecommendCovers(request, timeout=10).personalised, "encoded anew for this answer"
+        until(lambda: personalised(client), "an answer for which the user was encoded anew")
     environment = {**os.environ, "EYECATCH_CHECKPOINT": other}
     command = ("users", "reencode", "--data-dir", str(data_dir), "--json")
     assert json.loads(run(*command, env=environment).stdout) == {"reencoded": 6}
     assert json.loads(run(*command, env=environment).stdout) == {"reencoded": 0}
     with serving(data_dir, "--no-preload") as (address, _), connect(address) as client:
+        until(lambda: personalised(client), "the encoder of the starter again")
         profile = client.behavior.GetProfile(behavior_pb2.GetProfileRequest(user_id="mia"), timeout=10).profile
         assert profile.HasField("taste")
 
@@ -55,8 +62,7 @@ def test_covers_of_another_model_are_refused_until_they_are_embedded_anew(data_d
     done = run("items", "reembed", "--data-dir", str(data_dir), "--json", env=environment)
     assert json.loads(done.stdout) == {"reembedded": 240}
     with serving(data_dir, "--no-preload", EYECATCH_CHECKPOINT=other) as (address, _), connect(address) as client:
-        request = covers_pb2.RecommendCoversRequest(user_id="mia", item_ids=["panda"])
-        assert client.covers.RecommendCovers(request, timeout=10).personalised
+        until(lambda: personalised(client), "a personalised answer")
     assert run("serve", "--data-dir", str(data_dir), "--port", "0", check=False).returncode == 1
 
 

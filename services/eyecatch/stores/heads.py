@@ -8,9 +8,6 @@ from eyecatch.core.errors import StoreError
 from eyecatch.core.types import EMBEDDING_DIM, Profile, ProfileHeads
 from eyecatch.stores import codec
 
-# Encoding a user anew during a read may take this long, rare as it is: later, an unpersonalised answer is the better one.
-ANEW_S = 0.1
-
 # As codec.py lays it out; a whole batch is decoded at once, for this runs beside the fast path.
 _HEAD = np.dtype(
     [("version", "u1"), ("encoder", "<u2"), ("dim", "u1"), ("scale", "<f4"), ("rows", "i1", (EMBEDDING_DIM,))]

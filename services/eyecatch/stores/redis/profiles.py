@@ -16,7 +16,8 @@ from eyecatch.core.ports import Encoder
 from eyecatch.core.types import Event, Position, Profile, ProfileHeads, Vector, zeros
 from eyecatch.stores import codec
 from eyecatch.stores.active import Active
-from eyecatch.stores.heads import ANEW_S, heads, stale
+from eyecatch.stores.anew import Anew
+from eyecatch.stores.heads import heads, stale
 from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.decisions import RedisDecisions
 from eyecatch.stores.redis.embeddings import CatalogEmbeddings
@@ -56,8 +57,9 @@ class RedisProfiles:
         self._turn = asyncio.Lock()
         self._active: Active[Stored] = Active()
         self._failures = 0
+        self._anew = Anew()
         # By user: the head as it is stored, the version it was encoded with instead, and the embedding.
-        self._anew: OrderedDict[str, tuple[bytes, int, Vector | None]] = OrderedDict()
+        self._remembered: OrderedDict[str, tuple[bytes, int, Vector | None]] = OrderedDict()
 
     async def embedding(self, user_id: str, encoder: Encoder) -> Vector | None:
         """Reads only the head of the profile; gives up early when the server is slow or was just away (Unavailable)."""
@@ -65,27 +67,26 @@ class RedisProfiles:
         if not head or head == TOMBSTONE:
             return None
         version, embedding = codec.embedding(head)
-        return embedding if version == encoder.version else await self._encoded_anew(user_id, head, encoder)
-
-    async def _encoded_anew(self, user_id: str, head: bytes, encoder: Encoder) -> Vector | None:
-        """Only remembered, until the stored one changes: servers of two versions that both wrote would take turns for ever."""
-        known = self._anew.get(user_id)
+        if version == encoder.version:
+            return embedding
+        known = self._remembered.get(user_id)
         if known and known[:2] == (head, encoder.version):
             return known[2]
-        try:
-            async with asyncio.timeout(ANEW_S):
-                data = await self._link.quick("GET", keys.profile(user_id))
-                if not data or data == TOMBSTONE:
-                    return None
-                profiles = await self._references.named([codec.decode(user_id, data, self._references.known)])
-                encoded = await self._encoded({p.user_id: Absorption(p).engagements for p in profiles}, encoder)
-        except TimeoutError as error:
-            raise Unavailable("Redis is too slow to encode a user anew") from error
+        key = user_id, encoder.version, head
+        return await self._anew.embedding(key, lambda: self._encoded_anew(user_id, encoder))
+
+    async def _encoded_anew(self, user_id: str, encoder: Encoder) -> Vector | None:
+        """Only remembered, until the stored one changes: servers of two versions that both wrote would take turns for ever."""
+        data = await self._link.quick("GET", keys.profile(user_id))
+        if not data or data == TOMBSTONE:
+            return None
+        profiles = await self._references.named([codec.decode(user_id, data, self._references.known)])
+        encoded = await self._encoded({p.user_id: Absorption(p).engagements for p in profiles}, encoder)
         embedding = encoded[user_id] if encoded[user_id].any() else None
-        self._anew.pop(user_id, None)
-        self._anew[user_id] = (data[: codec.HEAD_BYTES], encoder.version, embedding)
-        if len(self._anew) > ENCODED_ANEW:
-            self._anew.popitem(last=False)
+        self._remembered.pop(user_id, None)
+        self._remembered[user_id] = (data[: codec.HEAD_BYTES], encoder.version, embedding)
+        if len(self._remembered) > ENCODED_ANEW:
+            self._remembered.popitem(last=False)
         return embedding
 
     async def profile(self, user_id: str) -> Profile | None:

@@ -14,13 +14,13 @@ import numpy as np
 
 from eyecatch.core.absorb import Absorption
 from eyecatch.core.bots import KEEP
-from eyecatch.core.errors import Unavailable
 from eyecatch.core.ports import Encoder
 from eyecatch.core.types import RECENT_EVENTS, Action, Event, Origin, Position, Profile, ProfileHeads, Vector, zeros
 from eyecatch.stores import codec
 from eyecatch.stores.active import Active
+from eyecatch.stores.anew import Anew
 from eyecatch.stores.embeddings import unpack
-from eyecatch.stores.heads import ANEW_S, heads, stale
+from eyecatch.stores.heads import heads, stale
 from eyecatch.stores.sqlite import decisions, rows
 from eyecatch.stores.sqlite.cache import EmbeddingCache, UserCache
 from eyecatch.stores.sqlite.connection import Database
@@ -61,7 +61,7 @@ class SqliteProfiles:
     def __init__(self, database: Database, embeddings: EmbeddingCache) -> None:
         self._database = database
         self._embeddings = embeddings
-        self._users = UserCache()
+        self._users, self._anew = UserCache(), Anew()
         self._active: Active[_Known] = Active()  # the writer's thread alone
         database.on_rollback(self._active.clear)
         self._version = 0  # of the embeddings in `_users`
@@ -77,19 +77,16 @@ class SqliteProfiles:
             if found:
                 version, embedding = codec.embedding(found[0][0])
                 if version != encoder.version:
-                    return await self._anew(user_id, encoder)
+                    key = user_id, encoder.version, self._writes
+                    return await self._anew.embedding(key, lambda: self._encoded_anew(user_id, encoder))
                 if embedding is not None:
                     self._users.put(user_id, embedding)
         return embedding
 
-    async def _anew(self, user_id: str, encoder: Encoder) -> Vector | None:
+    async def _encoded_anew(self, user_id: str, encoder: Encoder) -> Vector | None:
         """Beside the writer, and only remembered: a recommendation waits for no disk."""
         writes = self._writes
-        try:
-            async with asyncio.timeout(ANEW_S):
-                encoded = await self._database.look(lambda c: _encoded(c, [user_id], encoder, EmbeddingCache()))
-        except TimeoutError as error:
-            raise Unavailable("the store is too busy to encode a user anew") from error
+        encoded = await self._database.look(lambda c: _encoded(c, [user_id], encoder, EmbeddingCache()))
         embedding = encoded[user_id]
         if not embedding.any():
             return None
