@@ -1,7 +1,8 @@
 """Who goes first, who must wait outside, and who cannot make it any more. A bounded line; knows no model.
 
-Requests of a higher priority go first, among them the one due first (earliest deadline first, Liu and Layland 1973). A request is due
-at its deadline, or sooner when it would have taken PATIENCE times as long as alone: short ones overtake long ones, and nobody waits for ever.
+Requests of a higher priority go first, among them the one due first (earliest deadline first, Liu and Layland 1973). A request is
+due at its deadline, or sooner when it would have taken PATIENCE times as long as alone: short ones overtake long ones, and nobody waits
+for ever.
 """
 
 from __future__ import annotations
