@@ -44,7 +44,7 @@ def briefs(parts: Starter, users: int, anchored: bool) -> list[Brief]:
         picture = Image.open(SAMPLE / item["image"]).convert("RGB")
         for _ in range(users):
             user = covers[rng.integers(len(covers))]
-            given = {"references": (picture,), "reference_strength": parts.reference_strength} if anchored else {}
+            given = {"references": (picture,), "reference_strength": starter.REFERENCE_STRENGTH} if anchored else {}
             out.append(Brief(item["title"], user_embedding=user, seed=len(out), **given))
     return out
 

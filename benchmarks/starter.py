@@ -13,19 +13,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import eyecatch
 import numpy as np
 import torch
 from icg.brief import Brief
-from icg.starter import Starter, load
+from icg.starter import REFERENCE_STRENGTH, load
 from PIL import Image
 
 SAMPLE = Path(eyecatch.__file__).parent / "sample"
 THREADS = 2
 
 
-def brief(starter: Starter, item: str, seed: int) -> Brief:
+def brief(item: str, seed: int) -> Brief:
     """A brief of a sample item for a user with a random taste: every call is another user, so nothing of it is cached."""
     user = np.random.default_rng(seed).standard_normal(64).astype(np.float32)
     picture = Image.open(SAMPLE / "images" / f"{item}.webp").convert("RGB")
@@ -34,7 +35,7 @@ def brief(starter: Starter, item: str, seed: int) -> Brief:
         references=(picture,),
         user_embedding=user / np.linalg.norm(user),
         seed=seed,
-        reference_strength=starter.reference_strength,
+        reference_strength=REFERENCE_STRENGTH,
     )
 
 
@@ -42,14 +43,14 @@ def cold() -> None:
     """What a fresh process does: import, load, one cover with its embedding."""
     torch.set_num_threads(THREADS)
     starter = load()
-    starter.embedding.covers(starter.pipeline([brief(starter, "panda", 0)]))
+    starter.embedding.covers(starter.pipeline([brief("panda", 0)]))
 
 
-def seconds(starter: Starter, count: int, seed: int) -> float:
+def seconds(starter: Any, count: int, seed: int) -> float:
     """Make and embed `count` covers in one batch, as the service does."""
     items = ("panda", "rocket", "fox", "pizza")[:count]
     started = time.perf_counter()
-    starter.embedding.covers(starter.pipeline([brief(starter, item, seed + n) for n, item in enumerate(items)]))
+    starter.embedding.covers(starter.pipeline([brief(item, seed + n) for n, item in enumerate(items)]))
     return time.perf_counter() - started
 
 

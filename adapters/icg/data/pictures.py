@@ -19,7 +19,7 @@ MAX_PIXELS = 40_000_000
 SIDES = (16, 16_384)
 MAX_RATIO = 20
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-_DAMAGE = (
+DAMAGE = (
     OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError,
     MemoryError, Image.DecompressionBombError,
 )  # fmt: skip
@@ -60,7 +60,7 @@ def decode(data: bytes, side: int) -> Image.Image:
         warnings.simplefilter("ignore")  # Pillow warns about what is refused here or does not matter
         try:
             image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise IcgError(f"picture: {type(error).__name__}; allowed: {', '.join(FORMATS)}") from error
         low, high = min(image.size), max(image.size)
         if low < SIDES[0] or high > SIDES[1] or high > MAX_RATIO * low or low * high > MAX_PIXELS:
@@ -72,7 +72,7 @@ def decode(data: bytes, side: int) -> Image.Image:
             image.draft("RGB", (2 * side, 2 * side))  # a JPEG is decoded at a fraction of its size
             image.load()
             image = _rgb(ImageOps.exif_transpose(image))
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise IcgError(f"picture damaged ({type(error).__name__}); allowed: a whole {image.format}") from error
     scale = 2 * side / min(image.size)
     if scale < 1:

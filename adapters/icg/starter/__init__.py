@@ -27,16 +27,21 @@ REFERENCE_STRENGTH = 0.88
 
 @dataclass(frozen=True, eq=False)
 class Starter:
-    """What `load` gives: a pipeline, the embedding that shares its autoencoder, and rewards by name.
-
-    `name` is for provenance; `reference_strength` is what to use for an item with a picture when the caller does not say.
-    """
+    """What `load` gives: a pipeline, the embedding that shares its autoencoder, rewards by name, and a name for provenance."""
 
     pipeline: CoverPipeline
     embedding: JointEmbedding
     rewards: dict[str, Reward]
     name: str = "eyecatch-starter-0.1"
-    reference_strength: float = REFERENCE_STRENGTH
+
+
+def anchor(wanted: float | None, pictured: bool) -> float:
+    """The reference strength to draw with: what a caller wants, as far as it goes, or ours. `pictured`: there are references."""
+    from icg.brief import MAX_REFERENCE_STRENGTH
+
+    if wanted is None:
+        return REFERENCE_STRENGTH if pictured else 0.0
+    return MAX_REFERENCE_STRENGTH if MAX_REFERENCE_STRENGTH < wanted <= 1 else wanted
 
 
 def path() -> Path:

@@ -1,7 +1,6 @@
 """The in-process generator: briefs -> covers on a checkpoint folder through icg. Heavy imports wait for the first use."""
 
 import asyncio
-import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -87,18 +86,20 @@ class LocalGenerator:
         self, briefs: Sequence[Brief], on_step: Callable[[int, int], None], stop: threading.Event
     ) -> "tuple[list[IcgBrief], list[Future[Image.Image]]]":
         from icg.brief import Brief as IcgBrief
+        from icg.encoded import picture
+        from icg.starter import anchor
 
-        starter, scheduler = self._load()
+        _, scheduler = self._load()
         watch = slowest(len(briefs), on_step)
         with told():
             asked = [
                 IcgBrief(
                     title=b.title,
-                    references=tuple(open_rgb(r) for r in b.references),
+                    references=tuple(picture(r, f"references[{n}]") for n, r in enumerate(b.references)),
                     user_embedding=b.user_embedding if b.user_embedding.any() else None,
                     strength=b.strength,
                     seed=b.seed,
-                    reference_strength=self._anchor(b, starter),
+                    reference_strength=anchor(b.reference_strength, bool(b.references)),
                     **({"steps": b.steps} if b.steps else {}),
                 )
                 for b in briefs
@@ -132,17 +133,11 @@ class LocalGenerator:
             for b, image, s in zip(asked, images, scored, strict=True)
         ]
 
-    def _anchor(self, brief: Brief, starter: "Starter") -> float:
-        from icg.brief import MAX_REFERENCE_STRENGTH
-
-        limit: float = MAX_REFERENCE_STRENGTH
-        wanted = brief.reference_strength
-        if wanted is None:
-            wanted = starter.reference_strength if brief.references else 0.0
-        return min(wanted, limit)
-
     def _score(self, images: Sequence[bytes], titles: Sequence[str]) -> list[Scored]:
-        return self._rate([open_rgb(i) for i in images], titles)
+        from icg.encoded import picture
+
+        with told():
+            return self._rate([picture(i, f"images[{n}]") for n, i in enumerate(images)], titles)
 
     def _rate(self, images: Sequence[Image.Image], titles: Sequence[str]) -> list[Scored]:
         from icg.brief import Brief as IcgBrief
@@ -174,8 +169,3 @@ def told() -> Iterator[None]:
         raise Unavailable(f"the generator has no room: {error}") from error
     except IcgError as error:
         raise InvalidInput.of("brief", str(error), "a brief the model accepts") from error
-
-
-def open_rgb(data: bytes) -> Image.Image:
-    """Bytes that eyecatch.pictures has already normalised -> RGB image."""
-    return Image.open(io.BytesIO(data)).convert("RGB")

@@ -20,6 +20,7 @@ from tests.fakes import picture
 from tests.faults import Proxy
 from tests.triton import Triton
 from tests.unit.generators.test_local import brief
+from tests.waiting import until
 
 SPACE = cover_space(starter.path())
 
@@ -38,12 +39,6 @@ async def drawing(*servers: Triton, **asking: Any) -> AsyncIterator[TritonGenera
 async def generator(triton_server: Triton) -> AsyncIterator[TritonGenerator]:
     async with drawing(triton_server) as made:
         yield made
-
-
-async def reached(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 class Watch:
@@ -106,7 +101,7 @@ async def test_covers_of_many_calls_are_drawn_in_one_running_batch(
     before = triton_server.metrics()
     made = await asyncio.gather(*(generator.generate([brief(n, steps)], silent) for n in range(calls)))
     assert len({m.image for (m,) in made}) == calls
-    await reached(lambda: triton_server.metrics()["live"] == 0)
+    await until(lambda: triton_server.metrics()["live"] == 0, "the news")
     after = triton_server.metrics()
     assert after["rows"] - before["rows"] == 2 * steps * calls
     assert after["ticks"] - before["ticks"] < steps * calls / 2
@@ -121,8 +116,8 @@ async def test_a_caller_who_goes_away_frees_nine_tenths_of_the_work(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await reached(lambda: triton_server.metrics()["cancelled"] > before["cancelled"])
-    await reached(lambda: triton_server.metrics()["live"] == 0)
+    await until(lambda: triton_server.metrics()["cancelled"] > before["cancelled"], "the news")
+    await until(lambda: triton_server.metrics()["live"] == 0, "the news")
     # within the step it is in from when the model hears of it (tests/unit/icg/scheduler); the news takes a few on a busy machine
     assert triton_server.metrics()["ticks"] - before["ticks"] <= 0.1 * 100
 
@@ -132,7 +127,7 @@ async def test_the_deadline_reaches_the_scheduler(triton_server: Triton) -> None
     async with drawing(triton_server, timeout_s=0.5) as hasty:
         with pytest.raises(Busy, match=r"no room: deadline in .* more steps|no answer"):
             await hasty.generate([brief(1, 100)], silent)
-    await reached(lambda: triton_server.metrics()["late"] > before["late"])
+    await until(lambda: triton_server.metrics()["late"] > before["late"], "the news")
     assert triton_server.metrics()["live"] == 0
 
 
@@ -256,7 +251,7 @@ async def test_a_server_that_goes_silent_is_noticed_before_the_deadline(triton_s
         assert not generator.available
         proxy.mend()
         proxy.reset()  # who went silent stays so until the connection ends
-        await reached(lambda: generator.available)
+        await until(lambda: generator.available, "the news")
         assert len(await generator.generate([brief(1, 2)], silent)) == 1
     finally:
         await generator.close()
@@ -292,17 +287,16 @@ async def test_two_servers_share_the_work_and_one_takes_over(triton_server: Trit
         dropped = triton_server.metrics()["cancelled"]
         proxy.cut()
         assert len({m.image for m in await task}) == 4
-        await reached(
-            lambda: triton_server.metrics()["cancelled"] == dropped + 2
-        )  # a caller whose connection ends is gone too
+        # a caller whose connection ends is gone too
+        await until(lambda: triton_server.metrics()["cancelled"] == dropped + 2, "the news")
         assert second.ended["failed"] == 2
-        await reached(lambda: not second.there)
+        await until(lambda: not second.there, "the news")
         before = first.ended["done"]
         again = await generator.generate([brief(n, 3) for n in range(4)], silent)
         assert [m.image for m in again] == [m.image for m in alone]
         assert first.ended["done"] == before + 5, "four drawn, all scored"
         proxy.mend()
-        await reached(lambda: second.available)
+        await until(lambda: second.available, "the news")
         before = second.ended["done"]
         await generator.generate([brief(n, 3) for n in range(4)], silent)
         assert second.ended["done"] > before

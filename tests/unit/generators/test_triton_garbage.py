@@ -19,6 +19,7 @@ from tritonclient.grpc import InferResult, service_pb2
 from tests import triton
 from tests.triton import REPOSITORY, Triton
 from tests.unit.generators.test_local import brief
+from tests.waiting import until
 
 MODEL = '''
 import triton_python_backend_utils as pb
@@ -94,8 +95,7 @@ async def test_a_model_process_that_is_killed_ends_what_waits_for_it(wrong_model
     try:
         task = asyncio.create_task(generator.generate([brief(1, 2)], lambda *_: None))
         (process,) = wrong_model.model_processes()
-        while not endpoint.outstanding:
-            await asyncio.sleep(0.01)
+        await until(lambda: endpoint.outstanding > 0, "the request on its way")
         assert await endpoint.alive("cover_generator", 5.0), "it is asked by now, and lives"
         os.kill(process, signal.SIGKILL)
         async with asyncio.timeout(20):

@@ -4,7 +4,6 @@ Thin: what a brief may say is icg's to judge, what goes first the scheduler's. R
 stream carries messages and no codes: [INVALID_ARGUMENT] names the tensor, [UNAVAILABLE] may be tried again, [CANCELLED], [INTERNAL].
 """
 
-import io
 import json
 import os
 import queue
@@ -22,8 +21,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import torch
 import triton_python_backend_utils as pb
-from icg import starter
-from icg.brief import MAX_PIXELS, MAX_REFERENCE_STRENGTH, MAX_REFERENCES, MAX_TITLE, Brief
+from icg import encoded, starter
+from icg.brief import MAX_REFERENCES, MAX_TITLE, Brief
 from icg.errors import BriefError, Cancelled, IcgError, Shed
 from icg.pipeline import CoverPipeline
 from icg.scheduler.engine import StepScheduler
@@ -178,18 +177,11 @@ def _brief(request: Any) -> Brief:
         given["user_embedding"] = user.numpy().copy()
     if size is not None:
         given["size"] = tuple(size.tolist())
-    title = _bytes(request, "title", 4 * MAX_TITLE)
-    try:
-        given["title"] = title.decode()
-    except UnicodeDecodeError as error:
-        raise BriefError(f"title of {len(title)} bytes; allowed: UTF-8 ({error.reason})") from error
+    given["title"] = encoded.text(_bytes(request, "title", 4 * MAX_TITLE), "title")
     given["references"] = _references(request)
     anchor = _tensor(request, "reference_strength")
-    if anchor is not None:
-        wanted = float(anchor[0])
-        given["reference_strength"] = MAX_REFERENCE_STRENGTH if MAX_REFERENCE_STRENGTH < wanted <= 1 else wanted
-    elif given["references"]:
-        given["reference_strength"] = starter.REFERENCE_STRENGTH
+    wanted = None if anchor is None else float(anchor[0])
+    given["reference_strength"] = starter.anchor(wanted, bool(given["references"]))
     return Brief(**given)
 
 
@@ -203,28 +195,12 @@ def _bytes(request: Any, name: str, most: int) -> bytes:
 
 
 def _references(request: Any) -> tuple[Image.Image, ...]:
-    data, lengths = _bytes(request, "references", MAX_BYTES), _tensor(request, "reference_lengths")
+    lengths = _tensor(request, "reference_lengths")
     sizes = [] if lengths is None else lengths.tolist()
-    if len(sizes) > MAX_REFERENCES or min(sizes, default=1) < 1 or sum(sizes) != len(data):
-        raise BriefError(
-            f"reference_lengths={sizes[:9]} for {len(data)} bytes of references; "
-            f"allowed: at most {MAX_REFERENCES}, each above 0, together the bytes"
-        )
-    pictures = []
-    for n, size in enumerate(sizes):
-        start = sum(sizes[:n])
-        try:
-            picture = Image.open(io.BytesIO(data[start : start + size]), formats=("PNG", "JPEG", "WEBP"))
-            if picture.width * picture.height > MAX_PIXELS:
-                raise BriefError(
-                    f"references[{n}] of {picture.width} x {picture.height}; allowed: at most {MAX_PIXELS} pixels"
-                )
-            pictures.append(picture.convert("RGB"))
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise BriefError(
-                f"references[{n}] of {size} bytes cannot be decoded; allowed: whole PNG, JPEG or WebP"
-            ) from error
-    return tuple(pictures)
+    if len(sizes) > MAX_REFERENCES:
+        raise BriefError(f"reference_lengths of {len(sizes)} pictures; allowed: at most {MAX_REFERENCES}")
+    files = encoded.split(_bytes(request, "references", MAX_BYTES), sizes, "references", "reference_lengths")
+    return tuple(encoded.picture(data, f"references[{n}]") for n, data in enumerate(files))
 
 
 def _send(sender: Any, last: bool, **tensors: torch.Tensor) -> None:

@@ -3,9 +3,7 @@
 Refusals begin with a word in brackets, as those of cover_generator do: [INVALID_ARGUMENT] names the tensor.
 """
 
-import io
 import os
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import torch
 import triton_python_backend_utils as pb
-from icg import starter
-from icg.brief import MAX_PIXELS, Brief
+from icg import encoded, starter
+from icg.brief import Brief
 from icg.errors import BriefError, IcgError
 from icg.user_reader import cover_space
-from PIL import Image
 
 MAX_PICTURES = 64
 
@@ -54,12 +51,12 @@ class TritonPythonModel:
 
     def _score(self, request: Any) -> dict[str, torch.Tensor]:
         files, words = _parts(request, "images", "image_lengths"), _parts(request, "titles", "title_lengths")
-        if len(files) != len(words) or len(files) > MAX_PICTURES:
+        if len(files) != len(words) or not 1 <= len(files) <= MAX_PICTURES:
             raise BriefError(
-                f"title_lengths={len(words)} titles for {len(files)} images; allowed: one each, at most {MAX_PICTURES}"
+                f"title_lengths={len(words)} titles for {len(files)} images; allowed: one each, 1 to {MAX_PICTURES}"
             )
-        pictures = [_picture(n, data) for n, data in enumerate(files)]
-        briefs = [Brief(title=_title(n, data)) for n, data in enumerate(words)]
+        pictures = [encoded.picture(data, f"images[{n}]") for n, data in enumerate(files)]
+        briefs = [Brief(title=encoded.text(data, f"titles[{n}]")) for n, data in enumerate(words)]
         values = [reward(pictures, briefs).astype(np.float64) for reward in self.rewards.values()]
         names = "\n".join(self.rewards).encode()
         return {
@@ -75,29 +72,4 @@ def _parts(request: Any, name: str, lengths_name: str) -> list[bytes]:
         torch.from_dlpack(pb.get_input_tensor_by_name(request, each).to_dlpack()).numpy()
         for each in (name, lengths_name)
     )
-    sizes = lengths.tolist()
-    if not sizes or min(sizes) < 1 or sum(sizes) != len(data):
-        raise BriefError(
-            f"{lengths_name}={sizes[:9]} for {len(data)} bytes of {name}; allowed: one or more, each above 0, together the bytes"
-        )
-    whole, ends = data.tobytes(), list(accumulate(sizes))
-    return [whole[end - size : end] for size, end in zip(sizes, ends, strict=True)]
-
-
-def _picture(n: int, data: bytes) -> Image.Image:
-    try:
-        picture = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP"))
-        if picture.width * picture.height > MAX_PIXELS:
-            raise BriefError(f"images[{n}] of {picture.width} x {picture.height}; allowed: at most {MAX_PIXELS} pixels")
-        return picture.convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BriefError(
-            f"images[{n}] of {len(data)} bytes cannot be decoded; allowed: whole PNG, JPEG or WebP"
-        ) from error
-
-
-def _title(n: int, data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise BriefError(f"titles[{n}] of {len(data)} bytes; allowed: UTF-8 ({error.reason})") from error
+    return encoded.split(data.tobytes(), lengths.tolist(), name, lengths_name)
