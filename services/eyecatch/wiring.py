@@ -313,18 +313,29 @@ async def _end(tasks: "Sequence[asyncio.Future[None]]") -> None:
 
 async def serve(config: Config, on_ready: Callable[[int], None]) -> None:
     """Run the embedded server until SIGTERM or SIGINT. `on_ready` gets the port once calls are answered."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stopped()
     async with application(config) as app:
         quieten_collector()
         on_ready(app.server.port)
-        stopping = asyncio.ensure_future(stop.wait())
-        pending: set[asyncio.Future[Any]] = {stopping, *app.tasks}
-        while not stopping.done():
+        pending: set[asyncio.Future[Any]] = {stop, *app.tasks}
+        while not stop.done():
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # a background task that broke must not go unnoticed
+
+
+def stopped() -> "asyncio.Future[None]":
+    """Done at the first SIGTERM or SIGINT from now on."""
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[None] = loop.create_future()
+
+    def end() -> None:
+        if not stop.done():
+            stop.set_result(None)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    return stop
 
 
 def quieten_collector() -> None:

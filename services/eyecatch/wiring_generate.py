@@ -1,11 +1,9 @@
 """Where Kafka, the shared queue and a generator are joined: the process that makes covers. Needs the `kafka` and `redis` extras."""
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
@@ -25,7 +23,7 @@ from eyecatch.ingest.patience import Patience
 from eyecatch.ingest.producer import Producer
 from eyecatch.ingest.source import BROKER, Source, SourceOptions
 from eyecatch.stores.blobs import FsspecBlobs
-from eyecatch.wiring import checkpoint, maker, open_stores, preload, quieten_collector, shared_queue
+from eyecatch.wiring import checkpoint, maker, open_stores, preload, quieten_collector, shared_queue, stopped
 from eyecatch.wiring_triton import count, make_generator
 
 log = structlog.get_logger(__name__)
@@ -82,7 +80,7 @@ async def generating(config: GenerateConfig, generator: Generator | None = None)
             source = Source(client, options, buffer, health, metrics)
             intake = Intake(buffer, source.done, queue, outbox, config.requests_topic, patience, metrics, worker.wake)
             source.start()
-            reading = asyncio.ensure_future(_read(intake, source))
+            reading = asyncio.ensure_future(source.consumed(intake.run))
             serving = asyncio.ensure_future(worker.run())
             loading = asyncio.ensure_future(preload(generator))
             work = asyncio.ensure_future(_first_end(reading, serving))
@@ -100,12 +98,6 @@ async def generating(config: GenerateConfig, generator: Generator | None = None)
                 await generator.close()
 
 
-async def _read(intake: Intake, source: Source) -> None:
-    await intake.run()
-    if source.error is not None:
-        raise source.error
-
-
 async def _first_end(*work: "asyncio.Future[None]") -> None:
     """Neither ends by itself while all is well."""
     done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
@@ -115,16 +107,11 @@ async def _first_end(*work: "asyncio.Future[None]") -> None:
 
 async def generate(config: GenerateConfig, on_ready: Callable[[int], None], generator: Generator | None = None) -> None:
     """Run until SIGTERM or SIGINT, or until a trouble lasts too long. `on_ready` gets the port of /health once it is answered."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stopped()
     async with generating(config, generator) as running:
         quieten_collector()
         on_ready(running.health_port)
-        stopping = asyncio.ensure_future(stop.wait())
-        either: set[asyncio.Future[Any]] = {stopping, running.work}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
+        await asyncio.wait({stop, running.work}, return_when=asyncio.FIRST_COMPLETED)
         log.info("draining", running=len(running.worker.running))
     if not running.work.cancelled():
         running.work.result()

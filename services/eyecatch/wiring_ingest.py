@@ -1,11 +1,9 @@
 """Where Kafka is joined to the stores: the ingest process, and its dead letters. Needs the `kafka` extra."""
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
@@ -18,7 +16,7 @@ from eyecatch.ingest.loop import Loop
 from eyecatch.ingest.metrics import Metrics, page
 from eyecatch.ingest.producer import Producer
 from eyecatch.ingest.source import BROKER, Source, SourceOptions
-from eyecatch.wiring import current_encoder, open_stores, quieten_collector
+from eyecatch.wiring import current_encoder, open_stores, quieten_collector, stopped
 
 log = structlog.get_logger(__name__)
 
@@ -66,18 +64,12 @@ async def ingesting(config: IngestConfig) -> AsyncIterator[Ingest]:
                 config.events_topic, config.batch_max, config.give_up_s, health, metrics,
             )  # fmt: skip
             source.start()
-            work = asyncio.ensure_future(_work(loop, source))
+            work = asyncio.ensure_future(source.consumed(loop.run))
             try:
                 yield Ingest(stores.profiles, source, buffer, health, metrics, port, work)
             finally:
                 await _drain(source, work, config.drain_s)
                 await outbox.close()
-
-
-async def _work(loop: Loop, source: Source) -> None:
-    await loop.run()
-    if source.error is not None:
-        raise source.error
 
 
 async def _drain(source: Source, work: "asyncio.Future[None]", drain_s: float) -> None:
@@ -93,16 +85,11 @@ async def _drain(source: Source, work: "asyncio.Future[None]", drain_s: float) -
 
 async def ingest(config: IngestConfig, on_ready: Callable[[int], None]) -> None:
     """Run until SIGTERM or SIGINT, or until a trouble lasts too long. `on_ready` gets the port of /health once it is answered."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stopped()
     async with ingesting(config) as running:
         quieten_collector()
         on_ready(running.health_port)
-        stopping = asyncio.ensure_future(stop.wait())
-        either: set[asyncio.Future[Any]] = {stopping, running.work}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
+        await asyncio.wait({stop, running.work}, return_when=asyncio.FIRST_COMPLETED)
         log.info("draining", buffered=len(running.buffer))
     if not running.work.cancelled():
         running.work.result()

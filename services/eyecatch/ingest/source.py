@@ -7,7 +7,7 @@ kafka-python blocks and is not thread-safe, so one thread owns the consumer and 
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -75,6 +75,12 @@ class Source:
 
     def start(self) -> None:
         self._thread.start()
+
+    async def consumed(self, work: Callable[[], Awaitable[None]]) -> None:
+        """`work`, which takes from the buffer, to its end; then raises what ended the reading, if anything did."""
+        await work()
+        if self.error is not None:
+            raise self.error
 
     def done(self, chunks: Iterable[Chunk]) -> None:
         """These are absorbed and acknowledged: their offsets may be committed."""
