@@ -9,7 +9,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -82,7 +81,6 @@ class Triton:
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()[-3000:]
-        time.sleep(0.05)
         with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5):
             return "Started GRPCInferenceService" in self.log.read_text().rpartition("loading: ")[2]
         return False

@@ -24,7 +24,8 @@ from eyecatch.stores.redis.queue import RedisQueue
 from tests.broker import Broker
 from tests.contracts.builders import MAX_WAITING, Stores, job
 from tests.contracts.conftest import opened
-from tests.unit.ingest.conftest import settings, until
+from tests.unit.ingest.conftest import settings
+from tests.waiting import until
 
 
 class Settled(RedisQueue):

@@ -54,6 +54,21 @@ def serving(data_dir: Path, *flags: str, **environment: str) -> Iterator[tuple[s
         process.communicate()
 
 
+@contextmanager
+def reporting(*args: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A process that tells its health, told to choose a port: (address of the page, process). Killed at the end if it still runs."""
+    process = subprocess.Popen(
+        [*EYECATCH, *args, "--health-port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        line = process.stdout.readline() if process.stdout else ""
+        assert "health on" in line, process.communicate()
+        yield line.split()[-1], process
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @pytest.fixture(scope="session")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with the whole sample, to be copied and never written."""

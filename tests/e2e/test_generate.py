@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from eyecatch.stores.redis.entries import Entry
 from eyecatch.v1 import covers_pb2
 
 from tests.broker import Broker
-from tests.e2e.conftest import EYECATCH, SAMPLE, run, serving
+from tests.e2e.conftest import SAMPLE, reporting, run, serving
 from tests.e2e.test_ingest import health
 from tests.servers import RedisServer, until
 
@@ -124,24 +124,13 @@ def test_killed_again_and_again_each_job_ends_once(kafka: Broker, store: RedisSe
     assert told == {item.encode() for item in items}
 
 
-@contextmanager
-def generating(kafka: Broker, topic: str, store: RedisServer, data_dir: Path, *flags: str) -> Iterator[tuple[str, Any]]:
+def generating(
+    kafka: Broker, topic: str, store: RedisServer, data_dir: Path, *flags: str
+) -> AbstractContextManager[tuple[str, Any]]:
     """`eyecatch generate` with the starter: (address of its health page, process)."""
     where = ("--kafka", kafka.address, "--requests-topic", topic, "--generated-topic", f"{topic}.made")
-    quick = ("--session-s", "1", "--check-s", "0.2", "--lease-s", "3", "--health-port", "0")
-    process = subprocess.Popen(
-        [*EYECATCH, "generate", *where, "--store", store.url, "--data-dir", str(data_dir), *quick, *flags],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        line = process.stdout.readline() if process.stdout else ""
-        assert "health on" in line, process.communicate()
-        yield line.split()[-1], process
-    finally:
-        process.kill()
-        process.communicate()
+    quick = ("--session-s", "1", "--check-s", "0.2", "--lease-s", "3")
+    return reporting("generate", *where, "--store", store.url, "--data-dir", str(data_dir), *quick, *flags)
 
 
 def test_covers_of_the_starter_are_drawn_in_another_process(kafka: Broker, store: RedisServer, tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from eyecatch.v1 import catalog_pb2, covers_pb2, types_pb2
 
 from tests.broker import Broker
 from tests.contracts.builders import event
-from tests.e2e.conftest import EYECATCH, SAMPLE, run, run_json, serving
+from tests.e2e.conftest import SAMPLE, reporting, run, run_json, serving
 from tests.servers import RedisServer, free_port, until
 from tests.unit.ingest.conftest import record
 
@@ -32,34 +31,12 @@ def store(redis_server: RedisServer) -> str:
     return redis_server.url
 
 
-@contextmanager
-def ingesting(kafka: Broker, topic: str, store: str, *flags: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """An ingest process: (address of its health page, process). Killed at the end if it still runs."""
-    command = [
-        *EYECATCH,
-        "ingest",
-        "--kafka",
-        kafka.address,
-        "--events-topic",
-        topic,
-        "--store",
-        store,
-        "--health-port",
-        "0",
-    ]
-    process = subprocess.Popen(
-        [*command, "--session-s", "1", "--check-s", "0.2", *flags],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        line = process.stdout.readline() if process.stdout else ""
-        assert "health on" in line, process.communicate()
-        yield line.split()[-1], process
-    finally:
-        process.kill()
-        process.communicate()
+def ingesting(
+    kafka: Broker, topic: str, store: str, *flags: str
+) -> AbstractContextManager[tuple[str, subprocess.Popen[str]]]:
+    """An ingest process: (address of its health page, process)."""
+    where = ("--kafka", kafka.address, "--events-topic", topic, "--store", store)
+    return reporting("ingest", *where, "--session-s", "1", "--check-s", "0.2", *flags)
 
 
 def counted(store: str) -> int:

@@ -17,7 +17,7 @@ from tests.contracts.builders import MEAN
 from tests.fakes import FakeGenerator
 from tests.servers import RedisServer
 from tests.unit.api.conftest import Api
-from tests.unit.ingest.conftest import until
+from tests.waiting import until
 
 
 @pytest.fixture

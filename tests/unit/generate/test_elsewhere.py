@@ -23,7 +23,7 @@ from tests.servers import RedisServer
 from tests.unit.api.conftest import Api, event
 from tests.unit.api.test_generation import collect
 from tests.unit.generate.conftest import server_config, serving, value, working
-from tests.unit.ingest.conftest import until
+from tests.waiting import until
 
 Generate = covers_pb2.GenerateCoversRequest
 

@@ -20,7 +20,7 @@ from tests.broker import Broker, running_behind_a_proxy
 from tests.fakes import FakeGenerator
 from tests.servers import running as redis_running
 from tests.unit.generate.conftest import over, value, working
-from tests.unit.ingest.conftest import until
+from tests.waiting import until
 
 
 def send(kafka: Broker, config: GenerateConfig, *jobs: Job) -> None:

@@ -20,7 +20,7 @@ from eyecatch.stores.sqlite import SqliteStore
 from tests.contracts.builders import job
 from tests.fakes import FakeGenerator
 from tests.servers import RedisServer
-from tests.unit.ingest.conftest import until
+from tests.waiting import until
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """What the tests of ingest share: events as records, and an ingest on a real broker and a real store."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,21 +11,12 @@ from eyecatch.messages import event_to_wire
 from eyecatch.wiring_ingest import Ingest, ingesting
 
 from tests.broker import Broker
+from tests.waiting import until
 
 
 def record(*events: Event) -> list[tuple[bytes, bytes]]:
     """Each as (key, value)."""
     return [(e.user_id.encode(), event_to_wire(e).SerializeToString()) for e in events]
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]], what: str, seconds: float = 20.0) -> None:
-    """Wait for something that another thread or process does."""
-    async with asyncio.timeout(seconds):
-        while True:
-            found = condition()
-            if found if isinstance(found, bool) else await found:
-                return
-            await asyncio.sleep(0.01)
 
 
 def settings(kafka: Broker, topic: str, folder: Path, **more: object) -> IngestConfig:

@@ -33,8 +33,9 @@ from tests.fakes import FakeGenerator
 from tests.faults import Proxy
 from tests.servers import free_port
 from tests.unit.api.conftest import event as sent_event
-from tests.unit.ingest.conftest import absorbed, count, record, settings, until, until_absorbed, value
+from tests.unit.ingest.conftest import absorbed, count, record, settings, until_absorbed, value
 from tests.unit.ingest.test_records import Row
+from tests.waiting import until
 
 
 @pytest.fixture

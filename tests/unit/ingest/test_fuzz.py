@@ -17,7 +17,8 @@ from google.protobuf.json_format import MessageToJson, ParseDict, ParseError, Se
 from google.protobuf.message import DecodeError
 
 from tests.broker import Broker, Message
-from tests.unit.ingest.conftest import count, settings, until, value
+from tests.unit.ingest.conftest import count, settings, value
+from tests.waiting import until
 
 GROUP = "eyecatch-ingest"
 IDS = [

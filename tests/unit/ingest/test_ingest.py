@@ -14,8 +14,9 @@ from kafka import KafkaProducer
 from tests.broker import Broker
 from tests.contracts.builders import event
 from tests.servers import RedisServer
-from tests.unit.ingest.conftest import absorbed, count, record, settings, until, until_absorbed, value
+from tests.unit.ingest.conftest import absorbed, count, record, settings, until_absorbed, value
 from tests.unit.ingest.test_records import Row, poison
+from tests.waiting import until
 
 GROUP = "eyecatch-ingest"
 

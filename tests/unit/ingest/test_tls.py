@@ -15,7 +15,8 @@ from eyecatch.wiring_ingest import ingesting
 from tests import broker
 from tests.contracts.builders import event
 from tests.faults import Proxy
-from tests.unit.ingest.conftest import absorbed, record, settings, until
+from tests.unit.ingest.conftest import absorbed, record, settings
+from tests.waiting import until
 
 Secured = tuple[broker.Broker, Proxy, trustme.CA]
 
