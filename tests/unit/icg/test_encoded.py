@@ -46,7 +46,9 @@ def test_a_damaged_or_foreign_picture_is_named() -> None:
     gif = io.BytesIO()
     Image.new("P", (9, 9)).save(gif, "GIF")
     for data in (b"", b"no picture", whole[: len(whole) // 2], gif.getvalue()):
-        with pytest.raises(BriefError, match=rf"references\[1\] of {len(data)} bytes cannot be decoded; allowed: whole"):
+        with pytest.raises(
+            BriefError, match=rf"references\[1\] of {len(data)} bytes cannot be decoded; allowed: whole"
+        ):
             encoded.picture(data, "references[1]")
 
 
