@@ -35,6 +35,8 @@ JOIN_MS = 2000
 # Smaller than a batch, so that several partitions share one and the buffer's bound is kept closely.
 POLL_RECORDS = 2000
 FETCH_BYTES = 16 << 20
+# Some brokers look for new records only when a fetch begins and when its wait ends: half a second by default.
+FETCH_WAIT_MS = 50
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ class Source:
             "max_poll_interval_ms": 2 * session_ms,
             "metadata_max_age_ms": round(self._options.check_s * 1000),
             "fetch_max_bytes": FETCH_BYTES,
+            "fetch_max_wait_ms": FETCH_WAIT_MS,
             "max_poll_records": POLL_RECORDS,
         }
         return connected(KafkaConsumer, {**self._client, **own})
