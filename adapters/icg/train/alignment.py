@@ -98,8 +98,9 @@ def run(
     config: personalise.AlignConfig,
     weights: dict[str, float],
     fresh: bool = False,
+    go_on: bool = False,
 ) -> dict[str, dict[str, float]]:
-    """Align the shipped starter; {"before", "after"}: what the watch saw first and last."""
+    """Align the shipped starter; {"before", "after"}: what the watch saw first and last. `go_on`: also when the watch would stop."""
     parts = starter.load()
     if fresh:
         silence(parts.pipeline.adapter.refiner)
@@ -125,8 +126,9 @@ def run(
         "title_top5": lambda covers: retrieval(embedding, covers, titles, among)["top5"],
     }
     watch = Watch(
-        out / "watch.jsonl", asked, parts.rewards, lambda images: embedding.features(images).numpy(), figures=figures
-    )
+        out / "watch.jsonl", asked, parts.rewards, lambda images: embedding.features(images).numpy(), figures=figures,
+        stops=not go_on,
+    )  # fmt: skip
     personalise.run(out, model, train, fit, watch)
     looks = [json.loads(line) for line in watch.path.read_text().splitlines()]
     return {"before": looks[0], "after": looks[-1]}
@@ -163,6 +165,9 @@ def main() -> None:
     parser.add_argument("--consistency", type=float, default=1.0)
     parser.add_argument("--lora", type=int, default=0)
     parser.add_argument("--fresh", action="store_true", help="begin with a refiner that changes nothing")
+    parser.add_argument(
+        "--go-on", action="store_true", help="also when the watch would stop: to see what becomes of it"
+    )
     for name, weight in WEIGHTS.items():
         parser.add_argument(f"--{name}", type=float, default=weight, help=f"weight of the {name} reward")
     parser.add_argument("--smoke", action="store_true", help="under a minute: everything, but tiny")
@@ -177,7 +182,8 @@ def main() -> None:
     fit = Fit(steps, given.lr, batch, given.seed, warmup=min(20, steps), save_every=max(1, steps // 3))
     subjects = procedural() if given.smoke else load_subjects(given.art)
     weights = {name: getattr(given, name) for name in WEIGHTS}
-    print(json.dumps(run(given.out, subjects, SMOKE if given.smoke else FULL, fit, config, weights, given.fresh)))
+    sizes = SMOKE if given.smoke else FULL
+    print(json.dumps(run(given.out, subjects, sizes, fit, config, weights, given.fresh, given.go_on)))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ control. Users are SIMULATED. Knows nothing about how anything was trained.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -21,6 +22,8 @@ from icg.users import user_embedding
 
 HISTORY = 8
 """Covers that a user has engaged with."""
+APART = 1_000_003
+"""Between the seeds of a brief's draws: more than briefs, and less than the 32 bits that make a difference to the noise."""
 Asking = Callable[[Subject, np.ndarray, int], Brief]
 """Subject, user embedding, seed -> brief."""
 
@@ -63,6 +66,7 @@ def personalisation(
     themes: np.ndarray,
     ask: Asking,
     seed: int = 0,
+    draws: int = 1,
 ) -> dict[str, float]:
     """Each item drawn for two SIMULATED users: how often does the first one's true taste prefer their own cover to the other's?
 
@@ -75,8 +79,8 @@ def personalisation(
     covers = parts.embedding.covers([Image.fromarray(i) for i in bank.images])
     users = np.stack([user_embedding(covers[p], np.ones(HISTORY)) for p in picked])
     next_one = np.roll(np.arange(count), -1)
-    own = draw(parts, [ask(s, users[i], i) for i, s in enumerate(subjects)])
-    swapped = draw(parts, [ask(s, users[next_one[i]], i) for i, s in enumerate(subjects)])
+    own = draw(parts, [ask(s, users[i], i) for i, s in enumerate(subjects)], draws)
+    swapped = draw(parts, [ask(s, users[next_one[i]], i) for i, s in enumerate(subjects)], draws)
     weights = people.weights.copy()
     weights[:, -len(CATEGORIES) :] = 0  # both covers show the same item
     seen = [judge(own), judge(swapped)]
@@ -98,6 +102,11 @@ def wins(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float((ours > theirs).mean() + 0.5 * (ours == theirs).mean())
 
 
-def draw(parts: starter.Starter, briefs: list[Brief], batch: int = 16) -> list[Image.Image]:
-    """Run the pipeline in batches."""
-    return [image for i in range(0, len(briefs), batch) for image in parts.pipeline(briefs[i : i + batch])]
+def draw(parts: starter.Starter, briefs: list[Brief], draws: int = 1, batch: int = 16) -> list[Image.Image]:
+    """Run the pipeline in batches. Of several `draws` of a brief the one with the highest relevance, as services keep the best."""
+    asked = [replace(b, seed=b.seed + n * APART) for b in briefs for n in range(draws)]
+    images = [image for i in range(0, len(asked), batch) for image in parts.pipeline(asked[i : i + batch])]
+    if draws == 1:
+        return images
+    best = parts.rewards["relevance"](images, asked).reshape(-1, draws).argmax(1)
+    return [images[row * draws + n] for row, n in enumerate(best)]

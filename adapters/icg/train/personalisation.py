@@ -33,10 +33,10 @@ from icg.user_encoder import UserEncoder
 AMONG = 100
 """Titles each cover is looked up in."""
 KINDS = {
-    "": (True, 1, True), "_title_only": (True, 0, False), "_reference_only": (False, 1, True),
-    "_two_references": (True, 2, True), "_read_only": (True, 1, False),
+    "": (True, 1, True, 1), "_title_only": (True, 0, False, 1), "_reference_only": (False, 1, True, 1),
+    "_two_references": (True, 2, True, 1), "_read_only": (True, 1, False, 1), "_best_of_4": (True, 1, True, 4),
 }  # fmt: skip
-"""Kinds of briefs: is the title said, how many pictures, is the cover anchored in the first one."""
+"""Kinds of briefs: is the title said, how many pictures, is the cover anchored in the first one, draws of which relevance keeps one."""
 KEYS = (
     "title_top5_seen", "title_top5_unseen", "own_over_swapped", "shuffled_control", "dispersion_ratio",
     "preference_unseen_users", "diversity_ratio",
@@ -108,13 +108,13 @@ def one(
                 brief(kind, subjects[i], u, seed * 10_000 + n)
                 for n, (i, u) in enumerate(zip(asked, users, strict=True))
             ]
-            made[kind], shown[kind] = draw(parts, briefs), titles
+            made[kind], shown[kind] = draw(parts, briefs, KINDS[kind][-1]), titles
         for judge, embedding in judges.items():
             for kind, images in made.items():
                 out[f"title_top5_{name}{kind}{judge}"] = retrieval(embedding, images, shown[kind], among)["top5"]
     for kind in kinds:
         ask = partial(brief, kind)
-        found = personalisation(parts, look, bank, chosen, themes, ask, seed)
+        found = personalisation(parts, look, bank, chosen, themes, ask, seed, KINDS[kind][-1])
         out |= {f"{name}{kind}": value for name, value in found.items()}
     if (root / "users").is_dir():
         out |= unseen_users(parts, root / "users", subjects, bank, covers, themes, seed)
@@ -131,7 +131,7 @@ def one(
 
 def brief(kind: str, subject: Subject, user: np.ndarray, seed: int) -> Brief:
     """A brief of one of KINDS."""
-    said, count, anchored = KINDS[kind]
+    said, count, anchored, _ = KINDS[kind]
     styles = [STYLES[(seed + n) % len(STYLES)] for n in range(count)]
     pictures = tuple(on_white(subject.sprites[style]) for style in styles)
     strength = starter.REFERENCE_STRENGTH if anchored else 0.0

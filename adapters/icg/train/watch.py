@@ -28,7 +28,7 @@ class Watch:
     """Draws the same held-out `briefs` (users and items never trained on) at each look and judges them by all `rewards`.
 
     `features` (pictures -> (N, D)) must not be what the rewards read last. `figures`: more to write down of the covers, by name.
-    `path`: one JSON line a look; contact sheets beside it.
+    `path`: one JSON line a look; contact sheets beside it. `stops` False: it tells, and training goes on.
     """
 
     path: Path
@@ -37,6 +37,7 @@ class Watch:
     features: Callable[[list[Image.Image]], np.ndarray]
     batch: int = 16
     figures: Mapping[str, Callable[[list[Image.Image]], float]] = field(default_factory=dict)
+    stops: bool = True
     first: dict[str, float] = field(default_factory=dict)
     spread: dict[str, float] = field(default_factory=dict)
 
@@ -54,7 +55,7 @@ class Watch:
             file.write(json.dumps({"step": step, **now, **more}) + "\n")
         sheet(covers).save(self.path.with_name(f"covers_{step:06}.png"))
         fallen = [n for n, spread in self.spread.items() if now[n] < self.first[n] - LOSS * max(spread, 1e-6)]
-        return bool(fallen) or now["diversity"] < LEAST_DIVERSITY * self.first["diversity"]
+        return self.stops and (bool(fallen) or now["diversity"] < LEAST_DIVERSITY * self.first["diversity"])
 
 
 def diversity(features: np.ndarray) -> float:

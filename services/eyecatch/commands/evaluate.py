@@ -77,7 +77,8 @@ def personalisation(
     ablations: Annotated[
         bool,
         typer.Option(
-            "--ablations", help="Also covers from the reference alone, two references, a reference only read."
+            "--ablations",
+            help="Also covers from the reference alone, two references, a reference only read, the best of four draws.",
         ),
     ] = False,
 ) -> None:

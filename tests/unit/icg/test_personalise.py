@@ -18,7 +18,7 @@ from icg.errors import CheckpointError, IcgError
 from icg.pipeline import CoverPipeline
 from icg.rewards.mix import Mix
 from icg.starter import Starter
-from icg.train import alignment, grpo, personalisation, personalise
+from icg.train import alignment, grpo, judges, personalisation, personalise
 from icg.train.loop import Fit
 from icg.train.watch import Watch, diversity
 from icg.user_encoder import UserEncoder
@@ -172,6 +172,10 @@ def test_training_stops_when_covers_become_alike_or_a_held_out_reward_falls(smal
     alike = iter([1.0, 0.95, 0.5])
     narrow = Watch(tmp_path / "v.jsonl", briefs(4), {}, lambda images: next(alike) * np.eye(4))
     assert [narrow.look(step, pipeline) for step in range(3)] == [False, False, True]
+    alike = iter([1.0, 0.5])
+    told = Watch(tmp_path / "u.jsonl", briefs(4), {}, lambda images: next(alike) * np.eye(4), stops=False)
+    assert [told.look(step, pipeline) for step in range(2)] == [False, False]
+    assert json.loads((tmp_path / "u.jsonl").read_text().splitlines()[1])["diversity"] < 0.6 * told.first["diversity"]
 
 
 def test_diversity_is_the_mean_distance() -> None:
@@ -194,7 +198,7 @@ def test_a_policy_gradient_climbs_a_reward_that_has_no_gradient(small: Starter, 
 def test_the_alignment_recipe_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["alignment", "--out", str(tmp_path), "--smoke"])
+    monkeypatch.setattr("sys.argv", ["alignment", "--out", str(tmp_path), "--smoke", "--go-on"])
     alignment.main()
     found = json.loads(capsys.readouterr().out)
     assert (found["before"]["step"], found["after"]["step"]) == (0, 2)
@@ -210,6 +214,19 @@ def test_a_fresh_alignment_begins_without_users(tmp_path: Path) -> None:
     found = alignment.run(tmp_path, procedural(), alignment.SMOKE, fit, config, {"preference": 1.0}, fresh=True)
     assert found["before"]["between_users"] == pytest.approx(0, abs=1e-5), "one cover for everybody"
     assert found["after"]["between_users"] > 1e-5
+
+
+def test_of_several_draws_the_most_relevant_is_kept(small: Starter) -> None:
+    asked = [Brief("red fox", seed=3), Brief("green tea", seed=4)]
+    relevance = Warmth()
+    small = replace(small, rewards={"relevance": relevance})
+    alone, best = judges.draw(small, asked), judges.draw(small, asked, 3)
+    others = judges.draw(small, [replace(b, seed=b.seed + n * judges.APART) for b in asked for n in range(3)])
+    apart = np.abs(np.asarray(others[0], int) - np.asarray(alone[0], int))
+    assert apart.max() <= 2, "the first draw is the one without others, but for what larger batches round"
+    values = relevance(others, [b for b in asked for _ in range(3)]).reshape(2, 3)
+    assert relevance(best, asked) == pytest.approx(values.max(1))
+    assert np.ptp(values, 1).min() > 0
 
 
 def test_figures_of_personalisation(small: Starter, tmp_path: Path) -> None:
@@ -228,9 +245,9 @@ def test_figures_of_personalisation(small: Starter, tmp_path: Path) -> None:
     loud.save_pretrained(tmp_path / "loud")
     parts = replace(small, pipeline=personalisation.with_adapter(small.pipeline, tmp_path / "loud"))
     compared = personalisation.Compared(without=tmp_path / "deaf", before=tmp_path / "loud")
-    judges = {"": small.embedding, "_second": small.embedding}
-    kinds = list(personalisation.KINDS)
-    found = personalisation.one(parts, tmp_path, subjects, 0, 6, compared, judges, kinds, simulated=80)
+    marking = {"": small.embedding, "_second": small.embedding}
+    kinds = ["", "_two_references", "_best_of_4"]
+    found = personalisation.one(parts, tmp_path, subjects, 0, 6, compared, marking, kinds, simulated=80)
     assert set(personalisation.KEYS) <= set(found)
     assert found["title_top5_seen"] == found["title_top5_seen_second"]
     assert found["diversity_ratio"] == pytest.approx(1.0), "compared with itself"
