@@ -13,7 +13,7 @@ from eyecatch.client import Client, connect
 from eyecatch.v1 import behavior_pb2, covers_pb2
 
 from tests.e2e.conftest import EYECATCH, SAMPLE, run, run_json, serving
-from tests.servers import free_port
+from tests.servers import free_port, until
 from tests.unit.api.conftest import event
 
 Recommend = covers_pb2.RecommendCoversRequest
@@ -68,6 +68,10 @@ def test_an_acknowledged_event_survives_kill_9(data_dir: Path) -> None:
         assert run_json("users", "show", "kim", "--server", address)["event_count"] == "50"
 
 
+COPIES = 60
+"""Of the sample's events: enough that an import is still at work when the first of them are in the file."""
+
+
 def test_kill_9_in_the_middle_of_an_import(tmp_path: Path) -> None:
     """What was imported is whole, and the same command finishes the rest."""
     table = tmp_path / "events.csv"
@@ -76,24 +80,23 @@ def test_kill_9_in_the_middle_of_an_import(tmp_path: Path) -> None:
     with table.open("w", newline="") as file:
         out = csv.DictWriter(file, list(rows[0]))
         out.writeheader()
-        for n in range(200):
+        for n in range(COPIES):
             out.writerows({**r, "event_id": f"{r['event_id']}-{n}"} for r in rows)
     data = tmp_path / "data"
     run("import", "items", str(SAMPLE / "items.csv"), "--data-dir", str(data))
     command = [*EYECATCH, "import", "events", str(table), "--data-dir", str(data)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wal = data / "eyecatch.db-wal"
-    while process.poll() is None and not (wal.exists() and wal.stat().st_size > 1_000_000):
-        os.sched_yield()
+    until(lambda: wal.exists() and wal.stat().st_size > 1_000_000, "the first rows")
     process.kill()
     assert process.wait() == -signal.SIGKILL, "it was still at work"
     done = run_json("import", "events", str(table), "--data-dir", str(data))
     assert done["refused"] == 0
     assert done["unchanged"] > 0
     assert done["accepted"] > 0
-    assert done["accepted"] + done["unchanged"] == 200 * len(rows)
+    assert done["accepted"] + done["unchanged"] == COPIES * len(rows)
     again = run_json("import", "events", str(table), "--data-dir", str(data))
-    assert again == {"accepted": 0, "unchanged": 200 * len(rows), "refused": 0}
+    assert again == {"accepted": 0, "unchanged": COPIES * len(rows), "refused": 0}
     with sqlite3.connect(data / "eyecatch.db") as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     db.close()
