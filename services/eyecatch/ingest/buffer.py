@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -32,7 +33,7 @@ class Buffer:
 
     def __init__(self, max_records: int) -> None:
         self._max_records = max_records
-        self._chunks: deque[tuple[Chunk, int]] = deque()
+        self._chunks: deque[tuple[Chunk, int, float]] = deque()  # with their bytes, and when they came
         self._records = self._bytes = 0
         self._full = self._closed = False
         self._lock = threading.Lock()
@@ -55,7 +56,7 @@ class Buffer:
     def put(self, chunk: Chunk) -> None:
         size = sum(len(record.value or b"") for record in chunk.records)
         with self._lock:
-            self._chunks.append((chunk, size))
+            self._chunks.append((chunk, size, time.monotonic()))
             self._records += len(chunk.records)
             self._bytes += size
         self._wake()
@@ -64,10 +65,10 @@ class Buffer:
         """Forget what belongs to others now; they read it again."""
         gone = set(partitions)
         with self._lock:
-            kept = [(chunk, size) for chunk, size in self._chunks if chunk.partition not in gone]
+            kept = [held for held in self._chunks if held[0].partition not in gone]
             self._chunks = deque(kept)
-            self._records = sum(len(chunk.records) for chunk, _ in kept)
-            self._bytes = sum(size for _, size in kept)
+            self._records = sum(len(chunk.records) for chunk, _, _ in kept)
+            self._bytes = sum(size for _, size, _ in kept)
 
     def close(self) -> None:
         """Nothing is put any more: `take` gives what is left, then nothing."""
@@ -81,15 +82,15 @@ class Buffer:
     async def take(self, max_records: int, linger_s: float = 0.0) -> list[Chunk]:
         """At least one chunk and as many more as hold `max_records` together; waits for one; empty when closed and empty.
 
-        Waits `linger_s` longer for more where there is less than half of that: a store does a thousand events in little more time
-        than ten.
+        Where there is less than half of that it waits for more, until the first has waited for `linger_s`: a store does a thousand
+        events in little more time than ten.
         """
         while not self._chunks and not self._closed:
             self._changed.clear()
             if not self._chunks and not self._closed:
                 await self._changed.wait()
-        if linger_s and not self._closed and self._records < max_records // 2:
-            await asyncio.sleep(linger_s)
+        if self._chunks and not self._closed and self._records < max_records // 2:
+            await asyncio.sleep(max(self._chunks[0][2] + linger_s - time.monotonic(), 0.0))
         closed = self._closed
         taken = self._pop(max_records)
         return taken if taken or closed else await self.take(max_records, linger_s)
@@ -99,7 +100,7 @@ class Buffer:
         count = 0
         with self._lock:
             while self._chunks and (not taken or count + len(self._chunks[0][0].records) <= max_records):
-                chunk, size = self._chunks.popleft()
+                chunk, size, _ = self._chunks.popleft()
                 taken.append(chunk)
                 count += len(chunk.records)
                 self._bytes -= size

@@ -1,6 +1,7 @@
 """The bounded buffer."""
 
 import asyncio
+import time
 
 from eyecatch.ingest.buffer import MAX_BYTES, Buffer, Chunk
 from eyecatch.ingest.places import Log
@@ -63,6 +64,15 @@ async def test_a_small_batch_waits_for_company_and_a_large_one_does_not() -> Non
     buffer.close()
     async with asyncio.timeout(5):
         assert await buffer.take(10, linger_s=60) == [chunk(0, 9)], "nothing more will come"
+
+
+async def test_who_has_waited_while_others_were_absorbed_waits_no_more() -> None:
+    buffer = Buffer(100)
+    buffer.put(chunk(0, 0))
+    await asyncio.sleep(0.2)  # a batch before it is at work
+    began = time.monotonic()
+    assert await buffer.take(10, linger_s=0.2) == [chunk(0, 0)]
+    assert time.monotonic() - began < 0.1
 
 
 async def test_full_until_half_is_free() -> None:
