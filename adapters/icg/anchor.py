@@ -1,4 +1,4 @@
-"""Anchoring a cover in the item's own picture: cut it from its plain ground and set it into the cover in the making.
+"""Anchoring a cover in the item's own picture, or in a product's cut-out: set it into the cover in the making.
 
 SDEdit (arXiv:2108.01073) started from a collage: the denoiser first lays out the background its user likes, then the
 cut-out is pasted into that estimate, noise is added again and the remaining steps blend the two. numpy and PIL only.
@@ -99,19 +99,23 @@ def _blur(values: np.ndarray, radius: int) -> np.ndarray:
     return (total[step:, step:] - total[:-step, step:] - total[step:, :-step] + total[:-step, :-step]) / step**2
 
 
-def collage(background: Image.Image, picture: Image.Image) -> Image.Image:
-    """`picture`, cut out, where the draft `background` has its subject, with a soft shadow; the background's size."""
-    subject, drawn = cut_out(picture), strange(background)
+def collage(background: Image.Image, subject: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """The cut-out `subject` where the draft `background` has its own, with a soft shadow; and the subject alone, on nothing.
+
+    Both are of the background's size, the second one RGBA.
+    """
+    drawn = strange(background)
     share, x, y = place(drawn)
     edge = share * min(background.size)
     factor = edge / max(subject.size)
     size = (max(1, round(subject.width * factor)), max(1, round(subject.height * factor)))
-    subject = subject.resize(size, Image.Resampling.LANCZOS)
     at = (round(background.width * x - size[0] / 2), round(background.height * y - size[1] / 2))
+    alone = Image.new("RGBA", background.size)
+    alone.paste(subject.resize(size, Image.Resampling.LANCZOS), at)
     out = clear(background, drawn).copy()
     shadow = Image.new("L", out.size)
-    shadow.paste(subject.getchannel("A"), (at[0], at[1] + round(edge * 0.035)))
+    shadow.paste(alone.getchannel("A"), (0, round(edge * 0.035)))
     shadow = shadow.filter(ImageFilter.GaussianBlur(edge * 0.03)).point(lambda v: int(v * 0.3))
     out.paste((20, 20, 40), (0, 0), shadow)
-    out.paste(subject, at, subject)
-    return out
+    out.paste(alone, (0, 0), alone)
+    return out, alone

@@ -28,7 +28,9 @@ class Brief:
     steps: 1..100. guidance: 0..20, how firmly to follow item and user. user_guidance: 0..20 to weigh the user
     apart from the item (one more denoiser call), None to follow `guidance`. reference_strength: 0..0.95, after
     which share of the steps the first reference is cut out and set into the cover (0: it is only read); higher
-    keeps more of it. size: (width, height), multiples of 16 in 32..2048.
+    keeps more of it. product: RGBA, what is sold, cut out; set into the cover in the reference's place (0: when all
+    steps are taken), and every pixel of it stays as it is, but for its size. size: (width, height), multiples of 16
+    in 32..2048.
 
     Raises BriefError naming the field, the value and what is allowed.
     """
@@ -42,6 +44,7 @@ class Brief:
     guidance: float = 4.0
     user_guidance: float | None = None
     reference_strength: float = 0.0
+    product: Image.Image | None = None
     size: tuple[int, int] = (128, 128)
 
     def __post_init__(self) -> None:
@@ -57,6 +60,8 @@ class Brief:
                 )
         if not self.title.strip() and not self.references:
             raise BriefError("title='' without references; allowed: a title, a reference or both")
+        if self.product is not None:
+            _check_product(self.product)
         self._check_user()
         _within("strength", self.strength, 0, 1)
         _whole("seed", self.seed, 0, 2**63 - 1)
@@ -65,8 +70,8 @@ class Brief:
         if self.user_guidance is not None:
             _within("user_guidance", self.user_guidance, 0, MAX_GUIDANCE)
         _within("reference_strength", self.reference_strength, 0, MAX_REFERENCE_STRENGTH)
-        if self.reference_strength > 0 and not self.references:
-            raise BriefError(f"reference_strength={self.reference_strength} without references; allowed: 0")
+        if self.reference_strength > 0 and not self.references and self.product is None:
+            raise BriefError(f"reference_strength={self.reference_strength} without references or product; allowed: 0")
         if len(self.size) != 2 or any(not 32 <= edge <= 2048 or edge % 16 for edge in self.size):
             raise BriefError(f"size={self.size!r}; allowed: (width, height), multiples of 16 in 32..2048")
 
@@ -80,6 +85,8 @@ class Brief:
         user = b"" if self.user_embedding is None else np.asarray(self.user_embedding, "<f4").tobytes()
         rest = (float(self.strength), int(self.seed), int(self.steps), float(self.guidance), self.user_guidance)
         state.update(user + repr((*rest, float(self.reference_strength), tuple(map(int, self.size)))).encode())
+        if self.product is not None:
+            state.update(f"|{self.product.width}x{self.product.height}|".encode() + self.product.tobytes())
         return state.hexdigest()
 
     def _hash(self) -> hashlib._Hash:
@@ -96,6 +103,15 @@ class Brief:
         if user.ndim != 1 or not np.isfinite(user).all():
             raise BriefError(f"user_embedding of shape {user.shape} or not finite; allowed: one finite vector")
         object.__setattr__(self, "user_embedding", user)
+
+
+def _check_product(product: Image.Image) -> None:
+    if not isinstance(product, Image.Image) or product.mode != "RGBA" or product.width * product.height > MAX_PIXELS:
+        what = f"{product.mode}, {product.size}" if isinstance(product, Image.Image) else _shown(product)
+        raise BriefError(f"product is {what}; allowed: an RGBA picture of at most {MAX_PIXELS} pixels")
+    low, high = product.getchannel("A").getextrema()
+    if low > 0 or high < 255:
+        raise BriefError(f"product has alpha {low}..{high}; allowed: a cut-out, 0 around what is sold and 255 on it")
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

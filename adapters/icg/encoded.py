@@ -35,12 +35,12 @@ def text(data: bytes, name: str) -> str:
         raise BriefError(f"{name} of {len(data)} bytes; allowed: UTF-8 ({error.reason})") from error
 
 
-def picture(data: bytes, name: str) -> Image.Image:
-    """RGB, its transparency dropped. Raises BriefError for one that is too large or damaged."""
+def picture(data: bytes, name: str, mode: str = "RGB") -> Image.Image:
+    """RGB, its transparency dropped, or RGBA. Raises BriefError for one that is too large or damaged."""
     try:
         found = Image.open(io.BytesIO(data), formats=FORMATS)
         if found.width * found.height <= MAX_PIXELS:
-            return found.convert("RGB")
+            return found.convert(mode)
     except DAMAGE as error:
         raise BriefError(f"{name} of {len(data)} bytes cannot be decoded; allowed: whole PNG, JPEG or WebP") from error
     raise BriefError(f"{name} of {found.width} x {found.height}; allowed: at most {MAX_PIXELS} pixels")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from icg import vlm as reading
 from icg.adapter import IcgAdapter
-from icg.anchor import collage
+from icg.anchor import collage, cut_out
 from icg.brief import Brief
 from icg.errors import BriefError, Cancelled, CheckpointError
 from icg.families import family_of
@@ -39,6 +39,8 @@ class Batch:
     conditions: Tensor
     pooled: Tensor | None
     weights: Tensor
+    products: dict[int, Image.Image] = field(default_factory=dict)
+    """By number of brief: its product, where it was set in, RGBA of the cover's size."""
     done: int = 0
 
     @property
@@ -118,7 +120,7 @@ class CoverPipeline:
         said = self._guided(scale(batch.latents, t), t, batch)
         for i, start in enumerate(batch.starts):
             if start == batch.done > 0:
-                clean, noise = self._anchored(batch.briefs[i], now.clean(batch.latents[i], said[i]))
+                clean, noise, batch.products[i] = self._anchored(batch.briefs[i], now.clean(batch.latents[i], said[i]))
                 batch.latents[i], said[i] = now.latents(clean, noise), now.target(clean, noise)
                 # From here on the picture says what to draw; guidance would only harden its colours (arXiv:2404.07724).
                 batch.weights[:, i] = 0
@@ -130,7 +132,10 @@ class CoverPipeline:
     @torch.inference_mode()
     def finish(self, batch: Batch) -> list[Image.Image]:
         """Decode what the batch holds now (also before its last step: a preview)."""
-        return self._images(batch.latents)
+        covers = self._images(batch.latents)
+        return [
+            finished(b, c, batch.products.get(i)) for i, (b, c) in enumerate(zip(batch.briefs, covers, strict=True))
+        ]
 
     def check_size(self, size: tuple[int, int]) -> None:
         """BriefError for a size this diffusion model cannot draw."""
@@ -200,11 +205,12 @@ class CoverPipeline:
         # Drawn on the CPU wherever the model is: the same seed is the same noise on any device.
         return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(brief.seed)).to(self.device)
 
-    def _anchored(self, brief: Brief, guess: Tensor) -> tuple[Tensor, Tensor]:
-        """Set the reference into `guess`, the clean latent (C, h, w) as now estimated; returns it and the brief's noise."""
-        picture = collage(self._images(guess[None])[0], brief.references[0])
+    def _anchored(self, brief: Brief, guess: Tensor) -> tuple[Tensor, Tensor, Image.Image]:
+        """Set product or reference into `guess`, the clean latent (C, h, w) as now estimated; returns it, the brief's noise, and
+        what was set in."""
+        picture, alone = collage(self._images(guess[None])[0], subject_of(brief))
         pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None].to(self.device).float() / 127.5 - 1
-        return self.family.encode(pixels)[0], self._noise(brief)[0]
+        return self.family.encode(pixels)[0], self._noise(brief)[0], alone
 
     def _images(self, latents: Tensor) -> list[Image.Image]:
         pixels = self.family.decode(latents)
@@ -215,6 +221,23 @@ class CoverPipeline:
 def anchor_of(brief: Brief) -> int:
     """Before which step the reference is set in, 0 for never."""
     return min(round(brief.reference_strength * brief.steps), brief.steps - 1)
+
+
+def subject_of(brief: Brief) -> Image.Image:
+    """What is set in, cropped: the product, or else the first reference without its plain ground."""
+    if brief.product is None:
+        return cut_out(brief.references[0])
+    return brief.product.crop(brief.product.getchannel("A").getbbox())
+
+
+def finished(brief: Brief, cover: Image.Image, alone: Image.Image | None) -> Image.Image:
+    """`cover` as it was decoded, with the brief's product pixel for pixel: where it was set in (`alone`), or set in now."""
+    if brief.product is None:
+        return cover
+    if alone is None:
+        return collage(cover, subject_of(brief))[0]
+    cover.paste(alone, (0, 0), alone)
+    return cover
 
 
 def _load_diffusion(folder: Path) -> Any:

@@ -218,9 +218,9 @@ class StepScheduler:
                 took = time.perf_counter() - began
                 self.metrics.decode_s += took
                 self._pace.decoded(count * self._weight[size], took)
-                for (request, _), latent, picture in zip(part, latents, pictures, strict=True):
+                for (request, run), latent, picture in zip(part, latents, pictures, strict=True):
                     if torch.isfinite(latent).all():
-                        self._line.end(request, Status.DONE, picture)
+                        self._line.end(request, Status.DONE, run.finish(picture))
                     else:
                         wrong = IcgError("latents are not finite; allowed: a model that gives numbers")
                         self._line.end(request, Status.FAILED, wrong)

@@ -11,11 +11,12 @@ import inspect
 from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from icg.brief import Brief
 from icg.noise import mixture
-from icg.pipeline import CoverPipeline, anchor_of
+from icg.pipeline import CoverPipeline, anchor_of, finished
 
 
 class Kind(NamedTuple):
@@ -60,6 +61,7 @@ class Run:
         scale = getattr(self.scheduler, "init_noise_sigma", 1.0)  # flow matching has none
         self.latents = pipeline._noise(brief) * scale
         self._anchor = anchor_of(brief)
+        self._alone: Image.Image | None = None
         self._random: dict[str, Any] = {}
         if "generator" in inspect.signature(self.scheduler.step).parameters:
             # Schedules that add noise on the way take it from the brief's seed too; + 1, not to repeat what they started from.
@@ -80,6 +82,10 @@ class Run:
     def finished(self) -> bool:
         """Whether only decoding is left."""
         return self.done >= self.total
+
+    def finish(self, decoded: Image.Image) -> Image.Image:
+        """The cover, from its decoded latents."""
+        return finished(self.brief, decoded, self._alone)
 
     def branch(self, brief: Brief, kinds: list[Kind]) -> Run:
         """Another run that goes on from here for a brief of the same size and steps; this one stays as it is."""
@@ -102,7 +108,7 @@ class Run:
         said = sum(kind.weight * answers[n : n + 1] for n, kind in enumerate(self.kinds))
         if self.done == self._anchor > 0:
             now = mixture(self.scheduler, self.done)
-            clean, noise = self._pipeline._anchored(self.brief, now.clean(self.latents[0], said[0]))
+            clean, noise, self._alone = self._pipeline._anchored(self.brief, now.clean(self.latents[0], said[0]))
             self.latents, said = now.latents(clean, noise)[None], now.target(clean, noise)[None]
             # As in the pipeline: from here on the picture says what to draw, and guidance is not even computed.
             self.kinds = [self._own._replace(weight=1.0)]

@@ -40,7 +40,7 @@ class Trunks:
         how = (brief.steps, brief.size, brief.guidance, brief.user_guidance, brief.strength, request.lora)
         key = (request.digest, share.seed, taste, self.steps(request), *how)
         if key not in self._kept:
-            drawn = replace(brief, seed=share.seed, user_embedding=common, reference_strength=0.0)
+            drawn = replace(brief, seed=share.seed, user_embedding=common, reference_strength=0.0, product=None)
             self._kept[key] = Run(self._pipeline, drawn, self._conditions(drawn, request.digest), trunk=True)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)

@@ -1,6 +1,7 @@
 """The generator on real Triton servers with the shipped starter: the same covers, progress, cancelling, refusals, faults."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from eyecatch.generators.local import LocalGenerator
 from eyecatch.generators.triton import Asking, TritonGenerator
 from eyecatch.generators.triton_wire import Broken, Busy
 from icg import starter
+from PIL import Image
 
 from tests.fakes import picture
 from tests.faults import Proxy
@@ -182,6 +184,32 @@ async def test_wrong_briefs_are_refused_by_name_and_their_companions_finish(
     assert not generator.endpoints.all[0].breaker.open, "refusing is working"
 
 
+async def asked(server: Triton, **given: tuple[str, np.ndarray]) -> list[Any]:
+    """Answers, or one error, to tensors and their types, beside a title."""
+    async with grpcclient.InferenceServerClient(server.address) as client:
+        inputs = []
+        for name, (datatype, value) in {"title": ("UINT8", np.frombuffer(b"panda", np.uint8)), **given}.items():
+            inputs.append(grpcclient.InferInput(name, list(value.shape), datatype))
+            inputs[-1].set_data_from_numpy(value)
+
+        async def once() -> AsyncIterator[dict[str, Any]]:
+            yield {"model_name": "cover_generator", "inputs": inputs}
+
+        return [error or answer async for answer, error in client.stream_infer(once(), stream_timeout=30)]
+
+
+async def test_a_product_stays_as_it_is(triton_server: Triton) -> None:
+    cut_out = Image.new("RGBA", (100, 60))
+    cut_out.paste((10, 200, 30, 255), (20, 10, 80, 50))
+    out = io.BytesIO()
+    cut_out.save(out, "WEBP", lossless=True)
+    *_, last = await asked(triton_server, product=("UINT8", np.frombuffer(out.getvalue(), np.uint8)))
+    kept = (last.as_numpy("image") == (10, 200, 30)).all(-1)
+    height, width = (np.ptp(v) + 1 for v in np.nonzero(kept))
+    assert kept.sum() == height * width
+    assert width / height == pytest.approx(1.5, rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("tensor", "array", "kind", "said"),
     [
@@ -193,6 +221,18 @@ async def test_wrong_briefs_are_refused_by_name_and_their_companions_finish(
         ("guidance", np.array([np.nan]), "FP64", r"\[INVALID_ARGUMENT\] guidance=nan; allowed: "),
         ("title", np.array([0xFF, 0xFE], np.uint8), "UINT8", r"\[INVALID_ARGUMENT\] title of 2 bytes; allowed: UTF-8"),
         ("reference_lengths", np.array([7]), "INT64", r"\[INVALID_ARGUMENT\] reference_lengths=\[7\] for 0 bytes"),
+        (
+            "product",
+            np.arange(9, dtype=np.uint8),
+            "UINT8",
+            r"\[INVALID_ARGUMENT\] product of 9 bytes cannot be decoded",
+        ),
+        (
+            "product",
+            np.frombuffer(picture(), np.uint8),
+            "UINT8",
+            r"\[INVALID_ARGUMENT\] product has alpha 255\.\.255; allo",
+        ),
         ("user_embedding", np.eye(8, dtype=np.float32), "FP32", "shape for input 'user_embedding'"),
         ("colour", np.array([1]), "INT64", "unexpected inference input 'colour'"),
     ],
@@ -200,20 +240,9 @@ async def test_wrong_briefs_are_refused_by_name_and_their_companions_finish(
 async def test_tensors_that_no_client_of_ours_would_send(
     triton_server: Triton, tensor: str, array: np.ndarray, kind: str, said: str
 ) -> None:
-    given = {"title": ("UINT8", np.frombuffer(b"panda", np.uint8)), tensor: (kind, array)}
-    async with grpcclient.InferenceServerClient(triton_server.address) as client:
-        inputs = []
-        for name, (datatype, value) in given.items():
-            inputs.append(grpcclient.InferInput(name, list(value.shape), datatype))
-            inputs[-1].set_data_from_numpy(value)
-
-        async def once() -> AsyncIterator[dict[str, Any]]:
-            yield {"model_name": "cover_generator", "inputs": inputs}
-
-        answers = [error async for _, error in client.stream_infer(once(), stream_timeout=30)]
-    (refusal,) = answers
+    (answer,) = await asked(triton_server, **{tensor: (kind, array)})
     with pytest.raises(Exception, match=said):
-        raise refusal
+        raise answer
 
 
 async def test_pictures_that_cannot_be_scored_are_refused_by_name(generator: TritonGenerator) -> None:

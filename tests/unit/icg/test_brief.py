@@ -11,6 +11,12 @@ from PIL import Image
 PICTURE = Image.new("RGB", (8, 8), "red")
 
 
+def cut_out(colour: str) -> Image.Image:
+    picture = Image.new("RGBA", (8, 8))
+    picture.paste(Image.new("RGBA", (4, 4), colour), (2, 2))
+    return picture
+
+
 @pytest.mark.parametrize(
     ("field", "given"),
     [
@@ -26,6 +32,10 @@ PICTURE = Image.new("RGB", (8, 8), "red")
         ("guidance", {"guidance": 21}),
         ("user_guidance", {"user_guidance": -1.0}),
         ("reference_strength", {"reference_strength": 0.5}),
+        ("product", {"product": PICTURE}),
+        ("product", {"product": "not a picture"}),
+        ("product", {"product": Image.new("RGBA", (8, 8))}),
+        ("product", {"product": Image.new("RGBA", (8, 8), "red")}),
         ("size", {"size": (96, 97)}),
         ("user_embedding", {"user_embedding": np.array([np.nan] * 64)}),
         ("user_embedding", {"user_embedding": np.zeros((2, 64))}),
@@ -48,8 +58,10 @@ def test_digest_is_stable_and_sees_every_field() -> None:
         Brief("panda", (PICTURE,), np.ones(64) / 8, seed=1, strength=0.5),
         Brief("panda", (PICTURE,), np.ones(64) / 8, seed=1, user_guidance=3.0),
         Brief("panda", (PICTURE,), np.ones(64) / 8, seed=1, reference_strength=0.3),
+        Brief("panda", (PICTURE,), np.ones(64) / 8, seed=1, product=cut_out("red")),
+        Brief("panda", (PICTURE,), np.ones(64) / 8, seed=1, product=cut_out("blue")),
     ]
-    assert len({b.digest() for b in [base, *others]}) == 8
+    assert len({b.digest() for b in [base, *others]}) == 10
 
 
 def test_item_digest_ignores_the_user() -> None:

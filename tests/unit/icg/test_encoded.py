@@ -41,6 +41,12 @@ def test_every_picture_is_rgb(mode: str) -> None:
         assert np.asarray(found)[0, 0].tolist() == [200, 10, 30]
 
 
+def test_a_cut_out_keeps_its_alpha() -> None:
+    found = encoded.picture(png(), "product", "RGBA")
+    assert (found.mode, found.getpixel((0, 0))) == ("RGBA", (200, 10, 30, 0))
+    assert encoded.picture(png("RGB"), "product", "RGBA").getchannel("A").getextrema() == (255, 255)
+
+
 def test_a_damaged_or_foreign_picture_is_named() -> None:
     whole = png()
     gif = io.BytesIO()

@@ -126,10 +126,36 @@ def test_an_anchored_cover_shows_its_reference(small: Starter) -> None:
     picture.paste((200, 20, 20), (16, 16, 48, 48))
     brief = Brief("red square", (picture,), USER, seed=3, steps=8, reference_strength=0.9)
     guess = Image.new("RGB", (96, 96), (40, 90, 200))
-    set_in = np.asarray(collage(guess, picture))
+    set_in = np.asarray(collage(guess, cut_out(picture))[0])
     assert tuple(set_in[50, 48]) == (200, 20, 20)
     assert tuple(set_in[2, 2]) == (40, 90, 200)
     assert apart(small.pipeline([brief])[0], small.pipeline([replace(brief, reference_strength=0.0)])[0]) > 3
+
+
+def shoe() -> Image.Image:
+    """A cut-out with a hole and a half-transparent rim, off the middle of its canvas."""
+    picture = Image.new("RGBA", (90, 60), (9, 9, 9, 0))
+    picture.paste((10, 200, 30, 128), (20, 10, 80, 50))
+    picture.paste((10, 200, 30, 255), (22, 12, 78, 48))
+    picture.paste((0, 0, 0, 0), (40, 25, 50, 35))
+    return picture
+
+
+@pytest.mark.parametrize("anchored", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("steps", [1, 8])
+def test_a_product_stays_as_it_is_wherever_it_stands(small: Starter, anchored: float, steps: int) -> None:
+    brief = Brief("green shoe", (), USER, seed=3, steps=steps, reference_strength=anchored, product=shoe())
+    batch = small.pipeline.start([brief, replace(brief, product=None, reference_strength=0.0)])
+    while small.pipeline.step(batch):
+        pass
+    cover, other = (np.asarray(c) for c in small.pipeline.finish(batch))
+    kept = (cover == (10, 200, 30)).all(-1)
+    height, width = (np.ptp(v) + 1 for v in np.nonzero(kept))
+    assert width / height == pytest.approx(56 / 36, rel=0.1), "nothing of it is cut off"
+    assert width >= 0.4 * cover.shape[1]
+    share = (56 * 36 - 100) / (56 * 36)
+    assert kept.sum() == pytest.approx(share * width * height, rel=0.1), "all of it is there, but for the hole"
+    assert not (other == (10, 200, 30)).all(-1).any()
 
 
 def test_cutting_out_keeps_pictures_without_a_plain_ground() -> None:
@@ -147,7 +173,7 @@ def test_the_reference_stands_where_the_draft_has_its_subject() -> None:
     assert (x, y) == pytest.approx((0.73, 0.75), abs=0.04)
     picture = Image.new("RGB", (64, 64), "white")
     picture.paste((200, 20, 20), (8, 8, 56, 56))
-    set_in = np.asarray(collage(scene, picture))
+    set_in = np.asarray(collage(scene, cut_out(picture))[0])
     assert tuple(set_in[72, 70]) == (200, 20, 20)
     assert np.abs(set_in[20, 20].astype(int) - (40, 90, 200)).max() < 12
 

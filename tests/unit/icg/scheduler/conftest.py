@@ -21,6 +21,8 @@ from tests.unit.icg import tiny, tiny_vlm
 
 SIZE, WIDE = (64, 64), (96, 64)
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 50, 3), np.uint8))
+PRODUCT = Image.new("RGBA", (40, 40))
+PRODUCT.paste(Image.fromarray(np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8)), (5, 10))
 
 
 @pytest.fixture(autouse=True, scope="session")

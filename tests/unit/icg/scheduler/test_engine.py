@@ -22,7 +22,7 @@ from icg.scheduler.request import Status
 from PIL import Image
 
 from tests.unit.icg import tiny
-from tests.unit.icg.scheduler.conftest import PICTURE, SIZE, WIDE, Gate, brief, pixels, user
+from tests.unit.icg.scheduler.conftest import PICTURE, PRODUCT, SIZE, WIDE, Gate, brief, pixels, user
 
 Open = Callable[..., StepScheduler]
 COMPANIONS = st.lists(
@@ -35,6 +35,7 @@ COMPANIONS = st.lists(
         user_guidance=st.sampled_from([None, 0.0, 2.0]),
         references=st.just((PICTURE,)),
         reference_strength=st.sampled_from([0.0, 0.5, 0.9]),
+        product=st.sampled_from([None, PRODUCT]),
         size=st.sampled_from([SIZE, WIDE]),
     ),
     max_size=6,
@@ -46,6 +47,8 @@ MINE = [
     brief(4, references=(PICTURE,), reference_strength=0.6, steps=5),
     brief(5, user_embedding=None, size=WIDE),
     brief(6, guidance=0.0, references=(PICTURE,), reference_strength=0.6),
+    brief(7, product=PRODUCT, reference_strength=0.5),
+    brief(8, product=PRODUCT, steps=3),
 ]
 
 
