@@ -19,7 +19,7 @@ import eyecatch
 import numpy as np
 import torch
 from icg.brief import Brief
-from icg.starter import REFERENCE_STRENGTH, load
+from icg.starter import anchoring, load
 from PIL import Image
 
 SAMPLE = Path(eyecatch.__file__).parent / "sample"
@@ -35,7 +35,7 @@ def brief(item: str, seed: int) -> Brief:
         references=(picture,),
         user_embedding=user / np.linalg.norm(user),
         seed=seed,
-        reference_strength=REFERENCE_STRENGTH,
+        **anchoring((picture,)),
     )
 
 

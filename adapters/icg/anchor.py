@@ -19,8 +19,9 @@ RIM_VOTES, STRANGE = 22, 40.0
 """A pixel belongs to the ground when at least this many rim pixels are within this distance of its colour."""
 TOLERANCE = 12
 """How far, summed over channels, a pixel may be from its corner's colour and still be ground: a pale rim must hold."""
-GAP, FRINGE = 7, 3
-"""Bites narrower than the first are filled again, then half the second is taken off around: pixels mixed with the ground."""
+GAP, FRINGE, LARGE = 7, 1, 200
+"""Bites narrower than the first are filled again, then so many pixels are taken off around, which are mixed with the ground: the
+second, and as many again for every so many pixels of the picture's edge."""
 
 
 def cut_out(picture: Image.Image) -> Image.Image:
@@ -28,6 +29,17 @@ def cut_out(picture: Image.Image) -> Image.Image:
 
     A picture without a plain ground comes back whole.
     """
+    out = _without_ground(picture)
+    return out.crop(out.getchannel("A").getbbox() or (0, 0, *out.size))
+
+
+def product_of(picture: Image.Image) -> Image.Image | None:
+    """What stands on the plain ground of `picture`, as a brief's product; None where there is no such ground."""
+    out = _without_ground(picture)
+    return out if out.getchannel("A").getextrema() == (0, 255) else None
+
+
+def _without_ground(picture: Image.Image) -> Image.Image:
     rgb = picture.convert("RGB")
     ground = Image.new("L", rgb.size)
     marked = rgb.copy()
@@ -41,8 +53,9 @@ def cut_out(picture: Image.Image) -> Image.Image:
     out = rgb.convert("RGBA")
     subject = ground.point(lambda v: 255 - v)
     closed = subject.filter(ImageFilter.MaxFilter(GAP)).filter(ImageFilter.MinFilter(GAP))
-    out.putalpha(closed.filter(ImageFilter.MinFilter(FRINGE)) if ground.getbbox() else subject)
-    return out.crop(out.getchannel("A").getbbox() or (0, 0, *out.size))
+    fringe = 2 * FRINGE * (1 + max(rgb.size) // LARGE) + 1
+    out.putalpha(closed.filter(ImageFilter.MinFilter(fringe)) if ground.getbbox() else subject)
+    return out
 
 
 def strange(background: Image.Image) -> np.ndarray:

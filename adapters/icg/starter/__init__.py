@@ -6,11 +6,14 @@ contributors). Importing this module loads nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from icg.embedding import JointEmbedding
     from icg.pipeline import CoverPipeline
     from icg.rewards.base import Reward
@@ -35,13 +38,23 @@ class Starter:
     name: str = "eyecatch-starter-0.1"
 
 
-def anchor(wanted: float | None, pictured: bool) -> float:
-    """The reference strength to draw with: what a caller wants, as far as it goes, or ours. `pictured`: there are references."""
+def anchoring(
+    references: Sequence[Image.Image], wanted: float | None = None, product: Image.Image | None = None
+) -> dict[str, Any]:
+    """`reference_strength` and `product` of a Brief with these references, as the services ask for it.
+
+    wanted: the reference strength a caller asks for; as far as it goes. None for ours: then a first reference on a plain ground is
+    kept as it is, like a product.
+    """
+    from icg.anchor import product_of
     from icg.brief import MAX_REFERENCE_STRENGTH
 
-    if wanted is None:
-        return REFERENCE_STRENGTH if pictured else 0.0
-    return MAX_REFERENCE_STRENGTH if MAX_REFERENCE_STRENGTH < wanted <= 1 else wanted
+    if wanted is not None:
+        strength = MAX_REFERENCE_STRENGTH if MAX_REFERENCE_STRENGTH < wanted <= 1 else wanted
+        return {"reference_strength": strength, "product": product}
+    if product is None and references:
+        product = product_of(references[0])
+    return {"reference_strength": REFERENCE_STRENGTH if product or references else 0.0, "product": product}
 
 
 def path() -> Path:

@@ -134,8 +134,8 @@ def brief(kind: str, subject: Subject, user: np.ndarray, seed: int) -> Brief:
     said, count, anchored, _ = KINDS[kind]
     styles = [STYLES[(seed + n) % len(STYLES)] for n in range(count)]
     pictures = tuple(on_white(subject.sprites[style]) for style in styles)
-    strength = starter.REFERENCE_STRENGTH if anchored else 0.0
-    return Brief(subject.title if said else "", pictures, user, seed=seed, reference_strength=strength)
+    how = starter.anchoring(pictures, None if anchored else 0.0)
+    return Brief(subject.title if said else "", pictures, user, seed=seed, **how)
 
 
 def spread(embedding: JointEmbedding, covers: list[Image.Image], kind: str) -> float:

@@ -87,23 +87,25 @@ class LocalGenerator:
     ) -> "tuple[list[IcgBrief], list[Future[Image.Image]]]":
         from icg.brief import Brief as IcgBrief
         from icg.encoded import picture
-        from icg.starter import anchor
+        from icg.starter import anchoring
 
         _, scheduler = self._load()
         watch = slowest(len(briefs), on_step)
         with told():
-            asked = [
-                IcgBrief(
-                    title=b.title,
-                    references=tuple(picture(r, f"references[{n}]") for n, r in enumerate(b.references)),
-                    user_embedding=b.user_embedding if b.user_embedding.any() else None,
-                    strength=b.strength,
-                    seed=b.seed,
-                    reference_strength=anchor(b.reference_strength, bool(b.references)),
-                    **({"steps": b.steps} if b.steps else {}),
+            asked = []
+            for b in briefs:
+                references = tuple(picture(r, f"references[{n}]") for n, r in enumerate(b.references))
+                asked.append(
+                    IcgBrief(
+                        title=b.title,
+                        references=references,
+                        user_embedding=b.user_embedding if b.user_embedding.any() else None,
+                        strength=b.strength,
+                        seed=b.seed,
+                        **anchoring(references, b.reference_strength),
+                        **({"steps": b.steps} if b.steps else {}),
+                    )
                 )
-                for b in briefs
-            ]
             return asked, [
                 scheduler.submit(b, on_progress=partial(watch, n), is_cancelled=stop.is_set)
                 for n, b in enumerate(asked)

@@ -179,11 +179,9 @@ def _brief(request: Any) -> Brief:
         given["size"] = tuple(size.tolist())
     given["title"] = encoded.text(_bytes(request, "title", 4 * MAX_TITLE), "title")
     given["references"] = _references(request)
-    product, anchor = _bytes(request, "product", MAX_BYTES), _tensor(request, "reference_strength")
-    if product:
-        given["product"] = encoded.picture(product, "product", "RGBA")
-    wanted = None if anchor is None else float(anchor[0])
-    given["reference_strength"] = starter.anchor(wanted, bool(given["references"] or product))
+    file, anchor = _bytes(request, "product", MAX_BYTES), _tensor(request, "reference_strength")
+    product = encoded.picture(file, "product", "RGBA") if file else None
+    given |= starter.anchoring(given["references"], None if anchor is None else float(anchor[0]), product)
     return Brief(**given)
 
 
