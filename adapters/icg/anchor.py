@@ -7,7 +7,7 @@ cut-out is pasted into that estimate, noise is added again and the remaining ste
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
 
 PLACE = (0.7, 0.5, 0.52)
 """Edge of the subject, its centre's x and y, in shares of the cover, where the draft does not say."""
@@ -17,45 +17,6 @@ SMALL = 48
 """Pixels a side at which the draft is looked at."""
 RIM_VOTES, STRANGE = 22, 40.0
 """A pixel belongs to the ground when at least this many rim pixels are within this distance of its colour."""
-TOLERANCE = 12
-"""How far, summed over channels, a pixel may be from its corner's colour and still be ground: a pale rim must hold."""
-GAP, FRINGE, LARGE = 7, 1, 200
-"""Bites narrower than the first are filled again, then so many pixels are taken off around, which are mixed with the ground: the
-second, and as many again for every so many pixels of the picture's edge."""
-
-
-def cut_out(picture: Image.Image) -> Image.Image:
-    """RGBA of `picture` without the plain ground connected to its corners, cropped to what is left.
-
-    A picture without a plain ground comes back whole.
-    """
-    out = _without_ground(picture)
-    return out.crop(out.getchannel("A").getbbox() or (0, 0, *out.size))
-
-
-def product_of(picture: Image.Image) -> Image.Image | None:
-    """What stands on the plain ground of `picture`, as a brief's product; None where there is no such ground."""
-    out = _without_ground(picture)
-    return out if out.getchannel("A").getextrema() == (0, 255) else None
-
-
-def _without_ground(picture: Image.Image) -> Image.Image:
-    rgb = picture.convert("RGB")
-    ground = Image.new("L", rgb.size)
-    marked = rgb.copy()
-    marker = (255, 0, 255)
-    for corner in ((0, 0), (rgb.width - 1, 0), (0, rgb.height - 1), (rgb.width - 1, rgb.height - 1)):
-        if marked.getpixel(corner) != marker:
-            ImageDraw.floodfill(marked, corner, marker, thresh=TOLERANCE)
-    changed = (np.asarray(marked) == marker).all(-1) & ~(np.asarray(rgb) == marker).all(-1)
-    if 0.05 < changed.mean() < 0.98:
-        ground = Image.fromarray(changed.astype(np.uint8) * 255)
-    out = rgb.convert("RGBA")
-    subject = ground.point(lambda v: 255 - v)
-    closed = subject.filter(ImageFilter.MaxFilter(GAP)).filter(ImageFilter.MinFilter(GAP))
-    fringe = 2 * FRINGE * (1 + max(rgb.size) // LARGE) + 1
-    out.putalpha(closed.filter(ImageFilter.MinFilter(fringe)) if ground.getbbox() else subject)
-    return out
 
 
 def strange(background: Image.Image) -> np.ndarray:

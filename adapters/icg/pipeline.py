@@ -19,8 +19,9 @@ from torch import Tensor
 
 from icg import vlm as reading
 from icg.adapter import IcgAdapter
-from icg.anchor import collage, cut_out
+from icg.anchor import collage
 from icg.brief import Brief
+from icg.cut_out import cut_out
 from icg.errors import BriefError, Cancelled, CheckpointError
 from icg.families import family_of
 from icg.headers import DIFFUSERS, read_json, weights

@@ -39,21 +39,24 @@ class Starter:
 
 
 def anchoring(
-    references: Sequence[Image.Image], wanted: float | None = None, product: Image.Image | None = None
+    references: Sequence[Image.Image],
+    wanted: float | None = None,
+    product: Image.Image | None = None,
+    size: tuple[int, int] = (128, 128),
 ) -> dict[str, Any]:
-    """`reference_strength` and `product` of a Brief with these references, as the services ask for it.
+    """`reference_strength` and `product` of a Brief of this size with these references, as the services ask for it.
 
     wanted: the reference strength a caller asks for; as far as it goes. None for ours: then a first reference on a plain ground is
     kept as it is, like a product.
     """
-    from icg.anchor import product_of
     from icg.brief import MAX_REFERENCE_STRENGTH
+    from icg.cut_out import product_of
 
     if wanted is not None:
         strength = MAX_REFERENCE_STRENGTH if MAX_REFERENCE_STRENGTH < wanted <= 1 else wanted
         return {"reference_strength": strength, "product": product}
     if product is None and references:
-        product = product_of(references[0])
+        product = product_of(references[0], 2 * max(size))
     return {"reference_strength": REFERENCE_STRENGTH if product or references else 0.0, "product": product}
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from icg.anchor import product_of
 from icg.brief import MAX_REFERENCE_STRENGTH, Brief
+from icg.cut_out import product_of
 from icg.starter import REFERENCE_STRENGTH, anchoring
-from PIL import Image
+from PIL import Image, ImageDraw
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8))
 
@@ -20,18 +20,43 @@ def test_a_picture_on_a_plain_ground_is_a_product() -> None:
     found = anchoring((on_plain_ground(), PHOTO))
     assert found["reference_strength"] == REFERENCE_STRENGTH
     pixels = np.asarray(found["product"])
-    solid = pixels[pixels[..., 3] == 255]
-    assert len(solid) == pytest.approx(30 * 30, abs=1), "all but a pixel around"
-    assert (solid[:, :3] == (200, 20, 20)).all()
+    assert (pixels[16:48, 16:48] == (200, 20, 20, 255)).all()
+    assert (pixels[..., 3] == 255).sum() == 32 * 32
     Brief("red square", (on_plain_ground(),), **found)
 
 
-def test_more_is_taken_off_around_a_large_picture() -> None:
-    small, large = (product_of(on_plain_ground(edge)) for edge in (64, 640))
-    assert small is not None
-    assert large is not None
-    edges = [np.ptp(np.nonzero(np.asarray(p)[..., 3])[0]) + 1 for p in (small, large)]
-    assert edges == [32 - 2, 320 - 8]
+def test_mixtures_with_the_ground_are_told_apart() -> None:
+    large = Image.new("RGBA", (640, 640), (30, 60, 220, 0))
+    ImageDraw.Draw(large).ellipse((120, 200, 560, 440), fill=(30, 60, 220, 255))
+    soft = large.resize((64, 64), Image.Resampling.BOX)
+    picture = Image.new("RGB", soft.size, (250, 250, 250))
+    picture.paste(soft, (0, 0), soft)
+    found = product_of(picture)
+    assert found is not None
+    there, want = np.asarray(found).astype(int), np.asarray(soft).astype(int)
+    assert np.abs(there[..., 3] - want[..., 3]).max() < 12
+    seen = there[..., 3] > 60
+    assert np.abs(there[seen][:, :3] - (30, 60, 220)).max() < 25, "no white fringe"
+
+
+def test_specks_go_and_bites_are_filled() -> None:
+    picture = Image.new("RGB", (64, 64), "white")
+    picture.paste((240, 240, 244), (10, 10, 54, 54))  # hardly unlike the ground
+    picture.paste((255, 255, 255), (30, 6, 34, 14))
+    picture.putpixel((58, 58), (245, 245, 240))
+    found = product_of(picture)
+    assert found is not None
+    alpha = np.asarray(found)[..., 3]
+    assert (alpha[10:54, 10:54] == 255).all()
+    assert alpha.sum() == 44 * 44 * 255
+
+
+def test_a_large_picture_is_cut_out_small_and_large_alike() -> None:
+    found = [product_of(on_plain_ground(640), edge) for edge in (None, 256)]
+    shares = [(np.asarray(p)[..., 3] == 255).mean() for p in found if p is not None]
+    assert shares == pytest.approx([0.25, 0.25], abs=0.03)
+    assert found[1] is not None
+    assert found[1].size == (256, 256)
 
 
 def test_other_pictures_are_blended_in() -> None:

@@ -181,7 +181,8 @@ def _brief(request: Any) -> Brief:
     given["references"] = _references(request)
     file, anchor = _bytes(request, "product", MAX_BYTES), _tensor(request, "reference_strength")
     product = encoded.picture(file, "product", "RGBA") if file else None
-    given |= starter.anchoring(given["references"], None if anchor is None else float(anchor[0]), product)
+    wanted = None if anchor is None else float(anchor[0])
+    given |= starter.anchoring(given["references"], wanted, product, given.get("size", Brief.size))
     return Brief(**given)
 
 
