@@ -1,0 +1,96 @@
+"""What RFNet tells apart, and its shape as a config.json. Knows no tensors."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from icg.errors import CheckpointError, IcgError
+from icg.headers import read_json
+
+PRODUCT, PICTURE, DEPTH, SALIENCY, CAPTION = "product", "picture", "depth", "saliency", "caption"
+IMAGES = (PRODUCT, PICTURE, DEPTH, SALIENCY)
+CUES = (*IMAGES, CAPTION)
+ENCODERS = {"image": ("resnet", "small"), "text": ("roberta", "small")}
+
+
+@dataclass(frozen=True)
+class RFNetConfig:
+    """The defaults are the paper's (arXiv:2408.00418). Raises IcgError for numbers and names that make no network.
+
+    `filters`: layers of the feature filter, N1. `fusions`: layers of self-attention, N2. `classes`: 5, or 6 with UNSUITABLE;
+    `coarse` makes two of them. `side`: pixels of a picture's edge. `words`: tokens of a caption at most. `image`, `text`: names
+    in ENCODERS. `cues`: which inputs are used, at least one of them a picture.
+    """
+
+    width: int = 384
+    heads: int = 8
+    filters: int = 1
+    fusions: int = 3
+    classes: int = 5
+    side: int = 384
+    words: int = 64
+    image: str = "resnet"
+    text: str = "roberta"
+    cues: tuple[str, ...] = CUES
+    coarse: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("width", "heads", "filters", "fusions", "classes", "side", "words"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise IcgError(f"rfnet {name}={value!r}; allowed: a whole number from 1")
+        if self.width % self.heads:
+            raise IcgError(f"rfnet heads={self.heads}; allowed: a divisor of {self.width}, its width")
+        if self.classes not in (5, 6):
+            raise IcgError(f"rfnet classes={self.classes}; allowed: 5, 6")
+        if not isinstance(self.coarse, bool):
+            raise IcgError(f"rfnet coarse={self.coarse!r}; allowed: True, False")
+        for name, allowed in ENCODERS.items():
+            if getattr(self, name) not in allowed:
+                raise IcgError(f"rfnet {name}={getattr(self, name)!r}; allowed: {', '.join(allowed)}")
+        if self.cues != tuple(cue for cue in CUES if cue in self.cues) or not self.pictures:
+            raise IcgError(f"rfnet cues={self.cues!r}; allowed: some of {CUES} in this order, not the caption alone")
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """The cues that are pictures."""
+        return tuple(cue for cue in IMAGES if cue in self.cues)
+
+    @property
+    def filtered(self) -> bool:
+        """Whether there is a caption to filter by and a product to filter."""
+        return PRODUCT in self.cues and CAPTION in self.cues
+
+    @property
+    def outputs(self) -> int:
+        """Logits a picture."""
+        return 2 if self.coarse else self.classes
+
+    def to_json(self) -> str:
+        """What `read` takes."""
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def read(cls, folder: Path) -> RFNetConfig:
+        """config.json of a saved network; CheckpointError when it is missing, not whole or says something else."""
+        stated = read_json("rfnet", folder / "config.json")
+        known = {field.name for field in fields(cls)}
+        if set(stated) != known:
+            odd = sorted(set(stated) ^ known)
+            raise CheckpointError(
+                f"rfnet={str(folder)!r}: config.json with {odd} too many or too few; allowed: {sorted(known)}"
+            )
+        cues = stated["cues"]
+        try:
+            return cls(**stated | {"cues": tuple(cues) if isinstance(cues, list) else cues})  # type: ignore[arg-type]
+        except (IcgError, TypeError) as error:
+            raise CheckpointError(f"rfnet={str(folder)!r}: config.json makes no network ({error})") from error
+
+
+VARIANTS = {
+    "paper": RFNetConfig(),
+    "small": RFNetConfig(width=64, heads=4, side=128, words=32, image="small", text="small"),
+}
+"""Of full size, and one that two CPU cores train."""

@@ -1,0 +1,111 @@
+"""What reads RFNet's pictures and captions: the interface, and small encoders of our own. Knows no cue and no class.
+
+Those of full size are in icg.reliability.public, which makes any encoder by name.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BUCKETS, PAD, START = 4096, 0, 1
+PIECE = re.compile(r"\d+(?:[.,]\d+)?|[\u2e80-\u9fff\uac00-\ud7af]|[^\W\d_\u2e80-\u9fff\uac00-\ud7af]+")
+"""A number, a character of a script without spaces, or a word: "20cm" and "20 cm" are the same two pieces."""
+
+
+class ImageEncoder(nn.Module):
+    """`width`: channels of what comes out; `stride`: pixels of the picture a place of it."""
+
+    width: int
+    stride: int
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> (B, width, H / stride, W / stride)."""
+        raise NotImplementedError
+
+    def save_files(self, folder: Path) -> None:
+        """Write what is needed besides the weights to make it again; a small one needs nothing."""
+
+
+class TextEncoder(nn.Module):
+    """`width`: of a token; `vocabulary`: token ids are below it; `longest`: tokens at most."""
+
+    width: int
+    vocabulary: int
+    longest: int
+
+    def tokens(self, captions: Sequence[str], most: int) -> tuple[Tensor, Tensor]:
+        """ids (B, L) and which of them are the caption's (B, L), booleans; L <= `most`. What is longer is cut."""
+        raise NotImplementedError
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """ids and mask (B, L) -> (B, L, width); what padding becomes is of no meaning."""
+        raise NotImplementedError
+
+    def save_files(self, folder: Path) -> None:
+        """As for pictures."""
+
+
+class SmallImage(ImageEncoder):
+    """Four halvings of the edge and one residual block, with norms that no other picture of the batch takes part in."""
+
+    stride = 16
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        self.width = width
+        steps = ((3, 24), (24, 48), (48, width), (width, width))
+        self.down = nn.Sequential(*(self._block(enter, leave, 2) for enter, leave in steps))
+        self.more = self._block(width, width, 1)
+
+    @staticmethod
+    def _block(enter: int, leave: int, stride: int) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(enter, leave, 3, stride, 1), nn.GroupNorm(8, leave), nn.SiLU())
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, width, H / 16, W / 16)."""
+        x = self.down(pixels)
+        return x + self.more(x)
+
+
+class SmallText(TextEncoder):
+    """Hashed words, so that any language and any number has a vector; each sees its neighbours, as 20 its cm."""
+
+    vocabulary = BUCKETS
+
+    def __init__(self, longest: int, width: int = 32) -> None:
+        super().__init__()
+        self.longest, self.width = longest, width
+        self.table = nn.Embedding(BUCKETS, width)
+        self.places = nn.Parameter(torch.randn(longest, width) * 0.1)
+        self.beside = nn.Conv1d(width, width, 3, padding=1)
+
+    def tokens(self, captions: Sequence[str], most: int) -> tuple[Tensor, Tensor]:
+        """A start, which keeps an empty caption from being nothing at all, then a token a piece."""
+        rows = [[START, *map(bucket, pieces(caption))][:most] for caption in captions]
+        ids = torch.full((len(rows), max(map(len, rows), default=1)), PAD)
+        for n, row in enumerate(rows):
+            ids[n, : len(row)] = torch.tensor(row)
+        return ids, ids != PAD
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Padding is zero, so that it is no neighbour either."""
+        x = (self.table(ids) + self.places[: ids.shape[1]]) * mask[..., None]
+        return x + F.gelu(self.beside(x.mT)).mT
+
+
+def pieces(caption: str) -> list[str]:
+    """Lower-case words, numbers and characters of a caption, in order."""
+    return PIECE.findall(unicodedata.normalize("NFKC", caption).casefold())
+
+
+def bucket(piece: str) -> int:
+    """Its token id: 2..BUCKETS - 1."""
+    return START + 1 + zlib.crc32(piece.encode()) % (BUCKETS - START - 1)

@@ -1,0 +1,202 @@
+"""The classes of RF1M and the table that gives each picture one. Knows no archive and no picture.
+
+Towards Reliable Advertising Image Generation Using Human Feedback (arXiv 2408.00418), its data set.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import islice
+from pathlib import Path
+
+from icg.data.catalogue import Report as Tally
+from icg.errors import IcgError
+
+MAX_LINE = 65_536
+LOOKED = 100
+"""Rows by which the separator is found."""
+SEPARATORS = ("\t", ",", " ")
+COLUMNS = ("name", "label", "caption", "product", "")
+CONTRADICTED = -1
+
+
+class Availability(IntEnum):
+    """What an inspector said of a generated picture, in the order of RFNet's logits. The paper has the first five."""
+
+    AVAILABLE = 0
+    SPACE_MISMATCH = 1
+    """The product floats, or stands where it could not."""
+    SIZE_MISMATCH = 2
+    """The surroundings make it too large or too small for what it is."""
+    INDISTINCTIVENESS = 3
+    """It is lost in the background."""
+    SHAPE_HALLUCINATION = 4
+    """The background grew something onto it that it does not have."""
+    UNSUITABLE = 5
+    """The photograph of the product was no good. RF1M labels it."""
+
+
+PUBLISHED = (
+    Availability.AVAILABLE, Availability.UNSUITABLE, Availability.SPACE_MISMATCH, Availability.SIZE_MISMATCH,
+    Availability.INDISTINCTIVENESS, Availability.SHAPE_HALLUCINATION,
+)  # fmt: skip
+"""The order in which the data's own description numbers them, which is not the paper's."""
+
+
+def available(label: Availability) -> bool:
+    """The coarse label: may it be shown?"""
+    return label == Availability.AVAILABLE
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How label.txt is written. Its description says what labels mean, not how rows look, so all of that is stated here.
+
+    columns: what each cell is: "name" and "label", maybe "caption" and "product", "" for what is not used. The last one takes
+    the rest of its line.
+    separator: between cells; None takes the first of tab, comma and white space that splits most of the first rows so.
+    numbers: the classes that numbers mean, from `first` on; names of classes are taken in any case, with "_" or "-" for " ".
+    encoding: a superset of ASCII, such as "utf-8" or "gb18030".
+    depth: how many of the last parts of a path tell pictures apart: 1 is the file's name alone, 2 its folder too.
+    product: a regular expression for that path without its suffix, whose group 1 is the product; by default all but a last "_"
+    and number. Not needed where a column says it. Look at the report: as many products as pictures means that it does not fit.
+    """
+
+    columns: tuple[str, ...] = ("name", "label")
+    separator: str | None = None
+    numbers: tuple[Availability, ...] = PUBLISHED
+    first: int = 1
+    encoding: str = "utf-8"
+    depth: int = 1
+    product: str = r"(.+?)(?:_\d+)?"
+
+    def __post_init__(self) -> None:
+        used = [column for column in self.columns if column]
+        if len(set(used)) < len(used) or not {"name", "label"} <= set(used) <= set(COLUMNS):
+            raise IcgError(f"columns={self.columns}; allowed: name and label, maybe caption and product, once each")
+        if self.separator == "" or self.depth < 1:
+            raise IcgError(f"separator={self.separator!r}, depth={self.depth}; allowed: None or text, and 1 or more")
+        try:
+            groups = re.compile(self.product).groups
+        except re.error:
+            groups = 0
+        if not groups:
+            raise IcgError(f"product={self.product!r}; allowed: a regular expression with group 1")
+
+    def key(self, name: str) -> str:
+        """What a picture, its row and its product's cut-out have in common: the path's last parts without the suffix."""
+        parts = name.replace("\\", "/").strip("/").split("/")[-self.depth :]
+        stem, dot, _ = parts[-1].rpartition(".")
+        return "/".join([*parts[:-1], stem if dot and stem else parts[-1]])
+
+    def label(self, text: str) -> Availability | None:
+        """None for what is no class."""
+        said = text.strip().strip('"').upper().replace(" ", "_").replace("-", "_")
+        if said.isascii() and said.isdigit() and len(said) < 9:
+            at = int(said) - self.first
+            return self.numbers[at] if 0 <= at < len(self.numbers) else None
+        return Availability.__members__.get(said)
+
+
+class Labels:
+    """The rows of label.txt by key, some two hundred bytes a picture, and which of them a pass has met.
+
+    What cannot be used is refused to `tally`. Raises IcgError for a file that cannot be read or has no row with a label, and for
+    one whose numbers begin elsewhere than the layout says: every class would be another.
+    """
+
+    def __init__(self, path: Path, layout: Layout, tally: Tally) -> None:
+        self.layout = layout
+        self._row: dict[str, int] = {}
+        self._label, self._number = array("b"), array("q")
+        self._more: dict[int, tuple[str, str]] = {}
+        beyond = {str(layout.first - 1), str(layout.first + len(layout.numbers))}
+        for number, cells in self._cells(path, tally):
+            key, label = layout.key(cells["name"]), layout.label(cells["label"])
+            if label is None:
+                if cells["label"].strip() in beyond:
+                    raise IcgError(
+                        f"label={cells['label'].strip()!r} in row {number} of {path.name!r}; allowed: from {layout.first} on "
+                        f"for {len(layout.numbers)} classes; a layout's `first` and `numbers` say otherwise"
+                    )
+                tally.refuse("an unknown label", path.name, number, key, f"label {cells['label'][:80]!r}")
+            elif not key:
+                tally.refuse("a damaged row", path.name, number, "", "no name")
+            elif key in self._row:
+                same = self._label[self._row[key]] == label
+                tally.refuse("a doubled row" if same else "contradicting rows", path.name, number, key, "named before")
+                if not same:
+                    self._label[self._row[key]] = CONTRADICTED
+            else:
+                if cells.get("caption") or cells.get("product"):
+                    self._more[len(self._row)] = (cells.get("caption", "").strip(), cells.get("product", "").strip())
+                self._row[key] = len(self._row)
+                self._label.append(label)
+                self._number.append(number)
+        if not self._row:
+            raise IcgError(f"labels={str(path)!r}: no row with a label; allowed: a name and a label a row")
+        self.path = path
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def find(self, key: str) -> int | None:
+        """The row of a picture, None where it has none."""
+        return self._row.get(key)
+
+    def of(self, row: int) -> tuple[Availability | None, str, str]:
+        """(label, None where rows contradict each other; caption or ""; product or "")."""
+        label = self._label[row]
+        return (None if label == CONTRADICTED else Availability(label), *self._more.get(row, ("", "")))
+
+    def unmet(self, met: bytearray, tally: Tally) -> None:
+        """Refuses the rows of which no picture was met; `met` is 1 at those that were."""
+        for key, row in self._row.items():
+            if not met[row]:
+                tally.refuse("a row without a picture", self.path.name, self._number[row], key, "no such file")
+
+    def _cells(self, path: Path, tally: Tally) -> Iterator[tuple[int, dict[str, str]]]:
+        count, separator = len(self.layout.columns), self.layout.separator
+        if separator is None:
+            begin = [text for _, text in islice(_lines(path, self.layout.encoding, Tally()), LOOKED)]
+            separator = max(SEPARATORS, key=lambda s: sum(len(_split(text, s, count)) == count for text in begin))
+        for number, text in _lines(path, self.layout.encoding, tally):
+            cells = _split(text, separator, count)
+            if len(cells) != count:
+                tally.refuse("a damaged row", path.name, number, cells[0], f"{len(cells)} cells; allowed: {count}")
+            else:
+                yield number, dict(zip(self.layout.columns, cells, strict=True))
+
+
+def _split(text: str, separator: str, count: int) -> list[str]:
+    return text.split(None if separator == " " else separator, count - 1)
+
+
+def _lines(path: Path, encoding: str, tally: Tally) -> Iterator[tuple[int, str]]:
+    """(number from 1, text) of every line that is not blank, without its end, whichever that is."""
+    try:
+        with path.open("rb") as file:
+            if (start := file.read(2)) in (b"\xff\xfe", b"\xfe\xff"):
+                raise IcgError(f"labels={str(path)!r} begins with {start!r}, as UTF-16 does; allowed: {encoding}")
+            file.seek(0)
+            number = 0
+            while line := file.readline(MAX_LINE):
+                number += 1
+                if len(line) == MAX_LINE and not line.endswith(b"\n"):
+                    tally.refuse("a damaged row", path.name, number, "", f"over {MAX_LINE} bytes; allowed: fewer")
+                    while line and not line.endswith(b"\n"):
+                        line = file.readline(MAX_LINE)
+                    continue
+                try:
+                    text = line.decode(encoding).removeprefix("\ufeff").rstrip("\r\n")
+                except UnicodeDecodeError:
+                    tally.refuse("a wrong encoding", path.name, number, "", f"not {encoding}")
+                    continue
+                if text.strip():
+                    yield number, text
+    except (OSError, LookupError) as error:
+        raise IcgError(f"labels={str(path)!r}: {error}; allowed: a text file in {encoding}") from error
