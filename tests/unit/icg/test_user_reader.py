@@ -41,7 +41,7 @@ def by_torch(encoder: UserEncoder, h: Histories) -> np.ndarray:
 
 
 @pytest.mark.parametrize("layers", [0, 1, 3], ids=["shipped", "one layer", "three layers"])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(lengths=st.lists(st.integers(0, 32), min_size=1, max_size=9), seed=st.integers(0, 99), padding=st.integers(0, 5))
 def test_it_reads_as_the_module_does(layers: int, lengths: list[int], seed: int, padding: int) -> None:
     if layers:
@@ -58,7 +58,7 @@ def test_it_reads_as_the_module_does(layers: int, lengths: list[int], seed: int,
     np.testing.assert_allclose(reader.encode(given), by_torch(module, given), atol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     lengths=st.lists(st.integers(0, 32), min_size=1, max_size=TOKENS // 8),
     seed=st.integers(0, 99),
