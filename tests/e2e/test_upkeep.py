@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
 from eyecatch.client import Client, connect
 from eyecatch.v1 import behavior_pb2, covers_pb2
 from icg import starter
@@ -52,6 +53,7 @@ def test_users_follow_another_encoder_at_once_and_for_good(data_dir: Path, tmp_p
         assert profile.HasField("taste")
 
 
+@pytest.mark.slow
 def test_covers_of_another_model_are_refused_until_they_are_embedded_anew(data_dir: Path, tmp_path: Path) -> None:
     other = checkpoint(tmp_path / "other", changed="joint")
     environment = {**os.environ, "EYECATCH_CHECKPOINT": other}

@@ -35,6 +35,7 @@ def test_pooled_has_one_state_and_concatenated_more_tokens(small: Starter) -> No
     assert beside.shape == (1, config.tokens + config.slots, config.caption)
 
 
+@pytest.mark.slow
 def test_the_recipe_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["ablations", "--out", str(tmp_path), "--smoke", "--variants", "full", "pooled"])
     main()

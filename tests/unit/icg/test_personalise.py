@@ -182,6 +182,7 @@ def test_diversity_is_the_mean_distance() -> None:
     assert diversity(np.array([[0.0, 0], [3, 4], [0, 0]])) == pytest.approx(10 / 3)
 
 
+@pytest.mark.slow
 def test_a_policy_gradient_climbs_a_reward_that_has_no_gradient(small: Starter, tmp_path: Path) -> None:
     seen = watch(tmp_path)
     model = grpo.Policy(covers_of(small, "sana"), Warmth(), grpo.PolicyConfig(group=16, kl=0.0))
@@ -208,6 +209,7 @@ def test_the_alignment_recipe_runs(
     assert all(deviation > 0 for _, deviation in scales.values())
 
 
+@pytest.mark.slow
 def test_a_fresh_alignment_begins_without_users(tmp_path: Path) -> None:
     fit = Fit(1, 1e-3, 4, warmup=1, save_every=1)
     config = personalise.AlignConfig(dispersion=1.0)

@@ -116,6 +116,7 @@ def test_a_foreign_head_is_named(tmp_path: Path) -> None:
 FIT, CONFIG = Fit(steps=30, lr=3e-3, batch=32, warmup=5, save_every=10), recipe.Config(24, 4, 4, 1)
 
 
+@pytest.mark.slow
 def test_the_recipe_learns_reports_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     triples = recipe.draw(SUBJECTS, [0, 1, 2], 12, 4, 0)
     assert triples.measured.shape == (48, 3, len(NAMES))

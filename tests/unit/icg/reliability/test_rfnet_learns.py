@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
+import pytest
 import torch
 import torch.nn.functional as F
 from icg.reliability.config import CAPTION, PICTURE, PRODUCT, VARIANTS
@@ -51,6 +52,7 @@ def held_out(*cues: str) -> tuple[float, float]:
     return float((found == answer).float().mean()), float((as_said[found] == as_said[answer]).float().mean())
 
 
+@pytest.mark.slow
 def test_it_learns_what_needs_the_caption_and_the_picture() -> None:
     """The caption reaches it through the filter alone."""
     with torch.random.fork_rng():
