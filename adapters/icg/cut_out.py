@@ -6,6 +6,8 @@ is subject, and of which colour, follows from the strongest colour nearby (blue 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from PIL import Image
 
@@ -19,12 +21,16 @@ PALE = 30.0
 """Nothing nearby is farther than this from the ground's colour: then mixtures cannot be told."""
 
 
-def cut_out(picture: Image.Image) -> Image.Image:
+KEPT = 8
+"""Pictures whose cut-outs are remembered: the covers of a job, and of a crowd, are of the same few items."""
+
+
+def cut_out(picture: Image.Image, edge: int | None = None) -> Image.Image:
     """RGBA of `picture` without the plain ground connected to its corners, cropped to what is left.
 
-    A picture without a plain ground comes back whole.
+    A picture without a plain ground comes back whole. `edge` as for `product_of`.
     """
-    out = product_of(picture)
+    out = product_of(picture, edge)
     return picture.convert("RGBA") if out is None else out.crop(out.getchannel("A").getbbox())
 
 
@@ -36,6 +42,12 @@ def product_of(picture: Image.Image, edge: int | None = None) -> Image.Image | N
     rgb = picture.convert("RGB")
     if edge is not None:
         rgb.thumbnail((edge, edge), Image.Resampling.LANCZOS)
+    return _product(rgb.size, rgb.tobytes())
+
+
+@lru_cache(KEPT)
+def _product(size: tuple[int, int], data: bytes) -> Image.Image | None:
+    rgb = Image.frombytes("RGB", size, data)
     pixels = np.asarray(rgb, np.float32)
     subject = ~_ground(pixels)
     fringe = FRINGE * (1 + max(rgb.size) // LARGE)

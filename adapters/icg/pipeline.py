@@ -227,7 +227,7 @@ def anchor_of(brief: Brief) -> int:
 def subject_of(brief: Brief) -> Image.Image:
     """What is set in, cropped: the product, or else the first reference without its plain ground."""
     if brief.product is None:
-        return cut_out(brief.references[0])
+        return cut_out(brief.references[0], 2 * max(brief.size))
     return brief.product.crop(brief.product.getchannel("A").getbbox())
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -21,33 +21,28 @@ PIECE = re.compile(r"\d+(?:[.,]\d+)?|[\u2e80-\u9fff\uac00-\ud7af]|[^\W\d_\u2e80-
 
 
 class ImageEncoder(nn.Module):
-    """`width`: channels of what comes out; `stride`: pixels of the picture a place of it."""
+    """Called with (B, 3, H, W) in [-1, 1] it gives (B, width, H / stride, W / stride)."""
 
     width: int
+    """Channels of what comes out."""
     stride: int
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> (B, width, H / stride, W / stride)."""
-        raise NotImplementedError
+    """Pixels of the picture a place of it."""
 
     def save_files(self, folder: Path) -> None:
         """Write what is needed besides the weights to make it again; a small one needs nothing."""
 
 
 class TextEncoder(nn.Module):
-    """`width`: of a token; `vocabulary`: token ids are below it; `longest`: tokens at most."""
+    """Called with ids and mask (B, L) it gives (B, L, width); what padding becomes is of no meaning."""
 
     width: int
+    """Of a token."""
     vocabulary: int
+    """Token ids are below it."""
     longest: int
-
-    def tokens(self, captions: Sequence[str], most: int) -> tuple[Tensor, Tensor]:
-        """ids (B, L) and which of them are the caption's (B, L), booleans; L <= `most`. What is longer is cut."""
-        raise NotImplementedError
-
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """ids and mask (B, L) -> (B, L, width); what padding becomes is of no meaning."""
-        raise NotImplementedError
+    """Tokens at most."""
+    tokens: Callable[[Sequence[str], int], tuple[Tensor, Tensor]]
+    """Captions, tokens at most -> ids (B, L) and which of them are the caption's (B, L), booleans. What is longer is cut."""
 
     def save_files(self, folder: Path) -> None:
         """As for pictures."""

@@ -59,6 +59,12 @@ def test_a_large_picture_is_cut_out_small_and_large_alike() -> None:
     assert found[1].size == (256, 256)
 
 
+def test_a_picture_is_cut_out_once_for_all_its_covers() -> None:
+    first, again = (product_of(on_plain_ground(640), 64) for _ in range(2))
+    assert first is not None
+    assert first is again
+
+
 def test_other_pictures_are_blended_in() -> None:
     assert anchoring((PHOTO, on_plain_ground())) == {"reference_strength": REFERENCE_STRENGTH, "product": None}
     assert anchoring(()) == {"reference_strength": 0.0, "product": None}

@@ -1,8 +1,9 @@
 """The bounded buffer."""
 
 import asyncio
-import time
+from types import SimpleNamespace
 
+import pytest
 from eyecatch.ingest.buffer import MAX_BYTES, Buffer, Chunk
 from eyecatch.ingest.places import Log
 from kafka import TopicPartition
@@ -66,13 +67,16 @@ async def test_a_small_batch_waits_for_company_and_a_large_one_does_not() -> Non
         assert await buffer.take(10, linger_s=60) == [chunk(0, 9)], "nothing more will come"
 
 
-async def test_who_has_waited_while_others_were_absorbed_waits_no_more() -> None:
-    buffer = Buffer(100)
+async def test_who_has_waited_while_others_were_absorbed_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer, now = Buffer(100), [1000.0]
+    monkeypatch.setattr("eyecatch.ingest.buffer.time", SimpleNamespace(monotonic=lambda: now[0]))
     buffer.put(chunk(0, 0))
-    await asyncio.sleep(0.2)  # a batch before it is at work
-    began = time.monotonic()
-    assert await buffer.take(10, linger_s=0.2) == [chunk(0, 0)]
-    assert time.monotonic() - began < 0.1
+    now[0] += 60  # a batch before it was at work
+    taken = asyncio.ensure_future(buffer.take(10, linger_s=60))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert taken.done()
+    assert taken.result() == [chunk(0, 0)]
 
 
 async def test_full_until_half_is_free() -> None:
