@@ -13,13 +13,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import eyecatch
 import numpy as np
 import torch
 from icg.brief import Brief
-from icg.starter import anchoring, load
+from icg.starter import Starter, anchoring, load
 from PIL import Image
 
 SAMPLE = Path(eyecatch.__file__).parent / "sample"
@@ -46,7 +45,7 @@ def cold() -> None:
     starter.embedding.covers(starter.pipeline([brief("panda", 0)]))
 
 
-def seconds(starter: Any, count: int, seed: int) -> float:
+def seconds(starter: Starter, count: int, seed: int) -> float:
     """Make and embed `count` covers in one batch, as the service does."""
     items = ("panda", "rocket", "fox", "pizza")[:count]
     started = time.perf_counter()
