@@ -1,6 +1,7 @@
 """Where Kafka is joined to the stores: the ingest process, and its dead letters. Needs the `kafka` extra."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from eyecatch.wiring import current_encoder, open_stores, quieten_collector, sto
 log = structlog.get_logger(__name__)
 
 REPLAY_GROUP = "eyecatch-dlq-replay"
+# As many objects as a batch has, all of them in use: the collector would walk them again and again.
+YOUNG = 500_000
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,17 @@ async def _drain(source: Source, work: "asyncio.Future[None]", drain_s: float) -
     await asyncio.to_thread(source.close)
 
 
+def quieten() -> None:
+    """Of the garbage collector, what a server does and more."""
+    quieten_collector()
+    gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
+
+
 async def ingest(config: IngestConfig, on_ready: Callable[[int], None]) -> None:
     """Run until SIGTERM or SIGINT, or until a trouble lasts too long. `on_ready` gets the port of /health once it is answered."""
     stop = stopped()
     async with ingesting(config) as running:
-        quieten_collector()
+        quieten()
         on_ready(running.health_port)
         await asyncio.wait({stop, running.work}, return_when=asyncio.FIRST_COMPLETED)
         log.info("draining", buffered=len(running.buffer))

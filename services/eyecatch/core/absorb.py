@@ -18,6 +18,7 @@ OLDER_IDS = 20
 
 
 _topic = lru_cache(64)(token)  # of few topics, for every event
+_IMPRESSION, _made = Action.IMPRESSION, tuple.__new__  # of every event too; see core/bots.py
 
 
 class Absorption:
@@ -32,7 +33,7 @@ class Absorption:
     def __init__(self, before: Profile, window: bool = True) -> None:
         self._before, self._window = before, window
         self._events = list(before.events)  # as `as_kept` made them
-        self._impressions = sum(event.action is Action.IMPRESSION for event in self._events)
+        self._impressions = sum(event.action is _IMPRESSION for event in self._events)
         self._older = list(before.recent_ids[:OLDER_IDS])
         self._ids = {event.id for event in self._events} | set(self._older)
         self._positions = list(before.positions)
@@ -51,12 +52,14 @@ class Absorption:
         id = token(event.id) if self._window else ""
         if id in self._ids:
             return False
-        weight, self._bots = bots.judged(self._bots, self._activity.at, event)
-        self._activity = counted(self._activity, event.action, event.time, weight)
+        activity, action = self._activity, event.action
+        weight, self._bots = bots.judged(self._bots, activity.at, event)
+        self._activity = counted(activity, action, event.time, weight)
         self.new.append(event)
         self.weights.append(weight)
         self.changed = True
-        self.engaged = self.engaged or event.action is not Action.IMPRESSION
+        if action is not _IMPRESSION:
+            self.engaged = True
         if self._window:
             self._ids.add(id)
             self._keep(event, id, weight)
@@ -65,7 +68,14 @@ class Absorption:
     def _moved(self, position: Position) -> bool:
         """Note the position; False if it is not behind the last one of its partition."""
         topic, partition, offset = position
-        positions, name = self._positions, _topic(topic)
+        positions = self._positions
+        if positions and positions[0].partition == partition and positions[0].topic == topic:  # as nearly always
+            if offset <= positions[0].offset:
+                return False
+            positions[0] = position
+            self.changed = True
+            return True
+        name = _topic(topic)
         for n, held in enumerate(positions):
             if held.partition == partition and _topic(held.topic) == name:
                 if offset <= held.offset:
@@ -79,7 +89,7 @@ class Absorption:
 
     def _keep(self, event: Event, id: str, weight: float) -> None:
         """Put the event into the window, newest first and of equal times the later arrival first; let one go if it is full."""
-        events, impression = self._events, event.action is Action.IMPRESSION
+        events, impression = self._events, event.action is _IMPRESSION
         # Impressions say nothing of taste: they must not push engagements out.
         if weight < bots.KEEP or (impression and not self._impressions and len(events) >= RECENT_EVENTS):
             self._leave(id)
@@ -93,7 +103,7 @@ class Absorption:
             out = len(events) - 1
             if self._impressions:
                 self._impressions -= 1
-                while events[out].action is not Action.IMPRESSION:
+                while events[out].action is not _IMPRESSION:
                     out -= 1
             self._leave(events.pop(out).id)
 
@@ -109,7 +119,7 @@ class Absorption:
     @property
     def engagements(self) -> Sequence[Event]:
         """What the encoder sees of the window, newest first."""
-        return [event for event in self._events if event.action is not Action.IMPRESSION]
+        return [event for event in self._events if event.action is not _IMPRESSION]
 
     def profile(self, now: float, embedding: Vector | None = None, encoder: int = 0) -> Profile:
         """The profile afterwards, `now` in UNIX seconds; without an embedding (nothing was new) the old one stays."""
@@ -141,4 +151,5 @@ def as_kept(event: Event, id: str = "") -> Event:
     """
     full_id, user_id, item_id, action, time, cover_id, _, dwell_ms = event
     dwell_ms = dwell_ms and dwell.milliseconds(dwell.bucket(dwell_ms))
-    return Event(id or token(full_id), user_id, item_id, action, round(time * 1000) / 1000, cover_id, "", dwell_ms)
+    time = round(time * 1000) / 1000
+    return _made(Event, (id or token(full_id), user_id, item_id, action, time, cover_id, "", dwell_ms))

@@ -4,6 +4,7 @@ from eyecatch.core.types import Action, Activity
 
 # A week: habits that matter for covers (watching at weekends, buying before a holiday) live and die within a few of them.
 HALF_LIFE_S = 7 * 24 * 3600.0
+_made = tuple.__new__  # of every event: at most half of what the class's own takes
 
 
 def decayed(activity: Activity, at: float) -> tuple[float, ...]:
@@ -17,8 +18,9 @@ def counted(activity: Activity, action: Action, time: float, weight: float = 1.0
     counts, at = activity
     if time > at:  # as nearly always
         factor = 0.5 ** ((time - at) / HALF_LIFE_S)
-        after, at = [count * factor for count in counts], time
+        a, b, c, d, e, f = counts
+        after, at = [a * factor, b * factor, c * factor, d * factor, e * factor, f * factor], time
     else:
         after, weight = list(counts), weight * 0.5 ** ((at - time) / HALF_LIFE_S)
     after[action - 1] += weight
-    return Activity(tuple(after), at)
+    return _made(Activity, (tuple(after), at))

@@ -13,7 +13,7 @@ from kafka.net.compat import KafkaNetClient
 from kafka.net.inet import KafkaNetSocket
 
 from eyecatch.core.errors import EyecatchError, NotReady, Unavailable
-from eyecatch.ingest import headers
+from eyecatch.ingest import batches
 
 T = TypeVar("T")
 Options = Mapping[str, Any]
@@ -84,7 +84,7 @@ class _Socket(KafkaNetSocket):  # type: ignore[misc]  # kafka-python has no type
 
 def connected(kind: Callable[..., T], options: Options) -> T:
     """A client of that kind, which creates no topic by asking for it. Raises Unavailable, NotReady."""
-    headers.install()
+    batches.install()
     _knock(options)
     opened: list[KafkaNetClient] = []
 

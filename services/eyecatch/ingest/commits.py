@@ -30,6 +30,7 @@ class Commits:
         self._metrics = metrics
         self._lock = threading.Lock()
         self._done: dict[TopicPartition, tuple[int, Log]] = {}
+        self._on_their_way: dict[TopicPartition, Any] = {}
         self._not_before = 0.0
 
     def add(self, chunks: Iterable[Chunk]) -> None:
@@ -42,10 +43,12 @@ class Commits:
         if self._done and time.monotonic() >= self._not_before:
             offsets = self._taken(current)
             if offsets:
+                self._on_their_way = offsets
                 consumer.commit_async(offsets, callback=self._answered)
 
     def finish(self, consumer: KafkaConsumer, current: CurrentLog, timeout_ms: int) -> None:
-        """Commit and wait for it. Raises Unavailable, NotReady."""
+        """Commit and wait for it, and once more what was not answered yet. Raises Unavailable, NotReady."""
+        self._put_back(self._on_their_way)
         offsets = self._taken(current)
         if offsets:
             with translated():
@@ -60,10 +63,14 @@ class Commits:
     def _answered(self, offsets: dict[TopicPartition, Any], answer: Any) -> None:
         failed = isinstance(answer, Exception)
         self._metrics.commits.labels("failed" if failed else "done").inc()
-        if not failed:
-            return
-        log.warning("commit_failed", why=type(answer).__name__)
-        self._not_before = time.monotonic() + PAUSE_S
+        if offsets is self._on_their_way:
+            self._on_their_way = {}
+        if failed:
+            log.warning("commit_failed", why=type(answer).__name__)
+            self._not_before = time.monotonic() + PAUSE_S
+            self._put_back(offsets)
+
+    def _put_back(self, offsets: dict[TopicPartition, Any]) -> None:
         with self._lock:
             for partition, committed in offsets.items():
                 noted = Log.parse(committed.metadata)

@@ -1,25 +1,6 @@
 """Names of headers that are not UTF-8. kafka-python takes the whole record for corrupt and would stop at its offset for ever."""
 
-from typing import Any
-
-from kafka.record import memory_records
-from kafka.record.default_records import DefaultRecordBatch
 from kafka.record.util import decode_varint
-
-
-class _Batch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-python has no types
-    def _read_msg(self) -> Any:
-        start = self._pos
-        try:
-            return super()._read_msg()
-        except UnicodeDecodeError:
-            spell_out(self._buffer, start)
-            return super()._read_msg()
-
-
-def install() -> None:
-    """From now on every consumer of this process reads such records, with "?" for each byte of the name that is not ASCII."""
-    memory_records.DefaultRecordBatch = _Batch
 
 
 def spell_out(record: bytearray, start: int) -> None:

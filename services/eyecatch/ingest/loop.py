@@ -2,9 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -17,7 +17,7 @@ from eyecatch.ingest.health import Health
 from eyecatch.ingest.metrics import Metrics
 from eyecatch.ingest.patience import Patience
 from eyecatch.ingest.producer import Outgoing
-from eyecatch.ingest.records import Poison, Reason, Record, decode
+from eyecatch.ingest.records import Poison, Reason, Record, decode, decode_all
 
 log = structlog.get_logger(__name__)
 
@@ -26,12 +26,39 @@ STORE, DEAD_LETTERS = "store", "dead letters"
 LETTERS_MAX = 1000
 LINGER_S = 0.05
 
-Arrival = tuple[Event, Position, Record]
+_made = tuple.__new__  # at most half of what a named tuple's own takes
 
 
 class Outbox(Protocol):
     async def send(self, records: Sequence[Outgoing]) -> None:
         """Returns when the brokers have all of them. Raises Unavailable, NotReady."""
+
+
+class Arrivals(NamedTuple):
+    """The good ones of a batch, in the order of arrival: columns of equal length."""
+
+    events: list[Event]
+    places: list[Position]
+    records: list[Record]
+
+    def add(self, chunk: Chunk, topic: str, now: float) -> list[tuple[Record, Poison]]:
+        """Those of a chunk; returns the others."""
+        name, partition, records = chunk.log.name(topic), chunk.partition.partition, chunk.records
+        poison: list[tuple[Record, Poison]] = []
+        events = decode_all(records, now)
+        if events is None:
+            found = [(decode(record, now), record) for record in records]
+            poison = [(record, bad) for bad, record in found if isinstance(bad, Poison)]
+            good = [(event, record) for event, record in found if not isinstance(event, Poison)]
+            events, records = [event for event, _ in good], [record for _, record in good]
+        self.events.extend(events)
+        self.places.extend([_made(Position, (name, partition, record.offset)) for record in records])
+        self.records.extend(records)
+        return poison
+
+    def of(self, users: Set[str]) -> "Arrivals":
+        rows = [row for row in zip(*self, strict=True) if row[0].user_id in users]
+        return Arrivals(*map(list, zip(*rows, strict=True)))
 
 
 class Loop:
@@ -64,25 +91,18 @@ class Loop:
 
     async def _batch(self, chunks: Sequence[Chunk]) -> None:
         now = time.time()
-        arrivals: list[Arrival] = []
+        arrivals = Arrivals([], [], [])
         poison: list[tuple[Record, Poison]] = []
-        oldest = now
         for chunk in chunks:
-            name, partition = chunk.log.name(self._topic), chunk.partition.partition
-            oldest = min(oldest, chunk.records[0].timestamp / 1000)
-            for record in chunk.records:
-                found = decode(record, now)
-                if isinstance(found, Poison):
-                    poison.append((record, found))
-                else:
-                    arrivals.append((found, Position(name, partition, record.offset), record))
+            poison += arrivals.add(chunk, self._topic, now)
         if poison:
             await self._bury(poison)
-        if arrivals:
+        if arrivals.events:
             with self._metrics.absorb_s.time():
                 new = await self._absorb(arrivals)
             self._metrics.events.labels("new").inc(new)
-            self._metrics.events.labels("known").inc(len(arrivals) - new)
+            self._metrics.events.labels("known").inc(len(arrivals.events) - new)
+            oldest = min(chunk.records[0].timestamp for chunk in chunks) / 1000
             self._metrics.age_s.observe(max(time.time() - oldest, 0.0))
 
     async def _bury(self, poison: Sequence[tuple[Record, Poison]]) -> None:
@@ -94,16 +114,15 @@ class Loop:
             self._metrics.poison.labels(reason).inc(count)
         log.warning("dead_letters", **{str(reason): count for reason, count in counts.items()})
 
-    async def _absorb(self, arrivals: Sequence[Arrival]) -> int:
+    async def _absorb(self, arrivals: Arrivals) -> int:
         """How many were new. One user's damaged profile must not hold up the others: halves until it stands alone."""
-        events, positions, _ = zip(*arrivals, strict=True)
+        events, places, records = arrivals
         try:
-            return await self._patient(STORE, lambda: self._profiles.absorb(events, self._encoder, positions))
+            return await self._patient(STORE, lambda: self._profiles.absorb(events, self._encoder, places))
         except StoreDamaged as error:
             users = sorted({event.user_id for event in events})
             if len(users) == 1:
-                await self._bury([(record, Poison(Reason.DAMAGED_PROFILE, str(error))) for _, _, record in arrivals])
+                await self._bury([(record, Poison(Reason.DAMAGED_PROFILE, str(error))) for record in records])
                 return 0
             first = set(users[: len(users) // 2])
-            halves = [a for a in arrivals if a[0].user_id in first], [a for a in arrivals if a[0].user_id not in first]
-            return await self._absorb(halves[0]) + await self._absorb(halves[1])
+            return await self._absorb(arrivals.of(first)) + await self._absorb(arrivals.of(set(users) - first))

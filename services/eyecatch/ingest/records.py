@@ -11,12 +11,13 @@ from google.protobuf.message import DecodeError, Message
 from eyecatch.core import limits
 from eyecatch.core.errors import InvalidInput, Violation
 from eyecatch.core.types import Event
-from eyecatch.messages import event_from_wire
+from eyecatch.messages import event_from_wire, events_from_wire
 from eyecatch.v1 import types_pb2
 
 # Five ids of 128 characters that JSON escapes at twelve bytes each are 8 KiB.
 MAX_BYTES = 16 * 1024
 CONTENT_TYPE = "content-type"
+_BRACE = ord("{")
 M = TypeVar("M", bound=Message)
 Headers = Sequence[tuple[str, bytes | None]]
 """Other producers' headers may have null for a value."""
@@ -105,12 +106,27 @@ def decode(record: Record, now: float) -> Event | Poison:
     return _refusal(event, record.key, now) or event
 
 
+def decode_all(records: Sequence[Record], now: float) -> list[Event] | None:
+    """The same of many records in two thirds of the time, if they are all protobuf and good; None: each needs a look of its own."""
+    values = [record.value or b"{" for record in records]  # what has no value is no protobuf
+    if max(map(len, values), default=0) > MAX_BYTES or _BRACE in {value[0] for value in values}:
+        return None
+    if any(record.headers and _is_json(b"-", record.headers) for record in records):
+        return None
+    try:
+        events = events_from_wire(list(map(types_pb2.Event.FromString, values)))
+    except (DecodeError, InvalidInput):
+        return None
+    keyed = [record.key for record in records] == [event.user_id.encode() for event in events]
+    return events if keyed and limits.Check.all_good(events, now) else None
+
+
 def _is_json(value: bytes, headers: Headers) -> bool:
     """By the content type if a header tells it, else by the brace, with which no serialised Event begins."""
     for name, said in headers:
         if name.lower() == CONTENT_TYPE:
             return b"json" in (said or b"").lower()
-    return value[0] == 0x7B
+    return value[0] == _BRACE
 
 
 def _refusal(event: Event, key: bytes | None, now: float) -> Poison | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from eyecatch.core import limits
 from eyecatch.core.types import Action, Event
-from eyecatch.ingest.records import MAX_BYTES, Headers, Poison, Reason, decode
+from eyecatch.ingest.records import MAX_BYTES, Headers, Poison, Reason, decode, decode_all
 from eyecatch.messages import event_to_wire
 from eyecatch.v1 import types_pb2
 from google.protobuf.json_format import MessageToJson
@@ -177,3 +177,28 @@ def test_what_the_api_refuses_is_refused_and_nothing_else(wanted: Event) -> None
     check.event("event", wanted, NOW)
     found = decode(Row(sent, wanted.user_id.encode()), NOW)
     assert isinstance(found, Event) == (not check.violations)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_one_that_is_refused_sends_all_to_a_closer_look(reason: Reason) -> None:
+    good = Row(protobuf(WHOLE), "mía".encode())
+    for row in poison(reason):
+        for rows in ([row], [row, good], [good, row, good]):
+            assert decode_all(rows, NOW) is None, row
+
+
+def test_many_are_what_each_is() -> None:
+    events = [event(f"e{n}", action=action, dwell_ms=n) for n, action in enumerate(Action)]
+    rows = [Row(protobuf(e), headers=[("trace", b"1")]) for e in events]
+    assert decode_all(rows, NOW) == [decode(row, NOW) for row in rows] == events
+    assert decode_all([], NOW) == []
+    json_row = Row(as_json(), headers=[("content-type", b"application/json")])
+    assert decode_all([*rows, json_row], NOW) is None, "JSON is for the closer look"
+
+
+@given(st.lists(st.tuples(st.binary(max_size=60) | st.sampled_from([protobuf(WHOLE), as_json(), None]), st.booleans())))
+def test_arbitrary_records_are_never_taken_together_for_what_none_is(found: list[tuple[bytes | None, bool]]) -> None:
+    headers = {True: [("content-type", b"application/json")], False: []}
+    rows = [Row(value, "mía".encode(), headers[json_said]) for value, json_said in found]
+    events = decode_all(rows, NOW)
+    assert events is None or events == [decode(row, NOW) for row in rows]

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from eyecatch.core.types import Action, Event, Position, Profile, Vector
 from eyecatch.stores.active import Active
+from eyecatch.stores.codec import reference
 from eyecatch.stores.redis import RedisStore, keys
 from eyecatch.stores.redis.link import Command, Link
-from eyecatch.stores.redis.log import _row
-from eyecatch.stores.redis.names import WRITTEN_S, References
+from eyecatch.stores.redis.log import _rows
+from eyecatch.stores.redis.names import NAME_DAYS, WRITTEN_S, References
 from eyecatch.stores.sqlite import SqliteStore
 from hypothesis import given
 from hypothesis import strategies as st
@@ -152,7 +153,7 @@ async def spy(redis_server: RedisServer) -> AsyncIterator[Spy]:
 async def test_a_user_of_before_costs_no_read_and_a_name_of_before_no_write(spy: Spy) -> None:
     store = RedisStore(spy, max_log=0)
     await store.profiles.absorb([event("e1", cover_id="c"), event("e2", "noah", cover_id="c")], nothing)
-    assert sorted(set(spy.sent)) == ["EVAL", "GET", "HMGET", "SET"]
+    assert sorted(set(spy.sent)) == ["EVAL", "GET", "HMGET"]
     spy.sent.clear()
     assert await store.profiles.absorb([event("e3", cover_id="c"), event("e2", "noah", cover_id="c")], nothing) == 1
     assert spy.sent == ["EVAL"]
@@ -163,14 +164,24 @@ async def test_names_are_written_again_in_time_and_after_a_failure(spy: Spy) -> 
     names = References(spy, clock=lambda: now[0])
     for _ in range(2):
         await names.write([event("e", cover_id="c")])
-    assert spy.sent == ["SET"]
+    assert spy.sent == ["EVAL"]
     now[0] = WRITTEN_S
     await names.write([event("e", cover_id="c")])
-    assert spy.sent == ["SET"] * 2
+    assert spy.sent == ["EVAL"] * 2
     spy.lose = True
     await names.write([event("e", "mia", "b")])
     await names.write([event("e", cover_id="c")])
-    assert spy.sent == ["SET"] * 4, "the server may have lost what it had"
+    assert spy.sent == ["EVAL"] * 4, "the server may have lost what it had"
+
+
+async def test_names_have_what_they_stand_for_and_end_one_day(spy: Spy, redis_server: RedisServer) -> None:
+    events = [event(f"e{n}", "mia", f"item-{n}", cover_id=f"c{n % 2 or ''}") for n in range(2500)]
+    await References(spy).write(events)
+    assert spy.sent == ["EVAL"] * 3
+    for e in (events[0], events[999], events[1000], events[2499]):
+        key = keys.name(reference(e.item_id, e.cover_id))
+        assert redis_server.client.get(key) == f"{e.item_id}\x1f{e.cover_id}".encode()
+        assert redis_server.client.ttl(key) == pytest.approx(NAME_DAYS * 24 * 3600, abs=60)
 
 
 async def test_who_is_forgotten_elsewhere_is_not_revived_by_what_is_remembered(
@@ -214,8 +225,12 @@ async def test_what_another_process_absorbed_meanwhile_is_kept(spy: Spy, redis_s
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(['a"b', "a\\", '","', "%s"])
 
 
-@given(st.builds(Event, *[_TEXTS] * 3, st.sampled_from(Action), st.floats(1, 1e11), _TEXTS, _TEXTS, st.integers(0, 9)))
-def test_a_row_of_the_log_is_one_line_of_json(e: Event) -> None:
-    row = _row(e)
-    assert "\n" not in row
-    assert json.loads(row) == list(e)
+_EVENTS = st.builds(
+    Event, *[_TEXTS] * 3, st.sampled_from(Action), st.floats(1, 1e11), _TEXTS, _TEXTS, st.integers(0, 9)
+)
+
+
+@given(st.lists(_EVENTS, min_size=1, max_size=4))
+def test_a_row_of_the_log_is_one_line_of_json(events: list[Event]) -> None:
+    rows = _rows([event("plain"), *events, event("plain")]).split("\n")
+    assert [json.loads(row) for row in rows] == [list(e) for e in [event("plain"), *events, event("plain")]]

@@ -81,6 +81,11 @@ class Link:
             raise
         return link
 
+    @property
+    def clustered(self) -> bool:
+        """Whether keys that one command names must share a slot."""
+        return isinstance(self._client, RedisCluster)
+
     async def one(self, *command: str | bytes | int | float) -> Any:
         """The answer to one command."""
         return (await self.many([command]))[0]
@@ -121,7 +126,7 @@ class Link:
 
     def _node(self, key: str) -> str:
         """The name of the cluster's node that holds a key; one name for all where that is not known."""
-        if not isinstance(self._client, RedisCluster):
+        if not self.clustered:
             return ""
         try:
             node = self._client.get_node_from_key(key)

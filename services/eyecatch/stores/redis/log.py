@@ -36,8 +36,7 @@ class EventLog:
             for first in range(0, len(events), _PAGE):
                 page = events[first : first + _PAGE]
                 # One argument: the client takes longer over five thousand than the server over cutting them apart.
-                rows = "\n".join(map(_row, page))
-                command = ("EVAL", _APPEND, 2, keys.LOG, keys.LOG_SEQUENCE, self._max_length, len(page), rows)
+                command = ("EVAL", _APPEND, 2, keys.LOG, keys.LOG_SEQUENCE, self._max_length, len(page), _rows(page))
                 self.last = await self._link.one(*command)
 
     async def after(self, number: int, limit: int) -> list[tuple[int, Event]]:
@@ -56,10 +55,13 @@ class EventLog:
         return gone
 
 
-def _row(event: Event) -> str:
-    """JSON, on one line. Formatted where no id needs escaping, in a fifth of the time."""
-    plain: str = _PLAIN % event
-    return plain if plain.count('"') == _QUOTES and "\\" not in plain and plain.isprintable() else _text(event)
+def _rows(events: Sequence[Event]) -> str:
+    """JSON, each on a line of its own. Formatted where no id needs escaping, in a fifth of the time."""
+    rows = [_PLAIN % event for event in events]
+    text = "".join(rows)
+    if text.count('"') != _QUOTES * len(rows) or "\\" in text or not text.isprintable():
+        rows = list(map(_text, events))
+    return "\n".join(rows)
 
 
 def _event(fields: dict[bytes, bytes]) -> Event:

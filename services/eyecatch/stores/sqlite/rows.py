@@ -14,10 +14,8 @@ _ACTIONS = {int(action): action for action in Action}
 
 
 def event_row(event: Event) -> Row:
-    return (
-        event.id, event.user_id, event.item_id, int(event.action), float(event.time),
-        event.cover_id, event.decision_id, event.dwell_ms,
-    )  # fmt: skip
+    id, user_id, item_id, action, time, cover_id, decision_id, dwell_ms = event
+    return id, user_id, item_id, int(action), float(time), cover_id, decision_id, dwell_ms
 
 
 def event(row: Row) -> Event:
