@@ -24,6 +24,7 @@ from icg.scheduler.lora import Loras
 from icg.scheduler.metrics import Metrics
 from icg.scheduler.model import Model, Rows, Size
 from icg.scheduler.pace import Pace
+from icg.scheduler.preview import Colours
 from icg.scheduler.queue import PATIENCE, Line
 from icg.scheduler.request import Request, Share, Status, never, silent
 from icg.scheduler.sampler import Conditions, Run, rows_of
@@ -57,6 +58,7 @@ class StepScheduler:
         with torch.inference_mode():
             self._conditions = Conditions(pipeline)
             self._model = Model(pipeline, self._conditions.nothing, sizes, rows, Loras(pipeline.family, loras or {}))
+            self._colours = Colours(pipeline.family, pipeline.device)
         self._pipeline, self._clock = pipeline, clock
         self._weight = {size: self._model.rows[sizes[0]] / fit for size, fit in self._model.rows.items()}
         self._full = self._model.rows[sizes[0]]
@@ -75,16 +77,20 @@ class StepScheduler:
         lora: str = "",
         share: Share | None = None,
         on_progress: Callable[[int, int], None] = silent,
+        on_preview: Callable[[Image.Image], None] | None = None,
         is_cancelled: Callable[[], bool] = never,
     ) -> Future[Image.Image]:
         """The cover of `brief` in `timeout` seconds or never. Callbacks run between steps, on the scheduler's thread, and must not wait.
+
+        `on_preview` is shown the cover while it is noise, a pixel for each cell of its latent, just before `on_progress` of the same step:
+        after a half and three quarters of the steps, and once a picture was set in.
 
         Raises BriefError for what this model cannot draw, Shed when the queue is full, Cancelled when closed; the future raises
         these too, where it shows only later. Cancelling the future, is_cancelled() and a callback that raises end the request within
         one step.
         """
         now = self._clock()
-        request = Request(brief, now, now + timeout, priority, lora, share, on_progress, is_cancelled)
+        request = Request(brief, now, now + timeout, priority, lora, share, on_progress, on_preview, is_cancelled)
         self._model.check(tuple(brief.size), lora)
         try:
             request.digest = brief.item_digest()
@@ -129,14 +135,14 @@ class StepScheduler:
             self._line.settle(self._clock(), self._work, lambda r: self._alone(r, rows))
             waiting = list(self._line.live)
         running = self._choose(waiting)
-        groups: dict[tuple[Size, str], list[Run]] = defaultdict(list)
+        groups: dict[tuple[Size, str, bool], list[Run]] = defaultdict(list)
         for run, requests in running.items():
-            groups[run.brief.size, requests[0].lora].append(run)
-        for (size, lora), runs in groups.items():
+            groups[run.brief.size, requests[0].lora, run.brief.inpaint].append(run)
+        for (size, lora, _), runs in groups.items():
             with self._line.sparing(*(r for run in runs for r in running[run])):
                 for run, said in zip(runs, self._denoise(size, lora, runs), strict=True):
                     with self._line.sparing(*running[run]):
-                        run.advance(said)
+                        run.advance(said, run.shows and any(r.on_preview is not None for r in running[run]))
         for run in [run for run, requests in running.items() if requests[0].status is not Status.RUNNING]:
             self._trunks.drop(run)
             del running[run]
@@ -185,14 +191,16 @@ class StepScheduler:
         return request.run
 
     def _denoise(self, size: Size, lora: str, runs: list[Run]) -> list[torch.Tensor]:
-        """What the denoiser says of each of these runs, all of one size and LoRA."""
+        """What the denoiser says of each of these runs, all of one size and LoRA, all inpainted or none."""
         began = time.perf_counter()
         inputs = [run.inputs() for run in runs]
         kinds = [kind for run in runs for kind in run.kinds]
         x = torch.cat([x for run, (x, _) in zip(runs, inputs, strict=True) for _ in run.kinds])
         t = torch.stack([t for run, (_, t) in zip(runs, inputs, strict=True) for _ in run.kinds]).to(x.device)
         pooled = None if kinds[0].pooled is None else torch.cat([k.pooled for k in kinds if k.pooled is not None])
-        answers, calls = self._model.denoise(size, lora, Rows(x, t, torch.cat([k.embeds for k in kinds]), pooled))
+        hints = [run.hint for run in runs for _ in run.kinds if run.hint is not None]
+        rows = Rows(x, t, torch.cat([k.embeds for k in kinds]), pooled, torch.cat(hints) if hints else None)
+        answers, calls = self._model.denoise(size, lora, rows)
         self.metrics.rows += len(kinds)
         self.metrics.calls += calls
         self.metrics.denoise_s += time.perf_counter() - began
@@ -201,6 +209,8 @@ class StepScheduler:
     def _told(self, request: Request, run: Run) -> bool:
         """Tell how far it is; True when only decoding is left."""
         with self._line.sparing(request):
+            if run.clean is not None and request.on_preview is not None:
+                request.on_preview(run.preview(run.clean, self._colours))
             request.on_progress(run.done, run.total)
             return run.finished
         return False

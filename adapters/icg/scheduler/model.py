@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -22,49 +23,54 @@ Size = tuple[int, int]
 
 
 class Rows(NamedTuple):
-    """What the denoiser takes: x (B, C, h, w), t (B,), embeds (B, M, W), pooled (B, P) or None."""
+    """What the denoiser takes: x (B, C, h, w), t (B,), embeds (B, M, W), pooled (B, P) or None, hint (B, ...) or None."""
 
     x: Tensor
     t: Tensor
     embeds: Tensor
     pooled: Tensor | None
+    hint: Tensor | None = None
 
     def of(self, part: slice) -> Rows:
         """Some of them."""
-        return Rows(self.x[part], self.t[part], self.embeds[part], None if self.pooled is None else self.pooled[part])
+        return Rows(*(None if value is None else value[part] for value in self))  # type: ignore[arg-type]
 
 
 class Model:
     """For covers of `sizes`, at most `rows` rows a call, fewer where memory is short. `kind`: any conditions, for their shapes."""
 
     def __init__(self, pipeline: CoverPipeline, kind: Kind, sizes: Sequence[Size], rows: int, loras: Loras) -> None:
-        self._family, self._loras = pipeline.family, loras
+        self._pipeline, self._family, self._loras = pipeline, pipeline.family, loras
         exact = pipeline.device.type == "cpu"
         if exact:
             steady(self._family.denoiser)
+            if pipeline.inpainter is not None:
+                steady(pipeline.inpainter.net)
             for name, part in self._family.vae.named_children():
                 if name not in ("encoder", "quant_conv"):
                     steady(part)
         self.rows: dict[Size, int] = {}
         """Most rows a call, by size."""
-        self._denoising: dict[tuple[Size, str], Agreement] = {}
+        self._denoising: dict[tuple[Size, str, bool], Agreement] = {}
         self._decoding: dict[Size, Agreement] = {}
         for size in sizes:
             pipeline.check_size(size)
             times = pipeline.schedule(Brief("any", size=size)).timesteps
             given = self._anything(size, max(rows, COVERS, MORE), kind, times)
 
-            def denoise(part: slice, lora: str = "", size: Size = size, given: Rows = given) -> Tensor:
-                return self._call(size, lora, given.of(part))
+            def denoise(
+                part: slice, lora: str = "", hinted: bool = True, size: Size = size, given: Rows = given
+            ) -> Tensor:
+                return self._call(size, lora, (given if hinted else given._replace(hint=None)).of(part))
 
             def decode(part: slice, given: Rows = given) -> Tensor:
                 return self._family.decode(given.x[part])
 
             self.rows[size] = rows_that_fit(lambda n, call=denoise: call(slice(0, n)), rows, pipeline.device)
             self._decoding[size] = Agreement(decode, COVERS, exact)
-            for name in loras.names:
-                self._denoising[size, name] = Agreement(
-                    lambda part, lora=name, call=denoise: call(part, lora), self.rows[size], exact
+            for name, hinted in product(loras.names, {False, pipeline.inpainter is not None}):
+                self._denoising[size, name, hinted] = Agreement(
+                    lambda part, how=(name, hinted), call=denoise: call(part, *how), self.rows[size], exact
                 )
 
     def check(self, size: Size, lora: str) -> None:
@@ -75,7 +81,7 @@ class Model:
 
     def denoise(self, size: Size, lora: str, rows: Rows) -> tuple[Tensor, int]:
         """Answers (B, C, h, w), and in how many calls."""
-        sizes = self._denoising[size, lora].parts(len(rows.x))
+        sizes = self._denoising[size, lora, rows.hint is not None].parts(len(rows.x))
         ends = [sum(sizes[: n + 1]) for n in range(len(sizes))]
         parts = [self._call(size, lora, rows.of(slice(end - n, end))) for n, end in zip(sizes, ends, strict=True)]
         return torch.cat(parts), len(parts)
@@ -86,7 +92,7 @@ class Model:
 
     def _call(self, size: Size, lora: str, rows: Rows) -> Tensor:
         self._loras.use(lora)
-        return self._family.predict(*rows, size)
+        return self._pipeline.predict(*rows, size)
 
     def _anything(self, size: Size, count: int, kind: Kind, times: Tensor) -> Rows:
         """Random rows of the right shapes."""
@@ -97,4 +103,9 @@ class Model:
 
         t = times[torch.arange(count) % len(times)].to(kind.embeds.device)
         pooled = None if kind.pooled is None else like(kind.pooled.shape[1:])
-        return Rows(like(self._family.shape(size)), t, like(kind.embeds.shape[1:]), pooled)
+        hint = None
+        if self._pipeline.inpainter is not None:
+            placed = torch.rand((1, 4, size[1], size[0]), generator=random).to(kind.embeds)
+            one = self._pipeline.inpainter.hint(placed)  # what it shows does not matter, and encoding takes long
+            hint = one.expand(count, *one.shape[1:])
+        return Rows(like(self._family.shape(size)), t, like(kind.embeds.shape[1:]), pooled, hint)

@@ -68,6 +68,7 @@ def silent(step: int, total: int) -> None:
 class Request:
     """`deadline`: seconds on the scheduler's clock, infinity for none. `priority`: higher goes first. `lora`: "" for none.
 
+    `on_preview` None: nobody looks, and nothing is computed for it.
     `due` orders requests of one priority: the deadline, or what fairness sets before it. `future` gives the cover or raises.
     """
 
@@ -78,6 +79,7 @@ class Request:
     lora: str = ""
     share: Share | None = None
     on_progress: Callable[[int, int], None] = silent
+    on_preview: Callable[[Image.Image], None] | None = None
     is_cancelled: Callable[[], bool] = never
     due: float = math.inf
     status: Status = Status.WAITING

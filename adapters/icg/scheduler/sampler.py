@@ -17,6 +17,7 @@ from torch import Tensor
 from icg.brief import Brief
 from icg.noise import mixture
 from icg.pipeline import CoverPipeline, anchor_of, finished
+from icg.scheduler.preview import Colours, shown_after
 
 
 class Kind(NamedTuple):
@@ -62,11 +63,16 @@ class Run:
         self.latents = pipeline._noise(brief) * scale
         self._anchor = anchor_of(brief)
         self._alone: Image.Image | None = None
+        self.hint: Tensor | None = None
+        if brief.inpaint:
+            self.hint, self._alone = pipeline.hinted(brief)
         self._random: dict[str, Any] = {}
         if "generator" in inspect.signature(self.scheduler.step).parameters:
             # Schedules that add noise on the way take it from the brief's seed too; + 1, not to repeat what they started from.
             self._random = {"generator": torch.Generator("cpu").manual_seed(brief.seed + 1)}
         self.done = 0
+        self.clean: Tensor | None = None
+        """(C, h, w), what the denoiser took the latent for in the last step, where that was asked for."""
 
     @property
     def total(self) -> int:
@@ -82,6 +88,19 @@ class Run:
     def finished(self) -> bool:
         """Whether only decoding is left."""
         return self.done >= self.total
+
+    @property
+    def shows(self) -> bool:
+        """Whether there is something new to preview after its next step: it is far enough, or a picture is set in."""
+        return shown_after(self.done + 1, self.total) or 0 < self._anchor == self.done < self.total - 1
+
+    def preview(self, clean: Tensor, colours: Colours) -> Image.Image:
+        """`clean`, with the product where that stands by now."""
+        small = colours(clean)
+        if self._alone is not None and self.brief.product is not None:
+            alone = self._alone.resize(small.size)
+            small.paste(alone, (0, 0), alone)
+        return small
 
     def finish(self, decoded: Image.Image) -> Image.Image:
         """The cover, from its decoded latents."""
@@ -103,8 +122,8 @@ class Run:
         scale = getattr(self.scheduler, "scale_model_input", None)  # flow matching has none
         return (self.latents if scale is None else scale(self.latents, t)), t
 
-    def advance(self, answers: Tensor) -> None:
-        """Take one step with the denoiser's answers (rows, C, h, w)."""
+    def advance(self, answers: Tensor, look: bool = False) -> None:
+        """Take one step with the denoiser's answers (rows, C, h, w). `look`: keep what they take the latent for, as `clean`."""
         said = sum(kind.weight * answers[n : n + 1] for n, kind in enumerate(self.kinds))
         if self.done == self._anchor > 0:
             now = mixture(self.scheduler, self.done)
@@ -113,5 +132,6 @@ class Run:
             # As in the pipeline: from here on the picture says what to draw, and guidance is not even computed.
             self.kinds = [self._own._replace(weight=1.0)]
         t = self.scheduler.timesteps[self.done]
+        self.clean = mixture(self.scheduler, self.done).clean(self.latents[0], said[0]) if look else None
         self.latents = self.scheduler.step(said, t, self.latents, **self._random, return_dict=False)[0]
         self.done += 1

@@ -26,8 +26,8 @@ class Trunks:
         self._kept: OrderedDict[tuple[object, ...], Run] = OrderedDict()
 
     def steps(self, request: Request) -> int:
-        """How many steps of this request are shared: none without a share, and never the one that sets the reference in."""
-        if request.share is None:
+        """How many steps of this request are shared: none without a share or around a product, never the one that sets the reference in."""
+        if request.share is None or request.brief.inpaint:
             return 0
         brief = request.brief
         return min(round(self.fraction * brief.steps), anchor_of(brief) or brief.steps - 1)

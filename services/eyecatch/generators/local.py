@@ -13,7 +13,9 @@ import numpy as np
 from PIL import Image
 
 from eyecatch.core.errors import InvalidInput, Unavailable
+from eyecatch.core.judged import to_rewards
 from eyecatch.core.ports import Brief, Made, Scored
+from eyecatch.core.types import Pixels
 from eyecatch.generators.progress import slowest
 from eyecatch.generators.provenance import to_png
 
@@ -39,10 +41,15 @@ class LocalGenerator:
         """Load the checkpoint now instead of at the first request. Raises Unavailable if it cannot be read."""
         await self._run(self._load)
 
-    async def generate(self, briefs: Sequence[Brief], on_step: Callable[[int, int], None]) -> Sequence[Made]:
+    async def generate(
+        self,
+        briefs: Sequence[Brief],
+        on_step: Callable[[int, int], None],
+        on_preview: Callable[[Pixels], None] | None = None,
+    ) -> Sequence[Made]:
         stop = threading.Event()
         try:
-            asked, futures = await self._run(partial(self._submit, briefs, on_step, stop))
+            asked, futures = await self._run(partial(self._submit, briefs, on_step, on_preview, stop))
             with told():
                 images = await asyncio.gather(*map(asyncio.wrap_future, futures))
         finally:
@@ -83,7 +90,11 @@ class LocalGenerator:
         return self._loaded
 
     def _submit(
-        self, briefs: Sequence[Brief], on_step: Callable[[int, int], None], stop: threading.Event
+        self,
+        briefs: Sequence[Brief],
+        on_step: Callable[[int, int], None],
+        on_preview: Callable[[Pixels], None] | None,
+        stop: threading.Event,
     ) -> "tuple[list[IcgBrief], list[Future[Image.Image]]]":
         from icg.brief import Brief as IcgBrief
         from icg.encoded import picture
@@ -91,6 +102,7 @@ class LocalGenerator:
 
         _, scheduler = self._load()
         watch = slowest(len(briefs), on_step)
+        show = on_preview and (lambda picture: on_preview(np.asarray(picture)))
         with told():
             asked = []
             for b in briefs:
@@ -102,18 +114,23 @@ class LocalGenerator:
                         user_embedding=b.user_embedding if b.user_embedding.any() else None,
                         strength=b.strength,
                         seed=b.seed,
-                        **anchoring(references, b.reference_strength),
+                        **anchoring(references, b.reference_strength, inpaint=b.inpaint),
                         **({"steps": b.steps} if b.steps else {}),
                     )
                 )
             return asked, [
-                scheduler.submit(b, on_progress=partial(watch, n), is_cancelled=stop.is_set)
+                scheduler.submit(
+                    b, on_progress=partial(watch, n), on_preview=None if n else show, is_cancelled=stop.is_set
+                )
                 for n, b in enumerate(asked)
             ]
 
     def _made(self, asked: "Sequence[IcgBrief]", images: Sequence[Image.Image]) -> list[Made]:
+        from icg.reliability.judge import judgements
+
         starter, _ = self._load()
         scored = self._rate(images, [b.title for b in asked])
+        judged = judgements(starter.judge, images, asked)
         name = starter.name
         return [
             Made(
@@ -125,14 +142,15 @@ class LocalGenerator:
                 width=image.width,
                 height=image.height,
                 embedding=s.embedding,
-                rewards=s.rewards,
+                rewards={**s.rewards, **(to_rewards(j.probabilities) if j else {})},
                 model=name,
                 adapter=name,
                 seed=b.seed,
                 steps=b.steps,
                 brief_digest=b.digest(),
+                available=j.available if j else None,
             )
-            for b, image, s in zip(asked, images, scored, strict=True)
+            for b, image, s, j in zip(asked, images, scored, judged, strict=True)
         ]
 
     def _score(self, images: Sequence[bytes], titles: Sequence[str]) -> list[Scored]:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
-import numpy as np
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
 from eyecatch.core.errors import Unavailable
+from eyecatch.core.judged import to_rewards
 from eyecatch.core.ports import Brief, Made, Scored
+from eyecatch.core.types import Pixels
 from eyecatch.generators import triton_wire as wire
 from eyecatch.generators.progress import slowest
 from eyecatch.generators.provenance import to_png
@@ -58,15 +59,21 @@ class TritonGenerator:
         """Begin to look at the servers' health; asking them does so too."""
         self.endpoints.start()
 
-    async def generate(self, briefs: Sequence[Brief], on_step: Callable[[int, int], None]) -> Sequence[Made]:
+    async def generate(
+        self,
+        briefs: Sequence[Brief],
+        on_step: Callable[[int, int], None],
+        on_preview: Callable[[Pixels], None] | None = None,
+    ) -> Sequence[Made]:
         deadline = self._begin()
         watch = slowest(len(briefs), on_step)
 
-        async def draw(n: int) -> tuple[bytes, tuple[int, int], dict[str, Any]]:
+        async def draw(n: int) -> tuple[bytes, wire.Cover]:
             drawn = await self._anywhere(
-                lambda at: self._draw(at, briefs[n], deadline, lambda *s: watch(n, *s)), deadline
+                lambda at: self._draw(at, briefs[n], deadline, lambda *s: watch(n, *s), None if n else on_preview),
+                deadline,
             )
-            return await asyncio.to_thread(_encoded, *drawn)
+            return await asyncio.to_thread(_encoded, drawn), drawn
 
         tasks = [asyncio.ensure_future(draw(n)) for n in range(len(briefs))]
         try:
@@ -75,10 +82,19 @@ class TritonGenerator:
             for task in tasks:  # one failed, or the caller went away: the others are not wanted any more
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        scored = await self._scored([image for image, _, _ in drawn], [brief.title for brief in briefs], deadline)
+        scored = await self._scored([image for image, _ in drawn], [brief.title for brief in briefs], deadline)
         return [
-            Made(image, "png", *size, embedding=s.embedding, rewards=s.rewards, **told)
-            for (image, size, told), s in zip(drawn, scored, strict=True)
+            Made(
+                image,
+                "png",
+                cover.pixels.shape[1],
+                cover.pixels.shape[0],
+                embedding=s.embedding,
+                available=cover.available,
+                rewards={**s.rewards, **(to_rewards(cover.probabilities) if cover.probabilities else {})},
+                **cover.provenance,
+            )
+            for (image, cover), s in zip(drawn, scored, strict=True)
         ]
 
     async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[Scored]:
@@ -118,13 +134,18 @@ class TritonGenerator:
         raise failure or self.endpoints.nobody()
 
     async def _draw(
-        self, endpoint: Endpoint, brief: Brief, deadline: float, on_step: Callable[[int, int], None]
-    ) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
+        self,
+        endpoint: Endpoint,
+        brief: Brief,
+        deadline: float,
+        on_step: Callable[[int, int], None],
+        on_preview: Callable[[Pixels], None] | None,
+    ) -> wire.Cover:
         left = deadline - time.monotonic()
         request = {
             "model_name": DRAW,
             "inputs": wire.brief_inputs(brief),
-            "parameters": {"level": self._asking.level},
+            "parameters": {"level": self._asking.level, "preview": on_preview is not None},
             "timeout": max(1, round(left * 1e6)),
         }
         stream = endpoint.client.stream_infer(_once(request), stream_timeout=left)
@@ -136,6 +157,9 @@ class TritonGenerator:
                     step = wire.progress(result)
                     if step is None:
                         return wire.cover(result)
+                    picture = wire.preview(result)
+                    if picture is not None and on_preview is not None:
+                        on_preview(picture)
                     on_step(*step)
             except grpc.aio.AioRpcError as error:
                 late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -177,6 +201,5 @@ def _late(asking: Asking) -> str:
     return f"no answer within {asking.timeout_s:g} s"
 
 
-def _encoded(pixels: np.ndarray[Any, Any], provenance: dict[str, Any]) -> tuple[bytes, tuple[int, int], dict[str, Any]]:
-    image = Image.fromarray(pixels)
-    return to_png(image, provenance), image.size, provenance
+def _encoded(cover: wire.Cover) -> bytes:
+    return to_png(Image.fromarray(cover.pixels), cover.provenance)

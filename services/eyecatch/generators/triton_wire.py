@@ -6,16 +6,19 @@ The other side is deploy/triton. Whatever does not look as it says there is garb
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from types import MappingProxyType
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from tritonclient.grpc import InferInput, InferResult
 
 from eyecatch.core.errors import InvalidInput, Unavailable, Violation, shorten
 from eyecatch.core.ports import Brief, Scored
-from eyecatch.core.types import EMBEDDING_DIM
+from eyecatch.core.types import EMBEDDING_DIM, Pixels
 
-TYPES = {"u1": "UINT8", "i8": "INT64", "f4": "FP32", "f8": "FP64"}
+TYPES = {"b1": "BOOL", "u1": "UINT8", "i8": "INT64", "f4": "FP32", "f8": "FP64"}
+MAX_PREVIEW = 512
+"""Pixels of its longer edge: a cell of a latent each."""
 PROVENANCE = {"model": str, "adapter": str, "seed": int, "steps": int, "brief_digest": str}
 
 
@@ -42,6 +45,8 @@ def brief_inputs(brief: Brief) -> list[InferInput]:
         given["steps"] = np.array([brief.steps], np.int64)
     if brief.reference_strength is not None:
         given["reference_strength"] = np.array([brief.reference_strength], np.float64)
+    if brief.inpaint:
+        given["inpaint"] = np.array([True])
     return _inputs(given)
 
 
@@ -63,19 +68,52 @@ def progress(result: InferResult) -> tuple[int, int] | None:
     return int(found[0]), int(found[1])
 
 
-def cover(result: InferResult) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
-    """Pixels (H, W, 3) uint8 and the provenance."""
+def preview(result: InferResult) -> Pixels | None:
+    """What comes with progress now and then, from servers that know of it."""
+    found = _tensor(result, "preview")
+    if found is not None and (not _is_picture(found) or max(found.shape) > MAX_PREVIEW):
+        raise Broken(
+            f"garbage: preview {_shown(found)}; allowed: uint8 (h, w, 3) of at most {MAX_PREVIEW} pixels an edge"
+        )
+    return found
+
+
+class Cover(NamedTuple):
+    """pixels (H, W, 3) uint8, the provenance, and what a judge of product pictures says, where there is one: whether it would show
+    the cover, and the probability of each class."""
+
+    pixels: np.ndarray[Any, Any]
+    provenance: dict[str, Any]
+    available: bool | None = None
+    probabilities: Mapping[str, float] = MappingProxyType({})
+
+
+def cover(result: InferResult) -> Cover:
+    """The last response."""
     pixels, told = _tensor(result, "image"), _tensor(result, "provenance")
-    if pixels is None or pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+    if pixels is None or not _is_picture(pixels):
         raise Broken(f"garbage: image {_shown(pixels)}; allowed: uint8 (H, W, 3)")
     try:
         provenance = json.loads(b"" if told is None else told.tobytes())
     except ValueError as error:
         raise Broken(f"garbage: provenance is not JSON ({error})") from error
+    judged = provenance.pop("judgement", None) if isinstance(provenance, dict) else None
     types = {name: type(value) for name, value in provenance.items()} if isinstance(provenance, dict) else provenance
     if types != PROVENANCE:
         raise Broken(f"garbage: provenance {shorten(provenance)}; allowed: {', '.join(PROVENANCE)}")
-    return pixels, provenance
+    return Cover(pixels, provenance) if judged is None else Cover(pixels, provenance, *_judged(judged))
+
+
+def _judged(told: Any) -> tuple[bool, dict[str, float]]:
+    available, found = (told.get("available"), told.get("probabilities")) if isinstance(told, dict) else (None, None)
+    if (
+        not isinstance(available, bool)
+        or not isinstance(found, dict)
+        or "available" not in found
+        or not all(isinstance(p, float) and 0 <= p <= 1 for p in found.values())
+    ):
+        raise Broken(f"garbage: judgement {shorten(told)}; allowed: available, and probabilities of it and others")
+    return available, found
 
 
 def scores(result: InferResult, count: int, space: int) -> list[Scored]:
@@ -141,6 +179,10 @@ def _tensor(result: InferResult, name: str) -> np.ndarray[Any, Any] | None:
     except (ValueError, TypeError) as error:  # the bytes do not fit the shape or the type they come with
         raise Broken(f"garbage: {name} ({error})") from error
     return found
+
+
+def _is_picture(array: np.ndarray[Any, Any]) -> bool:
+    return array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3 and array.size > 0
 
 
 def _shown(array: np.ndarray[Any, Any] | None) -> str:

@@ -1,13 +1,24 @@
 """The in-process generator on the shipped starter: one running batch for all calls, progress, cancelling, refusals, closing."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from eyecatch.core.errors import InvalidInput, Unavailable
+from eyecatch.core.judged import from_rewards
 from eyecatch.core.ports import Brief
 from eyecatch.generators.local import LocalGenerator
+from icg import starter
+from icg.cut_out import product_of
+from icg.products import compact
+from PIL import Image
+
+from tests.unit.icg.reliability.judged import judge
 
 
 @pytest.fixture
@@ -62,6 +73,48 @@ async def test_one_bad_brief_refuses_its_call_and_no_other(generator: LocalGener
     assert "user_embedding width=32; allowed: 64" in str(refused)
     assert not isinstance(made, BaseException)
     assert len(made) == 1
+
+
+@pytest.fixture
+def judging(tmp_path: Path) -> Path:
+    """The shipped starter with a ControlNet and a judge of random weights."""
+    for part in starter.path().iterdir():
+        if part.is_dir() and part.name not in ("controlnet", "reliability"):
+            (tmp_path / part.name).symlink_to(part)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        compact.from_denoiser(starter.load().pipeline.family.denoiser, 1).save_pretrained(tmp_path / "controlnet")
+    judge(threshold=0.0).save_pretrained(tmp_path / "reliability")
+    return tmp_path
+
+
+def square(ground: str) -> bytes:
+    out, noise = io.BytesIO(), np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    found = Image.fromarray(noise) if ground == "noisy" else Image.new("RGB", (64, 64), "white")
+    found.paste("red", (16, 16, 48, 48))
+    found.save(out, "PNG")
+    return out.getvalue()
+
+
+async def test_scenes_around_a_product_are_judged_and_other_covers_are_not(judging: Path) -> None:
+    generator, asked = LocalGenerator(judging), replace(brief(1), references=(square("plain"),))
+    try:
+        around, plain = await generator.generate([replace(asked, inpaint=True), asked], lambda *_: None)
+        assert around.available is True
+        judgement = from_rewards(around.rewards)
+        assert list(judgement)[:2] == ["available", "space_mismatch"]
+        assert sum(judgement.values()) == pytest.approx(1, abs=1e-5)
+        (said,) = judge(0.0)(
+            [Image.open(io.BytesIO(around.image))], [product_of(Image.open(io.BytesIO(square("plain"))))], ["panda"]
+        )
+        assert judgement == pytest.approx(said.probabilities, abs=1e-3)
+        assert (plain.available, from_rewards(plain.rewards)) == (None, {})
+        assert plain.image != around.image
+        for references in ((), (square("noisy"),)):
+            with pytest.raises(InvalidInput, match="inpaint=True without a product"):
+                await generator.generate([replace(asked, references=references, inpaint=True)], lambda *_: None)
+    finally:
+        await generator.close()
 
 
 async def test_closing_ends_what_is_being_made() -> None:

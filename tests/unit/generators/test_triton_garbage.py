@@ -96,9 +96,9 @@ async def test_a_model_process_that_is_killed_ends_what_waits_for_it(wrong_model
         task = asyncio.create_task(generator.generate([brief(1, 2)], lambda *_: None))
         (process,) = wrong_model.model_processes()
         await until(lambda: endpoint.outstanding > 0, "the request on its way")
-        assert await endpoint.alive("cover_generator", 5.0), "it is asked by now, and lives"
+        assert await endpoint.alive("cover_generator", 30.0), "it is asked by now, and lives"
         os.kill(process, signal.SIGKILL)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             with pytest.raises(Unavailable, match="does not answer any more"):
                 await task
         assert not generator.available
@@ -133,9 +133,10 @@ def test_progress_is_a_step_of_so_many() -> None:
 
 
 def test_a_cover_is_pixels_with_their_provenance() -> None:
-    pixels, told = wire.cover(answer(image=PIXELS, provenance=text(GOOD)))
+    pixels, told, available, probabilities = wire.cover(answer(image=PIXELS, provenance=text(GOOD)))
     assert pixels.shape == (2, 4, 3)
     assert told == GOOD
+    assert (available, dict(probabilities)) == (None, {})
     for image, provenance, said in (
         (("FP32", np.zeros((2, 4, 3), np.float32)), text(GOOD), "image"),
         (("UINT8", np.zeros((2, 4), np.uint8)), text(GOOD), "image"),
@@ -151,6 +152,43 @@ def test_a_cover_is_pixels_with_their_provenance() -> None:
     torn.get_response().raw_output_contents[0] = b"x"
     with pytest.raises(wire.Broken, match="image"):
         wire.cover(torn)
+
+
+JUDGED = {"available": False, "probabilities": {"available": 0.25, "space_mismatch": 0.75}}
+
+
+@pytest.mark.parametrize("available", [True, False])
+def test_a_judgement_comes_with_the_cover(available: bool) -> None:
+    told = GOOD | {"judgement": JUDGED | {"available": available}}
+    found = wire.cover(answer(image=PIXELS, provenance=text(told)))
+    assert found.provenance == GOOD, "it is no provenance"
+    assert (found.available, dict(found.probabilities)) == (available, JUDGED["probabilities"])
+
+
+def test_no_judgement_is_none() -> None:
+    for told in (GOOD, GOOD | {"judgement": None}):
+        found = wire.cover(answer(image=PIXELS, provenance=text(told)))
+        assert (found.available, dict(found.probabilities)) == (None, {})
+
+
+@pytest.mark.parametrize(
+    "judgement",
+    [
+        "available", 0.5, True, [], {},
+        {"available": True},
+        {"probabilities": JUDGED["probabilities"]},
+        JUDGED | {"available": None}, JUDGED | {"available": 1}, JUDGED | {"available": "yes"},
+        JUDGED | {"probabilities": None}, JUDGED | {"probabilities": [0.5, 0.5]}, JUDGED | {"probabilities": {}},
+        JUDGED | {"probabilities": {"space_mismatch": 1.0}},
+        *(JUDGED | {"probabilities": {"available": p, "space_mismatch": 0.5}}
+          for p in (-0.01, 1.01, float("nan"), float("inf"), True, "0.5", None)),
+        JUDGED | {"probabilities": {"available": 0.5, "space_mismatch": float("nan")}},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_a_judgement_that_is_none_is_garbage(judgement: object) -> None:
+    with pytest.raises(wire.Broken, match=r"garbage: judgement .*; allowed: available, and probabilities"):
+        wire.cover(answer(image=PIXELS, provenance=text(GOOD | {"judgement": judgement})))
 
 
 def test_scores_are_finite_of_our_width_and_of_our_model() -> None:

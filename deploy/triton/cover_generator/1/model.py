@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import Future
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from icg import encoded, starter
 from icg.brief import MAX_REFERENCES, MAX_TITLE, Brief
 from icg.errors import BriefError, Cancelled, IcgError, Shed
 from icg.pipeline import CoverPipeline
+from icg.reliability.judge import Judge, judgements
 from icg.scheduler.engine import StepScheduler
 from PIL import Image
 
@@ -44,10 +46,14 @@ class TritonPythonModel:
         given = {k: v["string_value"] for k, v in json.loads(args["model_config"])["parameters"].items()}
         root = os.environ.get("EYECATCH_CHECKPOINT") or None
         self.name = Path(root).name if root else starter.Starter.name
+        reliability = Path(root or starter.path()) / "reliability"
+        self.judge = Judge.from_pretrained(reliability) if reliability.is_dir() else None
         pipeline = CoverPipeline.from_pretrained(root or starter.path())
         if args["model_instance_kind"] == "GPU":
             device = torch.device("cuda", int(args["model_instance_device_id"]))
-            for part in (pipeline.vlm, pipeline.family.denoiser, pipeline.family.vae, pipeline.adapter):
+            nets = [pipeline.vlm, pipeline.family.denoiser, pipeline.family.vae, pipeline.adapter]
+            nets += [pipeline.inpainter.net] if pipeline.inpainter else []
+            for part in nets + ([self.judge] if self.judge else []):
                 part.to(device)
         sizes = [tuple(map(int, size.split("x"))) for size in given["sizes"].split(",")]
         rows = int(given["rows"]) if given["rows"] else None
@@ -67,7 +73,7 @@ class TritonPythonModel:
             if asked.get("ping"):  # does this process live? Triton itself says ready also of one that is dead
                 self.messages.put(partial(_send, sender, last=True, progress=torch.tensor([0, 1])))
                 continue
-            gone = threading.Event()
+            gone, seen = threading.Event(), list[Image.Image]()
             try:
                 level = asked.get("level", (1 + self.levels) // 2)
                 if level not in range(1, self.levels + 1):
@@ -77,7 +83,8 @@ class TritonPythonModel:
                     brief,
                     timeout=request.timeout() / 1e6 or self.timeout_s,
                     priority=-level,
-                    on_progress=partial(self._progress, sender),
+                    on_progress=partial(self._progress, sender, seen),
+                    on_preview=seen.append if asked.get("preview") else None,
                     is_cancelled=gone.is_set,
                 )
             except Exception as error:  # noqa: BLE001 - the boundary: whoever asked hears of it, and no other
@@ -106,10 +113,13 @@ class TritonPythonModel:
                         gone.set()
                 self._measure()
 
-    def _progress(self, sender: Any, step: int, total: int) -> None:
+    def _progress(self, sender: Any, seen: list[Image.Image], step: int, total: int) -> None:
+        told = {"progress": torch.tensor([step, total])}
+        if seen:
+            told["preview"] = torch.from_numpy(np.asarray(seen.pop()).copy())
         # Triton takes most of a millisecond for each: covers must not wait behind them.
         if self.messages.qsize() < BACKLOG:
-            self.messages.put(partial(_send, sender, last=False, progress=torch.tensor([step, total])))
+            self.messages.put(partial(_send, sender, last=False, **told))
 
     def _end(self, sender: Any, brief: Brief, future: "Future[Image.Image]") -> None:
         del self.live[sender]
@@ -123,6 +133,8 @@ class TritonPythonModel:
             "steps": brief.steps,
             "brief_digest": brief.digest(),
         }
+        judged = judgements(self.judge, [future.result()], [brief])[0]
+        made["judgement"] = asdict(judged) if judged else None
         pixels = torch.from_numpy(np.asarray(future.result()).copy())
         text = torch.frombuffer(bytearray(json.dumps(made).encode()), dtype=torch.uint8)
         _send(sender, last=True, image=pixels, provenance=text)
@@ -181,8 +193,9 @@ def _brief(request: Any) -> Brief:
     given["references"] = _references(request)
     file, anchor = _bytes(request, "product", MAX_BYTES), _tensor(request, "reference_strength")
     product = encoded.picture(file, "product", "RGBA") if file else None
-    wanted = None if anchor is None else float(anchor[0])
-    given |= starter.anchoring(given["references"], wanted, product, given.get("size", Brief.size))
+    wanted, inpaint = None if anchor is None else float(anchor[0]), _tensor(request, "inpaint")
+    around = inpaint is not None and bool(inpaint[0])
+    given |= starter.anchoring(given["references"], wanted, product, given.get("size", Brief.size), around)
     return Brief(**given)
 
 

@@ -58,9 +58,9 @@ def test_a_steady_model_says_the_same(covers: Callable[[str], CoverPipeline]) ->
         pipeline = covers(name)
         with torch.inference_mode():
             rows = some(pipeline, Model.__new__(Model), SIZE, 3)
-            before = pipeline.family.predict(*rows, SIZE)
+            before = pipeline.predict(*rows, SIZE)
             steady(pipeline.family.denoiser)
-            assert torch.allclose(before, pipeline.family.predict(*rows, SIZE), atol=1e-5)
+            assert torch.allclose(before, pipeline.predict(*rows, SIZE), atol=1e-5)
 
 
 def test_products_of_vectors_do_not_see_how_many_there_are() -> None:
