@@ -43,12 +43,14 @@ class Geometry:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """picture: RGB. product: RGBA cut-out, (SIDE, SIDE). depth, saliency: (SIDE, SIDE) float32 in 0..1; depth is nearness, as
+    """picture: RGB. product: RGBA cut-out, (SIDE, SIDE). placed: the same where it stands in the picture, RGBA, without what a defect
+    added to it. depth, saliency: (SIDE, SIDE) float32 in 0..1; depth is nearness, as
     monocular models tell it (1 nearest). severity: 0 for an available one, up to 1 for what nobody overlooks. metre: how much of the
     side a metre takes at depth 1; at depth d it takes d of that."""
 
     picture: Image.Image
     product: Image.Image
+    placed: Image.Image
     depth: np.ndarray
     saliency: np.ndarray
     caption: str
@@ -125,8 +127,7 @@ class Scenes:
         foot = float(rng.uniform(max(place.edge + 0.12, 0.62), 0.93))
         metre = float(rng.uniform(*TALL)) / height / float(place.disparity(foot))  # of the side, at the lower rim
         item = staging.Item(sprite, foot, float(rng.uniform(0.3, 0.7)), metre * height * float(place.disparity(foot)))
-        told = Geometry()
-        shown = sprite
+        told, own = Geometry(), None
         if label is Availability.SPACE_MISMATCH:
             gap = (0.12 + 0.7 * severity) if rng.random() < 0.7 else -(0.12 + 0.4 * severity)
             item, told = replace(item, gap=gap), replace(told, gap=gap)
@@ -137,6 +138,8 @@ class Scenes:
         elif label is Availability.SHAPE_HALLUCINATION:
             shown, extra = staging.extended(sprite, severity, rng)
             grown = shown.shape[0] / sprite.shape[0]
+            wider = (shown.shape[1] - sprite.shape[1]) / sprite.shape[0] * item.height
+            own = replace(item, x=item.x - wider / 2)
             item, told = replace(item, sprite=shown, height=item.height * grown), replace(told, extra=extra)
         elif label is Availability.UNSUITABLE:
             sprite, whole = staging.spoiled(sprite, severity, rng)
@@ -148,12 +151,12 @@ class Scenes:
             if near is None:
                 stage.clutter(item, [staging.cropped(staging.sprite(s, rng)) for s in others[:4]], severity)
         mask = stage.put(item, fade)
-        around = stage.contrast(mask)
+        around = staging.contrast(stage.picture(), mask)
         told = replace(told, contrast=around)
         saliency = stage.saliency(mask, min(1.0, around / 60))
         return Scene(
-            stage.picture(), staging.framed(sprite, SIDE), stage.depth, saliency, caption(product.title, height, rng), label, severity,
-            product.title, tuple(p.title for p in props), told, metre,
+            stage.picture(), staging.framed(sprite, SIDE), stage.alone(own or item), stage.depth, saliency,
+            caption(product.title, height, rng), label, severity, product.title, tuple(p.title for p in props), told, metre,
         )  # fmt: skip
 
     def _props(

@@ -107,6 +107,19 @@ def spoiled(found: np.ndarray, severity: float, rng: np.random.Generator) -> tup
     return out, float(left)
 
 
+def contrast(picture: Image.Image, mask: np.ndarray) -> float:
+    """Mean distance of the colours of `mask` (side, side) in 0..1 from those around it in an RGB picture, in 0..255."""
+    pixels = np.asarray(picture, np.float32)
+    near = np.asarray(Image.fromarray(mask > 0.5).convert("L").filter(ImageFilter.BoxBlur(len(mask) // 12))) > 0
+    inside, around = pixels[mask > 0.7], pixels[near & (mask < 0.1)]
+    if len(inside) == 0 or len(around) == 0:
+        return 0.0
+    nearest = np.linalg.norm(
+        inside[:: len(inside) // 150 + 1, None] - around[None, :: len(around) // 150 + 1], axis=-1
+    ).min(1)
+    return float(nearest.mean())
+
+
 class Stage:
     """A place that things are put on, one after the other, farther ones first. `depth`: (side, side) float32, nearness in 0..1."""
 
@@ -119,16 +132,8 @@ class Stage:
 
     def put(self, item: Item, fade: float = 0.0) -> np.ndarray:
         """Draw it; `fade` in 0..1 mixes it with what is behind. (side, side) float32: how much of each pixel is it."""
-        edge = self._side * FINE
-        size = (max(2, round(item.width * edge)), max(2, round(item.height * edge)))
-        drawn = Image.fromarray(np.ascontiguousarray(item.sprite)).resize(size, Image.Resampling.LANCZOS)
-        foot, lift = round(item.foot * edge), round(max(item.gap, 0) * size[1])
-        if item.gap < 0:  # what is below the ground is not seen
-            drawn = drawn.crop((0, 0, size[0], round(size[1] * (1 + item.gap))))
-        left = round(item.x * edge) - size[0] // 2
-        self._shadow(left, foot, size[0], lift / max(size[1], 1))
-        layer = Image.new("RGBA", (edge, edge))
-        layer.paste(drawn, (left, foot - lift - drawn.height))
+        layer = self._layer(item)
+        self._shadow(item)
         alpha = layer.getchannel("A")
         self._fine.paste(layer, (0, 0), alpha.point(lambda v: int(v * (1 - fade))))
         mask = np.asarray(alpha.resize((self._side, self._side), Image.Resampling.BOX), np.float32) / 255
@@ -136,24 +141,16 @@ class Stage:
         self._props = np.maximum(self._props * (1 - mask), mask * 0.35)
         return mask
 
+    def alone(self, item: Item) -> Image.Image:
+        """RGBA (side, side): the item where `put` draws it, on nothing."""
+        return self._layer(item).resize((self._side, self._side), Image.Resampling.LANCZOS)
+
     def clutter(self, item: Item, sprites: Sequence[np.ndarray], severity: float) -> None:
         """Things crowd around where the item will stand, as large as it and larger."""
         for n in range(4 + round(8 * severity)):
             found = sprites[n % len(sprites)]
             x, foot = item.x + self._rng.normal(0, 0.16), item.foot - abs(self._rng.normal(0, 0.08))
             self.put(Item(found, float(foot), float(x), item.height * float(self._rng.uniform(0.5, 1.1))))
-
-    def contrast(self, mask: np.ndarray) -> float:
-        """Mean distance of the colours of `mask` from those around it, in 0..255."""
-        pixels = np.asarray(self.picture(), np.float32)
-        near = np.asarray(Image.fromarray(mask > 0.5).convert("L").filter(ImageFilter.BoxBlur(self._side // 12))) > 0
-        inside, around = pixels[mask > 0.7], pixels[near & (mask < 0.1)]
-        if len(inside) == 0 or len(around) == 0:
-            return 0.0
-        nearest = np.linalg.norm(
-            inside[:: len(inside) // 150 + 1, None] - around[None, :: len(around) // 150 + 1], axis=-1
-        ).min(1)
-        return float(nearest.mean())
 
     def saliency(self, mask: np.ndarray, strength: float) -> np.ndarray:
         """(side, side) float32 in 0..1: the product as far as it stands out, and props a little."""
@@ -164,10 +161,27 @@ class Stage:
         """RGB (side, side), as it is now."""
         return self._fine.resize((self._side, self._side), Image.Resampling.LANCZOS)
 
-    def _shadow(self, left: int, foot: int, width: int, lift: float) -> None:
+    def _layer(self, item: Item) -> Image.Image:
+        edge = self._side * FINE
+        size = self._size(item)
+        drawn = Image.fromarray(np.ascontiguousarray(item.sprite)).resize(size, Image.Resampling.LANCZOS)
+        if item.gap < 0:  # what is below the ground is not seen
+            drawn = drawn.crop((0, 0, size[0], round(size[1] * (1 + item.gap))))
+        layer = Image.new("RGBA", (edge, edge))
+        lift = round(max(item.gap, 0) * size[1])
+        layer.paste(drawn, (round(item.x * edge) - size[0] // 2, round(item.foot * edge) - lift - drawn.height))
+        return layer
+
+    def _size(self, item: Item) -> tuple[int, int]:
+        edge = self._side * FINE
+        return max(2, round(item.width * edge)), max(2, round(item.height * edge))
+
+    def _shadow(self, item: Item) -> None:
         """On the ground below it, paler and wider the higher it hangs."""
+        width, height = self._size(item)
+        foot, lift = round(item.foot * self._side * FINE), round(max(item.gap, 0) * height) / height
         flat, half = max(2, round(width * 0.13)), max(1, round(width * 0.46 * (1 + 0.4 * lift)))
-        middle, margin = left + width // 2, 2 * flat
+        middle, margin = round(item.x * self._side * FINE), 2 * flat
         y, x = np.mgrid[-flat - margin : flat + margin, -half - margin : half + margin]
         inside = (x / half) ** 2 + ((y + flat * 0.35) / flat) ** 2 < 1
         strength = (inside * (110 * max(0.35, 1 - lift))).astype(np.uint8)

@@ -21,7 +21,8 @@ class RFNetConfig:
 
     `filters`: layers of the feature filter, N1. `fusions`: layers of self-attention, N2. `classes`: 5, or 6 with UNSUITABLE;
     `coarse` makes two of them. `side`: pixels of a picture's edge. `words`: tokens of a caption at most. `image`, `text`: names
-    in ENCODERS. `cues`: which inputs are used, at least one of them a picture.
+    in ENCODERS. `cues`: which inputs are used, at least one of them a picture. `dropout`: of the fusion, 0..0.9, our choice.
+    `channels`: of a small picture encoder, a multiple of 8.
     """
 
     width: int = 384
@@ -35,18 +36,24 @@ class RFNetConfig:
     text: str = "roberta"
     cues: tuple[str, ...] = CUES
     coarse: bool = False
+    dropout: float = 0.1
+    channels: int = 64
 
     def __post_init__(self) -> None:
-        for name in ("width", "heads", "filters", "fusions", "classes", "side", "words"):
+        for name in ("width", "heads", "filters", "fusions", "classes", "side", "words", "channels"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise IcgError(f"rfnet {name}={value!r}; allowed: a whole number from 1")
         if self.width % self.heads:
             raise IcgError(f"rfnet heads={self.heads}; allowed: a divisor of {self.width}, its width")
+        if self.channels % 8:
+            raise IcgError(f"rfnet channels={self.channels}; allowed: a multiple of 8")
         if self.classes not in (5, 6):
             raise IcgError(f"rfnet classes={self.classes}; allowed: 5, 6")
         if not isinstance(self.coarse, bool):
             raise IcgError(f"rfnet coarse={self.coarse!r}; allowed: True, False")
+        if isinstance(self.dropout, bool) or not isinstance(self.dropout, int | float) or not 0 <= self.dropout <= 0.9:
+            raise IcgError(f"rfnet dropout={self.dropout!r}; allowed: 0..0.9")
         for name, allowed in ENCODERS.items():
             if getattr(self, name) not in allowed:
                 raise IcgError(f"rfnet {name}={getattr(self, name)!r}; allowed: {', '.join(allowed)}")
@@ -91,6 +98,6 @@ class RFNetConfig:
 
 VARIANTS = {
     "paper": RFNetConfig(),
-    "small": RFNetConfig(width=64, heads=4, side=128, words=32, image="small", text="small"),
+    "small": RFNetConfig(width=64, heads=4, side=96, words=32, image="small", text="small", dropout=0.0),
 }
 """Of full size, and one that two CPU cores train."""

@@ -49,20 +49,23 @@ class TextEncoder(nn.Module):
 
 
 class SmallImage(ImageEncoder):
-    """Four halvings of the edge and one residual block, with norms that no other picture of the batch takes part in."""
+    """Patches of four pixels, two halvings and a residual block, with norms that no other picture of the batch takes part in."""
 
     stride = 16
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
         self.width = width
-        steps = ((3, 24), (24, 48), (48, width), (width, width))
-        self.down = nn.Sequential(*(self._block(enter, leave, 2) for enter, leave in steps))
-        self.more = self._block(width, width, 1)
+        self.down = nn.Sequential(
+            self._block(nn.Conv2d(3, 32, 4, 4)),
+            self._block(nn.Conv2d(32, 64, 3, 2, 1)),
+            self._block(nn.Conv2d(64, width, 3, 2, 1)),
+        )
+        self.more = self._block(nn.Conv2d(width, width, 3, 1, 1))
 
     @staticmethod
-    def _block(enter: int, leave: int, stride: int) -> nn.Sequential:
-        return nn.Sequential(nn.Conv2d(enter, leave, 3, stride, 1), nn.GroupNorm(8, leave), nn.SiLU())
+    def _block(convolution: nn.Conv2d) -> nn.Sequential:
+        return nn.Sequential(convolution, nn.GroupNorm(8, convolution.out_channels), nn.SiLU())
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, width, H / 16, W / 16)."""

@@ -73,14 +73,16 @@ class RobertaText(TextEncoder):
             self.tokenizer.save_pretrained(folder)
 
 
-def image_encoder(name: str, source: str | Path | None = None, trained: bool = True) -> ImageEncoder:
+def image_encoder(
+    name: str, source: str | Path | None = None, trained: bool = True, channels: int = 64
+) -> ImageEncoder:
     """`name`: "small" or "resnet". `source`: a folder or a hub id, of which only config.json is read unless `trained`.
 
     Without a source the weights are random, and a ResNet is ResNet-50. CheckpointError when the source holds no such model.
     """
     if name == "small":
         _no_source("image", source)
-        return SmallImage()
+        return SmallImage(channels)
     if source is None:
         from transformers import ResNetConfig, ResNetModel
 

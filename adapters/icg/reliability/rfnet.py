@@ -21,8 +21,6 @@ from icg.reliability.config import CAPTION, DEPTH, PRODUCT, SALIENCY, RFNetConfi
 from icg.reliability.encoders import ImageEncoder, TextEncoder
 from icg.reliability.public import image_encoder, text_encoder
 
-DROPOUT = 0.1
-
 
 @dataclass(frozen=True)
 class Cues:
@@ -89,7 +87,7 @@ class RFNet(nn.Module):
         count = config.filters if config.filtered else 0
         self.filters = nn.ModuleList(FeatureFilter(width, config.heads) for _ in range(count))
         layer = nn.TransformerEncoderLayer(
-            width, config.heads, 4 * width, DROPOUT, "gelu", batch_first=True, norm_first=True
+            width, config.heads, 4 * width, config.dropout, "gelu", batch_first=True, norm_first=True
         )
         self.fuse = nn.TransformerEncoder(layer, config.fusions, nn.LayerNorm(width), enable_nested_tensor=False)
         self.leave = nn.Linear(width, config.outputs)
@@ -199,4 +197,4 @@ class RFNet(nn.Module):
     def _made(cls, config: RFNetConfig, image: str | Path | None, text: str | Path | None, trained: bool) -> RFNet:
         reads = CAPTION in config.cues
         words = text_encoder(config.text, config.words, text, trained) if reads else None
-        return cls(config, image_encoder(config.image, image, trained), words)
+        return cls(config, image_encoder(config.image, image, trained, config.channels), words)

@@ -83,6 +83,12 @@ def _safety(folder: Path, device: str, **more: Any) -> Reward:
     return Safety.from_pretrained(folder, device, **more)
 
 
+def _reliability(folder: Path, device: str) -> Reward:
+    from icg.rewards.reliability import Reliability
+
+    return Reliability.from_pretrained(folder, device)
+
+
 def _opennsfw(device: str) -> Reward:
     from icg.rewards.safety import OpenNsfw
 
@@ -101,6 +107,7 @@ REWARDS: dict[str, Source] = {
         _image_reward, "THUDM/ImageReward's weights as safetensors with bert-base-uncased's tokenizer"
     ),
     "safety": Source(_safety, "an image classifier, for example Falconsai/nsfw_image_detection"),
+    "reliability": Source(_reliability, "icg.train.reliability's judge", lambda: _starter() / "reliability"),
     "opennsfw": Source(_opennsfw, "nothing: the weights are in the package", folder=False),
 }
 """Name -> where it comes from. See docs/rewards.md."""

@@ -1,0 +1,128 @@
+"""Depth and saliency of a picture: small networks of our own, and public ones by name. Knows no product and no class.
+
+RFNet's cues (arXiv:2408.00418): there DPT (arXiv:2103.13413) and U2-Net (arXiv:2005.09007).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from icg.errors import CheckpointError
+from icg.headers import read_json, weights
+
+WIDTHS = (16, 32, 48, 64)
+
+
+class SmallCues(nn.Module):
+    """A U-Net (arXiv:1505.04597) of 0.2 million weights for both cues, trained on made-up scenes (`icg.train.reliability`)."""
+
+    def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
+        super().__init__()
+        self.widths = widths
+        enters = (3, *widths[:-1])
+        self.down = nn.ModuleList(_block(enter, leave, 2) for enter, leave in zip(enters, widths, strict=True))
+        self.up = nn.ModuleList(_block(w + n, n, 1) for w, n in zip(widths[:0:-1], widths[-2::-1], strict=True))
+        self.leave = nn.Conv2d(widths[0], 2, 3, padding=1)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """pixels (B, 3, H, W) in [-1, 1], edges multiples of 16 -> depth (1 nearest) and saliency, (B, 1, H, W) in [0, 1]."""
+        x, seen = pixels, []
+        for layer in self.down:
+            x = layer(x)
+            seen.append(x)
+        for layer, beside in zip(self.up, seen[-2::-1], strict=True):
+            x = layer(torch.cat([F.interpolate(x, scale_factor=2), beside], 1))
+        found = F.interpolate(self.leave(x), scale_factor=2, mode="bilinear").sigmoid()
+        return found[:, :1], found[:, 1:]
+
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write config.json and model.safetensors."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps({"widths": self.widths}, indent=2) + "\n")
+        save_file({k: v.to(dtype).contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> SmallCues:
+        """Read what `save_pretrained` wrote; CheckpointError when a file is missing, a pickle or of other widths."""
+        folder = Path(folder)
+        stated = read_json("cues", folder / "config.json").get("widths")
+        if not isinstance(stated, list) or len(stated) < 2 or not all(type(w) is int and w > 0 for w in stated):
+            raise CheckpointError(f"cues={str(folder)!r}: widths={stated!r}; allowed: two whole numbers or more")
+        weights("cues", folder)
+        try:
+            made = cls(tuple(stated))
+            made.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
+        except (RuntimeError, ValueError, OSError, SafetensorError) as error:
+            raise CheckpointError(f"cues={str(folder)!r}: does not match its config.json ({error})") from error
+        return made.eval().requires_grad_(False)
+
+
+class PublicCues(nn.Module):
+    """DPT, or any depth estimator of transformers, beside any network that tells what stands out.
+
+    `depth`: called with pixel_values it gives predicted_depth (B, h, w), nearer is larger. `saliency`: called with pictures
+    (B, 3, side, side) normalised as ImageNet's it gives (B, 1, h, w) in 0..1, or a sequence whose first is that, as U2-Net does.
+    """
+
+    MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+    def __init__(self, depth: Any, saliency: Any, side: int = 384) -> None:
+        super().__init__()
+        self.depth, self.saliency, self.side = depth, saliency, side
+
+    @classmethod
+    def from_pretrained(cls, depth: str | Path, saliency: str | Path) -> PublicCues:
+        """Folders or hub ids of checkpoints of transformers: a depth estimator, and a semantic segmentation whose class 0 is the
+        background. CheckpointError when they are not there. U2-Net itself is published as a pickle, which is not read."""
+        from transformers import AutoModelForDepthEstimation, AutoModelForSemanticSegmentation
+
+        found = []
+        for part, kind, source in (
+            ("depth", AutoModelForDepthEstimation, depth),
+            ("saliency", AutoModelForSemanticSegmentation, saliency),
+        ):
+            try:
+                found.append(kind.from_pretrained(source, use_safetensors=True).eval().requires_grad_(False))
+            except (OSError, ValueError, RuntimeError) as error:
+                raise CheckpointError(
+                    f"{part}={str(source)!r}: not readable ({error}); allowed: {part} models"
+                ) from error
+        return cls(found[0], _Foreground(found[1]))
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """As SmallCues; depth is stretched to 0..1 a picture, as relative depth has no unit."""
+        size = pixels.shape[2:]
+        small = F.interpolate(pixels, (self.side, self.side), mode="bicubic", antialias=True)
+        mean, deviation = (small.new_tensor(row)[:, None, None] for row in (self.MEAN, self.DEVIATION))
+        small = (small / 2 + 0.5 - mean) / deviation
+        depth = self.depth(pixel_values=small).predicted_depth[:, None]
+        low, high = depth.amin((2, 3), True), depth.amax((2, 3), True)
+        salient = self.saliency(small)
+        salient = salient if isinstance(salient, Tensor) else salient[0]
+        both = ((depth - low) / (high - low).clamp(min=1e-6), salient)
+        d, s = (F.interpolate(found, size, mode="bilinear").clamp(0, 1) for found in both)
+        return d, s
+
+
+class _Foreground(nn.Module):
+    def __init__(self, segmenter: Any) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits = self.segmenter(pixel_values=pixels).logits
+        found: Tensor = logits.sigmoid() if logits.shape[1] == 1 else 1 - logits.softmax(1)[:, :1]
+        return found
+
+
+def _block(enter: int, leave: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(enter, leave, 3, stride, 1), nn.GroupNorm(8, leave), nn.SiLU())
