@@ -35,7 +35,9 @@ class FakeGenerator:
         self.steps_done = 0
         self.briefs: list[Brief] = []
 
-    async def generate(self, briefs: Sequence[Brief], on_step: Callable[[int, int], None]) -> Sequence[Made]:
+    async def generate(
+        self, briefs: Sequence[Brief], on_step: Callable[[int, int], None], on_preview: object = None
+    ) -> Sequence[Made]:
         self.briefs += briefs
         for step in range(4):
             if self.gate:

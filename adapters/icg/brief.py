@@ -29,8 +29,8 @@ class Brief:
     apart from the item (one more denoiser call), None to follow `guidance`. reference_strength: 0..0.95, after
     which share of the steps the first reference is cut out and set into the cover (0: it is only read); higher
     keeps more of it. product: RGBA, what is sold, cut out; set into the cover in the reference's place (0: when all
-    steps are taken), and every pixel of it stays as it is, but for its size. size: (width, height), multiples of 16
-    in 32..2048.
+    steps are taken), and every pixel of it stays as it is, but for its size. inpaint: paint around the product from the
+    first step on, where the seed has it stand, by the pipeline's ControlNet. size: (width, height), multiples of 16 in 32..2048.
 
     Raises BriefError naming the field, the value and what is allowed.
     """
@@ -45,6 +45,7 @@ class Brief:
     user_guidance: float | None = None
     reference_strength: float = 0.0
     product: Image.Image | None = None
+    inpaint: bool = False
     size: tuple[int, int] = (128, 128)
 
     def __post_init__(self) -> None:
@@ -61,7 +62,7 @@ class Brief:
         if not self.title.strip() and not self.references:
             raise BriefError("title='' without references; allowed: a title, a reference or both")
         if self.product is not None:
-            _check_product(self.product)
+            check_product(self.product)
         self._check_user()
         _within("strength", self.strength, 0, 1)
         _whole("seed", self.seed, 0, 2**63 - 1)
@@ -72,6 +73,11 @@ class Brief:
         _within("reference_strength", self.reference_strength, 0, MAX_REFERENCE_STRENGTH)
         if self.reference_strength > 0 and not self.references and self.product is None:
             raise BriefError(f"reference_strength={self.reference_strength} without references or product; allowed: 0")
+        if self.inpaint and (self.product is None or self.reference_strength > 0):
+            given = (
+                "without a product" if self.product is None else f"with reference_strength={self.reference_strength}"
+            )
+            raise BriefError(f"inpaint=True {given}; allowed: a product, and reference_strength=0")
         if len(self.size) != 2 or any(not 32 <= edge <= 2048 or edge % 16 for edge in self.size):
             raise BriefError(f"size={self.size!r}; allowed: (width, height), multiples of 16 in 32..2048")
 
@@ -86,7 +92,8 @@ class Brief:
         rest = (float(self.strength), int(self.seed), int(self.steps), float(self.guidance), self.user_guidance)
         state.update(user + repr((*rest, float(self.reference_strength), tuple(map(int, self.size)))).encode())
         if self.product is not None:
-            state.update(f"|{self.product.width}x{self.product.height}|".encode() + self.product.tobytes())
+            how = "inpaint|" if self.inpaint else ""
+            state.update(f"|{how}{self.product.width}x{self.product.height}|".encode() + self.product.tobytes())
         return state.hexdigest()
 
     def _hash(self) -> hashlib._Hash:
@@ -105,7 +112,8 @@ class Brief:
         object.__setattr__(self, "user_embedding", user)
 
 
-def _check_product(product: Image.Image) -> None:
+def check_product(product: Image.Image) -> None:
+    """BriefError unless it is an RGBA cut-out of allowed size, neither empty nor opaque."""
     if not isinstance(product, Image.Image) or product.mode != "RGBA" or product.width * product.height > MAX_PIXELS:
         what = f"{product.mode}, {product.size}" if isinstance(product, Image.Image) else _shown(product)
         raise BriefError(f"product is {what}; allowed: an RGBA picture of at most {MAX_PIXELS} pixels")

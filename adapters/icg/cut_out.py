@@ -51,14 +51,14 @@ def _product(size: tuple[int, int], data: bytes) -> Image.Image | None:
     pixels = np.asarray(rgb, np.float32)
     subject = ~_ground(pixels)
     fringe = FRINGE * (1 + max(rgb.size) // LARGE)
-    inner = ~_grown(~subject, fringe)
+    inner = ~grown(~subject, fringe)
     if not 0.02 < subject.mean() < 0.95 or not inner.any():
         return None
     rim = _without_bites(subject) & ~inner
     colour = np.median(pixels[~subject], axis=0)
     share, far = _shares(pixels - colour, fringe)
     # What cannot be told is subject beside the subject, but for specks.
-    pale = _grown(inner, 2 * fringe) & _without_bites(_grown(~_grown(~subject, 1), 1))
+    pale = grown(inner, 2 * fringe) & _without_bites(grown(~grown(~subject, 1), 1))
     share = np.where(far < PALE, pale, share)
     unmixed = colour + (pixels - colour) / np.maximum(share, 0.25)[..., None]
     pixels = np.where((rim & (far >= PALE))[..., None], unmixed.clip(0, 255), pixels)
@@ -104,10 +104,10 @@ def _shares(apart: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _without_bites(subject: np.ndarray) -> np.ndarray:
-    return ~_grown(~_grown(subject, GAP), GAP)
+    return ~grown(~grown(subject, GAP), GAP)
 
 
-def _grown(mask: np.ndarray, by: int) -> np.ndarray:
+def grown(mask: np.ndarray, by: int) -> np.ndarray:
     """(h, w) bool with all within a square of `by` pixels around."""
     out = np.pad(mask, by)
     for axis in (0, 1):

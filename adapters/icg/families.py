@@ -7,7 +7,9 @@ step by step. Latents are (B, C, h, w) for every family. Knows nothing about ite
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from torch import Tensor
 
 from icg.connector import ConditioningSpec
 from icg.errors import CheckpointError
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Family:
@@ -74,9 +78,15 @@ class Family:
         """As the stock pipeline does."""
         scheduler.set_timesteps(steps)
 
-    def predict(self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int]) -> Tensor:
-        """x (B, C, h, w), t (B,), embeds (B, M, W), pooled (B, P) -> the denoiser's answer (B, C, h, w)."""
-        return self.denoiser(x, encoder_hidden_states=embeds, timestep=t, return_dict=False)[0]
+    def predict(
+        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int],
+        residuals: Mapping[str, Any] = NOTHING,
+    ) -> Tensor:  # fmt: skip
+        """x (B, C, h, w), t (B,), embeds (B, M, W), pooled (B, P) -> the denoiser's answer (B, C, h, w).
+
+        residuals: a ControlNet's, as icg.products.inpainting gives them to families that have one.
+        """
+        return self.denoiser(x, encoder_hidden_states=embeds, timestep=t, return_dict=False, **residuals)[0]
 
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels (B, 3, H, W) in [-1, 1] -> latents, at the scale the denoiser works in."""
@@ -96,7 +106,10 @@ class Family:
 class PixArt(Family):
     """PixArt-alpha and -sigma (arXiv:2403.04692): learned variances, of which only the mean is used."""
 
-    def predict(self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int]) -> Tensor:
+    def predict(
+        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int],
+        residuals: Mapping[str, Any] = NOTHING,
+    ) -> Tensor:  # fmt: skip
         """See Family.predict."""
         more = {"resolution": None, "aspect_ratio": None}
         out = self.denoiser(x, encoder_hidden_states=embeds, timestep=t, added_cond_kwargs=more, return_dict=False)[0]
@@ -121,9 +134,12 @@ class StableDiffusion(Family):
         """77 x 768 for 1.5, 77 x 1024 for 2.1; the number of tokens is free."""
         return ConditioningSpec(self.denoiser.config.cross_attention_dim)
 
-    def predict(self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int]) -> Tensor:
+    def predict(
+        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int],
+        residuals: Mapping[str, Any] = NOTHING,
+    ) -> Tensor:  # fmt: skip
         """See Family.predict."""
-        return self.denoiser(x, t, encoder_hidden_states=embeds, return_dict=False)[0]
+        return self.denoiser(x, t, encoder_hidden_states=embeds, return_dict=False, **residuals)[0]
 
 
 class StableDiffusionXL(StableDiffusion):
@@ -136,12 +152,21 @@ class StableDiffusionXL(StableDiffusion):
         pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
         return ConditioningSpec(config.cross_attention_dim, pooled)
 
-    def predict(self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int]) -> Tensor:
+    def predict(
+        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int],
+        residuals: Mapping[str, Any] = NOTHING,
+    ) -> Tensor:  # fmt: skip
         """See Family.predict."""
+        more = self.added(pooled, size, len(x))
+        return self.denoiser(
+            x, t, encoder_hidden_states=embeds, added_cond_kwargs=more, return_dict=False, **residuals
+        )[0]
+
+    def added(self, pooled: Tensor | None, size: tuple[int, int], count: int) -> dict[str, Any]:
+        """The micro-conditioning of `count` rows."""
         width, height = size
-        ids = x.new_tensor([height, width, 0, 0, height, width]).expand(len(x), -1)
-        more = {"text_embeds": pooled, "time_ids": ids}
-        return self.denoiser(x, t, encoder_hidden_states=embeds, added_cond_kwargs=more, return_dict=False)[0]
+        ids = torch.tensor([height, width, 0, 0, height, width], dtype=self.denoiser.dtype, device=self.denoiser.device)
+        return {"text_embeds": pooled, "time_ids": ids.expand(count, -1)}
 
 
 class StableDiffusion3(Family):
@@ -160,7 +185,10 @@ class StableDiffusion3(Family):
         more = {"mu": _shift_of(scheduler, (h // patch) * (w // patch), 1.16)}
         scheduler.set_timesteps(steps, **(more if scheduler.config.get("use_dynamic_shifting") else {}))
 
-    def predict(self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int]) -> Tensor:
+    def predict(
+        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int],
+        residuals: Mapping[str, Any] = NOTHING,
+    ) -> Tensor:  # fmt: skip
         """See Family.predict."""
         given = {"encoder_hidden_states": embeds, "pooled_projections": pooled, "timestep": t}
         return self.denoiser(x, **given, return_dict=False)[0]
@@ -186,7 +214,10 @@ class Flux(StableDiffusion3):
         sigmas = np.linspace(1.0, 1 / steps, steps)
         scheduler.set_timesteps(sigmas=sigmas, mu=_shift_of(scheduler, (h // 2) * (w // 2), 1.15))
 
-    def predict(self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int]) -> Tensor:
+    def predict(
+        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int],
+        residuals: Mapping[str, Any] = NOTHING,
+    ) -> Tensor:  # fmt: skip
         """See Family.predict."""
         count, channels, h, w = x.shape
         packed = x.view(count, channels, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)

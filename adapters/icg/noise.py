@@ -38,6 +38,12 @@ class Mixture:
             return self.alpha * noise - self.sigma * clean
         return clean if self.prediction == "sample" else noise - clean
 
+    def noise(self, x: Tensor, said: Tensor) -> Tensor:
+        """The noise that the denoiser's answer implies."""
+        return (
+            said if self.prediction == "epsilon" else (x / self.scale - self.alpha * self.clean(x, said)) / self.sigma
+        )
+
     def clean(self, x: Tensor, said: Tensor) -> Tensor:
         """The clean latent that the denoiser's answer implies (one-step x0)."""
         x = x / self.scale

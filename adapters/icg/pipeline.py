@@ -26,6 +26,7 @@ from icg.errors import BriefError, Cancelled, CheckpointError
 from icg.families import family_of
 from icg.headers import DIFFUSERS, read_json, weights
 from icg.noise import mixture
+from icg.products.inpainting import Inpainter, planes, stand
 from icg.readings import Readings
 
 
@@ -40,6 +41,8 @@ class Batch:
     conditions: Tensor
     pooled: Tensor | None
     weights: Tensor
+    hints: Tensor | None = None
+    """For the ControlNet, a row a brief."""
     products: dict[int, Image.Image] = field(default_factory=dict)
     """By number of brief: its product, where it was set in, RGBA of the cover's size."""
     done: int = 0
@@ -52,6 +55,9 @@ class Batch:
 
 class CoverPipeline:
     """See the module. `diffusion` is a stock diffusers pipeline of a family in `icg.families`; `cache` bounds the LRU."""
+
+    inpainter: Inpainter | None = None
+    """Paints around products; without it briefs that ask for that are refused."""
 
     def __init__(self, vlm: Any, processor: Any, diffusion: Any, adapter: IcgAdapter, cache: int = 256) -> None:
         self.family = family_of(diffusion)
@@ -71,14 +77,16 @@ class CoverPipeline:
 
     @classmethod
     def from_pretrained(cls, root: str | Path, cache: int = 256) -> CoverPipeline:
-        """`root` holds vlm/, diffusion/ and adapter/ (with lora/ where the denoiser was trained too); CheckpointError when they do
-        not fit together."""
+        """`root` holds vlm/, diffusion/ and adapter/ (with lora/ where the denoiser was trained too), maybe controlnet/;
+        CheckpointError when they do not fit together."""
         root = Path(root)
         adapter = IcgAdapter.from_pretrained(root / "adapter")
         vlm, processor = reading.load(root / "vlm")
         made = cls(vlm, processor, _load_diffusion(root / "diffusion"), adapter, cache)
         if (root / "adapter" / "lora").is_dir():
             made.family.load_lora(root / "adapter" / "lora")
+        if (root / "controlnet").is_dir():
+            made.inpainter = Inpainter.from_pretrained(root / "controlnet", made.family)
         for part in (made.family.denoiser, made.family.vae):
             part.eval().requires_grad_(False)
         return made
@@ -97,8 +105,8 @@ class CoverPipeline:
 
     @torch.inference_mode()
     def start(self, briefs: list[Brief]) -> Batch:
-        """Read the briefs and draw their noise. All must agree on steps and size."""
-        for name in ("steps", "size"):
+        """Read the briefs and draw their noise. All must agree on steps, size and whether to inpaint."""
+        for name in ("steps", "size", "inpaint"):
             values = sorted({getattr(b, name) for b in briefs})
             if len(values) != 1:
                 raise BriefError(f"{name}={values} in one call; allowed: one value for all briefs")
@@ -108,7 +116,11 @@ class CoverPipeline:
         scheduler = self.schedule(briefs[0])
         starts = [anchor_of(b) for b in briefs]
         latents = noise * getattr(scheduler, "init_noise_sigma", 1.0)  # flow matching has none
-        return Batch(list(briefs), scheduler, latents, starts, conditions, pooled, weights)
+        batch = Batch(list(briefs), scheduler, latents, starts, conditions, pooled, weights)
+        if briefs[0].inpaint:
+            hints, placed = zip(*(self.hinted(b) for b in briefs), strict=True)
+            batch.hints, batch.products = torch.cat(hints), dict(enumerate(placed))
+        return batch
 
     @torch.inference_mode()
     def step(self, batch: Batch) -> bool:
@@ -137,6 +149,22 @@ class CoverPipeline:
         return [
             finished(b, c, batch.products.get(i)) for i, (b, c) in enumerate(zip(batch.briefs, covers, strict=True))
         ]
+
+    def hinted(self, brief: Brief) -> tuple[Tensor, Image.Image]:
+        """What the ControlNet is shown of a brief, one row, and the product where it stands. BriefError without a ControlNet."""
+        if self.inpainter is None or brief.product is None:
+            raise BriefError("inpaint=True; allowed: False, this checkpoint has no controlnet/")
+        placed = stand(brief.product, brief.seed, brief.size)
+        return self.inpainter.hint(planes(placed).to(self.device)), placed
+
+    def predict(
+        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, hint: Tensor | None, size: tuple[int, int]
+    ) -> Tensor:
+        """`Family.predict`, around what `hint` (B, ...) shows."""
+        if hint is None or self.inpainter is None:
+            return self.family.predict(x, t, embeds, pooled, size)
+        residuals = self.inpainter.residuals(x, t, embeds, pooled, hint, size)
+        return self.family.predict(x, t, embeds, pooled, size, residuals)
 
     def check_size(self, size: tuple[int, int]) -> None:
         """BriefError for a size this diffusion model cannot draw."""
@@ -185,7 +213,8 @@ class CoverPipeline:
         kinds, count = batch.weights.shape
         pooled = None if batch.pooled is None else batch.pooled.flatten(0, 1)
         embeds, size = batch.conditions.flatten(0, 1), batch.briefs[0].size
-        out = self.family.predict(x.repeat(kinds, 1, 1, 1), t.expand(kinds * count), embeds, pooled, size)
+        hints = None if batch.hints is None else batch.hints.repeat(kinds, 1, 1, 1)
+        out = self.predict(x.repeat(kinds, 1, 1, 1), t.expand(kinds * count), embeds, pooled, hints, size)
         parts = out.unflatten(0, (kinds, count)) * batch.weights[..., None, None, None]
         return parts.sum(0)
 

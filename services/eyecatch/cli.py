@@ -4,7 +4,20 @@ import os
 
 import typer
 
-from eyecatch.commands import behavior, covers, demo, evaluate, generate, imports, ingest, items, serve, sheets, upkeep
+from eyecatch.commands import (
+    behavior,
+    covers,
+    demo,
+    evaluate,
+    generate,
+    imports,
+    ingest,
+    items,
+    judge,
+    serve,
+    sheets,
+    upkeep,
+)
 
 # Read when torch loads OpenMP, later. Its threads spin while they wait by default: beside any other busy process, and beside
 # the fast path, covers then take ten times as long.
@@ -24,6 +37,7 @@ app.add_typer(imports.app, name="import")
 app.add_typer(evaluate.app, name="evaluate")
 covers.register(app)
 sheets.register(app)
+judge.register(app)
 app.add_typer(upkeep.clusters, name="clusters")
 upkeep.register(behavior.users, items.app)
 app.add_typer(items.app, name="items")

@@ -98,6 +98,12 @@ class MakingConfig(StateConfig):
     draws_per_cover: int = option(
         1, "Pictures drawn for each cover wanted; those with the best scores stay.", low=1, high=16
     )
+    attempts: int = option(
+        3,
+        "Pictures drawn at most until one shows its product reliably, where a scene is painted around it.",
+        low=1,
+        high=16,
+    )
     triton: str = option(
         "", "Triton servers that draw the covers, host:port by commas; empty = this process draws them."
     )

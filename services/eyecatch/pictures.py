@@ -8,6 +8,7 @@ import warnings
 from typing import NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from eyecatch.core.errors import InvalidInput, Violation
@@ -65,6 +66,17 @@ def thumbnail(data: bytes, side: int) -> bytes:
     with Image.open(io.BytesIO(data)) as image:
         small = image.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.BILINEAR)
+    return _preview(small)
+
+
+def preview(pixels: NDArray[np.uint8], side: int) -> bytes:
+    """A picture (h, w, 3) of a few pixels as a small WebP, `side` pixels wide or high: as large as the thumbnail that follows it."""
+    height, width = pixels.shape[:2]
+    size = (max(1, round(side * width / max(width, height))), max(1, round(side * height / max(width, height))))
+    return _preview(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+
+
+def _preview(small: Image.Image) -> bytes:
     out = io.BytesIO()
     small.save(out, "WEBP", quality=PREVIEW_QUALITY, method=0)
     return out.getvalue()

@@ -47,7 +47,7 @@ from eyecatch.core.types import Budget, Cover
 from eyecatch.encoders.learned import LearnedEncoder, cover_space, user_encoder
 from eyecatch.generate.follow import Follower
 from eyecatch.generate.hub import Hub
-from eyecatch.generate.making import Maker, OnChange, Taste
+from eyecatch.generate.making import Maker, OnChange, OnJudged, Taste, unheard
 from eyecatch.generate.service import GenerationService
 from eyecatch.generate.worker import Worker
 from eyecatch.stores.blobs import FsspecBlobs
@@ -289,9 +289,18 @@ async def application(
     log.info("stopped")
 
 
-def maker(config: MakingConfig, stores: Stores, blobs: Blobs, generator: Generator, changed: OnChange) -> Maker:
-    taste = Taste(Scoring.parse(config.reward_weights, SCORING), config.draws_per_cover, config.pool_size)
-    return Maker(stores.catalog, blobs, generator, changed, taste)
+def maker(
+    config: MakingConfig,
+    stores: Stores,
+    blobs: Blobs,
+    generator: Generator,
+    changed: OnChange,
+    on_judged: OnJudged = unheard,
+) -> Maker:
+    taste = Taste(
+        Scoring.parse(config.reward_weights, SCORING), config.draws_per_cover, config.pool_size, config.attempts
+    )
+    return Maker(stores.catalog, blobs, generator, changed, taste, on_judged)
 
 
 async def _changed_elsewhere(parts: Parts, pools: Pools, changed: OnChange, items: Collection[str] | None) -> None:

@@ -62,7 +62,9 @@ async def generating(config: GenerateConfig, generator: Generator | None = None)
             generator = generator or make_generator(config, checkpoint(config))
             count(metrics.registry, config, generator)
             outbox, patience = Producer(client), Patience(health, metrics, config.give_up_s)
-            making = maker(config, stores, FsspecBlobs(config.blobs), generator, lambda item_id, new, gone: None)
+            making = maker(
+                config, stores, FsspecBlobs(config.blobs), generator, lambda item_id, new, gone: None, metrics.heard
+            )
             announcer = KafkaAnnouncer(outbox, config.requests_topic, config.generated_topic, patience, metrics)
             account = Account(metrics, health, config.give_up_s)
             worker = Worker(queue, making, Hub(), config.jobs, announcer, account)

@@ -17,7 +17,9 @@ STEP_S = 0.06
 class Slow(FakeGenerator):
     """Takes its time for each step, so that something can happen meanwhile."""
 
-    async def generate(self, briefs: Sequence[Brief], on_step: Callable[[int, int], None]) -> Sequence[Made]:
+    async def generate(
+        self, briefs: Sequence[Brief], on_step: Callable[[int, int], None], on_preview: object = None
+    ) -> Sequence[Made]:
         for _ in range(4):
             await asyncio.sleep(STEP_S)
         return await super().generate(briefs, on_step)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from icg.embedding import JointEmbedding
     from icg.pipeline import CoverPipeline
+    from icg.reliability.judge import Judge
     from icg.rewards.base import Reward
 
 ATTRIBUTION = (
@@ -35,6 +36,8 @@ class Starter:
     pipeline: CoverPipeline
     embedding: JointEmbedding
     rewards: dict[str, Reward]
+    judge: Judge | None = None
+    """Of product pictures; None where the checkpoint has none."""
     name: str = "eyecatch-starter-0.1"
 
 
@@ -43,37 +46,46 @@ def anchoring(
     wanted: float | None = None,
     product: Image.Image | None = None,
     size: tuple[int, int] = (128, 128),
+    inpaint: bool = False,
 ) -> dict[str, Any]:
-    """`reference_strength` and `product` of a Brief of this size with these references, as the services ask for it.
+    """`reference_strength`, `product` and `inpaint` of a Brief of this size with these references, as the services ask for it.
 
     wanted: the reference strength a caller asks for; as far as it goes. None for ours: then a first reference on a plain ground is
-    kept as it is, like a product.
+    kept as it is, like a product. inpaint: a scene is painted around that product; BriefError where there is none.
     """
     from icg.brief import MAX_REFERENCE_STRENGTH
     from icg.cut_out import product_of
+    from icg.errors import BriefError
 
-    if wanted is not None:
+    if wanted is not None and not inpaint:
         strength = MAX_REFERENCE_STRENGTH if MAX_REFERENCE_STRENGTH < wanted <= 1 else wanted
         return {"reference_strength": strength, "product": product}
     if product is None and references:
         product = product_of(references[0], 2 * max(size))
+    if inpaint and product is None:
+        raise BriefError("inpaint=True without a product; allowed: one, or a first reference on a plain ground")
+    if inpaint:
+        return {"product": product, "inpaint": True}
     return {"reference_strength": REFERENCE_STRENGTH if product or references else 0.0, "product": product}
 
 
 def path() -> Path:
-    """The shipped folder: vlm/, diffusion/, adapter/, joint/, dual/, aesthetic/, users/."""
+    """The shipped folder: vlm/, diffusion/, adapter/, joint/, dual/, aesthetic/, users/, controlnet/, reliability/."""
     return Path(__file__).parent
 
 
 def load(root: str | Path | None = None) -> Starter:
-    """Load the starter, or any folder of the same shape; CheckpointError when something but aesthetic/ or users/ is missing."""
+    """Load the starter, or any folder of the same shape; CheckpointError when something but aesthetic/, users/, controlnet/ or
+    reliability/ is missing."""
     from icg.pipeline import CoverPipeline
+    from icg.reliability.judge import Judge
 
     name = Path(root).name if root is not None else Starter.name
     root = Path(root) if root is not None else path()
     pipeline = CoverPipeline.from_pretrained(root)
     embedding, rewards = judges(root, pipeline.diffusion.vae)
-    return Starter(pipeline, embedding, rewards, name)
+    judge = Judge.from_pretrained(root / "reliability") if (root / "reliability").is_dir() else None
+    return Starter(pipeline, embedding, rewards, judge, name)
 
 
 def judges(root: str | Path, vae: Any = None) -> tuple[JointEmbedding, dict[str, Reward]]:

@@ -20,6 +20,7 @@ from eyecatch.core.errors import (
     Overloaded,
     Unavailable,
 )
+from eyecatch.core.judged import RELIABILITY, from_rewards
 from eyecatch.core.ports import Blobs, CatalogStore, CoverIndex, Encoder, Generation, ProfileStore, Progress
 from eyecatch.core.recommend import Recommender
 from eyecatch.core.score import PREFERENCE
@@ -28,6 +29,8 @@ from eyecatch.core.types import Job, JobState
 from eyecatch.v1 import covers_pb2, covers_pb2_grpc, types_pb2
 
 OFFSET_TOKEN = "from:"  # noqa: S105  (a page token, not a secret)
+ASKED = ("item_id", "count", "steps", "strength", "reference_strength", "inpaint")
+"""What a job is asked for; a call that repeats a key must not differ in it."""
 
 
 class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
@@ -77,6 +80,10 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
             return await self._nearest(request.user_id, limit)
         response = wire.ranking(self._recommender.pools, await self._recommender.rank(request.user_id, request.item_id))
         del response.covers[limit:]
+        if any(part.name == RELIABILITY for scored in response.covers for part in scored.parts):
+            pool = {c.id: c.rewards for c in (await self._catalog.pools([request.item_id])).get(request.item_id, ())}
+            for scored in response.covers:
+                scored.judgement.update(from_rewards(pool.get(scored.cover_id, {})))
         return response
 
     async def _nearest(self, user_id: str, limit: int) -> covers_pb2.RankCoversResponse:
@@ -146,6 +153,8 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
         strength = request.strength if request.HasField("strength") else 1.0
         check.fraction("strength", strength)
         check.fraction("reference_strength", request.reference_strength)
+        if request.inpaint and request.HasField("reference_strength"):
+            check.refuse("reference_strength", request.reference_strength, "none with inpaint")
         check.done()
         if not await self._catalog.known_items([request.item_id]):
             raise NotFound("item", request.item_id)
@@ -163,6 +172,7 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
             strength=strength,
             reference_strength=request.reference_strength if request.HasField("reference_strength") else None,
             made_for=user_tag(request.user_id) if user is not None else "",
+            inpaint=request.inpaint,
         )
 
     @unary
@@ -208,10 +218,4 @@ def _why(error: str) -> EyecatchError:
 
 def _same_request(a: Job, b: Job) -> bool:
     """Whether two jobs ask for the same thing; the taste may have moved and a seed left open is drawn anew, neither counts."""
-    return (a.item_id, a.count, a.steps, a.strength, a.reference_strength) == (
-        b.item_id,
-        b.count,
-        b.steps,
-        b.strength,
-        b.reference_strength,
-    )
+    return all(getattr(a, name) == getattr(b, name) for name in ASKED)

@@ -76,10 +76,10 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
+    # Text, not markup: titles and files' names are other people's words and may hold square brackets.
+    table = Table(title=Text(title, style="table.title"), title_justify="left")
     for name in columns:
         table.add_column(name)
     for row in rows:
-        # Text, not markup: titles are other people's words and may hold square brackets.
         table.add_row(*(Text(str(cell)) for cell in row))
     Console().print(table)

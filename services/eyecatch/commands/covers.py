@@ -84,6 +84,9 @@ def draw(
     steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
     strength: Annotated[float | None, typer.Option(help="Personalisation, 0 to 1.")] = None,
     reference_strength: Annotated[float | None, typer.Option(help="Anchor in the item's own picture, 0 to 1.")] = None,
+    inpaint: Annotated[
+        bool, typer.Option("--inpaint", help="Paint a scene around the item's product, judged and drawn again.")
+    ] = False,
     idempotency_key: Annotated[str, typer.Option(help="The same key gives the same covers.")] = "",
     out: Out = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait.")] = 120.0,
@@ -106,6 +109,7 @@ def draw(
         steps=steps,
         strength=strength,
         reference_strength=reference_strength,
+        inpaint=inpaint,
         idempotency_key=idempotency_key,
     )
     with client(server, api_token) as c, Progress(console=Console(stderr=True)) as progress:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from eyecatch.commands.common import DEFAULT_DATA, DataDir, Json, print_json, print_table, readable_errors
+from eyecatch.commands.common import DEFAULT_DATA, DataDir, Json, fail, print_json, print_table, readable_errors
 from eyecatch.config import resolve
 
 app = typer.Typer(help="Offline evaluation.", no_args_is_help=True)
@@ -93,3 +93,39 @@ def personalisation(
     rows = [(name, f"{v['mean']:.3f} ± {v['deviation']:.3f}" if v else "not asked for") for name, v in found.items()]
     print_table(f"personalisation, {seeds} seeds, {count} covers a figure, SIMULATED users", ("figure", "mean"), rows)
     typer.echo(dumps({name: v and round(v["mean"], 4) for name, v in found.items()}))
+
+
+@app.command("reliability")
+def reliability(
+    art: Annotated[Path, typer.Option(help="A node_modules folder with the emoji packages of the starter's recipe.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Starter-shaped folder with controlnet/ and reliability/; default: the shipped starter."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Rounds with other products, places and noise.", min=1)] = 3,
+    count: Annotated[int, typer.Option(help="Briefs a round, four pictures each.", min=2, max=200)] = 24,
+    before: Annotated[Path | None, typer.Option(help="ControlNet before RFFT.")] = None,
+    no_regulariser: Annotated[Path | None, typer.Option(help="ControlNet tuned without a regulariser.")] = None,
+    kl: Annotated[Path | None, typer.Option(help="ControlNet tuned with KL in place of consistent condition.")] = None,
+    image_only: Annotated[
+        Path | None, typer.Option(help="Judge that sees the picture alone, for rfnet_f1_gain.")
+    ] = None,
+    second: Annotated[Path | None, typer.Option(help="Judge that RFFT never met, to judge too.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Picture file for a contact sheet.", dir_okay=False)] = None,
+) -> None:
+    """Could its product pictures be shown? On held-out products, before and after RFFT, by three judges."""
+    from json import dumps
+
+    from icg import starter
+    from icg.errors import IcgError
+    from icg.train.availability import Compared, measure
+
+    try:
+        compared = Compared(before, no_regulariser, kl, image_only, second)
+        found, table = measure(checkpoint or starter.path(), art, seeds, count, compared, sheet)
+    except IcgError as error:
+        fail(f"error: {error}")
+    columns = sorted({name for row in table.values() for name in row})
+    rows = [(kind, *(f"{row[c][0]:.3f} ± {row[c][1]:.3f}" for c in columns)) for kind, row in table.items()]
+    print_table(f"product pictures, {seeds} seeds, {count} briefs x 4 pictures", ("ControlNet", *columns), rows)
+    typer.echo(dumps({name: value and round(value[0], 4) for name, value in found.items()}))

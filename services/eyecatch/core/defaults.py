@@ -7,5 +7,6 @@ SCORING = Scoring(
     stored=(
         RewardSpec("relevance", weight=0.25, mean=0.05, deviation=0.13),
         RewardSpec("aesthetic", weight=0.1, mean=0.6, deviation=0.15),
+        RewardSpec("reliability", weight=0.25, mean=0.5, deviation=0.3),
     ),
 )

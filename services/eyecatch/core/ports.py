@@ -16,6 +16,7 @@ from eyecatch.core.types import (
     Job,
     JobStatus,
     Page,
+    Pixels,
     Position,
     Profile,
     ProfileHeads,
@@ -136,7 +137,7 @@ class DecisionLog(Protocol):
 class Progress:
     """Where a job stands: in line at `queue_position` (0 while it runs), `step` of `total_steps` denoising steps done.
 
-    `preview` is the first picture that is done, as a small WebP, or empty.
+    `preview` is a small WebP of the first picture, as far as it can be told while it is noise, and then as it is; or empty.
     """
 
     queue_position: int
@@ -266,7 +267,8 @@ class CoverIndex(Protocol):
 class Brief:
     """Everything a generator needs. `references` are encoded images; `user_embedding` (D,) or zeros.
 
-    `steps` 0 and `reference_strength` None leave the choice to the model.
+    `steps` 0 and `reference_strength` None leave the choice to the model. `inpaint`: a scene is painted around what the first
+    reference shows on its plain ground.
     """
 
     title: str
@@ -276,11 +278,16 @@ class Brief:
     steps: int = 0
     strength: float = 1.0
     reference_strength: float | None = None
+    inpaint: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """One generated cover: PNG or WebP bytes carrying provenance, its embedding and its rewards."""
+    """One generated cover: PNG or WebP bytes carrying provenance, its embedding and its rewards.
+
+    `available`: whether the judge of product pictures would show it, None where it has nothing to say. What it says is among the rewards
+    (core.judged).
+    """
 
     image: bytes
     suffix: str
@@ -293,6 +300,7 @@ class Made:
     seed: int
     steps: int
     brief_digest: str
+    available: bool | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,9 +312,16 @@ class Scored:
 class Generator(Protocol):
     """Brief in, covers out, and the scorer of pictures that come from elsewhere (both live where the GPU is)."""
 
-    async def generate(self, briefs: Sequence[Brief], on_step: Callable[[int, int], None]) -> Sequence[Made]:
+    async def generate(
+        self,
+        briefs: Sequence[Brief],
+        on_step: Callable[[int, int], None],
+        on_preview: Callable[[Pixels], None] | None = None,
+    ) -> Sequence[Made]:
         """Make one cover for each brief. `on_step(step, total)` is called after each denoising step, from any thread.
 
+        So is `on_preview`, a few times at most or never, with what the first cover looks like while it is noise, a few pixels wide.
+        Neither may wait.
         Cancelling the task stops the denoiser within one step. Raises Unavailable when the model does not answer.
         """
 

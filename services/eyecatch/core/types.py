@@ -12,6 +12,8 @@ EMBEDDING_DIM = 64
 RECENT_EVENTS = 32
 
 Vector = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+"""(h, w, 3), red, green, blue."""
 T = TypeVar("T")
 
 
@@ -178,7 +180,7 @@ class Job:
     """A request to make `count` covers of an item for a taste. `key` makes it idempotent; `user_embedding` all zeros = unpersonalised.
 
     `strength` in [0, 1] scales the personalisation, `reference_strength` in [0, 1] anchors the cover in the item's own picture;
-    None leaves that to the model. `made_for` is that of the covers' provenance.
+    None leaves that to the model. `made_for` is that of the covers' provenance. `inpaint` paints a scene around the item's product.
     """
 
     id: str
@@ -194,6 +196,7 @@ class Job:
     created_at: float = 0.0
     attempts: int = 0
     made_for: str = ""
+    inpaint: bool = False
 
 
 class JobState(IntEnum):

@@ -1,22 +1,27 @@
 """A job into covers: draw, keep the best, store images and records, keep the pool in its size. Knows no queue.
 
-Cover ids are derived from job and seed, so a job run twice after a crash replaces its own covers instead of adding more.
+Recurrent generation (arXiv:2408.00418): a picture whose judge would not show it is drawn again with another seed, up to a budget; the
+most reliable one stays. Cover ids are derived from job and seed, so a job run twice after a crash replaces its own covers.
 """
 
 import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import structlog
 
 from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import InvalidInput, NotFound
+from eyecatch.core.judged import RELIABILITY
 from eyecatch.core.ports import Blobs, Brief, CatalogStore, Generator, Made, Progress
 from eyecatch.core.score import Scoring
-from eyecatch.core.types import Cover, Item, Job, Origin, Provenance, Vector, zeros
-from eyecatch.pictures import thumbnail
+from eyecatch.core.types import Cover, Item, Job, Origin, Pixels, Provenance, Vector, zeros
+from eyecatch.pictures import preview, thumbnail
+
+log = structlog.get_logger(__name__)
 
 BATCH = 4
 MAX_REFERENCES = 2
@@ -26,15 +31,22 @@ SEEDS = 2**63
 
 OnChange = Callable[[str, Sequence[Cover], Sequence[str]], None]
 """(item id, covers that are new in its pool, ids of those that left it)"""
+OnJudged = Callable[[int, bool], None]
+"""(pictures drawn for a cover that is judged, whether the one that stays may be shown)"""
+
+
+def unheard(attempts: int, available: bool) -> None:
+    """Nobody counts."""
 
 
 @dataclass(frozen=True)
 class Taste:
-    """`draws` pictures are drawn for each cover wanted, and the best by `scoring` stay."""
+    """`draws` pictures are drawn for each cover wanted, and the best by `scoring` stay; each is drawn up to `attempts` times."""
 
     scoring: Scoring = SCORING
     draws: int = 1
     pool_size: int = 16
+    attempts: int = 3
 
 
 def cover_id(job: Job, seed: int) -> str:
@@ -45,10 +57,16 @@ class Maker:
     """Any number of jobs at a time; the generator decides how many of their briefs share a batch."""
 
     def __init__(
-        self, catalog: CatalogStore, blobs: Blobs, generator: Generator, on_change: OnChange, taste: Taste = Taste()
+        self,
+        catalog: CatalogStore,
+        blobs: Blobs,
+        generator: Generator,
+        on_change: OnChange,
+        taste: Taste = Taste(),
+        on_judged: OnJudged = unheard,
     ) -> None:
         self._catalog, self._blobs, self._generator = catalog, blobs, generator
-        self._on_change, self._taste = on_change, taste
+        self._on_change, self._taste, self._on_judged = on_change, taste, on_judged
 
     async def make(self, job: Job, tell: Callable[[Progress], None]) -> list[Cover]:
         """The covers, in the pool already. `tell` is called on this loop. Raises NotFound, Unavailable, StoreFull, InvalidInput."""
@@ -57,31 +75,27 @@ class Maker:
             raise NotFound("item", job.item_id)
         references = tuple([await self._blobs.get(uri) for uri in item.references[:MAX_REFERENCES]])
         user: Vector = np.array(job.user_embedding, np.float32) if job.user_embedding else zeros()
-        loop = asyncio.get_running_loop()
-        made: list[Made] = []
-        preview = b""
         wanted = job.count * self._taste.draws
-        batches = -(-wanted // BATCH)
-        for batch in range(batches):
-            briefs = [
-                Brief(
-                    item.title,
-                    references,
-                    user,
-                    (job.seed + i) % SEEDS,
-                    job.steps,
-                    job.strength,
-                    job.reference_strength,
-                )
-                for i in range(batch * BATCH, min((batch + 1) * BATCH, wanted))
-            ]
-
-            def on_step(step: int, total: int, batch: int = batch, preview: bytes = preview) -> None:
-                loop.call_soon_threadsafe(tell, Progress(0, batch * total + step, batches * total, preview))
-
-            made += await self._generator.generate(briefs, on_step)
-            if not batch and batches > 1:
-                preview = await asyncio.to_thread(thumbnail, made[0].image, PREVIEW_SIDE)
+        sketch = Brief(item.title, references, user, 0, job.steps, job.strength, job.reference_strength, job.inpaint)
+        drawing = _Drawing(self._generator, sketch, wanted, tell)
+        made = await drawing.draw([job.seed + n for n in range(wanted)])
+        drawn, again = [1] * wanted, _unreliable(made)
+        for attempt in range(1, self._taste.attempts):
+            if not again:
+                break
+            for n, fresh in zip(
+                again, await drawing.draw([job.seed + attempt * wanted + n for n in again]), strict=True
+            ):
+                drawn[n] += 1
+                if fresh.rewards.get(RELIABILITY, 0) > made[n].rewards.get(RELIABILITY, 0):
+                    made[n] = fresh
+            again = _unreliable(made)
+        judged = [(n, one.available) for n, one in enumerate(made) if one.available is not None]
+        for n, available in judged:
+            self._on_judged(drawn[n], available)
+        if judged:
+            attempts = sum(drawn[n] for n, _ in judged) / len(judged)
+            log.info("judged", job=job.id, covers=len(judged), available=sum(a for _, a in judged), attempts=attempts)
         return await self._keep(job, item, self._best(made, user, job.count))
 
     def _best(self, made: Sequence[Made], user: Vector, count: int) -> list[Made]:
@@ -146,3 +160,43 @@ class Maker:
     async def _take_out(self, cover_ids: Sequence[str]) -> None:
         for uri in await self._catalog.remove_covers(cover_ids) if cover_ids else ():
             await self._blobs.delete(uri)
+
+
+class _Drawing:
+    """Pictures of one job, some at a time; `tell` hears of steps, and sees the first picture while it is drawn, and then others."""
+
+    def __init__(self, generator: Generator, sketch: Brief, wanted: int, tell: Callable[[Progress], None]) -> None:
+        self._generator, self._sketch, self._tell = generator, sketch, tell
+        self._left = -(-wanted // BATCH)
+        self._done = 0
+        self._preview = b""
+
+    async def draw(self, seeds: Sequence[int]) -> list[Made]:
+        loop = asyncio.get_running_loop()
+        made: list[Made] = []
+        self._left = max(self._left, self._done + -(-len(seeds) // BATCH))
+        for first in range(0, len(seeds), BATCH):
+
+            def on_step(step: int, total: int, done: int = self._done) -> None:
+                loop.call_soon_threadsafe(self._stepped, done * total + step, self._left * total)
+
+            def on_preview(pixels: Pixels) -> None:
+                loop.call_soon_threadsafe(self._seen, pixels)
+
+            briefs = [replace(self._sketch, seed=seed % SEEDS) for seed in seeds[first : first + BATCH]]
+            made += await self._generator.generate(briefs, on_step, None if self._done else on_preview)
+            self._done += 1
+            if self._done == 1 and (self._left > 1 or _unreliable(made)):
+                self._preview = await asyncio.to_thread(thumbnail, made[0].image, PREVIEW_SIDE)
+        return made
+
+    def _stepped(self, step: int, total: int) -> None:
+        self._tell(Progress(0, step, total, self._preview))
+
+    def _seen(self, pixels: Pixels) -> None:
+        # Half a millisecond, a few times a job: less than a thread would take from the loop.
+        self._preview = preview(pixels, PREVIEW_SIDE)
+
+
+def _unreliable(made: Sequence[Made]) -> list[int]:
+    return [n for n, one in enumerate(made) if one.available is False]

@@ -21,7 +21,17 @@ class Metrics(Reading):
             "eyecatch_generate_job_seconds", "Jobs DONE, from taken to told.", registry=r,
             buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250),
         )  # fmt: skip
+        self.judged = Counter(
+            "eyecatch_generate_judged", "Covers that a judge of product pictures has seen, by whether it would show them.",
+            ["available"], registry=r,
+        )  # fmt: skip
+        self.attempts = Counter("eyecatch_generate_attempts", "Pictures drawn for judged covers.", registry=r)
         self.running = Gauge("eyecatch_generate_running_jobs", "Jobs at work in this process.", registry=r)
+
+    def heard(self, attempts: int, available: bool) -> None:
+        """The maker's OnJudged: availability is the share of "yes", mean attempts those over all judged."""
+        self.judged.labels("yes" if available else "no").inc()
+        self.attempts.inc(attempts)
 
 
 class Account(Tally):

@@ -54,6 +54,7 @@ def decode(record: Record, place: str) -> Job | Poison:
         reference_strength=message.reference_strength if message.HasField("reference_strength") else None,
         created_at=record.timestamp / 1000,
         made_for=message.made_for,
+        inpaint=message.inpaint,
     )
 
 
@@ -77,6 +78,8 @@ def _check(message: generation_pb2.CoverRequest) -> None:
         check.fraction("request.strength", message.strength)
     if message.HasField("reference_strength"):
         check.fraction("request.reference_strength", message.reference_strength)
+        if message.inpaint:
+            check.refuse("request.reference_strength", message.reference_strength, "none with inpaint")
     check.done()
 
 
@@ -94,6 +97,7 @@ def to_record(job: Job, topic: str) -> Outgoing:
         strength=job.strength,
         reference_strength=job.reference_strength,
         made_for=job.made_for,
+        inpaint=job.inpaint,
     )
     return Outgoing(topic, job.item_id.encode(), message.SerializeToString(), (PROTOBUF,))
 

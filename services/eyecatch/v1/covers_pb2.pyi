@@ -234,6 +234,7 @@ class GenerateCoversRequest(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     STRENGTH_FIELD_NUMBER: _builtins.int
     REFERENCE_STRENGTH_FIELD_NUMBER: _builtins.int
+    INPAINT_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user whose taste to follow; empty or unknown = unpersonalised."""
     item_id: _builtins.str
@@ -250,6 +251,10 @@ class GenerateCoversRequest(_message.Message):
     """Personalisation strength, 0 to 1; absent = 1."""
     reference_strength: _builtins.float
     """How far the cover is anchored in the item's own picture, 0 to 1; absent = the model's default."""
+    inpaint: _builtins.bool
+    """Paint a scene around the item's product, its first picture cut out of its plain ground, and judge each picture: one that shows the
+    product unreliably is drawn again. Not with reference_strength.
+    """
     def __init__(
         self,
         *,
@@ -261,10 +266,11 @@ class GenerateCoversRequest(_message.Message):
         steps: _builtins.int | None = ...,
         strength: _builtins.float | None = ...,
         reference_strength: _builtins.float | None = ...,
+        inpaint: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "reference_strength", b"reference_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "count", b"count", "idempotency_key", b"idempotency_key", "item_id", b"item_id", "reference_strength", b"reference_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "count", b"count", "idempotency_key", b"idempotency_key", "inpaint", b"inpaint", "item_id", b"item_id", "reference_strength", b"reference_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__reference_strength: _TypeAlias = _typing.Literal["reference_strength"]  # noqa: Y015
     _WhichOneofArgType__reference_strength: _TypeAlias = _typing.Literal["_reference_strength", b"_reference_strength"]  # noqa: Y015
@@ -337,7 +343,9 @@ class GenerationProgress(_message.Message):
     total_steps: _builtins.int
     """Denoising steps in all; 0 until known."""
     preview: _builtins.bytes
-    """The first picture that is done, as a small WebP; empty until there is one, and for jobs drawn in one go."""
+    """The job's first picture as a small WebP: what it looks like so far, from about half of its steps on, and the picture itself
+    where others are drawn after it. Empty until then, and where the generator tells nothing of it.
+    """
     def __init__(
         self,
         *,

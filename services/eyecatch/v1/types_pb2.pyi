@@ -358,11 +358,32 @@ class ScoredCover(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class JudgementEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     COVER_ID_FIELD_NUMBER: _builtins.int
     URI_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     PARTS_FIELD_NUMBER: _builtins.int
     PROPENSITY_FIELD_NUMBER: _builtins.int
+    JUDGEMENT_FIELD_NUMBER: _builtins.int
     cover_id: _builtins.str
     """Cover id."""
     uri: _builtins.str
@@ -375,6 +396,10 @@ class ScoredCover(_message.Message):
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RewardPart]:
         """The parts of the score: the stored rewards, then the preference."""
 
+    @_builtins.property
+    def judgement(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Where a product picture was judged, the probability of each class, "available" and what can be wrong. RankCovers alone tells it."""
+
     def __init__(
         self,
         *,
@@ -383,10 +408,11 @@ class ScoredCover(_message.Message):
         score: _builtins.float = ...,
         parts: _abc.Iterable[Global___RewardPart] | None = ...,
         propensity: _builtins.float = ...,
+        judgement: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cover_id", b"cover_id", "parts", b"parts", "propensity", b"propensity", "score", b"score", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cover_id", b"cover_id", "judgement", b"judgement", "parts", b"parts", "propensity", b"propensity", "score", b"score", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

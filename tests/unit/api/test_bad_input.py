@@ -201,6 +201,14 @@ Generate = covers_pb2.GenerateCoversRequest
 REFUSED_GENERATIONS = {
     "NaN strength": (Generate(item_id="a", strength=NAN), {"strength"}),
     "infinite reference strength": (Generate(item_id="a", reference_strength=float("inf")), {"reference_strength"}),
+    "a reference within inpainting": (
+        Generate(item_id="a", inpaint=True, reference_strength=0.5),
+        {"reference_strength"},
+    ),
+    "no reference within inpainting": (
+        Generate(item_id="a", inpaint=True, reference_strength=0.0),
+        {"reference_strength"},
+    ),
     "strength 2": (Generate(item_id="a", strength=2), {"strength"}),
     "17 covers": (Generate(item_id="a", count=17), {"count"}),
     "-1 covers": (Generate(item_id="a", count=-1), {"count"}),

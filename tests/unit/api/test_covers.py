@@ -4,9 +4,11 @@ import asyncio
 
 import grpc
 import pytest
+from eyecatch.core.judged import to_rewards
 from eyecatch.core.types import Decision
 from eyecatch.v1 import behavior_pb2, covers_pb2, types_pb2
 
+from tests.contracts.builders import generated
 from tests.unit.api.conftest import Api, event
 
 Recommend = covers_pb2.RecommendCoversRequest
@@ -44,6 +46,28 @@ async def test_a_score_is_the_sum_of_its_parts(api: Api) -> None:
         assert cover.score == pytest.approx(sum(p.contribution for p in cover.parts), abs=1e-5)
         assert cover.parts[0].value == pytest.approx(0.5)
     assert {t.stage for t in answer.timings} == {"profile", "pool", "score"}
+
+
+async def test_a_judged_cover_tells_its_judgement_and_others_have_none(api: Api) -> None:
+    await api.put("a", "red")
+    told = {"available": 0.75, "space_mismatch": 0.2, "shape_hallucination": 0.05}
+    judged = generated("judged", "a", rewards={"relevance": 0.5, **to_rewards(told)})
+    await api.app.parts.store.catalog.add_covers([judged])
+    ranking = await api.covers.RankCovers(covers_pb2.RankCoversRequest(item_id="a"))
+    answer = await api.covers.RecommendCovers(Recommend(item_ids=["a"], covers_per_item=5))
+    assert len(ranking.covers) == len(answer.items[0].covers) == 2
+    for cover in ranking.covers:
+        expected = told if cover.cover_id == "judged" else {}
+        assert dict(cover.judgement) == pytest.approx(expected)
+    for cover in (*ranking.covers, *answer.items[0].covers):
+        parts = {p.name: p.value for p in cover.parts}
+        assert ("reliability" in parts) == (cover.cover_id == "judged")
+        if cover.cover_id == "judged":
+            assert parts["reliability"] == pytest.approx(0.75)
+            assert cover.score == pytest.approx(sum(p.contribution for p in cover.parts), abs=1e-5)
+    assert not any(cover.judgement for cover in answer.items[0].covers), "the fast path tells the score's parts alone"
+    one = await api.covers.RankCovers(covers_pb2.RankCoversRequest(item_id="a", limit=1))
+    assert [dict(c.judgement) for c in one.covers] == [dict(ranking.covers[0].judgement)]
 
 
 async def test_an_unknown_user_gets_the_unpersonalised_answer(api: Api) -> None:

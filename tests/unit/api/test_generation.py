@@ -44,6 +44,20 @@ async def test_the_same_key_gives_the_same_covers(api: Api) -> None:
     assert len(api.generator.briefs) == 1
     other = Generate(item_id="a", idempotency_key="k", count=2)
     await api.refused(api.covers.GenerateCovers(other).read(), grpc.StatusCode.ALREADY_EXISTS)
+    around = Generate(item_id="a", idempotency_key="k", inpaint=True)
+    await api.refused(api.covers.GenerateCovers(around).read(), grpc.StatusCode.ALREADY_EXISTS)
+
+
+@pytest.mark.parametrize("inpaint", [True, False])
+async def test_a_scene_around_the_product_reaches_the_generator(api: Api, inpaint: bool) -> None:
+    await api.put("a", "red")
+    request = Generate(item_id="a", idempotency_key="k", inpaint=inpaint)
+    _, (cover,) = await collect(api.covers.GenerateCovers(request))
+    assert [(b.inpaint, b.reference_strength) for b in api.generator.briefs] == [(inpaint, None)]
+    status = await api.app.parts.store.queue.status(cover.provenance.job_id)
+    assert status is not None
+    assert status.job.inpaint == inpaint, "the queue keeps it"
+    assert len((await collect(api.covers.GenerateCovers(request)))[1]) == 1, "the same request again"
 
 
 async def test_two_callers_with_one_key_share_one_job(api: Api) -> None:

@@ -20,12 +20,13 @@ GOOD = Event("e" * 36, "mía", "item-1", Action.DWELL, NOW, "c" * 24, "d" * 28, 
 _IDS = st.text(max_size=4) | st.sampled_from(["a", "x" * MAX_ID, "x" * (MAX_ID + 1), " a", "a b", "a\n"])
 
 
-@given(
-    st.builds(
-        Event, _IDS, _IDS, _IDS, st.sampled_from(Action), st.floats(),
-        _IDS, _IDS, st.integers(-1, 1) | st.just(MAX_DWELL_MS + 1),
-    )
+_EVENTS = st.builds(
+    Event, _IDS, _IDS, _IDS, st.sampled_from(Action), st.floats(),
+    _IDS, _IDS, st.integers(-1, 1) | st.just(MAX_DWELL_MS + 1),
 )  # fmt: skip
+
+
+@given(_EVENTS)
 def test_what_passes_quickly_passes(e: Event) -> None:
     if Check.good(e, NOW):
         check = Whole()
@@ -48,3 +49,17 @@ def test_an_ordinary_event_passes_quickly_and_a_bad_one_never(bad: dict[str, obj
     check.event("event", GOOD._replace(**bad), NOW)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput):
         check.done()
+    assert Check.all_good([GOOD, GOOD], NOW)
+    for place in range(3):
+        events = [GOOD, GOOD]
+        events.insert(place, GOOD._replace(**bad))  # type: ignore[arg-type]
+        assert not Check.all_good(events, NOW)
+
+
+@given(st.lists(_EVENTS | st.just(GOOD), max_size=4))
+def test_many_pass_together_where_each_does(events: list[Event]) -> None:
+    assert Check.all_good(events, NOW) == all(Check.good(e, NOW) for e in events)
+
+
+def test_a_number_that_is_no_action_passes_with_nobody() -> None:
+    assert not Check.all_good([GOOD, GOOD._replace(action=7)], NOW)  # type: ignore[arg-type]

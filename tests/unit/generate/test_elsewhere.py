@@ -35,7 +35,9 @@ class Gated(FakeGenerator):
         super().__init__()
         self.opened = asyncio.Event()
 
-    async def generate(self, briefs: Sequence[Brief], on_step: Callable[[int, int], None]) -> Sequence[Made]:
+    async def generate(
+        self, briefs: Sequence[Brief], on_step: Callable[[int, int], None], on_preview: object = None
+    ) -> Sequence[Made]:
         self.briefs += briefs
         on_step(2, 4)
         await self.opened.wait()

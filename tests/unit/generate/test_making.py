@@ -30,7 +30,9 @@ class Judged(FakeGenerator):
         super().__init__()
         self.relevance, self.dots = relevance or {}, dots or {}
 
-    async def generate(self, briefs: Sequence[Brief], on_step: Callable[[int, int], None]) -> Sequence[Made]:
+    async def generate(
+        self, briefs: Sequence[Brief], on_step: Callable[[int, int], None], on_preview: object = None
+    ) -> Sequence[Made]:
         return [
             replace(
                 made,

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -39,6 +40,9 @@ def test_a_job_comes_back_as_it_was() -> None:
     assert decode(Record(sent.key, sent.value, sent.headers), PLACE) == job
     as_json = MessageToJson(generation_pb2.CoverRequest.FromString(sent.value or b"")).encode()
     assert decode(Record(b"a", as_json), PLACE) == job
+    around = replace(job, reference_strength=None, inpaint=True)
+    sent = to_record(around, "covers.requested")
+    assert decode(Record(sent.key, sent.value, sent.headers), PLACE) == around
     plain = Job("id", "id", "a", seed=9, created_at=1_700_000_000.5)
     sent = to_record(plain, "covers.requested")
     assert decode(Record(sent.key, sent.value, sent.headers), PLACE) == plain
@@ -58,6 +62,10 @@ def test_what_others_leave_out_follows_from_where_the_record_stands() -> None:
     assert one == again
     assert (one.count, one.strength, one.reference_strength, one.taste, one.user_embedding) == (1, 1.0, None, -1, ())
     assert one.key == f"topic/{one.id}"
+    assert not one.inpaint
+    asked = decode(Record(b"a", b'{"itemId": "a", "inpaint": true}'), PLACE)
+    assert isinstance(asked, Job)
+    assert asked.inpaint
     other = decode(Record(b"a", b'{"itemId": "a"}'), "covers.requested@id/0/1/8")
     assert isinstance(other, Job)
     assert (other.id != one.id, other.seed != one.seed) == (True, True)
@@ -83,6 +91,8 @@ def test_what_others_leave_out_follows_from_where_the_record_stands() -> None:
         ({"steps": 0}, "steps"),
         ({"strength": 1.5}, "strength"),
         ({"reference_strength": float("inf")}, "reference_strength"),
+        ({"reference_strength": 0.5, "inpaint": True}, "reference_strength"),
+        ({"reference_strength": 0.0, "inpaint": True}, "reference_strength"),
     ],
 )
 def test_each_field_has_its_limits(fields: dict[str, Any], named: str) -> None:

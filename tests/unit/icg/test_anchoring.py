@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from icg.brief import MAX_REFERENCE_STRENGTH, Brief
 from icg.cut_out import product_of
+from icg.errors import BriefError
 from icg.starter import REFERENCE_STRENGTH, anchoring
 from PIL import Image, ImageDraw
 
@@ -68,6 +69,30 @@ def test_a_picture_is_cut_out_once_for_all_its_covers() -> None:
 def test_other_pictures_are_blended_in() -> None:
     assert anchoring((PHOTO, on_plain_ground())) == {"reference_strength": REFERENCE_STRENGTH, "product": None}
     assert anchoring(()) == {"reference_strength": 0.0, "product": None}
+
+
+def test_a_scene_is_painted_around_the_product_there_is() -> None:
+    picture, mine = on_plain_ground(), Image.new("RGBA", (8, 8))
+    mine.paste((1, 2, 3, 255), (2, 2, 6, 6))
+    for references, given, expected in (
+        ((picture, PHOTO), None, product_of(picture)),
+        ((PHOTO,), mine, mine),
+        ((), mine, mine),
+    ):
+        found = anchoring(references, product=given, inpaint=True)
+        assert found.keys() == {"product", "inpaint"}
+        assert found["inpaint"] is True
+        assert expected is not None
+        assert found["product"].tobytes() == expected.tobytes()
+        Brief("red square", references, **found)
+
+
+@pytest.mark.parametrize("references", [(), (PHOTO,), (PHOTO, on_plain_ground())])
+def test_without_a_product_there_is_nothing_to_paint_around(references: tuple[Image.Image, ...]) -> None:
+    with pytest.raises(
+        BriefError, match="inpaint=True without a product; allowed: one, or a first reference on a plain"
+    ):
+        anchoring(references, inpaint=True)
 
 
 def test_a_caller_has_their_way() -> None:

@@ -196,6 +196,7 @@ def test_a_policy_gradient_climbs_a_reward_that_has_no_gradient(small: Starter, 
     assert all(p.grad is None for p in model.pipeline.family.denoiser.parameters())
 
 
+@pytest.mark.slow
 def test_the_alignment_recipe_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +232,7 @@ def test_of_several_draws_the_most_relevant_is_kept(small: Starter) -> None:
     assert np.ptp(values, 1).min() > 0
 
 
+@pytest.mark.slow
 def test_figures_of_personalisation(small: Starter, tmp_path: Path) -> None:
     subjects = procedural(60)
     assert 0 < sum(s.held_out for s in subjects) < 60

@@ -95,8 +95,10 @@ def test_the_starter_brings_it_and_folders_without_it_still_load(small: starter.
 def test_serving_weighs_what_the_starter_says() -> None:
     from eyecatch.core.defaults import SCORING
 
-    said = starter.load().rewards
-    assert set(said) == {SCORING.preference.name, *(s.name for s in SCORING.stored)}
+    parts = starter.load()
+    said = parts.rewards
+    assert parts.judge is not None
+    assert {*said, "reliability"} == {SCORING.preference.name, *(s.name for s in SCORING.stored)}
     aesthetic = next(s for s in SCORING.stored if s.name == "aesthetic")
     values = said["aesthetic"]([finished(big) for big, _ in BIG], [Brief("x")] * len(BIG))
     assert (np.abs(values - aesthetic.mean) < 5 * aesthetic.deviation).all()

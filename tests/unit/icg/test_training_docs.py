@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "adapters" / "icg" / "starter" / "README.md"]
-NAMED = re.compile(r"python -m (icg\.[a-z._]+|benchmarks\.[a-z_]+)((?:\\\n|[^\n`])*)")
+NAMED = re.compile(r"python -m (icg\.[a-z0-9._]+|benchmarks\.[a-z_]+)((?:\\\n|[^\n`])*)")
 COMMANDS = sorted(
     {
         (module, flag)

@@ -135,7 +135,7 @@ def sana() -> Any:
         out_channels=4,
         num_attention_heads=2,
         attention_head_dim=8,
-        num_layers=1,
+        num_layers=2,  # a ControlNet of Sana speaks after the second
         num_cross_attention_heads=2,
         cross_attention_head_dim=8,
         cross_attention_dim=16,

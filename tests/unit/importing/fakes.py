@@ -15,7 +15,9 @@ class HistogramGenerator:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    async def generate(self, briefs: Sequence[Brief], on_step: Callable[[int, int], None]) -> Sequence[Made]:
+    async def generate(
+        self, briefs: Sequence[Brief], on_step: Callable[[int, int], None], on_preview: object = None
+    ) -> Sequence[Made]:
         return []
 
     async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[Scored]:

@@ -1,0 +1,1 @@
+"""Products: pictures around one that is given, kept as it is."""
