@@ -1,8 +1,8 @@
 """Reading users without torch: what icg.user_encoder and icg.cold_start learned, as a forward pass in numpy over many users at once.
 
 Knows no event type and no store. Only the last position's embedding is wanted, so the last layer computes nothing else.
-A user's numbers are the same to the last bit whoever is read with them. Kernels of matrix products are chosen by shape, so every
-shape here is either fixed or decided by that user's number of events alone.
+A user's numbers are the same to the last bit whoever is read with them: the shape of every product is decided by that user's number
+of events alone.
 """
 
 from __future__ import annotations
@@ -24,9 +24,6 @@ from icg.users import DWELL_MS, GAP_S
 
 TOKENS = 1024
 """Events read at once: enough that calls cost little, few enough for the second-level cache."""
-
-ROWS = 64
-"""Rows of every product with a weight."""
 
 LINEAR = ("enter.weight", "out.1.weight", "in_proj_weight", "out_proj.weight", "linear1.weight", "linear2.weight")
 """Kept transposed: products take two thirds of the time."""
@@ -128,7 +125,7 @@ class UserReader:
         x = np.concatenate([np.broadcast_to(w["start"], (len(x), 1, x.shape[2])), x], 1)
         for n in range(self._layers):
             x = self._layer(f"read.layers.{n}.", x, length, last=n == self._layers - 1)
-        read = _linear(_norm(x[:, -1], w, "out.0."), w["out.1.weight"], w["out.1.bias"])
+        read = _linear(_norm(x[:, -1:], w, "out.0."), w["out.1.weight"], w["out.1.bias"])[:, 0]
         weight = (w["weight.0.weight"][given.action] + w["weight.1.weight"][dwell])[..., 0]
         age = length[:, None] - 1 - np.arange(covers.shape[1])
         weight *= np.where(given.known, (1 / (1 + np.exp(-w["decay"]))) ** np.maximum(age, 0), 0)
@@ -198,18 +195,10 @@ def _padded(column: np.ndarray, longest: int) -> np.ndarray:
 
 
 def _linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """x (..., N), weight (N, M) -> (..., M)."""
-    rows = x.reshape(-1, x.shape[-1])
-    out = np.empty((len(rows), weight.shape[1]), np.float32)
-    whole = len(rows) // ROWS * ROWS
-    for n in range(0, whole, ROWS):
-        np.matmul(rows[n : n + ROWS], weight, out=out[n : n + ROWS])
-    if rest := len(rows) - whole:
-        padded = np.zeros((ROWS, rows.shape[1]), np.float32)
-        padded[:rest] = rows[whole:]
-        out[whole:] = (padded @ weight)[:rest]
+    """x (B, T, N), weight (N, M) -> (B, T, M): a product for each user, as some kernels sum a row by where in its block it stands."""
+    out: np.ndarray = x @ weight
     out += bias
-    return out.reshape(*x.shape[:-1], -1)
+    return out
 
 
 def _norm(x: np.ndarray, w: dict[str, np.ndarray], name: str) -> np.ndarray:

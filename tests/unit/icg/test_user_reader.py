@@ -1,5 +1,7 @@
 """The user encoder without torch: the same numbers as the module that was trained."""
 
+import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -72,6 +74,24 @@ def test_users_read_together_are_read_as_alone_to_the_last_bit(lengths: list[int
         0, len(lengths), max(1, len(lengths) // 16)
     ):  # of hundreds some, where the blocks of memory begin and end too
         np.testing.assert_array_equal(reader(given.take(np.array([row]), given.cover.shape[1]))[0], together[row])
+
+
+ALONE_AND_TOGETHER = """
+import numpy as np
+from icg.user_reader import UserReader
+from tests.unit.icg.test_user_reader import SHIPPED, histories
+reader, given = UserReader.from_pretrained(SHIPPED), histories([1, 1, 5, 8, 9, 20, 20, 31, 32, 32])
+together = reader(given)
+for row in range(len(together)):
+    np.testing.assert_array_equal(reader(given.take(np.array([row]), given.cover.shape[1]))[0], together[row])
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="kernels by the names of x86-64 processors")
+def test_to_the_last_bit_also_with_kernels_for_older_processors() -> None:
+    """Of these a sum depends on where in its block a row stands, of newer ones it does not."""
+    environ = os.environ | {"OPENBLAS_CORETYPE": "Haswell"}
+    subprocess.run([sys.executable, "-c", ALONE_AND_TOGETHER], check=True, env=environ)
 
 
 def test_the_less_is_known_the_shorter_and_nobody_is_zero() -> None:
