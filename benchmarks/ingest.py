@@ -1,13 +1,14 @@
 """Ingest from Kafka: throughput against a bare loop that only decodes, throughput from memory, and freshness.
 
-    python -m benchmarks.ingest [--rounds 3] [--events 120000] [--seconds 30]
+    python -m benchmarks.ingest [--rounds 3] [--events 300000] [--seconds 30]
 
 Behaviour as in benchmarks/behaviour.py: 500 users (and 10,000), four partitions, protobuf of 135 bytes, the learned encoder on. All is read
-from a backlog, from the first record read to the last one acknowledged by the store; at its start no user has a profile.
+from a backlog, until the last record is acknowledged by the store; at its start no user has a profile. Ours join their group while the topic
+is empty and stand still until the backlog is there: nothing is read before the clock starts.
 
-throughput_ratio: events/s of `eyecatch ingest` into Redis / those of kafka-python's poll and protobuf's parser with the same options, one
-process each, in turn; throughput_ratio_sqlite likewise. cpu_ratio: the same by CPU seconds of these processes, which other work on the
-machine disturbs less. memory: from records in memory, events a CPU second of one core, with the encoder and with one that does nothing.
+throughput_ratio: events/s of `eyecatch ingest --processes N` into Redis, N the number of cores but four at most, / those of kafka-python's
+poll and protobuf's parser with the same options in one process, in turn; throughput_ratio_one and throughput_ratio_sqlite: with one process
+of ours. memory: from records in memory, events a CPU second of one core, with the encoder and with one that does nothing.
 freshness: 1,000 events/s through broker, ingest, Redis and server; from produce to a GetProfile, or a RecommendCovers, that shows it.
 
 The broker is tansu from a wheel, in memory: it hands out 60,000 to 100,000 records/s, more than kafka-python takes.
@@ -18,17 +19,24 @@ import asyncio
 import json
 import multiprocessing
 import os
+import re
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import uvloop
+from confluent_kafka import Producer
 from eyecatch.config import IngestConfig
 from eyecatch.core.ports import Encoder
 from eyecatch.core.types import EMBEDDING_DIM, Event, Vector
@@ -43,8 +51,8 @@ from eyecatch.stores.redis import RedisStore
 from eyecatch.stores.sqlite import SqliteStore
 from eyecatch.v1 import types_pb2
 from eyecatch.wiring import current_encoder
-from eyecatch.wiring_ingest import ingesting, quieten
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from eyecatch.wiring_ingest import quieten
+from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
 from benchmarks import behaviour
@@ -53,12 +61,11 @@ from tests import broker as brokers
 from tests import servers
 
 PARTITIONS = 4
-NEW = "eyecatch_ingest_events_total", {"outcome": "new"}
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Events/s by the clock, and by the CPU time of the one process."""
+    """Events/s by the clock, and by the CPU time of one process."""
 
     wall: float
     cpu: float
@@ -74,7 +81,7 @@ class Watch:
         return Rate(events / (time.perf_counter() - self._wall), events / (time.process_time() - self._cpu))
 
 
-def bare(address: str, topic: str, events: int) -> Rate:
+def bare(address: str, topic: str, events: int) -> float:
     """kafka-python's poll and protobuf's parser."""
     consumer = KafkaConsumer(
         bootstrap_servers=address,
@@ -94,29 +101,42 @@ def bare(address: str, topic: str, events: int) -> Rate:
             for record in records:
                 decode(record.value)
             seen += len(records)
-    rate = watch.rate(seen)
+    rate = watch.rate(seen).wall
     consumer.close()
     return rate
 
 
-def ours(address: str, topic: str, events: int, group: str, store: str, folder: str) -> Rate:
-    """What `eyecatch ingest` runs."""
-    config = IngestConfig(
-        kafka=address, events_topic=topic, group=group, store=store, data_dir=folder, health_port=0, session_s=3.0
-    )
+def ours(config: IngestConfig, fill: Callable[[], None], events: int) -> float:
+    """Events/s of what `eyecatch ingest` runs. `fill` produces the backlog."""
+    flags = [f"--{f.name.replace('_', '-')}={getattr(config, f.name)}" for f in fields(config)]
+    command = [sys.executable, "-m", "eyecatch.cli", "ingest", *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        page = process.stdout.readline().rpartition(" ")[2].strip().removesuffix("/health") + "/metrics"
+        share = PARTITIONS / config.processes
+        while told(page, "eyecatch_ingest_partitions") != [share] * config.processes:
+            time.sleep(0.05)
+        together = [psutil.Process(process.pid), *psutil.Process(process.pid).children()]
+        for each in together:
+            each.suspend()
+        fill()
+        for each in together:
+            each.resume()
+        began = time.perf_counter()
+        while sum(told(page, "eyecatch_ingest_events_total", 'outcome="new"')) < events:
+            time.sleep(0.05)  # telling costs as much as absorbing a hundred events
+            if process.poll() is not None:
+                raise RuntimeError(f"ingest ended with {process.returncode}")
+        rate = events / (time.perf_counter() - began)
+        process.terminate()
+    return rate
 
-    async def run() -> Rate:
-        async with ingesting(config) as running:
-            quieten()
-            watch: Watch | None = None
-            while (seen := running.metrics.registry.get_sample_value(*NEW) or 0) < events:
-                watch = watch or (Watch() if len(running.buffer) else None)
-                if running.work.done():
-                    raise RuntimeError(f"ingest ended: {running.work.exception()}")
-                await asyncio.sleep(0.02)  # asking for the metric costs as much as absorbing three events
-            return (watch or Watch()).rate(int(seen))
 
-    return uvloop.run(run())
+def told(page: str, name: str, label: str = "") -> list[float]:
+    """Values of a metric, one a process."""
+    with urllib.request.urlopen(page) as answer:
+        lines = answer.read().decode().splitlines()
+    return [float(line.rpartition(" ")[2]) for line in lines if re.match(rf"{name}[ {{]", line) and label in line]
 
 
 class Still:
@@ -190,12 +210,12 @@ def apart(work: Callable[..., Any], *given: Any) -> Any:
         return pool.apply(work, given)
 
 
-def produce(broker: brokers.Broker, topic: str, events: int, users: int) -> None:
-    producer = KafkaProducer(bootstrap_servers=broker.address, acks=1, linger_ms=50, batch_size=1 << 18)
-    for event in behaviour.events(events, users):
-        producer.send(topic, key=event.user_id.encode(), value=event_to_wire(event).SerializeToString())
+def produce(address: str, topic: str, records: Sequence[tuple[bytes, bytes]]) -> None:
+    """By librdkafka: those who wait for it are in a group that must not miss them for long."""
+    producer = Producer({"bootstrap.servers": address, "linger.ms": 50, "queue.buffering.max.messages": len(records)})
+    for key, value in records:
+        producer.produce(topic, value, key)
     producer.flush()
-    producer.close()
 
 
 class Bench:
@@ -232,26 +252,40 @@ class Bench:
         return statistics.mean(self._redis.client.memory_usage(key) for key in keys)
 
     def against_bare(self, events: int, users: int, rounds: int) -> dict[str, float]:
-        topic = self.broker.create(partitions=PARTITIONS)
-        produce(self.broker, topic, events, users)
-        rates: dict[str, list[Rate]] = {"bare": [], "redis": [], "sqlite": []}
+        records = [
+            (event.user_id.encode(), event_to_wire(event).SerializeToString())
+            for event in behaviour.events(events, users)
+        ]
+        rates: dict[str, list[float]] = {"bare": [], "redis": [], "redis_one": [], "sqlite_one": []}
         size = 0.0
         for n in range(rounds):
             for side in sorted(rates, reverse=n % 2 == 0):
+                topic = self.broker.create(partitions=PARTITIONS)
+                fill = partial(produce, self.broker.address, topic, records)
                 if side == "bare":
+                    fill()
                     rates[side].append(apart(bare, self.broker.address, topic, events))
                     continue
-                with self.store(side) as where:
-                    rates[side].append(apart(ours, self.broker.address, topic, events, f"{side}-{n}", *where))
-                    size = self.bytes_per_user() if side == "redis" else size
+                kind, _, one = side.partition("_")
+                with self.store(kind) as (url, folder):
+                    config = IngestConfig(
+                        kafka=self.broker.address,
+                        events_topic=topic,
+                        group=topic,
+                        store=url,
+                        data_dir=folder,
+                        health_port=0,
+                        processes=1 if one else min(PARTITIONS, os.cpu_count() or 1),
+                    )
+                    rates[side].append(ours(config, fill, events))
+                    size = self.bytes_per_user() if kind == "redis" else size
         result = {"bytes_per_user": size}
         for side, found in rates.items():
-            result |= {f"events_per_s_{side}": _median(r.wall for r in found)}
-            result |= {f"events_per_cpu_s_{side}": _median(r.cpu for r in found)}
-            pairs = list(zip(found, rates["bare"], strict=True))
+            result[f"events_per_s_{side}"] = statistics.median(found)
             if side != "bare":
-                result |= {f"throughput_ratio_{side}": _median(a.wall / b.wall for a, b in pairs)}
-                result |= {f"cpu_ratio_{side}": _median(a.cpu / b.cpu for a, b in pairs)}
+                result[f"throughput_ratio_{side}"] = statistics.median(
+                    a / b for a, b in zip(found, rates["bare"], strict=True)
+                )
         return result
 
     def from_memory(self, events: int, users: int, rounds: int) -> dict[str, float]:
@@ -265,11 +299,7 @@ class Bench:
         return {name: statistics.median(values) for name, values in found.items()}
 
 
-def _median(values: Iterator[float]) -> float:
-    return statistics.median(values)
-
-
-def told(found: dict[str, float], suffix: str = "") -> dict[str, float]:
+def said(found: dict[str, float], suffix: str = "") -> dict[str, float]:
     """The same with longer names, printed."""
     named = {f"{name}{suffix}": value for name, value in found.items()}
     for name, value in named.items():
@@ -280,18 +310,18 @@ def told(found: dict[str, float], suffix: str = "") -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--events", type=int, default=120_000)
+    parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--seconds", type=float, default=30.0)
     args = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with brokers.running() as broker, servers.running() as redis, tempfile.TemporaryDirectory() as scratch:
         bench = Bench(broker, redis, Path(scratch))
-        found = told(bench.against_bare(args.events, 500, args.rounds))
-        found |= told(bench.against_bare(args.events, 10_000, args.rounds), "_10k")
-        found |= told(bench.from_memory(args.events, 500, args.rounds))
-        found |= told(bench.from_memory(args.events, 10_000, 1), "_10k")
+        found = said(bench.against_bare(args.events, 500, args.rounds))
+        found |= said(bench.against_bare(args.events, 10_000, args.rounds), "_10k")
+        found |= said(bench.from_memory(args.events, 500, args.rounds))
+        found |= said(bench.from_memory(args.events, 10_000, 1), "_10k")
         with bench.store("redis") as (url, folder):
-            found |= told(freshness(broker, url, folder, args.seconds))
+            found |= said(freshness(broker, url, folder, args.seconds))
     found |= {"throughput_ratio": found["throughput_ratio_redis"], "events_per_s": found["events_per_s_redis"]}
     print(json.dumps({name: round(value, 4) for name, value in found.items()}))
 

@@ -235,13 +235,21 @@ class IngestConfig(StateConfig, ReaderConfig):
 
     group: str = option("eyecatch-ingest", "Consumer group; all processes that share the work share it.")
     batch_max: int = option(
-        40_000,
+        80_000,
         "Events absorbed at a time at most; many only when behind, which then costs each user less.",
         low=1,
         high=100_000,
     )
-    buffer_max: int = option(80_000, "Records held in memory; reading pauses above it.", low=1, high=10_000_000)
+    buffer_max: int = option(160_000, "Records held in memory; reading pauses above it.", low=1, high=10_000_000)
     drain_s: float = option(20.0, "Seconds to absorb what was read already after SIGTERM.", low=0, high=600)
+    processes: int = option(
+        1, "Members of the group that this command runs, each on a core of its own; one with SQLite.", low=1, high=256
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.processes > 1 and not self.store:
+            raise InvalidInput.of("processes", self.processes, "1 with SQLite; several share a --store redis://...")
 
 
 @dataclass(frozen=True)

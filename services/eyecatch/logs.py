@@ -6,7 +6,8 @@ import sys
 import structlog
 
 
-def configure(log_format: str) -> None:
+def configure(log_format: str, **always: object) -> None:
+    """`always`: what every line says besides."""
     # The Kafka client warns on every attempt to connect, in its own form; we say the same once, in ours.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     renderer = (
@@ -14,6 +15,7 @@ def configure(log_format: str) -> None:
     )
     structlog.configure(
         processors=[
+            lambda logger, method, event: {**always, **event},
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.format_exc_info,

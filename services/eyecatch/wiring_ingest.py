@@ -4,9 +4,11 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
+import uvloop
 
 from eyecatch.config import IngestConfig, KafkaConfig
 from eyecatch.core.ports import ProfileStore
@@ -14,9 +16,11 @@ from eyecatch.ingest.buffer import Buffer
 from eyecatch.ingest.dlq import DeadLetter, DeadLetters, topic_of
 from eyecatch.ingest.health import Health
 from eyecatch.ingest.loop import Loop
+from eyecatch.ingest.members import HOST, started
 from eyecatch.ingest.metrics import Metrics, page
 from eyecatch.ingest.producer import Producer
 from eyecatch.ingest.source import BROKER, Source, SourceOptions
+from eyecatch.logs import configure
 from eyecatch.wiring import current_encoder, open_stores, quieten_collector, stopped
 
 log = structlog.get_logger(__name__)
@@ -92,9 +96,34 @@ def quieten() -> None:
     gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
 
 
+@asynccontextmanager
+async def several(config: IngestConfig) -> AsyncIterator[tuple[int, "asyncio.Future[None]"]]:
+    """`config.processes` members of the group and one page for all of them: its port, and what ends with the first that ends.
+
+    Raises Unavailable when one of them cannot start or the page's port is taken.
+    """
+    alone = replace(config, processes=1, health_host=HOST, health_port=0)
+    async with started([partial(member, alone, number) for number in range(config.processes)]) as (members, ended):
+        with page(config.health_host, config.health_port, members, members) as port:
+            yield port, ended
+
+
+def member(config: IngestConfig, number: int, on_ready: Callable[[int], None]) -> None:
+    """One of several, in a process of its own."""
+    configure(config.log_format, process=number)
+    uvloop.run(ingest(config, on_ready))
+
+
 async def ingest(config: IngestConfig, on_ready: Callable[[int], None]) -> None:
     """Run until SIGTERM or SIGINT, or until a trouble lasts too long. `on_ready` gets the port of /health once it is answered."""
     stop = stopped()
+    if config.processes > 1:
+        async with several(config) as (port, ended):
+            on_ready(port)
+            await asyncio.wait({stop, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                ended.result()
+        return
     async with ingesting(config) as running:
         quieten()
         on_ready(running.health_port)

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from eyecatch.core.errors import Unavailable
-from eyecatch.ingest.health import Health
 
 
 class Metered:
@@ -49,8 +49,17 @@ class Metrics(Reading):
         )
 
 
+class Told(Protocol):
+    """What /health answers."""
+
+    @property
+    def serving(self) -> bool: ...
+
+    def text(self) -> str: ...
+
+
 @contextmanager
-def page(host: str, port: int, metrics: Metered, health: Health) -> Iterator[int]:
+def page(host: str, port: int, metrics: Metered, health: Told) -> Iterator[int]:
     """Answer /metrics and /health (200 or 503) meanwhile; gives the port. Raises Unavailable when it is taken."""
 
     class Handler(BaseHTTPRequestHandler):
