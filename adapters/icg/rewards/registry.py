@@ -89,6 +89,12 @@ def _reliability(folder: Path, device: str) -> Reward:
     return Reliability.from_pretrained(folder, device)
 
 
+def _engagement(folder: Path, device: str) -> Reward:
+    from icg.rewards.engagement import Engagement
+
+    return Engagement.from_pretrained(folder, device)
+
+
 def _opennsfw(device: str) -> Reward:
     from icg.rewards.safety import OpenNsfw
 
@@ -108,6 +114,7 @@ REWARDS: dict[str, Source] = {
     ),
     "safety": Source(_safety, "an image classifier, for example Falconsai/nsfw_image_detection"),
     "reliability": Source(_reliability, "icg.train.reliability's judge", lambda: _starter() / "reliability"),
+    "engagement": Source(_engagement, "icg.train.engagement's folder beside vlm/", lambda: _starter() / "engagement"),
     "opennsfw": Source(_opennsfw, "nothing: the weights are in the package", folder=False),
 }
 """Name -> where it comes from. See docs/rewards.md."""

@@ -1,0 +1,211 @@
+"""Posts and the engagement they got: tables of social posts, or a catalogue's impressions and clicks. Knows no picture and no model.
+
+Shaped as BoigBench (arXiv:2311.10995): account, time, text, picture, KPI. What a KPI is worth depends on the account, so it is told by
+buckets: low, medium and high, cut at each account's own 60th and 90th percentile.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from icg.data.behaviour import CLICK, IMPRESSION
+from icg.data.catalogue import MILLISECONDS, Catalogue, Report, Splits
+from icg.data.pictures import inside
+from icg.data.tables import Row, Table
+from icg.errors import IcgError
+
+ACCOUNT_ID, ACCOUNT = (
+    ("account_id", "user_id", "author_id", "page_id"),
+    ("account", "username", "author", "company", "brand"),
+)
+TIME = ("time", "timestamp", "date", "created_at", "posted_at")
+TEXT = ("text", "tweet", "caption", "title", "content")
+MEDIA = ("media", "image", "picture", "cover", "media_path", "image_path")
+KPI = ("kpi", "likes", "like_count", "favorite_count", "engagement", "clicks")
+
+BUCKETS = ("low", "medium", "high")
+PERCENTILES = (60.0, 90.0)
+FLOORS = (1.0, 2.0)
+"""KPIs below which nothing is medium, or high, however little the account is used to."""
+FEW = 10
+"""An account of fewer posts has no percentiles worth the name: it shares those of all such accounts."""
+PRIOR = 20.0
+"""Impressions for which a cover's click rate is that of all covers."""
+
+
+@dataclass(frozen=True)
+class Posts:
+    """Columns of N posts in the order of time: account (N,), time (N,) in UTC seconds, text (N,), picture (N,) paths, kpi (N,) from 0."""
+
+    account: np.ndarray
+    time: np.ndarray
+    text: np.ndarray
+    picture: np.ndarray
+    kpi: np.ndarray
+
+    def __post_init__(self) -> None:
+        sizes = {f.name: len(getattr(self, f.name)) for f in fields(self)}
+        if len(set(sizes.values())) != 1:
+            raise IcgError(f"columns of posts of lengths {sizes}; allowed: one length")
+        if len(self) == 0 or not (np.isfinite(self.kpi) & (self.kpi >= 0)).all():
+            raise IcgError(f"kpi of {len(self)} posts is empty, negative or not finite; allowed: numbers from 0")
+        if not self.kpi.any():
+            raise IcgError(f"kpi=0 in all {len(self)} posts; allowed: some engagement, or there is nothing to learn")
+        if (np.diff(self.time) < 0).any():
+            raise IcgError("posts are not ordered; allowed: in the order of time")
+
+    def __len__(self) -> int:
+        return len(self.kpi)
+
+    def take(self, rows: np.ndarray) -> Posts:
+        """Those of `rows` (indices in the order of time, or booleans)."""
+        return Posts(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    @classmethod
+    def of(cls, account: object, time: object, text: object, picture: object, kpi: object) -> Posts:
+        """From columns in any order of rows."""
+        order = np.argsort(np.asarray(time, float), kind="stable")
+        texts = (np.asarray(column, object)[order] for column in (account, text, picture))
+        accounts, said, pictures = texts
+        return cls(accounts, np.asarray(time, float)[order], said, pictures, np.asarray(kpi, float)[order])
+
+
+def load(path: Path, folder: Path, report: Report, zone: str = "") -> Posts:
+    """Posts of a table whose pictures lie in `folder`; rows that cannot be used are in `report` instead.
+
+    Accounts are told apart by an id where the table has one; else by name, whatever its case and spelling in Unicode, so two accounts of
+    one name are one. A time is UNIX seconds (or milliseconds), or ISO 8601 with its zone; `zone` (as "Europe/Paris") is that of times
+    without one, which are refused otherwise. Raises IcgError for a table without its columns, an unknown zone, or without any engagement.
+    """
+    try:
+        local = ZoneInfo(zone) if zone else None
+    except (KeyError, ValueError, OSError) as error:
+        raise IcgError(f"zone={zone!r}; allowed: a name of the IANA database, for example UTC") from error
+    table = Table(path)
+    id = table.column(ACCOUNT_ID, required=False)
+    of, at, said, media, kpi = id or table.column(ACCOUNT), *map(table.column, (TIME, TEXT, MEDIA, KPI))
+    rows: list[tuple[str, float, str, Path, float]] = []
+    for row in table.rows():
+        try:
+            rows.append(_post(row, id != "", of, at, said, media, kpi, folder, local))
+            report.accepted += 1
+        except _UnusableError as error:
+            report.refuse(error.kind, path.name, row.number, row.values.get(of, ""), str(error))
+    if not rows:
+        raise IcgError(f"table={str(path)!r}: no usable post ({report}); allowed: at least one")
+    return Posts.of(*zip(*rows, strict=True))
+
+
+class _UnusableError(Exception):
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+def _post(
+    row: Row, by_id: bool, of: str, at: str, said: str, media: str, kpi: str, folder: Path, zone: ZoneInfo | None
+) -> tuple[str, float, str, Path, float]:
+    if row.problem:
+        raise _UnusableError("a damaged row", row.problem)
+    account = row.values[of] if by_id else " ".join(unicodedata.normalize("NFKC", row.values[of]).casefold().split())
+    if not account:
+        raise _UnusableError("no account", f"{of}=''; allowed: a name")
+    value = _number(row.values[kpi])
+    if value is None or value < 0:
+        raise _UnusableError("a bad kpi", f"{kpi}={row.values[kpi][:80]!r}; allowed: a number from 0")
+    try:
+        picture = inside(folder, row.values[media])
+    except IcgError as error:
+        raise _UnusableError("no such picture", str(error)) from None
+    return account, _seconds(at, row.values[at], zone), row.values[said], picture, value
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _seconds(column: str, text: str, zone: ZoneInfo | None) -> float:
+    value = _number(text)
+    if value is not None:
+        return value / 1000 if abs(value) > MILLISECONDS else value
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise _UnusableError("a bad time", f"{column}={text[:80]!r}; allowed: UNIX seconds or ISO 8601") from None
+    if time.tzinfo is None and zone is None:
+        raise _UnusableError(
+            "a time without zone", f"{column}={text[:80]!r}; allowed: a zone in it, or one named for all"
+        )
+    return (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC).timestamp()
+
+
+def from_catalogue(folder: Path, report: Report) -> Posts:
+    """Covers that were shown: the account is the item's category, the KPI clicks per thousand impressions, drawn towards that of all
+    covers by `PRIOR` impressions; the time is that of the first one. Raises IcgError without events or impressions."""
+    catalogue = Catalogue.open(folder, Splits(0.0, 0.0))
+    examples = list(catalogue.examples(report))
+    if catalogue.events is None:
+        raise IcgError(f"data={str(folder)!r}: no table of events; allowed: one with impressions and clicks")
+    log = catalogue.log({e.cover: (n, e.item) for n, e in enumerate(examples)}, report)
+    shown, clicked = log.action == IMPRESSION, log.action == CLICK
+    if not (shown.any() and clicked.any()):
+        raise IcgError(
+            f"events of {str(folder)!r} hold {shown.sum()} impressions and {clicked.sum()} clicks; allowed: some of both"
+        )
+    count, clicks = (np.bincount(log.cover[rows], minlength=len(examples)) for rows in (shown, clicked))
+    rate = 1000 * (clicks + PRIOR * clicks.sum() / count.sum()) / (count + PRIOR)
+    first = np.full(len(examples), np.inf)
+    np.minimum.at(first, log.cover[shown], log.time[shown])
+    rows = [(e.category, first[n], e.title, e.path, rate[n]) for n, e in enumerate(examples) if count[n]]
+    return Posts.of(*zip(*rows, strict=True))
+
+
+def buckets(
+    posts: Posts,
+    known: np.ndarray,
+    percentiles: tuple[float, float] = PERCENTILES,
+    floors: tuple[float, float] = FLOORS,
+) -> np.ndarray:
+    """(N,) 0 low, 1 medium, 2 high, cut at each account's percentiles of its `known` (N,) booleans posts alone.
+
+    Accounts of fewer than FEW known posts, one of a single picture too, share the percentiles of all such accounts (or of all posts, where
+    these are few as well). An account without any engagement is low throughout.
+    """
+    if not known.any():
+        raise IcgError("known=0 posts; allowed: at least one, to cut buckets at")
+    names, account = np.unique(posts.account.astype(str), return_inverse=True)
+    few = np.bincount(account[known], minlength=len(names)) < FEW
+    shared = known & few[account]
+    everyone = np.percentile(posts.kpi[shared if shared.sum() >= FEW else known], percentiles)
+    cuts = np.array(
+        [
+            everyone if few[n] else np.percentile(posts.kpi[known & (account == n)], percentiles)
+            for n in range(len(names))
+        ]
+    )
+    limits = np.maximum(cuts, floors)[account]
+    return (posts.kpi[:, None] > limits).sum(1) * (posts.kpi > 0)
+
+
+def temporal(posts: Posts, validation: float = 0.15, test: float = 0.15) -> np.ndarray:
+    """(N,) 0 to train on, 1 to validate, 2 to test: the latest are tested. Posts of one moment stay together."""
+    if not (0 < test < 1 and 0 < validation < 1 - test):
+        raise IcgError(f"validation={validation}, test={test}; allowed: shares above 0 that leave some")
+    starts = np.quantile(posts.time, (1 - validation - test, 1 - test), method="higher")
+    split: np.ndarray = np.searchsorted(starts, posts.time, side="right")
+    if len(np.unique(split)) < 3:
+        raise IcgError(
+            f"{len(posts)} posts of {len(np.unique(posts.time))} moments; allowed: enough to part them by time"
+        )
+    return split

@@ -1,0 +1,100 @@
+"""Pictures -> designs without a person: palette by k-means, tones from it, objects by the joint embedding, composition by saliency, style
+by what a VLM says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from icg import vlm as reading
+from icg.design.form import Pieces, choose
+from icg.design.palette import palette, to_lab
+from icg.design.schema import BRIGHTNESS, MAX_COLOURS, PLACES, SIZES, STYLES, TENTHS, VIVIDNESS, WARMTH, Design
+from icg.embedding import JointEmbedding
+from icg.rewards.base import pixels
+
+SIDE = 128
+SALIENT = 0.5
+FEWEST = 0.01
+"""Share of the picture below which nothing stands out: it is then all of it."""
+LIGHT, WARM, VIVID = (48.0, 68.0), (-6.0, 12.0), (18.0, 36.0)
+"""Where the words of a tone part: mean lightness L*, mean a* + b*, mean chroma."""
+LARGE = (0.18, 0.33)
+"""Where sizes part: the salient part's share of the picture's area."""
+ASIDE = 0.08
+"""How far from the middle, as a share of the width, the salient part is no longer in the centre."""
+
+
+class Describer:
+    """`vocabulary`: names of what pictures may show, up to 64 characters each. `cues`: tells saliency, as icg.reliability.cues do."""
+
+    def __init__(
+        self, embedding: JointEmbedding, cues: Any, vlm: Any, processor: Any, vocabulary: Sequence[str]
+    ) -> None:
+        self._embedding, self._cues, self._vlm, self._processor = embedding, cues, vlm, processor
+        self._pieces = Pieces(processor.tokenizer)
+        self._vocabulary = list(dict.fromkeys(vocabulary))
+        self._names = embedding.texts(self._vocabulary)
+
+    def __call__(self, images: Sequence[Image.Image]) -> list[Design]:
+        """One design a picture, with nothing to avoid."""
+        shown = self._embedding.images(list(images)) @ self._names.T
+        found = []
+        for first in range(0, len(images), 64):
+            some = list(images[first : first + 64])
+            with torch.inference_mode():
+                salient = self._cues(pixels(some, SIDE))[1][:, 0].numpy()
+            found += [_described(image, map) for image, map in zip(some, salient, strict=True)]
+        named = [self._vocabulary[k] for k in shown.argmax(1)]
+        styles = [self._style(image, name) for image, name in zip(images, named, strict=True)]
+        return [
+            Design(colours, tones, (name,), place, size, style)
+            for name, style, (colours, tones, place, size) in zip(named, styles, found, strict=True)
+        ]
+
+    def _style(self, image: Image.Image, name: str) -> str:
+        """What the VLM would go on with, having seen the picture and read what it shows."""
+        inputs = reading.inputs(self._processor, f"{name},", (image,))
+        return choose(self._vlm, self._pieces, inputs, STYLES)
+
+
+Parts = tuple[tuple[tuple[str, int], ...], tuple[str, str, str], str, str]
+
+
+def _described(image: Image.Image, salient: np.ndarray) -> Parts:
+    """salient (SIDE, SIDE) in 0..1."""
+    lab = to_lab(np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)))
+    inside = salient > SALIENT
+    if inside.mean() < FEWEST:
+        inside = np.ones_like(inside)
+    middle = float(np.nonzero(inside)[1].mean() / SIDE)
+    place = PLACES[(middle > 0.5 - ASIDE) + (middle > 0.5 + ASIDE)]
+    size = SIZES[int((inside.mean() > np.array(LARGE)).sum())]
+    chroma = np.hypot(lab[..., 1], lab[..., 2]).mean()
+    tones = (
+        _word(BRIGHTNESS, lab[..., 0].mean(), LIGHT),
+        _word(WARMTH, (lab[..., 1] + lab[..., 2]).mean(), WARM),
+        _word(VIVIDNESS, chroma, VIVID),
+    )
+    colours = tenths([(c.name, c.share) for c in palette(image, MAX_COLOURS)])
+    return colours, tones, place, size
+
+
+def tenths(shares: Sequence[tuple[str, float]]) -> tuple[tuple[str, int], ...]:
+    """Shares, the largest first, in tenths from 1, together at most 10."""
+    out: list[tuple[str, int]] = []
+    left, last = TENTHS, TENTHS
+    for name, share in shares:
+        tenth = min(max(1, round(share * TENTHS)), left, last)
+        if tenth:
+            out.append((name, tenth))
+            left, last = left - tenth, tenth
+    return tuple(out)
+
+
+def _word(words: tuple[str, str, str], value: float, parts: tuple[float, float]) -> str:
+    return words[int((value > np.array(parts)).sum())]

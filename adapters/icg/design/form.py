@@ -1,0 +1,128 @@
+"""Forms that a language model fills in: fixed text, and gaps where it chooses among what is allowed. Knows no design and no prompt.
+
+Constrained decoding by transformers' own `prefix_allowed_tokens_fn`, so any causal model can fill in any form, greedily or by sampling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from icg.errors import IcgError
+
+Form = Generator[Sequence[str], str, None]
+"""Yields what may come next and is sent what did; a single option is fixed text. No option may begin with another of the same gap."""
+
+
+class Pieces:
+    """Options as a tokenizer's ids, each tokenised alone, so that what is written and what was learned are the same ids."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.end = int(tokenizer.eos_token_id)
+
+        @lru_cache(65_536)
+        def ids(text: str) -> tuple[int, ...]:
+            return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+        self.ids = ids
+
+
+class Filling:
+    """One form being filled in, token by token."""
+
+    def __init__(self, pieces: Pieces, form: Form) -> None:
+        self._pieces, self._form = pieces, form
+        self.text = ""
+        self._options: dict[tuple[int, ...], str] = {}
+        self._begun: tuple[int, ...] = ()
+        self.done = False
+        self._advance(None)
+
+    def allowed(self) -> list[int]:
+        """Ids of which one must come next; the end once the form is full."""
+        if self.done:
+            return [self._pieces.end]
+        at = len(self._begun)
+        return sorted({ids[at] for ids in self._options if ids[:at] == self._begun})
+
+    def add(self, id: int) -> None:
+        if self.done:
+            return
+        self._begun += (id,)
+        if self._begun in self._options:
+            self._advance(self._options[self._begun])
+
+    def _advance(self, chosen: str | None) -> None:
+        self._begun = ()
+        try:
+            if chosen is None:
+                options = next(self._form)
+            else:
+                self.text += chosen
+                options = self._form.send(chosen)
+        except StopIteration:
+            self.done = True
+            return
+        self._options = {self._pieces.ids(option): option for option in options}
+
+
+def encode(pieces: Pieces, form: Form, text: str) -> tuple[list[int], list[bool]]:
+    """(ids of a form filled in as `text`, whether each was a choice). Raises IcgError for a text that the form does not allow."""
+    ids: list[int] = []
+    chosen: list[bool] = []
+    left = text
+    try:
+        options = next(form)
+        while True:
+            fitting = [option for option in options if left.startswith(option)]
+            if not fitting:
+                raise IcgError(f"text={left[:60]!r}; allowed: one of {', '.join(map(repr, list(options)[:8]))}")
+            piece = max(fitting, key=len)
+            ids += pieces.ids(piece)
+            chosen += [len(options) > 1] * (len(ids) - len(chosen))
+            left = left[len(piece) :]
+            options = form.send(piece)
+    except StopIteration:
+        pass
+    if left:
+        raise IcgError(f"text={left[:60]!r} behind the end of the form; allowed: nothing")
+    return [*ids, pieces.end], [*chosen, False]
+
+
+@torch.inference_mode()
+def fill(
+    model: Any, pieces: Pieces, inputs: dict[str, torch.Tensor], form: Callable[[], Form], count: int = 1, temperature: float = 0.0,
+    limit: int = 400,
+) -> list[str]:  # fmt: skip
+    """`count` texts of the form behind a prompt (batch of one): the likeliest choice at each gap, or sampled at a temperature above 0.
+
+    Raises IcgError when a form is not full after `limit` tokens.
+    """
+    fillings = [Filling(pieces, form()) for _ in range(count)]
+    begin = inputs["input_ids"].shape[1]
+
+    def allowed(row: int, ids: torch.Tensor) -> list[int]:
+        if len(ids) > begin:
+            fillings[row].add(int(ids[-1]))
+        return fillings[row].allowed()
+
+    how: dict[str, Any] = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+    repeated = {name: value.repeat_interleave(count, 0) for name, value in inputs.items()}
+    model.generate(**repeated, prefix_allowed_tokens_fn=allowed, max_new_tokens=limit, pad_token_id=pieces.end, **how)
+    if not all(filling.done for filling in fillings):
+        raise IcgError(f"limit={limit} tokens are too few for the form; allowed: more")
+    return [filling.text for filling in fillings]
+
+
+@torch.inference_mode()
+def choose(model: Any, pieces: Pieces, inputs: dict[str, torch.Tensor], options: Sequence[str]) -> str:
+    """The option that the model finds likeliest behind a prompt (batch of one)."""
+    (chosen,) = fill(model, pieces, inputs, lambda: _one(options))
+    return chosen
+
+
+def _one(options: Sequence[str]) -> Form:
+    yield options

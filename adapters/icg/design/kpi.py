@@ -1,0 +1,112 @@
+"""The design model: title, account, time and a target KPI -> a design, written by a VLM tuned on designs of pictures with known KPI.
+
+BoigLLM (arXiv:2311.10995) in our words. The VLM is any that `icg.vlm` loads, with low-rank weights (arXiv:2106.09685) of icg.train.design;
+its own copy, since the pipeline's reads titles untuned. What it writes is a form (icg.design.form), so it always validates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from icg import vlm as reading
+from icg.data.engagement import BUCKETS
+from icg.design.form import Form, Pieces, fill
+from icg.design.palette import NAMED
+from icg.design.schema import (
+    AVOIDABLE,
+    BRIGHTNESS,
+    MAX_AVOID,
+    MAX_COLOURS,
+    PLACES,
+    SIZES,
+    STYLES,
+    TENTHS,
+    VIVIDNESS,
+    WARMTH,
+    Design,
+)
+from icg.errors import CheckpointError, IcgError
+
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+PARTS = ("night", "morning", "afternoon", "evening")
+
+
+def asked(title: str, account: str, time: float | None, target: str) -> str:
+    """The prompt. `time` in UTC seconds; "" and None for what is not known. Raises IcgError for an unknown target."""
+    if target not in BUCKETS:
+        raise IcgError(f"target={target!r}; allowed: {', '.join(BUCKETS)}")
+    when = ""
+    if time is not None:
+        at = datetime.fromtimestamp(time, UTC)
+        when = f", {DAYS[at.weekday()]} {PARTS[at.hour // 6]}"
+    return f"{target} likes: {title[:200]}{f', {account[:100]}' if account else ''}{when}."
+
+
+def form(objects: Sequence[str]) -> Form:
+    """A design's JSON with its first object among `objects`; icg.design.schema says what the gaps allow."""
+    yield ['{"colours":[["']
+    names: list[str] = []
+    left = last = TENTHS
+    while True:
+        names.append((yield [f'{name}",' for name in NAMED if f'{name}",' not in names]))
+        share = int((yield [f"{n}]" for n in range(1, min(left, last) + 1)])[:-1])
+        left, last = left - share, share
+        more = left > 0 and len(names) < MAX_COLOURS
+        if (yield ['],"tones":["', *([',["'] if more else [])]) != ',["':
+            break
+    for words, behind in ((BRIGHTNESS, '","'), (WARMTH, '","'), (VIVIDNESS, '"],"objects":["')):
+        yield [f'{word}"' for word in words]
+        yield [behind[1:]]
+    yield [f'{name}"' for name in objects]
+    for words, before in ((PLACES, '],"place":"'), (SIZES, ',"size":"'), (STYLES, ',"style":"')):
+        yield [before]
+        yield [f'{word}"' for word in words]
+    yield [',"avoid":[']
+    avoided: list[str] = []
+    while (yield ["]}", *(['"' if not avoided else ',"'] if len(avoided) < MAX_AVOID else [])]) != "]}":
+        avoided.append((yield [f'{word}"' for word in AVOIDABLE if f'{word}"' not in avoided]))
+
+
+class DesignModel:
+    """`write` gives designs. `folder` of icg.train.design holds the low-rank weights; without it the VLM writes untuned, a baseline."""
+
+    def __init__(self, vlm: Any, processor: Any) -> None:
+        self._vlm, self._processor, self.pieces = vlm, processor, Pieces(processor.tokenizer)
+
+    @classmethod
+    def from_pretrained(cls, vlm: str | Path, folder: str | Path | None = None) -> DesignModel:
+        """Raises CheckpointError for what is missing or does not fit the VLM."""
+        model, processor = reading.load(vlm)
+        if folder is None:
+            return cls(model, processor)
+        from peft import PeftModel
+
+        if not (Path(folder) / "adapter_model.safetensors").is_file():
+            raise CheckpointError(
+                f"design={str(folder)!r}: adapter_model.safetensors is missing; allowed: icg.train.design's folder"
+            )
+        try:
+            tuned = PeftModel.from_pretrained(model, str(folder))
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise CheckpointError(f"design={str(folder)!r}: does not fit {str(vlm)!r} ({error})") from error
+        return cls(tuned.merge_and_unload().eval().requires_grad_(False), processor)
+
+    def write(
+        self, title: str, target: str = "high", account: str = "", time: float | None = None, count: int = 1, temperature: float = 0.0,
+        objects: Sequence[str] = (),
+    ) -> list[Design]:  # fmt: skip
+        """`count` designs; at temperature 0 the likeliest one. objects: what the picture may show, by default its title alone.
+
+        Raises IcgError for an unknown target or an empty title.
+        """
+        if not title.strip():
+            raise IcgError("title=''; allowed: a title")
+        named = [name.replace('"', "'")[:64] for name in objects] or [title.replace('"', "'")[:64]]
+        prompt = reading.plain(self._processor, asked(title, account, time, target))
+        inputs = reading.inputs(self._processor, prompt)
+        texts = fill(self._vlm, self.pieces, inputs, partial(form, named), count, temperature)
+        return [Design.from_json(text) for text in texts]

@@ -1,0 +1,201 @@
+"""Segments: groups of users told in words a marketer can read and change, and a brief can use ("coffee enthusiasts"). Knows no store.
+
+After Fluence (ML in PL 2022): what a group engages with becomes a text, the text a cover. Words and categories are told by TF-IDF, looks by
+the designs of the covers engaged with, and a VLM chooses the name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from icg import vlm as reading
+from icg.brief import Brief
+from icg.design.features import features
+from icg.design.form import Pieces, choose
+from icg.design.palette import NAMED
+from icg.design.schema import BRIGHTNESS, PLACES, SIZES, STYLES, VIVIDNESS, WARMTH, Design
+from icg.errors import IcgError
+from icg.rewards.base import Reward
+
+WORDS, CATEGORIES, COLOURS = 6, 2, 3
+MAX_NAME, MAX_TEXT = 64, 1000
+LOOKS = (*NAMED, *BRIGHTNESS, *WARMTH, *VIVIDNESS, *PLACES, *SIZES, *STYLES)
+"""What `features` counts, in its order."""
+_WORD = re.compile(r"[^\W\d_]{2,}")
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """What users of one group engaged with, once for each engagement: titles and categories, and the designs of some of the covers.
+
+    `embedding` (D,): the middle of their user embeddings. `users`: how many they are.
+    """
+
+    id: str
+    embedding: np.ndarray
+    users: int
+    titles: Sequence[str]
+    categories: Sequence[str]
+    designs: Sequence[Design]
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """A group in words. `name` up to 64 characters, `text` up to 1,000; an `edited` one keeps both when it is described anew.
+
+    Raises IcgError naming the field, the value and what is allowed.
+    """
+
+    id: str
+    name: str
+    text: str
+    words: tuple[str, ...]
+    categories: tuple[str, ...]
+    looks: tuple[str, ...]
+    embedding: np.ndarray
+    users: int
+    edited: bool = False
+
+    def __post_init__(self) -> None:
+        for field, value, most in (("name", self.name, MAX_NAME), ("text", self.text, MAX_TEXT)):
+            if not value.strip() or len(value) > most or not value.isprintable():
+                raise IcgError(f"{field}={value[:80]!r}; allowed: 1 to {most} printable characters")
+
+    def renamed(self, name: str | None = None, text: str | None = None) -> Segment:
+        """By a marketer. Raises IcgError for what is empty or too long."""
+        return replace(
+            self, name=self.name if name is None else name, text=self.text if text is None else text, edited=True
+        )
+
+
+def describe(groups: Sequence[Group], before: Sequence[Segment] = (), namer: Namer | None = None) -> list[Segment]:
+    """A segment of each group; edited ones of `before` keep their name and text. Raises IcgError for a group without engagements."""
+    for group in groups:
+        if not group.titles:
+            raise IcgError(f"group={group.id!r} engaged with nothing; allowed: at least one title")
+    told = distinctive([[w for t in g.titles for w in words(t)] for g in groups])
+    kinds = distinctive([list(g.categories) for g in groups])
+    seen = np.stack([features(g.designs).mean(0) if g.designs else np.zeros(len(LOOKS), np.float32) for g in groups])
+    kept = {one.id: one for one in before if one.edited}
+    found = []
+    for n, group in enumerate(groups):
+        looks = _looks(seen[n] - np.delete(seen, n, 0).mean(0) if len(groups) > 1 else seen[n])
+        categories, theirs = tuple(kinds[n][:CATEGORIES]), tuple(told[n][:WORDS])
+        name = namer(theirs, categories, group.titles) if namer is not None else named(theirs, categories)
+        likes = f"Likes {', '.join(theirs)}" + (f"; mostly {' and '.join(categories)}." if categories else ".")
+        text = likes + (f" Covers: {', '.join(looks)}." if looks else "")
+        made = Segment(
+            group.id, name[:MAX_NAME], text[:MAX_TEXT], theirs, categories, looks, group.embedding, group.users
+        )
+        old = kept.get(group.id)
+        found.append(made if old is None else replace(made, name=old.name, text=old.text, edited=True))
+    return found
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words of two letters or more."""
+    return _WORD.findall(text.casefold())
+
+
+def distinctive(documents: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Terms of each document, the most telling first: by TF-IDF over documents, less the mean of it in the others."""
+    names, weight = tfidf(documents)
+    total = weight.sum(0)
+    others = (total - weight) / max(len(documents) - 1, 1)
+    contrast = weight - others
+    return [[names[k] for k in np.argsort(-row, kind="stable") if row[k] > 0] for row in contrast]
+
+
+def tfidf(documents: Sequence[Sequence[str]]) -> tuple[list[str], np.ndarray]:
+    """(terms, (documents, terms) term frequency times smoothed inverse document frequency)."""
+    counts = [Counter(document) for document in documents]
+    names = sorted({term for count in counts for term in count})
+    at = {term: n for n, term in enumerate(names)}
+    often = np.zeros((len(documents), len(names)))
+    for row, count in zip(often, counts, strict=True):
+        for term, number in count.items():
+            row[at[term]] = number / max(count.total(), 1)
+    spread = np.log((1 + len(documents)) / (1 + (often > 0).sum(0))) + 1
+    return names, often * spread
+
+
+def named(theirs: Sequence[str], categories: Sequence[str]) -> str:
+    """A name from the words alone."""
+    return f"{(*theirs, *categories, 'everything')[0]} enthusiasts"
+
+
+class Namer:
+    """The VLM chooses a name among the most telling words and categories, having read titles that the group likes."""
+
+    def __init__(self, vlm: Any, processor: Any) -> None:
+        self._vlm, self._processor, self._pieces = vlm, processor, Pieces(processor.tokenizer)
+
+    def __call__(self, theirs: Sequence[str], categories: Sequence[str], titles: Sequence[str]) -> str:
+        candidates = list(dict.fromkeys((*theirs[:3], *categories)))
+        if not candidates:
+            return named(theirs, categories)
+        often = ", ".join(title for title, _ in Counter(titles).most_common(5))
+        inputs = reading.inputs(self._processor, reading.plain(self._processor, often[:200]))
+        endings = {f"{word} enthusiasts": word for word in candidates}
+        clear = [e for e in endings if not any(o != e and o.startswith(e) for o in endings)]
+        return choose(self._vlm, self._pieces, inputs, clear)
+
+
+def match(text: str, documents: Sequence[Sequence[str]]) -> np.ndarray:
+    """(documents,) how well a description fits each: cosine of TF-IDF vectors."""
+    _, weight = tfidf([*documents, words(text)])
+    unit = weight / np.maximum(np.linalg.norm(weight, axis=1, keepdims=True), 1e-9)
+    return np.asarray(unit[:-1] @ unit[-1])
+
+
+def document(group: Group) -> list[str]:
+    """All words of a group: titles, categories and the words of its covers' designs."""
+    said = [w for d in group.designs for w in (*(name for name, _ in d.colours), *d.tones, d.place, d.size, d.style)]
+    return [w for text in (*group.titles, *group.categories, *said) for w in words(text)]
+
+
+def from_text(
+    id: str, text: str, titles: Sequence[str], relevance: np.ndarray, covers: np.ndarray, closest: int = 30
+) -> Segment:
+    """A segment that nobody measured ("coffee enthusiasts"): its embedding is the mean of the covers (N, D) that fit the text best.
+
+    relevance (N,): of each cover's picture or title for the text. Raises IcgError without covers.
+    """
+    if not len(covers) or len(covers) != len(relevance):
+        raise IcgError(f"covers={len(covers)} with relevance of {len(relevance)}; allowed: as many, at least one")
+    best = np.argsort(-relevance)[:closest]
+    middle = covers[best].mean(0)
+    told = tuple(dict.fromkeys(w for k in best for w in words(titles[k])))[:WORDS]
+    embedding = (middle / max(float(np.linalg.norm(middle)), 1e-6)).astype(np.float32)
+    return Segment(id, text[:MAX_NAME], text, told, (), (), embedding, 0, edited=True)
+
+
+def rerank(
+    images: Sequence[Image.Image], brief: Brief, relevance: Reward, preference: Reward, weight: float = 1.0
+) -> np.ndarray:
+    """(B,) indices, the best first: CLIP's score of picture and text, and how near the picture is to the segment, each standardised.
+
+    `relevance`: icg.rewards' "clip" with any CLIP or SigLIP, or the starter's own. `weight`: of preference beside it.
+    """
+    briefs = [brief] * len(images)
+    scores = [np.asarray(reward(list(images), briefs), float) for reward in (relevance, preference)]
+    standard = [(s - s.mean()) / max(float(s.std()), 1e-6) for s in scores]
+    return np.argsort(-(standard[0] + weight * standard[1]), kind="stable")
+
+
+def _looks(contrast: np.ndarray) -> tuple[str, ...]:
+    """The most telling word of each kind, colours first; none where a group is like all others."""
+    at, found = 0, []
+    for kind, most in ((NAMED, COLOURS), (STYLES, 1), (BRIGHTNESS, 1), (WARMTH, 1), (VIVIDNESS, 1), (SIZES, 1)):
+        at = LOOKS.index(next(iter(kind)))
+        part = contrast[at : at + len(kind)]
+        least = 0.03 if kind is NAMED else 0.08
+        found += [list(kind)[k] for k in np.argsort(-part, kind="stable")[:most] if part[k] > least]
+    return tuple(found)

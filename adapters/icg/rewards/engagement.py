@@ -1,0 +1,77 @@
+"""Engagement: how much would a post with this picture be liked? A distribution over the KPI from picture, text, account and time.
+
+After BOIG (arXiv:2311.10995), whose later work finds such a model at Pearson 0.62 with likes where aesthetic and CLIP scores are below
+0.1. A frozen VLM reads picture and text, the joint embedding reads the picture; what an account is used to comes as three numbers, so
+accounts that were never seen can be asked about too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from icg.brief import Brief
+from icg.errors import CheckpointError, IcgError
+from icg.rewards.base import check_pairs, check_tensor, collect, pixels, resized
+from icg.rewards.engagement_net import NOBODY, EngagementNet, Habit, Told, context, told
+from icg.rewards.reader import SIDE, Reader
+
+
+class Engagement:
+    """Half the probability of medium and the whole one of high, in 0..1. About nobody's account at no time unless `of` says more."""
+
+    name = "engagement"
+    range = (0.0, 1.0)
+
+    def __init__(self, net: EngagementNet, reader: Reader, accounts: Mapping[str, Habit] | None = None) -> None:
+        if net.config.content != reader.width:
+            raise CheckpointError(
+                f"engagement reads {net.config.content} numbers; allowed: {reader.width}, as this VLM gives"
+            )
+        self.net, self.reader, self.accounts = (
+            net.to(reader.judge.device).eval().requires_grad_(False),
+            reader,
+            dict(accounts or {}),
+        )
+        self._about = context(NOBODY, None)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> Engagement:
+        """icg.train.engagement's folder inside a starter-shaped one, whose VLM and embeddings it reads by."""
+        net, accounts = EngagementNet.from_pretrained(folder)
+        return cls(net, Reader.from_pretrained(Path(folder).parent, device), accounts)
+
+    def of(self, account: str = "", time: float | None = None) -> Engagement:
+        """The same about posts of an account at a time, in UTC seconds. IcgError for an account that it was not trained on."""
+        if account and account not in self.accounts:
+            raise IcgError(f"account={account!r}; allowed: '' or one of the {len(self.accounts)} it was trained on")
+        about = Engagement(self.net, self.reader, self.accounts)
+        about._about = context(self.accounts.get(account, NOBODY), time)
+        return about
+
+    def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
+        """(B,) float32."""
+        return collect(lambda i, b: self._rate(pixels(i, SIDE), b), images, briefs, self.range)
+
+    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
+        """images (B, 3, H, W) in [-1, 1] -> (B,)."""
+        check_tensor(images, briefs)
+        return self._rate(resized(images, SIDE), briefs)
+
+    @torch.no_grad()
+    def tell(self, images: list[Image.Image], texts: Sequence[str]) -> Told:
+        """The whole distribution."""
+        check_pairs(images, texts)  # type: ignore[arg-type]
+        return told(self.net, self.reader(pixels(images, SIDE), texts), self._contexts(len(images)))
+
+    def _rate(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
+        logits = self.net(self.reader(images, [b.title for b in briefs]), self._contexts(len(images)))[2]
+        return logits.softmax(1) @ torch.tensor([0.0, 0.5, 1.0], device=logits.device)
+
+    def _contexts(self, count: int) -> Tensor:
+        return torch.from_numpy(self._about).to(self.reader.judge.device).expand(count, -1)

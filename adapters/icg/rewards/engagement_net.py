@@ -1,0 +1,145 @@
+"""The network behind the engagement reward: what was read of a post, its account's habits and its time -> a distribution over the KPI.
+
+Knows no picture and no VLM.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from icg.errors import CheckpointError
+
+WEEK = 7 * 24 * 3600
+BUCKETS = 3
+
+
+@dataclass(frozen=True)
+class Habit:
+    """What an account is used to: mean and deviation of log(1 + KPI), and the number of its posts. Of nobody: NOBODY."""
+
+    mean: float
+    deviation: float
+    posts: int
+
+
+NOBODY = Habit(0.0, 0.0, 0)
+CONTEXT = 10
+"""Numbers that `context` gives: an account's four, a time's six."""
+
+
+def habits(account: Sequence[str], kpi: np.ndarray) -> dict[str, Habit]:
+    """By account, of posts that may be learned from: kpi (N,) from 0."""
+    names = np.asarray(account, str)
+    logs = np.log1p(kpi)
+    return {
+        str(n): Habit(float(v.mean()), float(v.std()), len(v)) for n in np.unique(names) for v in (logs[names == n],)
+    }
+
+
+def context(habit: Habit, time: float | None) -> np.ndarray:
+    """(CONTEXT,) float32. `time` in UTC seconds: hour and day of the week on circles, years since 2020; None where it is not known."""
+    account = (habit.mean, habit.deviation, math.log1p(habit.posts), 1.0) if habit.posts else (0.0,) * 4
+    if time is None:
+        return np.array([*account, *(0.0,) * 6], np.float32)
+    day, week = (2 * math.pi * (time % span) / span for span in (WEEK / 7, WEEK))
+    years = (time - 1577836800) / (365.25 * 24 * 3600)
+    return np.array(
+        [*account, math.sin(day), math.cos(day), math.sin(week), math.cos(week), years / 10, 1.0], np.float32
+    )
+
+
+@dataclass(frozen=True)
+class EngagementConfig:
+    """`content`: numbers a picture with its text is read as."""
+
+    content: int
+    hidden: int = 48
+    dropout: float = 0.3
+
+
+class EngagementNet(nn.Module):
+    """content (B, content) and context (B, CONTEXT) -> mean and log-deviation of the standardised log-KPI (B,), bucket logits (B, 3).
+
+    An account's mean enters the answer directly, so that the picture has the rest to explain.
+    """
+
+    def __init__(self, config: EngagementConfig) -> None:
+        super().__init__()
+        self.config = config
+        for name, size in (("content", config.content), ("context", CONTEXT), ("kpi", 1)):
+            self.register_buffer(f"{name}_mean", torch.zeros(size))
+            self.register_buffer(f"{name}_deviation", torch.ones(size))
+        self.read = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.content, config.hidden), nn.GELU())
+        self.about = nn.Sequential(nn.Linear(CONTEXT, config.hidden), nn.GELU())
+        self.out = nn.Sequential(
+            nn.Dropout(config.dropout),
+            nn.Linear(2 * config.hidden, config.hidden),
+            nn.GELU(),
+            nn.Linear(config.hidden, 2 + BUCKETS),
+        )
+
+    def forward(self, content: Tensor, about: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Far-off numbers are bent towards four deviations: a reward must not grow with what was never seen."""
+        seen = 4 * torch.tanh((content - self.content_mean) / self.content_deviation / 4)
+        used = (about - self.context_mean) / self.context_deviation
+        out = self.out(torch.cat([self.read(seen), self.about(used)], 1))
+        return (
+            out[:, 0] + (about[:, 0] - self.kpi_mean) / self.kpi_deviation * about[:, 3],
+            out[:, 1].clamp(-3, 2),
+            out[:, 2:],
+        )
+
+    def save_pretrained(self, folder: Path, accounts: Mapping[str, Habit]) -> None:
+        """Write config.json and model.safetensors; `accounts` are remembered with what they are used to."""
+        folder.mkdir(parents=True, exist_ok=True)
+        about = {"accounts": {name: asdict(habit) for name, habit in accounts.items()}}
+        (folder / "config.json").write_text(json.dumps(asdict(self.config) | about, indent=2) + "\n")
+        save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> tuple[EngagementNet, dict[str, Habit]]:
+        """Read what `save_pretrained` wrote; CheckpointError when missing or of other widths."""
+        folder = Path(folder)
+        for name in ("config.json", "model.safetensors"):
+            if not (folder / name).is_file():
+                raise CheckpointError(
+                    f"engagement={str(folder)!r}: {name} is missing; allowed: icg.train.engagement's folder"
+                )
+        try:
+            config = json.loads((folder / "config.json").read_text())
+            accounts = {name: Habit(**habit) for name, habit in config.pop("accounts").items()}
+            made = cls(EngagementConfig(**config))
+            made.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
+        except (TypeError, KeyError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"engagement={str(folder)!r}: does not match its config.json ({error})") from error
+        return made.eval().requires_grad_(False), accounts
+
+
+@dataclass(frozen=True)
+class Told:
+    """Of B posts: mean and deviation (B,) of log(1 + KPI), and probabilities (B, 3) of low, medium and high."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    buckets: np.ndarray
+
+
+@torch.no_grad()
+def told(net: EngagementNet, content: Tensor, about: Tensor) -> Told:
+    """What `net` says of content (B, D) and contexts (B, CONTEXT)."""
+    mean, spread, logits = net(content, about)
+    scale = net.kpi_deviation
+    return Told(
+        (mean * scale + net.kpi_mean).cpu().numpy(),
+        (spread.exp() * scale).cpu().numpy(),
+        logits.softmax(1).cpu().numpy(),
+    )

@@ -1,0 +1,90 @@
+"""Pictures with their texts as numbers: by a frozen VLM and the joint embedding, differentiable in the pictures. Knows no KPI."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from icg.errors import CheckpointError
+
+SIDE = 96
+"""Pixels a side at which pictures reach the reader."""
+PROMPTS = 4096
+"""Texts whose prompts are kept."""
+
+
+class Reader:
+    """Pictures with their texts -> content (B, D): the VLM's last hidden state behind both, and the cover embedding."""
+
+    def __init__(self, vlm: Any, processor: Any, embedding: Any, device: str | torch.device = "cpu") -> None:
+        from icg.rewards.joint import JointJudge
+
+        self._vlm, self._processor, self.judge = vlm, processor, JointJudge(embedding, device)
+        self._frozen: Any = None
+        self._asked: dict[str, dict[str, Tensor]] = {}
+
+    @classmethod
+    def from_pretrained(cls, root: str | Path, device: str | torch.device = "cpu") -> Reader:
+        """`root` is a starter-shaped folder with vlm/, joint/, dual/ and diffusion/vae/."""
+        from icg import vlm
+        from icg.embedding import JointEmbedding
+
+        return cls(*vlm.load(Path(root) / "vlm"), JointEmbedding.from_pretrained(root), device)
+
+    @property
+    def width(self) -> int:
+        """D."""
+        from icg.dual import WIDTH
+
+        return int(self._vlm.config.get_text_config().hidden_size) + WIDTH
+
+    def __call__(self, images: Tensor, texts: Sequence[str]) -> Tensor:
+        """images (B, 3, SIDE, SIDE) in [-1, 1], differentiable where gradients are on."""
+        vlm = self._vlm if not torch.is_grad_enabled() else self._copy()
+        seen, device = self._normalised(images), self.judge.device
+        rows = []
+        for picture, text in zip(seen, texts, strict=True):
+            asked = {name: value.to(device) for name, value in self._inputs(text).items()}
+            rows.append(
+                vlm.to(device)
+                .model(**asked | {"pixel_values": picture[None]}, use_cache=False)
+                .last_hidden_state[:, -1]
+            )
+        return torch.cat([torch.cat(rows), self.judge.covers(images)], 1)
+
+    def _inputs(self, text: str) -> dict[str, Tensor]:
+        """The prompt of a picture and a text, whatever the picture. Kept for the latest texts."""
+        from icg import vlm
+
+        if text not in self._asked:
+            if len(self._asked) > PROMPTS:
+                self._asked.clear()
+            found = vlm.inputs(self._processor, text[:512], (Image.new("RGB", (SIDE, SIDE)),))
+            values = found.pop("pixel_values", None)
+            if values is None or values.ndim != 4 or len(values) != 1:
+                shape = None if values is None else tuple(values.shape)
+                raise CheckpointError(f"vlm reads pictures as {shape}; allowed: one (1, 3, H, W), as LLaVA does")
+            self._shape = values.shape[2:]
+            self._asked[text] = found
+        return self._asked[text]
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        """As the VLM's processor does it, but differentiable."""
+        self._inputs(" ")
+        how = self._processor.image_processor
+        mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in (how.image_mean, how.image_std))
+        sized = F.interpolate(images.to(self.judge.device), self._shape, mode="bicubic", antialias=True).clamp(-1, 1)
+        return (sized / 2 + 0.5 - mean.to(sized)) / deviation.to(sized)
+
+    def _copy(self) -> Any:
+        """Frozen, so that back-propagation leaves nothing behind in weights that the pipeline shares."""
+        if self._frozen is None:
+            self._frozen = copy.deepcopy(self._vlm).eval().requires_grad_(False)
+        return self._frozen

@@ -1,0 +1,143 @@
+"""Posts from tables: what is taken, what is refused and why, and how buckets and splits are cut."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from icg.data.catalogue import Report
+from icg.data.duplicates import campaign, hashes, leaking, perceptual_hash
+from icg.data.engagement import FEW, Posts, buckets, from_catalogue, load, temporal
+from icg.errors import IcgError
+from PIL import Image, ImageEnhance
+
+HEAD = "account,time,text,media,likes\n"
+
+
+def table(folder: Path, rows: str, head: str = HEAD) -> Path:
+    Image.new("RGB", (20, 20), "red").save(folder / "a.png")
+    path = folder / "posts.csv"
+    path.write_text(head + rows)
+    return path
+
+
+def posts(kpi: list[float], account: list[str] | None = None, time: list[float] | None = None) -> Posts:
+    count = len(kpi)
+    return Posts.of(account or ["a"] * count, time or range(count), ["t"] * count, [Path()] * count, kpi)
+
+
+def test_a_table_in_any_order_with_each_way_to_write_a_time(tmp_path: Path) -> None:
+    rows = "A,2024-01-02T00:00:00+02:00,later,a.png,3\nA,1704060000,first,a.png,5\nB,1704240000000,last,a.png,0\n"
+    report = Report()
+    found = load(table(tmp_path, rows), tmp_path, report)
+    assert list(found.text) == ["first", "later", "last"]
+    assert found.time.tolist() == [1704060000, 1704146400, 1704240000]
+    assert report.accepted == 3
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        ("A,2024-01-02 10:00,t,a.png,3", "a time without zone"),
+        ("A,soon,t,a.png,3", "a bad time"),
+        ("A,nan,t,a.png,3", "a bad time"),
+        ("A,5,t,a.png,-1", "a bad kpi"),
+        ("A,5,t,a.png,many", "a bad kpi"),
+        ("A,5,t,a.png,inf", "a bad kpi"),
+        ("A,5,t,../a.png,3", "no such picture"),
+        ("A,5,t,https://x/a.png,3", "no such picture"),
+        (" ,5,t,a.png,3", "no account"),
+        ("A,5,t", "a damaged row"),
+    ],
+)
+def test_each_unusable_row_is_refused_by_its_kind(tmp_path: Path, row: str, kind: str) -> None:
+    report = Report()
+    load(table(tmp_path, f"{row}\nA,6,good,a.png,3\n"), tmp_path, report)
+    assert (report.accepted, dict(report.refused)) == (1, {kind: 1})
+    assert "allowed" in str(report.shown[0]["reason"]) or kind == "a damaged row"
+
+
+def test_a_zone_for_times_without_one(tmp_path: Path) -> None:
+    found = load(table(tmp_path, "A,2024-07-01 12:00,t,a.png,3\n"), tmp_path, Report(), "Europe/Paris")
+    assert found.time.tolist() == [1719828000]
+    with pytest.raises(IcgError, match="zone='Mars'"):
+        load(tmp_path / "posts.csv", tmp_path, Report(), "Mars")
+
+
+def test_accounts_of_one_name_are_one_unless_ids_tell_them_apart(tmp_path: Path) -> None:
+    rows = "Café,1,t,a.png,1\n cafe\u0301 ,2,t,a.png,1\nCAFÉ,3,t,a.png,1\n"
+    assert len(set(load(table(tmp_path, rows), tmp_path, Report()).account)) == 1
+    ids = "7,Café,1,t,a.png,1\n8,Café,2,t,a.png,1\n"
+    assert list(load(table(tmp_path, ids, "account_id," + HEAD), tmp_path, Report()).account) == ["7", "8"]
+
+
+def test_nothing_to_learn_from_is_said(tmp_path: Path) -> None:
+    with pytest.raises(IcgError, match="kpi=0 in all 2 posts"):
+        load(table(tmp_path, "A,1,t,a.png,0\nA,2,t,a.png,0\n"), tmp_path, Report())
+    with pytest.raises(IcgError, match="no usable post"):
+        load(table(tmp_path, "A,1,t,b.png,5\n"), tmp_path, Report())
+    with pytest.raises(IcgError, match="allowed: one of kpi"):
+        load(table(tmp_path, "A,1,t,a.png\n", "account,time,text,media\n"), tmp_path, Report())
+
+
+def test_buckets_are_each_accounts_own() -> None:
+    kpi = [*range(10, 20), *range(1000, 2000, 100)]
+    found = buckets(posts(kpi, ["small"] * 10 + ["large"] * 10), np.ones(20, bool))
+    assert found.tolist() == [*[0] * 6, *[1] * 3, 2] * 2, "60th and 90th percentile of each"
+
+
+def test_buckets_look_at_what_is_known_alone() -> None:
+    known = np.arange(20) < 10
+    found = buckets(posts([*range(10, 20), *[1000.0] * 10]), known)
+    assert found[10:].tolist() == [2] * 10
+
+
+def test_few_posts_share_percentiles_and_no_engagement_is_low() -> None:
+    account = [f"one {n}" for n in range(20)] + ["silent"] * FEW
+    found = buckets(posts([*range(10, 30), *[0] * FEW], account), np.ones(20 + FEW, bool))
+    assert found[:20].tolist() == [0] * 12 + [1] * 6 + [2] * 2, "single pictures are compared with each other"
+    assert not found[20:].any()
+    assert buckets(posts([0.0, 0.5, 1.0]), np.ones(3, bool)).tolist() == [0, 0, 0], "floors: half a like is not high"
+
+
+def test_the_latest_are_tested_and_one_moment_stays_together() -> None:
+    split = temporal(posts([1.0] * 100))
+    assert np.bincount(split).tolist() == [70, 15, 15]
+    assert (np.diff(split) >= 0).all()
+    together = temporal(posts([1.0] * 100, time=[float(n // 10) for n in range(100)]))
+    assert all(len(set(together[n : n + 10])) == 1 for n in range(0, 100, 10))
+    with pytest.raises(IcgError, match="moments"):
+        temporal(posts([1.0] * 5, time=[3.0] * 5))
+
+
+def test_near_duplicates_and_campaigns_do_not_leak_backwards(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pictures = [Image.fromarray(rng.integers(0, 255, (6, 6, 3), np.uint8)).resize((64, 64)) for _ in range(4)]
+    pictures.append(ImageEnhance.Brightness(pictures[0].resize((50, 50))).enhance(1.1))
+    paths = []
+    for n, picture in enumerate(pictures):
+        paths.append(tmp_path / f"{n}.jpg")
+        picture.save(paths[-1], quality=70)
+    hashed = hashes(paths)
+    text = ["one", "SALE 50%! https://x.y/1 #now", "three", "sale 20% https://x.y/2", "five"]
+    split = np.array([0, 0, 0, 1, 2])
+    assert leaking(split, hashed, ["a"] * 5, text).tolist() == [True, True, False, False, False]
+    other = leaking(split, hashed, ["a", "a", "a", "b", "a"], text)
+    assert other.tolist() == [True, False, False, False, False], "another account's sale is another campaign"
+    assert campaign("Sale 50%! https://x.y/1 @us #now") == "sale"
+    assert np.unpackbits(perceptual_hash(pictures[0]) ^ perceptual_hash(pictures[1])).sum() > 60
+
+
+def test_a_catalogue_with_impressions_and_clicks(tmp_path: Path) -> None:
+    for name in "ab":
+        Image.new("RGB", (20, 20), "red").save(tmp_path / f"{name}.png")
+    (tmp_path / "items.csv").write_text("item_id,title,category,image\na,Apple,food,a.png\nb,Boat,travel,b.png\n")
+    rows = [f"u{n},a,impression,{100 + n}" for n in range(200)] + [f"u{n},b,impression,{50 + n}" for n in range(200)]
+    rows += [f"u{n},a,click,{900 + n}" for n in range(40)] + [f"u{n},b,click,{900 + n}" for n in range(10)]
+    (tmp_path / "events.csv").write_text("user_id,item_id,action,timestamp\n" + "\n".join(rows) + "\n")
+    found = from_catalogue(tmp_path, Report())
+    assert list(found.account) == ["travel", "food"]
+    assert found.time.tolist() == [50, 100]
+    assert found.kpi == pytest.approx([1000 * (10 + 2.5) / 220, 1000 * (40 + 2.5) / 220])
+    (tmp_path / "events.csv").unlink()
+    with pytest.raises(IcgError, match="no table of events"):
+        from_catalogue(tmp_path, Report())
