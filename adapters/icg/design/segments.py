@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,10 @@ WORDS, CATEGORIES, COLOURS = 6, 2, 3
 MAX_NAME, MAX_TEXT = 64, 1000
 LOOKS = (*NAMED, *BRIGHTNESS, *WARMTH, *VIVIDNESS, *PLACES, *SIZES, *STYLES)
 """What `features` counts, in its order."""
+STRONG = 1.5
+"""A word or category names a group where it is this many times as common in it as in the others, and no rarity."""
+RARE = 0.02
+_EMPTY = re.compile("an?|and|at|by|for|from|in|into|of|off|on|or|out|over|the|to|under|up|with|without")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -68,6 +72,19 @@ class Segment:
             if not value.strip() or len(value) > most or not value.isprintable():
                 raise IcgError(f"{field}={value[:80]!r}; allowed: 1 to {most} printable characters")
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self) | {"embedding": [round(float(x), 6) for x in self.embedding]}
+
+    @classmethod
+    def from_dict(cls, given: dict[str, Any]) -> Segment:
+        """What `to_dict` gave. Raises IcgError for anything else."""
+        try:
+            lists = {key: tuple(map(str, given[key])) for key in ("words", "categories", "looks")}
+            return cls(**given | lists | {"embedding": np.array(given["embedding"], np.float32)})
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise IcgError(f"segment={str(given)[:80]!r}: {error!r}; allowed: what describing segments gives") from None
+
     def renamed(self, name: str | None = None, text: str | None = None) -> Segment:
         """By a marketer. Raises IcgError for what is empty or too long."""
         return replace(
@@ -80,15 +97,18 @@ def describe(groups: Sequence[Group], before: Sequence[Segment] = (), namer: Nam
     for group in groups:
         if not group.titles:
             raise IcgError(f"group={group.id!r} engaged with nothing; allowed: at least one title")
-    told = distinctive([[w for t in g.titles for w in words(t)] for g in groups])
-    kinds = distinctive([list(g.categories) for g in groups])
+    said, sorts = [[w for t in g.titles for w in words(t)] for g in groups], [list(g.categories) for g in groups]
+    told, kinds = distinctive(said), distinctive(sorts)
+    strong = [{*a, *b} for a, b in zip(telling(said), telling(sorts), strict=True)]
     seen = np.stack([features(g.designs).mean(0) if g.designs else np.zeros(len(LOOKS), np.float32) for g in groups])
     kept = {one.id: one for one in before if one.edited}
     found = []
     for n, group in enumerate(groups):
         looks = _looks(seen[n] - np.delete(seen, n, 0).mean(0) if len(groups) > 1 else seen[n])
         categories, theirs = tuple(kinds[n][:CATEGORIES]), tuple(told[n][:WORDS])
-        name = namer(theirs, categories, group.titles) if namer is not None else named(theirs, categories)
+        names = [f"{word} enthusiasts" for word in (*theirs, *categories) if word in strong[n]][:4]
+        names = names or [f"lovers of {' '.join(looks[:2])} covers" if looks else "everybody else"]
+        name = namer(names, group.titles) if namer is not None else names[0]
         likes = f"Likes {', '.join(theirs)}" + (f"; mostly {' and '.join(categories)}." if categories else ".")
         text = likes + (f" Covers: {', '.join(looks)}." if looks else "")
         made = Segment(
@@ -100,8 +120,8 @@ def describe(groups: Sequence[Group], before: Sequence[Segment] = (), namer: Nam
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words of two letters or more."""
-    return _WORD.findall(text.casefold())
+    """Lower-case words of two letters or more that say something."""
+    return [word for word in _WORD.findall(text.casefold()) if not _EMPTY.fullmatch(word)]
 
 
 def distinctive(documents: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -126,26 +146,30 @@ def tfidf(documents: Sequence[Sequence[str]]) -> tuple[list[str], np.ndarray]:
     return names, often * spread
 
 
-def named(theirs: Sequence[str], categories: Sequence[str]) -> str:
-    """A name from the words alone."""
-    return f"{(*theirs, *categories, 'everything')[0]} enthusiasts"
+def telling(documents: Sequence[Sequence[str]]) -> list[set[str]]:
+    """Terms that are common in a document, and STRONG times as common as in the others together."""
+    counts = [Counter(document) for document in documents]
+    whole, total = Counter[str](), sum(map(len, documents))
+    for count in counts:
+        whole.update(count)
+    found = []
+    for count in counts:
+        here, there = max(count.total(), 1), max(total - count.total(), 1)
+        found.append({t for t, n in count.items() if n / here > RARE and n / here > STRONG * (whole[t] - n) / there})
+    return found
 
 
 class Namer:
-    """The VLM chooses a name among the most telling words and categories, having read titles that the group likes."""
+    """The VLM chooses among names, having read titles that the group likes."""
 
     def __init__(self, vlm: Any, processor: Any) -> None:
         self._vlm, self._processor, self._pieces = vlm, processor, Pieces(processor.tokenizer)
 
-    def __call__(self, theirs: Sequence[str], categories: Sequence[str], titles: Sequence[str]) -> str:
-        candidates = list(dict.fromkeys((*theirs[:3], *categories)))
-        if not candidates:
-            return named(theirs, categories)
+    def __call__(self, names: Sequence[str], titles: Sequence[str]) -> str:
+        """names: one to choose, at least one given. titles: what the group engaged with."""
         often = ", ".join(title for title, _ in Counter(titles).most_common(5))
         inputs = reading.inputs(self._processor, reading.plain(self._processor, often[:200]))
-        endings = {f"{word} enthusiasts": word for word in candidates}
-        clear = [e for e in endings if not any(o != e and o.startswith(e) for o in endings)]
-        return choose(self._vlm, self._pieces, inputs, clear)
+        return choose(self._vlm, self._pieces, inputs, [f"{name}." for name in dict.fromkeys(names)])[:-1]
 
 
 def match(text: str, documents: Sequence[Sequence[str]]) -> np.ndarray:
