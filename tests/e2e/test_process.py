@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import grpc
+import pytest
 from eyecatch.client import Client, connect
 from eyecatch.v1 import behavior_pb2, covers_pb2
 
@@ -72,6 +73,7 @@ COPIES = 60
 """Of the sample's events: enough that an import is still at work when the first of them are in the file."""
 
 
+@pytest.mark.slow
 def test_kill_9_in_the_middle_of_an_import(tmp_path: Path) -> None:
     """What was imported is whole, and the same command finishes the rest."""
     table = tmp_path / "events.csv"

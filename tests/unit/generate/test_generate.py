@@ -147,7 +147,7 @@ async def test_a_store_that_goes_away_is_told_and_ends_the_process(
     kafka: Broker, worker_config: GenerateConfig
 ) -> None:
     with redis_running() as own:
-        config = replace(worker_config, store=own.url)
+        config = replace(worker_config, store=own.url, give_up_s=1.0)
         async with working(config) as (running, _):
             await until(lambda: running.health.serving, "health")
             own.kill()

@@ -67,7 +67,7 @@ def draw(rng: np.random.Generator, count: int) -> list[Brief]:
     return briefs(count, int(rng.integers(100)))
 
 
-@pytest.fixture(params=["sd15", "sana"])
+@pytest.fixture(params=[pytest.param("sd15", marks=pytest.mark.slow), "sana"])
 def pipeline(small: Starter, request: pytest.FixtureRequest) -> CoverPipeline:
     made = covers_of(small, request.param)
     for part in (made.family.denoiser, made.family.vae):

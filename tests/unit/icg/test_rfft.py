@@ -84,6 +84,7 @@ def test_the_judge_is_shown_the_cover_that_is_implied(small: Starter) -> None:
     assert found == pytest.approx(float(np.mean([-np.log(one.score) for one in said])), abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_tuned_controlnet_pleases_the_judge_more_on_new_products(small: Starter, tmp_path: Path) -> None:
     made = tuner(small, "cc", beta=0.0)
     new = [asked(seed=100 + n, steps=2, user_embedding=None) for n in range(8)]

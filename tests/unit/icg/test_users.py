@@ -139,6 +139,7 @@ def test_position_bias_is_found_where_covers_are_placed_at_random() -> None:
     np.testing.assert_allclose(log.examination(), 1 / (1 + 0.35 * np.arange(8)), atol=0.06)
 
 
+@pytest.mark.slow
 def test_the_encoder_learns_from_behaviour_alone_and_resumes(tmp_path: Path) -> None:
     """Covers whose embedding tells their look; a twentieth of a real run must beat both chance and a swapped user."""
     rng = np.random.default_rng(0)

@@ -80,7 +80,9 @@ async def test_two_processes_share_the_partitions_and_take_over(
         await until(lambda: value(first, "partitions") == 4, "a take-over")
         await until(lambda: absorbed(first)[0] + absorbed(second)[0] == 480, "the rest")
         assert await count(first, *users) == 480
-        await until(lambda: sum(kafka.committed(GROUP, topic, 4).values()) == 480, "commits, tried again after a rebalance")
+        await until(
+            lambda: sum(kafka.committed(GROUP, topic, 4).values()) == 480, "commits, tried again after a rebalance"
+        )
 
 
 async def test_late_early_and_out_of_order(kafka: Broker, topic: str, tmp_path: Path) -> None:
