@@ -103,7 +103,7 @@ def load(path: Path, folder: Path, report: Report, zone: str = "") -> Posts:
     return Posts.of(*zip(*rows, strict=True))
 
 
-class _UnusableError(Exception):
+class _UnusableError(IcgError):
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
         self.kind = kind
@@ -124,7 +124,7 @@ def _post(
         picture = inside(folder, row.values[media])
     except IcgError as error:
         raise _UnusableError("no such picture", str(error)) from None
-    return account, _seconds(at, row.values[at], zone), row.values[said], picture, value
+    return account, seconds(at, row.values[at], zone), row.values[said], picture, value
 
 
 def _number(text: str) -> float | None:
@@ -135,7 +135,8 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _seconds(column: str, text: str, zone: ZoneInfo | None) -> float:
+def seconds(column: str, text: str, zone: ZoneInfo | None = None) -> float:
+    """UTC seconds of UNIX seconds (or milliseconds) or ISO 8601; `zone` is that of a time without one. Raises IcgError for others."""
     value = _number(text)
     if value is not None:
         return value / 1000 if abs(value) > MILLISECONDS else value

@@ -6,12 +6,14 @@ Knows no model. Reads MovieLens-shaped tables.
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from icg.data.behaviour import DISLIKE, DWELL, IMPRESSION, LIKE, Log
+from icg.data.engagement import Posts
 from icg.errors import IcgError
 
 
@@ -49,6 +51,28 @@ def load(folder: Path, liked: float = 4.0, disliked: float = 2.5) -> Ratings:
     zeros = np.zeros(len(user), np.int64)
     log = Log(user, cover, actions, zeros, time, shown, zeros)
     return Ratings(log, [row[1] for row in items], [folder / row[2] for row in items])
+
+
+def as_posts(folder: Path, kpi: str = "count", limit: int = 0, seed: int = 0) -> Posts:
+    """Films as posts of their first genre at the time of their first rating: KPI is how many ratings came, or their mean.
+
+    The year leaves the title, as age explains counts. `limit`: so many films drawn at random, 0 for all. Raises IcgError for another
+    KPI, and as `load`.
+    """
+    if kpi not in ("count", "mean"):
+        raise IcgError(f"kpi={kpi!r}; allowed: count or mean")
+    items = [r for r in _rows(folder / "items.csv", ("item_id", "title", "cover", "genres")) if r[2]]
+    told: dict[str, list[tuple[float, float]]] = {}
+    for item, rating, time in _rows(folder / "ratings.csv", ("movieId", "rating", "timestamp")):
+        told.setdefault(item, []).append((float(time), float(rating)))
+    items = [r for r in items if r[0] in told]
+    if limit and limit < len(items):
+        items = [items[n] for n in np.sort(np.random.default_rng(seed).permutation(len(items))[:limit])]
+    values = [len(told[r[0]]) if kpi == "count" else float(np.mean([v for _, v in told[r[0]]])) for r in items]
+    return Posts.of(
+        [r[3].split("|")[0] for r in items], [min(told[r[0]])[0] for r in items],
+        [re.sub(r"\s*\(\d{4}\)\s*$", "", r[1]) for r in items], [folder / r[2] for r in items], values,
+    )  # fmt: skip
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> list[list[str]]:

@@ -83,17 +83,15 @@ class DesignModel:
         model, processor = reading.load(vlm)
         if folder is None:
             return cls(model, processor)
-        from peft import PeftModel
-
         if not (Path(folder) / "adapter_model.safetensors").is_file():
             raise CheckpointError(
                 f"design={str(folder)!r}: adapter_model.safetensors is missing; allowed: icg.train.design's folder"
             )
         try:
-            tuned = PeftModel.from_pretrained(model, str(folder))
-        except (ValueError, RuntimeError, KeyError) as error:
+            model.load_adapter(str(folder))
+        except (ValueError, RuntimeError, KeyError, OSError) as error:
             raise CheckpointError(f"design={str(folder)!r}: does not fit {str(vlm)!r} ({error})") from error
-        return cls(tuned.merge_and_unload().eval().requires_grad_(False), processor)
+        return cls(model.eval().requires_grad_(False), processor)
 
     def write(
         self, title: str, target: str = "high", account: str = "", time: float | None = None, count: int = 1, temperature: float = 0.0,

@@ -83,13 +83,14 @@ def written(read: Any, titles: Sequence[str], designs: Sequence[Design], rows: n
 
 def adapted(vlm: Any, rank: int) -> Any:
     """The VLM with new low-rank weights on its language side; nothing else is trained."""
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
     targets = [
         name for name, part in vlm.named_modules()
         if isinstance(part, nn.Linear) and not any(other in name for other in ("vision", "visual", "projector", "lm_head"))
     ]  # fmt: skip
-    return get_peft_model(vlm, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets, bias="none"))
+    vlm.add_adapter(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets, bias="none"))
+    return vlm
 
 
 def fit(folder: Path, vlm: Any, processor: Any, data: Written, how: Fit) -> Any:
@@ -145,6 +146,9 @@ def main(argv: list[str] | None = None) -> None:
     root = args.checkpoint or starter.path()
     subjects = load_subjects(args.art) if args.art else procedural(40)
     world = World.sample(args.accounts, np.random.default_rng(args.seed))
+    args.out.mkdir(parents=True, exist_ok=True)
+    made_from = {"accounts": args.accounts, "posts": args.posts, "seed": args.seed}
+    (args.out / "posts.json").write_text(json.dumps(made_from) + "\n")
     sample = simulated(Reader.from_pretrained(root), subjects, world, args.posts, args.seed)
     designs = described(root, sample, [s.title for s in subjects], args.out / "designs.jsonl")
     rows = np.flatnonzero(sample.read.split == TRAIN)
@@ -153,7 +157,6 @@ def main(argv: list[str] | None = None) -> None:
     how = Fit(args.steps, 2e-3, 32, args.seed, warmup=min(50, args.steps // 4))
     tuned = fit(args.out / "tuning", adapted(vlm, args.rank), processor, data, how)
     tuned.save_pretrained(args.out / "design")
-    (args.out / "design" / "README.md").unlink(missing_ok=True)
     covers = JointEmbedding.from_pretrained(root).covers([sample.images[n] for n in rows])
     Direction.fit([designs[n] for n in rows], covers).save_pretrained(args.out / "design")
     print(json.dumps({"posts": len(rows), "steps": args.steps}))

@@ -1,7 +1,8 @@
 """Recipe: the engagement model. What was read of posts, their accounts' habits and times -> the KPI they got.
 
     python -m icg.train.engagement --table posts.csv --pictures media --out runs/engagement [--zone UTC]
-    python -m icg.train.engagement --art node_modules --out runs/engagement         # SIMULATED accounts
+    python -m icg.train.engagement --ratings ml-latest-small --kpi count --out runs/engagement    # films; see icg.data.ratings
+    python -m icg.train.engagement --art node_modules --out runs/engagement                       # SIMULATED accounts
 
 Trained on the earliest 70 % of the posts, judged on the latest 15 %: Pearson and Spearman correlation with log(1 + KPI)
 there, beside models that see less and one whose KPIs were shuffled within each account. What leaks across the split is left out.
@@ -27,6 +28,7 @@ from icg.data.catalogue import Report
 from icg.data.duplicates import hashes, leaking
 from icg.data.pictures import decode, read
 from icg.data.posts import Simulated, World, simulate
+from icg.data.ratings import as_posts
 from icg.errors import IcgError
 from icg.rewards.base import BATCH, pixels
 from icg.rewards.engagement_net import NOBODY, EngagementConfig, EngagementNet, Habit, Told, context, habits, told
@@ -77,21 +79,16 @@ def content(reader: Reader, images: Sequence[Image.Image], texts: Sequence[str])
     return torch.cat(rows).clone()
 
 
-def read_posts(reader: Reader, posts: data.Posts, hashed: np.ndarray, images: Sequence[Image.Image]) -> Read:
-    """Split by time; posts that leak into a later part are left out of theirs."""
+def read_posts(reader: Reader, posts: data.Posts) -> Read:
+    """Split by time; posts that leak into a later part are left out of theirs. Raises IcgError for a damaged picture."""
     split = data.temporal(posts)
+    hashed = hashes(list(posts.picture))
     out = np.where(leaking(split, hashed, posts.account, posts.text), -1, split)
+    images = [decode(read(path), SIDE) for path in posts.picture]
     bucket = data.buckets(posts, out == TRAIN)
     return Read(
         content(reader, images, list(posts.text)), posts.account.astype(str), posts.time, posts.kpi, bucket, out
     )
-
-
-def from_table(reader: Reader, table: Path, pictures: Path, zone: str, report: Report) -> Read:
-    """Posts of a table; see icg.data.engagement.load."""
-    posts = data.load(table, pictures, report, zone)
-    images = [decode(read(path), SIDE) for path in posts.picture]
-    return read_posts(reader, posts, hashes(list(posts.picture)), images)
 
 
 @dataclass(frozen=True)
@@ -211,6 +208,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--table", type=Path)
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--zone", default="")
+    parser.add_argument("--ratings", type=Path)
+    parser.add_argument("--kpi", default="count")
     parser.add_argument("--art", type=Path)
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--out", type=Path, required=True)
@@ -227,8 +226,11 @@ def main(argv: list[str] | None = None) -> None:
     reader = Reader.from_pretrained(args.checkpoint or starter.path())
     report = Report()
     if args.table:
-        read = from_table(reader, args.table, args.pictures or args.table.parent, args.zone, report)
+        posts = data.load(args.table, args.pictures or args.table.parent, report, args.zone)
         print(report)
+        read = read_posts(reader, posts)
+    elif args.ratings:
+        read = read_posts(reader, as_posts(args.ratings, args.kpi, args.posts, args.seed))
     else:
         subjects = load_subjects(args.art) if args.art else procedural(40)
         world = World.sample(args.accounts, np.random.default_rng(args.seed))
@@ -237,7 +239,7 @@ def main(argv: list[str] | None = None) -> None:
     config = EngagementConfig(read.content.shape[1])
     found = judge(args.out / "compared", read, how, config)
     net = fit(args.out / "all", read, config, how)
-    net.save_pretrained(args.out / "engagement", read.accounts if args.table else {})
+    net.save_pretrained(args.out / "engagement", read.accounts if args.table or args.ratings else {})
     for name, (pearson, spearman) in found.items():
         print(f"{name:28} Pearson {pearson:.3f}  Spearman {spearman:.3f}")
     print(json.dumps({name: round(pearson, 4) for name, (pearson, _) in found.items()}))
