@@ -3,8 +3,8 @@
     python -m benchmarks.ingest [--rounds 3] [--events 300000] [--seconds 30]
 
 Behaviour as in benchmarks/behaviour.py: 500 users (and 10,000), four partitions, protobuf of 135 bytes, the learned encoder on. All is read
-from a backlog, until the last record is acknowledged by the store; at its start no user has a profile. Ours join their group while the topic
-is empty and stand still until the backlog is there: nothing is read before the clock starts.
+from a backlog, until the last record is acknowledged by the store; at its start no user has a profile. Ours join their group while
+the topic is empty and stand still until the backlog is there: nothing is read before the clock starts.
 
 throughput_ratio: events/s of `eyecatch ingest --processes N` into Redis, N the number of cores but four at most, / those of kafka-python's
 poll and protobuf's parser with the same options in one process, in turn; throughput_ratio_one and throughput_ratio_sqlite: with one process

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ MAX_PIXELS = 4096 * 4096
 MAX_STEPS = 100
 MAX_GUIDANCE = 20.0
 MAX_REFERENCE_STRENGTH = 0.95
+_ID = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +32,9 @@ class Brief:
     which share of the steps the first reference is cut out and set into the cover (0: it is only read); higher
     keeps more of it. product: RGBA, what is sold, cut out; set into the cover in the reference's place (0: when all
     steps are taken), and every pixel of it stays as it is, but for its size. inpaint: paint around the product from the
-    first step on, where the seed has it stand, by the pipeline's ControlNet. size: (width, height), multiples of 16 in 32..2048.
+    first step on, where the seed has it stand, by the pipeline's ControlNet. product_id: one the pipeline was fine-tuned for
+    (icg.products), "" for none; {product} in the title, or its class, is where it is named. size: (width, height), multiples of 16
+    in 32..2048.
 
     Raises BriefError naming the field, the value and what is allowed.
     """
@@ -47,6 +51,7 @@ class Brief:
     product: Image.Image | None = None
     inpaint: bool = False
     size: tuple[int, int] = (128, 128)
+    product_id: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.title, str) or len(self.title) > MAX_TITLE:
@@ -63,6 +68,8 @@ class Brief:
             raise BriefError("title='' without references; allowed: a title, a reference or both")
         if self.product is not None:
             check_product(self.product)
+        if self.product_id != "":
+            check_id(self.product_id)
         self._check_user()
         _within("strength", self.strength, 0, 1)
         _whole("seed", self.seed, 0, 2**63 - 1)
@@ -82,7 +89,7 @@ class Brief:
             raise BriefError(f"size={self.size!r}; allowed: (width, height), multiples of 16 in 32..2048")
 
     def item_digest(self) -> str:
-        """sha256 of title and references: the key of the VLM's part."""
+        """sha256 of title, references and product_id: the key of the VLM's part."""
         return self._hash().hexdigest()
 
     def digest(self) -> str:
@@ -101,6 +108,8 @@ class Brief:
         for picture in self.references:
             rgb = picture.convert("RGB")
             state.update(f"|{rgb.width}x{rgb.height}|".encode() + rgb.tobytes())
+        if self.product_id:
+            state.update(f"|product_id={self.product_id}".encode())
         return state
 
     def _check_user(self) -> None:
@@ -110,6 +119,16 @@ class Brief:
         if user.ndim != 1 or not np.isfinite(user).all():
             raise BriefError(f"user_embedding of shape {user.shape} or not finite; allowed: one finite vector")
         object.__setattr__(self, "user_embedding", user)
+
+
+def check_id(id: str) -> str:
+    """The id itself. Raises BriefError for what is no id of a product: it names a folder."""
+    if not isinstance(id, str) or not _ID.fullmatch(id):
+        shown = repr(id[:80]) if isinstance(id, str) else type(id).__name__
+        raise BriefError(
+            f"product_id={shown}; allowed: 1 to 64 of a-z, 0-9, '-' and '_', a letter or digit first and last"
+        )
+    return id
 
 
 def check_product(product: Image.Image) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from icg.connector import ConditioningSpec
 from icg.errors import CheckpointError
@@ -36,19 +36,26 @@ class Family:
         """The module that is called at each step."""
         return self.pipeline.transformer
 
-    def add_lora(self, rank: int) -> None:
-        """Put new low-rank weights (arXiv:2106.09685) beside the denoiser's attention; they alone want gradients."""
+    def add_lora(self, rank: int, name: str = "default", everywhere: bool = False) -> None:
+        """Put new low-rank weights (arXiv:2106.09685) beside the denoiser's attention; they alone want gradients.
+
+        everywhere: beside all else that multiplies by a matrix inside its blocks, too.
+        """
         from peft import LoraConfig
 
-        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=["to_q", "to_k", "to_v", "to_out.0"])
-        self.denoiser.requires_grad_(False).add_adapter(config)
+        beside = ["to_q", "to_k", "to_v", "to_out.0"]
+        if everywhere:
+            parts = [(n, p) for n, p in self.denoiser.named_modules() if "block" in n and ".lora_" not in n]
+            beside = [name.removesuffix(".base_layer") for name, part in parts if _is_matrix(part)]
+        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=beside)
+        self.denoiser.requires_grad_(False).add_adapter(config, adapter_name=name)
 
     def save_lora(self, folder: Path) -> None:
         """What `load_lora` reads."""
         self.denoiser.save_lora_adapter(folder)
 
-    def load_lora(self, folder: Path, name: str | None = None) -> None:
-        """Put the weights in `folder` beside the denoiser's, by that name where several are to be told apart.
+    def load_lora(self, folder: Path | Mapping[str, Tensor], name: str | None = None) -> None:
+        """Put the weights in `folder` beside the denoiser's, by that name where several are to be told apart. Or the weights themselves.
 
         Raises CheckpointError where they are missing or do not fit.
         """
@@ -56,9 +63,14 @@ class Family:
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are meant
-                self.denoiser.load_lora_adapter(folder, adapter_name=name, **how)
+                warnings.filterwarnings(
+                    "ignore", ".* was active which is now deleted"
+                )  # diffusers tidies up what did not fit
+                given = dict(folder) if isinstance(folder, Mapping) else folder
+                self.denoiser.load_lora_adapter(given, adapter_name=name, **how)
         except (OSError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"lora={str(folder)!r}: not for this denoiser ({error})") from error
+            shown = f"{len(folder)} weights" if isinstance(folder, Mapping) else repr(str(folder))
+            raise CheckpointError(f"lora={shown}: not for this denoiser ({error})") from error
 
     @property
     def spec(self) -> ConditioningSpec:
@@ -256,6 +268,10 @@ def family_of(pipeline: Any) -> Family:
     if kind is StableDiffusion and denoiser.config.addition_embed_type == "text_time":
         kind = StableDiffusionXL
     return kind(pipeline)
+
+
+def _is_matrix(part: nn.Module) -> bool:
+    return type(part) is nn.Linear or (type(part) is nn.Conv2d and part.kernel_size == (1, 1) and part.groups == 1)
 
 
 def _shift_of(scheduler: Any, tokens: int, top: float) -> float:

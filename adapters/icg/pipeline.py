@@ -26,7 +26,10 @@ from icg.errors import BriefError, Cancelled, CheckpointError
 from icg.families import family_of
 from icg.headers import DIFFUSERS, read_json, weights
 from icg.noise import mixture
+from icg.products import reading as product_reading
+from icg.products.fine_tuned import FineTuned
 from icg.products.inpainting import Inpainter, planes, stand
+from icg.products.library import Trained
 from icg.readings import Readings
 
 
@@ -45,6 +48,8 @@ class Batch:
     """For the ControlNet, a row a brief."""
     products: dict[int, Image.Image] = field(default_factory=dict)
     """By number of brief: its product, where it was set in, RGBA of the cover's size."""
+    trained: Trained | None = None
+    """What all briefs' product_id means."""
     done: int = 0
 
     @property
@@ -53,7 +58,7 @@ class Batch:
         return len(self.scheduler.timesteps)
 
 
-class CoverPipeline:
+class CoverPipeline(FineTuned):
     """See the module. `diffusion` is a stock diffusers pipeline of a family in `icg.families`; `cache` bounds the LRU."""
 
     inpainter: Inpainter | None = None
@@ -105,18 +110,19 @@ class CoverPipeline:
 
     @torch.inference_mode()
     def start(self, briefs: list[Brief]) -> Batch:
-        """Read the briefs and draw their noise. All must agree on steps, size and whether to inpaint."""
-        for name in ("steps", "size", "inpaint"):
+        """Read the briefs and draw their noise. All must agree on steps, size, product_id and whether to inpaint."""
+        for name in ("steps", "size", "inpaint", "product_id"):
             values = sorted({getattr(b, name) for b in briefs})
             if len(values) != 1:
                 raise BriefError(f"{name}={values} in one call; allowed: one value for all briefs")
-        conditions, pooled, weights = self._conditions(briefs)
+        trained = self.product(briefs[0])
+        conditions, pooled, weights = self._conditions(briefs, trained)
         self.check_size(briefs[0].size)
         noise = torch.cat([self._noise(b) for b in briefs])
         scheduler = self.schedule(briefs[0])
         starts = [anchor_of(b) for b in briefs]
         latents = noise * getattr(scheduler, "init_noise_sigma", 1.0)  # flow matching has none
-        batch = Batch(list(briefs), scheduler, latents, starts, conditions, pooled, weights)
+        batch = Batch(list(briefs), scheduler, latents, starts, conditions, pooled, weights, trained=trained)
         if briefs[0].inpaint:
             hints, placed = zip(*(self.hinted(b) for b in briefs), strict=True)
             batch.hints, batch.products = torch.cat(hints), dict(enumerate(placed))
@@ -127,6 +133,7 @@ class CoverPipeline:
         """Take one denoising step; True while more remain."""
         if batch.done >= batch.total:
             return False
+        self._wear(batch.trained)
         t = batch.scheduler.timesteps[batch.done]
         now = mixture(batch.scheduler, batch.done)
         scale = getattr(batch.scheduler, "scale_model_input", lambda x, _: x)  # flow matching has none
@@ -182,19 +189,19 @@ class CoverPipeline:
         """What the stock diffusers pipeline takes: prompt_embeds and negative_prompt_embeds, each (1, M, W), and, where the
         family wants them, pooled_prompt_embeds and negative_pooled_prompt_embeds, each (1, P).
         """  # fmt: skip
-        embeds, pooled = self.adapter(self._item(brief), self._user(brief), brief.strength)
+        embeds, pooled = self.adapter(self._item(brief, self.product(brief)), self._user(brief), brief.strength)
         nothing, pooled_nothing = self.adapter.unconditional(1)
         given = {"prompt_embeds": embeds, "negative_prompt_embeds": nothing}
         if pooled is not None and pooled_nothing is not None:
             given |= {"pooled_prompt_embeds": pooled, "negative_pooled_prompt_embeds": pooled_nothing}
         return given
 
-    def _conditions(self, briefs: list[Brief]) -> tuple[Tensor, Tensor | None, Tensor]:
+    def _conditions(self, briefs: list[Brief], product: Trained | None = None) -> tuple[Tensor, Tensor | None, Tensor]:
         """Conditions (K, B, M, W), pooled (K, B, P) or None, and the weights (K, B) of the denoiser's answers to them.
 
         K = 2: nothing, item with user; or K = 3 when some brief guides by its user: nothing, item, item with user.
         """
-        items = torch.cat([self._item(b) for b in briefs])
+        items = torch.cat([self._item(b, product) for b in briefs])
         users = torch.cat([self._user(b) for b in briefs])
         strength = torch.tensor([float(b.strength) for b in briefs], device=self.device)
         guidance = torch.tensor([float(b.guidance) for b in briefs], device=self.device)
@@ -218,12 +225,14 @@ class CoverPipeline:
         parts = out.unflatten(0, (kinds, count)) * batch.weights[..., None, None, None]
         return parts.sum(0)
 
-    def _item(self, brief: Brief, digest: str = "") -> Tensor:
-        return self.readings.get(digest or brief.item_digest(), lambda: self._read(brief))
+    def _item(self, brief: Brief, product: Trained | None = None, digest: str = "") -> Tensor:
+        return self.readings.get(digest or self.item_key(brief, product), lambda: self._read(brief, product))
 
-    def _read(self, brief: Brief) -> Tensor:
-        inputs = reading.inputs(self.processor, brief.title, brief.references)
-        return self.adapter.read(self.vlm, {name: value.to(self.device) for name, value in inputs.items()})
+    def _read(self, brief: Brief, product: Trained | None) -> Tensor:
+        texts, vectors = (brief.title, ""), None
+        if product is not None:
+            texts, vectors = product.texts(brief.title), product.vectors
+        return product_reading.read(self.adapter, self.vlm, self.processor, texts, vectors, brief.references)
 
     def _user(self, brief: Brief) -> Tensor:
         if brief.user_embedding is None:

@@ -54,7 +54,12 @@ def inputs(processor: Any, title: str, references: tuple[Image.Image, ...] = ())
     """The model's inputs for one item: its references, then its title. Batch of one, so nothing is padded."""
     if not title.strip() and not references:
         raise BriefError("title='' without references; allowed: a title, a reference or both")
-    text, words = prompt(processor, plain(processor, title), len(references)), processor.tokenizer
+    return encoded(processor, plain(processor, title), references)
+
+
+def encoded(processor: Any, title: str, references: tuple[Image.Image, ...] = ()) -> dict[str, torch.Tensor]:
+    """As `inputs`, of a title that may hold special tokens, which then mean what they mean."""
+    text, words = prompt(processor, title, len(references)), processor.tokenizer
     # Some templates begin with what their tokenizer would put before every text.
     begun = bool(words.bos_token) and text.startswith(words.bos_token)
     how = {"return_tensors": "pt", "add_special_tokens": not begun}

@@ -8,15 +8,19 @@ from eyecatch.commands import (
     behavior,
     covers,
     demo,
+    design,
     evaluate,
     generate,
     imports,
     ingest,
     items,
     judge,
+    product,
+    segments,
     serve,
     sheets,
     upkeep,
+    upscale,
 )
 
 # Read when torch loads OpenMP, later. Its threads spin while they wait by default: beside any other busy process, and beside
@@ -38,7 +42,11 @@ app.add_typer(evaluate.app, name="evaluate")
 covers.register(app)
 sheets.register(app)
 judge.register(app)
+design.register(app)
+upscale.register(app)
+app.add_typer(product.app, name="product")
 app.add_typer(upkeep.clusters, name="clusters")
+app.add_typer(segments.app, name="segments")
 upkeep.register(behavior.users, items.app)
 app.add_typer(items.app, name="items")
 app.add_typer(behavior.events, name="events")

@@ -104,6 +104,16 @@ class MakingConfig(StateConfig):
         low=1,
         high=16,
     )
+    upscale: int = option(
+        1,
+        "How many times larger than drawn the edges of kept covers are made, as the upscaler can; 1 = as drawn.",
+        low=1,
+        high=8,
+    )
+    upscaler: str = option(
+        "",
+        "Swin2SR checkpoint that enlarges them: a folder, or a name on the hub; empty = `upscaler` of the checkpoint, or the starter's.",
+    )
     triton: str = option(
         "", "Triton servers that draw the covers, host:port by commas; empty = this process draws them."
     )

@@ -39,6 +39,7 @@ from eyecatch.core.ports import (
     ProfileStore,
     SharedQueue,
     Stores,
+    Upscaler,
 )
 from eyecatch.core.recommend import Recommender
 from eyecatch.core.score import Scoring
@@ -50,6 +51,7 @@ from eyecatch.generate.hub import Hub
 from eyecatch.generate.making import Maker, OnChange, OnJudged, Taste, unheard
 from eyecatch.generate.service import GenerationService
 from eyecatch.generate.worker import Worker
+from eyecatch.generators.upscaling import PART, LocalUpscaler
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.cached import CachedProfiles
 from eyecatch.stores.index import FaissIndex
@@ -258,7 +260,15 @@ async def application(
                 config.host, config.port, config.max_concurrent, config.max_message_mb << 20, config.api_token
             ),
             CoversServicer(
-                recommender, generation, store.catalog, store.profiles, parts.encoder, tastes, parts.blobs, parts.index
+                recommender,
+                generation,
+                store.catalog,
+                store.profiles,
+                parts.encoder,
+                tastes,
+                parts.blobs,
+                parts.index,
+                store.notes,
             ),
             CatalogServicer(parts.catalog, References(parts.blobs, config.hosts), pools),
             BehaviorServicer(store.profiles, sink, parts.encoder, tastes, forgetting),
@@ -300,7 +310,15 @@ def maker(
     taste = Taste(
         Scoring.parse(config.reward_weights, SCORING), config.draws_per_cover, config.pool_size, config.attempts
     )
-    return Maker(stores.catalog, blobs, generator, changed, taste, on_judged)
+    return Maker(stores.catalog, blobs, generator, changed, taste, on_judged, upscaler(config))
+
+
+def upscaler(config: MakingConfig) -> Upscaler | None:
+    """What enlarges kept covers, if anything does: as configured, or the checkpoint's own, or the shipped starter's."""
+    if config.upscale == 1:
+        return None
+    own = checkpoint(config) / PART
+    return LocalUpscaler(config.upscale, config.upscaler or (str(own) if config.checkpoint and own.is_dir() else ""))
 
 
 async def _changed_elsewhere(parts: Parts, pools: Pools, changed: OnChange, items: Collection[str] | None) -> None:

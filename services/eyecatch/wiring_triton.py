@@ -24,7 +24,9 @@ def make_generator(config: MakingConfig, checkpoint: Path) -> Generator:
     """In this process, or on Triton servers. Raises InvalidInput for what is no address, NotReady without the client library."""
     servers = config.triton_servers()
     if not servers:
-        return LocalGenerator(Path(config.checkpoint) if config.checkpoint else None)
+        return LocalGenerator(
+            Path(config.checkpoint) if config.checkpoint else None, Path(config.data_dir) / "products"
+        )
     try:
         from eyecatch.generators.triton import Asking, TritonGenerator
     except ModuleNotFoundError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from icg.design.schema import Design
 
 SHARE = 0.6
 """Of a design beside a user's own taste."""
+KEPT = 4096
+"""Designs of the latest titles."""
 
 
 class Designer:
@@ -23,6 +26,8 @@ class Designer:
 
     def __init__(self, model: DesignModel, direction: Direction | None = None) -> None:
         self.model, self.direction = model, direction
+        # The same items are asked about again and again, and a design takes longer than a step.
+        self._write = lru_cache(KEPT)(lambda *asked: model.write(*asked)[0])
 
     @classmethod
     def from_pretrained(cls, root: str | Path) -> Designer:
@@ -33,7 +38,7 @@ class Designer:
 
     def design(self, brief: Brief, target: str, account: str = "", time: float | None = None) -> Design:
         """The likeliest design of a brief's title for a bucket of KPI. Raises IcgError for an unknown one."""
-        return self.model.write(brief.title or "cover", target, account, time)[0]
+        return self._write(brief.title or "cover", target, account, time)
 
     def apply(self, brief: Brief, design: Design) -> Brief:
         """The brief as it is to be drawn; a user keeps 1 - SHARE of their say."""

@@ -6,11 +6,15 @@ its own copy, since the pipeline's reads titles untuned. What it writes is a for
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from icg import vlm as reading
 from icg.data.engagement import BUCKETS
@@ -32,6 +36,7 @@ from icg.design.schema import (
 from icg.errors import CheckpointError, IcgError
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+PREFIX, DOWN = "base_model.model.", ".lora_A.weight"
 PARTS = ("night", "morning", "afternoon", "evening")
 
 
@@ -58,17 +63,18 @@ def form(objects: Sequence[str]) -> Form:
         more = left > 0 and len(names) < MAX_COLOURS
         if (yield ['],"tones":["', *([',["'] if more else [])]) != ',["':
             break
+    said = {name[:-2] for name in names}
     for words, behind in ((BRIGHTNESS, '","'), (WARMTH, '","'), (VIVIDNESS, '"],"objects":["')):
-        yield [f'{word}"' for word in words]
+        said.add((yield [f'{word}"' for word in words])[:-1])
         yield [behind[1:]]
     yield [f'{name}"' for name in objects]
     for words, before in ((PLACES, '],"place":"'), (SIZES, ',"size":"'), (STYLES, ',"style":"')):
         yield [before]
-        yield [f'{word}"' for word in words]
+        said.add((yield [f'{word}"' for word in words])[:-1])
     yield [',"avoid":[']
     avoided: list[str] = []
     while (yield ["]}", *(['"' if not avoided else ',"'] if len(avoided) < MAX_AVOID else [])]) != "]}":
-        avoided.append((yield [f'{word}"' for word in AVOIDABLE if f'{word}"' not in avoided]))
+        avoided.append((yield [f'{word}"' for word in AVOIDABLE if word not in said and word not in avoided])[:-1])
 
 
 class DesignModel:
@@ -83,15 +89,8 @@ class DesignModel:
         model, processor = reading.load(vlm)
         if folder is None:
             return cls(model, processor)
-        if not (Path(folder) / "adapter_model.safetensors").is_file():
-            raise CheckpointError(
-                f"design={str(folder)!r}: adapter_model.safetensors is missing; allowed: icg.train.design's folder"
-            )
-        try:
-            model.load_adapter(str(folder))
-        except (ValueError, RuntimeError, KeyError, OSError) as error:
-            raise CheckpointError(f"design={str(folder)!r}: does not fit {str(vlm)!r} ({error})") from error
-        return cls(model.eval().requires_grad_(False), processor)
+        merge(model, Path(folder))
+        return cls(model, processor)
 
     def write(
         self, title: str, target: str = "high", account: str = "", time: float | None = None, count: int = 1, temperature: float = 0.0,
@@ -108,3 +107,22 @@ class DesignModel:
         inputs = reading.inputs(self._processor, prompt)
         texts = fill(self._vlm, self.pieces, inputs, partial(form, named), count, temperature)
         return [Design.from_json(text) for text in texts]
+
+
+def merge(model: Any, folder: Path) -> None:
+    """Add the low-rank weights of a folder (peft's files, which need no peft to be read) to a model's own.
+
+    Raises CheckpointError when one is missing, or of a layer or width that the model does not have.
+    """
+    path = folder / "adapter_model.safetensors"
+    if not path.is_file():
+        raise CheckpointError(f"design={str(folder)!r}: {path.name} is missing; allowed: icg.train.design's folder")
+    try:
+        config, found = json.loads((folder / "adapter_config.json").read_text()), load_file(path)
+        scale = config["lora_alpha"] / config["r"]
+        for name in [name for name in found if name.endswith(DOWN)]:
+            part = model.get_parameter(name.removeprefix(PREFIX).removesuffix(DOWN) + ".weight")
+            up, down = (found[name.replace(".lora_A.", f".lora_{side}.")].to(part) for side in "BA")
+            part.data += scale * up @ down
+    except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"design={str(folder)!r}: does not fit the VLM ({error})") from error

@@ -26,7 +26,7 @@ MAX_TEXT = 2000
 @dataclass(frozen=True)
 class Design:
     """colours: up to 4 of (name, share in tenths), the largest first, together at most 10. tones: one each of BRIGHTNESS, WARMTH and
-    VIVIDNESS. objects: up to 3, of at most 64 characters. avoid: up to 4 words.
+    VIVIDNESS. objects: up to 3, of at most 64 characters. avoid: up to 4 words that the design does not have.
 
     Raises IcgError naming the field, the value and what is allowed.
     """
@@ -63,8 +63,9 @@ class Design:
         _one("style", self.style, STYLES)
         if len(self.avoid) > MAX_AVOID or len(set(self.avoid)) != len(self.avoid):
             raise IcgError(f"avoid={list(self.avoid)}; allowed: at most {MAX_AVOID} different words")
+        own = {*names, *self.tones, self.size, self.style}
         for word in self.avoid:
-            _one("avoid", word, AVOIDABLE)
+            _one("avoid", word, tuple(choice for choice in AVOIDABLE if choice not in own))
 
     def to_json(self) -> str:
         """One line, without hex codes: these follow from the names."""

@@ -20,6 +20,7 @@ from PIL import Image
 from icg.brief import Brief
 from icg.errors import BriefError, Cancelled, IcgError
 from icg.pipeline import CoverPipeline
+from icg.products.library import Trained
 from icg.scheduler.lora import Loras
 from icg.scheduler.metrics import Metrics
 from icg.scheduler.model import Model, Rows, Size
@@ -38,7 +39,8 @@ class StepScheduler:
     """Takes over `pipeline`, which must not change any more; use it from nowhere else until `close`.
 
     sizes: (width, height) that are served; memory is measured for each. rows: at most so many latents a tick. queue: at most so
-    many requests waiting and running. loras: folders by name. shared: which part of the steps those with a Share share, 0..1.
+    many requests waiting and running. loras: folders by name. products: so many have their weights on the device at most. shared: which
+    part of the steps those with a Share share, 0..1.
     Raises BriefError or CheckpointError for what the model cannot do.
     """
 
@@ -49,15 +51,18 @@ class StepScheduler:
         rows: int | None = None,
         queue: int = 256,
         loras: Mapping[str, Path] | None = None,
+        products: int = 8,
         shared: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not 0 <= shared <= 1:
             raise BriefError(f"shared={shared}; allowed: 0..1")
         rows = rows or (CPU_ROWS if pipeline.device.type == "cpu" else GPU_ROWS)
+        pipeline.bare()
+        self._loras = Loras(pipeline.family, loras or {}, products)
         with torch.inference_mode():
             self._conditions = Conditions(pipeline)
-            self._model = Model(pipeline, self._conditions.nothing, sizes, rows, Loras(pipeline.family, loras or {}))
+            self._model = Model(pipeline, self._conditions.nothing, sizes, rows, self._loras)
             self._colours = Colours(pipeline.family, pipeline.device)
         self._pipeline, self._clock = pipeline, clock
         self._weight = {size: self._model.rows[sizes[0]] / fit for size, fit in self._model.rows.items()}
@@ -90,10 +95,22 @@ class StepScheduler:
         one step.
         """
         now = self._clock()
-        request = Request(brief, now, now + timeout, priority, lora, share, on_progress, on_preview, is_cancelled)
         self._model.check(tuple(brief.size), lora)
+        product = self._pipeline.product(brief)
+        if product is not None and product.whole:
+            raise BriefError(
+                f"product_id={brief.product_id!r} changes all weights ({product.record.method}); allowed where covers share a batch: "
+                "products of textual-inversion and dreambooth"
+            )
+        if product is not None and product.lora:
+            if lora:
+                raise BriefError(f"lora={lora!r} with product_id={brief.product_id!r}; allowed: one of them")
+            lora = product.key
+        request = Request(
+            brief, now, now + timeout, priority, lora, product, share, on_progress, on_preview, is_cancelled
+        )
         try:
-            request.digest = brief.item_digest()
+            request.digest = self._pipeline.item_key(brief, product)
         except (OSError, SyntaxError) as error:  # PIL opens lazily: the first look at the pixels is here
             raise BriefError(
                 f"references holds a picture that cannot be decoded ({error}); allowed: whole pictures"
@@ -140,7 +157,8 @@ class StepScheduler:
             groups[run.brief.size, requests[0].lora, run.brief.inpaint].append(run)
         for (size, lora, _), runs in groups.items():
             with self._line.sparing(*(r for run in runs for r in running[run])):
-                for run, said in zip(runs, self._denoise(size, lora, runs), strict=True):
+                product = running[runs[0]][0].product
+                for run, said in zip(runs, self._denoise(size, lora, product, runs), strict=True):
                     with self._line.sparing(*running[run]):
                         run.advance(said, run.shows and any(r.on_preview is not None for r in running[run]))
         for run in [run for run, requests in running.items() if requests[0].status is not Status.RUNNING]:
@@ -182,7 +200,8 @@ class StepScheduler:
             if request.run is None and self._trunks.steps(request) > 0 and request.share is not None:
                 request.run = self._trunks.start(request, request.share)
             elif request.run is None:
-                request.run = Run(self._pipeline, request.brief, self._conditions(request.brief, request.digest))
+                conditions = self._conditions(request.brief, request.digest, request.product)
+                request.run = Run(self._pipeline, request.brief, conditions)
             shared = self._trunks.steps(request)
             if request.run.trunk and request.run.done >= shared and request.share is not None:
                 request.run = self._trunks.branch(request, request.share, request.run)
@@ -190,7 +209,7 @@ class StepScheduler:
             request.status = Status.RUNNING
         return request.run
 
-    def _denoise(self, size: Size, lora: str, runs: list[Run]) -> list[torch.Tensor]:
+    def _denoise(self, size: Size, lora: str, product: Trained | None, runs: list[Run]) -> list[torch.Tensor]:
         """What the denoiser says of each of these runs, all of one size and LoRA, all inpainted or none."""
         began = time.perf_counter()
         inputs = [run.inputs() for run in runs]
@@ -200,7 +219,7 @@ class StepScheduler:
         pooled = None if kinds[0].pooled is None else torch.cat([k.pooled for k in kinds if k.pooled is not None])
         hints = [run.hint for run in runs for _ in run.kinds if run.hint is not None]
         rows = Rows(x, t, torch.cat([k.embeds for k in kinds]), pooled, torch.cat(hints) if hints else None)
-        answers, calls = self._model.denoise(size, lora, rows)
+        answers, calls = self._model.denoise(size, lora, rows, product)
         self.metrics.rows += len(kinds)
         self.metrics.calls += calls
         self.metrics.denoise_s += time.perf_counter() - began

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from icg.brief import Brief
 from icg.errors import BriefError
 from icg.pipeline import CoverPipeline
+from icg.products.library import Trained
 from icg.scheduler.agree import Agreement, steady
 from icg.scheduler.lora import Loras
 from icg.scheduler.memory import MORE, rows_that_fit
@@ -43,7 +43,7 @@ class Model:
         self._pipeline, self._family, self._loras = pipeline, pipeline.family, loras
         exact = pipeline.device.type == "cpu"
         if exact:
-            steady(self._family.denoiser)
+            loras.settle()
             if pipeline.inpainter is not None:
                 steady(pipeline.inpainter.net)
             for name, part in self._family.vae.named_children():
@@ -51,27 +51,22 @@ class Model:
                     steady(part)
         self.rows: dict[Size, int] = {}
         """Most rows a call, by size."""
+        self._exact, self._given = exact, dict[Size, Rows]()
         self._denoising: dict[tuple[Size, str, bool], Agreement] = {}
         self._decoding: dict[Size, Agreement] = {}
         for size in sizes:
             pipeline.check_size(size)
             times = pipeline.schedule(Brief("any", size=size)).timesteps
-            given = self._anything(size, max(rows, COVERS, MORE), kind, times)
+            self._given[size] = given = self._anything(size, max(rows, COVERS, MORE), kind, times)
 
-            def denoise(
-                part: slice, lora: str = "", hinted: bool = True, size: Size = size, given: Rows = given
-            ) -> Tensor:
-                return self._call(size, lora, (given if hinted else given._replace(hint=None)).of(part))
+            def denoise(count: int, size: Size = size, given: Rows = given) -> Tensor:
+                return self._call(size, "", None, given.of(slice(0, count)))
 
             def decode(part: slice, given: Rows = given) -> Tensor:
                 return self._family.decode(given.x[part])
 
-            self.rows[size] = rows_that_fit(lambda n, call=denoise: call(slice(0, n)), rows, pipeline.device)
+            self.rows[size] = rows_that_fit(denoise, rows, pipeline.device)
             self._decoding[size] = Agreement(decode, COVERS, exact)
-            for name, hinted in product(loras.names, {False, pipeline.inpainter is not None}):
-                self._denoising[size, name, hinted] = Agreement(
-                    lambda part, how=(name, hinted), call=denoise: call(part, *how), self.rows[size], exact
-                )
 
     def check(self, size: Size, lora: str) -> None:
         """BriefError for what was not announced when this was made."""
@@ -79,19 +74,36 @@ class Model:
             raise BriefError(f"size={size}; allowed: {', '.join(map(str, self.rows))}")
         self._loras.check(lora)
 
-    def denoise(self, size: Size, lora: str, rows: Rows) -> tuple[Tensor, int]:
-        """Answers (B, C, h, w), and in how many calls."""
-        sizes = self._denoising[size, lora, rows.hint is not None].parts(len(rows.x))
+    def denoise(self, size: Size, lora: str, rows: Rows, product: Trained | None = None) -> tuple[Tensor, int]:
+        """Answers (B, C, h, w), and in how many calls. With the low-rank weights of `lora`, or else of `product` where it has any."""
+        product = product if product is not None and product.lora else None
+        sizes = self._agreement(size, lora, product, rows.hint is not None).parts(len(rows.x))
         ends = [sum(sizes[: n + 1]) for n in range(len(sizes))]
-        parts = [self._call(size, lora, rows.of(slice(end - n, end))) for n, end in zip(sizes, ends, strict=True)]
+        parts = [
+            self._call(size, lora, product, rows.of(slice(end - n, end))) for n, end in zip(sizes, ends, strict=True)
+        ]
         return torch.cat(parts), len(parts)
 
     def splits(self, size: Size, covers: int) -> list[int]:
         """How many of so many covers to decode at a time."""
         return self._decoding[size].parts(covers)
 
-    def _call(self, size: Size, lora: str, rows: Rows) -> Tensor:
-        self._loras.use(lora)
+    def _agreement(self, size: Size, lora: str, product: Trained | None, hinted: bool) -> Agreement:
+        """What kernels do depends on shapes: products whose weights have the same ones agree alike."""
+        key = (size, lora if product is None else f"product {product.form}", hinted)
+        if key not in self._denoising:
+            blank, given = product and product.blank, self._given[size]
+            given = given if hinted else given._replace(hint=None)
+            self._denoising[key] = Agreement(
+                lambda part: self._call(size, lora, blank, given.of(part)), self.rows[size], self._exact
+            )
+        return self._denoising[key]
+
+    def _call(self, size: Size, lora: str, product: Trained | None, rows: Rows) -> Tensor:
+        if product is None:
+            self._loras.use(lora)
+        else:
+            self._loras.wear(product)
         return self._pipeline.predict(*rows, size)
 
     def _anything(self, size: Size, count: int, kind: Kind, times: Tensor) -> Rows:

@@ -18,6 +18,7 @@ from icg.brief import Brief
 from icg.errors import BriefError
 
 if TYPE_CHECKING:
+    from icg.products.library import Trained
     from icg.scheduler.sampler import Run
 
 _numbers = itertools.count()
@@ -66,7 +67,8 @@ def silent(step: int, total: int) -> None:
 
 @dataclass(eq=False)
 class Request:
-    """`deadline`: seconds on the scheduler's clock, infinity for none. `priority`: higher goes first. `lora`: "" for none.
+    """`deadline`: seconds on the scheduler's clock, infinity for none. `priority`: higher goes first. `lora`: "" for none, the key of
+    `product` where that has low-rank weights. `product`: what the brief's product_id meant when it came.
 
     `on_preview` None: nobody looks, and nothing is computed for it.
     `due` orders requests of one priority: the deadline, or what fairness sets before it. `future` gives the cover or raises.
@@ -77,6 +79,7 @@ class Request:
     deadline: float = math.inf
     priority: int = 0
     lora: str = ""
+    product: Trained | None = None
     share: Share | None = None
     on_progress: Callable[[int, int], None] = silent
     on_preview: Callable[[Image.Image], None] | None = None

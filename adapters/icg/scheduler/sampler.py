@@ -17,6 +17,7 @@ from torch import Tensor
 from icg.brief import Brief
 from icg.noise import mixture
 from icg.pipeline import CoverPipeline, anchor_of, finished
+from icg.products.library import Trained
 from icg.scheduler.preview import Colours, shown_after
 
 
@@ -34,9 +35,9 @@ class Conditions:
     def __init__(self, pipeline: CoverPipeline) -> None:
         self._pipeline, self.nothing = pipeline, Kind(0.0, *pipeline.adapter.unconditional(1))
 
-    def __call__(self, brief: Brief, digest: str) -> list[Kind]:
+    def __call__(self, brief: Brief, digest: str, product: Trained | None = None) -> list[Kind]:
         """nothing, item, item with user; the first two only where they weigh anything."""
-        adapter, item = self._pipeline.adapter, self._pipeline._item(brief, digest)
+        adapter, item = self._pipeline.adapter, self._pipeline._item(brief, product, digest)
         user = self._pipeline._user(brief)
         guidance = float(brief.guidance)
         own = guidance if brief.user_guidance is None else float(brief.user_guidance)

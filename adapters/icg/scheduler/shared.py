@@ -41,7 +41,9 @@ class Trunks:
         key = (request.digest, share.seed, taste, self.steps(request), *how)
         if key not in self._kept:
             drawn = replace(brief, seed=share.seed, user_embedding=common, reference_strength=0.0, product=None)
-            self._kept[key] = Run(self._pipeline, drawn, self._conditions(drawn, request.digest), trunk=True)
+            self._kept[key] = Run(
+                self._pipeline, drawn, self._conditions(drawn, request.digest, request.product), trunk=True
+            )
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
@@ -49,7 +51,8 @@ class Trunks:
 
     def branch(self, request: Request, share: Share, trunk: Run) -> Run:
         """The request's own run, once its trunk has taken the shared steps."""
-        return trunk.branch(replace(request.brief, seed=share.seed), self._conditions(request.brief, request.digest))
+        conditions = self._conditions(request.brief, request.digest, request.product)
+        return trunk.branch(replace(request.brief, seed=share.seed), conditions)
 
     def drop(self, run: Run) -> None:
         """Forget a trunk that broke."""

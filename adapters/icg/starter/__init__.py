@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL import Image
 
+    from icg.brief import Brief
+    from icg.design.designer import Designer
     from icg.embedding import JointEmbedding
     from icg.pipeline import CoverPipeline
     from icg.reliability.judge import Judge
@@ -38,6 +40,8 @@ class Starter:
     rewards: dict[str, Reward]
     judge: Judge | None = None
     """Of product pictures; None where the checkpoint has none."""
+    designer: Designer | None = None
+    """Draws towards a wanted engagement; None where the checkpoint has no design/."""
     name: str = "eyecatch-starter-0.1"
 
 
@@ -85,7 +89,25 @@ def load(root: str | Path | None = None) -> Starter:
     pipeline = CoverPipeline.from_pretrained(root)
     embedding, rewards = judges(root, pipeline.diffusion.vae)
     judge = Judge.from_pretrained(root / "reliability") if (root / "reliability").is_dir() else None
-    return Starter(pipeline, embedding, rewards, judge, name)
+    return Starter(pipeline, embedding, rewards, judge, designer(root), name)
+
+
+def designer(root: str | Path) -> Designer | None:
+    """What a checkpoint's design/ holds, None without one. Raises CheckpointError for one that does not fit."""
+    from icg.design.designer import Designer
+
+    return Designer.from_pretrained(root) if (Path(root) / "design").is_dir() else None
+
+
+def towards(designer: Designer | None, brief: Brief, target: str) -> Brief:
+    """The brief as it is drawn for a wanted engagement, "" for none. BriefError without a design model, IcgError for another word."""
+    from icg.errors import BriefError
+
+    if not target:
+        return brief
+    if designer is None:
+        raise BriefError(f"target_kpi={target!r} for a checkpoint without design/; allowed: none")
+    return designer.apply(brief, designer.design(brief, target))
 
 
 def judges(root: str | Path, vae: Any = None) -> tuple[JointEmbedding, dict[str, Reward]]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from icg import starter
@@ -117,12 +118,22 @@ def fit(folder: Path, vlm: Any, processor: Any, data: Written, how: Fit) -> Any:
     return vlm.eval()
 
 
+def keep(tuned: Any, folder: Path) -> None:
+    """Write the low-rank weights alone, in half precision, and without the path of the VLM they were made on."""
+    tuned.save_pretrained(folder)
+    path = folder / "adapter_model.safetensors"
+    save_file({name: value.half().contiguous() for name, value in load_file(path).items()}, path)
+    path.chmod(0o644)
+    about = json.loads((folder / "adapter_config.json").read_text()) | {"base_model_name_or_path": "vlm"}
+    (folder / "adapter_config.json").write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
+
+
 def described(root: Path, sample: Sample, vocabulary: Sequence[str], cache: Path | None = None) -> list[Design]:
     """Designs of a sample's pictures, by the models of a starter-shaped folder; kept in `cache`."""
     if cache is not None and cache.is_file():
         return [Design.from_json(line) for line in cache.read_text().splitlines()]
     embedding, cues = JointEmbedding.from_pretrained(root), SmallCues.from_pretrained(root / "reliability" / "cues")
-    found = Describer(embedding, cues, *reading.load(root / "vlm"), vocabulary)(sample.images)
+    found = Describer(embedding, cues, *reading.load(root / "vlm"), vocabulary)(sample.images())
     if cache is not None:
         cache.parent.mkdir(parents=True, exist_ok=True)
         cache.write_text("".join(d.to_json() + "\n" for d in found))
@@ -156,8 +167,8 @@ def main(argv: list[str] | None = None) -> None:
     vlm, processor = reading.load(root / "vlm")
     how = Fit(args.steps, 2e-3, 32, args.seed, warmup=min(50, args.steps // 4))
     tuned = fit(args.out / "tuning", adapted(vlm, args.rank), processor, data, how)
-    tuned.save_pretrained(args.out / "design")
-    covers = JointEmbedding.from_pretrained(root).covers([sample.images[n] for n in rows])
+    keep(tuned, args.out / "design")
+    covers = JointEmbedding.from_pretrained(root).covers(sample.images(rows))
     Direction.fit([designs[n] for n in rows], covers).save_pretrained(args.out / "design")
     print(json.dumps({"posts": len(rows), "steps": args.steps}))
 

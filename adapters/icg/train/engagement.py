@@ -100,9 +100,9 @@ class Sample:
     made: Simulated
     titles: list[str]
 
-    @property
-    def images(self) -> list[Image.Image]:
-        return [Image.fromarray(one) for one in self.made.images]
+    def images(self, rows: np.ndarray | None = None) -> list[Image.Image]:
+        """All pictures, or those of `rows`."""
+        return [Image.fromarray(one) for one in (self.made.images if rows is None else self.made.images[rows])]
 
 
 def simulated(reader: Reader, subjects: list[Subject], world: World, count: int, seed: int) -> Sample:

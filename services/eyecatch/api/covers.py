@@ -21,15 +21,16 @@ from eyecatch.core.errors import (
     Unavailable,
 )
 from eyecatch.core.judged import RELIABILITY, from_rewards
-from eyecatch.core.ports import Blobs, CatalogStore, CoverIndex, Encoder, Generation, ProfileStore, Progress
+from eyecatch.core.ports import Blobs, CatalogStore, CoverIndex, Encoder, Generation, Notes, ProfileStore, Progress
 from eyecatch.core.recommend import Recommender
 from eyecatch.core.score import PREFERENCE
+from eyecatch.core.segments import embedding_of
 from eyecatch.core.tokens import user_tag
-from eyecatch.core.types import Job, JobState
+from eyecatch.core.types import Job, JobState, Vector
 from eyecatch.v1 import covers_pb2, covers_pb2_grpc, types_pb2
 
 OFFSET_TOKEN = "from:"  # noqa: S105  (a page token, not a secret)
-ASKED = ("item_id", "count", "steps", "strength", "reference_strength", "inpaint")
+ASKED = ("item_id", "count", "steps", "strength", "reference_strength", "inpaint", "product_id", "target_kpi")
 """What a job is asked for; a call that repeats a key must not differ in it."""
 
 
@@ -44,10 +45,11 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
         tastes: Tastes,
         blobs: Blobs,
         index: CoverIndex,
+        notes: Notes,
     ) -> None:
         self._recommender, self._generation = recommender, generation
         self._catalog, self._profiles, self._encoder, self._tastes = catalog, profiles, encoder, tastes
-        self._blobs, self._index = blobs, index
+        self._blobs, self._index, self._notes = blobs, index, notes
         self._write = AnswerWriter(recommender.pools)
 
     @unary
@@ -153,12 +155,20 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
         strength = request.strength if request.HasField("strength") else 1.0
         check.fraction("strength", strength)
         check.fraction("reference_strength", request.reference_strength)
+        check.product("product_id", request.product_id)
+        check.target("target_kpi", request.target_kpi)
+        check.text("segment", request.segment, limits.MAX_ID, optional=True)
+        if request.segment and request.user_id:
+            check.refuse("segment", request.segment, "none with user_id")
         if request.inpaint and request.HasField("reference_strength"):
             check.refuse("reference_strength", request.reference_strength, "none with inpaint")
         check.done()
         if not await self._catalog.known_items([request.item_id]):
             raise NotFound("item", request.item_id)
-        user = await self._profiles.embedding(request.user_id, self._encoder) if request.user_id else None
+        if request.segment:
+            user: Vector | None = await embedding_of(self._notes, self._tastes.current, request.segment)
+        else:
+            user = await self._profiles.embedding(request.user_id, self._encoder) if request.user_id else None
         job_id = uuid.uuid4().hex
         return Job(
             id=job_id,
@@ -171,8 +181,10 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
             steps=request.steps,
             strength=strength,
             reference_strength=request.reference_strength if request.HasField("reference_strength") else None,
-            made_for=user_tag(request.user_id) if user is not None else "",
+            made_for=user_tag(request.user_id) if user is not None and request.user_id else "",
             inpaint=request.inpaint,
+            product_id=request.product_id,
+            target_kpi=request.target_kpi,
         )
 
     @unary

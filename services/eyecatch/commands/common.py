@@ -32,6 +32,15 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
+def quieten_models() -> None:
+    """Their loading bars would land between the lines of a command."""
+    import diffusers
+    import transformers
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+
+
 @contextmanager
 def readable_errors() -> Iterator[None]:
     try:

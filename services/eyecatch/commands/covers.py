@@ -87,6 +87,11 @@ def draw(
     inpaint: Annotated[
         bool, typer.Option("--inpaint", help="Paint a scene around the item's product, judged and drawn again.")
     ] = False,
+    product: Annotated[str, typer.Option(help="A product the server was fine-tuned on: eyecatch product train.")] = "",
+    target: Annotated[str, typer.Option(help="Engagement that the covers are to reach: low, medium or high.")] = "",
+    segment: Annotated[
+        str, typer.Option(help="A segment in place of a user, by id or name: eyecatch segments list.")
+    ] = "",
     idempotency_key: Annotated[str, typer.Option(help="The same key gives the same covers.")] = "",
     out: Out = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait.")] = 120.0,
@@ -110,6 +115,9 @@ def draw(
         strength=strength,
         reference_strength=reference_strength,
         inpaint=inpaint,
+        product_id=product,
+        target_kpi=target,
+        segment=segment,
         idempotency_key=idempotency_key,
     )
     with client(server, api_token) as c, Progress(console=Console(stderr=True)) as progress:

@@ -129,3 +129,46 @@ def reliability(
     rows = [(kind, *(f"{row[c][0]:.3f} ± {row[c][1]:.3f}" for c in columns)) for kind, row in table.items()]
     print_table(f"product pictures, {seeds} seeds, {count} briefs x 4 pictures", ("ControlNet", *columns), rows)
     typer.echo(dumps({name: value and round(value[0], 4) for name, value in found.items()}))
+
+
+@app.command("design")
+def design(
+    art: Annotated[Path, typer.Option(help="A node_modules folder with the emoji packages of the starter's recipe.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Starter-shaped folder; default: the shipped starter.")
+    ] = None,
+    designs: Annotated[Path | None, typer.Option(help="Folder of icg.train.design, for bucket_order_share.")] = None,
+    products: Annotated[
+        Path | None, typer.Option(help="Folder of trained products, or where to train them (hours), for identity.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder of the sample's covers, for upscaler_psnr_gain.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Rounds with other accounts, users and noise.", min=1)] = 3,
+    posts: Annotated[int, typer.Option(help="SIMULATED posts a round.", min=300)] = 3000,
+    items: Annotated[int, typer.Option(help="Items a round that designs are written for.", min=4)] = 30,
+) -> None:
+    """Engagement, designs, segments, products and the upscaler, each beside its baselines. On held-out SIMULATED accounts and users."""
+    from json import dumps
+
+    from icg import starter
+    from icg.errors import IcgError
+    from icg.train.design_measure import Extent, Folders, measure
+
+    try:
+        folders = Folders(checkpoint or starter.path(), art, designs, products, pictures)
+        found, tables = measure(folders, Extent(seeds, posts=posts, items=items))
+    except IcgError as error:
+        fail(f"error: {error}")
+    for name, table in tables.items():
+        columns = list(dict.fromkeys(column for row in table.values() for column in row))
+        rows = [(kind, *(_spread(row.get(column)) for column in columns)) for kind, row in table.items()]
+        print_table(f"{name}, {seeds} seeds", ("", *columns), rows)
+    typer.echo(dumps({name: values and round(sum(values) / len(values), 4) for name, values in found.items()}))
+
+
+def _spread(values: list[float] | None) -> str:
+    """Mean and standard deviation over seeds."""
+    from statistics import mean, pstdev
+
+    return f"{mean(values):.3f} ± {pstdev(values):.3f}" if values else ""

@@ -1,6 +1,7 @@
 """What is allowed to come in. Every refusal names the field, the value and what is allowed; nothing here knows the wire."""
 
 import math
+import re
 import time
 import unicodedata
 from collections.abc import Sequence
@@ -22,6 +23,9 @@ MAX_STEPS = 100
 MAX_DWELL_MS = 24 * 3600 * 1000
 # Clocks of phones drift; an hour ahead is drift, more is a mistake that would make an event the newest for ever.
 MAX_CLOCK_AHEAD_S = 3600.0
+
+TARGETS = ("low", "medium", "high")
+PRODUCT = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 
 # Directional embeddings, overrides and isolates reorder the text around them (a title could rewrite a log line); letters of
 # right-to-left scripts and the LRM/RLM marks stay allowed.
@@ -50,6 +54,16 @@ class Check:
             return
         if not 1 <= len(value) <= MAX_ID or not value.isprintable() or value != value.strip():
             self.refuse(field, value, f"1 to {MAX_ID} printable characters without spaces at the ends")
+
+    def product(self, field: str, value: str) -> None:
+        """The id of a fine-tuned product, or nothing."""
+        if value and not PRODUCT.fullmatch(value):
+            self.refuse(field, value, "1 to 64 of a-z, 0-9, '-' and '_', a letter or digit first and last, or nothing")
+
+    def target(self, field: str, value: str) -> None:
+        """A bucket of engagement, or nothing."""
+        if value and value not in TARGETS:
+            self.refuse(field, value, f"{', '.join(TARGETS)}, or nothing")
 
     def text(self, field: str, value: str, limit: int, optional: bool = False) -> None:
         """Title-like text: emoji and any script are welcome, control and direction-override characters are not."""

@@ -268,7 +268,8 @@ class Brief:
     """Everything a generator needs. `references` are encoded images; `user_embedding` (D,) or zeros.
 
     `steps` 0 and `reference_strength` None leave the choice to the model. `inpaint`: a scene is painted around what the first
-    reference shows on its plain ground.
+    reference shows on its plain ground. `product_id`: one that the generator was fine-tuned on, "" for none; its weights then stand in for
+    the references, unless a reference_strength asks for them. `target_kpi`: the engagement wanted, low, medium or high; "" for none.
     """
 
     title: str
@@ -279,6 +280,8 @@ class Brief:
     strength: float = 1.0
     reference_strength: float | None = None
     inpaint: bool = False
+    product_id: str = ""
+    target_kpi: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,6 +332,16 @@ class Generator(Protocol):
         """Embedding and stored rewards of pictures made elsewhere."""
 
     async def close(self) -> None: ...
+
+
+class Upscaler(Protocol):
+    """Makes covers larger that are kept. Lives where they are kept, wherever they were drawn."""
+
+    async def upscale(self, made: Made) -> Made:
+        """The same cover, larger, with what its image says of where it comes from, and that it was upscaled.
+
+        Embedding and rewards stay those of the picture that was judged. Raises Unavailable, InvalidInput for a cover it cannot take.
+        """
 
 
 class Generation(Protocol):

@@ -181,6 +181,7 @@ class Job:
 
     `strength` in [0, 1] scales the personalisation, `reference_strength` in [0, 1] anchors the cover in the item's own picture;
     None leaves that to the model. `made_for` is that of the covers' provenance. `inpaint` paints a scene around the item's product.
+    `product_id` names one that the generator was fine-tuned on. `target_kpi`: low, medium or high engagement, "" for none in particular.
     """
 
     id: str
@@ -197,6 +198,8 @@ class Job:
     attempts: int = 0
     made_for: str = ""
     inpaint: bool = False
+    product_id: str = ""
+    target_kpi: str = ""
 
 
 class JobState(IntEnum):

@@ -1,4 +1,4 @@
-"""A job into covers: draw, keep the best, store images and records, keep the pool in its size. Knows no queue.
+"""A job into covers: draw, keep the best, enlarge those, store images and records, keep the pool in its size. Knows no queue.
 
 Recurrent generation (arXiv:2408.00418): a picture whose judge would not show it is drawn again with another seed, up to a budget; the
 most reliable one stays. Cover ids are derived from job and seed, so a job run twice after a crash replaces its own covers.
@@ -14,9 +14,9 @@ import numpy as np
 import structlog
 
 from eyecatch.core.defaults import SCORING
-from eyecatch.core.errors import InvalidInput, NotFound
+from eyecatch.core.errors import InvalidInput, NotFound, Unavailable
 from eyecatch.core.judged import RELIABILITY
-from eyecatch.core.ports import Blobs, Brief, CatalogStore, Generator, Made, Progress
+from eyecatch.core.ports import Blobs, Brief, CatalogStore, Generator, Made, Progress, Upscaler
 from eyecatch.core.score import Scoring
 from eyecatch.core.types import Cover, Item, Job, Origin, Pixels, Provenance, Vector, zeros
 from eyecatch.pictures import preview, thumbnail
@@ -64,9 +64,11 @@ class Maker:
         on_change: OnChange,
         taste: Taste = Taste(),
         on_judged: OnJudged = unheard,
+        upscaler: Upscaler | None = None,
     ) -> None:
         self._catalog, self._blobs, self._generator = catalog, blobs, generator
         self._on_change, self._taste, self._on_judged = on_change, taste, on_judged
+        self._upscaler = upscaler
 
     async def make(self, job: Job, tell: Callable[[Progress], None]) -> list[Cover]:
         """The covers, in the pool already. `tell` is called on this loop. Raises NotFound, Unavailable, StoreFull, InvalidInput."""
@@ -76,7 +78,8 @@ class Maker:
         references = tuple([await self._blobs.get(uri) for uri in item.references[:MAX_REFERENCES]])
         user: Vector = np.array(job.user_embedding, np.float32) if job.user_embedding else zeros()
         wanted = job.count * self._taste.draws
-        sketch = Brief(item.title, references, user, 0, job.steps, job.strength, job.reference_strength, job.inpaint)
+        how = (job.steps, job.strength, job.reference_strength, job.inpaint, job.product_id, job.target_kpi)
+        sketch = Brief(item.title, references, user, 0, *how)
         drawing = _Drawing(self._generator, sketch, wanted, tell)
         made = await drawing.draw([job.seed + n for n in range(wanted)])
         drawn, again = [1] * wanted, _unreliable(made)
@@ -96,7 +99,8 @@ class Maker:
         if judged:
             attempts = sum(drawn[n] for n, _ in judged) / len(judged)
             log.info("judged", job=job.id, covers=len(judged), available=sum(a for _, a in judged), attempts=attempts)
-        return await self._keep(job, item, self._best(made, user, job.count))
+        best = [await self._enlarged(job, one) for one in self._best(made, user, job.count)]
+        return await self._keep(job, item, best)
 
     def _best(self, made: Sequence[Made], user: Vector, count: int) -> list[Made]:
         """Those with the highest scores, in the order they were drawn. Raises InvalidInput on what is not a number."""
@@ -112,6 +116,16 @@ class Maker:
         # A user of zeros prefers nothing, as on the fast path.
         scores = stored + like.weight * (dots - like.mean) / like.deviation
         return [made[n] for n in sorted(np.argsort(-scores, kind="stable")[:count])]
+
+    async def _enlarged(self, job: Job, made: Made) -> Made:
+        """Larger, or as it was drawn where that fails: it took longer to draw than to enlarge, and small it can be shown too."""
+        if self._upscaler is None:
+            return made
+        try:
+            return await self._upscaler.upscale(made)
+        except (Unavailable, InvalidInput) as error:
+            log.warning("not_upscaled", job=job.id, seed=made.seed, error=str(error))
+            return made
 
     async def _keep(self, job: Job, item: Item, made: Sequence[Made]) -> list[Cover]:
         covers = [

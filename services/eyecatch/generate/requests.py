@@ -55,6 +55,8 @@ def decode(record: Record, place: str) -> Job | Poison:
         created_at=record.timestamp / 1000,
         made_for=message.made_for,
         inpaint=message.inpaint,
+        product_id=message.product_id,
+        target_kpi=message.target_kpi,
     )
 
 
@@ -64,6 +66,8 @@ def _check(message: generation_pb2.CoverRequest) -> None:
     check.id("request.job_id", message.job_id, optional=True)
     check.text("request.idempotency_key", message.idempotency_key, MAX_KEY, optional=not message.job_id)
     check.id("request.made_for", message.made_for, optional=True)
+    check.product("request.product_id", message.product_id)
+    check.target("request.target_kpi", message.target_kpi)
     check.count("request.count", message.count, 0, limits.MAX_GENERATE)
     if message.HasField("taste"):
         check.count("request.taste", message.taste, 0, MAX_TASTE)
@@ -98,6 +102,8 @@ def to_record(job: Job, topic: str) -> Outgoing:
         reference_strength=job.reference_strength,
         made_for=job.made_for,
         inpaint=job.inpaint,
+        product_id=job.product_id,
+        target_kpi=job.target_kpi,
     )
     return Outgoing(topic, job.item_id.encode(), message.SerializeToString(), (PROTOBUF,))
 

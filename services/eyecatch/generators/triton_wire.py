@@ -47,6 +47,10 @@ def brief_inputs(brief: Brief) -> list[InferInput]:
         given["reference_strength"] = np.array([brief.reference_strength], np.float64)
     if brief.inpaint:
         given["inpaint"] = np.array([True])
+    if brief.product_id:
+        given["product_id"] = np.frombuffer(brief.product_id.encode(), np.uint8)
+    if brief.target_kpi:
+        given["target_kpi"] = np.frombuffer(brief.target_kpi.encode(), np.uint8)
     return _inputs(given)
 
 

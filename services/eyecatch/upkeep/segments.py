@@ -1,18 +1,14 @@
-"""What users of each taste cluster engaged with, and the segments told of it: gathered from a state, kept in its notes. Knows no model."""
+"""What users of each taste cluster engaged with, gathered from a state: what segments are told of. Knows no model."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from eyecatch.core.clusters import TasteClusters
-from eyecatch.core.errors import NotFound, StoreDamaged, Unavailable
-from eyecatch.core.ports import Blobs, Notes, Stores
+from eyecatch.core.ports import Blobs, Stores
 from eyecatch.core.types import Action, Event, Item, Vector
 
-NOTE = "segments"
 ENGAGED = frozenset({Action.CLICK, Action.LIKE, Action.PURCHASE, Action.DWELL})
 EVENTS = 200_000
 PAGE = 5000
@@ -66,30 +62,3 @@ async def gather(
             if (cover := await stores.catalog.cover(cover_id)) is not None:
                 found[cluster].images.append(await blobs.get(cover.uri))
     return [one for one in found.values() if one.items]
-
-
-async def load(notes: Notes, clusters: TasteClusters) -> list[dict[str, Any]]:
-    """The segments kept last, [] where none are or the clusters have other ids since. Raises StoreDamaged."""
-    data = await notes.read(NOTE)
-    if data is None:
-        return []
-    try:
-        kept = json.loads(data)
-        return list(kept["segments"]) if kept["clusters"] == clusters.name else []
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreDamaged(f"the note {NOTE} cannot be read: {error!r}") from error
-
-
-async def keep(notes: Notes, clusters: TasteClusters, segments: Sequence[Mapping[str, Any]]) -> None:
-    """Write them in place of those kept before. Raises Unavailable when somebody else writes at the same time."""
-    data = json.dumps({"clusters": clusters.name, "segments": list(segments)}).encode()
-    if not await notes.replace(NOTE, await notes.read(NOTE), data):
-        raise Unavailable("somebody else is changing the segments; try again")
-
-
-def named(segments: Sequence[Mapping[str, Any]], id: str) -> Mapping[str, Any]:
-    """The segment of an id, or of a name. Raises NotFound."""
-    for segment in segments:
-        if id == segment["id"] or id.casefold() == str(segment["name"]).casefold():
-            return segment
-    raise NotFound("segment", id)

@@ -235,6 +235,9 @@ class GenerateCoversRequest(_message.Message):
     STRENGTH_FIELD_NUMBER: _builtins.int
     REFERENCE_STRENGTH_FIELD_NUMBER: _builtins.int
     INPAINT_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    TARGET_KPI_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user whose taste to follow; empty or unknown = unpersonalised."""
     item_id: _builtins.str
@@ -255,6 +258,12 @@ class GenerateCoversRequest(_message.Message):
     """Paint a scene around the item's product, its first picture cut out of its plain ground, and judge each picture: one that shows the
     product unreliably is drawn again. Not with reference_strength.
     """
+    product_id: _builtins.str
+    """A product that the generator was fine-tuned on (eyecatch product train), drawn in place of the item's pictures; empty = none."""
+    target_kpi: _builtins.str
+    """The engagement that the covers are to reach: low, medium or high (docs/design.md); empty = none in particular."""
+    segment: _builtins.str
+    """A segment (eyecatch segments list), by id or name, whose taste to follow in place of a user's. Not with user_id."""
     def __init__(
         self,
         *,
@@ -267,10 +276,13 @@ class GenerateCoversRequest(_message.Message):
         strength: _builtins.float | None = ...,
         reference_strength: _builtins.float | None = ...,
         inpaint: _builtins.bool = ...,
+        product_id: _builtins.str = ...,
+        target_kpi: _builtins.str = ...,
+        segment: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "reference_strength", b"reference_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "count", b"count", "idempotency_key", b"idempotency_key", "inpaint", b"inpaint", "item_id", b"item_id", "reference_strength", b"reference_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "count", b"count", "idempotency_key", b"idempotency_key", "inpaint", b"inpaint", "item_id", b"item_id", "product_id", b"product_id", "reference_strength", b"reference_strength", "seed", b"seed", "segment", b"segment", "steps", b"steps", "strength", b"strength", "target_kpi", b"target_kpi", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__reference_strength: _TypeAlias = _typing.Literal["reference_strength"]  # noqa: Y015
     _WhichOneofArgType__reference_strength: _TypeAlias = _typing.Literal["_reference_strength", b"_reference_strength"]  # noqa: Y015

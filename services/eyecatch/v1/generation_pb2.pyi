@@ -37,6 +37,8 @@ class CoverRequest(_message.Message):
     REFERENCE_STRENGTH_FIELD_NUMBER: _builtins.int
     MADE_FOR_FIELD_NUMBER: _builtins.int
     INPAINT_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    TARGET_KPI_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     """The item."""
     idempotency_key: _builtins.str
@@ -59,6 +61,10 @@ class CoverRequest(_message.Message):
     """A digest of the user whom the covers are for. Their embedding stays in the store; without the job there the record does nothing."""
     inpaint: _builtins.bool
     """Paint a scene around the item's product, and judge it."""
+    product_id: _builtins.str
+    """A product that the generator was fine-tuned on; empty = none."""
+    target_kpi: _builtins.str
+    """The engagement that the covers are to reach: low, medium or high; empty = none in particular."""
     @_builtins.property
     def taste_embedding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """What to personalise with, a unit vector of 64 numbers; empty = unpersonalised. Never that of one user, see made_for."""
@@ -78,10 +84,12 @@ class CoverRequest(_message.Message):
         reference_strength: _builtins.float | None = ...,
         made_for: _builtins.str = ...,
         inpaint: _builtins.bool = ...,
+        product_id: _builtins.str = ...,
+        target_kpi: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "_taste", b"_taste", "reference_strength", b"reference_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength", "taste", b"taste"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "_taste", b"_taste", "count", b"count", "idempotency_key", b"idempotency_key", "inpaint", b"inpaint", "item_id", b"item_id", "job_id", b"job_id", "made_for", b"made_for", "reference_strength", b"reference_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength", "taste", b"taste", "taste_embedding", b"taste_embedding"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "_taste", b"_taste", "count", b"count", "idempotency_key", b"idempotency_key", "inpaint", b"inpaint", "item_id", b"item_id", "job_id", b"job_id", "made_for", b"made_for", "product_id", b"product_id", "reference_strength", b"reference_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength", "target_kpi", b"target_kpi", "taste", b"taste", "taste_embedding", b"taste_embedding"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__reference_strength: _TypeAlias = _typing.Literal["reference_strength"]  # noqa: Y015
     _WhichOneofArgType__reference_strength: _TypeAlias = _typing.Literal["_reference_strength", b"_reference_strength"]  # noqa: Y015

@@ -8,6 +8,7 @@ import pytest
 from eyecatch.config import Config
 from eyecatch.core.clusters import directions
 from eyecatch.core.errors import Unavailable
+from eyecatch.core.segments import keep
 from eyecatch.v1 import behavior_pb2, covers_pb2, types_pb2
 
 from tests.contracts.builders import MEAN
@@ -46,6 +47,43 @@ async def test_the_same_key_gives_the_same_covers(api: Api) -> None:
     await api.refused(api.covers.GenerateCovers(other).read(), grpc.StatusCode.ALREADY_EXISTS)
     around = Generate(item_id="a", idempotency_key="k", inpaint=True)
     await api.refused(api.covers.GenerateCovers(around).read(), grpc.StatusCode.ALREADY_EXISTS)
+
+
+async def test_a_product_reaches_the_generator(api: Api) -> None:
+    await api.put("a", "red")
+    request = Generate(item_id="a", idempotency_key="k", product_id="blue-mug")
+    _, (cover,) = await collect(api.covers.GenerateCovers(request))
+    assert [b.product_id for b in api.generator.briefs] == ["blue-mug"]
+    status = await api.app.parts.store.queue.status(cover.provenance.job_id)
+    assert status is not None
+    assert status.job.product_id == "blue-mug", "the queue keeps it"
+    for other in ("", "red-mug"):
+        asked = Generate(item_id="a", idempotency_key="k", product_id=other)
+        await api.refused(api.covers.GenerateCovers(asked).read(), grpc.StatusCode.ALREADY_EXISTS)
+
+
+async def test_a_wanted_engagement_reaches_the_generator(api: Api) -> None:
+    await api.put("a", "red")
+    await collect(api.covers.GenerateCovers(Generate(item_id="a", idempotency_key="k", target_kpi="high")))
+    assert [b.target_kpi for b in api.generator.briefs] == ["high"]
+    other = Generate(item_id="a", idempotency_key="k", target_kpi="low")
+    await api.refused(api.covers.GenerateCovers(other).read(), grpc.StatusCode.ALREADY_EXISTS)
+
+
+async def test_a_segment_stands_in_for_a_user(api: Api) -> None:
+    await api.put("a", "red")
+    asked = Generate(item_id="a", segment="coffee enthusiasts")
+    await api.refused(api.covers.GenerateCovers(asked).read(), grpc.StatusCode.NOT_FOUND)
+    clusters, notes = directions(), api.app.parts.store.notes
+    taste = clusters.centroids[3]
+    await keep(notes, clusters, [{"id": "3", "name": "Coffee enthusiasts", "embedding": taste.tolist()}])
+    _, (cover,) = await collect(api.covers.GenerateCovers(asked))
+    np.testing.assert_allclose(api.generator.briefs[0].user_embedding, taste, atol=1e-6)
+    status = await api.app.parts.store.queue.status(cover.provenance.job_id)
+    assert status is not None
+    assert (status.job.taste, status.job.made_for) == (3, "")
+    await keep(notes, clusters, [{"id": "3", "name": "Coffee enthusiasts"}])
+    await api.refused(api.covers.GenerateCovers(asked).read(), grpc.StatusCode.FAILED_PRECONDITION)
 
 
 @pytest.mark.parametrize("inpaint", [True, False])

@@ -40,7 +40,7 @@ def test_a_job_comes_back_as_it_was() -> None:
     assert decode(Record(sent.key, sent.value, sent.headers), PLACE) == job
     as_json = MessageToJson(generation_pb2.CoverRequest.FromString(sent.value or b"")).encode()
     assert decode(Record(b"a", as_json), PLACE) == job
-    around = replace(job, reference_strength=None, inpaint=True)
+    around = replace(job, reference_strength=None, inpaint=True, product_id="blue-mug")
     sent = to_record(around, "covers.requested")
     assert decode(Record(sent.key, sent.value, sent.headers), PLACE) == around
     plain = Job("id", "id", "a", seed=9, created_at=1_700_000_000.5)
@@ -92,6 +92,7 @@ def test_what_others_leave_out_follows_from_where_the_record_stands() -> None:
         ({"strength": 1.5}, "strength"),
         ({"reference_strength": float("inf")}, "reference_strength"),
         ({"reference_strength": 0.5, "inpaint": True}, "reference_strength"),
+        ({"product_id": "../x"}, "product_id"),
         ({"reference_strength": 0.0, "inpaint": True}, "reference_strength"),
     ],
 )

@@ -26,6 +26,7 @@ from icg import encoded, starter
 from icg.brief import MAX_REFERENCES, MAX_TITLE, Brief
 from icg.errors import BriefError, Cancelled, IcgError, Shed
 from icg.pipeline import CoverPipeline
+from icg.products.library import Library
 from icg.reliability.judge import Judge, judgements
 from icg.scheduler.engine import StepScheduler
 from PIL import Image
@@ -48,7 +49,10 @@ class TritonPythonModel:
         self.name = Path(root).name if root else starter.Starter.name
         reliability = Path(root or starter.path()) / "reliability"
         self.judge = Judge.from_pretrained(reliability) if reliability.is_dir() else None
+        self.designer = starter.designer(root or starter.path())
         pipeline = CoverPipeline.from_pretrained(root or starter.path())
+        if products := os.environ.get("EYECATCH_PRODUCTS"):
+            pipeline.products = Library(products)
         if args["model_instance_kind"] == "GPU":
             device = torch.device("cuda", int(args["model_instance_device_id"]))
             nets = [pipeline.vlm, pipeline.family.denoiser, pipeline.family.vae, pipeline.adapter]
@@ -78,7 +82,8 @@ class TritonPythonModel:
                 level = asked.get("level", (1 + self.levels) // 2)
                 if level not in range(1, self.levels + 1):
                     raise BriefError(f"level={level}; allowed: 1..{self.levels}")
-                brief = _brief(request)
+                target = encoded.text(_bytes(request, "target_kpi", 16), "target_kpi")
+                brief = starter.towards(self.designer, _brief(request), target)
                 future = self.scheduler.submit(
                     brief,
                     timeout=request.timeout() / 1e6 or self.timeout_s,
@@ -190,11 +195,13 @@ def _brief(request: Any) -> Brief:
     if size is not None:
         given["size"] = tuple(size.tolist())
     given["title"] = encoded.text(_bytes(request, "title", 4 * MAX_TITLE), "title")
-    given["references"] = _references(request)
+    given["product_id"] = encoded.text(_bytes(request, "product_id", 64), "product_id")
     file, anchor = _bytes(request, "product", MAX_BYTES), _tensor(request, "reference_strength")
     product = encoded.picture(file, "product", "RGBA") if file else None
     wanted, inpaint = None if anchor is None else float(anchor[0]), _tensor(request, "inpaint")
     around = inpaint is not None and bool(inpaint[0])
+    own = given["product_id"] and wanted is None and not around  # its weights stand in for the references
+    given["references"] = () if own else _references(request)
     given |= starter.anchoring(given["references"], wanted, product, given.get("size", Brief.size), around)
     return Brief(**given)
 

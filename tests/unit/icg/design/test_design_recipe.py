@@ -17,7 +17,7 @@ from icg.design.features import Direction
 from icg.design.kpi import DesignModel
 from icg.design.schema import Design
 from icg.rewards.reader import Reader
-from icg.train.design import Written, adapted, avoidable, fit, main, words, written
+from icg.train.design import Written, adapted, avoidable, fit, keep, main, words, written
 from icg.train.design_evaluation import Asked, DesignJudge, Truth, agreement, by_bucket, ordered, searching
 from icg.train.engagement import Sample, simulated
 from icg.train.loop import Fit
@@ -55,7 +55,8 @@ def test_a_tuned_model_writes_what_posts_of_that_bucket_look_like(tmp_path: Path
     pairs = [("high", DARK), ("low", LIGHT)]
     data = Written([asked("panda", "", None, t) for t, _ in pairs], [d for _, d in pairs])
     tuned = fit(tmp_path / "tuning", adapted(vlm, 8), processor, data, Fit(60, 5e-3, 4, warmup=5))
-    tuned.save_pretrained(tmp_path / "design")
+    keep(tuned, tmp_path / "design")
+    assert str(starter.path()) not in (tmp_path / "design" / "adapter_config.json").read_text()
     model = DesignModel.from_pretrained(starter.path() / "vlm", tmp_path / "design")
     assert model.write("panda", "high") == [DARK]
     assert model.write("panda", "low") == [LIGHT]

@@ -39,7 +39,8 @@ def designs(draw: st.DrawFn) -> Design:
             left -= shares[-1]
     words = [draw(st.sampled_from(choices)) for choices in (BRIGHTNESS, WARMTH, VIVIDNESS, PLACES, SIZES, STYLES)]
     light, warm, vivid, place, size, style = words
-    avoid = draw(st.lists(st.sampled_from(AVOIDABLE), max_size=MAX_AVOID, unique=True))
+    others = [word for word in AVOIDABLE if word not in {*names[: len(shares)], *words}]
+    avoid = draw(st.lists(st.sampled_from(others), max_size=MAX_AVOID, unique=True))
     return Design(
         tuple(zip(names, shares, strict=False)), (light, warm, vivid), ("panda",), place, size, style, tuple(avoid)
     )

@@ -35,6 +35,7 @@ GOOD = Design((("navy", 5), ("sky", 3)), ("dark", "cool", "vivid"), ("panda",), 
         ("style", "baroque", "style='baroque'"),
         ("avoid", ["cream", "cream"], "avoid="),
         ("avoid", ["taxes"], "avoid='taxes'"),
+        ("avoid", ["navy"], "avoid='navy'"),
         ("avoid", {}, "avoid="),
     ],
 )

@@ -1,0 +1,161 @@
+"""eyecatch product: fine-tune the generator on pictures of one product, and draw covers of it. Without a server."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eyecatch.commands.common import DEFAULT_DATA, DataDir, Json, fail, print_json, print_table
+
+if TYPE_CHECKING:
+    from icg.starter import Starter
+
+app = typer.Typer(help="Products that covers are fine-tuned on, by id.", no_args_is_help=True)
+Checkpoint = Annotated[Path | None, typer.Option(help="Starter-shaped folder; default: the shipped starter.")]
+Id = Annotated[str, typer.Argument(help="The product's id: a-z, 0-9, '-' and '_', up to 64.", show_default=False)]
+PRODUCTS = "products"
+
+
+@app.command()
+def train(
+    id: Id,
+    pictures: Annotated[
+        list[Path], typer.Argument(help="3 to 8 pictures of it, or a folder of them.", exists=True, show_default=False)
+    ],
+    kind: Annotated[str, typer.Option("--class", help="What it is, in words: backpack, teapot.", show_default=False)],
+    method: Annotated[
+        str, typer.Option(help="dreambooth (low-rank weights), textual-inversion or dreambooth-full.")
+    ] = "dreambooth",
+    prior: Annotated[
+        bool, typer.Option("--prior/--no-prior", help="Whether DreamBooth keeps what the model knows of the class.")
+    ] = True,
+    steps: Annotated[int, typer.Option(help="Training steps; 0 = as measured for the method.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the training.", min=0)] = 0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also when the pictures look like different products.")
+    ] = False,
+    checkpoint: Checkpoint = None,
+    data_dir: DataDir = DEFAULT_DATA,
+    json: Json = False,
+) -> None:
+    """Learn a product from its pictures; interrupted, the same command goes on where it was."""
+    from dataclasses import asdict
+
+    from icg.errors import IcgError
+
+    try:
+        from icg.brief import check_id
+        from icg.products.fine_tune import check_kind, fine_tune
+        from icg.products.pictures import load
+        from icg.products.tuning import Settings
+
+        settings = Settings(method=method, prior=prior, steps=steps, seed=seed)
+        check_id(id)
+        check_kind(kind)
+        load(pictures, max(settings.size))  # what is wrong with them is told before a model is loaded
+        made = fine_tune(
+            _folder(data_dir), _starter(checkpoint), id, kind, pictures, settings, force,
+            lambda line: typer.echo(line, err=True),
+        )  # fmt: skip
+    except ModuleNotFoundError as error:
+        fail(f"error: training needs {error.name}: pip install 'eyecatch[train]'")
+    except (IcgError, OSError) as error:
+        fail(f"error: {error}")
+    if json:
+        return print_json(asdict(made))
+    typer.echo(f"{id}: trained in {made.seconds / 60:.1f} minutes, {made.memory_mb} MB; eyecatch product generate {id}")
+
+
+@app.command("list")
+def list_(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
+    """The products that are there."""
+    from dataclasses import asdict
+
+    from icg.errors import IcgError
+    from icg.products import record
+
+    folder = _folder(data_dir)
+    found, broken = [], []
+    for id in record.ids(folder):
+        try:
+            found.append(record.read(folder, id))
+        except IcgError as error:
+            broken.append(str(error))
+    records = [one for one in found if one is not None]
+    if json:
+        return print_json({"products": [asdict(one) for one in records], "broken": broken})
+    rows = [
+        (one.id, one.kind, one.method + (", prior" if one.prior else ""), len(one.pictures), one.steps, one.base_name, one.made)
+        for one in records
+    ]  # fmt: skip
+    print_table(f"{len(rows)} products", ("id", "class", "method", "pictures", "steps", "checkpoint", "made"), rows)
+    for line in broken:
+        typer.echo(f"warning: {line}", err=True)
+
+
+@app.command()
+def generate(
+    id: Id,
+    out: Annotated[Path, typer.Option(help="Folder for the covers.", file_okay=False)],
+    title: Annotated[
+        str, typer.Option(help="The cover's title; {product} or its class is where the product is named.")
+    ] = "a {product}",
+    count: Annotated[int, typer.Option(help="Covers, each from a seed of its own.", min=1, max=64)] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of the first.", min=0)] = 0,
+    checkpoint: Checkpoint = None,
+    data_dir: DataDir = DEFAULT_DATA,
+    json: Json = False,
+) -> None:
+    """Draw covers of a product that was trained."""
+    from icg.brief import Brief
+    from icg.errors import IcgError
+    from icg.products.library import Library
+
+    from eyecatch.generators.provenance import to_png
+
+    try:
+        library = Library(_folder(data_dir))
+        trained = library.get(id)
+        asked = [Brief(title, seed=seed + n, size=trained.record.size, product_id=id) for n in range(count)]
+        starter = _starter(checkpoint)
+        starter.pipeline.products = library
+        covers = [cover for n in range(0, count, 8) for cover in starter.pipeline(asked[n : n + 8])]
+        out.mkdir(parents=True, exist_ok=True)
+        paths = [out / f"{id}-{brief.seed}.png" for brief in asked]
+        for path, brief, cover in zip(paths, asked, covers, strict=True):
+            how = {"model": starter.name, "product": trained.key, "seed": brief.seed, "steps": brief.steps}
+            path.write_bytes(to_png(cover, {**how, "brief_digest": brief.digest()}))
+    except (IcgError, OSError) as error:
+        fail(f"error: {error}")
+    if json:
+        return print_json({"covers": [str(path) for path in paths]})
+    typer.echo(f"{count} covers of {id} in {out}")
+
+
+@app.command()
+def remove(id: Id, data_dir: DataDir = DEFAULT_DATA) -> None:
+    """Forget a product: its weights are deleted, and running servers refuse it from their next request on."""
+    from icg.errors import IcgError
+    from icg.products import record
+
+    try:
+        gone = record.remove(_folder(data_dir), id)
+    except (IcgError, OSError) as error:
+        fail(f"error: {error}")
+    if not gone:
+        fail(f"error: product_id={id!r}; allowed: {', '.join(record.ids(_folder(data_dir))) or 'none is trained here'}")
+    typer.echo(f"{id} is removed")
+
+
+def _folder(data_dir: str) -> Path:
+    return Path(data_dir) / PRODUCTS
+
+
+def _starter(checkpoint: Path | None) -> "Starter":
+    import diffusers
+    import transformers
+    from icg.starter import load
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    return load(checkpoint)

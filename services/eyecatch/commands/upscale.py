@@ -1,0 +1,52 @@
+"""eyecatch upscale: a larger picture from a small one, by a Swin2SR checkpoint. Without a server."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eyecatch.commands.common import fail
+
+
+def upscale(
+    image: Annotated[Path, typer.Argument(help="The picture: PNG, JPEG or WebP, opaque.", dir_okay=False)],
+    out: Annotated[Path, typer.Option(help="File of the larger one: .png, .jpg or .webp.", dir_okay=False)],
+    factor: Annotated[
+        int | None, typer.Option(help="What edges are multiplied by; default: all that the checkpoint can.")
+    ] = None,
+    checkpoint: Annotated[
+        str, typer.Option(help="Swin2SR folder, or a name on the hub; default: the shipped starter's.")
+    ] = "",
+) -> None:
+    """Enlarge a picture; what a cover says of where it comes from is kept in a PNG."""
+    from icg import starter
+    from icg.encoded import picture
+    from icg.upscale import Upscaler
+    from transformers.utils import logging
+
+    from eyecatch.generators.provenance import read, to_png
+    from eyecatch.generators.upscaling import SHIPPED, name_of
+
+    kinds = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+    if out.suffix.lower() not in kinds:
+        fail(f"error: out={out.name!r}; allowed: a file ending in {', '.join(kinds)}")
+    logging.disable_progress_bar()
+    try:
+        data = image.read_bytes()
+        small = picture(data, "image", "RGBA")
+        upscaler = Upscaler.from_pretrained(checkpoint or starter.path() / "upscaler", factor)
+        (large,) = upscaler([small])
+        said = read(data)
+        if said and isinstance(said, dict) and out.suffix.lower() == ".png":
+            where = Path(checkpoint) if Path(checkpoint).exists() else checkpoint
+            how = f"{upscaler.factor}x by {name_of(where) if checkpoint else SHIPPED}"
+            out.write_bytes(to_png(large, {**said, "upscaled": how}, optimize=False))
+        else:
+            large.save(out, kinds[out.suffix.lower()], quality=95)
+    except (ValueError, OSError) as error:  # icg's refusals, and a text in the picture that is no JSON
+        fail(f"error: {error}")
+    typer.echo(f"{out}: {small.width}x{small.height} -> {large.width}x{large.height}")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("upscale")(upscale)

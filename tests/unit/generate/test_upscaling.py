@@ -1,0 +1,190 @@
+"""Kept covers are made larger: those alone, with all they say of themselves, and one that cannot be is kept as it was drawn."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from eyecatch.config import MakingConfig
+from eyecatch.core.errors import EyecatchError, InvalidInput, Unavailable
+from eyecatch.core.ports import Made, Upscaler
+from eyecatch.core.types import Cover, Item, Job
+from eyecatch.generate.making import Maker, Taste
+from eyecatch.generators.provenance import read, to_png
+from eyecatch.generators.upscaling import SHIPPED, LocalUpscaler
+from eyecatch.stores.blobs import FsspecBlobs
+from eyecatch.stores.sqlite import SqliteStore
+from eyecatch.wiring import maker, upscaler
+from icg import starter
+from PIL import Image
+from transformers import Swin2SRConfig, Swin2SRForImageSuperResolution
+
+from tests.fakes import FakeGenerator
+from tests.unit.generate.test_making import SCORING, Judged
+
+DRAWN = {"model": "m", "adapter": "a", "seed": 7, "steps": 8, "brief_digest": "d"}
+
+
+def made(image: bytes, side: int = 32) -> Made:
+    embedding = np.zeros(64, np.float32)
+    return Made(image, "png", side, side, embedding, {"relevance": 0.5}, "m", "a", 7, 8, "d")
+
+
+def small(side: int = 32) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (side // 4, side // 4, 3), np.uint8)
+    return Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def checkpoint(folder: Path, upscale: int = 2) -> Path:
+    torch.manual_seed(0)
+    shape = {"embed_dim": 12, "depths": [1], "num_heads": [2], "mlp_ratio": 2.0, "image_size": 16}
+    Swin2SRForImageSuperResolution(
+        Swin2SRConfig(**shape, upscale=upscale, upsampler="pixelshuffledirect")
+    ).save_pretrained(folder)
+    return folder
+
+
+@dataclass
+class Doubling:
+    """Notes what it is given; refuses the seeds of `broken`."""
+
+    broken: dict[int, EyecatchError]
+    seen: list[int]
+
+    async def upscale(self, made: Made) -> Made:
+        self.seen.append(made.seed)
+        if made.seed in self.broken:
+            raise self.broken[made.seed]
+        return replace(made, image=made.image + b"twice", width=2 * made.width, height=2 * made.height)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    found = SqliteStore.open(tmp_path)
+    await found.catalog.upsert_items([Item("a", "A")])
+    yield found
+    found.close()
+
+
+async def make(
+    store: SqliteStore, folder: Path, generator: FakeGenerator, larger: Upscaler, count: int, draws: int
+) -> tuple[list[Cover], FsspecBlobs]:
+    blobs = FsspecBlobs(str(folder / "blobs"))
+    maker = Maker(store.catalog, blobs, generator, lambda *_: None, Taste(SCORING, draws), upscaler=larger)
+    return await maker.make(Job("j", "k", "a", count=count, seed=10), lambda _: None), blobs
+
+
+async def test_only_winners_are_enlarged(store: SqliteStore, tmp_path: Path) -> None:
+    larger = Doubling({}, [])
+    covers, blobs = await make(store, tmp_path, Judged(relevance={11: 0.9, 14: 0.8}), larger, 2, 3)
+    assert larger.seen == [11, 14], "of six that were drawn"
+    assert [(c.provenance.seed, c.width, c.height) for c in covers] == [(11, 128, 128), (14, 128, 128)]
+    assert [(await blobs.get(c.uri)).endswith(b"twice") for c in covers] == [True, True]
+    stored = (await store.catalog.pools(["a"]))["a"]
+    assert {(c.id, c.width) for c in stored} == {(c.id, 128) for c in covers}
+
+
+@pytest.mark.parametrize("error", [Unavailable("out of memory"), InvalidInput.of("cover", "7 x 7", "edges of 8")])
+async def test_what_cannot_be_enlarged_is_kept_as_drawn(
+    store: SqliteStore, tmp_path: Path, error: EyecatchError, capsys: pytest.CaptureFixture[str]
+) -> None:
+    covers, blobs = await make(store, tmp_path, FakeGenerator(), Doubling({11: error}, []), 3, 1)
+    assert [(c.provenance.seed, c.width) for c in covers] == [(10, 128), (11, 64), (12, 128)]
+    assert (await blobs.get(covers[1].uri)).startswith(b"\x89PNG")
+    assert not (await blobs.get(covers[1].uri)).endswith(b"twice")
+    said = capsys.readouterr().out
+    assert said.count("not_upscaled") == 1
+    assert str(error) in said
+
+
+async def test_a_real_one_says_all_that_the_drawing_said(tmp_path: Path) -> None:
+    larger = LocalUpscaler(2, str(checkpoint(tmp_path / "double")))
+    drawn = made(to_png(small(), {**DRAWN, "product": "mug"}))
+    found = await larger.upscale(drawn)
+    with Image.open(io.BytesIO(found.image)) as image:
+        assert (image.format, image.size, image.text["Description"]) == (
+            "PNG",
+            (64, 64),
+            "AI generated cover (Eyecatch)",
+        )
+    assert (found.width, found.height, found.suffix) == (64, 64, "png")
+    assert read(found.image) == {"ai_generated": True, **DRAWN, "product": "mug", "upscaled": "2x by double"}
+    assert (found.rewards, found.seed) == (drawn.rewards, 7)
+    assert found.embedding is drawn.embedding
+    out = io.BytesIO()
+    small().save(out, "WEBP")
+    silent = await larger.upscale(replace(made(out.getvalue()), suffix="webp"))
+    assert read(silent.image) == {"ai_generated": True, **DRAWN, "upscaled": "2x by double"}
+    assert silent.suffix == "png"
+
+
+async def test_the_loop_goes_on_meanwhile(tmp_path: Path) -> None:
+    larger = LocalUpscaler(4)
+    await larger.upscale(made(to_png(small(), {})))
+    task = asyncio.create_task(larger.upscale(made(to_png(small(96), {}), 96)))
+    beats = 0
+    while not task.done():
+        await asyncio.sleep(0)
+        beats += 1
+    assert beats > 10
+    assert (await task).width == 384
+
+
+async def test_the_shipped_one_is_named_after_the_starter() -> None:
+    found = await LocalUpscaler(2).upscale(made(to_png(small(), {})))
+    assert (found.width, read(found.image)["upscaled"]) == (64, f"2x by {SHIPPED}")
+
+
+async def test_troubles_have_the_core_s_names(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "double")
+    larger = LocalUpscaler(2, str(folder))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(Unavailable, match=r"upscaler double: .*model.safetensors is missing"):
+        await larger.upscale(made(to_png(small(), {})))
+    checkpoint(folder)
+    with pytest.raises(InvalidInput, match="edges of 8 or more"):
+        await larger.upscale(made(to_png(Image.new("RGB", (7, 7)), {}), 7))
+    assert (await larger.upscale(made(to_png(small(), {})))).width == 64, "and then it works"
+
+
+def test_configurations_are_refused_at_once(tmp_path: Path) -> None:
+    for source, message in ((starter.path() / "vlm", "a Swin2SR checkpoint"), (tmp_path, "config.json is missing")):
+        with pytest.raises(InvalidInput, match=message):
+            LocalUpscaler(2, str(source))
+    with pytest.raises(InvalidInput, match="upscale: got 3; allowed: 1 or 2 or 4 with this upscaler"):
+        LocalUpscaler(3)
+    with pytest.raises(InvalidInput, match="upscale: got 9; allowed: 1 to 8"):
+        MakingConfig(upscale=9)
+
+
+def test_which_one_is_wired(tmp_path: Path) -> None:
+    assert upscaler(MakingConfig()) is None
+    chosen = upscaler(MakingConfig(upscale=4))
+    assert isinstance(chosen, LocalUpscaler)
+    assert chosen.name == SHIPPED
+    checkpoint(tmp_path / "mine" / "upscaler")
+    assert json.loads((tmp_path / "mine" / "upscaler" / "config.json").read_text())["upscale"] == 2
+    own = upscaler(MakingConfig(upscale=2, checkpoint=str(tmp_path / "mine")))
+    assert isinstance(own, LocalUpscaler)
+    assert own.name == "mine/upscaler"
+    named = upscaler(MakingConfig(upscale=2, upscaler="caidas/swin2SR-classical-sr-x2-64"))
+    assert isinstance(named, LocalUpscaler)
+    assert named.name == "caidas/swin2SR-classical-sr-x2-64"
+
+
+async def test_the_maker_as_it_is_wired(store: SqliteStore, tmp_path: Path) -> None:
+    config = MakingConfig(data_dir=str(tmp_path), upscale=4)
+    blobs = FsspecBlobs(config.blobs)
+    wired = maker(config, store, blobs, FakeGenerator(), lambda *_: None)
+    (cover,) = await wired.make(Job("j", "k", "a", seed=3), lambda _: None)
+    assert (cover.width, cover.height) == (256, 256)
+    image = await blobs.get(cover.uri)
+    with Image.open(io.BytesIO(image)) as picture:
+        assert picture.size == (256, 256)
+    assert read(image)["upscaled"] == f"4x by {SHIPPED}"
+    assert cover.provenance.model == read(image)["model"] == "fake"

@@ -1,0 +1,45 @@
+"""Covers of a fine-tuned product through a real Triton: the in-process generator's, bit by bit, and refusals that name it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from eyecatch.core.errors import InvalidInput
+from eyecatch.core.ports import Brief
+from eyecatch.generators.local import LocalGenerator
+from eyecatch.generators.triton import Asking, TritonGenerator
+from icg import starter
+
+from tests import triton
+from tests.unit.generators.test_triton import SPACE, silent
+from tests.unit.icg.products.made import keep
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*:FutureWarning")]
+
+
+async def test_a_product_over_triton(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = starter.load().pipeline
+    for id, method in (("one", "dreambooth"), ("words", "textual-inversion"), ("whole", "dreambooth-full")):
+        keep(tmp_path, pipeline, id, method)
+    monkeypatch.setenv("EYECATCH_PRODUCTS", str(tmp_path))
+    plain = Brief("a {product}", (), np.zeros(64, np.float32), 7, 3)
+    asked = [replace(plain, product_id=id) for id in ("one", "words", "")]
+    local = LocalGenerator(None, tmp_path)
+    with triton.running() as server:
+        remote = TritonGenerator([server.ready().address], Asking(60.0, 2, SPACE))
+        try:
+            theirs, ours = await remote.generate(asked, silent), await local.generate(asked, silent)
+            assert len({made.image for made in ours}) == 3
+            for a, b in zip(theirs, ours, strict=True):
+                assert a.brief_digest == b.brief_digest
+                assert np.array_equal(a.embedding, b.embedding)
+            for id, named in (
+                ("gone", "product_id.*'gone'; allowed: one, whole, words"),
+                ("whole", "changes all weights"),
+            ):
+                with pytest.raises(InvalidInput, match=named):
+                    await remote.generate([replace(plain, product_id=id)], silent)
+        finally:
+            await remote.close()
+            await local.close()

@@ -1,0 +1,96 @@
+"""What is no set of pictures of one product is refused before anything is trained, and the message says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from icg import starter
+from icg.embedding import JointEmbedding
+from icg.errors import IcgError
+from icg.products.pictures import ALIKE, FEWEST, MOST, check_one_product, load, similarity
+from icg.train.product_art import THINGS, Thing, pictures
+from PIL import Image
+
+
+@pytest.fixture(scope="module")
+def embedding() -> JointEmbedding:
+    """The shipped starter's: the threshold was measured with it."""
+    return starter.judges(starter.path())[0]
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Callable[..., Path]:
+    def save(*of: tuple[Thing, int]) -> Path:
+        for m, (thing, count) in enumerate(of):
+            for n, picture in enumerate(pictures(thing, count)):
+                picture.save(tmp_path / f"{m}-{n}.png")
+        return tmp_path
+
+    return save
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 9, 200])
+def test_too_few_or_too_many(tmp_path: Path, count: int) -> None:
+    for n in range(count):
+        (tmp_path / f"{n}.png").write_bytes(b"not looked at")
+    with pytest.raises(IcgError, match=f"pictures={count}; allowed: {FEWEST} to {MOST} pictures of one product"):
+        load([tmp_path], 128)
+
+
+def test_a_folder_or_files_and_other_files_beside_them(kept: Callable[..., Path]) -> None:
+    folder = kept((THINGS[0], 3))
+    (folder / "notes.txt").write_text("no picture")
+    (folder / ".hidden.png").write_bytes(b"no picture")
+    found = load([folder], 128)
+    assert found.names == ("0-0.png", "0-1.png", "0-2.png")
+    assert len(set(found.digests)) == 3
+    assert load(sorted(folder.glob("*.png"))[1:], 128).digests == found.digests
+
+
+def test_pictures_that_cannot_be_read(kept: Callable[..., Path]) -> None:
+    folder = kept((THINGS[0], 4))
+    whole = (folder / "0-1.png").read_bytes()
+    (folder / "0-1.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(IcgError, match=r"picture='0-1.png' cannot be used: picture damaged .*; allowed: a whole PNG"):
+        load([folder], 128)
+    (folder / "0-1.png").write_text("hello")
+    with pytest.raises(IcgError, match=r"picture='0-1.png' cannot be used: .*; allowed: PNG, JPEG"):
+        load([folder], 128)
+    Image.new("RGB", (400, 4)).save(folder / "0-1.png")
+    with pytest.raises(IcgError, match=r"picture='0-1.png' cannot be used: picture of 400x4 pixels; allowed: edges"):
+        load([folder], 128)
+    with pytest.raises(IcgError, match=r"picture='gone.png': No such file"):
+        load([folder / "0-0.png", folder / "0-2.png", folder / "gone.png"], 128)
+
+
+def test_the_same_file_twice(kept: Callable[..., Path]) -> None:
+    folder = kept((THINGS[0], 3))
+    (folder / "copy.png").write_bytes((folder / "0-0.png").read_bytes())
+    with pytest.raises(
+        IcgError, match=r"picture='copy.png' is the same file as '0-0.png'; allowed: different pictures"
+    ):
+        load([folder], 128)
+
+
+@pytest.mark.parametrize("thing", THINGS, ids=lambda t: t.id)
+def test_one_product_is_one_product(embedding: JointEmbedding, kept: Callable[..., Path], thing: Thing) -> None:
+    assert check_one_product(embedding, load([kept((thing, 5))], 128)) >= ALIKE
+
+
+def test_different_products_are_named_and_may_be_forced(embedding: JointEmbedding, kept: Callable[..., Path]) -> None:
+    found = load([kept((THINGS[1], 4), (THINGS[3], 1))], 128)
+    with pytest.raises(
+        IcgError, match=r"different products: similarity .* of 1-0.png \(0\.\d\d\); allowed: 0.26 or more .*--force"
+    ):
+        check_one_product(embedding, found)
+    assert 0 < check_one_product(embedding, found, force=True) < 1
+
+
+def test_similarity_is_a_cosine(embedding: JointEmbedding) -> None:
+    found = similarity(embedding, pictures(THINGS[2], 3))
+    assert np.allclose(np.diag(found), 1, atol=1e-5)
+    assert np.allclose(found, found.T)
+    assert (np.abs(found) <= 1 + 1e-5).all()
