@@ -77,9 +77,9 @@ async def test_one_bad_brief_refuses_its_call_and_no_other(generator: LocalGener
 
 @pytest.fixture
 def judging(tmp_path: Path) -> Path:
-    """The shipped starter with a ControlNet and a judge of random weights."""
+    """The shipped starter without a design model, with a ControlNet and a judge of random weights."""
     for part in starter.path().iterdir():
-        if part.is_dir() and part.name not in ("controlnet", "reliability"):
+        if part.is_dir() and part.name not in ("controlnet", "reliability", "design"):
             (tmp_path / part.name).symlink_to(part)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -115,6 +115,27 @@ async def test_scenes_around_a_product_are_judged_and_other_covers_are_not(judgi
                 await generator.generate([replace(asked, references=references, inpaint=True)], lambda *_: None)
     finally:
         await generator.close()
+
+
+async def test_a_wanted_engagement_is_another_cover(generator: LocalGenerator) -> None:
+    plain = Brief("panda", (), np.zeros(64, np.float32), 1, 3)
+    high, low, none = await generator.generate(
+        [replace(plain, target_kpi=t) for t in ("high", "low", "")], lambda *_: None
+    )
+    assert len({high.image, low.image, none.image}) == 3
+    with pytest.raises(InvalidInput, match="target='viral'"):
+        await generator.generate([replace(plain, target_kpi="viral")], lambda *_: None)
+
+
+async def test_a_checkpoint_without_a_design_model_says_so(judging: Path) -> None:
+    made = LocalGenerator(judging)
+    try:
+        with pytest.raises(InvalidInput, match="target_kpi='high' for a checkpoint without design/"):
+            await made.generate(
+                [Brief("panda", (), np.zeros(64, np.float32), 1, 3, target_kpi="high")], lambda *_: None
+            )
+    finally:
+        await made.close()
 
 
 async def test_closing_ends_what_is_being_made() -> None:

@@ -67,6 +67,7 @@ async def test_covers_and_scores_are_the_local_generators_bit_by_bit(generator: 
         Brief("rocket", (photo, picture("green")), np.zeros(64, np.float32), 7, 5),
         Brief("fox", (photo,), np.eye(64, dtype=np.float32)[3], 8, 3, strength=0.3, reference_strength=1.0),
         Brief("an orange 🍊", (), np.eye(64, dtype=np.float32)[3], 2**62),
+        Brief("panda", (), np.zeros(64, np.float32), 4, 3, target_kpi="high"),
     ]
     try:
         theirs = await generator.generate(asked, silent)
