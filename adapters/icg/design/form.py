@@ -95,10 +95,12 @@ def encode(pieces: Pieces, form: Form, text: str) -> tuple[list[int], list[bool]
 @torch.inference_mode()
 def fill(
     model: Any, pieces: Pieces, inputs: dict[str, torch.Tensor], form: Callable[[], Form], count: int = 1, temperature: float = 0.0,
-    limit: int = 400,
+    against: torch.Tensor | None = None, guidance: float = 1.0, limit: int = 400,
 ) -> list[str]:  # fmt: skip
     """`count` texts of the form behind a prompt (batch of one): the likeliest choice at each gap, or sampled at a temperature above 0.
 
+    against (1, T): ids of another prompt; what is likelier behind the first one is then preferred, the more so the larger `guidance`
+    above 1 (classifier-free guidance of language models, arXiv:2306.17806).
     Raises IcgError when a form is not full after `limit` tokens.
     """
     fillings = [Filling(pieces, form()) for _ in range(count)]
@@ -110,6 +112,8 @@ def fill(
         return fillings[row].allowed()
 
     how: dict[str, Any] = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+    if against is not None and guidance != 1:
+        how |= {"guidance_scale": guidance, "negative_prompt_ids": against.repeat_interleave(count, 0)}
     repeated = {name: value.repeat_interleave(count, 0) for name, value in inputs.items()}
     model.generate(**repeated, prefix_allowed_tokens_fn=allowed, max_new_tokens=limit, pad_token_id=pieces.end, **how)
     if not all(filling.done for filling in fillings):
