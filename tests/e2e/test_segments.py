@@ -2,7 +2,9 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from eyecatch.cli import app
@@ -11,7 +13,7 @@ from typer.testing import CliRunner
 
 from tests.e2e.conftest import SAMPLE, run
 
-WORD = {"ink": "ink", "3d": "3d"}
+STYLES = ("ink", "3d")
 
 
 def invoke(*arguments: str) -> tuple[int, str]:
@@ -21,55 +23,74 @@ def invoke(*arguments: str) -> tuple[int, str]:
     return done.exit_code, done.stdout if done.exit_code == 0 else done.stderr
 
 
-@pytest.fixture
-def clustered(data_dir: Path, tmp_path: Path) -> tuple[str, str]:
+def segments(*arguments: str) -> list[dict[str, Any]]:
+    code, said = invoke(*arguments, "--json")
+    assert code == 0, said
+    found: list[dict[str, Any]] = json.loads(said)["segments"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def where(imported: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """Sixty users in two clusters, half of them after ink, half after 3d covers."""
-    where = ("--data-dir", str(data_dir))
+    folder = tmp_path_factory.mktemp("segments")
+    where = ("--data-dir", str(shutil.copytree(imported, folder / "data")))
     with (SAMPLE / "covers.csv").open(encoding="utf-8") as file:
         covers = list(csv.DictReader(file))
-    liked = [[c for c in covers if c["style"] == style][:16] for style in WORD]
+    liked = [[c for c in covers if c["style"] == style][:16] for style in STYLES]
     rows = [
         f"u{user},{cover['item_id']},{1_700_000_000 + 60 * n},like,{cover['cover_id']}"
         for user in range(60)
         for n, cover in enumerate(liked[user % 2])
     ]
-    table = tmp_path / "events.csv"
+    table = folder / "events.csv"
     table.write_text("\n".join(["user_id,item_id,timestamp,action,cover_id", *rows]))
     run("import", "events", str(table), *where)
     run("clusters", "fit", "--count", "2", "--least", "10", *where)
+    assert invoke("list", *where) == (1, "error: no segments are described; try: eyecatch segments describe\n")
     return where
 
 
-def test_described_edited_and_drawn_for(clustered: tuple[str, str], tmp_path: Path) -> None:
-    assert invoke("list", *clustered) == (1, "error: no segments are described; try: eyecatch segments describe\n")
-    code, said = invoke("describe", "--json", *clustered)
-    assert code == 0, said
-    found = json.loads(said)["segments"]
-    assert min(one["users"] for one in found) >= 30
-    looks = [one["looks"] for one in found]
-    assert sorted("ink" in look for look in looks) == [False, True], "one of them likes ink"
-    assert all(one["text"].startswith("Likes ") for one in found)
-    code, said = invoke(
-        "edit", found[0]["name"], "--name", "Coffee enthusiasts", "--text", "Small, dark, hot.", *clustered
+@pytest.fixture(scope="module")
+def described(where: tuple[str, str]) -> list[dict[str, Any]]:
+    return segments("describe", *where)
+
+
+def test_clusters_are_told_by_what_their_users_like(described: list[dict[str, Any]]) -> None:
+    assert min(one["users"] for one in described) >= 30
+    assert sorted("ink" in one["looks"] for one in described) == [False, True], "one of them likes ink"
+    assert all(one["text"].startswith("Likes ") for one in described)
+
+
+def test_what_a_person_wrote_stays(where: tuple[str, str], described: list[dict[str, Any]]) -> None:
+    (edited,) = segments(
+        "edit", described[0]["name"], "--name", "Coffee enthusiasts", "--text", "Small, dark, hot.", *where
     )
-    assert code == 0, said
-    again = json.loads(invoke("describe", "--json", *clustered)[1])["segments"]
-    assert [(one["name"], one["edited"]) for one in again if one["id"] == found[0]["id"]] == [
-        ("Coffee enthusiasts", True)
-    ]
-    code, said = invoke("edit", "coffee enthusiasts", "--text", " ", *clustered)
+    assert (edited["id"], edited["edited"]) == (described[0]["id"], True)
+    code, said = invoke("edit", "coffee enthusiasts", "--text", " ", *where)
     assert code == 1
     assert "text=' '; allowed: 1 to 1000 printable characters" in said
-    assert invoke("edit", "nobody", "--name", "x", *clustered) == (1, "error: no segment 'nobody'\n")
-    out = tmp_path / "covers"
-    asked = ("generate", "coffee enthusiasts", "--item", "panda", "--out", str(out), "--count", "1", "--draws", "2")
-    code, said = invoke(*asked, "--json", *clustered)
+    assert invoke("edit", "nobody", "--name", "x", *where) == (1, "error: no segment 'nobody'\n")
+    again = segments("describe", *where)
+    assert [one["name"] for one in again if one["edited"]] == ["Coffee enthusiasts"]
+
+
+def test_a_segment_from_words_alone(where: tuple[str, str], described: list[dict[str, Any]]) -> None:
+    (added,) = segments("add", "pandas and bears", "--closest", "8", *where)
+    assert "bear" in added["words"]
+    assert (added["users"], added["edited"]) == (0, True)
+    assert added["id"] in {one["id"] for one in segments("list", *where)}
+
+
+def test_covers_for_a_segment(where: tuple[str, str], described: list[dict[str, Any]], tmp_path: Path) -> None:
+    asked = ("generate", described[1]["id"], "--item", "panda", "--out", str(tmp_path), "--count", "1", "--draws", "2")
+    code, said = invoke(*asked, "--json", *where)
     assert code == 0, said
     (path,) = json.loads(said)["covers"]
     with Image.open(path) as cover:
         assert cover.size == (128, 128)
-        assert found[0]["id"] in str(cover.info)
-    code, said = invoke("generate", "coffee enthusiasts", "--item", "no such", "--out", str(out), *clustered)
+        assert f'"segment": "{described[1]["id"]}"' in str(cover.info)
+    code, said = invoke("generate", described[1]["id"], "--item", "no such", "--out", str(tmp_path), *where)
     assert (code, said) == (1, "error: no item 'no such'\n")
 
 

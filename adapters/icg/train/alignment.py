@@ -1,10 +1,13 @@
 """Recipe 9: align the starter's refiner and connector to its rewards, for SIMULATED users.
 
     python -m icg.train.alignment --art node_modules --out runs/alignment [--steps 300] [--dispersion 0.5] [--fresh] [--smoke]
+    python -m icg.train.alignment --art node_modules --out runs/engaging --engagement 3 --aesthetic 0.5 [--by policy]
 
-Rewards are standardised by what they say of covers before training. Leaves OUT/adapter, OUT/watch.jsonl and a contact sheet a look.
+Rewards are standardised by what they say of covers before training. Leaves OUT/adapter, OUT/watch.jsonl, a contact sheet a
+look, and what was followed as OUT/weights.json and OUT/scales.json.
 With --fresh the refiner begins by changing nothing, as after connector pre-training without users: all it comes to know of them it
-learns here. The last line is one JSON object: held-out figures before and after.
+learns here. By policy (icg.train.grpo) rewards are asked for values alone, and there is no dispersion term: the preference reward is
+what keeps users apart. The last line is one JSON object: held-out figures before and after.
 """
 
 from __future__ import annotations
@@ -23,12 +26,14 @@ from icg.brief import Brief
 from icg.data.art import CATEGORIES, STYLES, Subject, load_subjects, on_white, procedural
 from icg.data.bank import build
 from icg.data.behaviour import population, simulate
+from icg.errors import IcgError
 from icg.refiner import Refiner
+from icg.rewards.engagement import Engagement
 from icg.rewards.joint import JointJudge
 from icg.rewards.mix import Mix
 from icg.rewards.relevance import Recognition
 from icg.starter import Starter
-from icg.train import personalise
+from icg.train import grpo, personalise
 from icg.train.judges import retrieval
 from icg.train.loop import Fit
 from icg.train.personalisation import spread
@@ -37,8 +42,8 @@ from icg.train.titles import variation
 from icg.train.users import examples
 from icg.train.watch import Watch
 
-WEIGHTS = {"preference": 3.0, "relevance": 1.0, "aesthetic": 0.1}
-"""With equal weights relevance is bought with preference: see the project's log."""
+WEIGHTS = {"preference": 3.0, "relevance": 1.0, "aesthetic": 0.1, "engagement": 0.0}
+"""With equal weights relevance is bought with preference: see the project's log. Engagement is asked, and watched, only with a weight."""
 
 
 @dataclass(frozen=True)
@@ -95,28 +100,37 @@ def run(
     subjects: list[Subject],
     sizes: Sizes,
     fit: Fit,
-    config: personalise.AlignConfig,
+    config: personalise.AlignConfig | grpo.PolicyConfig,
     weights: dict[str, float],
     fresh: bool = False,
     go_on: bool = False,
 ) -> dict[str, dict[str, float]]:
-    """Align the shipped starter; {"before", "after"}: what the watch saw first and last. `go_on`: also when the watch would stop."""
+    """Align the shipped starter, by policy where `config` is one; {"before", "after"}: what the watch saw first and last.
+
+    fit.batch: covers a step. `go_on`: also when the watch would stop. IcgError for a weight of an unknown reward.
+    """
+    if unknown := sorted(set(weights) - set(WEIGHTS)):
+        raise IcgError(f"weights for {unknown}; allowed: {sorted(WEIGHTS)}")
+    weights = {name: weight for name, weight in weights.items() if weight}
     parts = starter.load()
+    if "engagement" in weights:
+        parts.rewards["engagement"] = Engagement.from_pretrained(starter.path() / "engagement")
     if fresh:
         silence(parts.pipeline.adapter.refiner)
     parts.rewards["relevance"] = Recognition(parts.embedding, [s.title for s in subjects if not s.held_out])
     people = simulated_users(parts, [s for s in subjects if not s.held_out], sizes, fit.seed)
     seen, unseen = ([s for s in subjects if s.held_out == held] for held in (False, True))
-    train = Source(seen, people[sizes.held_out :], config.users, FEW)
+    each = 1 if isinstance(config, grpo.PolicyConfig) else config.users
+    train = Source(seen, people[sizes.held_out :], each, FEW)
     rng = np.random.default_rng((fit.seed, 6))
     asked = Source(seen, people[: sizes.held_out], 2)(rng, sizes.watched // 2)
     asked += Source(unseen or seen, people[: sizes.held_out], 2)(rng, sizes.watched // 2)
     covers = [c for i in range(0, len(asked), 16) for c in parts.pipeline(asked[i : i + 16])]
     values = {name: reward(covers, asked) for name, reward in parts.rewards.items()}
     scales = {name: (float(v.mean()), max(float(v.std()), 1e-3)) for name, v in values.items()}
-    mix = Mix(parts.rewards, {n: w for n, w in weights.items() if n in parts.rewards}, scales)
-    model = personalise.Aligner(parts.pipeline, mix, JointJudge(parts.embedding).covers, config)
+    mix = Mix(parts.rewards, weights, scales)
     (out / "scales.json").write_text(json.dumps(scales, indent=2))
+    (out / "weights.json").write_text(json.dumps(weights, indent=2))
     embedding = parts.embedding
     titles = [b.title for b in asked]
     among = list(dict.fromkeys([*titles, *(s.title for s in seen)]))[:100]
@@ -129,7 +143,12 @@ def run(
         out / "watch.jsonl", asked, parts.rewards, lambda images: embedding.features(images).numpy(), figures=figures,
         stops=not go_on,
     )  # fmt: skip
-    personalise.run(out, model, train, fit, watch)
+    if isinstance(config, grpo.PolicyConfig):
+        learned = grpo.Policy(parts.pipeline, lambda *made: mix(*made).total, config)
+        grpo.run(out, learned, lambda rng, covers: train(rng, covers // config.group), fit, watch)
+    else:
+        aligner = personalise.Aligner(parts.pipeline, mix, JointJudge(parts.embedding).covers, config)
+        personalise.run(out, aligner, train, fit, watch)
     looks = [json.loads(line) for line in watch.path.read_text().splitlines()]
     return {"before": looks[0], "after": looks[-1]}
 
@@ -157,9 +176,11 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=16, help="covers a step")
     parser.add_argument("--lr", type=float, default=1e-4)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--by", choices=["gradient", "policy"], default="gradient", help="how rewards are followed")
+    parser.add_argument("--group", type=int, default=8, help="by policy: covers of a brief that are compared")
     parser.add_argument("--users", type=int, default=2, help="users that each item of a batch is drawn for")
     parser.add_argument("--dispersion", type=float, default=0.5)
     parser.add_argument("--consistency", type=float, default=1.0)
@@ -175,10 +196,14 @@ def main() -> None:
     if not (given.smoke or given.art):
         parser.error("--art is needed without --smoke")
     given.out.mkdir(parents=True, exist_ok=True)
-    config = personalise.AlignConfig(
+    steps, batch = (2, 4) if given.smoke else (given.steps, given.batch)
+    config: personalise.AlignConfig | grpo.PolicyConfig = personalise.AlignConfig(
         users=given.users, dispersion=given.dispersion, consistency=given.consistency, lora=given.lora
     )
-    steps, batch = (2, 4) if given.smoke else (given.steps, given.batch)
+    if given.by == "policy":
+        config = grpo.PolicyConfig(group=batch if given.smoke else given.group)
+        if not 2 <= config.group <= batch:
+            parser.error(f"--group {config.group}; allowed: 2 to --batch {batch}")
     fit = Fit(steps, given.lr, batch, given.seed, warmup=min(20, steps), save_every=max(1, steps // 3))
     subjects = procedural() if given.smoke else load_subjects(given.art)
     weights = {name: getattr(given, name) for name in WEIGHTS}

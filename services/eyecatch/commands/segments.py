@@ -75,8 +75,9 @@ def describe(checkpoint: Checkpoint = None, data_dir: DataDir = DEFAULT_DATA, js
         ]  # fmt: skip
         before = [Segment.from_dict(one) for one in await load(stores.notes, clusters)]
         found: list[Segment] = verb(groups, before, Namer(*reader))
-        await keep(stores.notes, clusters, [one.to_dict() for one in found])
-        return found
+        written = [one for one in before if not one.users]
+        await keep(stores.notes, clusters, [one.to_dict() for one in [*found, *written]])
+        return [*found, *written]
 
     try:
         _show(_opened(data_dir, work), json)
@@ -88,6 +89,46 @@ def describe(checkpoint: Checkpoint = None, data_dir: DataDir = DEFAULT_DATA, js
 def list_(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
     """The segments described last."""
     _show(_kept(data_dir), json)
+
+
+@app.command("add")
+def add(
+    text: Annotated[str, typer.Argument(help="Whom it is for, in words: coffee enthusiasts.", show_default=False)],
+    closest: Annotated[int, typer.Option(help="Covers that fit the words best, whose mean stands for it.", min=1)] = 30,
+    checkpoint: Checkpoint = None,
+    data_dir: DataDir = DEFAULT_DATA,
+    json: Json = False,
+) -> None:
+    """A segment that nobody measured, from words alone: its taste is that of the covers of items whose titles fit them best."""
+    from hashlib import sha256
+
+    from icg import starter
+    from icg.design.segments import from_text
+    from icg.embedding import JointEmbedding
+    from icg.errors import IcgError
+
+    from eyecatch.core.segments import keep, load
+
+    quieten_models()
+
+    async def work(config: Config, stores: "Stores", clusters: "TasteClusters", encoder: int) -> "list[Segment]":
+        import numpy as np
+
+        covers = [cover async for cover in stores.catalog.all_covers()]
+        items = {id: await stores.catalog.item(id) for id in {cover.item_id for cover in covers}}
+        titles = [item.title if (item := items[cover.item_id]) else "" for cover in covers]
+        embedding = JointEmbedding.from_pretrained(checkpoint or starter.path())
+        relevance = embedding.texts(titles) @ embedding.texts([text])[0]
+        tastes = np.stack([cover.embedding for cover in covers]) if covers else np.zeros((0, 1), np.float32)
+        made = from_text(f"t{sha256(text.encode()).hexdigest()[:8]}", text, titles, relevance, tastes, closest)
+        others = [one for one in await load(stores.notes, clusters) if one["id"] != made.id]
+        await keep(stores.notes, clusters, [*others, made.to_dict()])
+        return [made]
+
+    try:
+        _show(_opened(data_dir, work), json)
+    except IcgError as error:
+        fail(f"error: {error}")
 
 
 @app.command("edit")
