@@ -81,8 +81,11 @@ class Triton:
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()[-3000:]
+        # Whoever asks a port again and again before anybody listens connects to itself one day, and is answered with its own words.
+        if "Started GRPCInferenceService" not in self.log.read_text().rpartition("loading: ")[2]:
+            return False
         with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5):
-            return "Started GRPCInferenceService" in self.log.read_text().rpartition("loading: ")[2]
+            return True
         return False
 
     def metrics(self) -> Counter[str]:

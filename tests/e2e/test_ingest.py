@@ -65,7 +65,7 @@ def health(address: str) -> tuple[int, str]:
 def test_killed_again_and_again_each_event_counts_once(kafka: Broker, store: str) -> None:
     """kill -9 falls anywhere: before, between and after absorbing and committing, in small batches so that there are many."""
     topic = kafka.create()
-    rounds, each = 3, 60
+    rounds, each = 3, 300
     for n in range(rounds):
         kafka.produce(topic, record(*(event(f"{n}-{u}-{i}", u, time=1e9 + i) for i in range(each) for u in USERS)))
         before = counted(store)

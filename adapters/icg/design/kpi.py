@@ -45,8 +45,7 @@ PARTS = ("night", "morning", "afternoon", "evening")
 
 def asked(title: str, account: str, time: float | None, target: str) -> str:
     """The prompt. `time` in UTC seconds; "" and None for what is not known. Raises IcgError for an unknown target."""
-    if target not in BUCKETS:
-        raise IcgError(f"target={target!r}; allowed: {', '.join(BUCKETS)}")
+    _axis(target)
     when = ""
     if time is not None:
         at = datetime.fromtimestamp(time, UTC)
@@ -106,13 +105,20 @@ class DesignModel:
         if not title.strip():
             raise IcgError("title=''; allowed: a title")
         named = [name.replace('"', "'")[:64] for name in objects] or [title.replace('"', "'")[:64]]
+        written_for, told_from, guidance = _axis(target)
         inputs, other = (
             reading.inputs(self._processor, reading.plain(self._processor, asked(title, account, time, bucket)))
-            for bucket in AXIS[target][:2]
+            for bucket in (written_for, told_from)
         )
         filled = partial(fill, self._vlm, self.pieces, inputs, partial(form, named), count, temperature)
-        texts = filled(other["input_ids"], AXIS[target][2])
+        texts = filled(other["input_ids"], guidance)
         return [Design.from_json(text) for text in texts]
+
+
+def _axis(target: str) -> tuple[str, str, float]:
+    if target not in AXIS:
+        raise IcgError(f"target={target!r}; allowed: {', '.join(BUCKETS)}")
+    return AXIS[target]
 
 
 def merge(model: Any, folder: Path) -> None:
