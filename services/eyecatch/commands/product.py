@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eyecatch.commands.common import DEFAULT_DATA, DataDir, Json, fail, print_json, print_table
+from eyecatch.commands.common import DEFAULT_DATA, DataDir, Json, fail, print_json, print_table, quieten_models
 
 if TYPE_CHECKING:
     from icg.starter import Starter
@@ -152,10 +152,7 @@ def _folder(data_dir: str) -> Path:
 
 
 def _starter(checkpoint: Path | None) -> "Starter":
-    import diffusers
-    import transformers
     from icg.starter import load
 
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
+    quieten_models()
     return load(checkpoint)
