@@ -1,5 +1,6 @@
 """The product as a user runs it: our own commands in their own processes, the shipped starter, the sample catalogue."""
 
+import csv
 import json
 import os
 import shutil
@@ -67,6 +68,20 @@ def reporting(*args: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     finally:
         process.kill()
         process.communicate()
+
+
+def two_tastes(table: Path) -> Path:
+    """A table of events of sixty users, half of whom like covers in ink, half those in 3d."""
+    with (SAMPLE / "covers.csv").open(encoding="utf-8") as file:
+        covers = list(csv.DictReader(file))
+    liked = [[c for c in covers if c["style"] == style][:16] for style in ("ink", "3d")]
+    rows = [
+        f"u{user},{cover['item_id']},{1_700_000_000 + 60 * n},like,{cover['cover_id']}"
+        for user in range(60)
+        for n, cover in enumerate(liked[user % 2])
+    ]
+    table.write_text("\n".join(["user_id,item_id,timestamp,action,cover_id", *rows]))
+    return table
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Segments by our own commands: described from a state, edited by a person, drawn for."""
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -11,9 +10,7 @@ from eyecatch.cli import app
 from PIL import Image
 from typer.testing import CliRunner
 
-from tests.e2e.conftest import SAMPLE, run
-
-STYLES = ("ink", "3d")
+from tests.e2e.conftest import run, two_tastes
 
 
 def invoke(*arguments: str) -> tuple[int, str]:
@@ -35,17 +32,7 @@ def where(imported: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str
     """Sixty users in two clusters, half of them after ink, half after 3d covers."""
     folder = tmp_path_factory.mktemp("segments")
     where = ("--data-dir", str(shutil.copytree(imported, folder / "data")))
-    with (SAMPLE / "covers.csv").open(encoding="utf-8") as file:
-        covers = list(csv.DictReader(file))
-    liked = [[c for c in covers if c["style"] == style][:16] for style in STYLES]
-    rows = [
-        f"u{user},{cover['item_id']},{1_700_000_000 + 60 * n},like,{cover['cover_id']}"
-        for user in range(60)
-        for n, cover in enumerate(liked[user % 2])
-    ]
-    table = folder / "events.csv"
-    table.write_text("\n".join(["user_id,item_id,timestamp,action,cover_id", *rows]))
-    run("import", "events", str(table), *where)
+    run("import", "events", str(two_tastes(folder / "events.csv")), *where)
     run("clusters", "fit", "--count", "2", "--least", "10", *where)
     assert invoke("list", *where) == (1, "error: no segments are described; try: eyecatch segments describe\n")
     return where

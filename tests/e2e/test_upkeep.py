@@ -1,6 +1,5 @@
 """Another checkpoint on a state that exists, and taste clusters, by our own commands."""
 
-import csv
 import json
 import os
 import shutil
@@ -11,7 +10,7 @@ from eyecatch.client import Client, connect
 from eyecatch.v1 import behavior_pb2, covers_pb2
 from icg import starter
 
-from tests.e2e.conftest import SAMPLE, run, run_json, serving
+from tests.e2e.conftest import run, run_json, serving, two_tastes
 from tests.servers import until
 
 PARTS = ("vlm", "diffusion", "adapter", "joint", "dual", "aesthetic", "users")
@@ -74,17 +73,7 @@ def test_taste_clusters_are_fitted_and_shown(data_dir: Path, tmp_path: Path) -> 
     few = run("clusters", "fit", *where, check=False)
     assert few.returncode == 1
     assert "needs at least 80 users" in few.stderr
-    with (SAMPLE / "covers.csv").open(encoding="utf-8") as file:
-        covers = list(csv.DictReader(file))
-    liked = [[c for c in covers if c["style"] == style][:16] for style in ("ink", "3d")]
-    rows = [
-        f"u{user},{cover['item_id']},{1_700_000_000 + 60 * n},like,{cover['cover_id']}"
-        for user in range(60)
-        for n, cover in enumerate(liked[user % 2])
-    ]
-    table = tmp_path / "events.csv"
-    table.write_text("\n".join(["user_id,item_id,timestamp,action,cover_id", *rows]))
-    run("import", "events", str(table), *where)
+    run("import", "events", str(two_tastes(tmp_path / "events.csv")), *where)
     for generation in (1, 2):
         fitted = run_json("clusters", "fit", "--count", "2", "--least", "10", *where)
         assert (fitted["generation"], len(fitted["shares"])) == (generation, 2)

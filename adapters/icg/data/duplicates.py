@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
-
-from icg.data.pictures import decode, read
 
 SIDE = 16
 """A hash has SIDE x SIDE bits."""
@@ -22,12 +19,6 @@ def perceptual_hash(picture: Image.Image) -> np.ndarray:
     """(SIDE * SIDE / 8,) uint8: where the picture, shrunk to grey, grows brighter to the right (a difference hash)."""
     grey = np.asarray(picture.convert("L").resize((SIDE + 1, SIDE), Image.Resampling.BOX), np.int16)
     return np.packbits(grey[:, 1:] > grey[:, :-1])
-
-
-def hashes(paths: Sequence[Path]) -> np.ndarray:
-    """(N, bytes) of picture files, each read once. Raises IcgError for one that is damaged."""
-    known = {path: perceptual_hash(decode(read(path), SIDE)) for path in dict.fromkeys(paths)}
-    return np.stack([known[path] for path in paths])
 
 
 def campaign(text: str) -> str:

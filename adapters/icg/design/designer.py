@@ -38,7 +38,7 @@ class Designer:
 
     def design(self, brief: Brief, target: str, account: str = "", time: float | None = None) -> Design:
         """The likeliest design of a brief's title for a bucket of KPI. Raises IcgError for an unknown one."""
-        return self._write(brief.title or "cover", target, account, time)
+        return self._write(brief.title.strip() or "cover", target, account, time)
 
     def apply(self, brief: Brief, design: Design) -> Brief:
         """The brief as it is to be drawn; a user keeps 1 - SHARE of their say."""

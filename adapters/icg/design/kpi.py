@@ -69,7 +69,7 @@ def form(objects: Sequence[str]) -> Form:
     for words, behind in ((BRIGHTNESS, '","'), (WARMTH, '","'), (VIVIDNESS, '"],"objects":["')):
         said.add((yield [f'{word}"' for word in words])[:-1])
         yield [behind[1:]]
-    yield [f'{name}"' for name in objects]
+    yield [json.dumps(name, ensure_ascii=False)[1:] for name in objects]
     for words, before in ((PLACES, '],"place":"'), (SIZES, ',"size":"'), (STYLES, ',"style":"')):
         yield [before]
         said.add((yield [f'{word}"' for word in words])[:-1])
@@ -104,7 +104,7 @@ class DesignModel:
         """
         if not title.strip():
             raise IcgError("title=''; allowed: a title")
-        named = [name.replace('"', "'")[:64] for name in objects] or [title.replace('"', "'")[:64]]
+        named = [name[:64] for name in objects or [title]]
         written_for, told_from, guidance = _axis(target)
         inputs, other = (
             reading.inputs(self._processor, reading.plain(self._processor, asked(title, account, time, bucket)))

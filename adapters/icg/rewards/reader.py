@@ -47,16 +47,11 @@ class Reader:
 
     def __call__(self, images: Tensor, texts: Sequence[str]) -> Tensor:
         """images (B, 3, SIDE, SIDE) in [-1, 1], differentiable where gradients are on."""
-        vlm = self._vlm if not torch.is_grad_enabled() else self._copy()
-        seen, device = self._normalised(images), self.judge.device
-        rows = []
-        for picture, text in zip(seen, texts, strict=True):
-            asked = {name: value.to(device) for name, value in self._inputs(text).items()}
-            rows.append(
-                vlm.to(device)
-                .model(**asked | {"pixel_values": picture[None]}, use_cache=False)
-                .last_hidden_state[:, -1]
-            )
+        vlm, rows = self._reading(), []
+        for picture, text in zip(self._normalised(images), texts, strict=True):
+            asked = {name: value.to(self.judge.device) for name, value in self._inputs(text).items()}
+            found = vlm.model(**asked | {"pixel_values": picture[None]}, use_cache=False)
+            rows.append(found.last_hidden_state[:, -1])
         return torch.cat([torch.cat(rows), self.judge.covers(images)], 1)
 
     def _inputs(self, text: str) -> dict[str, Tensor]:
@@ -83,8 +78,10 @@ class Reader:
         sized = F.interpolate(images.to(self.judge.device), self._shape, mode="bicubic", antialias=True).clamp(-1, 1)
         return (sized / 2 + 0.5 - mean.to(sized)) / deviation.to(sized)
 
-    def _copy(self) -> Any:
-        """Frozen, so that back-propagation leaves nothing behind in weights that the pipeline shares."""
+    def _reading(self) -> Any:
+        """The VLM itself without gradients on the CPU, else a frozen copy on the device: it may be a pipeline's."""
+        if self.judge.device.type == "cpu" and not torch.is_grad_enabled():
+            return self._vlm
         if self._frozen is None:
-            self._frozen = copy.deepcopy(self._vlm).eval().requires_grad_(False)
+            self._frozen = copy.deepcopy(self._vlm).to(self.judge.device).eval().requires_grad_(False)
         return self._frozen

@@ -100,7 +100,7 @@ def fit(folder: Path, vlm: Any, processor: Any, data: Written, how: Fit) -> Any:
     rows = []
     for prompt, design in zip(data.prompts, data.designs, strict=True):
         asked_ids = reading.inputs(processor, reading.plain(processor, prompt))["input_ids"][0].tolist()
-        ids, chosen = encode(pieces, form([design.objects[0].replace('"', "'")]), design.to_json())
+        ids, chosen = encode(pieces, form(design.objects), design.to_json())
         rows.append((asked_ids + ids, [False] * len(asked_ids) + chosen))
     pad = pieces.end
 

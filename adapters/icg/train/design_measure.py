@@ -24,7 +24,7 @@ from icg.starter import Starter, judges
 from icg.starter import load as load_starter
 from icg.train import design_evaluation, product_identity, segment_evaluation, upscaling_evaluation
 from icg.train.design import described
-from icg.train.engagement import TEST, Sample, correlations, fit, judge, said, simulated
+from icg.train.engagement import SHUFFLED, TEST, Sample, correlations, fit, judge, models, said, simulated
 from icg.train.loop import Fit
 
 Rows = dict[str, dict[str, list[float]]]
@@ -82,7 +82,7 @@ def figures(tables: Mapping[str, Rows]) -> dict[str, list[float] | None]:
     return {
         "engagement_pearson": at("engagement", "all", "pearson"),
         "aesthetic_pearson": at("engagement", "aesthetic alone", "pearson"),
-        "shuffled_pearson": at("engagement", "shuffled within accounts", "pearson"),
+        "shuffled_pearson": at("engagement", SHUFFLED, "pearson"),
         "bucket_order_share": at("designs", "tuned", "order"),
         "segment_top1": at("segments", "description", "top1"),
         "identity_textual_inversion": at("products", "textual-inversion", "identity"),
@@ -103,12 +103,12 @@ def engagement(root: Path, subjects: list[Subject], extent: Extent) -> Rows:
         test = np.flatnonzero(sample.read.split == TEST)
         kpi, config = sample.read.kpi[test], EngagementConfig(sample.read.content.shape[1])
         with tempfile.TemporaryDirectory() as scratch:
-            for name, (pearson, spearman) in judge(Path(scratch), sample.read, extent.fit(seed), config).items():
-                _add(rows, name, pearson=pearson, spearman=spearman)
-            net = fit(Path(scratch) / "whole", sample.read, config, extent.fit(seed))
-            blank = replace(sample.read, content=sample.read.content * 0 + net.content_mean)
-            added = said(net, sample.read, test).mean - said(net, blank, test).mean
-            _add(rows, "all", appeal=float(np.corrcoef(added, sample.made.appeal[test])[0, 1]))
+            nets = models(Path(scratch), sample.read, extent.fit(seed), config)
+        for name, (pearson, spearman) in judge(sample.read, nets).items():
+            _add(rows, name, pearson=pearson, spearman=spearman)
+        blank = replace(sample.read, content=sample.read.content * 0 + nets["all"].content_mean)
+        added = said(nets["all"], sample.read, test).mean - said(nets["all"], blank, test).mean
+        _add(rows, "all", appeal=float(np.corrcoef(added, sample.made.appeal[test])[0, 1]))
         shown, briefs = sample.images(test), [Brief(sample.titles[n]) for n in test]
         for name in ("aesthetic", "relevance"):
             pearson, spearman = correlations(rewards[name](shown, briefs), kpi)

@@ -25,7 +25,7 @@ from torch import Tensor
 from icg.data import engagement as data
 from icg.data.art import Subject, load_subjects, procedural
 from icg.data.catalogue import Report
-from icg.data.duplicates import hashes, leaking
+from icg.data.duplicates import leaking, perceptual_hash
 from icg.data.pictures import decode, read
 from icg.data.posts import Simulated, World, simulate
 from icg.data.ratings import as_posts
@@ -46,6 +46,7 @@ SEEN = {
     "no time": (1, 1, 0),
 }
 """What a model is told: content, account, time."""
+SHUFFLED = "shuffled within accounts"
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,9 @@ def content(reader: Reader, images: Sequence[Image.Image], texts: Sequence[str])
 def read_posts(reader: Reader, posts: data.Posts) -> Read:
     """Split by time; posts that leak into a later part are left out of theirs. Raises IcgError for a damaged picture."""
     split = data.temporal(posts)
-    hashed = hashes(list(posts.picture))
-    out = np.where(leaking(split, hashed, posts.account, posts.text), -1, split)
     images = [decode(read(path), SIDE) for path in posts.picture]
+    hashed = np.stack([perceptual_hash(image) for image in images])
+    out = np.where(leaking(split, hashed, posts.account, posts.text), -1, split)
     bucket = data.buckets(posts, out == TRAIN)
     return Read(
         content(reader, images, list(posts.text)), posts.account.astype(str), posts.time, posts.kpi, bucket, out
@@ -191,16 +192,17 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return ((ends - count + ends - 1) / 2)[inverse]
 
 
-def judge(folder: Path, read: Read, how: Fit, config: EngagementConfig) -> dict[str, tuple[float, float]]:
-    """(Pearson, Spearman) on the test part of models that are told more or less, and of one with shuffled KPIs."""
+def models(folder: Path, read: Read, how: Fit, config: EngagementConfig) -> dict[str, EngagementNet]:
+    """One for each row of SEEN, and one whose KPIs were shuffled."""
+    made = {name: fit(folder / name.replace(" ", "-"), read, config, how, name) for name in SEEN}
+    return made | {SHUFFLED: fit(folder / "shuffled", read, config, how, shuffled=True)}
+
+
+def judge(read: Read, nets: Mapping[str, EngagementNet]) -> dict[str, tuple[float, float]]:
+    """(Pearson, Spearman) on the test part, of what `models` gave."""
     rows = np.flatnonzero(read.split == TEST)
-    out = {}
-    for name in SEEN:
-        net = fit(folder / name.replace(" ", "-"), read, config, how, name)
-        out[name] = correlations(said(net, read, rows, name).mean, read.kpi[rows])
-    net = fit(folder / "shuffled", read, config, how, shuffled=True)
-    out["shuffled within accounts"] = correlations(said(net, read, rows).mean, read.kpi[rows])
-    return out
+    seen = {name: name if name in SEEN else "all" for name in nets}
+    return {name: correlations(said(net, read, rows, seen[name]).mean, read.kpi[rows]) for name, net in nets.items()}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -237,9 +239,9 @@ def main(argv: list[str] | None = None) -> None:
         read = simulated(reader, subjects, world, args.posts, args.seed).read
     how = Fit(args.steps, 2e-3, 256, args.seed, warmup=min(100, args.steps // 4), weight_decay=0.05)
     config = EngagementConfig(read.content.shape[1])
-    found = judge(args.out / "compared", read, how, config)
-    net = fit(args.out / "all", read, config, how)
-    net.save_pretrained(args.out / "engagement", read.accounts if args.table or args.ratings else {})
+    nets = models(args.out / "compared", read, how, config)
+    found = judge(read, nets)
+    nets["all"].save_pretrained(args.out / "engagement", read.accounts if args.table or args.ratings else {})
     for name, (pearson, spearman) in found.items():
         print(f"{name:28} Pearson {pearson:.3f}  Spearman {spearman:.3f}")
     print(json.dumps({name: round(pearson, 4) for name, (pearson, _) in found.items()}))

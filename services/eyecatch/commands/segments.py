@@ -42,7 +42,6 @@ def describe(checkpoint: Checkpoint = None, data_dir: DataDir = DEFAULT_DATA, js
     from icg.design.segments import describe as verb
     from icg.embedding import JointEmbedding
     from icg.encoded import picture
-    from icg.errors import IcgError
     from icg.reliability.cues import SmallCues
 
     from eyecatch.core.segments import keep, load
@@ -79,16 +78,20 @@ def describe(checkpoint: Checkpoint = None, data_dir: DataDir = DEFAULT_DATA, js
         await keep(stores.notes, clusters, [one.to_dict() for one in [*found, *written]])
         return [*found, *written]
 
-    try:
-        _show(_opened(data_dir, work), json)
-    except IcgError as error:
-        fail(f"error: {error}")
+    _answer(data_dir, work, json)
 
 
 @app.command("list")
 def list_(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
-    """The segments described last."""
-    _show(_kept(data_dir), json)
+    """The segments described last, and those added."""
+    from icg.design.segments import Segment
+
+    from eyecatch.core.segments import load
+
+    async def work(config: Config, stores: "Stores", clusters: "TasteClusters", encoder: int) -> "list[Segment]":
+        return [Segment.from_dict(one) for one in await load(stores.notes, clusters)]
+
+    _answer(data_dir, work, json)
 
 
 @app.command("add")
@@ -105,7 +108,6 @@ def add(
     from icg import starter
     from icg.design.segments import from_text
     from icg.embedding import JointEmbedding
-    from icg.errors import IcgError
 
     from eyecatch.core.segments import keep, load
 
@@ -125,10 +127,7 @@ def add(
         await keep(stores.notes, clusters, [*others, made.to_dict()])
         return [made]
 
-    try:
-        _show(_opened(data_dir, work), json)
-    except IcgError as error:
-        fail(f"error: {error}")
+    _answer(data_dir, work, json)
 
 
 @app.command("edit")
@@ -141,7 +140,6 @@ def edit(
 ) -> None:
     """Give a segment another name or description; describing again keeps both."""
     from icg.design.segments import Segment
-    from icg.errors import IcgError
 
     from eyecatch.core.segments import keep, load, named
 
@@ -152,10 +150,7 @@ def edit(
         await keep(stores.notes, clusters, [changed.to_dict() if one is chosen else one for one in kept])
         return [changed]
 
-    try:
-        _show(_opened(data_dir, work), json)
-    except IcgError as error:
-        fail(f"error: {error}")
+    _answer(data_dir, work, json)
 
 
 @app.command("generate")
@@ -214,7 +209,7 @@ def generate(
         for n in best:
             brief = briefs[n]
             told = {"model": with_models.name, "segment": segment.id, "seed": brief.seed, "steps": brief.steps}
-            paths.append(out / f"{item}-{segment.id}-{brief.seed}.png")
+            paths.append(out / f"{segment.id}-{brief.seed}.png")
             paths[-1].write_bytes(to_png(images[n], {**told, "brief_digest": brief.digest()}))
     except (IcgError, OSError) as error:
         fail(f"error: {error}")
@@ -223,17 +218,6 @@ def generate(
     typer.echo(
         f"{count} covers of {item} for {segment.name} in {out}, the best first: {', '.join(p.name for p in paths)}"
     )
-
-
-def _kept(data_dir: str) -> "list[Segment]":
-    from icg.design.segments import Segment
-
-    from eyecatch.core.segments import load
-
-    async def work(config: Config, stores: "Stores", clusters: "TasteClusters", encoder: int) -> "list[Segment]":
-        return [Segment.from_dict(one) for one in await load(stores.notes, clusters)]
-
-    return _opened(data_dir, work)
 
 
 def _opened(data_dir: str, work: "Callable[[Config, Stores, TasteClusters, int], Awaitable[T]]") -> T:
@@ -256,7 +240,16 @@ def _opened(data_dir: str, work: "Callable[[Config, Stores, TasteClusters, int],
         return asyncio.run(run())
 
 
-def _show(segments: "list[Segment]", json: bool) -> None:
+def _answer(
+    data_dir: str, work: "Callable[[Config, Stores, TasteClusters, int], Awaitable[list[Segment]]]", json: bool
+) -> None:
+    """Print the segments that `work` gives."""
+    from icg.errors import IcgError
+
+    try:
+        segments = _opened(data_dir, work)
+    except IcgError as error:
+        fail(f"error: {error}")
     if not segments:
         fail("error: no segments are described; try: eyecatch segments describe")
     if json:

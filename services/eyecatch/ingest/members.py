@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from threading import Thread
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -24,6 +24,7 @@ from eyecatch.ingest.metrics import Metered
 HOST = "127.0.0.1"
 HEALTH, METRICS = "/health", "/metrics"
 ASK_S = 2.0
+_open = build_opener(ProxyHandler({})).open  # what the environment says of proxies is not for our own processes
 
 Work = Callable[[Callable[[int], None]], None]
 """Runs until SIGTERM, and gives the port of its own page once that is answered. It travels to another process: a function of a module."""
@@ -44,10 +45,6 @@ class Members(Metered):
                 whole = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
                 whole.samples += [s._replace(labels={**s.labels, "process": str(process)}) for s in family.samples]
         yield from families.values()
-
-    @property
-    def serving(self) -> bool:
-        return all(_ask(port, HEALTH)[0] for port in self._ports.values())
 
     def text(self) -> str:
         """SERVING, or NOT_SERVING and a line for each trouble."""
@@ -130,7 +127,7 @@ def _member(work: Work, pipe: Connection) -> None:
 def _ask(port: int, path: str) -> tuple[bool, str]:
     """Whether it says that all is well, and its text. One that does not answer is not well, and has no metrics."""
     try:
-        with urlopen(f"http://{HOST}:{port}{path}", timeout=ASK_S) as answer:
+        with _open(f"http://{HOST}:{port}{path}", timeout=ASK_S) as answer:
             return True, answer.read().decode()
     except HTTPError as error:
         return False, error.read().decode()

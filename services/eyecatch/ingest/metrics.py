@@ -11,6 +11,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from eyecatch.core.errors import Unavailable
 
+SERVING = "SERVING"
+
 
 class Metered:
     """What a page tells."""
@@ -50,12 +52,10 @@ class Metrics(Reading):
 
 
 class Told(Protocol):
-    """What /health answers."""
+    """Whoever answers /health."""
 
-    @property
-    def serving(self) -> bool: ...
-
-    def text(self) -> str: ...
+    def text(self) -> str:
+        """SERVING, or NOT_SERVING and a line for each trouble."""
 
 
 @contextmanager
@@ -68,7 +68,8 @@ def page(host: str, port: int, metrics: Metered, health: Told) -> Iterator[int]:
                 case "/metrics":
                     self._answer(200, CONTENT_TYPE_LATEST, generate_latest(metrics.registry))
                 case "/health":
-                    self._answer(200 if health.serving else 503, "text/plain", f"{health.text()}\n".encode())
+                    text = health.text()
+                    self._answer(200 if text == SERVING else 503, "text/plain", f"{text}\n".encode())
                 case _:
                     self._answer(404, "text/plain", b"/health or /metrics\n")
 

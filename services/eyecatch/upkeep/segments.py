@@ -1,6 +1,5 @@
 """What users of each taste cluster engaged with, gathered from a state: what segments are told of. Knows no model."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,9 +25,7 @@ class Gathered:
     images: list[bytes] = field(default_factory=list)
 
 
-async def gather(
-    stores: Stores, blobs: Blobs, clusters: TasteClusters, encoder: int, tell: Callable[[int], None] = lambda done: None
-) -> list[Gathered]:
+async def gather(stores: Stores, blobs: Blobs, clusters: TasteClusters, encoder: int) -> list[Gathered]:
     """Clusters in the order of their ids, those that nobody of the latest EVENTS events belongs to left out.
 
     Users encoded by another encoder are left out: clusters say nothing of them.
@@ -40,7 +37,6 @@ async def gather(
         for _, event in page:
             if event.action in ENGAGED:
                 engaged.setdefault(event.user_id, []).append(event)
-        tell(read)
     found = {n: Gathered(str(n), clusters.centroids[n]) for n in np.flatnonzero(clusters.shares).tolist()}
     items: dict[str, Item | None] = {}
     covers: dict[int, dict[str, int]] = {}

@@ -151,11 +151,13 @@ async def test_reading_pauses_while_the_store_is_slow(
     try:
         async with ingesting(config) as running:
             redis_server.client.execute_command("CLIENT PAUSE", 60_000, "WRITE")
-            # a group that is still forming may take a partition away once more, and with it what was read
-            await until(lambda: value(running, "paused") == 1 and len(running.buffer) >= limit, "a pause")
             places = running.source._places.values()
+            # all of it at one moment: before the store has its batch, a full buffer is emptied and filled once more
             await until(
-                lambda: sum(at for at, _ in list(places)) > len(running.buffer), "a batch that waits for the store"
+                lambda: (
+                    value(running, "paused") == 1 and sum(at for at, _ in list(places)) > len(running.buffer) >= limit
+                ),
+                "a pause, and a batch that waits for the store",
             )
             held = len(running.buffer)
             assert held <= limit + 2 * 2000, "what one poll brings may come on top"

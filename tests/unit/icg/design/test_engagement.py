@@ -129,5 +129,5 @@ def test_newcomers_and_held_out_subjects_appear_in_the_end_alone(reader: Reader)
 @pytest.mark.slow
 def test_the_command_of_the_docs_leaves_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--out", str(tmp_path), "--smoke"])
-    assert set(recipe.SEEN) | {"shuffled within accounts"} == set(eval(capsys.readouterr().out.splitlines()[-1]))
+    assert set(recipe.SEEN) | {recipe.SHUFFLED} == set(eval(capsys.readouterr().out.splitlines()[-1]))
     EngagementNet.from_pretrained(tmp_path / "engagement")

@@ -63,6 +63,8 @@ def test_what_an_untuned_model_writes_validates(model: DesignModel) -> None:
     assert len({d.to_json() for d in written}) > 1, "sampled apart"
     assert model.write("panda") == model.write("panda"), "without temperature the likeliest, always the same"
     assert all(d.objects == ("panda",) for d in written)
+    odd = 'a "red" \\ panda\n🐼'
+    assert model.write(odd)[0].objects == (odd,)
 
 
 def test_options_that_begin_alike_are_told_apart(model: DesignModel) -> None:
