@@ -6,7 +6,7 @@ p95_ratio: latency under Poisson arrivals at 80 % of the baseline's capacity, mi
 benchmarks/triton/whole_requests, both behind the same server. overhead_triton: eight covers at once through Triton / through a step
 scheduler in this process, minus 1; overhead_triton_alone: one cover; overhead_triton_progress: eight, hearing of each step on both
 sides. All sides in turns, on the same arrivals. The other figures are those of benchmarks.scheduler: throughput_ratio,
-overload_goodput_ratio, overhead_local, shared_speedup, shared_reward_loss (of half the steps).
+overload_goodput_ratio, overhead_local, shared_speedup, guided_speedup, shared_reward_loss.
 """
 
 import argparse
@@ -35,12 +35,17 @@ from icg.scheduler.engine import StepScheduler
 from tritonclient.grpc import InferInput
 
 from benchmarks.scheduler import (
+    ALL,
     BATCH,
     GUIDED,
+    GUIDED_PART,
+    SHARED,
+    TASTES,
     TITLES,
     arrivals,
     capacity,
     curve,
+    losses,
     overhead,
     overload,
     play,
@@ -180,10 +185,10 @@ def main() -> None:
         result["overhead_local"] = overhead(ours, args.rounds)
     ours.close()
     if "local" in args.only:
-        result["shared_speedup"] = shared_speedup(parts, args.rounds)
-        none, half = (curve(parts, 12, 8, 32, [fraction])[str(fraction)] for fraction in (0.0, 0.5))
-        losses = [(none[k] - half[k]) / (1 if k == "relevance" else none[k]) for k in none]
-        result["shared_reward_loss"] = max(losses)
+        result |= shared_speedup(parts, args.rounds)
+        none = curve(parts, 12, 8, 0, [0.0], ALL)["0.0"]
+        shared = curve(parts, 12, 8, TASTES, [SHARED], GUIDED_PART)[str(SHARED)]
+        result["shared_reward_loss"] = losses(none, shared)
     result["threads"] = args.threads
     for name, value in result.items():
         print(f"{name:28} {value:.4f}")

@@ -5,7 +5,8 @@
 p95_ratio: latency under Poisson arrivals at 80 % of measured capacity, mixed steps (4 to 20) and users, ours / baseline.
 throughput_ratio: covers a second with the queue never empty, ours / baseline. overload_goodput_ratio: covers within their deadline
 at 120 %. overhead_local: a full batch through the scheduler / denoiser and decoder called directly with the same rows, minus 1.
-shared_speedup, shared_reward_loss: one item x 32 users with half of the steps shared; the loss is the worst of the rewards'.
+shared_speedup, shared_reward_loss: one item x 32 users whose first step of eight is shared by the users of one of 32 tastes and who
+are guided in the next two alone, against eight guided steps each; the loss is the worst of the rewards'. guided_speedup: without sharing.
 
 The baseline takes whoever waits, in order of arrival and at most as many as a tick of ours, and answers them when the last is done.
 Where it is `same`, a batch agrees on its steps, as one call of icg.CoverPipeline does: p95_ratio. Where it is `mixed` it is the
@@ -46,6 +47,8 @@ TITLES = ("panda", "rocket", "fox", "pizza")
 BATCH = 8
 GUIDED = 2 * BATCH
 SIZE = (128, 128)
+ALL, GUIDED_PART = (0.0, 1.0), (0.125, 0.375)
+SHARED, TASTES = 0.125, 32
 Curve = dict[str, dict[str, float]]
 
 
@@ -102,7 +105,7 @@ class WholeRequests:
             pipeline, conditions = self._ours._pipeline, self._ours._conditions
             runs = [Run(pipeline, b, conditions(b, b.item_digest())) for b, _, _ in batch]
             while going := [run for run in runs if not run.finished]:
-                for run, said in zip(going, self._ours._denoise(SIZE, "", going), strict=True):
+                for run, said in zip(going, self._ours._denoise(SIZE, "", None, going), strict=True):
                     run.advance(said)
             if runs:
                 for (_, _, future), image in zip(
@@ -215,35 +218,64 @@ def overhead(ours: StepScheduler, rounds: int) -> float:
     return statistics.median(ratios[1:]) - 1
 
 
-def shared_speedup(parts: Starter, rounds: int) -> float:
-    """Images a second for 32 users of one item, half of the steps shared / none."""
-    briefs = [Brief("panda", (), user(n), seed=n) for n in range(32)]
-    schedulers = {fraction: StepScheduler(parts.pipeline, shared=fraction) for fraction in (0.0, 0.5)}
-    ratios = []
+def shared_speedup(parts: Starter, rounds: int) -> dict[str, float]:
+    """Images a second for 32 users of one item, as the module says."""
+    covers = covers_of(parts)
+    users = covers[np.random.default_rng(0).integers(0, len(covers), 32)]
+    plain = [Brief("panda", (), u, seed=n) for n, u in enumerate(users)]
+    few = [replace(b, guided=GUIDED_PART) for b in plain]
+    shares = [Share(seed, taste) for seed, taste in zip([0] * 32, nearest(covers, TASTES, users), strict=True)]
+    sides = {"none": (plain, 0.0), "guided": (few, 0.0), "shared": (few, SHARED)}
+    schedulers = {name: StepScheduler(parts.pipeline, shared=fraction) for name, (_, fraction) in sides.items()}
+    times: dict[str, list[float]] = {name: [] for name in sides}
     for n in range(rounds + 1):
-        times = {}
-        for fraction in sorted(schedulers, reverse=n % 2 == 0):
+        for name in sorted(sides, reverse=n % 2 == 0):
             began = time.perf_counter()
-            for future in [schedulers[fraction].submit(b, share=Share(seed=n)) for b in briefs]:
+            asked = [replace(share, seed=n) for share in shares]  # a trunk is kept, and drawn anew for another seed
+            for future in [
+                schedulers[name].submit(b, share=share) for b, share in zip(sides[name][0], asked, strict=True)
+            ]:
                 future.result()
-            times[fraction] = time.perf_counter() - began
-        ratios.append(times[0.0] / times[0.5])
+            times[name].append(time.perf_counter() - began)
     for scheduler in schedulers.values():
         scheduler.close()
-    return statistics.median(ratios[1:])
+    return {
+        f"{name}_speedup": statistics.median(a / b for a, b in zip(times["none"][1:], times[name][1:], strict=True))
+        for name in ("shared", "guided")
+    }
 
 
-def curve(parts: Starter, items: int, users: int, tastes: int, fractions: Sequence[float]) -> Curve:
+def covers_of(parts: Starter) -> np.ndarray:
+    """Embeddings of all sample covers."""
+    return parts.embedding.covers([Image.open(SAMPLE / row["image"]).convert("RGB") for row in rows("covers.csv")])
+
+
+def nearest(covers: np.ndarray, tastes: int, users: np.ndarray) -> np.ndarray:
+    """For each user the nearest of `tastes` centroids of covers."""
+    centroids = TasteMixture.fit(covers, tastes, 1.0, 1.0).centroids
+    return centroids[(users @ centroids.T).argmax(1)]
+
+
+def losses(plain: dict[str, float], other: dict[str, float]) -> float:
+    """The worst reward's. Relevance is a difference around zero, of which a share says nothing: its loss is counted in reward."""
+    return max((plain[k] - other[k]) / (1 if k == "relevance" else plain[k]) for k in plain)
+
+
+def curve(
+    parts: Starter, items: int, users: int, tastes: int, fractions: Sequence[float], guided: tuple[float, float]
+) -> Curve:
     """{part of the steps shared: {reward: mean}}: users with the taste of a random sample cover, each item's users from one noise.
 
     The shared steps are drawn for the nearest of `tastes` centroids of all sample covers, for nobody when that is 0.
     """
-    covers = parts.embedding.covers([Image.open(SAMPLE / row["image"]).convert("RGB") for row in rows("covers.csv")])
-    centroids = TasteMixture.fit(covers, tastes, 1.0, 1.0).centroids if tastes else None
-    asked = [replace(b, seed=n // users) for n, b in enumerate(sample(parts, users, anchored=False)[: items * users])]
-    shares = [
-        Share(b.seed, None if centroids is None else centroids[(centroids @ b.user_embedding).argmax()]) for b in asked
+    asked = [
+        replace(b, seed=n // users, guided=guided)
+        for n, b in enumerate(sample(parts, users, anchored=False)[: items * users])
     ]
+    common: Sequence[np.ndarray | None] = [None] * len(asked)
+    if tastes:
+        common = list(nearest(covers_of(parts), tastes, np.stack([b.user_embedding for b in asked])))
+    shares = [Share(b.seed, taste) for b, taste in zip(asked, common, strict=True)]
     found = {}
     for fraction in fractions:
         scheduler = StepScheduler(parts.pipeline, shared=fraction, queue=len(asked))
@@ -253,7 +285,8 @@ def curve(parts: Starter, items: int, users: int, tastes: int, fractions: Sequen
         means = {name: round(float(r(made, asked).mean()), 4) for name, r in parts.rewards.items()}
         found[str(fraction)] = means
         print(
-            f"  {tastes:3d} tastes  shared {fraction:5.3f}  " + "  ".join(f"{k} {v:.4f}" for k, v in means.items()),
+            f"  guided {guided}  {tastes:3d} tastes  shared {fraction:5.3f}  "
+            + "  ".join(f"{k} {v:.4f}" for k, v in means.items()),
             flush=True,
         )
     return found
@@ -267,8 +300,8 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=12)
     parser.add_argument("--users", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--tastes", type=int, nargs="+", default=[0, 8, 32])
-    parser.add_argument("--shared", type=float, nargs="+", default=[0.125, 0.25, 0.5])
+    parser.add_argument("--tastes", type=int, nargs="+", default=[0, 8, TASTES])
+    parser.add_argument("--shared", type=float, nargs="+", default=[0.0, SHARED, 0.25, 0.5])
     parser.add_argument("--only", nargs="+", choices=every, default=every)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -287,16 +320,19 @@ def main() -> None:
         result["overhead_local"] = overhead(ours, args.rounds)
     ours.close()
     if "shared" in args.only:
-        result["shared_speedup"] = shared_speedup(parts, args.rounds)
+        result |= shared_speedup(parts, args.rounds)
     if "curve" in args.only:
-        none = curve(parts, args.items, args.users, 0, [0.0])["0.0"]
+        how = parts, args.items, args.users
+        none = curve(*how, 0, [0.0], ALL)["0.0"]
         result["curve"] = {"none": none}
-        for tastes in args.tastes:
-            result["curve"][f"{tastes} tastes"] = found = curve(parts, args.items, args.users, tastes, args.shared)
-            for fraction, means in found.items():
-                # Relevance is a difference around zero: a share of it says nothing, so its loss is counted in reward, not relative.
-                means["loss"] = round(max((none[k] - means[k]) / (1 if k == "relevance" else none[k]) for k in none), 4)
-                result["shared_reward_loss"] = means["loss"] if fraction == "0.5" else result.get("shared_reward_loss")
+        for guided in (ALL, GUIDED_PART):
+            for tastes in args.tastes:
+                found = curve(*how, tastes, args.shared, guided)
+                result["curve"][f"guided {guided}, {tastes} tastes"] = found
+                for means in found.values():
+                    means["loss"] = round(losses(none, means), 4)
+        best = result["curve"].get(f"guided {GUIDED_PART}, {TASTES} tastes", {}).get(str(SHARED))
+        result |= {"shared_reward_loss": best["loss"]} if best else {}
     result["threads"] = args.threads
     for name, value in result.items():
         print(f"{name:24} {value if isinstance(value, dict) else round(value, 4)}")

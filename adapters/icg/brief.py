@@ -28,13 +28,14 @@ class Brief:
     title: up to 512 characters. references: up to 4 pictures of the item. user_embedding: (U,) unit or zero
     vector in cover-embedding space, None for a cold user. strength: how far the user may move the cover, 0..1.
     steps: 1..100. guidance: 0..20, how firmly to follow item and user. user_guidance: 0..20 to weigh the user
-    apart from the item (one more denoiser call), None to follow `guidance`. reference_strength: 0..0.95, after
-    which share of the steps the first reference is cut out and set into the cover (0: it is only read); higher
-    keeps more of it. product: RGBA, what is sold, cut out; set into the cover in the reference's place (0: when all
-    steps are taken), and every pixel of it stays as it is, but for its size. inpaint: paint around the product from the
-    first step on, where the seed has it stand, by the pipeline's ControlNet. product_id: one the pipeline was fine-tuned for
-    (icg.products), "" for none; {product} in the title, or its class, is where it is named. size: (width, height), multiples of 16
-    in 32..2048.
+    apart from the item (one more denoiser call), None to follow `guidance`. guided: (from, to), 0..1, the part of
+    the steps that guidance is computed in (arXiv:2404.07724); the others follow item and user alone, a denoiser
+    row each. reference_strength: 0..0.95, after which share of the steps the first reference is cut out and set
+    into the cover (0: it is only read); higher keeps more of it. product: RGBA, what is sold, cut out; set into
+    the cover in the reference's place (0: when all steps are taken), and every pixel of it stays as it is, but for
+    its size. inpaint: paint around the product from the first step on, where the seed has it stand, by the
+    pipeline's ControlNet. product_id: one the pipeline was fine-tuned for (icg.products), "" for none; {product}
+    in the title, or its class, is where it is named. size: (width, height), multiples of 16 in 32..2048.
 
     Raises BriefError naming the field, the value and what is allowed.
     """
@@ -47,6 +48,7 @@ class Brief:
     steps: int = 8
     guidance: float = 4.0
     user_guidance: float | None = None
+    guided: tuple[float, float] = (0.0, 1.0)
     reference_strength: float = 0.0
     product: Image.Image | None = None
     inpaint: bool = False
@@ -77,6 +79,8 @@ class Brief:
         _within("guidance", self.guidance, 0, MAX_GUIDANCE)
         if self.user_guidance is not None:
             _within("user_guidance", self.user_guidance, 0, MAX_GUIDANCE)
+        if len(self.guided) != 2 or not 0 <= self.guided[0] <= self.guided[1] <= 1:
+            raise BriefError(f"guided={self.guided!r}; allowed: (from, to) with 0 <= from <= to <= 1")
         _within("reference_strength", self.reference_strength, 0, MAX_REFERENCE_STRENGTH)
         if self.reference_strength > 0 and not self.references and self.product is None:
             raise BriefError(f"reference_strength={self.reference_strength} without references or product; allowed: 0")
@@ -88,6 +92,11 @@ class Brief:
         if len(self.size) != 2 or any(not 32 <= edge <= 2048 or edge % 16 for edge in self.size):
             raise BriefError(f"size={self.size!r}; allowed: (width, height), multiples of 16 in 32..2048")
 
+    def guides(self, step: int) -> bool:
+        """Whether guidance is computed in a step, counted from 0."""
+        begin, end = self.guided
+        return begin <= step / self.steps and (step / self.steps < end or end == 1)
+
     def item_digest(self) -> str:
         """sha256 of title, references and product_id: the key of the VLM's part."""
         return self._hash().hexdigest()
@@ -98,6 +107,8 @@ class Brief:
         user = b"" if self.user_embedding is None else np.asarray(self.user_embedding, "<f4").tobytes()
         rest = (float(self.strength), int(self.seed), int(self.steps), float(self.guidance), self.user_guidance)
         state.update(user + repr((*rest, float(self.reference_strength), tuple(map(int, self.size)))).encode())
+        if self.guided != (0, 1):
+            state.update(f"|guided={tuple(map(float, self.guided))}".encode())
         if self.product is not None:
             how = "inpaint|" if self.inpaint else ""
             state.update(f"|{how}{self.product.width}x{self.product.height}|".encode() + self.product.tobytes())

@@ -142,9 +142,6 @@ class CoverPipeline(FineTuned):
             if start == batch.done > 0:
                 clean, noise, batch.products[i] = self._anchored(batch.briefs[i], now.clean(batch.latents[i], said[i]))
                 batch.latents[i], said[i] = now.latents(clean, noise), now.target(clean, noise)
-                # From here on the picture says what to draw; guidance would only harden its colours (arXiv:2404.07724).
-                batch.weights[:, i] = 0
-                batch.weights[-1, i] = 1
         batch.latents = batch.scheduler.step(said, t, batch.latents, return_dict=False)[0]
         batch.done += 1
         return batch.done < batch.total
@@ -217,12 +214,18 @@ class CoverPipeline(FineTuned):
         return torch.stack([e for e, _ in kinds]), torch.stack(pooled) if pooled else None, torch.stack(weights)
 
     def _guided(self, x: Tensor, t: Tensor, batch: Batch) -> Tensor:
-        kinds, count = batch.weights.shape
-        pooled = None if batch.pooled is None else batch.pooled.flatten(0, 1)
-        embeds, size = batch.conditions.flatten(0, 1), batch.briefs[0].size
+        guided = [guides(b, batch.done) for b in batch.briefs]
+        alone = torch.zeros_like(batch.weights)
+        alone[-1] = 1
+        weights = torch.where(torch.tensor(guided, device=x.device), batch.weights, alone)
+        first = 0 if any(guided) else -1  # what weighs nothing for all is not computed
+        weights, conditions = weights[first:], batch.conditions[first:]
+        kinds, count = weights.shape
+        pooled = None if batch.pooled is None else batch.pooled[first:].flatten(0, 1)
+        embeds, size = conditions.flatten(0, 1), batch.briefs[0].size
         hints = None if batch.hints is None else batch.hints.repeat(kinds, 1, 1, 1)
         out = self.predict(x.repeat(kinds, 1, 1, 1), t.expand(kinds * count), embeds, pooled, hints, size)
-        parts = out.unflatten(0, (kinds, count)) * batch.weights[..., None, None, None]
+        parts = out.unflatten(0, (kinds, count)) * weights[..., None, None, None]
         return parts.sum(0)
 
     def _item(self, brief: Brief, product: Trained | None = None, digest: str = "") -> Tensor:
@@ -260,6 +263,12 @@ class CoverPipeline(FineTuned):
 def anchor_of(brief: Brief) -> int:
     """Before which step the reference is set in, 0 for never."""
     return min(round(brief.reference_strength * brief.steps), brief.steps - 1)
+
+
+def guides(brief: Brief, step: int) -> bool:
+    """Whether guidance is computed in a step: where the brief says so, until a picture is set in, which then says what to draw;
+    guidance would only harden its colours (arXiv:2404.07724)."""
+    return brief.guides(step) and not 0 < anchor_of(brief) < step
 
 
 def subject_of(brief: Brief) -> Image.Image:

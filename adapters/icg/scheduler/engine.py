@@ -28,7 +28,7 @@ from icg.scheduler.pace import Pace
 from icg.scheduler.preview import Colours
 from icg.scheduler.queue import PATIENCE, Line
 from icg.scheduler.request import Request, Share, Status, never, silent
-from icg.scheduler.sampler import Conditions, Run, rows_of
+from icg.scheduler.sampler import Conditions, Run, rows_ahead, rows_of
 from icg.scheduler.shared import Trunks
 
 CPU_ROWS, GPU_ROWS = 16, 64
@@ -115,7 +115,8 @@ class StepScheduler:
             raise BriefError(
                 f"references holds a picture that cannot be decoded ({error}); allowed: whole pictures"
             ) from error
-        request.due = min(request.deadline, now + PATIENCE * self._alone(request, rows_of(brief)))
+        request.ahead = rows_ahead(brief)
+        request.due = min(request.deadline, now + PATIENCE * self._alone(request, 0))
         with self._wake:
             if self._closed:
                 raise Cancelled("the scheduler is closed")
@@ -260,10 +261,10 @@ class StepScheduler:
 
     def _work(self, request: Request) -> float:
         """Seconds of a full batch's time that are left of it."""
-        row, decode = self._pace.row(self._full), self._pace.decode * self._weight[request.brief.size]
-        return request.left * self._rows(request) * row + decode
+        return (request.rows_left * self._pace.row(self._full) + self._pace.decode) * self._weight[request.brief.size]
 
     def _alone(self, request: Request, rows: float) -> float:
         """Seconds until it is done, if it takes part in every step of a batch of `rows` beside it."""
-        tick = self._pace.tick(min(max(rows, self._rows(request)), self._full))
-        return request.left * tick + self._pace.decode * self._weight[request.brief.size]
+        weight = self._weight[request.brief.size]
+        own = request.rows_left / max(request.left, 1) * weight
+        return request.left * self._pace.tick(min(max(rows, own), self._full)) + self._pace.decode * weight

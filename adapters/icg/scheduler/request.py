@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
@@ -70,7 +70,7 @@ class Request:
     """`deadline`: seconds on the scheduler's clock, infinity for none. `priority`: higher goes first. `lora`: "" for none, the key of
     `product` where that has low-rank weights. `product`: what the brief's product_id meant when it came.
 
-    `on_preview` None: nobody looks, and nothing is computed for it.
+    `on_preview` None: nobody looks, and nothing is computed for it. `ahead`: sampler.rows_ahead of the brief.
     `due` orders requests of one priority: the deadline, or what fairness sets before it. `future` gives the cover or raises.
     """
 
@@ -88,6 +88,7 @@ class Request:
     status: Status = Status.WAITING
     run: Run | None = None
     digest: str = ""
+    ahead: Sequence[int] = ()
     future: Future[Image.Image] = field(default_factory=Future)
     number: int = field(default_factory=lambda: next(_numbers))
 
@@ -104,6 +105,11 @@ class Request:
     def left(self) -> int:
         """Denoising steps still to take."""
         return self.brief.steps if self.run is None else self.run.total - self.run.done
+
+    @property
+    def rows_left(self) -> int:
+        """Rows of all steps still to take."""
+        return self.ahead[max(self.brief.steps - self.left, 0)]
 
     def withdrawn(self) -> bool:
         """Whether its caller wants it no more."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from icg.brief import Brief
 from icg.noise import mixture
-from icg.pipeline import CoverPipeline, anchor_of, finished
+from icg.pipeline import CoverPipeline, anchor_of, finished, guides
 from icg.products.library import Trained
 from icg.scheduler.preview import Colours, shown_after
 
@@ -47,10 +48,18 @@ class Conditions:
         return [*kinds, Kind(own, *adapter(item, user, float(brief.strength)))]
 
 
-def rows_of(brief: Brief) -> int:
+def rows_of(brief: Brief, step: int = 0) -> int:
     """How many rows a step of a brief takes."""
+    if not guides(brief, step):
+        return 1
     own = brief.guidance if brief.user_guidance is None else brief.user_guidance
     return (brief.guidance != 1) + (brief.guidance != own) + (own != 0)
+
+
+def rows_ahead(brief: Brief) -> list[int]:
+    """For each step the rows of that one and all behind it; 0 behind the last."""
+    backwards = accumulate((rows_of(brief, step) for step in reversed(range(brief.steps))), initial=0)
+    return list(backwards)[::-1]
 
 
 class Run:
@@ -58,7 +67,7 @@ class Run:
 
     def __init__(self, pipeline: CoverPipeline, brief: Brief, kinds: list[Kind], trunk: bool = False) -> None:
         self._pipeline, self.brief, self.trunk = pipeline, brief, trunk
-        self.kinds, self._own = [kind for kind in kinds if kind.weight], kinds[-1]
+        self._kinds = kinds
         self.scheduler = pipeline.schedule(brief)
         scale = getattr(self.scheduler, "init_noise_sigma", 1.0)  # flow matching has none
         self.latents = pipeline._noise(brief) * scale
@@ -81,9 +90,16 @@ class Run:
         return len(self.scheduler.timesteps)
 
     @property
+    def kinds(self) -> list[Kind]:
+        """What the denoiser is told in its next step; a row each."""
+        if not guides(self.brief, self.done):
+            return [self._kinds[-1]._replace(weight=1.0)]
+        return [kind for kind in self._kinds if kind.weight]
+
+    @property
     def rows(self) -> int:
         """Rows of its next step."""
-        return len(self.kinds)
+        return rows_of(self.brief, self.done)
 
     @property
     def finished(self) -> bool:
@@ -114,7 +130,7 @@ class Run:
         if made._random:
             made._random["generator"] = torch.Generator("cpu").manual_seed(brief.seed + 1)
         made.brief, made.trunk, made._anchor = brief, False, anchor_of(brief)
-        made.kinds, made._own = [kind for kind in kinds if kind.weight], kinds[-1]
+        made._kinds = kinds
         return made
 
     def inputs(self) -> tuple[Tensor, Tensor]:
@@ -130,8 +146,6 @@ class Run:
             now = mixture(self.scheduler, self.done)
             clean, noise, self._alone = self._pipeline._anchored(self.brief, now.clean(self.latents[0], said[0]))
             self.latents, said = now.latents(clean, noise)[None], now.target(clean, noise)[None]
-            # As in the pipeline: from here on the picture says what to draw, and guidance is not even computed.
-            self.kinds = [self._own._replace(weight=1.0)]
         t = self.scheduler.timesteps[self.done]
         self.clean = mixture(self.scheduler, self.done).clean(self.latents[0], said[0]) if look else None
         self.latents = self.scheduler.step(said, t, self.latents, **self._random, return_dict=False)[0]

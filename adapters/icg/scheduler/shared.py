@@ -37,7 +37,8 @@ class Trunks:
         brief = request.brief
         common = None if share.user is None else np.asarray(share.user, np.float32)
         taste = b"" if common is None else common.tobytes()
-        how = (brief.steps, brief.size, brief.guidance, brief.user_guidance, brief.strength, request.lora)
+        how = (brief.steps, brief.size, brief.guidance, brief.user_guidance, brief.guided)
+        how += (brief.strength, request.lora)
         key = (request.digest, share.seed, taste, self.steps(request), *how)
         if key not in self._kept:
             drawn = replace(brief, seed=share.seed, user_embedding=common, reference_strength=0.0, product=None)

@@ -219,6 +219,7 @@ async def test_a_product_stays_as_it_is(triton_server: Triton) -> None:
         ("size", np.array([256, 256]), "INT64", r"\[INVALID_ARGUMENT\] size=\(256, 256\); allowed: \(128, 128\)"),
         ("size", np.array([128]), "INT64", r"shape for input 'size'.*Expected \[2\], got \[1\]"),
         ("steps", np.array([4], np.float32), "FP32", "input 'steps' data-type is 'FP32'.*expects 'INT64'"),
+        ("guided", np.array([0.5, 0.2]), "FP64", r"\[INVALID_ARGUMENT\] guided=\(0.5, 0.2\); allowed: "),
         ("guidance", np.array([np.nan]), "FP64", r"\[INVALID_ARGUMENT\] guidance=nan; allowed: "),
         ("title", np.array([0xFF, 0xFE], np.uint8), "UINT8", r"\[INVALID_ARGUMENT\] title of 2 bytes; allowed: UTF-8"),
         ("reference_lengths", np.array([7]), "INT64", r"\[INVALID_ARGUMENT\] reference_lengths=\[7\] for 0 bytes"),

@@ -31,6 +31,10 @@ def cut_out(colour: str) -> Image.Image:
         ("steps", {"steps": 1.5}),
         ("guidance", {"guidance": 21}),
         ("user_guidance", {"user_guidance": -1.0}),
+        ("guided", {"guided": (0.5, 0.2)}),
+        ("guided", {"guided": (0.0, 1.5)}),
+        ("guided", {"guided": (float("nan"), 1.0)}),
+        ("guided", {"guided": (0.0, 0.5, 1.0)}),
         ("reference_strength", {"reference_strength": 0.5}),
         ("product", {"product": PICTURE}),
         ("product", {"product": "not a picture"}),
@@ -57,11 +61,12 @@ def test_digest_is_stable_and_sees_every_field() -> None:
         Brief("panda", (PICTURE,), np.ones(64) / 8, seed=2),
         Brief("panda", (PICTURE,), np.ones(64) / 8, seed=1, strength=0.5),
         Brief("panda", (PICTURE,), np.ones(64) / 8, seed=1, user_guidance=3.0),
+        Brief("panda", (PICTURE,), np.ones(64) / 8, seed=1, guided=(0.0, 0.5)),
         Brief("panda", (PICTURE,), np.ones(64) / 8, seed=1, reference_strength=0.3),
         Brief("panda", (PICTURE,), np.ones(64) / 8, seed=1, product=cut_out("red")),
         Brief("panda", (PICTURE,), np.ones(64) / 8, seed=1, product=cut_out("blue")),
     ]
-    assert len({b.digest() for b in [base, *others]}) == 10
+    assert len({b.digest() for b in [base, *others]}) == 11
 
 
 def test_item_digest_ignores_the_user() -> None:

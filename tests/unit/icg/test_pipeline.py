@@ -29,6 +29,7 @@ def briefs() -> list[Brief]:
         Brief("blue square", (REFERENCE,), -USER, seed=2, steps=4, guidance=3.5, strength=0.4),
         Brief("green triangle", (REFERENCE,), None, seed=3, steps=4, reference_strength=0.5),
         Brief("red circle", user_embedding=USER, seed=1, steps=4, user_guidance=4.0),
+        Brief("red circle", user_embedding=USER, seed=1, steps=4, guided=(0.25, 0.5)),
     ]
 
 
@@ -71,6 +72,16 @@ def test_equals_the_stock_diffusers_pipeline(small: Starter) -> None:
         use_resolution_binning=False,
     ).images[0]
     assert apart(stock, pipeline([brief])[0]) <= 1
+
+
+def test_guidance_in_a_part_of_the_steps(small: Starter) -> None:
+    plain = Brief("red circle", user_embedding=USER, seed=5, steps=4, guidance=20)
+    parts = [replace(plain, guided=part) for part in ((0.0, 1.0), (0.0, 0.0), (0.25, 0.5))]
+    whole, never, some = (small.pipeline([b])[0] for b in parts)
+    assert apart(whole, small.pipeline([plain])[0]) == 0
+    assert apart(never, small.pipeline([replace(plain, guidance=1.0)])[0]) <= 1
+    assert min(apart(some, whole), apart(some, never)) > 3
+    assert [step for step in range(4) if parts[2].guides(step)] == [1]
 
 
 def test_cancel_stops_between_steps(small: Starter) -> None:

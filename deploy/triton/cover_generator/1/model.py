@@ -190,6 +190,8 @@ def _brief(request: Any) -> Brief:
         if value is not None:
             given[name] = kind(value[0])
     user, size = _tensor(request, "user_embedding"), _tensor(request, "size")
+    if (guided := _tensor(request, "guided")) is not None:
+        given["guided"] = tuple(guided.tolist())
     if user is not None:
         given["user_embedding"] = user.numpy().copy()
     if size is not None:

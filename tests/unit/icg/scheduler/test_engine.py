@@ -33,6 +33,7 @@ COMPANIONS = st.lists(
         steps=st.integers(1, 6),
         guidance=st.sampled_from([0.0, 1.0, 4.0]),
         user_guidance=st.sampled_from([None, 0.0, 2.0]),
+        guided=st.sampled_from([(0.0, 1.0), (0.2, 0.6), (0.5, 0.5)]),
         references=st.just((PICTURE,)),
         reference_strength=st.sampled_from([0.0, 0.5, 0.9]),
         product=st.sampled_from([None, PRODUCT]),
@@ -49,6 +50,8 @@ MINE = [
     brief(6, guidance=0.0, references=(PICTURE,), reference_strength=0.6),
     brief(7, product=PRODUCT, reference_strength=0.5),
     brief(8, product=PRODUCT, steps=3),
+    brief(9, steps=6, guided=(0.125, 0.375)),
+    brief(10, user_guidance=2.0, guided=(0.5, 1.0), references=(PICTURE,), reference_strength=0.6),
 ]
 
 
@@ -132,6 +135,8 @@ def test_rows_without_weight_are_not_computed(opened: Open) -> None:
     assert rows(brief(guidance=0.0)) == 4
     assert rows(brief(user_guidance=2.0)) == 3 * 4
     assert rows(brief(user_guidance=4.0)) == 2 * 4
+    assert rows(brief(steps=8, guided=(0.125, 0.375))) == 8 + 2
+    assert rows(brief(guided=(0.5, 0.5))) == 4
     # Guided up to the step that sets the picture in, that one included.
     assert rows(brief(references=(PICTURE,), reference_strength=0.5)) == 2 * 3 + 1
 
