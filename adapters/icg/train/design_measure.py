@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from icg.brief import Brief
@@ -16,6 +17,7 @@ from icg.data.engagement import BUCKETS
 from icg.data.posts import World
 from icg.design.designer import Designer
 from icg.design.kpi import DesignModel
+from icg.design.search import search
 from icg.rewards.base import Reward
 from icg.rewards.engagement import Engagement
 from icg.rewards.engagement_net import EngagementConfig
@@ -24,9 +26,11 @@ from icg.starter import Starter, judges
 from icg.starter import load as load_starter
 from icg.train import design_evaluation, product_identity, segment_evaluation, upscaling_evaluation
 from icg.train.design import described
-from icg.train.engagement import SHUFFLED, TEST, Sample, correlations, fit, judge, models, said, simulated
+from icg.train.engagement import SHUFFLED, TEST, TRAIN, Read, Sample, correlations, fit, judge, models, said, simulated
 from icg.train.loop import Fit
 
+SEARCHED = 4
+"""Designs of a title that a search draws."""
 Rows = dict[str, dict[str, list[float]]]
 """Row -> column -> a number for each seed."""
 
@@ -139,7 +143,8 @@ def trained_on(root: Path, folder: Path, subjects: list[Subject]) -> Sample:
 
 
 def covers(parts: Starter, folder: Path, model: DesignModel, sample: Sample, extent: Extent) -> Rows:
-    """Covers of held-out titles, drawn for each bucket: engagement, relevance, and how unlike each other they are."""
+    """Covers of held-out titles, drawn for each bucket: engagement, relevance, and how unlike each other they are. Engagement is judged
+    by a model of half the posts; a search among designs goes by one of the other half."""
     from icg.design.features import Direction
 
     designer = Designer(model, Direction.from_pretrained(folder / "design"))
@@ -152,12 +157,27 @@ def covers(parts: Starter, folder: Path, model: DesignModel, sample: Sample, ext
         titles = sorted({sample.titles[n] for n in late})
         chosen = [titles[n] for n in rng.permutation(len(titles))[: extent.covers]]
         with tempfile.TemporaryDirectory() as scratch:
-            reward = Engagement(fit(Path(scratch), sample.read, config, extent.fit(seed)), reader)
+            reward, other = (
+                Engagement(fit(Path(scratch) / str(n), _half(sample.read, n), config, extent.fit(seed)), reader)
+                for n in range(2)
+            )
         for target in (*BUCKETS, "no target"):
             briefs = list(_briefs(designer, chosen, target, seed))
             drawn = [image for n in range(0, len(briefs), 8) for image in parts.pipeline(briefs[n : n + 8])]
             _add(rows, target, **_judged(reward, parts, drawn, [Brief(title) for title in chosen]))
+        torch.manual_seed(seed)
+        for target in (BUCKETS[0], BUCKETS[2]):
+            plain = [Brief(title, seed=1000 * seed + n) for n, title in enumerate(chosen)]
+            drawn = [search(designer, parts.pipeline, other, b, target, SEARCHED)[0].cover for b in plain]
+            _add(rows, f"{target}, best of {SEARCHED}", **_judged(reward, parts, drawn, plain))
     return rows
+
+
+def _half(read: Read, kept: int) -> Read:
+    """Every second post of the training part is left out."""
+    split, train = read.split.copy(), np.flatnonzero(read.split == TRAIN)
+    split[train[1 - kept :: 2]] = -1
+    return replace(read, split=split)
 
 
 def _briefs(designer: Designer, titles: list[str], target: str, seed: int) -> Iterator[Brief]:

@@ -1,0 +1,48 @@
+"""`eyecatch design`: what it writes, what it draws, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+from eyecatch.cli import app
+from eyecatch.generators.provenance import read
+from typer.testing import CliRunner
+
+
+def invoke(*arguments: str) -> tuple[int, str]:
+    found = CliRunner().invoke(app, ["design", *arguments])
+    return found.exit_code, found.stdout + found.stderr
+
+
+def test_designs_are_written_drawn_and_searched(tmp_path: Path) -> None:
+    code, text = invoke("panda", "--target", "low", "--json")
+    assert code == 0
+    (likeliest,) = json.loads(text)["designs"]
+    assert likeliest["objects"] == ["panda"]
+    code, text = invoke("panda", "--count", "2", "--out", str(tmp_path / "drawn.png"), "--time", "2025-03-01T10:00:00Z")
+    assert code == 0
+    assert "for high engagement" in text
+    drawn = read((tmp_path / "drawn.png").read_bytes())
+    assert str(drawn["design"]).startswith('{"colours"')
+    code, text = invoke("panda", "--best-of", "4", "--count", "3", "--json", "--out", str(tmp_path / "best.png"))
+    found = json.loads(text)
+    assert (code, len(found["designs"])) == (0, 3)
+    assert found["engagement"] == sorted(found["engagement"], reverse=True)
+    assert read((tmp_path / "best.png").read_bytes())["brief_digest"] != drawn["brief_digest"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("panda", "--target", "huge"), "target='huge'; allowed: low, medium, high"),
+        ((" ",), "title"),
+        ((" ", "--best-of", "2"), "title"),
+        (("panda", "--time", "tomorrow"), "time='tomorrow'; allowed: UNIX seconds or ISO 8601"),
+        (("panda", "--checkpoint", "nowhere"), "nowhere"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_named(arguments: tuple[str, ...], why: str) -> None:
+    code, text = invoke(*arguments)
+    assert code == 1
+    assert text.startswith("error: ")
+    assert why in text
