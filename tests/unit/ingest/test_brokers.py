@@ -55,7 +55,7 @@ async def test_no_broker_at_the_start_is_said_and_given_up(tmp_path: Path) -> No
         with pytest.raises(Unavailable, match=r"no broker listens .*gave up after 1.5 s"):
             await running.work
         assert 2 <= value(running, "retries_total", part="broker") <= 8, "with pauses"
-    assert 1.5 <= time.monotonic() - started < 4
+    assert 1.5 <= time.monotonic() - started < 10
 
 
 async def test_a_topic_that_comes_later(kafka: Broker, tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ async def test_calls_that_wait_for_a_broker_are_bounded_and_share_an_attempt(mon
     calls = [sender.send([Outgoing("t", b"k", b"v")]) for _ in range(4)]
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(a) for a in answers] == [Unavailable, Unavailable, Unavailable, Overloaded]
-    assert time.monotonic() - started < 1.5, "one attempt for all"
+    assert time.monotonic() - started < 2.5, "one attempt of a second for all"
     await sender.close()
 
 
