@@ -2,11 +2,13 @@
 
     python -m benchmarks.generation [--rounds 3] [--requests 40] [--only triton local]
 
-p95_ratio: latency under Poisson arrivals at 80 % of the baseline's capacity, mixed steps (4 to 20) and users, cover_generator /
-benchmarks/triton/whole_requests, both behind the same server. overhead_triton: eight covers at once through Triton / through a step
-scheduler in this process, minus 1; overhead_triton_alone: one cover; overhead_triton_progress: eight, hearing of each step on both
-sides. All sides in turns, on the same arrivals. The other figures are those of benchmarks.scheduler: throughput_ratio,
-overload_goodput_ratio, overhead_local, shared_speedup, guided_speedup, shared_reward_loss.
+p95_ratio: latency under Poisson arrivals at 80 % of the baseline's capacity, mixed steps (4 to 20) and users, cover_generator / Triton's
+dynamic batching of whole requests, both behind the same server. The baseline calls the pipeline, once for those of equal steps, and
+answers a batch when all of it is drawn; p95_ratio_mixed is against the strongest of its kind (benchmarks/triton).
+overhead_triton: eight covers at once through Triton / through a step scheduler in this process, minus 1; overhead_triton_alone: one
+cover; overhead_triton_progress: eight, hearing of each step on both sides. All sides in turns, on the same arrivals. The other figures
+are those of benchmarks.scheduler: throughput_ratio, overload_goodput_ratio, overhead_local, shared_speedup, shared_reward_loss,
+guided_speedup, guided_reward_loss.
 """
 
 import argparse
@@ -35,38 +37,34 @@ from icg.scheduler.engine import StepScheduler
 from tritonclient.grpc import InferInput
 
 from benchmarks.scheduler import (
-    ALL,
     BATCH,
     GUIDED,
-    GUIDED_PART,
-    SHARED,
-    TASTES,
     TITLES,
     arrivals,
     capacity,
-    curve,
     losses,
     overhead,
     overload,
     play,
-    shared_speedup,
+    speedups,
     user,
 )
 from tests.triton import REPOSITORY, running
 
-WHOLE = Path(__file__).parent / "triton"
+WHOLE = Path(__file__).parent / "triton" / "whole_requests"
+WHOLE_MODELS = {"whole_calls": "", "whole_requests": "_mixed"}
 STEPS = 12
 
 
 class OverTriton:
     """`submit` as the step scheduler has it, on a server; an event loop of its own thread does the talking."""
 
-    def __init__(self, address: str, whole: bool) -> None:
+    def __init__(self, address: str, whole: str = "") -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._generator = self._run(self._made(address)).result()
-        self._work = self._whole if whole else self._drawn
+        self._model, self._work = whole, self._whole if whole else self._drawn
 
     def submit(
         self, brief: Brief, timeout: float = math.inf, on_progress: Callable[[int, int], None] | None = None
@@ -101,11 +99,12 @@ class OverTriton:
             inputs.append(InferInput(name, list(array.shape), wire.TYPES[array.dtype.str[1:]]))
             inputs[-1].set_data_from_numpy(array)
         (endpoint,) = self._generator.endpoints.all
-        return (await endpoint.client.infer("whole_requests", inputs)).as_numpy("image")
+        return (await endpoint.client.infer(self._model, inputs)).as_numpy("image")
 
 
-def p95(address: str, rounds: int, requests: int) -> dict[str, float]:
-    sides = {"ours": OverTriton(address, False), "whole": OverTriton(address, True)}
+def p95(address: str, whole: str, rounds: int, requests: int) -> dict[str, float]:
+    """Against one of WHOLE_MODELS."""
+    kind, sides = WHOLE_MODELS[whole], {"ours": OverTriton(address), "whole": OverTriton(address, whole)}
     for side in sides.values():
         play(side, arrivals(1, 2 * BATCH, math.inf), lambda _: math.inf)  # proves the sizes of calls
     took, seconds = play(sides["whole"], arrivals(2, requests // 2, math.inf), lambda _: math.inf)
@@ -121,10 +120,10 @@ def p95(address: str, rounds: int, requests: int) -> dict[str, float]:
         side.close()
     late = {side: float(np.percentile(took, 95)) for side, took in found.items()}
     return {
-        "whole_requests_per_s": rate,
-        "p95_s": late["ours"],
-        "p95_ratio": late["ours"] / late["whole"],
-        "throughput_ratio_triton_80": statistics.median(
+        f"{whole}_per_s": rate,
+        f"p95_s{kind}": late["ours"],
+        f"p95_ratio{kind}": late["ours"] / late["whole"],
+        f"throughput_ratio_80{kind}": statistics.median(
             a / b for a, b in zip(done["ours"], done["whole"], strict=True)
         ),
     }
@@ -132,7 +131,7 @@ def p95(address: str, rounds: int, requests: int) -> dict[str, float]:
 
 def overhead_triton(address: str, ours: StepScheduler, rounds: int) -> dict[str, float]:
     """See the module."""
-    through = OverTriton(address, False)
+    through = OverTriton(address)
     briefs = [Brief(TITLES[n % 4], (), user(n), seed=n, steps=STEPS) for n in range(BATCH)]
     heard: list[tuple[int, int]] = []
 
@@ -174,9 +173,11 @@ def main() -> None:
     if "triton" in args.only:
         with tempfile.TemporaryDirectory() as folder:
             repository = shutil.copytree(REPOSITORY, Path(folder) / "repository")
-            shutil.copytree(WHOLE, repository, dirs_exist_ok=True)
-            with running(repository, ("cover_generator", "whole_requests")) as server:
-                result |= p95(server.ready().address, args.rounds, args.requests)
+            for name in WHOLE_MODELS:
+                shutil.copytree(WHOLE, Path(repository) / name)
+            with running(repository, ("cover_generator", *WHOLE_MODELS)) as server:
+                for name in WHOLE_MODELS:
+                    result |= p95(server.ready().address, name, args.rounds, args.requests)
                 result |= overhead_triton(server.address, ours, args.rounds)
     if "local" in args.only:
         rate, ratio = capacity(ours, args.rounds, args.requests // 2)
@@ -185,10 +186,7 @@ def main() -> None:
         result["overhead_local"] = overhead(ours, args.rounds)
     ours.close()
     if "local" in args.only:
-        result |= shared_speedup(parts, args.rounds)
-        none = curve(parts, 12, 8, 0, [0.0], ALL)["0.0"]
-        shared = curve(parts, 12, 8, TASTES, [SHARED], GUIDED_PART)[str(SHARED)]
-        result["shared_reward_loss"] = losses(none, shared)
+        result |= speedups(parts, args.rounds) | losses(parts, 12, 8)
     result["threads"] = args.threads
     for name, value in result.items():
         print(f"{name:28} {value:.4f}")

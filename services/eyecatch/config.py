@@ -104,6 +104,10 @@ class MakingConfig(StateConfig):
         low=1,
         high=16,
     )
+    guided: str = option(
+        "",
+        "Part of the steps that covers are guided in, as 0.125-0.375, which draws the starter's in two thirds of the time; empty = all.",
+    )
     upscale: int = option(
         1,
         "How many times larger than drawn the edges of kept covers are made, as the upscaler can; 1 = as drawn.",
@@ -125,6 +129,19 @@ class MakingConfig(StateConfig):
     @property
     def blobs(self) -> str:
         return self.blob_url or str(self.folder / "blobs")
+
+    def guided_part(self) -> tuple[float, float] | None:
+        """(from, to), None for all of the steps. Raises InvalidInput for what is no such part."""
+        if not self.guided:
+            return None
+        found = re.fullmatch(r"\s*([\d.]+)\s*-\s*([\d.]+)\s*", self.guided)
+        try:
+            begin, end = map(float, found.groups() if found else ())
+        except ValueError:
+            begin, end = 1.0, 0.0
+        if not 0 <= begin <= end <= 1:
+            raise InvalidInput.of("guided", self.guided, "from-to with 0 <= from <= to <= 1")
+        return begin, end
 
     def triton_servers(self) -> list[str]:
         """Addresses; none where this process draws. Raises InvalidInput for what is no host:port."""

@@ -307,9 +307,8 @@ def maker(
     changed: OnChange,
     on_judged: OnJudged = unheard,
 ) -> Maker:
-    taste = Taste(
-        Scoring.parse(config.reward_weights, SCORING), config.draws_per_cover, config.pool_size, config.attempts
-    )
+    scoring = Scoring.parse(config.reward_weights, SCORING)
+    taste = Taste(scoring, config.draws_per_cover, config.pool_size, config.attempts, config.guided_part())
     return Maker(stores.catalog, blobs, generator, changed, taste, on_judged, upscaler(config))
 
 

@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,16 @@ def test_heavy_imports_wait(script: str) -> None:
     code = f"import sys, {script}.cli; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_part_of_the_steps_is_read() -> None:
+    def read(text: str) -> tuple[float, float] | None:
+        return replace(Config(), guided=text).guided_part()
+
+    assert (read(""), read("0.125-0.375"), read("0 - 1")) == (None, (0.125, 0.375), (0.0, 1.0))
+    for wrong in ("0.5", "0.5-0.2", "0-2", "1.2.3-1", "a-b", "0,1-0,2"):
+        with pytest.raises(InvalidInput, match="guided"):
+            read(wrong)
 
 
 def test_flags_beat_environment_beats_defaults() -> None:

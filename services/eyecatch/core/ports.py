@@ -267,7 +267,8 @@ class CoverIndex(Protocol):
 class Brief:
     """Everything a generator needs. `references` are encoded images; `user_embedding` (D,) or zeros.
 
-    `steps` 0 and `reference_strength` None leave the choice to the model. `inpaint`: a scene is painted around what the first
+    `steps` 0, `reference_strength` and `guided` None leave the choice to the model. `guided`: (from, to), the part of the steps that
+    guidance is computed in. `inpaint`: a scene is painted around what the first
     reference shows on its plain ground. `product_id`: one that the generator was fine-tuned on, "" for none; its weights then stand in for
     the references, unless a reference_strength asks for them. `target_kpi`: the engagement wanted, low, medium or high; "" for none.
     """
@@ -282,6 +283,7 @@ class Brief:
     inpaint: bool = False
     product_id: str = ""
     target_kpi: str = ""
+    guided: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,12 +41,14 @@ def unheard(attempts: int, available: bool) -> None:
 
 @dataclass(frozen=True)
 class Taste:
-    """`draws` pictures are drawn for each cover wanted, and the best by `scoring` stay; each is drawn up to `attempts` times."""
+    """`draws` pictures are drawn for each cover wanted, and the best by `scoring` stay; each is drawn up to `attempts` times.
+    `guided`: as in a Brief."""
 
     scoring: Scoring = SCORING
     draws: int = 1
     pool_size: int = 16
     attempts: int = 3
+    guided: tuple[float, float] | None = None
 
 
 def cover_id(job: Job, seed: int) -> str:
@@ -79,7 +81,7 @@ class Maker:
         user: Vector = np.array(job.user_embedding, np.float32) if job.user_embedding else zeros()
         wanted = job.count * self._taste.draws
         how = (job.steps, job.strength, job.reference_strength, job.inpaint, job.product_id, job.target_kpi)
-        sketch = Brief(item.title, references, user, 0, *how)
+        sketch = Brief(item.title, references, user, 0, *how, guided=self._taste.guided)
         drawing = _Drawing(self._generator, sketch, wanted, tell)
         made = await drawing.draw([job.seed + n for n in range(wanted)])
         drawn, again = [1] * wanted, _unreliable(made)

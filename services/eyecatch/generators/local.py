@@ -124,6 +124,7 @@ class LocalGenerator:
                     product_id=b.product_id,
                     **anchoring(references, b.reference_strength, inpaint=b.inpaint),
                     **({"steps": b.steps} if b.steps else {}),
+                    **({"guided": b.guided} if b.guided else {}),
                 )
                 asked.append(towards(starter.designer, plain, b.target_kpi))
             return asked, [

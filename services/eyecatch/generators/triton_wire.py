@@ -43,6 +43,8 @@ def brief_inputs(brief: Brief) -> list[InferInput]:
         given["user_embedding"] = brief.user_embedding.astype(np.float32)
     if brief.steps:
         given["steps"] = np.array([brief.steps], np.int64)
+    if brief.guided:
+        given["guided"] = np.array(brief.guided, np.float64)
     if brief.reference_strength is not None:
         given["reference_strength"] = np.array([brief.reference_strength], np.float64)
     if brief.inpaint:

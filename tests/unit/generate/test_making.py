@@ -4,6 +4,7 @@ import io
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,11 +52,13 @@ class Room:
         self.told: list[Progress] = []
         self.changes: list[tuple[str, list[str], list[str]]] = []
 
-    async def make(self, generator: FakeGenerator, job: Job, draws: int = 1, pool_size: int = 16) -> list[Cover]:
+    async def make(
+        self, generator: FakeGenerator, job: Job, draws: int = 1, pool_size: int = 16, **taste: Any
+    ) -> list[Cover]:
         def changed(item_id: str, new: Sequence[Cover], gone: Sequence[str]) -> None:
             self.changes.append((item_id, [c.id for c in new], [*gone]))
 
-        maker = Maker(self.store.catalog, self._blobs, generator, changed, Taste(SCORING, draws, pool_size))
+        maker = Maker(self.store.catalog, self._blobs, generator, changed, Taste(SCORING, draws, pool_size, **taste))
         return await maker.make(job, self.told.append)
 
     async def pool(self) -> set[str]:
@@ -93,6 +96,13 @@ async def test_one_draw_for_each_cover_keeps_all(room: Room) -> None:
     made = await room.make(generator, Job("j", "k", "a", count=3, seed=10))
     assert [c.provenance.seed for c in made] == [10, 11, 12]
     assert len(generator.briefs) == 3
+
+
+async def test_covers_are_guided_as_configured(room: Room) -> None:
+    generator = FakeGenerator()
+    await room.make(generator, Job("j", "k", "a", count=1, seed=10), guided=(0.1, 0.4))
+    await room.make(generator, Job("j2", "k2", "a", count=1, seed=10))
+    assert [b.guided for b in generator.briefs] == [(0.1, 0.4), None]
 
 
 async def test_the_last_seeds_there_are(room: Room) -> None:

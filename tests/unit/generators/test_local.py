@@ -48,6 +48,13 @@ async def test_calls_share_a_batch_and_change_nothing(generator: LocalGenerator)
     assert set(first[0].rewards) >= {"relevance", "aesthetic"}
 
 
+async def test_a_part_of_the_steps_is_guided(generator: LocalGenerator) -> None:
+    asked = [replace(brief(1), guided=part) for part in (None, (0.0, 1.0), (0.0, 0.5))]
+    whole, same, part = await generator.generate(asked, lambda *_: None)
+    assert whole.image == same.image != part.image
+    assert whole.brief_digest == same.brief_digest != part.brief_digest
+
+
 async def test_cancelling_stops_within_a_step(generator: LocalGenerator) -> None:
     begun, steps, loop = asyncio.Event(), [], asyncio.get_running_loop()
 

@@ -68,6 +68,7 @@ async def test_covers_and_scores_are_the_local_generators_bit_by_bit(generator: 
         Brief("fox", (photo,), np.eye(64, dtype=np.float32)[3], 8, 3, strength=0.3, reference_strength=1.0),
         Brief("an orange 🍊", (), np.eye(64, dtype=np.float32)[3], 2**62),
         Brief("panda", (), np.zeros(64, np.float32), 4, 3, target_kpi="high"),
+        Brief("panda", (), np.eye(64, dtype=np.float32)[3], 4, guided=(0.125, 0.375)),
     ]
     try:
         theirs = await generator.generate(asked, silent)

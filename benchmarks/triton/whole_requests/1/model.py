@@ -1,4 +1,8 @@
-"""Whole requests: a batch is drawn to its end and answered then. Any steps go together and what is through is not computed further."""
+"""Whole requests: a batch is drawn to its end and answered then.
+
+Under the name whole_calls by calls of the pipeline, one for those of equal steps, as a pipeline is called. Otherwise, the strongest of its
+kind, any steps go together and what is through is not computed further.
+"""
 
 import os
 from typing import Any
@@ -13,6 +17,7 @@ from icg.brief import Brief
 from icg.pipeline import CoverPipeline
 from icg.scheduler.engine import StepScheduler
 from icg.scheduler.sampler import Run
+from PIL import Image
 
 SIZE = (128, 128)
 
@@ -21,24 +26,35 @@ class TritonPythonModel:
     """The model is prepared as for the step scheduler, which lends it and idles."""
 
     def initialize(self, args: dict[str, str]) -> None:
+        self.calls = args["model_name"] == "whole_calls"
         self.ours = StepScheduler(CoverPipeline.from_pretrained(starter.path()), rows=16)
 
     @torch.inference_mode()
     def execute(self, requests: list[Any]) -> list[Any]:
-        pipeline, runs = self.ours._pipeline, []
+        pipeline, briefs = self.ours._pipeline, []
         for request in requests:
             title, user, seed, steps = (
                 torch.from_dlpack(pb.get_input_tensor_by_name(request, name).to_dlpack())[0].numpy().copy()
                 for name in ("title", "user_embedding", "seed", "steps")
             )
-            brief = Brief(title.tobytes().decode().strip(), (), user, seed=int(seed[0]), steps=int(steps[0]))
-            runs.append(Run(pipeline, brief, self.ours._conditions(brief, brief.item_digest())))
-        while going := [run for run in runs if not run.finished]:
-            for run, said in zip(going, self.ours._denoise(SIZE, "", going), strict=True):
-                run.advance(said)
-        made = pipeline._images(torch.cat([run.latents for run in runs]))
+            briefs.append(Brief(title.tobytes().decode().strip(), (), user, seed=int(seed[0]), steps=int(steps[0])))
+        made = self._by_calls(pipeline, briefs) if self.calls else self._together(pipeline, briefs)
         tensors = [torch.from_numpy(np.asarray(image).copy())[None] for image in made]
         return [pb.InferenceResponse([pb.Tensor.from_dlpack("image", tensor)]) for tensor in tensors]
+
+    def _by_calls(self, pipeline: CoverPipeline, briefs: list[Brief]) -> list[Image.Image]:
+        made: dict[int, Image.Image] = {}
+        for steps in {b.steps for b in briefs}:
+            which = [n for n, b in enumerate(briefs) if b.steps == steps]
+            made |= zip(which, pipeline([briefs[n] for n in which]), strict=True)
+        return [made[n] for n in range(len(briefs))]
+
+    def _together(self, pipeline: CoverPipeline, briefs: list[Brief]) -> list[Image.Image]:
+        runs = [Run(pipeline, b, self.ours._conditions(b, b.item_digest())) for b in briefs]
+        while going := [run for run in runs if not run.finished]:
+            for run, said in zip(going, self.ours._denoise(SIZE, "", None, going), strict=True):
+                run.advance(said)
+        return pipeline._images(torch.cat([run.latents for run in runs]))
 
     def finalize(self) -> None:
         self.ours.close()
