@@ -85,7 +85,7 @@ class OverTriton:
     async def _drawn(self, brief: Brief, limit: float, on_progress: Callable[[int, int], None]) -> Any:
         asked = ports.Brief(brief.title, (), brief.user_embedding, brief.seed, brief.steps)
         (endpoint,) = self._generator.endpoints.all
-        return await self._generator._draw(endpoint, asked, time.monotonic() + limit, on_progress)
+        return await self._generator._draw(endpoint, asked, time.monotonic() + limit, on_progress, None)
 
     async def _whole(self, brief: Brief, limit: float, on_progress: Callable[[int, int], None]) -> Any:
         given = {

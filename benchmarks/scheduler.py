@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from eyecatch.core.errors import Unavailable
 from icg import starter
 from icg.brief import Brief
 from icg.cold_start import TasteMixture
@@ -136,7 +137,9 @@ def play(server: Any, trace: list[tuple[float, Brief]], timeout: Callable[[Brief
         future.add_done_callback(done)
         futures.append(future)
     for future in futures:
-        future.exception()
+        error = future.exception()
+        if error is not None and not isinstance(error, Shed | Unavailable):
+            raise error
     return took, time.monotonic() - began
 
 
