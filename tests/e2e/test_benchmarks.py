@@ -1,0 +1,39 @@
+"""Benchmarks run to their end: small, for what they measure is not looked at here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "arguments", "figures"),
+    [
+        (
+            "scheduler",
+            ("--requests", "4", "--items", "2", "--users", "2", "--tastes", "2", "--shared", "0.25"),
+            {
+                "p95_ratio",
+                "throughput_ratio",
+                "overload_goodput_ratio",
+                "overhead_local",
+                "shared_speedup",
+                "shared_reward_loss",
+            },
+        ),
+        ("generation", ("--requests", "4", "--only", "triton"), {"p95_ratio", "p95_ratio_mixed", "overhead_triton"}),
+        ("judging", ("--covers", "2"), set()),
+        ("pipeline", ("--covers", "4"), set()),
+        ("starter", (), set()),
+        ("upscaling", ("--count", "2", "--seeds", "1"), set()),
+    ],
+)
+def test_a_benchmark_ends_with_its_figures(name: str, arguments: tuple[str, ...], figures: set[str]) -> None:
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--rounds", "1", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert figures <= set(json.loads(done.stdout.splitlines()[-1]))
