@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,6 @@ from icg.design.schema import Design
 
 SHARE = 0.6
 """Of a design beside a user's own taste."""
-KEPT = 4096
-"""Designs of the latest titles."""
 
 
 class Designer:
@@ -26,8 +23,6 @@ class Designer:
 
     def __init__(self, model: DesignModel, direction: Direction | None = None) -> None:
         self.model, self.direction = model, direction
-        # The same items are asked about again and again, and a design takes longer than a step.
-        self._write = lru_cache(KEPT)(lambda *asked: model.write(*asked)[0])
 
     @classmethod
     def from_pretrained(cls, root: str | Path) -> Designer:
@@ -37,8 +32,8 @@ class Designer:
         return cls(DesignModel.from_pretrained(Path(root) / "vlm", folder), direction)
 
     def design(self, brief: Brief, target: str, account: str = "", time: float | None = None) -> Design:
-        """The likeliest design of a brief's title for a bucket of KPI. Raises IcgError for an unknown one."""
-        return self._write(brief.title.strip() or "cover", target, account, time)
+        """The most fitting design of a brief's title for a bucket of KPI. Raises IcgError for an unknown one."""
+        return self.model.write(brief.title.strip() or "cover", target, account, time)[0]
 
     def apply(self, brief: Brief, design: Design) -> Brief:
         """The brief as it is to be drawn; a user keeps 1 - SHARE of their say."""

@@ -95,14 +95,15 @@ def encode(pieces: Pieces, form: Form, text: str) -> tuple[list[int], list[bool]
 @torch.inference_mode()
 def fill(
     model: Any, pieces: Pieces, inputs: dict[str, torch.Tensor], form: Callable[[], Form], count: int = 1, temperature: float = 0.0,
-    against: torch.Tensor | None = None, guidance: float = 1.0, limit: int = 400,
+    against: torch.Tensor | None = None, guidance: Sequence[float] = (), limit: int = 400,
 ) -> list[str]:  # fmt: skip
     """`count` texts of the form behind a prompt (batch of one): the likeliest choice at each gap, or sampled at a temperature above 0.
 
-    against (1, T): ids of another prompt; what is likelier behind the first one is then preferred, the more so the larger `guidance`
-    above 1 (classifier-free guidance of language models, arXiv:2306.17806).
-    Raises IcgError when a form is not full after `limit` tokens.
+    against (1, T): ids of another prompt, what is likelier behind the first one is preferred, and `guidance` says for each text how firmly
+    (above 0; at 1 the other prompt says nothing). Raises IcgError when a form is not full after `limit` tokens.
     """
+    from transformers import LogitsProcessorList
+
     fillings = [Filling(pieces, form()) for _ in range(count)]
     begin = inputs["input_ids"].shape[1]
 
@@ -112,13 +113,29 @@ def fill(
         return fillings[row].allowed()
 
     how: dict[str, Any] = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
-    if against is not None and guidance != 1:
-        how |= {"guidance_scale": guidance, "negative_prompt_ids": against.repeat_interleave(count, 0)}
+    if against is not None:
+        contrast: Any = _Contrast(model, against.repeat_interleave(count, 0), torch.tensor(guidance))
+        how["logits_processor"] = LogitsProcessorList([contrast])
     repeated = {name: value.repeat_interleave(count, 0) for name, value in inputs.items()}
     model.generate(**repeated, prefix_allowed_tokens_fn=allowed, max_new_tokens=limit, pad_token_id=pieces.end, **how)
     if not all(filling.done for filling in fillings):
         raise IcgError(f"limit={limit} tokens are too few for the form; allowed: more")
     return [filling.text for filling in fillings]
+
+
+class _Contrast:
+    """Classifier-free guidance of language models (arXiv:2306.17806); unlike transformers' own each row has a `scale` (B,)."""
+
+    def __init__(self, model: Any, against: torch.Tensor, scale: torch.Tensor) -> None:
+        self._model, self._against, self._scale, self._past = model, against, scale[:, None], None
+
+    def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """ids (B, T), scores (B, V), -inf for what is not allowed -> scores."""
+        next_ids = self._against if self._past is None else ids[:, -1:]
+        told = self._model(input_ids=next_ids, past_key_values=self._past, use_cache=True)
+        self._past = told.past_key_values
+        other = told.logits[:, -1].log_softmax(-1)
+        return self._scale.to(other) * (scores.log_softmax(-1) - other) + other
 
 
 @torch.inference_mode()

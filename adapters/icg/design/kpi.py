@@ -1,7 +1,8 @@
 """The design model: title, account, time and a target KPI -> a design, written by a VLM tuned on designs of pictures with known KPI.
 
 BoigLLM (arXiv:2311.10995) in our words. The VLM is any that `icg.vlm` loads, with low-rank weights (arXiv:2106.09685) of icg.train.design;
-its own copy, since the pipeline's reads titles untuned. What it writes is a form (icg.design.form), so it always validates.
+its own copy, since the pipeline's reads titles untuned. What it writes is a form (icg.design.form), so it always validates. Of several
+designs between "low" and "high" a judge of designs, of the same posts, chooses the one for the target.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from icg import vlm as reading
 from icg.data.engagement import BUCKETS
 from icg.design.form import Form, Pieces, fill
+from icg.design.judge import DesignJudge
 from icg.design.palette import NAMED
 from icg.design.schema import (
     AVOIDABLE,
@@ -37,9 +40,13 @@ from icg.errors import CheckpointError, IcgError
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 PREFIX, DOWN = "base_model.model.", ".lora_A.weight"
-AXIS = {"high": ("high", "low", 3.0), "medium": ("high", "low", 1.5), "low": ("low", "high", 3.0)}
+AXIS = {"high": ("high", "low", 4.0), "medium": ("high", "low", 0.5), "low": ("low", "high", 3.0)}
 """Target -> (written for, told from, how firmly): the likeliest design for "high" alone is mostly what is common anyway, and "medium" lies
 on the way from "low" to "high". Chosen on validation titles."""
+ALONG = {"high": (0.5, 1.0, 3.0, 5.0), "low": (0.75, 1.0, 2.0, 3.0)}
+"""How firmly designs are written for one of these and told from the other, for the judge to choose among."""
+KEPT = 4096
+"""Titles whose designs are kept."""
 PARTS = ("night", "morning", "afternoon", "evening")
 
 
@@ -80,10 +87,13 @@ def form(objects: Sequence[str]) -> Form:
 
 
 class DesignModel:
-    """`write` gives designs. `folder` of icg.train.design holds the low-rank weights; without it the VLM writes untuned, a baseline."""
+    """`write` gives designs. `folder` of icg.train.design holds the low-rank weights and the judge; without it the VLM writes untuned and
+    whatever is likeliest, a baseline."""
 
-    def __init__(self, vlm: Any, processor: Any) -> None:
-        self._vlm, self._processor, self.pieces = vlm, processor, Pieces(processor.tokenizer)
+    def __init__(self, vlm: Any, processor: Any, judge: DesignJudge | None = None) -> None:
+        self._vlm, self._processor, self.judge, self.pieces = vlm, processor, judge, Pieces(processor.tokenizer)
+        # The same items are asked about again and again, and designs take longer than a step.
+        self._along = lru_cache(KEPT)(self._written_along)
 
     @classmethod
     def from_pretrained(cls, vlm: str | Path, folder: str | Path | None = None) -> DesignModel:
@@ -92,27 +102,52 @@ class DesignModel:
         if folder is None:
             return cls(model, processor)
         merge(model, Path(folder))
-        return cls(model, processor)
+        return cls(model, processor, DesignJudge.from_pretrained(folder))
+
+    def judged_by(self, judge: DesignJudge | None) -> DesignModel:
+        """The same model with another judge, or none."""
+        return DesignModel(self._vlm, self._processor, judge)
 
     def write(
         self, title: str, target: str = "high", account: str = "", time: float | None = None, count: int = 1, temperature: float = 0.0,
         objects: Sequence[str] = (),
     ) -> list[Design]:  # fmt: skip
-        """`count` designs; at temperature 0 the likeliest one. objects: what the picture may show, by default its title alone.
+        """`count` designs, sampled at temperatures above 0. At 0 the most fitting one, or where nobody judges the likeliest.
 
-        Raises IcgError for an unknown target or an empty title.
+        objects: what the picture may show, by default its title alone. Raises IcgError for an unknown target or an empty title.
         """
         if not title.strip():
             raise IcgError("title=''; allowed: a title")
-        named = [name[:64] for name in objects or [title]]
         written_for, told_from, guidance = _axis(target)
+        named = tuple(name[:64] for name in objects or [title])
+        if temperature == 0 and self.judge is not None:
+            designs = self._along(title, account, time, named)
+            return [designs[fitting(self.judge(designs, [account] * len(designs)), target)]]
+        firmly = (guidance,) * (count if temperature > 0 else 1)
+        return self._filled(title, account, time, named, (written_for, told_from), firmly, temperature)
+
+    def _written_along(self, title: str, account: str, time: float | None, named: tuple[str, ...]) -> list[Design]:
+        ends = (("high", "low"), ("low", "high"))
+        return [d for end in ends for d in self._filled(title, account, time, named, end, ALONG[end[0]])]
+
+    def _filled(
+        self, title: str, account: str, time: float | None, named: Sequence[str], end: tuple[str, str], firmly: Sequence[float],
+        temperature: float = 0.0,
+    ) -> list[Design]:  # fmt: skip
         inputs, other = (
             reading.inputs(self._processor, reading.plain(self._processor, asked(title, account, time, bucket)))
-            for bucket in (written_for, told_from)
+            for bucket in end
         )
-        filled = partial(fill, self._vlm, self.pieces, inputs, partial(form, named), count, temperature)
-        texts = filled(other["input_ids"], guidance)
+        texts = fill(
+            self._vlm, self.pieces, inputs, partial(form, named), len(firmly), temperature, other["input_ids"], firmly
+        )
         return [Design.from_json(text) for text in texts]
+
+
+def fitting(scores: np.ndarray, target: str) -> int:
+    """Which of the scores (N,) is the highest, the lowest, or the nearest to the middle between them."""
+    low, high = scores.min(), scores.max()
+    return int(abs(scores - {"low": low, "medium": (low + high) / 2, "high": high}[target]).argmin())
 
 
 def _axis(target: str) -> tuple[str, str, float]:

@@ -30,6 +30,7 @@ from icg.data.posts import World
 from icg.design.describe import Describer
 from icg.design.features import Direction
 from icg.design.form import Pieces, encode
+from icg.design.judge import DesignJudge
 from icg.design.kpi import asked, form
 from icg.design.schema import MAX_AVOID, Design
 from icg.embedding import JointEmbedding
@@ -124,6 +125,7 @@ def keep(tuned: Any, folder: Path) -> None:
     path = folder / "adapter_model.safetensors"
     save_file({name: value.half().contiguous() for name, value in load_file(path).items()}, path)
     path.chmod(0o644)
+    (folder / "generation_config.json").unlink(missing_ok=True)  # the VLM has its own
     about = json.loads((folder / "adapter_config.json").read_text()) | {"base_model_name_or_path": "vlm"}
     (folder / "adapter_config.json").write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
 
@@ -147,7 +149,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--posts", type=int, default=6000)
     parser.add_argument("--accounts", type=int, default=30)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=2700)
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true")
@@ -168,8 +170,12 @@ def main(argv: list[str] | None = None) -> None:
     how = Fit(args.steps, 2e-3, 32, args.seed, warmup=min(50, args.steps // 4))
     tuned = fit(args.out / "tuning", adapted(vlm, args.rank), processor, data, how)
     keep(tuned, args.out / "design")
+    seen = [designs[n] for n in rows]
+    DesignJudge.fit(seen, sample.read.account[rows], np.log1p(sample.read.kpi[rows])).save_pretrained(
+        args.out / "design"
+    )
     covers = JointEmbedding.from_pretrained(root).covers(sample.images(rows))
-    Direction.fit([designs[n] for n in rows], covers).save_pretrained(args.out / "design")
+    Direction.fit(seen, covers).save_pretrained(args.out / "design")
     print(json.dumps({"posts": len(rows), "steps": args.steps}))
 
 

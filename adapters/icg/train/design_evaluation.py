@@ -1,7 +1,8 @@
 """Do designs reach the KPI they are asked for? On SIMULATED accounts whose audience's taste is known, judged by a model trained apart.
 
-Judged are designs written for held-out titles: by the tuned model, by the untuned VLM, by a search among sampled designs, and by the
-tuned model asked with accounts changed round (a control). "high" must be above "medium", and that above "low".
+Judged are designs written for held-out titles by the tuned model and by the untuned VLM: alone, chosen by the model's own judge of designs
+(for control with accounts changed round, or by a judge of shuffled KPIs), and by a search among samples that goes by another judge. "high"
+must be above "medium", and that above "low".
 """
 
 from __future__ import annotations
@@ -15,37 +16,16 @@ from icg.data.bank import AXES
 from icg.data.compose import PALETTES
 from icg.data.engagement import BUCKETS
 from icg.data.posts import World
-from icg.design.features import WIDTH, features
+from icg.design.features import features
+from icg.design.judge import DesignJudge
 from icg.design.kpi import DesignModel
 from icg.design.palette import NAMED
 from icg.design.schema import Design
 from icg.train.engagement import TEST, TRAIN, Sample
 
 FRAMING = {"large": "close", "medium": "medium", "small": "corner"}
-RIDGE = 30.0
 SEARCHED = 8
 HIGH = 2
-
-
-class DesignJudge:
-    """Ridge regression of the log-KPI on a design's features, of everybody and of each account: trained on posts the writer never saw."""
-
-    def __init__(self, designs: Sequence[Design], account: np.ndarray, log_kpi: np.ndarray) -> None:
-        self.names, which = np.unique(account, return_inverse=True)
-        x = self._rows(features(designs), which)
-        self._mean = np.array([log_kpi[which == n].mean() for n in range(len(self.names))])
-        centred = log_kpi - self._mean[which]
-        self._weight = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ centred)
-
-    def __call__(self, designs: Sequence[Design], account: Sequence[str]) -> np.ndarray:
-        """(N,): by how much more than the account is used to, in log-KPI."""
-        which = np.array([int(np.flatnonzero(self.names == a)[0]) if a in self.names else -1 for a in account])
-        return self._rows(features(designs), which) @ self._weight
-
-    def _rows(self, seen: np.ndarray, which: np.ndarray) -> np.ndarray:
-        own = np.zeros((len(seen), len(self.names), WIDTH), np.float32)
-        own[which >= 0, which[which >= 0]] = seen[which >= 0]
-        return np.concatenate([seen, own.reshape(len(seen), -1)], 1)
 
 
 class Truth:
@@ -113,7 +93,7 @@ def searching(model: DesignModel, judge: DesignJudge, count: int = SEARCHED) -> 
 
 
 def plain(model: DesignModel) -> Writer:
-    """The model's likeliest design."""
+    """The model's own choice."""
     return lambda title, target, account, time: model.write(title, target, account, time)[0]
 
 
@@ -140,7 +120,9 @@ def evaluate(
     half = rng.permutation(unseen)
     logs = np.log1p(sample.read.kpi)
     parts = [half[: len(half) // 2], half[len(half) // 2 :]]
-    judge, other = (DesignJudge([designs[n] for n in p], sample.read.account[p], logs[p]) for p in parts)
+    judge, other = (DesignJudge.fit([designs[n] for n in p], sample.read.account[p], logs[p]) for p in parts)
+    seen = np.flatnonzero(sample.read.split == TRAIN)
+    shuffled = DesignJudge.fit([designs[n] for n in seen], sample.read.account[seen], rng.permutation(logs[seen]))
     truth = Truth(sample.world, sample, designs)
     rows = rng.choice(np.flatnonzero(sample.read.split == TEST), items, replace=False)
     asked = Asked.of(sample, rows)
@@ -149,7 +131,10 @@ def evaluate(
     writers = {
         "tuned": (plain(tuned), asked),
         "tuned, accounts changed round": (plain(tuned), turned),
+        "tuned, chosen by a judge of shuffled KPIs": (plain(tuned.judged_by(shuffled)), asked),
+        "tuned, the likeliest alone": (plain(tuned.judged_by(None)), asked),
         "untuned": (plain(untuned), asked),
+        "untuned, chosen by the same judge": (plain(untuned.judged_by(tuned.judge)), asked),
         f"untuned, best of {SEARCHED}": (searching(untuned, other), asked),
         f"tuned, best of {SEARCHED}": (searching(tuned, other), asked),
     }

@@ -14,13 +14,16 @@ from icg.data.art import procedural
 from icg.data.posts import World
 from icg.design.designer import Designer
 from icg.design.features import Direction
-from icg.design.kpi import DesignModel
+from icg.design.judge import DesignJudge
+from icg.design.kpi import DesignModel, fitting
 from icg.design.schema import Design
+from icg.errors import CheckpointError
 from icg.rewards.reader import Reader
 from icg.train.design import Written, adapted, avoidable, fit, keep, main, words, written
-from icg.train.design_evaluation import Asked, DesignJudge, Truth, agreement, by_bucket, ordered, searching
+from icg.train.design_evaluation import Asked, Truth, agreement, by_bucket, ordered, searching
 from icg.train.engagement import Sample, simulated
 from icg.train.loop import Fit
+from safetensors.numpy import save_file
 
 DARK = Design((("navy", 6),), ("dark", "cool", "vivid"), ("panda",), "centre", "large", "ink")
 LIGHT = Design((("cream", 6), ("white", 2)), ("light", "warm", "soft"), ("panda",), "left", "small", "3d")
@@ -56,17 +59,18 @@ def test_a_tuned_model_writes_what_posts_of_that_bucket_look_like(tmp_path: Path
     data = Written([asked("panda", "", None, t) for t, _ in pairs], [d for _, d in pairs])
     tuned = fit(tmp_path / "tuning", adapted(vlm, 8), processor, data, Fit(60, 5e-3, 4, warmup=5))
     keep(tuned, tmp_path / "design")
+    DesignJudge.fit([DARK, LIGHT] * 9, np.full(18, "a"), np.array([2.0, 0.0] * 9)).save_pretrained(tmp_path / "design")
     assert str(starter.path()) not in (tmp_path / "design" / "adapter_config.json").read_text()
     model = DesignModel.from_pretrained(starter.path() / "vlm", tmp_path / "design")
     assert model.write("panda", "high") == [DARK]
     assert model.write("panda", "low") == [LIGHT]
 
 
-def test_a_judge_learns_everyones_taste_and_each_accounts_own() -> None:
+def test_a_judge_learns_everyones_taste_and_each_accounts_own(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     dark, account = rng.random(400) < 0.5, rng.integers(0, 2, 400)
     likes = np.where(account == 0, 1.0, -1.0) * np.where(dark, 1, -1) + 5.0 * account
-    judge = DesignJudge(
+    judge = DesignJudge.fit(
         [DARK if d else LIGHT for d in dark], account.astype(str), likes + 0.1 * rng.standard_normal(400)
     )
     there = judge([DARK, LIGHT], ["0", "0"])
@@ -74,6 +78,27 @@ def test_a_judge_learns_everyones_taste_and_each_accounts_own() -> None:
     other = judge([DARK, LIGHT], ["1", "1"])
     assert other[1] > 0.5 > -0.5 > other[0]
     assert abs(judge([DARK], ["nobody"])[0]) < 0.5, "what both like about the same says nothing of a stranger"
+    judge.save_pretrained(tmp_path)
+    again = DesignJudge.from_pretrained(tmp_path)
+    assert again([DARK, LIGHT, DARK], ["0", "1", ""]) == pytest.approx(
+        judge([DARK, LIGHT, DARK], ["0", "1", ""]), abs=0.01
+    )
+    save_file({"weight": judge.weight[:2]}, tmp_path / "judge.safetensors", {"accounts": json.dumps(["0", "1"])})
+    with pytest.raises(CheckpointError, match=r"weight of \(2, "):
+        DesignJudge.from_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"allowed: icg.train.design's folder"):
+        DesignJudge.from_pretrained(tmp_path / "nowhere")
+
+
+def test_a_judge_chooses_along_the_way_from_low_to_high(monkeypatch: pytest.MonkeyPatch) -> None:
+    between = replace(DARK, tones=LIGHT.tones)
+    judge = DesignJudge.fit([DARK, LIGHT, between] * 20, np.full(60, "a"), np.array([3.0, 0.0, 1.5] * 20))
+    model = DesignModel.from_pretrained(starter.path() / "vlm").judged_by(judge)
+    asked = []
+    monkeypatch.setattr(model, "_filled", lambda *given: asked.append(given) or [LIGHT, between, DARK])
+    assert [model.write("panda", t, "a") for t in ("low", "medium", "high")] == [[LIGHT], [between], [DARK]]
+    assert len(asked) == 2, "from both ends, once for all targets"
+    assert fitting(np.array([0.1, 0.9, 0.45]), "medium") == 2
 
 
 def test_order_and_agreement_are_counted() -> None:
@@ -100,7 +125,7 @@ def test_a_search_takes_what_its_judge_likes() -> None:
         def write(self, *_: object, **__: object) -> list[Design]:
             return [LIGHT, DARK, replace(LIGHT, size="large")]
 
-    judge = DesignJudge([DARK, LIGHT] * 20, np.full(40, "a"), np.array([2.0, 0.0] * 20))
+    judge = DesignJudge.fit([DARK, LIGHT] * 20, np.full(40, "a"), np.array([2.0, 0.0] * 20))
     asked = Asked(["panda"], ["a"], np.array([0]), np.array([1.7e9]))
     low, _, high = by_bucket(searching(Sampler(), judge, 3), asked)  # type: ignore[arg-type]
     assert (low[0], high[0]) == (LIGHT, DARK)
@@ -129,3 +154,4 @@ def test_the_command_of_the_docs_leaves_a_design_model(tmp_path: Path, capsys: p
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["steps"] == 4
     assert (tmp_path / "design" / "adapter_model.safetensors").is_file()
     Direction.from_pretrained(tmp_path / "design")
+    assert len(DesignJudge.from_pretrained(tmp_path / "design").accounts) == 3

@@ -84,6 +84,17 @@ def test_a_choice_follows_the_prompt(model: DesignModel) -> None:
     assert choose(model._vlm, model.pieces, inputs, ["style", "tomato", "night"]) == "style"
 
 
+def test_each_text_is_told_from_another_prompt_as_firmly_as_it_says(model: DesignModel) -> None:
+    """Panda, asked for in ink and told from 3d: the other prompt says nothing at 1, and more the larger the number."""
+
+    ink, other = (reading.inputs(model._processor, f"panda, {word}") for word in ("ink", "3d"))
+    alone = fill(model._vlm, model.pieces, ink, lambda: form(["panda"]))
+    both = fill(model._vlm, model.pieces, ink, lambda: form(["panda"]), 3, 0.0, other["input_ids"], (1.0, 4.0, 1.0))
+    assert both[0] == both[2] == alone[0] != both[1]
+    (apart,) = fill(model._vlm, model.pieces, ink, lambda: form(["panda"]), 1, 0.0, other["input_ids"], (4.0,))
+    assert apart == both[1], "whoever shares the batch"
+
+
 def test_what_the_form_does_not_allow_is_named(model: DesignModel) -> None:
     with pytest.raises(IcgError, match="allowed: one of"):
         encode(model.pieces, form(["panda"]), '{"colours":[["puce",4]')
