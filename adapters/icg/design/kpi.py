@@ -36,7 +36,7 @@ from icg.design.schema import (
     WARMTH,
     Design,
 )
-from icg.errors import CheckpointError, IcgError
+from icg.errors import BriefError, CheckpointError
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 PREFIX, DOWN = "base_model.model.", ".lora_A.weight"
@@ -51,7 +51,7 @@ PARTS = ("night", "morning", "afternoon", "evening")
 
 
 def asked(title: str, account: str, time: float | None, target: str) -> str:
-    """The prompt. `time` in UTC seconds; "" and None for what is not known. Raises IcgError for an unknown target."""
+    """The prompt. `time` in UTC seconds; "" and None for what is not known. Raises BriefError for an unknown target."""
     _axis(target)
     when = ""
     if time is not None:
@@ -114,10 +114,10 @@ class DesignModel:
     ) -> list[Design]:  # fmt: skip
         """`count` designs, sampled at temperatures above 0. At 0 the most fitting one, or where nobody judges the likeliest.
 
-        objects: what the picture may show, by default its title alone. Raises IcgError for an unknown target or an empty title.
+        objects: what the picture may show, by default its title alone. Raises BriefError for an unknown target or an empty title.
         """
         if not title.strip():
-            raise IcgError("title=''; allowed: a title")
+            raise BriefError("title=''; allowed: a title")
         written_for, told_from, guidance = _axis(target)
         named = tuple(name[:64] for name in objects or [title])
         if temperature == 0 and self.judge is not None:
@@ -152,7 +152,7 @@ def fitting(scores: np.ndarray, target: str) -> int:
 
 def _axis(target: str) -> tuple[str, str, float]:
     if target not in AXIS:
-        raise IcgError(f"target={target!r}; allowed: {', '.join(BUCKETS)}")
+        raise BriefError(f"target={target!r}; allowed: {', '.join(BUCKETS)}")
     return AXIS[target]
 
 

@@ -100,7 +100,7 @@ def designer(root: str | Path) -> Designer | None:
 
 
 def towards(designer: Designer | None, brief: Brief, target: str) -> Brief:
-    """The brief as it is drawn for a wanted engagement, "" for none. BriefError without a design model, IcgError for another word."""
+    """The brief as it is drawn for a wanted engagement, "" for none. BriefError without a design model or for another word."""
     from icg.errors import BriefError
 
     if not target:

@@ -87,6 +87,21 @@ async def test_covers_and_scores_are_the_local_generators_bit_by_bit(generator: 
         await local.close()
 
 
+async def test_nobody_waits_for_the_design_of_another(generator: TritonGenerator) -> None:
+    await generator.generate([brief(1, 1)], silent)
+    designed = asyncio.create_task(
+        generator.generate(
+            [Brief("a title that is new here", (), np.zeros(64, np.float32), 4, 1, target_kpi="low")], silent
+        )
+    )
+    plain = [asyncio.create_task(generator.generate([brief(n, 1)], silent)) for n in (2, 3)]
+    first, _ = await asyncio.wait([designed, *plain], return_when=asyncio.FIRST_COMPLETED)
+    assert designed not in first
+    assert len({m.image for (m,) in await asyncio.gather(designed, *plain)}) == 3
+    with pytest.raises(InvalidInput, match="target: got 'huge'; allowed: low, medium, high"):
+        await generator.generate([Brief("another", (), np.zeros(64, np.float32), 4, 1, target_kpi="huge")], silent)
+
+
 async def test_progress_comes_step_by_step(generator: TritonGenerator) -> None:
     watch = Watch()
     await generator.generate([brief(1, 5)], watch)

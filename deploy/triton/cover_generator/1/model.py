@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -64,6 +64,7 @@ class TritonPythonModel:
         self.timeout_s, self.levels = float(given["timeout_s"]), int(given["levels"])
         self.scheduler = StepScheduler(pipeline, sizes, rows, int(given["queue"]))
         self.live: dict[Any, threading.Event] = {}
+        self.designing = ThreadPoolExecutor(1, "designing")
         self.messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.told: Counter[str] = Counter()
         self.metrics = _metrics(args["model_instance_name"])
@@ -83,26 +84,43 @@ class TritonPythonModel:
                 if level not in range(1, self.levels + 1):
                     raise BriefError(f"level={level}; allowed: 1..{self.levels}")
                 target = encoded.text(_bytes(request, "target_kpi", 16), "target_kpi")
-                brief = starter.towards(self.designer, _brief(request), target)
-                future = self.scheduler.submit(
-                    brief,
-                    timeout=request.timeout() / 1e6 or self.timeout_s,
-                    priority=-level,
-                    on_progress=partial(self._progress, sender, seen),
-                    on_preview=seen.append if asked.get("preview") else None,
-                    is_cancelled=gone.is_set,
-                )
+                due = time.monotonic() + (request.timeout() / 1e6 or self.timeout_s)
+                how = {
+                    "priority": -level,
+                    "on_progress": partial(self._progress, sender, seen),
+                    "on_preview": seen.append if asked.get("preview") else None,
+                    "is_cancelled": gone.is_set,
+                }
+                begin = partial(self._begin, sender, _brief(request), target, due, how)
             except Exception as error:  # noqa: BLE001 - the boundary: whoever asked hears of it, and no other
                 self.messages.put(partial(_refuse, sender, error))
                 continue
             self.messages.put(partial(self.live.__setitem__, sender, gone))
-            future.add_done_callback(lambda f, s=sender, b=brief: self.messages.put(partial(self._end, s, b, f)))
+            if target:
+                self.designing.submit(begin)
+            else:
+                begin()
 
     def finalize(self) -> None:
         """Cancel what is live, tell its callers, stop."""
         self.scheduler.close()
+        self.designing.shutdown()
         self.messages.put(None)
         self.talker.join()
+
+    def _begin(self, sender: Any, brief: Brief, target: str, due: float, how: dict[str, Any]) -> None:
+        """Into the line; a design for a new title takes seconds before that, which nobody else waits for."""
+        try:
+            brief = starter.towards(self.designer, brief, target)
+            future = self.scheduler.submit(brief, timeout=due - time.monotonic(), **how)
+        except Exception as error:  # noqa: BLE001 - the boundary: whoever asked hears of it, and no other
+            self.messages.put(partial(self._gone, sender, error))
+            return
+        future.add_done_callback(lambda f: self.messages.put(partial(self._end, sender, brief, f)))
+
+    def _gone(self, sender: Any, error: BaseException) -> None:
+        del self.live[sender]
+        _refuse(sender, error)
 
     def _talk(self) -> None:
         looked = 0.0
@@ -127,10 +145,10 @@ class TritonPythonModel:
             self.messages.put(partial(_send, sender, last=False, **told))
 
     def _end(self, sender: Any, brief: Brief, future: "Future[Image.Image]") -> None:
-        del self.live[sender]
         error = future.exception()
         if error is not None:
-            return _refuse(sender, error)
+            return self._gone(sender, error)
+        del self.live[sender]
         made = {
             "model": self.name,
             "adapter": self.name,
