@@ -22,6 +22,7 @@ def test_designs_are_written_drawn_and_searched(tmp_path: Path) -> None:
     code, text = invoke("panda", "--count", "2", "--out", str(tmp_path / "drawn.png"), "--time", "2025-03-01T10:00:00Z")
     assert code == 0
     assert "for high engagement" in text
+    assert all(len(line) > 80 for line in text.splitlines()[1:]), "no cell is cut where no terminal is"
     drawn = read((tmp_path / "drawn.png").read_bytes())
     assert str(drawn["design"]).startswith('{"colours"')
     code, text = invoke("panda", "--best-of", "4", "--count", "3", "--json", "--out", str(tmp_path / "best.png"))

@@ -1,6 +1,7 @@
 """What commands share: the server option, errors as one readable line, tables and JSON. Knows no verb."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -80,6 +81,10 @@ def print_json(data: object) -> None:
     sys.stdout.write("\n")
 
 
+WIDE = 400
+"""Columns of what is not a terminal: a file has no edge, so no cell is cut."""
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -91,4 +96,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
         table.add_column(name)
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDE
+    console.print(table)
