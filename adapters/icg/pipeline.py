@@ -215,9 +215,11 @@ class CoverPipeline(FineTuned):
 
     def _guided(self, x: Tensor, t: Tensor, batch: Batch) -> Tensor:
         guided = [guides(b, batch.done) for b in batch.briefs]
-        alone = torch.zeros_like(batch.weights)
-        alone[-1] = 1
-        weights = torch.where(torch.tensor(guided, device=x.device), batch.weights, alone)
+        weights = batch.weights
+        if not all(guided):
+            alone = torch.zeros_like(weights)
+            alone[-1] = 1
+            weights = torch.where(torch.tensor(guided, device=x.device), weights, alone)
         first = 0 if any(guided) else -1  # what weighs nothing for all is not computed
         weights, conditions = weights[first:], batch.conditions[first:]
         kinds, count = weights.shape

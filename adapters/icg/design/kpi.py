@@ -122,7 +122,7 @@ class DesignModel:
         named = tuple(name[:64] for name in objects or [title])
         if temperature == 0 and self.judge is not None:
             designs = self._along(title, account, time, named)
-            return [designs[fitting(self.judge(designs, [account] * len(designs)), target)]]
+            return [designs[misses(self.judge(designs, [account] * len(designs)), target).argmin()]]
         firmly = (guidance,) * (count if temperature > 0 else 1)
         return self._filled(title, account, time, named, (written_for, told_from), firmly, temperature)
 
@@ -144,10 +144,10 @@ class DesignModel:
         return [Design.from_json(text) for text in texts]
 
 
-def fitting(scores: np.ndarray, target: str) -> int:
-    """Which of the scores (N,) is the highest, the lowest, or the nearest to the middle between them."""
+def misses(scores: np.ndarray, target: str) -> np.ndarray:
+    """(N,): how far each of the scores (N,) is from the highest of them, the lowest, or the middle between these."""
     low, high = scores.min(), scores.max()
-    return int(abs(scores - {"low": low, "medium": (low + high) / 2, "high": high}[target]).argmin())
+    return np.abs(scores - {"low": low, "medium": (low + high) / 2, "high": high}[target])
 
 
 def _axis(target: str) -> tuple[str, str, float]:

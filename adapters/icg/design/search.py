@@ -9,6 +9,7 @@ from PIL import Image
 
 from icg.brief import Brief
 from icg.design.designer import Designer
+from icg.design.kpi import misses
 from icg.design.schema import Design
 from icg.pipeline import CoverPipeline
 from icg.rewards.base import Reward
@@ -29,10 +30,9 @@ def search(
     account: str = "", time: float | None = None,
 ) -> list[Found]:  # fmt: skip
     """`count` sampled designs, each drawn with the brief's seed, the most fitting first: for "high" the highest, for "low" the lowest, for
-    "medium" those in the middle. Samples come from torch's generator. Raises IcgError for an unknown target."""
+    "medium" those nearest to the middle. Samples come from torch's generator. Raises IcgError for an unknown target."""
     designs = designer.model.write(brief.title, target, account, time, count, temperature=1.0)
     briefs = [designer.apply(brief, design) for design in designs]
     covers = [cover for n in range(0, count, BATCH) for cover in pipeline(briefs[n : n + BATCH])]
     rated = reward(covers, [brief] * count)
-    distance = {"high": -rated, "low": rated}.get(target, np.abs(rated - np.median(rated)))
-    return [Found(designs[n], covers[n], float(rated[n])) for n in np.argsort(distance, kind="stable")]
+    return [Found(designs[n], covers[n], float(rated[n])) for n in np.argsort(misses(rated, target), kind="stable")]

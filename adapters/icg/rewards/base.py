@@ -27,7 +27,6 @@ class Reward(Protocol):
 
     def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
         """images and briefs of equal length B -> (B,) float32 within `range`."""
-        ...
 
 
 @runtime_checkable
@@ -43,7 +42,6 @@ class TensorReward(Protocol):
         Equals the reward of the same pictures as PIL images up to their rounding to bytes. Not clipped to `range`,
         so that no gradient is lost. The judge's own weights are frozen.
         """
-        ...
 
 
 def check_pairs(images: Sequence[object] | Tensor, briefs: Sequence[Brief]) -> None:

@@ -15,7 +15,7 @@ from icg.data.posts import World
 from icg.design.designer import Designer
 from icg.design.features import Direction
 from icg.design.judge import DesignJudge
-from icg.design.kpi import DesignModel, fitting
+from icg.design.kpi import DesignModel, misses
 from icg.design.schema import Design
 from icg.errors import CheckpointError
 from icg.rewards.reader import Reader
@@ -98,7 +98,7 @@ def test_a_judge_chooses_along_the_way_from_low_to_high(monkeypatch: pytest.Monk
     monkeypatch.setattr(model, "_filled", lambda *given: asked.append(given) or [LIGHT, between, DARK])
     assert [model.write("panda", t, "a") for t in ("low", "medium", "high")] == [[LIGHT], [between], [DARK]]
     assert len(asked) == 2, "from both ends, once for all targets"
-    assert fitting(np.array([0.1, 0.9, 0.45]), "medium") == 2
+    assert misses(np.array([0.1, 0.9, 0.45]), "medium").argmin() == 2
 
 
 def test_order_and_agreement_are_counted() -> None:
