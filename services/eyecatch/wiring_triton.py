@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from eyecatch.api.server import Server
 from eyecatch.config import Config, MakingConfig
+from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import NotReady
 from eyecatch.core.ports import Generator
+from eyecatch.core.score import Scoring
 from eyecatch.encoders.learned import cover_space
 from eyecatch.generators.local import LocalGenerator
 
@@ -25,13 +27,19 @@ def make_generator(config: MakingConfig, checkpoint: Path) -> Generator:
     servers = config.triton_servers()
     if not servers:
         return LocalGenerator(
-            Path(config.checkpoint) if config.checkpoint else None, Path(config.data_dir) / "products"
+            Path(config.checkpoint) if config.checkpoint else None, Path(config.data_dir) / "products", engaging(config)
         )
     try:
         from eyecatch.generators.triton import Asking, TritonGenerator
     except ModuleNotFoundError as error:
         raise NotReady("--triton needs the Triton client: pip install 'eyecatch[triton]'") from error
-    return TritonGenerator(servers, Asking(config.triton_timeout_s, config.triton_level, cover_space(checkpoint)))
+    asking = Asking(config.triton_timeout_s, config.triton_level, cover_space(checkpoint), engaging=engaging(config))
+    return TritonGenerator(servers, asking)
+
+
+def engaging(config: MakingConfig) -> bool:
+    """Whether covers are rated by engagement: where it has a weight, since each has to be read for it."""
+    return Scoring.parse(config.reward_weights, SCORING).stores("engagement")
 
 
 async def tell_health(server: Server, generator: Generator) -> None:

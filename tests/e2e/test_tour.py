@@ -11,13 +11,14 @@ from pathlib import Path
 import grpc
 import pytest
 from eyecatch.client import Client
+from eyecatch.core.defaults import SCORING
 from eyecatch.generators import provenance
 from eyecatch.v1 import covers_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from PIL import Image
 
-from tests.e2e.conftest import run, run_json
+from tests.e2e.conftest import run, run_json, serving
 from tests.fresh_protos import PROTOS
 
 
@@ -67,6 +68,19 @@ def test_a_generated_cover_joins_the_pool_and_says_what_it_is(server: str, tmp_p
         assert len(colours) > 100, "a picture, not a flat colour"
     ranked = run_json("rank", "owl", "--user", "noah", "--server", server)["covers"]
     assert {c["id"] for c in made} <= {c["cover_id"] for c in ranked}
+
+
+def test_engagement_counts_where_it_has_a_weight(data_dir: Path) -> None:
+    flags = ("--exploration", "0", "--no-background-generation", "--reward-weights", "engagement=2,preference=0.5")
+    with serving(data_dir, *flags) as (address, _):
+        (made,) = run_json("draw", "owl", "--user", "noah", "--seed", "3", "--server", address)["covers"]
+        ranked = {c["cover_id"]: c for c in run_json("rank", "owl", "--user", "noah", "--server", address)["covers"]}
+    parts = {id: {part["name"]: part for part in cover["parts"]} for id, cover in ranked.items()}
+    ours, scale = parts.pop(made["id"])["engagement"], next(s for s in SCORING.stored if s.name == "engagement")
+    assert ours["value"] == pytest.approx(made["rewards"]["engagement"], abs=1e-5)
+    assert ours["contribution"] == pytest.approx(2 * (ours["value"] - scale.mean) / scale.deviation, abs=1e-4)
+    assert parts
+    assert not any("engagement" in said for said in parts.values()), "covers from before count as the mean"
 
 
 def test_the_same_seed_gives_the_same_cover_and_users_differ(client: Client) -> None:

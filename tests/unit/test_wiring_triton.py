@@ -7,7 +7,7 @@ from eyecatch.config import Config, resolve
 from eyecatch.core.errors import InvalidInput
 from eyecatch.generators.local import LocalGenerator
 from eyecatch.generators.triton import TritonGenerator
-from eyecatch.wiring_triton import make_generator
+from eyecatch.wiring_triton import engaging, make_generator
 from icg import starter
 
 
@@ -19,6 +19,11 @@ async def test_servers_that_are_named_draw_and_otherwise_this_process() -> None:
     assert isinstance(there, TritonGenerator)
     assert [each.address for each in there.endpoints.all] == ["a:8001", "[::1]:8001"]
     await there.close()
+
+
+@pytest.mark.parametrize(("weights", "read"), [("", False), ("engagement=0", False), ("engagement=0.5", True)])
+def test_covers_are_read_for_engagement_where_it_has_a_weight(weights: str, read: bool) -> None:
+    assert engaging(Config(reward_weights=weights)) is read
 
 
 @pytest.mark.parametrize("servers", ["gpu-1", "gpu-1:8001,gpu-2", ":8001", "http://gpu-1"])

@@ -54,6 +54,7 @@ class Engagement:
         about._about = context(self.accounts.get(account, NOBODY), time)
         return about
 
+    @torch.no_grad()
     def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
         """(B,) float32."""
         return collect(lambda i, b: self._rate(pixels(i, SIDE), b), images, briefs, self.range)

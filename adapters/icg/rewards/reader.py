@@ -47,12 +47,18 @@ class Reader:
 
     def __call__(self, images: Tensor, texts: Sequence[str]) -> Tensor:
         """images (B, 3, SIDE, SIDE) in [-1, 1], differentiable where gradients are on."""
-        vlm, rows = self._reading(), []
-        for picture, text in zip(self._normalised(images), texts, strict=True):
-            asked = {name: value.to(self.judge.device) for name, value in self._inputs(text).items()}
-            found = vlm.model(**asked | {"pixel_values": picture[None]}, use_cache=False)
-            rows.append(found.last_hidden_state[:, -1])
-        return torch.cat([torch.cat(rows), self.judge.covers(images)], 1)
+        vlm, pictures = self._reading(), self._normalised(images)
+        asked = [self._inputs(text) for text in texts]
+        equal: dict[int, list[int]] = {}  # texts of one length are read in one call, without padding
+        for n, one in enumerate(asked):
+            equal.setdefault(one["input_ids"].shape[1], []).append(n)
+        rows: list[Tensor | None] = [None] * len(asked)
+        for some in equal.values():
+            given = {name: torch.cat([asked[n][name] for n in some]).to(self.judge.device) for name in asked[some[0]]}
+            found = vlm.model(**given | {"pixel_values": pictures[some]}, use_cache=False).last_hidden_state[:, -1]
+            for n, row in zip(some, found, strict=True):
+                rows[n] = row
+        return torch.cat([torch.stack(rows), self.judge.covers(images)], 1)  # type: ignore[arg-type]
 
     def _inputs(self, text: str) -> dict[str, Tensor]:
         """The prompt of a picture and a text, whatever the picture. Kept for the latest texts."""

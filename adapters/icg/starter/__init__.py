@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from icg.pipeline import CoverPipeline
     from icg.reliability.judge import Judge
     from icg.rewards.base import Reward
+    from icg.rewards.engagement import Engagement
 
 ATTRIBUTION = (
     "Fluent Emoji (c) Microsoft, MIT; Noto Emoji (c) Google, Apache-2.0; Twemoji (c) Twitter, Inc and other "
@@ -78,9 +79,10 @@ def path() -> Path:
     return Path(__file__).parent
 
 
-def load(root: str | Path | None = None) -> Starter:
+def load(root: str | Path | None = None, engaging: bool = False) -> Starter:
     """Load the starter, or any folder of the same shape; CheckpointError when something but aesthetic/, users/, controlnet/ or
-    reliability/ is missing."""
+    reliability/ is missing. engaging: with the reward `engagement`, which has to read each picture; then its folder must be there too.
+    """
     from icg.pipeline import CoverPipeline
     from icg.reliability.judge import Judge
 
@@ -88,6 +90,8 @@ def load(root: str | Path | None = None) -> Starter:
     root = Path(root) if root is not None else path()
     pipeline = CoverPipeline.from_pretrained(root)
     embedding, rewards = judges(root, pipeline.diffusion.vae)
+    if engaging:
+        rewards["engagement"] = engagement(root, embedding, (pipeline.vlm, pipeline.processor))
     judge = Judge.from_pretrained(root / "reliability") if (root / "reliability").is_dir() else None
     return Starter(pipeline, embedding, rewards, judge, designer(root), name)
 
@@ -123,3 +127,17 @@ def judges(root: str | Path, vae: Any = None) -> tuple[JointEmbedding, dict[str,
     if (root / "aesthetic").is_dir():
         rewards["aesthetic"] = SmallAesthetic.from_pretrained(root / "aesthetic")
     return embedding, rewards
+
+
+def engagement(root: str | Path, embedding: JointEmbedding, vlm: tuple[Any, Any] | None = None) -> Engagement:
+    """The reward about posts of nobody in particular. Pass a loaded VLM and its processor to share their weights.
+
+    Raises CheckpointError for a checkpoint without engagement/.
+    """
+    from icg import vlm as reading
+    from icg.rewards.engagement import Engagement
+    from icg.rewards.engagement_net import EngagementNet
+    from icg.rewards.reader import Reader
+
+    net, accounts = EngagementNet.from_pretrained(Path(root) / "engagement")
+    return Engagement(net, Reader(*(vlm or reading.load(Path(root) / "vlm")), embedding), accounts)

@@ -74,8 +74,10 @@ def reembed(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
         from eyecatch.stores.blobs import FsspecBlobs
         from eyecatch.upkeep.spaces import reembed as embed
         from eyecatch.wiring import checkpoint
+        from eyecatch.wiring_triton import engaging
 
-        generator, space = LocalGenerator(checkpoint(config)), cover_space(checkpoint(config))
+        folder = checkpoint(config)
+        generator, space = LocalGenerator(folder, engaging=engaging(config)), cover_space(folder)
         try:
             return await embed(stores.catalog, stores.notes, FsspecBlobs(config.blobs), generator, space, tell)
         finally:

@@ -8,5 +8,6 @@ SCORING = Scoring(
         RewardSpec("relevance", weight=0.25, mean=0.05, deviation=0.13),
         RewardSpec("aesthetic", weight=0.1, mean=0.6, deviation=0.15),
         RewardSpec("reliability", weight=0.25, mean=0.5, deviation=0.3),
+        RewardSpec("engagement", weight=0.0, mean=0.2, deviation=0.15),  # each picture has to be read for it
     ),
 )

@@ -30,7 +30,10 @@ class Scoring:
 
     @classmethod
     def parse(cls, weights: str, base: "Scoring") -> "Scoring":
-        """`"preference=2,relevance=0.5"` -> `base` with those weights. Raises InvalidInput on an unknown name or a bad number."""
+        """`"preference=2,relevance=0.5"` -> `base` with those weights. Raises InvalidInput on an unknown name or a bad number.
+
+        A reward that has no weight in `base` is left out unless it is given one: then nobody has to compute it.
+        """
         known = {s.name: s for s in (base.preference, *base.stored)}
         for pair in filter(None, (p.strip() for p in weights.split(","))):
             name, _, number = pair.partition("=")
@@ -41,7 +44,11 @@ class Scoring:
             if name not in known or not np.isfinite(value):
                 raise InvalidInput.of("reward_weights", pair, "name=number with a name of " + ", ".join(known))
             known[name] = RewardSpec(name, value, known[name].mean, known[name].deviation)
-        return cls(known[PREFERENCE], tuple(known[s.name] for s in base.stored))
+        return cls(known[PREFERENCE], tuple(known[s.name] for s in base.stored if s.weight or known[s.name].weight))
+
+    def stores(self, name: str) -> bool:
+        """Whether it is among the stored rewards."""
+        return any(s.name == name for s in self.stored)
 
     def raw(self, rewards: Mapping[str, float]) -> Vector:
         """Stored rewards as a row (R,); NaN where a cover has none."""

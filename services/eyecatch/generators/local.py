@@ -31,11 +31,12 @@ T = TypeVar("T")
 class LocalGenerator:
     """One model. Covers of all calls are made in one running batch; loading, decoding and scoring have a thread beside it.
 
-    `products`: the folder of products that `eyecatch product train` makes; None where briefs may name none.
+    `products`: the folder of products that `eyecatch product train` makes; None where briefs may name none. `engaging`: covers get
+    the reward `engagement` too, for which each has to be read.
     """
 
-    def __init__(self, checkpoint: Path | None = None, products: Path | None = None) -> None:
-        self._checkpoint, self._products = checkpoint, products
+    def __init__(self, checkpoint: Path | None = None, products: Path | None = None, engaging: bool = False) -> None:
+        self._checkpoint, self._products, self._engaging = checkpoint, products, engaging
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="generator")
         self._loaded: tuple[Starter, StepScheduler] | None = None
         self._closed = threading.Event()
@@ -87,7 +88,7 @@ class LocalGenerator:
             transformers.utils.logging.disable_progress_bar()
 
             try:
-                starter = load(self._checkpoint)
+                starter = load(self._checkpoint, self._engaging)
                 if self._products is not None:
                     starter.pipeline.products = Library(self._products)
                 self._loaded = starter, StepScheduler(starter.pipeline)

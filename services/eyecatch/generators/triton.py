@@ -30,12 +30,14 @@ class Asking:
     """How Triton is asked. timeout_s: deadline of a call, from its beginning to its end, retries included. level: 1 goes first, to 3.
 
     space: which model must embed covers, as `cover_space` of our checkpoint. health_s: seconds between looks at each server.
+    engaging: covers get the reward `engagement` too, for which each has to be read.
     """
 
     timeout_s: float
     level: int
     space: int
     health_s: float = 1.0
+    engaging: bool = False
 
 
 class TritonGenerator:
@@ -172,7 +174,7 @@ class TritonGenerator:
         self, endpoint: Endpoint, images: Sequence[bytes], titles: Sequence[str], deadline: float
     ) -> list[Scored]:
         left = deadline - time.monotonic()
-        inputs = wire.picture_inputs(images, titles)
+        inputs = wire.picture_inputs(images, titles, self._asking.engaging)
         call = asyncio.ensure_future(endpoint.client.infer(SCORE, inputs, client_timeout=left))
         try:
             with endpoint.calling(call):

@@ -56,12 +56,12 @@ def brief_inputs(brief: Brief) -> list[InferInput]:
     return _inputs(given)
 
 
-def picture_inputs(images: Sequence[bytes], titles: Sequence[str]) -> list[InferInput]:
+def picture_inputs(images: Sequence[bytes], titles: Sequence[str], engaging: bool = False) -> list[InferInput]:
     """cover_scorer's."""
     pictures, lengths = _joined(images)
     texts, text_lengths = _joined([title.encode() for title in titles])
     named = {"images": pictures, "image_lengths": lengths, "titles": texts, "title_lengths": text_lengths}
-    return _inputs(named)
+    return _inputs(named | ({"engaging": np.array([True])} if engaging else {}))
 
 
 def progress(result: InferResult) -> tuple[int, int] | None:

@@ -97,3 +97,12 @@ def test_bad_weights_are_refused(text: str) -> None:
 def test_weights_replace_the_defaults() -> None:
     scoring = Scoring.parse("relevance=3, preference=0", SCORING)
     assert (scoring.preference.weight, scoring.stored[0].weight, scoring.stored[0].mean) == (0.0, 3.0, 0.3)
+
+
+def test_a_reward_without_a_weight_is_left_out_until_it_is_given_one() -> None:
+    base = Scoring(SCORING.preference, (*SCORING.stored, RewardSpec("fame", 0.0, 0.2, 0.1)))
+    for text, names in (("", ["relevance"]), ("relevance=0,fame=0", ["relevance"]), ("fame=1", ["relevance", "fame"])):
+        scoring = Scoring.parse(text, base)
+        assert [s.name for s in scoring.stored] == names
+        assert scoring.stores("fame") == ("fame" in names)
+    assert scoring.contributions(scoring.raw({"fame": 0.4})).tolist() == pytest.approx([0, 2])

@@ -14,8 +14,10 @@ from eyecatch.core.judged import from_rewards
 from eyecatch.core.ports import Brief
 from eyecatch.generators.local import LocalGenerator
 from icg import starter
+from icg.brief import Brief as IcgBrief
 from icg.cut_out import product_of
 from icg.products import compact
+from icg.rewards.engagement import Engagement
 from PIL import Image
 
 from tests.unit.icg.reliability.judged import judge
@@ -84,9 +86,9 @@ async def test_one_bad_brief_refuses_its_call_and_no_other(generator: LocalGener
 
 @pytest.fixture
 def judging(tmp_path: Path) -> Path:
-    """The shipped starter without a design model, with a ControlNet and a judge of random weights."""
+    """The shipped starter without models of design and engagement, with a ControlNet and a judge of random weights."""
     for part in starter.path().iterdir():
-        if part.is_dir() and part.name not in ("controlnet", "reliability", "design"):
+        if part.is_dir() and part.name not in ("controlnet", "reliability", "design", "engagement"):
             (tmp_path / part.name).symlink_to(part)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -141,6 +143,31 @@ async def test_a_checkpoint_without_a_design_model_says_so(judging: Path) -> Non
             await made.generate(
                 [Brief("panda", (), np.zeros(64, np.float32), 1, 3, target_kpi="high")], lambda *_: None
             )
+    finally:
+        await made.close()
+
+
+async def test_engagement_is_rated_where_it_is_asked_for(generator: LocalGenerator) -> None:
+    engaging = LocalGenerator(engaging=True)
+    try:
+        (made,), (plain,) = [await g.generate([brief(1)], lambda *_: None) for g in (engaging, generator)]
+        assert made.image == plain.image
+        (scored,) = await engaging.score([made.image], ["panda"])
+    finally:
+        await engaging.close()
+    alone = Engagement.from_pretrained(starter.path() / "engagement")
+    said = alone([Image.open(io.BytesIO(made.image)).convert("RGB")], [IcgBrief("panda")])
+    assert 0 < made.rewards["engagement"] < 1
+    assert made.rewards["engagement"] == pytest.approx(scored.rewards["engagement"], abs=1e-6)
+    assert scored.rewards["engagement"] == pytest.approx(float(said[0]), abs=1e-6)
+    assert {name: value for name, value in made.rewards.items() if name != "engagement"} == dict(plain.rewards)
+
+
+async def test_a_checkpoint_without_an_engagement_model_says_so(judging: Path) -> None:
+    made = LocalGenerator(judging, engaging=True)
+    try:
+        with pytest.raises(Unavailable, match=r"cannot be loaded: .*engagement"):
+            await made.load()
     finally:
         await made.close()
 

@@ -87,6 +87,23 @@ async def test_covers_and_scores_are_the_local_generators_bit_by_bit(generator: 
         await local.close()
 
 
+async def test_engagement_is_rated_where_it_is_asked_for(triton_server: Triton) -> None:
+    images, titles = [picture("red"), picture("blue", (30, 90))], ["panda", "sea"]
+    local = LocalGenerator(engaging=True)
+    try:
+        ours = await local.score(images, titles)
+    finally:
+        await local.close()
+    async with drawing(triton_server, engaging=True) as made:
+        theirs = await made.score(images, titles)
+        (drawn,) = await made.generate([brief(1, 3)], silent)
+    assert "engagement" in drawn.rewards
+    for s, t in zip(ours, theirs, strict=True):
+        assert s.rewards == pytest.approx(t.rewards, abs=1e-6)
+    async with drawing(triton_server) as plain:
+        assert "engagement" not in (await plain.score(images, titles))[0].rewards
+
+
 async def test_nobody_waits_for_the_design_of_another(generator: TritonGenerator) -> None:
     await generator.generate([brief(1, 1)], silent)
     designed = asyncio.create_task(

@@ -95,13 +95,14 @@ def test_the_starter_brings_it_and_folders_without_it_still_load(small: starter.
 def test_serving_weighs_what_the_starter_says() -> None:
     from eyecatch.core.defaults import SCORING
 
-    parts = starter.load()
+    parts = starter.load(engaging=True)
     said = parts.rewards
     assert parts.judge is not None
     assert {*said, "reliability"} == {SCORING.preference.name, *(s.name for s in SCORING.stored)}
-    aesthetic = next(s for s in SCORING.stored if s.name == "aesthetic")
-    values = said["aesthetic"]([finished(big) for big, _ in BIG], [Brief("x")] * len(BIG))
-    assert (np.abs(values - aesthetic.mean) < 5 * aesthetic.deviation).all()
+    for name in ("aesthetic", "engagement"):
+        scale = next(s for s in SCORING.stored if s.name == name)
+        values = said[name]([finished(big) for big, _ in BIG], [Brief("x")] * len(BIG))
+        assert (np.abs(values - scale.mean) < 5 * scale.deviation).all()
 
 
 def test_a_foreign_head_is_named(tmp_path: Path) -> None:

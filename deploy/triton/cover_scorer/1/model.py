@@ -26,10 +26,11 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load them; CheckpointError keeps the model from being ready, and Triton says why."""
-        root = Path(os.environ.get("EYECATCH_CHECKPOINT") or starter.path())
-        self.embedding, rewards = starter.judges(root)
+        self.root = Path(os.environ.get("EYECATCH_CHECKPOINT") or starter.path())
+        self.embedding, rewards = starter.judges(self.root)
         self.rewards = {name: reward for name, reward in rewards.items() if name != "preference"}
-        self.space = cover_space(root)
+        self.engagement: Any = None
+        self.space = cover_space(self.root)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response for each request."""
@@ -57,14 +58,25 @@ class TritonPythonModel:
             )
         pictures = [encoded.picture(data, f"images[{n}]") for n, data in enumerate(files)]
         briefs = [Brief(title=encoded.text(data, f"titles[{n}]")) for n, data in enumerate(words)]
-        values = [reward(pictures, briefs).astype(np.float64) for reward in self.rewards.values()]
-        names = "\n".join(self.rewards).encode()
+        rewards = self.rewards | self._engaging(pb.get_input_tensor_by_name(request, "engaging"))
+        values = [reward(pictures, briefs).astype(np.float64) for reward in rewards.values()]
+        names = "\n".join(rewards).encode()
         return {
             "embeddings": torch.from_numpy(np.asarray(self.embedding.covers(pictures), np.float32).copy()),
             "rewards": torch.from_numpy(np.stack(values, 1)),
             "reward_names": torch.frombuffer(bytearray(names), dtype=torch.uint8),
             "space": torch.tensor([self.space]),
         }
+
+    def _engaging(self, asked: Any) -> dict[str, Any]:
+        """Loaded when it is first asked for: it needs a VLM, which nothing else here does."""
+        if asked is None or not torch.from_dlpack(asked.to_dlpack()).any():
+            return {}
+        if self.engagement is None:
+            if not (self.root / "engagement").is_dir():
+                raise BriefError("engaging=true for a checkpoint without engagement/; allowed: false")
+            self.engagement = starter.engagement(self.root, self.embedding)
+        return {"engagement": self.engagement}
 
 
 def _parts(request: Any, name: str, lengths_name: str) -> list[bytes]:
