@@ -36,8 +36,8 @@ from icg.brief import Brief
 from icg.cold_start import TasteMixture
 from icg.errors import Shed
 from icg.scheduler.engine import StepScheduler
-from icg.scheduler.model import Rows
 from icg.scheduler.request import Share
+from icg.scheduler.rows import Rows
 from icg.scheduler.sampler import Run
 from icg.starter import Starter
 from PIL import Image

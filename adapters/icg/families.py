@@ -102,13 +102,14 @@ class Family:
 
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels (B, 3, H, W) in [-1, 1] -> latents, at the scale the denoiser works in."""
-        found = self.vae.encode(pixels)
+        found = self.vae.encode(pixels.to(self.vae.dtype))
         latent = found.latent_dist.mode() if hasattr(found, "latent_dist") else found.latent
-        return (latent - self._shift) * self.vae.config.scaling_factor
+        return (latent.to(pixels) - self._shift) * self.vae.config.scaling_factor
 
     def decode(self, latents: Tensor) -> Tensor:
         """latents -> pixels (B, 3, H, W) in [-1, 1]."""
-        return self.vae.decode(latents / self.vae.config.scaling_factor + self._shift, return_dict=False)[0]
+        scaled = latents / self.vae.config.scaling_factor + self._shift
+        return self.vae.decode(scaled.to(self.vae.dtype), return_dict=False)[0].to(latents)
 
     @property
     def _shift(self) -> float:
@@ -177,8 +178,11 @@ class StableDiffusionXL(StableDiffusion):
     def added(self, pooled: Tensor | None, size: tuple[int, int], count: int) -> dict[str, Any]:
         """The micro-conditioning of `count` rows."""
         width, height = size
-        ids = torch.tensor([height, width, 0, 0, height, width], dtype=self.denoiser.dtype, device=self.denoiser.device)
-        return {"text_embeds": pooled, "time_ids": ids.expand(count, -1)}
+        # Filled in on the device: a copy from the host could not be part of a recorded call.
+        ids = torch.zeros(count, 6, dtype=self.denoiser.dtype, device=self.denoiser.device)
+        for edge, value in ((0, height), (1, width), (4, height), (5, width)):
+            ids[:, edge] = value
+        return {"text_embeds": pooled, "time_ids": ids}
 
 
 class StableDiffusion3(Family):
@@ -268,6 +272,14 @@ def family_of(pipeline: Any) -> Family:
     if kind is StableDiffusion and denoiser.config.addition_embed_type == "text_time":
         kind = StableDiffusionXL
     return kind(pipeline)
+
+
+def cast(part: nn.Module, dtype: torch.dtype) -> None:
+    """All weights as `dtype`, but for those that the model's authors keep in float32."""
+    kept = set(getattr(part, "_keep_in_fp32_modules", None) or ())
+    for name, weight in part.named_parameters():
+        if not kept.intersection(name.split(".")):
+            weight.data = weight.data.to(dtype)
 
 
 def _is_matrix(part: nn.Module) -> bool:

@@ -23,7 +23,7 @@ from icg.anchor import collage
 from icg.brief import Brief
 from icg.cut_out import cut_out
 from icg.errors import BriefError, Cancelled, CheckpointError
-from icg.families import family_of
+from icg.families import cast, family_of
 from icg.headers import DIFFUSERS, read_json, weights
 from icg.noise import mixture
 from icg.products import reading as product_reading
@@ -79,6 +79,16 @@ class CoverPipeline(FineTuned):
     def device(self) -> torch.device:
         """Where latents and conditions are."""
         return torch.device(self.family.denoiser.device)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> CoverPipeline:
+        """Move all parts. `dtype` is for those that each step takes: denoiser, autoencoder, ControlNet."""
+        steps = [self.family.denoiser, self.family.vae, *([self.inpainter.net] if self.inpainter else [])]
+        for part in (self.vlm, self.adapter, *steps):
+            part.to(device)
+        for part in steps if dtype is not None else ():
+            cast(part, dtype)
+        self.readings = Readings(self.readings.limit)
+        return self
 
     @classmethod
     def from_pretrained(cls, root: str | Path, cache: int = 256) -> CoverPipeline:
@@ -165,10 +175,12 @@ class CoverPipeline(FineTuned):
         self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, hint: Tensor | None, size: tuple[int, int]
     ) -> Tensor:
         """`Family.predict`, around what `hint` (B, ...) shows."""
+        asked, dtype = x.dtype, self.family.denoiser.dtype
+        x, embeds, pooled = x.to(dtype), embeds.to(dtype), None if pooled is None else pooled.to(dtype)
         if hint is None or self.inpainter is None:
-            return self.family.predict(x, t, embeds, pooled, size)
-        residuals = self.inpainter.residuals(x, t, embeds, pooled, hint, size)
-        return self.family.predict(x, t, embeds, pooled, size, residuals)
+            return self.family.predict(x, t, embeds, pooled, size).to(asked)
+        residuals = self.inpainter.residuals(x, t, embeds, pooled, hint.to(dtype), size)
+        return self.family.predict(x, t, embeds, pooled, size, residuals).to(asked)
 
     def check_size(self, size: tuple[int, int]) -> None:
         """BriefError for a size this diffusion model cannot draw."""
@@ -257,9 +269,12 @@ class CoverPipeline(FineTuned):
         return self.family.encode(pixels)[0], self._noise(brief)[0], alone
 
     def _images(self, latents: Tensor) -> list[Image.Image]:
+        return [Image.fromarray(picture) for picture in self._bytes(latents).cpu().numpy()]
+
+    def _bytes(self, latents: Tensor) -> Tensor:
+        """Decoded, uint8 (B, H, W, 3)."""
         pixels = self.family.decode(latents)
-        array = (pixels / 2 + 0.5).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        return [Image.fromarray(picture) for picture in array]
+        return (pixels / 2 + 0.5).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1)
 
 
 def anchor_of(brief: Brief) -> int:

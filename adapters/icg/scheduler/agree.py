@@ -1,9 +1,10 @@
 """How many rows one call may hold so that each comes out bit by bit as it would alone. Knows no request.
 
 On a CPU the kernels of a matrix product are chosen by its shape, and not all add up in the same order. Measured on the starter, with
-one and two threads: only three things made rows depend on their batch. Products of vectors (time embedding: its rows are the batch) go
-another way below 11 rows; convolutions in the plain layout treat a single picture apart; and one pointwise convolution changes its
-blocking at 16 rows of one thread. The first two are settled by `steady`; where the third lies, `Agreement` finds out by trying.
+one and two threads, on an Intel and an AMD processor: only three things made rows depend on their batch. Products of vectors (time
+embedding: its rows are the batch) go another way below 11 rows; convolutions in the plain layout treat a single picture apart; and
+pointwise convolutions are blocked otherwise at 16 rows of one thread on the one, at every number of rows of two on the other. All three
+are settled by `steady`; what other machines and models do, `Agreement` finds out by trying.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ ROWS = 8
 
 
 def steady(module: nn.Module) -> None:
-    """Make products of vectors in `module` take ROWS at a time, and lay its convolutions out channels last. No weight changes."""
+    """Make products of vectors in `module` take ROWS at a time and pointwise convolutions be products, channels last. No weight changes."""
     for part in module.modules():
         if type(part) is nn.Linear:
             part.forward = MethodType(_linear, part)  # type: ignore[method-assign]
+        elif type(part) is nn.Conv2d and _pointwise(part):
+            part.forward = MethodType(_product, part)  # type: ignore[method-assign]
     nn.Module.to(
         module, memory_format=torch.channels_last
     )  # diffusers' own `to` warns about types, which stay as they are
@@ -35,6 +38,14 @@ def _linear(self: nn.Linear, x: Tensor) -> Tensor:
     count = len(x)
     padded = F.pad(x, (0, 0, 0, -count % ROWS))
     return torch.cat([F.linear(part, self.weight, self.bias) for part in padded.split(ROWS)])[:count]
+
+
+def _pointwise(conv: nn.Conv2d) -> bool:
+    return conv.kernel_size == conv.stride == (1, 1) and conv.groups == 1 and conv.padding in ((0, 0), "valid", "same")
+
+
+def _product(self: nn.Conv2d, x: Tensor) -> Tensor:
+    return F.linear(x.movedim(1, -1), self.weight.flatten(1), self.bias).movedim(-1, 1)
 
 
 class Agreement:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -21,13 +21,16 @@ from icg.brief import Brief
 from icg.errors import BriefError, Cancelled, IcgError
 from icg.pipeline import CoverPipeline
 from icg.products.library import Trained
+from icg.scheduler.decoding import Decoder, Decoding
+from icg.scheduler.fast import Fast
 from icg.scheduler.lora import Loras
 from icg.scheduler.metrics import Metrics
-from icg.scheduler.model import Model, Rows, Size
+from icg.scheduler.model import Model, Size
 from icg.scheduler.pace import Pace
 from icg.scheduler.preview import Colours
-from icg.scheduler.queue import PATIENCE, Line
+from icg.scheduler.queue import Line, due
 from icg.scheduler.request import Request, Share, Status, never, silent
+from icg.scheduler.rows import Rows
 from icg.scheduler.sampler import Conditions, Run, rows_ahead, rows_of
 from icg.scheduler.shared import Trunks
 
@@ -40,7 +43,7 @@ class StepScheduler:
 
     sizes: (width, height) that are served; memory is measured for each. rows: at most so many latents a tick. queue: at most so
     many requests waiting and running. loras: folders by name. products: so many have their weights on the device at most. shared: which
-    part of the steps those with a Share share, 0..1.
+    part of the steps those with a Share share, 0..1. fast: what may be done to the model for speed; None for nothing.
     Raises BriefError or CheckpointError for what the model cannot do.
     """
 
@@ -53,6 +56,7 @@ class StepScheduler:
         loras: Mapping[str, Path] | None = None,
         products: int = 8,
         shared: float = 0.0,
+        fast: Fast | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not 0 <= shared <= 1:
@@ -62,13 +66,14 @@ class StepScheduler:
         self._loras = Loras(pipeline.family, loras or {}, products)
         with torch.inference_mode():
             self._conditions = Conditions(pipeline)
-            self._model = Model(pipeline, self._conditions.nothing, sizes, rows, self._loras)
+            self._model = Model(pipeline, self._conditions.nothing, sizes, rows, self._loras, fast)
             self._colours = Colours(pipeline.family, pipeline.device)
         self._pipeline, self._clock = pipeline, clock
         self._weight = {size: self._model.rows[sizes[0]] / fit for size, fit in self._model.rows.items()}
         self._full = self._model.rows[sizes[0]]
         self._trunks = Trunks(pipeline, self._conditions, shared)
         self._pace, self.metrics = Pace(), Metrics()
+        self._decoder, self._decoding = Decoder(pipeline), deque[tuple[Decoding, list[tuple[Request, Run]]]]()
         self._line, self._closed = Line(queue, self.metrics), False
         self._wake = threading.Condition(self._line.lock)
         self._thread = threading.Thread(target=self._loop, name="step-scheduler", daemon=True)
@@ -116,7 +121,7 @@ class StepScheduler:
                 f"references holds a picture that cannot be decoded ({error}); allowed: whole pictures"
             ) from error
         request.ahead = rows_ahead(brief)
-        request.due = min(request.deadline, now + PATIENCE * self._alone(request, 0))
+        request.due = due(now, self._alone(request, 0), request.deadline)
         with self._wake:
             if self._closed:
                 raise Cancelled("the scheduler is closed")
@@ -142,6 +147,7 @@ class StepScheduler:
             try:
                 self._tick()
             except Exception as error:  # noqa: BLE001 - a consumer loop: whoever was in the step hears of it, the next ones are served
+                self._decoding.clear()
                 for request in list(self._line.live):
                     self._line.end(request, Status.FAILED, error)
 
@@ -149,9 +155,9 @@ class StepScheduler:
     def _tick(self) -> None:
         began = time.perf_counter()
         with self._wake:
-            rows = sum(self._rows(r) for r in self._line.live)
+            rows = sum(self._rows(r) for r in self._line.live if not r.drawn)
             self._line.settle(self._clock(), self._work, lambda r: self._alone(r, rows))
-            waiting = list(self._line.live)
+            waiting = [r for r in self._line.live if not r.drawn]
         running = self._choose(waiting)
         groups: dict[tuple[Size, str, bool], list[Run]] = defaultdict(list)
         for run, requests in running.items():
@@ -173,6 +179,7 @@ class StepScheduler:
         self.metrics.reading_hits, self.metrics.reading_misses = readings.hits, readings.misses
         self.metrics.reading_evictions = readings.evicted
         self._finish([(r, run) for run, requests in running.items() for r in requests if self._told(r, run)])
+        self._deliver(wait=not running)
         self.metrics.busy_s += time.perf_counter() - began
 
     def _choose(self, waiting: list[Request]) -> dict[Run, list[Request]]:
@@ -242,18 +249,22 @@ class StepScheduler:
         for size, rest in sizes.items():
             for count in self._model.splits(size, len(rest)):
                 part, rest = rest[:count], rest[count:]
-                began = time.perf_counter()
-                latents = torch.cat([run.latents for _, run in part])
-                pictures = self._pipeline._images(latents)
-                took = time.perf_counter() - began
-                self.metrics.decode_s += took
-                self._pace.decoded(count * self._weight[size], took)
-                for (request, run), latent, picture in zip(part, latents, pictures, strict=True):
-                    if torch.isfinite(latent).all():
-                        self._line.end(request, Status.DONE, run.finish(picture))
-                    else:
-                        wrong = IcgError("latents are not finite; allowed: a model that gives numbers")
-                        self._line.end(request, Status.FAILED, wrong)
+                for request, _ in part:
+                    request.drawn = True
+                self._decoding.append((self._decoder(torch.cat([run.latents for _, run in part])), part))
+
+    def _deliver(self, wait: bool) -> None:
+        """Hand out what is decoded; `wait` for the next of it, where nobody takes a step meanwhile."""
+        while self._decoding and (wait or self._decoding[0][0].ready):
+            (decoding, part), wait = self._decoding.popleft(), False
+            for (request, run), picture in zip(part, decoding.pictures(), strict=True):
+                if picture is not None:
+                    self._line.end(request, Status.DONE, run.finish(picture))
+                else:
+                    wrong = IcgError("latents are not finite; allowed: a model that gives numbers")
+                    self._line.end(request, Status.FAILED, wrong)
+            self.metrics.decode_s += decoding.seconds
+            self._pace.decoded(len(part) * self._weight[part[0][1].brief.size], decoding.seconds)
 
     def _rows(self, request: Request) -> float:
         rows = rows_of(request.brief) if request.run is None else request.run.rows

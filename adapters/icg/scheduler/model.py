@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from contextlib import nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,8 +15,10 @@ from icg.errors import BriefError
 from icg.pipeline import CoverPipeline
 from icg.products.library import Trained
 from icg.scheduler.agree import Agreement, steady
+from icg.scheduler.fast import Fast, Ladder
 from icg.scheduler.lora import Loras
 from icg.scheduler.memory import MORE, rows_that_fit
+from icg.scheduler.rows import Rows
 from icg.scheduler.sampler import Kind
 
 COVERS = 8
@@ -22,26 +26,25 @@ COVERS = 8
 Size = tuple[int, int]
 
 
-class Rows(NamedTuple):
-    """What the denoiser takes: x (B, C, h, w), t (B,), embeds (B, M, W), pooled (B, P) or None, hint (B, ...) or None."""
-
-    x: Tensor
-    t: Tensor
-    embeds: Tensor
-    pooled: Tensor | None
-    hint: Tensor | None = None
-
-    def of(self, part: slice) -> Rows:
-        """Some of them."""
-        return Rows(*(None if value is None else value[part] for value in self))  # type: ignore[arg-type]
-
-
 class Model:
-    """For covers of `sizes`, at most `rows` rows a call, fewer where memory is short. `kind`: any conditions, for their shapes."""
+    """For covers of `sizes`, at most `rows` rows a call, fewer where memory is short. `kind`: any conditions, for their shapes.
 
-    def __init__(self, pipeline: CoverPipeline, kind: Kind, sizes: Sequence[Size], rows: int, loras: Loras) -> None:
-        self._pipeline, self._family, self._loras = pipeline, pipeline.family, loras
-        exact = pipeline.device.type == "cpu"
+    Exact on a CPU: the same bits whatever shares a call. Not with `fast`, which changes the pipeline's parts for good.
+    """
+
+    def __init__(
+        self,
+        pipeline: CoverPipeline,
+        kind: Kind,
+        sizes: Sequence[Size],
+        rows: int,
+        loras: Loras,
+        fast: Fast | None = None,
+    ) -> None:
+        self._pipeline, self._family, self._loras, self._fast = pipeline, pipeline.family, loras, fast
+        if fast is not None:
+            fast.prepare(pipeline)
+        exact = pipeline.device.type == "cpu" and fast is None
         if exact:
             loras.settle()
             if pipeline.inpainter is not None:
@@ -54,6 +57,8 @@ class Model:
         self._exact, self._given = exact, dict[Size, Rows]()
         self._denoising: dict[tuple[Size, str, bool], Agreement] = {}
         self._decoding: dict[Size, Agreement] = {}
+        self._ladders: dict[tuple[Size, str, bool], Ladder] = {}
+        self._steps: deque[torch.cuda.Event] = deque()
         for size in sizes:
             pipeline.check_size(size)
             times = pipeline.schedule(Brief("any", size=size)).timesteps
@@ -67,6 +72,9 @@ class Model:
 
             self.rows[size] = rows_that_fit(denoise, rows, pipeline.device)
             self._decoding[size] = Agreement(decode, COVERS, exact)
+            if fast is not None:
+                for lora in loras.names:
+                    self._ladder(size, lora, hinted=False)
 
     def check(self, size: Size, lora: str) -> None:
         """BriefError for what was not announced when this was made."""
@@ -79,10 +87,20 @@ class Model:
         product = product if product is not None and product.lora else None
         sizes = self._agreement(size, lora, product, rows.hint is not None).parts(len(rows.x))
         ends = [sum(sizes[: n + 1]) for n in range(len(sizes))]
-        parts = [
-            self._call(size, lora, product, rows.of(slice(end - n, end))) for n, end in zip(sizes, ends, strict=True)
-        ]
+        call = partial(self._call, size, lora, product)
+        if self._fast is not None and product is None:
+            call = self._ladder(size, lora, rows.hint is not None)
+        parts = [call(rows.of(slice(end - n, end))) for n, end in zip(sizes, ends, strict=True)]
+        if rows.x.device.type == "cuda":
+            self._hold()
         return torch.cat(parts), len(parts)
+
+    def _hold(self) -> None:
+        """Let the host prepare one step while the device takes another, and no further: who withdraws would pay for more."""
+        self._steps.append(torch.cuda.Event())
+        self._steps[-1].record()
+        if len(self._steps) > 1:
+            self._steps.popleft().synchronize()
 
     def splits(self, size: Size, covers: int) -> list[int]:
         """How many of so many covers to decode at a time."""
@@ -99,12 +117,30 @@ class Model:
             )
         return self._denoising[key]
 
+    def _ladder(self, size: Size, lora: str, hinted: bool) -> Ladder:
+        """Recorded when first needed: at the start, but for what paints around products."""
+        key = size, lora, hinted
+        if key not in self._ladders and self._fast is not None:
+            self._loras.use(lora)
+            given, most, graphs = self._given[size], self.rows[size], self._fast.graphs
+            given = given if hinted else given._replace(hint=None)
+            self._ladders[key] = Ladder(
+                partial(self._call, size, lora, None),
+                lambda count: given.of(slice(0, count)),
+                [*(rung for rung in self._fast.rungs if rung < most), most],
+                graphs and given.x.device.type == "cuda",
+            )
+        return self._ladders[key]
+
     def _call(self, size: Size, lora: str, product: Trained | None, rows: Rows) -> Tensor:
         if product is None:
             self._loras.use(lora)
-        else:
-            self._loras.wear(product)
-        return self._pipeline.predict(*rows, size)
+            return self._pipeline.predict(*rows, size)
+        self._loras.wear(product)
+        compiled = self._fast is not None and self._fast.compiled
+        # Compiling for each product that comes would hold up everybody.
+        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+            return self._pipeline.predict(*rows, size)
 
     def _anything(self, size: Size, count: int, kind: Kind, times: Tensor) -> Rows:
         """Random rows of the right shapes."""

@@ -2,7 +2,7 @@
 
 Requests of a higher priority go first, among them the one due first (earliest deadline first, Liu and Layland 1973). A request is
 due at its deadline, or sooner when it would have taken PATIENCE times as long as alone: short ones overtake long ones, and nobody waits
-for ever.
+for ever. Of those due together the one with the most left goes first: who came together walks together, and calls stay full to the end.
 """
 
 from __future__ import annotations
@@ -19,6 +19,18 @@ from icg.scheduler.metrics import Metrics
 from icg.scheduler.request import Request, Status
 
 PATIENCE = 4.0
+TOGETHER = 0.25
+"""Of the time one takes alone: who comes within it comes together."""
+
+
+def due(now: float, alone: float, deadline: float) -> float:
+    """When a request that comes now and takes `alone` seconds alone is due. Equal for those that come together."""
+    if alone <= 0:
+        return min(deadline, now)
+    cell = 2.0 ** math.floor(
+        math.log2(TOGETHER * alone)
+    )  # what is known of the pace changes a little between two of them
+    return min(deadline, math.ceil((now + PATIENCE * alone) / cell) * cell)
 
 
 class Line:

@@ -71,6 +71,7 @@ class Request:
     `product` where that has low-rank weights. `product`: what the brief's product_id meant when it came.
 
     `on_preview` None: nobody looks, and nothing is computed for it. `ahead`: sampler.rows_ahead of the brief.
+    `drawn`: only its picture is still on the way.
     `due` orders requests of one priority: the deadline, or what fairness sets before it. `future` gives the cover or raises.
     """
 
@@ -87,6 +88,7 @@ class Request:
     due: float = math.inf
     status: Status = Status.WAITING
     run: Run | None = None
+    drawn: bool = False
     digest: str = ""
     ahead: Sequence[int] = ()
     future: Future[Image.Image] = field(default_factory=Future)
@@ -97,9 +99,9 @@ class Request:
             raise BriefError("deadline is not a number; allowed: seconds, or infinity for none")
 
     @property
-    def order(self) -> tuple[int, float, int]:
+    def order(self) -> tuple[int, float, int, int]:
         """Smallest goes first."""
-        return -self.priority, self.due, self.number
+        return -self.priority, self.due, -self.left, self.number
 
     @property
     def left(self) -> int:

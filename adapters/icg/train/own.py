@@ -21,7 +21,7 @@ from icg.data.catalogue import TEST, TRAIN, Catalogue, Example, Report, Splits
 from icg.data.precompute import Kind, Latents, Looks, Prepared, Readings, digest, fingerprint, prepare, show
 from icg.embedding import JointEmbedding
 from icg.errors import IcgError
-from icg.families import family_of
+from icg.families import cast, family_of
 from icg.headers import DIFFUSERS, TRANSFORMERS
 from icg.pipeline import _load_diffusion
 from icg.train.connector import CONNECTOR, STANDARD, ConnectorConfig, Recipe, new_adapter, standardise
@@ -59,7 +59,7 @@ def assemble(
     for part in (vlm, family.denoiser, family.vae):
         part.to(device)
     if half:
-        halve(family.denoiser)
+        cast(family.denoiser, torch.bfloat16)
     catalogue, report = Catalogue.open(paths.data, Splits(held_out, 0.05)), Report()
     examples = [example for example in catalogue.examples(report) if example.split != TEST]
     if not any(example.split == TRAIN for example in examples):
@@ -102,14 +102,6 @@ def assemble(
         "pixels": str(pixels)
     }
     return Recipe(family, adapter, accelerator, source, watched, replace(config, made_from=made_from))
-
-
-def halve(denoiser: Any) -> None:
-    """In bfloat16, but for what its authors keep in float32."""
-    kept = set(getattr(denoiser, "_keep_in_fp32_modules", None) or ())
-    for name, weight in denoiser.named_parameters():
-        if not kept.intersection(name.split(".")):
-            weight.data = weight.data.to(torch.bfloat16)
 
 
 def _start(

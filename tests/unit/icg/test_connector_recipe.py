@@ -20,12 +20,11 @@ from icg.data.buckets import Buckets
 from icg.data.catalogue import Catalogue, Report
 from icg.data.precompute import Latents, Prepared, Readings, prepare, show
 from icg.errors import CheckpointError, IcgError
-from icg.families import family_of
+from icg.families import cast, family_of
 from icg.pipeline import CoverPipeline
 from icg.train import connector, samples
 from icg.train.connector import CONNECTOR, TOKENS, ConnectorConfig, Recipe, new_adapter, standardise
 from icg.train.loop import Fit, train
-from icg.train.own import halve
 from icg.train.source import Source, Tastes, by_vlm, precomputed
 from icg.train.throughput import SKIPPED, Speed, ceiling, flop_counter
 from PIL import Image
@@ -138,7 +137,7 @@ def test_samples_are_the_covers_of_the_pipeline(vlm_of: Open, name: str) -> None
 def test_every_family_learns_in_mixed_precision(name: str) -> None:
     stock = tiny.diffusion(name)
     family = family_of(stock)
-    halve(family.denoiser.requires_grad_(False))
+    cast(family.denoiser.requires_grad_(False), torch.bfloat16)
     assert torch.bfloat16 in {weight.dtype for weight in family.denoiser.parameters()}
     adapter = IcgAdapter(AdapterConfig(32, family.spec.width, family.spec.pooled, tokens=tiny.TOKENS))
     torch.manual_seed(0)

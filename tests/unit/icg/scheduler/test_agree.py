@@ -12,7 +12,8 @@ from icg.brief import Brief
 from icg.pipeline import CoverPipeline
 from icg.scheduler.agree import Agreement, steady
 from icg.scheduler.lora import Loras
-from icg.scheduler.model import Model, Rows
+from icg.scheduler.model import Model
+from icg.scheduler.rows import Rows
 from icg.scheduler.sampler import Conditions
 from torch import nn
 
@@ -73,6 +74,26 @@ def test_products_of_vectors_do_not_see_how_many_there_are() -> None:
     assert torch.allclose(whole, plain, atol=1e-6)
     for count in range(1, 41):
         assert torch.equal(linear(x[:count]), whole[:count])
+
+
+def test_pointwise_convolutions_do_not_see_how_many_there_are() -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(256, 1280, 1)
+    x = torch.randn(20, 256, 8, 8).contiguous(memory_format=torch.channels_last)
+    plain = copy.deepcopy(conv)(x)
+    steady(conv)
+    whole = conv(x)
+    assert torch.allclose(whole, plain, atol=1e-5)
+    assert whole.is_contiguous(memory_format=torch.channels_last)
+    for count in range(1, 21):
+        assert torch.equal(conv(x[:count]), whole[:count])
+
+
+@pytest.mark.parametrize("given", [{"stride": 2}, {"padding": 1}, {"groups": 2}, {"kernel_size": 3}])
+def test_other_convolutions_stay_as_they_are(given: dict[str, int]) -> None:
+    conv = nn.Conv2d(4, 4, **{"kernel_size": 1} | given)
+    steady(conv)
+    assert "forward" not in vars(conv)
 
 
 def test_calls_are_few_and_even_and_shrink_where_rows_disagree() -> None:

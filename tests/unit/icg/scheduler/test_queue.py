@@ -7,7 +7,7 @@ import math
 import pytest
 from icg.errors import BriefError, Shed
 from icg.scheduler.metrics import Metrics
-from icg.scheduler.queue import Line
+from icg.scheduler.queue import Line, due
 from icg.scheduler.request import Request, Status
 
 from tests.unit.icg.scheduler.conftest import brief
@@ -28,6 +28,25 @@ def test_priority_goes_first_then_who_is_due_then_who_came() -> None:
         queue.add(request)
     queue.settle(0.0, lambda r: 0.0, lambda r: 0.0)
     assert queue.live == [asked[2], asked[1], asked[3], asked[0]]
+
+
+def test_of_those_due_together_who_has_most_left_goes_first() -> None:
+    queue = line()
+    asked = [ask(1, steps=4), ask(1, steps=9), ask(0.5, steps=2), ask(1, steps=9)]
+    for request in asked:
+        queue.add(request)
+    queue.settle(0.0, lambda r: 0.0, lambda r: 0.0)
+    assert queue.live == [asked[2], asked[1], asked[3], asked[0]]
+
+
+def test_who_comes_together_is_due_together() -> None:
+    dues = {due(100.0 + n / 1000, 0.4 + n / 10_000, math.inf) for n in range(10)}
+    assert len(dues) == 1
+    assert 101.6 <= dues.pop() <= 101.8
+    assert due(100.0, 0.4, math.inf) < due(100.2, 0.4, math.inf)
+    assert due(100.0, 0.1, math.inf) < due(100.0, 0.4, math.inf), "short ones overtake"
+    assert due(100.0, 0.4, 101.0) == 101.0
+    assert due(100.0, 0.0, math.inf) == 100.0, "nothing is known of the pace yet"
 
 
 def test_a_full_line_sheds_whoever_goes_last() -> None:

@@ -1,0 +1,106 @@
+"""The denoiser as a GPU draws fastest: bf16, compiled, and calls of a few sizes recorded as CUDA graphs. Knows no request.
+
+A step of a small model is a thousand launches of kernels; a graph (CUDA programming guide, "CUDA Graphs") is one. It holds what it was
+recorded with: shapes, weights and addresses. So rows are copied to where it reads, up to the next size of the ladder, and what has other
+weights than when it was recorded, a product that was loaded since, is called as it comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from icg.errors import IcgError
+from icg.pipeline import CoverPipeline
+from icg.scheduler.rows import Rows
+
+RUNGS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+"""Sizes of calls: at most half as many rows again as were asked for, from four on a third."""
+WARM = 3
+"""Calls before one is recorded: kernels are chosen and compiled, workspaces taken."""
+
+
+@dataclass(frozen=True)
+class Fast:
+    """What is done to the denoiser, the autoencoder and the ControlNet. Covers are no longer those of the plain model bit by bit.
+
+    fused: one product for queries, keys and values, where the denoiser knows how and no LoRA was announced. rungs: sizes of calls.
+    """
+
+    dtype: torch.dtype = torch.bfloat16
+    channels_last: bool = True
+    fused: bool = False
+    compiled: bool = True
+    graphs: bool = True
+    rungs: Sequence[int] = RUNGS
+
+    def __post_init__(self) -> None:
+        if not self.rungs or list(self.rungs) != sorted(set(self.rungs)) or self.rungs[0] < 1:
+            raise IcgError(f"rungs={tuple(self.rungs)}; allowed: numbers of rows from 1, rising")
+
+    def prepare(self, pipeline: CoverPipeline) -> None:
+        """Change the pipeline's parts for good."""
+        denoiser = pipeline.family.denoiser
+        pipeline.to(pipeline.device, self.dtype)
+        if self.channels_last:
+            for part in (denoiser, pipeline.family.vae):
+                torch.nn.Module.to(part, memory_format=torch.channels_last)
+        if self.fused and hasattr(denoiser, "fuse_qkv_projections") and not getattr(denoiser, "peft_config", {}):
+            denoiser.fuse_qkv_projections()
+        if self.compiled:
+            # Each rung is a shape of its own, and beyond the limit torch goes on uncompiled.
+            config = torch._dynamo.config
+            config.recompile_limit = max(config.recompile_limit, 8 * len(self.rungs))
+            denoiser.compile(dynamic=False)
+
+
+class Ladder:
+    """`call` on up to as many rows as the last rung has. What fills a call up to its rung is thrown away.
+
+    record: on a GPU, each rung as a graph, now; `like(n)` gives n rows of the right shapes for it.
+    """
+
+    def __init__(
+        self, call: Callable[[Rows], Tensor], like: Callable[[int], Rows], rungs: Sequence[int], record: bool
+    ) -> None:
+        self._call, self.rungs = call, tuple(rungs)
+        pool = torch.cuda.graph_pool_handle() if record else None
+        # The largest first: the others find room in what it took.
+        self._recorded = {n: _Recorded(call, like(n), pool) for n in reversed(self.rungs)} if record else {}
+
+    def __call__(self, rows: Rows) -> Tensor:
+        """(B, C, h, w). Raises IcgError for more rows than the last rung has."""
+        count = len(rows.x)
+        rung = next((n for n in self.rungs if n >= count), None)
+        if rung is None:
+            raise IcgError(f"rows={count}; allowed: at most {self.rungs[-1]}")
+        if rung in self._recorded:
+            return self._recorded[rung](rows)[:count]
+        filling = [*range(count), *[count - 1] * (rung - count)]
+        return self._call(Rows(*(None if value is None else value[filling] for value in rows)))[:count]  # type: ignore[arg-type]
+
+
+class _Recorded:
+    """One call of fixed rows as a graph."""
+
+    def __init__(self, call: Callable[[Rows], Tensor], rows: Rows, pool: object) -> None:
+        self._given = Rows(*(None if value is None else value.clone() for value in rows))  # type: ignore[arg-type]
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(WARM):
+                call(self._given)
+        torch.cuda.current_stream().wait_stream(aside)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
+            self._said = call(self._given)
+
+    def __call__(self, rows: Rows) -> Tensor:
+        for here, now in zip(self._given, rows, strict=True):
+            if here is not None and now is not None:
+                here[: len(now)].copy_(now, non_blocking=True)
+        self._graph.replay()
+        return self._said.clone()  # the next replay, or that of another rung, writes over it
