@@ -27,6 +27,11 @@ ROOT = Path(__file__).parents[2]
             },
         ),
         ("generation", ("--requests", "4", "--only", "triton"), {"p95_ratio", "p95_ratio_mixed", "overhead_triton"}),
+        (
+            "gpu",
+            ("--smoke", "--covers", "4", "--steps", "2", "--tokens", "4", "--rows", "8"),
+            {"images_per_s_ratio", "images_per_s_ratio_batched", "mfu", "reward_loss"},
+        ),
         ("judging", ("--covers", "2"), set()),
         ("pipeline", ("--covers", "4"), set()),
         ("starter", (), set()),

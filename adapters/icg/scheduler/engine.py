@@ -12,6 +12,8 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -61,22 +63,26 @@ class StepScheduler:
     ) -> None:
         if not 0 <= shared <= 1:
             raise BriefError(f"shared={shared}; allowed: 0..1")
-        rows = rows or (CPU_ROWS if pipeline.device.type == "cpu" else GPU_ROWS)
+        on_cpu = pipeline.device.type == "cpu"
+        rows = rows or (CPU_ROWS if on_cpu else GPU_ROWS)
+        # Streams and graphs belong to the current device, which is each thread's own.
+        self._current = nullcontext if on_cpu else partial(torch.cuda.device, pipeline.device)
         pipeline.bare()
         self._loras = Loras(pipeline.family, loras or {}, products)
-        with torch.inference_mode():
+        with self._current(), torch.inference_mode():
             self._conditions = Conditions(pipeline)
             self._model = Model(pipeline, self._conditions.nothing, sizes, rows, self._loras, fast)
             self._colours = Colours(pipeline.family, pipeline.device)
+            self._decoder = Decoder(pipeline)
         self._pipeline, self._clock = pipeline, clock
         self._weight = {size: self._model.rows[sizes[0]] / fit for size, fit in self._model.rows.items()}
         self._full = self._model.rows[sizes[0]]
         self._trunks = Trunks(pipeline, self._conditions, shared)
         self._pace, self.metrics = Pace(), Metrics()
-        self._decoder, self._decoding = Decoder(pipeline), deque[tuple[Decoding, list[tuple[Request, Run]]]]()
+        self._decoding = deque[tuple[Decoding, list[tuple[Request, Run]]]]()
         self._line, self._closed = Line(queue, self.metrics), False
         self._wake = threading.Condition(self._line.lock)
-        self._thread = threading.Thread(target=self._loop, name="step-scheduler", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="step-scheduler", daemon=True)
         self._thread.start()
 
     def submit(
@@ -135,6 +141,10 @@ class StepScheduler:
             self._closed = True
             self._wake.notify()
         self._thread.join()
+
+    def _serve(self) -> None:
+        with self._current():
+            self._loop()
 
     def _loop(self) -> None:
         while True:

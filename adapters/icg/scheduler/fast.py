@@ -41,6 +41,13 @@ class Fast:
         if not self.rungs or list(self.rungs) != sorted(set(self.rungs)) or self.rungs[0] < 1:
             raise IcgError(f"rungs={tuple(self.rungs)}; allowed: numbers of rows from 1, rising")
 
+    @classmethod
+    def named(cls, name: str) -> Fast | None:
+        """One of NAMED, None for "plain"; IcgError for another name."""
+        if name not in NAMED:
+            raise IcgError(f"fast={name!r}; allowed: {', '.join(NAMED)}")
+        return NAMED[name]
+
     def prepare(self, pipeline: CoverPipeline) -> None:
         """Change the pipeline's parts for good."""
         denoiser = pipeline.family.denoiser
@@ -55,6 +62,15 @@ class Fast:
             config = torch._dynamo.config
             config.recompile_limit = max(config.recompile_limit, 8 * len(self.rungs))
             denoiser.compile(dynamic=False)
+
+
+NAMED: dict[str, Fast | None] = {
+    "plain": None,
+    "half": Fast(compiled=False, graphs=False),
+    "graphs": Fast(compiled=False),
+    "compiled": Fast(),
+}
+"""What a service may ask for by name."""
 
 
 class Ladder:

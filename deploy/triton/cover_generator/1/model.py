@@ -29,6 +29,7 @@ from icg.pipeline import CoverPipeline
 from icg.products.library import Library
 from icg.reliability.judge import Judge, judgements
 from icg.scheduler.engine import StepScheduler
+from icg.scheduler.fast import Fast
 from PIL import Image
 
 MAX_BYTES = 32 << 20
@@ -53,16 +54,17 @@ class TritonPythonModel:
         pipeline = CoverPipeline.from_pretrained(root or starter.path())
         if products := os.environ.get("EYECATCH_PRODUCTS"):
             pipeline.products = Library(products)
+        fast = None
         if args["model_instance_kind"] == "GPU":
             device = torch.device("cuda", int(args["model_instance_device_id"]))
-            nets = [pipeline.vlm, pipeline.family.denoiser, pipeline.family.vae, pipeline.adapter]
-            nets += [pipeline.inpainter.net] if pipeline.inpainter else []
-            for part in nets + ([self.judge] if self.judge else []):
-                part.to(device)
+            pipeline.to(device)
+            if self.judge:
+                self.judge.to(device)
+            fast = Fast.named(given["fast"])
         sizes = [tuple(map(int, size.split("x"))) for size in given["sizes"].split(",")]
         rows = int(given["rows"]) if given["rows"] else None
         self.timeout_s, self.levels = float(given["timeout_s"]), int(given["levels"])
-        self.scheduler = StepScheduler(pipeline, sizes, rows, int(given["queue"]))
+        self.scheduler = StepScheduler(pipeline, sizes, rows, int(given["queue"]), fast=fast)
         self.live: dict[Any, threading.Event] = {}
         self.designing = ThreadPoolExecutor(1, "designing")
         self.messages: queue.SimpleQueue[Any] = queue.SimpleQueue()

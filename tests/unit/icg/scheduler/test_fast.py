@@ -49,6 +49,15 @@ def test_rungs_that_do_not_rise_are_refused(rungs: tuple[int, ...]) -> None:
         Fast(rungs=rungs)
 
 
+def test_services_ask_by_name() -> None:
+    half = Fast.named("half")
+    assert Fast.named("plain") is None
+    assert half is not None
+    assert (half.dtype, half.compiled, half.graphs) == (torch.bfloat16, False, False)
+    with pytest.raises(IcgError, match="fast='warp'; allowed: plain, half, graphs, compiled"):
+        Fast.named("warp")
+
+
 @pytest.mark.parametrize("name", tiny.DIFFUSION)
 def test_filled_calls_change_no_cover(covers: Callable[[str], CoverPipeline], opened: Open, name: str) -> None:
     asked = [brief(n, product=PRODUCT if n == 2 else None) for n in range(3)]
