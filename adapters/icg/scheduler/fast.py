@@ -18,7 +18,7 @@ from icg.pipeline import CoverPipeline
 from icg.scheduler.rows import Rows
 
 RUNGS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-"""Sizes of calls: at most half as many rows again as were asked for, from four on a third."""
+"""Sizes of calls: at most half as many rows again as were asked for."""
 WARM = 3
 """Calls before one is recorded: kernels are chosen and compiled, workspaces taken."""
 
