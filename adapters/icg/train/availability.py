@@ -24,10 +24,13 @@ from icg.reliability.judge import Judge
 from icg.reliability.metrics import quality
 from icg.reliability.rules import measure as rules
 from icg.rewards.base import Reward
+from icg.starter import Starter
 from icg.train.rfft import briefs, products
 
 DRAWS = 4
 """Pictures of each brief: the attempts of recurrent generation."""
+SCENES = 25
+"""Held-out scenes a brief on which RFNet itself is judged: a few hundred do not tell it from the picture alone."""
 BATCH, SMALL, LEVELS, SHOWN = 16, 32, 4, 8
 ENGINEERED = ", standing on the floor with its shadow, true to scale, before a plain wall of another colour"
 FIGURES = (
@@ -90,6 +93,17 @@ def figures(judge: Judge, second: Judge | None, relevance: Reward, drawn: Drawn)
     if second is not None:
         found["available_by_second"] = float(shown(second, drawn).mean())
     return found
+
+
+def validated(parts: Starter, subjects: Sequence[Subject], count: int) -> dict[str, float]:
+    """What its ControlNet does for `count` briefs of products that neither RFFT nor the last word draws for, by its own judge.
+
+    CheckpointError for a checkpoint without reliability/.
+    """
+    if parts.judge is None:
+        raise CheckpointError(f"checkpoint={parts.name!r} without reliability/; allowed: one with it")
+    asked = briefs(products(subjects, "valid"), count, np.random.default_rng(43))
+    return figures(parts.judge, None, parts.rewards["relevance"], draw(parts.pipeline, asked))
 
 
 def backgrounds(drawn: Drawn) -> tuple[np.ndarray, np.ndarray]:
@@ -166,14 +180,15 @@ def measure(
     f1s: list[tuple[float, float]] = []
     looks: dict[str, list[Image.Image]] = {}
     for seed in range(seeds):
-        asked = briefs(products(subjects, held=True), count, np.random.default_rng((seed, 41)))
+        asked = briefs(products(subjects, "held"), count, np.random.default_rng((seed, 41)))
         for name, found in rows.items():
             pipeline.inpainter = nets["before" if name == "engineered" else name]
             said = [replace(b, title=b.title + ENGINEERED) for b in asked] if name == "engineered" else asked
             drawn = draw(pipeline, said)
             found.append(figures(judge, second, parts.rewards["relevance"], drawn))
             looks.setdefault(name, drawn.covers[: SHOWN * DRAWS : DRAWS])
-        f1s.append((f1(judge, subjects, seed, 8 * count), f1(alone, subjects, seed, 8 * count) if alone else np.nan))
+        scenes = SCENES * count
+        f1s.append((f1(judge, subjects, seed, scenes), f1(alone, subjects, seed, scenes) if alone else np.nan))
     if sheet is not None:
         contact_sheet(looks).save(sheet)
     table = {name: {key: _spread([r[key] for r in found]) for key in found[0]} for name, found in rows.items()}

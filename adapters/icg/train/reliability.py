@@ -1,15 +1,18 @@
 """Recipe: the judge of product pictures, RFNet with its cues, on made-up scenes (arXiv:2408.00418, RFNet's section).
 
     python -m icg.train.reliability --art node_modules --out runs/reliability [--scenes 24000] [--epochs 10] [--smoke]
+    python -m icg.train.reliability --art node_modules --out runs/reliability --leave-out depth saliency | --coarse
 
 Depth and saliency are learned from the scenes' true ones; RFNet then sees what the small networks tell, as it will when it serves. Half of
 its pictures are scenes as the starter draws them, with the product set in whole. Leaves OUT/judge; the last line is one JSON object.
+For comparison, on the same scenes and cues: a network without some inputs (OUT/judge-without-depth-saliency), or of two classes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -22,7 +25,7 @@ from icg import starter
 from icg.data.art import load_subjects
 from icg.data.scene_bank import SceneBank
 from icg.data.scenes import Scenes
-from icg.reliability.config import PICTURE, VARIANTS, RFNetConfig
+from icg.reliability.config import CUES, PICTURE, VARIANTS, RFNetConfig
 from icg.reliability.cues import SmallCues
 from icg.reliability.judge import GROUND, Judge
 from icg.reliability.metrics import Quality, best_threshold, quality, softmax, temperature
@@ -137,6 +140,13 @@ def network(config: RFNetConfig, seed: int) -> RFNet:
     return RFNet.build(replace(config, channels=232) if config.cues == (PICTURE,) else config)
 
 
+def ablated(config: RFNetConfig, left_out: Collection[str], coarse: bool) -> tuple[str, RFNetConfig]:
+    """What its files' names end in, nothing for the whole network, and the network without these cues, or of two classes."""
+    without = [cue for cue in config.cues if cue in left_out]
+    name = "-".join(["", *(["without", *without] if without else []), *(["coarse"] if coarse else [])])
+    return name, replace(config, cues=tuple(c for c in config.cues if c not in left_out), coarse=coarse)
+
+
 def parts(
     out: Path, art: Path, count: int, redrawn: int, seed: int, sizes: tuple[int, int] = (1_500, 2_000)
 ) -> dict[str, Part]:
@@ -151,19 +161,25 @@ def parts(
     return found
 
 
-def run(out: Path, found: dict[str, Part], fits: tuple[Fit, Fit], config: RFNetConfig) -> dict[str, object]:
-    """Cues, RFNet, temperature and threshold; leaves out/judge and returns its quality on held-out products."""
+def run(
+    out: Path, found: dict[str, Part], fits: tuple[Fit, Fit], config: RFNetConfig, name: str = ""
+) -> dict[str, object]:
+    """Cues, RFNet, temperature and threshold; leaves out/judge`name` and returns its quality on held-out products.
+
+    One of two classes is measured and not left: no judge is made of it.
+    """
     cues = fit_cues(out / "cues", found["train"].bank, fits[0], config.side)
-    judge = fit_rfnet(out / "rfnet", found["train"], cues, network(config, fits[1].seed), fits[1])
+    judge = fit_rfnet(out / f"rfnet{name}", found["train"], cues, network(config, fits[1].seed), fits[1])
     settled(judge, found["valid"])
-    judge.save_pretrained(out / "judge", torch.float16)
+    if not config.coarse:
+        judge.save_pretrained(out / f"judge{name}", torch.float16)
     report: dict[str, object] = {}
     for redrawn in (False, True):
         seen = measured(judge, found["held"], redrawn)
         report["redrawn" if redrawn else "scenes"] = {
             k: v.tolist() if isinstance(v, np.ndarray) else round(v, 4) for k, v in asdict(seen).items()
         }
-    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    (out / f"report{name}.json").write_text(json.dumps(report, indent=2) + "\n")
     return report
 
 
@@ -177,17 +193,20 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=10.0)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--leave-out", choices=CUES, nargs="+", default=(), help="train without these inputs")
+    parser.add_argument("--coarse", action="store_true", help="two classes: available or not")
     parser.add_argument("--smoke", action="store_true", help="a minute: everything, but tiny")
     given = parser.parse_args()
     config, batch = VARIANTS["small"], 48
     count, redrawn, sizes = given.scenes, given.redrawn, (1_500, 2_000)
     if given.smoke:
         config, count, redrawn, sizes = replace(config, side=SMOKE_SIDE), 24, 8, (24, 24)
+    name, config = ablated(config, given.leave_out, given.coarse)
     found = parts(given.out, given.art, count, redrawn, given.seed, sizes)
     steps = 4 if given.smoke else round(given.epochs * count / batch)
     rfnet = Fit(steps, given.lr, batch, given.seed, min(200, steps), weight_decay=0.05, ema=0.998)
     cues = Fit(min(steps, 1_500), 2e-3, 32, given.seed, min(100, steps))
-    print(json.dumps(run(given.out, found, (cues, rfnet), config)))
+    print(json.dumps(run(given.out, found, (cues, rfnet), config, name)))
 
 
 if __name__ == "__main__":

@@ -5,13 +5,15 @@
 CHECKPOINT is a folder like the starter's with controlnet/ and reliability/. Covers are drawn to a random one of the last steps; the clean
 picture that this step implies, with the product set in, goes to RFNet: F_AC = -mean log p(available). The text direction
 s = -(eps(x, z, c) - eps(x, c)) / sigma of the tuned ControlNet is held to that of the untuned one: L_CC = |s - s_ref|, root mean square
-over the latent. "kl" holds the predicted noise instead, "none" nothing (ReFL, arXiv:2304.05977). Leaves OUT/controlnet.
+over the latent. "kl" holds the predicted noise instead, "none" nothing (ReFL, arXiv:2304.05977). Leaves OUT/controlnet. The last line is
+one JSON object with figures of validation products before and after, to choose beta, rate and length by.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
 import json
 import resource
 import time
@@ -40,6 +42,10 @@ from icg.rewards.base import TensorReward
 from icg.train.loop import Fit, train
 
 REGULARISERS = ("cc", "kl", "none")
+PARTS = ("train", "valid", "held")
+"""Of products: drawn for while tuning, to choose beta, rate and length by, and never seen before the last word."""
+VALIDATED = 24
+"""Briefs of validation products, four pictures each."""
 HEIGHT = {title: height for sizes in SIZES.values() for title, height in sizes.items()}
 
 
@@ -59,9 +65,16 @@ class Config:
             raise IcgError(f"regulariser={self.regulariser!r}; allowed: {', '.join(REGULARISERS)}")
 
 
-def products(subjects: Sequence[Subject], held: bool) -> list[Subject]:
-    """Those of known size that scenes of this part show."""
-    return [s for s in subjects if s.title in HEIGHT and held_out(s.title) == held]
+def part(title: str) -> str:
+    """One of PARTS, by a hash: "held" are those of held-out scenes, "valid" a fifth of the others."""
+    if held_out(title):
+        return "held"
+    return "valid" if int(hashlib.sha256(f"rfft:{title}".encode()).hexdigest(), 16) % 5 == 0 else "train"
+
+
+def products(subjects: Sequence[Subject], name: str) -> list[Subject]:
+    """Those of known size that are of this one of PARTS."""
+    return [s for s in subjects if s.title in HEIGHT and part(s.title) == name]
 
 
 def briefs(
@@ -208,18 +221,23 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true", help="under a minute: everything, but tiny")
     given = parser.parse_args()
+    from icg.train.availability import validated  # it draws the same briefs
+
     parts = starter.load(given.checkpoint)
     config = Config(given.regulariser, given.beta, aesthetic=given.aesthetic, checkpointing=given.checkpointing)
     aesthetic: Any = parts.rewards.get("aesthetic")
     tuner = Tuner(parts.pipeline, Judge.from_pretrained(given.checkpoint / "reliability"), config, aesthetic)
     steps, batch = (2, 2) if given.smoke else (given.steps, given.batch)
     fit = Fit(steps, given.lr, batch, given.seed, min(10, steps), save_every=max(1, steps // 2))
-    began = time.perf_counter()
-    losses = run(given.out, tuner, products(load_subjects(given.art), held=False), fit)
+    subjects, count = load_subjects(given.art), 1 if given.smoke else VALIDATED
+    before, began = validated(parts, subjects, count), time.perf_counter()
+    losses = run(given.out, tuner, products(subjects, "train"), fit)
+    spent = {"seconds": round(time.perf_counter() - began, 1)}
     if given.rank:
         compact.save(given.out / "compact", tuner.net, parts.pipeline.family.denoiser, given.rank)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps(losses | {"seconds": round(time.perf_counter() - began, 1), "peak_rss_mb": round(memory)}))
+    told = {"before": before, "after": validated(parts, subjects, count)}
+    print(json.dumps(losses | spent | {"peak_rss_mb": round(memory)} | told))
 
 
 if __name__ == "__main__":

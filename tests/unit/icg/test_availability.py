@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from icg.brief import Brief
+from icg.errors import CheckpointError
 from icg.reliability.judge import Judgement
 from icg.starter import Starter
-from icg.train.availability import DRAWS, ENGINEERED, Drawn, contact_sheet, distance, draw, entropy, figures
-from icg.train.rfft import briefs, products
+from icg.train.availability import (
+    DRAWS,
+    ENGINEERED,
+    Drawn,
+    contact_sheet,
+    distance,
+    draw,
+    entropy,
+    figures,
+    validated,
+)
+from icg.train.rfft import PARTS, briefs, products
 from PIL import Image
 
 from tests.unit.icg.test_families import covers_of
@@ -102,10 +114,27 @@ def test_briefs_are_of_products_of_known_size() -> None:
 
     subjects = procedural(2)
     object.__setattr__(subjects[0], "title", "soccer ball")
-    parts = [products(subjects, held) for held in (False, True)]
+    parts = [products(subjects, name) for name in PARTS]
     assert sum(map(len, parts)) == 1
     known = next(part for part in parts if part)
     first, again = (briefs(known, 5, np.random.default_rng(0)) for _ in range(2))
     assert [b.digest() for b in first] == [b.digest() for b in again]
     assert all("soccer ball" in b.title and b.inpaint for b in first)
     assert len({b.seed for b in first}) == 5
+
+
+def test_validation_products_alone_are_drawn_for(small: Starter) -> None:
+    from icg.data.art import procedural
+
+    subjects = procedural(3)
+    for subject, title in zip(subjects, ("tent", "soccer ball", "chair"), strict=True):
+        object.__setattr__(subject, "title", title)
+    judge = Patient()
+    pipeline = controlled(covers_of(small, "sana"))
+    parts = replace(small, pipeline=pipeline, rewards={"relevance": Constant()}, judge=judge)  # type: ignore
+    found = validated(parts, subjects, 1)
+    assert len(judge.told) == DRAWS
+    assert all("tent" in caption for caption in judge.told), "of these three RFFT and the last word leave it alone"
+    assert found.keys() >= {"available", "distance", "attempts"}
+    with pytest.raises(CheckpointError, match="without reliability"):
+        validated(replace(parts, judge=None), subjects, 1)

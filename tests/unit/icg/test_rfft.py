@@ -10,6 +10,7 @@ import pytest
 import torch
 from icg.brief import Brief
 from icg.data.art import procedural
+from icg.data.sizes import held_out
 from icg.errors import IcgError
 from icg.reliability.config import VARIANTS, RFNetConfig
 from icg.reliability.cues import SmallCues
@@ -17,7 +18,7 @@ from icg.reliability.judge import Judge
 from icg.reliability.rfnet import RFNet
 from icg.starter import Starter
 from icg.train.loop import Fit
-from icg.train.rfft import Config, Tuner, run
+from icg.train.rfft import HEIGHT, PARTS, Config, Tuner, part, run
 
 from tests.unit.icg.test_families import SIZE, covers_of
 from tests.unit.icg.test_inpainting import asked, controlled
@@ -82,6 +83,13 @@ def test_the_judge_is_shown_the_cover_that_is_implied(small: Starter) -> None:
     covers = made.pipeline(some(2))
     said = made.judge(covers, [b.product for b in some(2)], [b.title for b in some(2)])  # type: ignore[misc]
     assert found == pytest.approx(float(np.mean([-np.log(one.score) for one in said])), abs=0.02)
+
+
+def test_what_beta_is_chosen_by_is_neither_tuned_on_nor_held_out() -> None:
+    names = {title: part(title) for title in HEIGHT}
+    assert {title for title, name in names.items() if name == "held"} == {t for t in HEIGHT if held_out(t)}
+    shares = [sum(name == one for name in names.values()) / len(names) for one in PARTS]
+    assert shares == pytest.approx([0.6, 0.15, 0.25], abs=0.06)
 
 
 @pytest.mark.slow

@@ -1,0 +1,64 @@
+"""The recipe trains networks without some inputs, or of two classes, beside the whole one and on the same scenes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from icg.data.scene_bank import PLANES, SceneBank
+from icg.reliability.config import CAPTION, CUES, DEPTH, PICTURE, VARIANTS
+from icg.reliability.judge import Judge
+from icg.train.drawn import Drawn
+from icg.train.loop import Fit
+from icg.train.reliability import Part, ablated, run
+
+CONFIG = replace(VARIANTS["small"], side=32, width=16, heads=2, fusions=1, words=8, channels=16)
+
+
+def part(count: int = 12) -> Part:
+    """Noise of every class, none of it redrawn."""
+    rng = np.random.default_rng(0)
+    planes = {name: rng.integers(0, 256, (count, 32, 32, depth), np.uint8) for name, depth in PLANES.items()}
+    label = np.arange(count) % 5
+    words = ["small chair"] * count
+    bank = SceneBank(
+        **planes, label=label, severity=np.zeros(count), geometry=np.zeros((count, 5)), captions=words, titles=words
+    )
+    none = np.zeros((count, 1), np.float16)
+    return Part(bank, Drawn(none, none, planes["picture"], label))
+
+
+@pytest.mark.parametrize(
+    ("left_out", "coarse", "name", "cues"),
+    [
+        ((), False, "", CUES),
+        ((DEPTH,), False, "-without-depth", ("product", "picture", "saliency", "caption")),
+        ((), True, "-coarse", CUES),
+        (("caption", "saliency", "product", "depth"), False, "-without-product-depth-saliency-caption", (PICTURE,)),
+    ],
+)
+def test_each_network_has_files_of_its_own(
+    left_out: tuple[str, ...], coarse: bool, name: str, cues: tuple[str, ...]
+) -> None:
+    called, config = ablated(CONFIG, left_out, coarse)
+    assert (called, config.cues, config.coarse) == (name, cues, coarse)
+
+
+def test_rows_of_the_table_lie_beside_the_judge_and_leave_it_as_it_is(tmp_path: Path) -> None:
+    found = {name: part() for name in ("train", "valid", "held")}
+    fits = Fit(1, 1e-3, 4, 0, 0), Fit(1, 1e-3, 4, 0, 0)
+    run(tmp_path, found, fits, CONFIG)
+    whole = (tmp_path / "judge" / "judge.json").read_bytes()
+    for left_out, coarse in (((CAPTION,), False), ((), True)):
+        name, config = ablated(CONFIG, left_out, coarse)
+        report = run(tmp_path, found, fits, config, name)
+        assert json.loads((tmp_path / f"report{name}.json").read_text()) == report
+    assert (tmp_path / "judge" / "judge.json").read_bytes() == whole
+    assert Judge.from_pretrained(tmp_path / "judge-without-caption").rfnet.config.cues == CUES[:-1]
+    assert not (tmp_path / "judge-coarse").exists(), "it names no class"
+    two = json.loads((tmp_path / "report-coarse.json").read_text())["scenes"]["confusion"]
+    assert np.shape(two) == (2, 2)
+    assert np.sum(two) == 12
