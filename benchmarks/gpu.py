@@ -14,7 +14,6 @@ loss of its rewards against float32 (`icg.scheduler.fast` promises at most 0.02)
 """
 
 import argparse
-import copy
 import gc
 import json
 import statistics
@@ -39,8 +38,8 @@ from icg.train.throughput import ceiling, flop_counter
 from benchmarks.few_steps import briefs as sample
 from benchmarks.scheduler import loss, user
 
-HALF = Fast(compiled=False, graphs=False)
-SIDES = {name: fast for name, fast in NAMED.items() if fast} | {"fused": replace(HALF, graphs=True, fused=True)}
+SIDES = {name: fast for name, fast in NAMED.items() if fast} | {"fused": Fast(fused=True, compiled=False)}
+HALF = SIDES["half"]
 BATCH = 8
 SIZES = {"sd15": (512, 512), "sdxl": (1024, 1024), "starter": (128, 128)}
 Figures = dict[str, Any]
@@ -143,7 +142,12 @@ class Ours:
         self.close = self.scheduler.close
 
     def __call__(self, asked: list[Brief]) -> list[Any]:
-        return [future.result() for future in [self.scheduler.submit(b) for b in asked]]
+        return drawn(self.scheduler, asked)
+
+
+def drawn(scheduler: StepScheduler, asked: list[Brief]) -> list[Any]:
+    """All at once."""
+    return [future.result() for future in [scheduler.submit(b) for b in asked]]
 
 
 def operations(pipeline: CoverPipeline, size: tuple[int, int]) -> float:
@@ -195,7 +199,7 @@ def measure(name: str, device: torch.device, given: argparse.Namespace) -> Figur
         }
     best = max(SIDES, key=lambda side: out[side]["images_per_s"])
     rate = out[best]["images_per_s"]
-    row = operations(copy.copy(works["half"].pipeline), size)  # type: ignore[attr-defined]
+    row = operations(works["half"].pipeline, size)  # type: ignore[attr-defined]
     out |= {"best": best, "mfu": rate * 2 * given.steps * row / ceiling(device, torch.bfloat16)}
     if sides:
         out |= {f"ratio_{side}": rate / out[side]["images_per_s"] for side in sides}
@@ -211,7 +215,7 @@ def reward_loss(device: torch.device, count: int, cuda: bool) -> float:
     means = []
     for fast in (None, Fast() if cuda else HALF):
         scheduler = StepScheduler(starter.load().pipeline.to(device), queue=len(asked), fast=fast)
-        made = Ours.__call__(argparse.Namespace(scheduler=scheduler), asked)  # type: ignore[arg-type]
+        made = drawn(scheduler, asked)
         scheduler.close()
         means.append({name: float(np.mean(reward(made, asked))) for name, reward in parts.rewards.items()})
     return loss(*means)
