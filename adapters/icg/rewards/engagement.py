@@ -41,10 +41,12 @@ class Engagement:
         self._about = context(NOBODY, None)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> Engagement:
-        """icg.train.engagement's folder inside a starter-shaped one, whose VLM and embeddings it reads by."""
+    def from_pretrained(
+        cls, folder: str | Path, device: str | torch.device = "cpu", reader: Reader | None = None
+    ) -> Engagement:
+        """icg.train.engagement's folder inside a starter-shaped one, by whose VLM and embeddings it reads where there is no `reader`."""
         net, accounts = EngagementNet.from_pretrained(folder)
-        return cls(net, Reader.from_pretrained(Path(folder).parent, device), accounts)
+        return cls(net, reader or Reader.from_pretrained(Path(folder).parent, device), accounts)
 
     def of(self, account: str = "", time: float | None = None) -> Engagement:
         """The same about posts of an account at a time, in UTC seconds. IcgError for an account that it was not trained on."""

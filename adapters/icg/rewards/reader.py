@@ -52,13 +52,13 @@ class Reader:
         equal: dict[int, list[int]] = {}  # texts of one length are read in one call, without padding
         for n, one in enumerate(asked):
             equal.setdefault(one["input_ids"].shape[1], []).append(n)
-        rows: list[Tensor | None] = [None] * len(asked)
+        rows = []
         for some in equal.values():
             given = {name: torch.cat([asked[n][name] for n in some]).to(self.judge.device) for name in asked[some[0]]}
-            found = vlm.model(**given | {"pixel_values": pictures[some]}, use_cache=False).last_hidden_state[:, -1]
-            for n, row in zip(some, found, strict=True):
-                rows[n] = row
-        return torch.cat([torch.stack(rows), self.judge.covers(images)], 1)  # type: ignore[arg-type]
+            found = vlm.model(**given | {"pixel_values": pictures[some]}, use_cache=False)
+            rows.append(found.last_hidden_state[:, -1])
+        back = torch.tensor([n for some in equal.values() for n in some]).argsort()
+        return torch.cat([torch.cat(rows)[back], self.judge.covers(images)], 1)
 
     def _inputs(self, text: str) -> dict[str, Tensor]:
         """The prompt of a picture and a text, whatever the picture. Kept for the latest texts."""

@@ -136,8 +136,7 @@ def engagement(root: str | Path, embedding: JointEmbedding, vlm: tuple[Any, Any]
     """
     from icg import vlm as reading
     from icg.rewards.engagement import Engagement
-    from icg.rewards.engagement_net import EngagementNet
     from icg.rewards.reader import Reader
 
-    net, accounts = EngagementNet.from_pretrained(Path(root) / "engagement")
-    return Engagement(net, Reader(*(vlm or reading.load(Path(root) / "vlm")), embedding), accounts)
+    reader = Reader(*(vlm or reading.load(Path(root) / "vlm")), embedding)
+    return Engagement.from_pretrained(Path(root) / "engagement", reader=reader)

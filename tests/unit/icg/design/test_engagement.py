@@ -51,6 +51,15 @@ def test_it_is_a_reward_whose_gradient_reaches_the_pixels(reward: Engagement) ->
     assert not any(p.requires_grad for p in reward.net.parameters())
 
 
+@torch.no_grad()
+def test_texts_of_any_length_are_read_as_alone_and_stay_in_their_order(reader: Reader) -> None:
+    seen = pixels(pictures(5), SIDE)
+    texts = ["panda", "a red kettle on a stove", "apple", "two small boats on a wide lake", "a red kettle on a stove"]
+    together = reader(seen, texts)
+    for n, text in enumerate(texts):
+        torch.testing.assert_close(together[n : n + 1], reader(seen[n : n + 1], [text]), atol=1e-4, rtol=1e-4)
+
+
 def test_account_and_time_are_told_apart(reward: Engagement) -> None:
     images, texts = pictures(1), ["panda"]
     nobody, mia = reward.tell(images, texts), reward.of("mia").tell(images, texts)
