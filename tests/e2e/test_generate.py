@@ -99,7 +99,7 @@ def test_killed_again_and_again_each_job_ends_once(kafka: Broker, store: RedisSe
             doomed = workers.pop(0)
             assert doomed.stdout is not None
             doomed.stdout.readline()
-            until(lambda: bool(at_work(store)), "a job at work")
+            until(lambda: bool(at_work(store)), "a job at work", 60)
             time.sleep(rng.uniform(0, 0.3))  # the moment of the fault is what is random here
             assert at_work(store)
             doomed.kill()

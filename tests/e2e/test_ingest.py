@@ -35,7 +35,7 @@ def ingesting(
     kafka: Broker, topic: str, store: str, *flags: str
 ) -> AbstractContextManager[tuple[str, subprocess.Popen[str]]]:
     """An ingest process: (address of its health page, process)."""
-    where = ("--kafka", kafka.address, "--events-topic", topic, "--store", store)
+    where = ("--kafka", kafka.address, "--events-topic", topic, "--group", topic, "--store", store)
     return reporting("ingest", *where, "--session-s", "1", "--check-s", "0.2", *flags)
 
 
@@ -76,7 +76,7 @@ def test_killed_again_and_again_each_event_counts_once(kafka: Broker, store: str
     total = rounds * each * len(USERS)
     assert counted(store) < total, "it was killed in the middle"
     with ingesting(kafka, topic, store) as (_, process):
-        until(lambda: sum(kafka.committed("eyecatch-ingest", topic).values()) == total, "the end of the topic")
+        until(lambda: sum(kafka.committed(topic, topic).values()) == total, "the end of the topic")
         assert counted(store) == total
 
 
@@ -93,7 +93,7 @@ def test_sigterm_drains_commits_and_leaves(kafka: Broker, store: str) -> None:
         assert time.monotonic() - started < 12
     assert "drain_cut_short" not in log
     done = counted(store)
-    assert sum(kafka.committed("eyecatch-ingest", topic).values()) == done > 0
+    assert sum(kafka.committed(topic, topic).values()) == done > 0
     assert not any(f"'{user}" in log or f"={user} " in log for user in USERS)
 
 
@@ -115,7 +115,7 @@ def test_dead_letters_on_the_command_line(kafka: Broker, store: str) -> None:
     kafka.produce(topic, [(b"mia", b"{"), *record(event("e1", "u0"))])
     where = ("--kafka", kafka.address, "--events-topic", topic)
     with ingesting(kafka, topic, store) as (address, _):
-        until(lambda: sum(kafka.committed("eyecatch-ingest", topic).values()) == 2, "both")
+        until(lambda: sum(kafka.committed(topic, topic).values()) == 2, "both")
         assert health(address) == (200, "SERVING\n")
         page = health(address.replace("/health", "/metrics"))[1]
         assert 'eyecatch_ingest_poison_total{reason="not-json"} 1.0' in page

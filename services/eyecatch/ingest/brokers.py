@@ -82,18 +82,29 @@ class _Socket(KafkaNetSocket):  # type: ignore[misc]  # kafka-python has no type
             raise
 
 
+class _Client(KafkaNetClient):  # type: ignore[misc]  # kafka-python has no types
+    """kafka-python also leaves a socket behind that has a request half written when its client closes."""
+
+    def close(self, node_id: Any = None) -> None:
+        links = [c.transport for c in list(self._manager._conns.values()) if c.transport] if node_id is None else []
+        super().close(node_id)
+        for link in links:
+            if link._sock is not None:
+                link._sock.close()
+
+
 def connected(kind: Callable[..., T], options: Options) -> T:
     """A client of that kind, which creates no topic by asking for it. Raises Unavailable, NotReady."""
     batches.install()
     _knock(options)
-    opened: list[KafkaNetClient] = []
+    opened: list[_Client] = []
 
-    def client(**configs: Any) -> KafkaNetClient:
+    def client(**configs: Any) -> _Client:
         # options that the clients do not hand on: a connection that is accepted and then silent would hold us up for longer, and
         # what subscribes would create a topic that is not there
         limit_ms = options["request_timeout_ms"]
         setup = {"socket_connection_setup_timeout_ms": limit_ms, "socket_connection_setup_timeout_max_ms": limit_ms}
-        opened.append(KafkaNetClient(**configs, **setup))
+        opened.append(_Client(**configs, **setup))
         opened[-1].cluster.config["allow_auto_create_topics"] = False
         return opened[-1]
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
@@ -110,7 +111,11 @@ async def test_two_workers_share_one_queue_and_one_item(kafka: Broker, worker_co
     """Both read the topic and take jobs; what one of them draws for an item and taste cluster the other one leaves alone."""
     one, other = FakeGenerator(), FakeGenerator()
     one.gate = other.gate = asyncio.Event()
-    async with working(worker_config, one, jobs=2) as (running, _), working(worker_config, other, jobs=2):
+    async with AsyncExitStack() as both:
+        running, _ = await both.enter_async_context(working(worker_config, one, jobs=2))
+        # two who join at one moment are sent away by this broker again and again, for up to half a minute
+        await until(lambda: running.health.serving, "the first in the group")
+        await both.enter_async_context(working(worker_config, other, jobs=2))
         await running.stores.catalog.upsert_items([Item("a", "A"), Item("b", "B")])
         send(kafka, worker_config, *[Job(f"a{n}", f"a{n}", "a", taste=1) for n in range(3)], Job("b", "b", "b"))
         await until(lambda: len(one.briefs) + len(other.briefs) == 2, "one job for each item")

@@ -23,7 +23,7 @@ from eyecatch.ingest.source import Source, SourceOptions
 from eyecatch.v1 import behavior_pb2, behavior_pb2_grpc
 from eyecatch.wiring import application
 from eyecatch.wiring_ingest import ingesting
-from kafka import TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import MemberState, OffsetAndMetadata
 
@@ -84,7 +84,7 @@ async def test_a_broker_that_goes_away_and_comes_back(proxied: tuple[Broker, Pro
         await until(lambda: absorbed(running)[0] == 100, "the rest")
         await until(lambda: running.health.serving, "health")
         assert await count(running, "mia") == 100
-    assert sum(broker.committed("eyecatch-ingest", topic).values()) == 100
+    assert sum(broker.committed(topic, topic).values()) == 100
 
 
 async def test_a_broker_that_stays_away_ends_it(proxied: tuple[Broker, Proxy], tmp_path: Path) -> None:
@@ -250,6 +250,18 @@ async def test_calls_that_wait_for_a_broker_are_bounded_and_share_an_attempt(mon
     assert [type(a) for a in answers] == [Unavailable, Unavailable, Unavailable, Overloaded]
     assert time.monotonic() - started < 2.5, "one attempt of a second for all"
     await sender.close()
+
+
+def test_a_client_that_closes_in_the_middle_of_a_request_leaves_no_socket(kafka: Broker) -> None:
+    consumer = brokers.connected(KafkaConsumer, KafkaConfig(kafka=kafka.address).kafka_client())
+    consumer.topics()
+    links = [connection.transport for connection in consumer._client._manager._conns.values()]
+    sockets = [link._sock for link in links if link]
+    for link in links:
+        link._write_buffer.append(b"half a request")
+    consumer.close()
+    assert sockets
+    assert {link.fileno() for link in sockets} == {-1}
 
 
 async def test_sending_survives_a_connection_that_went_silent(proxied: tuple[Broker, Proxy]) -> None:

@@ -18,8 +18,6 @@ from tests.unit.ingest.conftest import absorbed, count, record, settings, until_
 from tests.unit.ingest.test_records import Row, poison
 from tests.waiting import until
 
-GROUP = "eyecatch-ingest"
-
 
 def events(users: Sequence[str], first: int, last: int) -> list[Event]:
     return [event(f"{user}-{n}", user, time=1e9 + n) for n in range(first, last) for user in users]
@@ -38,7 +36,7 @@ async def test_each_event_once_and_commits_after_it(kafka: Broker, topic: str, t
         kafka.produce(topic, record(*events(users, 10, 12), *events(users, 0, 2)))
         await until(lambda: absorbed(running) == (96, 16), "the rest")
         assert await count(running, *users) == 96
-    assert sum(kafka.committed(GROUP, topic).values()) == 112
+    assert sum(kafka.committed(topic, topic).values()) == 112
     async with until_absorbed(settings(kafka, topic, tmp_path), users, 96) as running:
         kafka.produce(topic, record(event("last", "u0")))
         await until(lambda: absorbed(running) == (1, 0), "the one that was new after a restart")
@@ -54,11 +52,11 @@ async def test_a_process_that_dies_between_absorbing_and_committing(
     async with ingesting(config) as first:
         first.source._commits.add = lambda chunks: None  # type: ignore[method-assign]
         await until(lambda: absorbed(first)[0] == 80, "all of it")
-    assert kafka.committed(GROUP, topic) == {}
+    assert kafka.committed(topic, topic) == {}
     async with ingesting(config) as second:
         await until(lambda: absorbed(second) == (0, 80), "all of it again")
         assert await count(second, "mia") == 80
-    assert sum(kafka.committed(GROUP, topic).values()) == 80
+    assert sum(kafka.committed(topic, topic).values()) == 80
 
 
 async def test_two_processes_share_the_partitions_and_take_over(
@@ -81,7 +79,7 @@ async def test_two_processes_share_the_partitions_and_take_over(
         await until(lambda: absorbed(first)[0] + absorbed(second)[0] == 480, "the rest")
         assert await count(first, *users) == 480
         await until(
-            lambda: sum(kafka.committed(GROUP, topic, 4).values()) == 480, "commits, tried again after a rebalance"
+            lambda: sum(kafka.committed(topic, topic, 4).values()) == 480, "commits, tried again after a rebalance"
         )
 
 
@@ -183,7 +181,7 @@ async def test_a_full_store_holds_everything_up_and_loses_nothing(
         async with ingesting(settings(kafka, topic, tmp_path, store=redis_server.url)) as running:
             redis_server.client.config_set("maxmemory", 1)
             await until(lambda: "store: Redis has no memory left" in running.health.text(), "a word about it")
-            assert kafka.committed(GROUP, topic) == {}
+            assert kafka.committed(topic, topic) == {}
             redis_server.client.config_set("maxmemory", 0)
             await until(lambda: absorbed(running)[0] == 5, "all of it")
             assert running.health.serving
@@ -198,7 +196,7 @@ async def test_draining_absorbs_what_was_read(kafka: Broker, topic: str, tmp_pat
         await until(lambda: len(running.buffer) > 0, "something to drain")
     assert len(running.buffer) == 0
     assert running.work.done()
-    assert sum(kafka.committed(GROUP, topic).values()) == absorbed(running)[0] > 0
+    assert sum(kafka.committed(topic, topic).values()) == absorbed(running)[0] > 0
 
 
 async def test_a_drain_that_takes_too_long_is_cut_short(
@@ -214,7 +212,7 @@ async def test_a_drain_that_takes_too_long_is_cut_short(
     finally:
         redis_server.client.execute_command("CLIENT UNPAUSE")
     assert running.work.cancelled()
-    assert kafka.committed(GROUP, topic) == {}
+    assert kafka.committed(topic, topic) == {}
     async with until_absorbed(config, ["mia"], 5):
         pass
 
@@ -240,7 +238,7 @@ async def test_every_poisoned_record_is_kept_whole(kafka: Broker, topic: str, tm
         assert ours["eyecatch-reason"].decode() == reason
     sources = [dict(x.headers)["eyecatch-source"].decode() for x in letters]
     assert sources == [f'{{"topic": "{topic}", "partition": 0, "offset": {n}}}' for n in range(len(bad))]
-    assert sum(kafka.committed(GROUP, topic).values()) == len(bad) + 1
+    assert sum(kafka.committed(topic, topic).values()) == len(bad) + 1
 
 
 def test_brokers_are_needed() -> None:
