@@ -161,9 +161,7 @@ class Source:
                 self._commits.send(self._consumer, self._current_log)
                 if self._stopping.is_set():
                     self._buffer.close()
-                    self._closing.wait(POLL_MS / 1000)
-                else:
-                    self._poll()
+                self._poll()
                 attempt = 0
             except _GaveUpError:
                 raise
@@ -246,7 +244,7 @@ class Source:
     def _poll(self) -> None:
         self._regulate()
         try:
-            polled = self._consumer.poll(POLL_MS if self._joined else JOIN_MS)
+            polled = self._consumer.poll(POLL_MS if self._joined or self._stopping.is_set() else JOIN_MS)
         except kafka.NoOffsetForPartitionError:
             return  # a partition that was just given to us: _look places it
         except kafka.OffsetOutOfRangeError as error:
@@ -272,8 +270,8 @@ class Source:
         self._metrics.buffered.set(len(self._buffer))
 
     def _regulate(self) -> None:
-        """Pause while the buffer is full: polling goes on, so that the group keeps us."""
-        full = self._buffer.full
+        """Pause while the buffer is full or drained: polling goes on, so that the group keeps us and takes our commits."""
+        full = self._buffer.full or self._stopping.is_set()
         with self._lock:
             readable = self._places.keys() - self._unplaced
             if full != self._paused:

@@ -199,6 +199,18 @@ async def test_draining_absorbs_what_was_read(kafka: Broker, topic: str, tmp_pat
     assert sum(kafka.committed(topic, topic).values()) == absorbed(running)[0] > 0
 
 
+async def test_a_drain_longer_than_the_group_waits_for_a_poll_is_committed(
+    kafka: Broker, topic: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    redis_server.client.flushall()
+    kafka.produce(topic, record(*events(["mia"], 0, 5)))
+    config = settings(kafka, topic, tmp_path, store=redis_server.url, drain_s=20.0, give_up_s=20.0)
+    async with ingesting(config) as running:
+        redis_server.client.execute_command("CLIENT PAUSE", 4000, "WRITE")
+        await until(lambda: value(running, "partitions") == 2, "partitions")
+    assert sum(kafka.committed(topic, topic).values()) == absorbed(running)[0] == 5
+
+
 async def test_a_drain_that_takes_too_long_is_cut_short(
     kafka: Broker, topic: str, redis_server: RedisServer, tmp_path: Path
 ) -> None:
