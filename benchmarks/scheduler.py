@@ -193,6 +193,7 @@ def overhead(ours: StepScheduler, rounds: int) -> float:
     briefs = [Brief(TITLES[n % 4], (), user(n), seed=n, steps=12) for n in range(BATCH)]
     with torch.inference_mode():
         runs = [Run(pipeline, b, ours._conditions(b, b.item_digest())) for b in briefs]
+        ours._conditions.tell(runs)
         kinds = [kind for run in runs for kind in run.kinds]
         x = torch.cat([run.latents for run in runs for _ in run.kinds])
         t = torch.stack([run.inputs()[1] for run in runs for _ in run.kinds])

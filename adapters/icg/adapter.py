@@ -103,11 +103,15 @@ class IcgAdapter(nn.Module):
 
     def forward(self, items: Tensor, users: Tensor, strength: Tensor | float = 1.0) -> tuple[Tensor, Tensor | None]:
         """items (B, M, D_vlm), users (B, U) unit or zero rows -> prompt_embeds (B, M, W) and pooled or None."""
+        self.check_users(users)
+        return self.connector(self.refiner(items, users, strength))
+
+    def check_users(self, users: Tensor) -> None:
+        """BriefError for rows that are no user embeddings of this adapter."""
         if users.shape[-1] != self.config.user:
             raise BriefError(f"user_embedding width={users.shape[-1]}; allowed: {self.config.user}")
         if not torch.isfinite(users).all():
             raise BriefError("user_embedding holds NaN or infinity; allowed: finite numbers")
-        return self.connector(self.refiner(items, users, strength))
 
     def unconditional(self, batch: int) -> tuple[Tensor, Tensor | None]:
         """Conditioning for no item and no user, for guidance."""

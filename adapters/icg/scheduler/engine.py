@@ -70,7 +70,7 @@ class StepScheduler:
         pipeline.bare()
         self._loras = Loras(pipeline.family, loras or {}, products)
         with self._current(), torch.inference_mode():
-            self._conditions = Conditions(pipeline)
+            self._conditions = Conditions(pipeline, exact=on_cpu and fast is None)
             self._model = Model(pipeline, self._conditions.nothing, sizes, rows, self._loras, fast)
             self._colours = Colours(pipeline.family, pipeline.device)
             self._decoder = Decoder(pipeline)
@@ -218,8 +218,8 @@ class StepScheduler:
             if request.run is None and self._trunks.steps(request) > 0 and request.share is not None:
                 request.run = self._trunks.start(request, request.share)
             elif request.run is None:
-                conditions = self._conditions(request.brief, request.digest, request.product)
-                request.run = Run(self._pipeline, request.brief, conditions)
+                wishes = self._conditions(request.brief, request.digest, request.product)
+                request.run = Run(self._pipeline, request.brief, wishes)
             shared = self._trunks.steps(request)
             if request.run.trunk and request.run.done >= shared and request.share is not None:
                 request.run = self._trunks.branch(request, request.share, request.run)
@@ -229,6 +229,7 @@ class StepScheduler:
 
     def _denoise(self, size: Size, lora: str, product: Trained | None, runs: list[Run]) -> list[torch.Tensor]:
         """What the denoiser says of each of these runs, all of one size and LoRA, all inpainted or none."""
+        self._conditions.tell(runs)
         began = time.perf_counter()
         inputs = [run.inputs() for run in runs]
         kinds = [kind for run in runs for kind in run.kinds]

@@ -1,13 +1,14 @@
 """The state of one cover in the making: its own schedule, history, noise and conditions. One row for each condition that counts.
 
-The same steps as `icg.pipeline`, a row at a time. Every number here depends on the one brief: conditions come from calls of one row,
-the schedule is the diffusion model's own object, stepped on one latent. Knows no queue.
+The same steps as `icg.pipeline`, a row at a time. Every number here depends on the one brief: conditions come from calls whose rows are
+as alone, the schedule is the diffusion model's own object, stepped on one latent. Knows no queue.
 """
 
 from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -19,7 +20,11 @@ from icg.brief import Brief
 from icg.noise import mixture
 from icg.pipeline import CoverPipeline, anchor_of, finished, guides
 from icg.products.library import Trained
+from icg.scheduler.agree import Agreement, steady
 from icg.scheduler.preview import Colours, shown_after
+
+ADAPTED = 16
+"""Conditions in one call of the adapter at most."""
 
 
 class Kind(NamedTuple):
@@ -30,22 +35,58 @@ class Kind(NamedTuple):
     pooled: Tensor | None
 
 
+class Wish(NamedTuple):
+    """What the adapter is to make a Kind of: an item (1, M, D) and a user (1, U), at that strength; None for neither."""
+
+    weight: float
+    about: tuple[Tensor, Tensor] | None = None
+    strength: float = 1.0
+
+
 class Conditions:
-    """Briefs to kinds. The unconditional one is computed once: the adapter must not change any more."""
+    """Briefs to wishes, and those of many to kinds in one call of the adapter, of which one row costs as much as four.
 
-    def __init__(self, pipeline: CoverPipeline) -> None:
-        self._pipeline, self.nothing = pipeline, Kind(0.0, *pipeline.adapter.unconditional(1))
+    The adapter must not change any more. `exact`: kinds are bit by bit as in a call of their own.
+    """
 
-    def __call__(self, brief: Brief, digest: str, product: Trained | None = None) -> list[Kind]:
-        """nothing, item, item with user; the first two only where they weigh anything."""
-        adapter, item = self._pipeline.adapter, self._pipeline._item(brief, product, digest)
-        user = self._pipeline._user(brief)
+    def __init__(self, pipeline: CoverPipeline, exact: bool = False) -> None:
+        self._pipeline, adapter = pipeline, pipeline.adapter
+        if exact:
+            steady(adapter)
+        self.nothing = Kind(0.0, *adapter.unconditional(1))
+        random = torch.Generator("cpu").manual_seed(0)
+        items = torch.randn((ADAPTED, *adapter.nothing.shape), generator=random).to(adapter.nothing)
+        users = torch.randn((ADAPTED, adapter.config.user), generator=random).to(adapter.nothing)
+        self._agreement = Agreement(lambda part: adapter(items[part], users[part])[0], ADAPTED, exact)
+
+    def __call__(self, brief: Brief, digest: str, product: Trained | None = None) -> list[Wish]:
+        """Nothing, item, item with user; the first two only where they weigh anything. BriefError for a user of another adapter."""
+        item, user = self._pipeline._item(brief, product, digest), self._pipeline._user(brief)
+        self._pipeline.adapter.check_users(user)
         guidance = float(brief.guidance)
         own = guidance if brief.user_guidance is None else float(brief.user_guidance)
-        kinds = [self.nothing._replace(weight=1 - guidance)] if guidance != 1 else []
+        wishes = [Wish(1 - guidance)] if guidance != 1 else []
         if guidance != own:
-            kinds.append(Kind(guidance - own, *adapter(item, torch.zeros_like(user))))
-        return [*kinds, Kind(own, *adapter(item, user, float(brief.strength)))]
+            wishes.append(Wish(guidance - own, (item, torch.zeros_like(user))))
+        return [*wishes, Wish(own, (item, user), float(brief.strength))]
+
+    def tell(self, runs: Sequence[Run]) -> None:
+        """Those of these runs that are new what they draw."""
+        asked = [(run, wish) for run in runs if not run.told for wish in run.wishes]
+        made = self._made([(*wish.about, wish.strength) for _, wish in asked if wish.about is not None])
+        for run, wish in asked:
+            run.told.append(
+                self.nothing._replace(weight=wish.weight) if wish.about is None else Kind(wish.weight, *next(made))
+            )
+
+    def _made(self, about: list[tuple[Tensor, Tensor, float]]) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """(1, M, W) and (1, P) or None of each."""
+        done = 0
+        for count in self._agreement.parts(len(about)):
+            items, users, strength = zip(*about[done : done + count], strict=True)
+            embeds, pooled = self._pipeline.adapter(torch.cat(items), torch.cat(users), users[0].new_tensor(strength))
+            yield from zip(embeds.split(1), [None] * count if pooled is None else pooled.split(1), strict=True)
+            done += count
 
 
 def rows_of(brief: Brief, step: int = 0) -> int:
@@ -63,11 +104,14 @@ def rows_ahead(brief: Brief) -> list[int]:
 
 
 class Run:
-    """`done` of `total` steps are taken; `latents` (1, C, h, w). `trunk`: drawn for several, who branch off it."""
+    """`done` of `total` steps are taken; `latents` (1, C, h, w). `trunk`: drawn for several, who branch off it.
 
-    def __init__(self, pipeline: CoverPipeline, brief: Brief, kinds: list[Kind], trunk: bool = False) -> None:
+    `told`: a Kind for each of `wishes`, from `Conditions.tell` before the first step.
+    """
+
+    def __init__(self, pipeline: CoverPipeline, brief: Brief, wishes: list[Wish], trunk: bool = False) -> None:
         self._pipeline, self.brief, self.trunk = pipeline, brief, trunk
-        self._kinds = kinds
+        self.wishes, self.told = wishes, list[Kind]()
         self.scheduler = pipeline.schedule(brief)
         scale = getattr(self.scheduler, "init_noise_sigma", 1.0)  # flow matching has none
         self.latents = pipeline._noise(brief) * scale
@@ -93,8 +137,8 @@ class Run:
     def kinds(self) -> list[Kind]:
         """What the denoiser is told in its next step; a row each."""
         if not guides(self.brief, self.done):
-            return [self._kinds[-1]._replace(weight=1.0)]
-        return [kind for kind in self._kinds if kind.weight]
+            return [self.told[-1]._replace(weight=1.0)]
+        return [kind for kind in self.told if kind.weight]
 
     @property
     def rows(self) -> int:
@@ -123,14 +167,14 @@ class Run:
         """The cover, from its decoded latents."""
         return finished(self.brief, decoded, self._alone)
 
-    def branch(self, brief: Brief, kinds: list[Kind]) -> Run:
+    def branch(self, brief: Brief, wishes: list[Wish]) -> Run:
         """Another run that goes on from here for a brief of the same size and steps; this one stays as it is."""
         made = copy.copy(self)
         made.scheduler, made._random = copy.deepcopy(self.scheduler), dict(self._random)
         if made._random:
             made._random["generator"] = torch.Generator("cpu").manual_seed(brief.seed + 1)
         made.brief, made.trunk, made._anchor = brief, False, anchor_of(brief)
-        made._kinds = kinds
+        made.wishes, made.told = wishes, []
         return made
 
     def inputs(self) -> tuple[Tensor, Tensor]:

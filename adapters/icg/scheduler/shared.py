@@ -52,8 +52,8 @@ class Trunks:
 
     def branch(self, request: Request, share: Share, trunk: Run) -> Run:
         """The request's own run, once its trunk has taken the shared steps."""
-        conditions = self._conditions(request.brief, request.digest, request.product)
-        return trunk.branch(replace(request.brief, seed=share.seed), conditions)
+        wishes = self._conditions(request.brief, request.digest, request.product)
+        return trunk.branch(replace(request.brief, seed=share.seed), wishes)
 
     def drop(self, run: Run) -> None:
         """Forget a trunk that broke."""
