@@ -107,6 +107,6 @@ def stand(product: Image.Image, seed: int, size: tuple[int, int]) -> Image.Image
 
 
 def planes(placed: Image.Image) -> Tensor:
-    """RGBA -> (1, 4, H, W) as `Inpainter.hint` takes it."""
+    """RGBA -> (1, 4, H, W) as `Inpainter.hint` takes it: colours in [-1, 1], alpha in 0..1. Of RGB the colours alone."""
     found = torch.from_numpy(np.asarray(placed, np.float32).copy()).permute(2, 0, 1)[None] / 255
     return torch.cat([found[:, :3] * 2 - 1, found[:, 3:]], 1)

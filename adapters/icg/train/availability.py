@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 
 from icg import starter
@@ -19,19 +20,20 @@ from icg.data.art import Subject, load_subjects
 from icg.data.scenes import Scenes, exact
 from icg.errors import CheckpointError
 from icg.pipeline import CoverPipeline
-from icg.products.inpainting import Inpainter, stand
+from icg.products.inpainting import Inpainter, planes, stand
+from icg.reliability.diversity import distances, entropy
 from icg.reliability.judge import Judge
 from icg.reliability.metrics import quality
 from icg.reliability.rules import measure as rules
 from icg.rewards.base import Reward
 from icg.starter import Starter
-from icg.train.rfft import briefs, products
+from icg.train.rfft import briefs, products, repeated
 
 DRAWS = 4
 """Pictures of each brief: the attempts of recurrent generation."""
 SCENES = 25
 """Held-out scenes a brief on which RFNet itself is judged: a few hundred do not tell it from the picture alone."""
-BATCH, SMALL, LEVELS, SHOWN = 16, 32, 4, 8
+BATCH, SHOWN = 16, 8
 ENGINEERED = ", standing on the floor with its shadow, true to scale, before a plain wall of another colour"
 FIGURES = (
     "rfnet_f1", "rfnet_f1_gain", "availability_before", "availability_cc", "availability_no_regulariser", "diversity_ratio_cc",
@@ -64,7 +66,7 @@ class Drawn:
 
 def draw(pipeline: CoverPipeline, asked: Sequence[Brief]) -> Drawn:
     """Each brief with DRAWS seeds."""
-    each = [replace(b, seed=(b.seed + n) % 2**31) for b in asked for n in range(DRAWS)]
+    each = repeated(asked, DRAWS)
     covers = [cover for i in range(0, len(each), BATCH) for cover in pipeline(each[i : i + BATCH])]
     return Drawn(each, covers, [stand(b.product, b.seed, b.size) for b in each if b.product is not None])
 
@@ -80,6 +82,7 @@ def figures(judge: Judge, second: Judge | None, relevance: Reward, drawn: Drawn)
     """Of one ControlNet."""
     seen = shown(judge, drawn)
     first = np.where(seen.any(1), seen.argmax(1) + 1, DRAWS)
+    pictures = torch.cat([planes(c) for c in drawn.covers])
     by_rule = [exact(rules(c, p)) == 0 for c, p in zip(drawn.covers, drawn.placed, strict=True)]
     found = {
         "available": float(seen.mean()),
@@ -87,8 +90,8 @@ def figures(judge: Judge, second: Judge | None, relevance: Reward, drawn: Drawn)
         "attempts": float(first.mean()),
         "available_by_rule": float(np.mean(by_rule)),
         "relevance": float(relevance(drawn.covers, drawn.asked).mean()),
-        "distance": distance(drawn),
-        "entropy": entropy(drawn),
+        "distance": float(distances(pictures, drawn.placed, DRAWS).mean()),
+        "entropy": entropy(pictures, drawn.placed),
     }
     if second is not None:
         found["available_by_second"] = float(shown(second, drawn).mean())
@@ -104,34 +107,6 @@ def validated(parts: Starter, subjects: Sequence[Subject], count: int) -> dict[s
         raise CheckpointError(f"checkpoint={parts.name!r} without reliability/; allowed: one with it")
     asked = briefs(products(subjects, "valid"), count, np.random.default_rng(43))
     return figures(parts.judge, None, parts.rewards["relevance"], draw(parts.pipeline, asked))
-
-
-def backgrounds(drawn: Drawn) -> tuple[np.ndarray, np.ndarray]:
-    """(N, SMALL, SMALL, 3) float32 in 0..255, and which places the product leaves free (N, SMALL, SMALL)."""
-    size = (SMALL, SMALL)
-    pixels = np.stack([np.asarray(c.resize(size, Image.Resampling.BOX), np.float32) for c in drawn.covers])
-    free = np.stack([np.asarray(p.getchannel("A").resize(size, Image.Resampling.BOX)) < 16 for p in drawn.placed])
-    return pixels, free
-
-
-def distance(drawn: Drawn) -> float:
-    """Mean colour distance of two pictures of one brief where neither has its product, 0..441: diversity."""
-    pixels, free = backgrounds(drawn)
-    apart = []
-    for first in range(0, len(pixels), DRAWS):
-        for a in range(first, first + DRAWS):
-            for b in range(a + 1, first + DRAWS):
-                both = free[a] & free[b]
-                apart.append(np.linalg.norm(pixels[a][both] - pixels[b][both], axis=-1).mean())
-    return float(np.mean(apart))
-
-
-def entropy(drawn: Drawn) -> float:
-    """Of the colours of all backgrounds together, in bits: 0 for one colour, 6 for all equally often."""
-    pixels, free = backgrounds(drawn)
-    levels = (pixels[free] * LEVELS / 256).astype(int) @ np.array([LEVELS**2, LEVELS, 1])
-    shares = np.bincount(levels, minlength=LEVELS**3) / len(levels)
-    return float(-(shares[shares > 0] * np.log2(shares[shares > 0])).sum())
 
 
 def f1(judge: Judge, subjects: Sequence[Subject], seed: int, count: int) -> float:

@@ -5,8 +5,9 @@
 CHECKPOINT is a folder like the starter's with controlnet/ and reliability/. Covers are drawn to a random one of the last steps; the clean
 picture that this step implies, with the product set in, goes to RFNet: F_AC = -mean log p(available). The text direction
 s = -(eps(x, z, c) - eps(x, c)) / sigma of the tuned ControlNet is held to that of the untuned one: L_CC = |s - s_ref|, root mean square
-over the latent. "kl" holds the predicted noise instead, "none" nothing (ReFL, arXiv:2304.05977). Leaves OUT/controlnet. The last line is
-one JSON object with figures of validation products before and after, to choose beta, rate and length by.
+over the latent. "kl" holds the predicted noise instead, "none" nothing (ReFL, arXiv:2304.05977). Not of the paper: --apart holds two
+pictures of a brief as far apart as the untuned ControlNet draws them, by the share of distance that they lose. Leaves OUT/controlnet. The
+last line is one JSON object with figures of validation products before and after, to choose beta, rate and length by.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import json
 import resource
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from icg.noise import Mixture, mixture
 from icg.pipeline import CoverPipeline
 from icg.products import compact
 from icg.products.inpainting import Inpainter, planes
+from icg.reliability.diversity import distances
 from icg.reliability.judge import Judge, product_pixels
 from icg.rewards.base import TensorReward
 from icg.train.loop import Fit, train
@@ -44,6 +46,8 @@ from icg.train.loop import Fit, train
 REGULARISERS = ("cc", "kl", "none")
 PARTS = ("train", "valid", "held")
 """Of products: drawn for while tuning, to choose beta, rate and length by, and never seen before the last word."""
+TWINS = 2
+"""Pictures of a brief that are held apart."""
 VALIDATED = 24
 """Briefs of validation products, four pictures each."""
 HEIGHT = {title: height for sizes in SIZES.values() for title, height in sizes.items()}
@@ -51,11 +55,13 @@ HEIGHT = {title: height for sizes in SIZES.values() for title, height in sizes.i
 
 @dataclass(frozen=True)
 class Config:
-    """regulariser: one of REGULARISERS, weighed `beta`. late: the share of last steps of which one is drawn. aesthetic: weight of that
-    reward. checkpointing: activations are computed again instead of kept (arXiv:1604.06174). IcgError for other names."""
+    """regulariser: one of REGULARISERS, weighed `beta`. apart: weight of what two pictures of a brief come nearer to each other. late: the
+    share of last steps of which one is drawn. aesthetic: weight of that reward. checkpointing: activations are computed again instead of
+    kept (arXiv:1604.06174). IcgError for other names."""
 
     regulariser: str = "cc"
     beta: float = 0.5
+    apart: float = 0.0
     late: float = 0.25
     aesthetic: float = 0.0
     checkpointing: bool = False
@@ -92,6 +98,11 @@ def briefs(
     return found
 
 
+def repeated(asked: Sequence[Brief], each: int) -> list[Brief]:
+    """Each brief `each` times in a row, with seeds and so places of their own."""
+    return [replace(b, seed=(b.seed + n) % 2**31) for b in asked for n in range(each)]
+
+
 @dataclass(frozen=True, eq=False)
 class _Moment:
     """Covers half made: latents x, and as the denoiser takes them, at times (B,); what it is told, a pair a kind, weighed (K, B)."""
@@ -125,6 +136,8 @@ class Tuner:
         self.inpainter = pipeline.inpainter
         self.reference = copy.copy(self.inpainter)
         self.reference.net = copy.deepcopy(self.inpainter.net).requires_grad_(False)
+        self.untuned = copy.copy(pipeline)
+        self.untuned.inpainter = self.reference
         self.net = self.inpainter.net.requires_grad_(True).train()
         for part in (pipeline.family.denoiser, pipeline.family.vae, pipeline.adapter):
             part.requires_grad_(False)
@@ -133,7 +146,8 @@ class Tuner:
                 part.enable_gradient_checkpointing()
 
     def loss(self, asked: Sequence[Brief], step: int) -> dict[str, Tensor]:
-        """Of covers for `asked`, drawn without gradient up to `step` and judged by what is implied there."""
+        """Of covers for `asked`, drawn without gradient up to `step` and judged by what is implied there. To be held apart, they are
+        `repeated` TWINS times."""
         at, products = self._moment(asked, step)
         answers = self._answers(self.inpainter, at)
         guided = sum(w[:, None, None, None] * said for w, said in zip(at.weights, answers, strict=True))
@@ -143,6 +157,11 @@ class Tuner:
         logits = self.judge.tensor(pictures, cut.to(pictures.device), [b.title for b in asked])
         parts = {"available": -logits.log_softmax(-1)[:, 0].mean(), "held": self._held(at, answers)}
         loss = parts["available"] + self.config.beta * parts["held"] * (self.config.regulariser != "none")
+        if self.config.apart:
+            before = torch.cat([planes(c) for c in self.untuned(list(asked))]).to(pictures.device)
+            was, now = (distances(seen, products, TWINS) for seen in (before, pictures))
+            parts["nearer"] = (was / now).log().relu().mean()
+            loss = loss + self.config.apart * parts["nearer"]
         if self.config.aesthetic and self.aesthetic is not None:
             parts["aesthetic"] = self.aesthetic.tensor(pictures, asked).mean()
             loss = loss - self.config.aesthetic * parts["aesthetic"]
@@ -191,10 +210,11 @@ def run(
     size: tuple[int, int] = Brief.size,
 ) -> dict[str, float]:  # fmt: skip
     """Train the ControlNet; images/s and memory are printed by the loop. Leaves folder/controlnet."""
-    late = max(1, round(tuner.config.late * steps))
+    late, each = max(1, round(tuner.config.late * steps)), TWINS if tuner.config.apart else 1
 
     def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        return tuner.loss(briefs(subjects, fit.batch, rng, steps, size), int(rng.integers(steps - late, steps)))
+        asked = repeated(briefs(subjects, max(1, fit.batch // each), rng, steps, size), each)
+        return tuner.loss(asked, int(rng.integers(steps - late, steps)))
 
     losses = train(folder, tuner.net, fit, step, tuner.config)
     tuner.net.eval().requires_grad_(False)
@@ -213,6 +233,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-5)
     parser.add_argument("--regulariser", choices=REGULARISERS, default="cc")
     parser.add_argument("--beta", type=float, default=Config.beta)
+    parser.add_argument("--apart", type=float, default=Config.apart, help="weight of keeping pictures of a brief apart")
     parser.add_argument("--aesthetic", type=float, default=0.0, help="weight of the aesthetic reward")
     parser.add_argument(
         "--rank", type=int, default=0, help="also OUT/compact: icg.products.compact of this rank, as shipped"
@@ -224,7 +245,9 @@ def main() -> None:
     from icg.train.availability import validated  # it draws the same briefs
 
     parts = starter.load(given.checkpoint)
-    config = Config(given.regulariser, given.beta, aesthetic=given.aesthetic, checkpointing=given.checkpointing)
+    config = Config(
+        given.regulariser, given.beta, given.apart, aesthetic=given.aesthetic, checkpointing=given.checkpointing
+    )
     aesthetic: Any = parts.rewards.get("aesthetic")
     tuner = Tuner(parts.pipeline, Judge.from_pretrained(given.checkpoint / "reliability"), config, aesthetic)
     steps, batch = (2, 2) if given.smoke else (given.steps, given.batch)

@@ -16,9 +16,7 @@ from icg.train.availability import (
     ENGINEERED,
     Drawn,
     contact_sheet,
-    distance,
     draw,
-    entropy,
     figures,
     validated,
 )
@@ -58,18 +56,6 @@ class Constant:
 
     def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
         return np.full(len(images), 0.25, np.float32)
-
-
-def test_distance_is_between_backgrounds_of_one_brief() -> None:
-    assert distance(drawn([(10, 20, 30)] * DRAWS)) == 0
-    same_within = [(0, 0, 0)] * DRAWS + [(255, 255, 255)] * DRAWS
-    assert distance(drawn(same_within)) == 0, "two briefs may differ as they like"
-    assert distance(drawn([(0, 0, 0), (0, 0, 0), (0, 0, 0), (100, 0, 0)])) == pytest.approx(50), "three pairs of six"
-
-
-def test_entropy_is_of_all_colours() -> None:
-    assert entropy(drawn([(0, 0, 0)] * 4)) == 0
-    assert entropy(drawn([(0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)])) == pytest.approx(2)
 
 
 def test_attempts_and_best_of_n_follow_the_order_of_draws() -> None:

@@ -18,7 +18,7 @@ from icg.reliability.judge import Judge
 from icg.reliability.rfnet import RFNet
 from icg.starter import Starter
 from icg.train.loop import Fit
-from icg.train.rfft import HEIGHT, PARTS, Config, Tuner, part, run
+from icg.train.rfft import HEIGHT, PARTS, TWINS, Config, Tuner, part, repeated, run
 
 from tests.unit.icg.test_families import SIZE, covers_of
 from tests.unit.icg.test_inpainting import asked, controlled
@@ -112,6 +112,27 @@ def test_a_tuned_controlnet_pleases_the_judge_more_on_new_products(small: Starte
 def test_an_aesthetic_reward_takes_part(small: Starter) -> None:
     found = tuner(small, "none", aesthetic=2.0).loss(some(2), 3)
     assert found["loss"].item() == pytest.approx((found["available"] - 2 * found["aesthetic"]).item(), rel=1e-5)
+
+
+def test_two_pictures_of_a_brief_are_held_apart(small: Starter) -> None:
+    """Nothing is lost before a change, and what makes backgrounds alike is undone by a step against the gradient."""
+    made = tuner(small, "none", apart=2.0)
+    shown = repeated(some(2), TWINS)
+    assert [b.seed for b in shown] == [0, 1, 1, 2]
+    assert made.loss(shown, 3)["nearer"].item() < 0.01
+    with torch.no_grad():
+        for p in made.net.parameters():
+            p += 0.2 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
+    found = made.loss(shown, 3)
+    assert found["nearer"].item() > 0.02
+    assert found["loss"].item() == pytest.approx((found["available"] + 2 * found["nearer"]).item(), rel=1e-5)
+    (grads := torch.autograd.grad(found["nearer"], list(made.net.parameters()), allow_unused=True))
+    length = torch.cat([g.flatten() for g in grads if g is not None]).norm()
+    with torch.no_grad():
+        for p, g in zip(made.net.parameters(), grads, strict=True):
+            if g is not None:
+                p -= 0.05 * g / length
+    assert made.loss(shown, 3)["nearer"].item() < found["nearer"].item()
 
 
 def test_checkpointing_changes_no_gradient(small: Starter) -> None:

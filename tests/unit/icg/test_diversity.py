@@ -1,0 +1,58 @@
+"""How varied backgrounds are, on pictures whose answers are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from icg.reliability.diversity import distances, entropy
+from PIL import Image
+
+EACH = 4
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+
+
+def placed(box: tuple[int, int, int, int] = (24, 24, 40, 40)) -> Image.Image:
+    found = Image.new("RGBA", (64, 64))
+    found.paste((9, 9, 9, 255), box)
+    return found
+
+
+def pictures(colours: Sequence[tuple[int, int, int]]) -> torch.Tensor:
+    """Of one colour each, but where the product is, which counts for nothing."""
+    found = (torch.tensor(colours) / 127.5 - 1)[:, :, None, None].repeat(1, 1, 64, 64)
+    found[:, :, 24:40, 24:40] = torch.linspace(-1, 1, len(colours))[:, None, None, None]
+    return found
+
+
+def between(colours: Sequence[tuple[int, int, int]]) -> list[float]:
+    return distances(pictures(colours), [placed()] * len(colours), EACH).tolist()
+
+
+def test_distance_is_between_backgrounds_of_one_brief() -> None:
+    assert between([(10, 20, 30)] * EACH) == pytest.approx([0.0] * 6, abs=2e-3)
+    assert between([BLACK] * EACH + [WHITE] * EACH) == pytest.approx([0.0] * 12, abs=2e-3), "two briefs may differ"
+    assert between([BLACK, BLACK, BLACK, (100, 0, 0)]) == pytest.approx([0, 0, 100, 0, 100, 100], abs=2e-3)
+    assert between([BLACK, WHITE] * 2)[0] == pytest.approx(441.7, abs=0.1)
+
+
+def test_what_either_product_covers_does_not_count() -> None:
+    left, right = placed((0, 0, 32, 64)), placed((32, 0, 60, 64))
+    shown = pictures([BLACK, BLACK])
+    shown[1, :, :, :60] = 1.0
+    assert distances(shown, [left, right], 2).item() == pytest.approx(0, abs=2e-3)
+    shown[1, :, :, 60:] = 1.0
+    assert distances(shown, [left, right], 2).item() == pytest.approx(441.7, abs=0.1)
+
+
+def test_two_pictures_alike_can_be_pushed_apart() -> None:
+    shown = pictures([BLACK, BLACK]).requires_grad_(True)
+    distances(shown, [placed()] * 2, 2).sum().backward()
+    assert shown.grad is not None
+    assert bool(shown.grad.isfinite().all())
+
+
+def test_entropy_is_of_all_colours() -> None:
+    assert entropy(pictures([BLACK] * 4), [placed()] * 4) == 0
+    assert entropy(pictures([BLACK, (255, 0, 0), (0, 255, 0), (0, 0, 255)]), [placed()] * 4) == pytest.approx(2)
