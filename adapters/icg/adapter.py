@@ -102,16 +102,17 @@ class IcgAdapter(nn.Module):
         self.spread.copy_((hidden - self.centre).std())
 
     def forward(self, items: Tensor, users: Tensor, strength: Tensor | float = 1.0) -> tuple[Tensor, Tensor | None]:
-        """items (B, M, D_vlm), users (B, U) unit or zero rows -> prompt_embeds (B, M, W) and pooled or None."""
-        self.check_users(users)
+        """items (B, M, D_vlm), users (B, U) unit or zero rows -> prompt_embeds (B, M, W) and pooled or None.
+
+        BriefError for users of another width.
+        """
+        self.check_width(users.shape[-1])
         return self.connector(self.refiner(items, users, strength))
 
-    def check_users(self, users: Tensor) -> None:
-        """BriefError for rows that are no user embeddings of this adapter."""
-        if users.shape[-1] != self.config.user:
-            raise BriefError(f"user_embedding width={users.shape[-1]}; allowed: {self.config.user}")
-        if not torch.isfinite(users).all():
-            raise BriefError("user_embedding holds NaN or infinity; allowed: finite numbers")
+    def check_width(self, width: int) -> None:
+        """BriefError for a width that no user embedding of this adapter has."""
+        if width != self.config.user:
+            raise BriefError(f"user_embedding width={width}; allowed: {self.config.user}")
 
     def unconditional(self, batch: int) -> tuple[Tensor, Tensor | None]:
         """Conditioning for no item and no user, for guidance."""

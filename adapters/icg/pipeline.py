@@ -254,7 +254,12 @@ class CoverPipeline(FineTuned):
     def _user(self, brief: Brief) -> Tensor:
         if brief.user_embedding is None:
             return torch.zeros(1, self.adapter.config.user, device=self.device)
-        return torch.from_numpy(np.ascontiguousarray(brief.user_embedding))[None].to(self.device)
+        user = np.ascontiguousarray(brief.user_embedding)
+        self.adapter.check_width(user.shape[-1])
+        # Again, since an array may change after its brief was checked; and here, where no device has to be waited for.
+        if not np.isfinite(user).all():
+            raise BriefError("user_embedding holds NaN or infinity; allowed: finite numbers")
+        return torch.from_numpy(user)[None].to(self.device)
 
     def _noise(self, brief: Brief) -> Tensor:
         shape = (1, *self.family.shape(brief.size))

@@ -62,7 +62,6 @@ class Conditions:
     def __call__(self, brief: Brief, digest: str, product: Trained | None = None) -> list[Wish]:
         """Nothing, item, item with user; the first two only where they weigh anything. BriefError for a user of another adapter."""
         item, user = self._pipeline._item(brief, product, digest), self._pipeline._user(brief)
-        self._pipeline.adapter.check_users(user)
         guidance = float(brief.guidance)
         own = guidance if brief.user_guidance is None else float(brief.user_guidance)
         wishes = [Wish(1 - guidance)] if guidance != 1 else []
