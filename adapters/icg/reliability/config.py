@@ -19,7 +19,7 @@ ENCODERS = {"image": ("resnet", "small"), "text": ("roberta", "small")}
 class RFNetConfig:
     """The defaults are the paper's (arXiv:2408.00418). Raises IcgError for numbers and names that make no network.
 
-    `filters`: layers of the feature filter, N1. `fusions`: layers of self-attention, N2. `classes`: 5, or 6 with UNSUITABLE;
+    `filters`: layers of the feature filter, N1. `fusions`: layers of self-attention, N2, or 0 for none. `classes`: 5, or 6 with UNSUITABLE;
     `coarse` makes two of them. `side`: pixels of a picture's edge. `words`: tokens of a caption at most. `image`, `text`: names
     in ENCODERS. `cues`: which inputs are used, at least one of them a picture. `dropout`: of the fusion, 0..0.9, our choice.
     `channels`: of a small picture encoder, a multiple of 8.
@@ -42,8 +42,9 @@ class RFNetConfig:
     def __post_init__(self) -> None:
         for name in ("width", "heads", "filters", "fusions", "classes", "side", "words", "channels"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise IcgError(f"rfnet {name}={value!r}; allowed: a whole number from 1")
+            least = 0 if name == "fusions" else 1
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise IcgError(f"rfnet {name}={value!r}; allowed: a whole number from {least}")
         if self.width % self.heads:
             raise IcgError(f"rfnet heads={self.heads}; allowed: a divisor of {self.width}, its width")
         if self.channels % 8:

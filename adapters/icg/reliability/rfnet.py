@@ -89,7 +89,11 @@ class RFNet(nn.Module):
         layer = nn.TransformerEncoderLayer(
             width, config.heads, 4 * width, config.dropout, "gelu", batch_first=True, norm_first=True
         )
-        self.fuse = nn.TransformerEncoder(layer, config.fusions, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.fuse = (
+            nn.TransformerEncoder(layer, config.fusions, nn.LayerNorm(width), enable_nested_tensor=False)
+            if config.fusions
+            else None
+        )
         self.leave = nn.Linear(width, config.outputs)
 
     @classmethod
@@ -119,7 +123,8 @@ class RFNet(nn.Module):
         there = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         if self.text is not None and not self.filters:  # there is no product to filter: the caption itself is fused
             x, there = torch.cat([x, said + self.kinds[CAPTION]], 1), torch.cat([there, mask], 1)
-        x = self.fuse(x, src_key_padding_mask=~there)
+        if self.fuse is not None:
+            x = self.fuse(x, src_key_padding_mask=~there)
         return self.leave((x * there[..., None]).sum(1) / there.sum(1, keepdim=True))
 
     def probabilities(self, cues: Cues) -> Tensor:

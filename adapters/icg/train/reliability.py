@@ -1,11 +1,12 @@
 """Recipe: the judge of product pictures, RFNet with its cues, on made-up scenes (arXiv:2408.00418, RFNet's section).
 
     python -m icg.train.reliability --art node_modules --out runs/reliability [--scenes 24000] [--epochs 10] [--smoke]
-    python -m icg.train.reliability --art node_modules --out runs/reliability --leave-out depth saliency | --coarse
+    python -m icg.train.reliability --art node_modules --out runs/reliability --leave-out depth saliency | --coarse | --plain
 
 Depth and saliency are learned from the scenes' true ones; RFNet then sees what the small networks tell, as it will when it serves. Half of
 its pictures are scenes as the starter draws them, with the product set in whole. Leaves OUT/judge; the last line is one JSON object.
-For comparison, on the same scenes and cues: a network without some inputs (OUT/judge-without-depth-saliency), or of two classes.
+For comparison, on the same scenes and cues: a network without some inputs (OUT/judge-without-depth-saliency), of two classes, or the
+picture's encoder alone under a linear layer (OUT/judge-plain) with as many weights as RFNet has, as the paper's ResNet is.
 """
 
 from __future__ import annotations
@@ -137,11 +138,18 @@ def measured(judge: Judge, part: Part, redrawn: bool) -> Quality:
 def network(config: RFNetConfig, seed: int) -> RFNet:
     """A small one; that of the picture alone has as many weights as that of all cues."""
     torch.manual_seed(seed)
-    return RFNet.build(replace(config, channels=232) if config.cues == (PICTURE,) else config)
+    if config.cues == (PICTURE,):
+        config = replace(config, channels=232 if config.fusions else 264)
+    return RFNet.build(config)
 
 
-def ablated(config: RFNetConfig, left_out: Collection[str], coarse: bool) -> tuple[str, RFNetConfig]:
-    """What its files' names end in, nothing for the whole network, and the network without these cues, or of two classes."""
+def ablated(
+    config: RFNetConfig, left_out: Collection[str], coarse: bool, plain: bool = False
+) -> tuple[str, RFNetConfig]:
+    """What its files' names end in, nothing for the whole network, and the network without these cues, or of two classes; or a `plain`
+    one of five, the picture's encoder alone."""
+    if plain:
+        return "-plain", replace(config, cues=(PICTURE,), fusions=0)
     without = [cue for cue in config.cues if cue in left_out]
     name = "-".join(["", *(["without", *without] if without else []), *(["coarse"] if coarse else [])])
     return name, replace(config, cues=tuple(c for c in config.cues if c not in left_out), coarse=coarse)
@@ -194,6 +202,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--leave-out", choices=CUES, nargs="+", default=(), help="train without these inputs")
+    parser.add_argument("--plain", action="store_true", help="the picture's encoder alone, a residual network")
     parser.add_argument("--coarse", action="store_true", help="two classes: available or not")
     parser.add_argument("--smoke", action="store_true", help="a minute: everything, but tiny")
     given = parser.parse_args()
@@ -201,7 +210,7 @@ def main() -> None:
     count, redrawn, sizes = given.scenes, given.redrawn, (1_500, 2_000)
     if given.smoke:
         config, count, redrawn, sizes = replace(config, side=SMOKE_SIDE), 24, 8, (24, 24)
-    name, config = ablated(config, given.leave_out, given.coarse)
+    name, config = ablated(config, given.leave_out, given.coarse, given.plain)
     found = parts(given.out, given.art, count, redrawn, given.seed, sizes)
     steps = 4 if given.smoke else round(given.epochs * count / batch)
     rfnet = Fit(steps, given.lr, batch, given.seed, min(200, steps), weight_decay=0.05, ema=0.998)

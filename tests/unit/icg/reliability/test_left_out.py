@@ -13,7 +13,7 @@ from icg.reliability.config import CAPTION, CUES, DEPTH, PICTURE, VARIANTS
 from icg.reliability.judge import Judge
 from icg.train.drawn import Drawn
 from icg.train.loop import Fit
-from icg.train.reliability import Part, ablated, run
+from icg.train.reliability import Part, ablated, network, run
 
 CONFIG = replace(VARIANTS["small"], side=32, width=16, heads=2, fusions=1, words=8, channels=16)
 
@@ -47,17 +47,29 @@ def test_each_network_has_files_of_its_own(
     assert (called, config.cues, config.coarse) == (name, cues, coarse)
 
 
+def test_a_plain_network_is_an_encoder_as_large_as_all_of_rfnet() -> None:
+    small = VARIANTS["small"]
+    name, config = ablated(small, (), False, plain=True)
+    made = [network(of, 0) for of in (small, config, ablated(small, set(CUES) - {PICTURE}, False)[1])]
+    whole, *alone = (sum(p.numel() for p in net.parameters()) for net in made)
+    assert alone == pytest.approx([whole, whole], rel=0.02)
+    assert name == "-plain"
+    assert made[1].fuse is None
+    assert list(made[1].images) == [PICTURE]
+
+
 def test_rows_of_the_table_lie_beside_the_judge_and_leave_it_as_it_is(tmp_path: Path) -> None:
     found = {name: part() for name in ("train", "valid", "held")}
     fits = Fit(1, 1e-3, 4, 0, 0), Fit(1, 1e-3, 4, 0, 0)
     run(tmp_path, found, fits, CONFIG)
     whole = (tmp_path / "judge" / "judge.json").read_bytes()
-    for left_out, coarse in (((CAPTION,), False), ((), True)):
-        name, config = ablated(CONFIG, left_out, coarse)
+    for left_out, coarse, plain in (((CAPTION,), False, False), ((), True, False), ((), False, True)):
+        name, config = ablated(CONFIG, left_out, coarse, plain)
         report = run(tmp_path, found, fits, config, name)
         assert json.loads((tmp_path / f"report{name}.json").read_text()) == report
     assert (tmp_path / "judge" / "judge.json").read_bytes() == whole
     assert Judge.from_pretrained(tmp_path / "judge-without-caption").rfnet.config.cues == CUES[:-1]
+    assert Judge.from_pretrained(tmp_path / "judge-plain").rfnet.fuse is None
     assert not (tmp_path / "judge-coarse").exists(), "it names no class"
     two = json.loads((tmp_path / "report-coarse.json").read_text())["scenes"]["confusion"]
     assert np.shape(two) == (2, 2)

@@ -133,6 +133,7 @@ def test_the_filter_is_the_papers_formula() -> None:
 
 def test_filters_and_fusions_are_as_many_as_asked() -> None:
     net = tiny(filters=2, fusions=3)
+    assert net.fuse is not None
     assert (len(net.filters), len(net.fuse.layers)) == (2, 3)
     paper = VARIANTS["paper"]
     assert (paper.width, paper.heads, paper.filters, paper.fusions, paper.side) == (384, 8, 1, 3, 384)
@@ -260,6 +261,7 @@ def test_it_comes_back_to_the_bit(full: RFNet, tmp_path: Path) -> None:
         ({"width": 30}, "heads=4; allowed: a divisor of 30"),
         ({"heads": 0}, "heads=0; allowed: a whole number from 1"),
         ({"filters": True}, "filters=True; allowed: a whole number"),
+        ({"fusions": -1}, "fusions=-1; allowed: a whole number from 0"),
         ({"classes": 4}, "classes=4; allowed: 5, 6"),
         ({"coarse": 1}, "coarse=1; allowed: True, False"),
         ({"image": "vgg"}, "image='vgg'; allowed: resnet, small"),
