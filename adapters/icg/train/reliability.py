@@ -26,6 +26,7 @@ from icg import starter
 from icg.data.art import load_subjects
 from icg.data.scene_bank import SceneBank
 from icg.data.scenes import Scenes
+from icg.errors import IcgError
 from icg.reliability.config import CUES, PICTURE, VARIANTS, RFNetConfig
 from icg.reliability.cues import SmallCues
 from icg.reliability.judge import GROUND, Judge
@@ -147,7 +148,9 @@ def ablated(
     config: RFNetConfig, left_out: Collection[str], coarse: bool, plain: bool = False
 ) -> tuple[str, RFNetConfig]:
     """What its files' names end in, nothing for the whole network, and the network without these cues, or of two classes; or a `plain`
-    one of five, the picture's encoder alone."""
+    one of five, the picture's encoder alone. IcgError for a plain one that is something else besides."""
+    if plain and (left_out or coarse):
+        raise IcgError(f"plain with left_out={sorted(left_out)}, coarse={coarse}; allowed: plain by itself")
     if plain:
         return "-plain", replace(config, cues=(PICTURE,), fusions=0)
     without = [cue for cue in config.cues if cue in left_out]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from icg.data.scene_bank import PLANES, SceneBank
+from icg.errors import IcgError
 from icg.reliability.config import CAPTION, CUES, DEPTH, PICTURE, VARIANTS
 from icg.reliability.judge import Judge
 from icg.train.drawn import Drawn
@@ -56,6 +57,9 @@ def test_a_plain_network_is_an_encoder_as_large_as_all_of_rfnet() -> None:
     assert name == "-plain"
     assert made[1].fuse is None
     assert list(made[1].images) == [PICTURE]
+    for left_out, coarse in (((DEPTH,), False), ((), True)):
+        with pytest.raises(IcgError, match=f"coarse={coarse}; allowed: plain by itself"):
+            ablated(small, left_out, coarse, plain=True)
 
 
 def test_rows_of_the_table_lie_beside_the_judge_and_leave_it_as_it_is(tmp_path: Path) -> None:
