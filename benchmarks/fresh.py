@@ -108,7 +108,7 @@ def freshness(broker: Broker, store: str, folder: str, seconds: float) -> dict[s
     """Percentiles in seconds, over GetProfile and RecommendCovers together and each alone."""
     topic = broker.create(partitions=4)
     flags = ("--kafka", broker.address, "--events-topic", topic, "--store", store, "--data-dir", folder)
-    served = ("--no-preload", "--no-background-generation", "--clusters-every-s", "0", "--reencode-every-s", "0")
+    served = ("--no-preload", "--clusters-every-s", "0", "--reencode-every-s", "0")
     ingest = process("ingest", *flags, "--health-port", "0", "--session-s", "3", ready="health on")
     server = process("serve", *flags, *served, "--port", "0", ready="ready on")
     with ingest, server as address:

@@ -34,6 +34,7 @@ class FakeGenerator:
         self.gate: asyncio.Event | None = None
         self.steps_done = 0
         self.briefs: list[Brief] = []
+        self.rewards = {"relevance": 0.5}
 
     async def generate(
         self, briefs: Sequence[Brief], on_step: Callable[[int, int], None], on_preview: object = None
@@ -52,7 +53,7 @@ class FakeGenerator:
     def _made(self, brief: Brief) -> Made:
         digest = hashlib.sha256(f"{brief.title}/{brief.seed}".encode()).hexdigest()
         image = picture(f"#{digest[:6]}")
-        return Made(image, "png", 64, 64, embed(image), {"relevance": 0.5}, "fake", "fake", brief.seed, 4, digest)
+        return Made(image, "png", 64, 64, embed(image), self.rewards, "fake", "fake", brief.seed, 4, digest)
 
     async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[Scored]:
         if self.error:

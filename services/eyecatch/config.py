@@ -16,6 +16,7 @@ PREFIX = "EYECATCH_"
 SECURITY = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 LOG_FORMATS = ("console", "json")
 GENERATION = ("here", "workers")
+MADE_COVERS = ("review", "trusted")
 SASL = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
@@ -196,7 +197,15 @@ class Config(MakingConfig, KafkaConfig):
     host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface.")
     port: int = option(50051, "Port to listen on; 0 picks a free one.", low=0, high=65535)
     preload: bool = option(True, "Load the generator right after start instead of at the first request.")
-    background_generation: bool = option(True, "Make covers in the background when a recommended item's pool is thin.")
+    background_generation: bool = option(
+        False, "Make covers in the background when a recommended item has fewer than pool_min covers."
+    )
+    made_covers: str = option(
+        "review",
+        "Who may see covers that a generator made: review = no user, where the item has catalogue covers, only who asks for a cover by "
+        "its id or lists a job; trusted = every user for whom one has the best score.",
+        choices=MADE_COVERS,
+    )
     generation: str = option(
         "here",
         "Where covers are made: here = in this process; workers = by the processes of `eyecatch generate`, over kafka and store.",

@@ -44,7 +44,7 @@ from eyecatch.core.ports import (
 from eyecatch.core.recommend import Recommender
 from eyecatch.core.score import Scoring
 from eyecatch.core.sinks import StoreSink
-from eyecatch.core.types import Budget, Cover
+from eyecatch.core.types import Budget, Cover, Origin
 from eyecatch.encoders.learned import LearnedEncoder, cover_space, user_encoder
 from eyecatch.generate.follow import Follower
 from eyecatch.generate.hub import Hub
@@ -195,11 +195,13 @@ def shared_queue(config: StateConfig, stores: Stores) -> SharedQueue | None:
     return cast(SharedQueue, stores.queue) if config.store else None
 
 
-async def fill_index(parts: Parts) -> None:
-    """Put every stored cover into the index, in chunks so that memory stays flat."""
+async def fill_index(parts: Parts, trust_made: bool) -> None:
+    """Put every stored cover into the index, in chunks so that memory stays flat; made ones only where they are trusted."""
     ids: list[str] = []
     rows = []
     async for cover in parts.store.catalog.all_covers():
+        if cover.provenance.origin is not Origin.CATALOGUE and not trust_made:
+            continue
         ids.append(cover.id)
         rows.append(cover.embedding)
         if len(ids) == 4096:
@@ -227,15 +229,17 @@ async def application(
     """Open the data folder, answer calls and work in the background; on leaving, drain and close."""
     async with open_parts(config, generator, encoder) as parts, open_ways(config, parts) as (sink, queue):
         store = parts.store
-        await fill_index(parts)
+        trusted = config.made_covers == "trusted"
+        await fill_index(parts, trusted)
         requeued = await store.queue.recover()
         scoring = Scoring.parse(config.reward_weights, SCORING)
-        pools = Pools(store.catalog, scoring, config.pool_size, thin_below=config.pool_min)
+        pools = Pools(store.catalog, scoring, config.pool_size, thin_below=config.pool_min, trust_made=trusted)
         hub, tastes = Hub(), Tastes()
 
         def changed(item_id: str, new: Sequence[Cover], gone: Sequence[str]) -> None:
-            if new:
-                parts.index.add([c.id for c in new], np.stack([c.embedding for c in new]))
+            shown = [c for c in new if trusted or c.provenance.origin is Origin.CATALOGUE]
+            if shown:
+                parts.index.add([c.id for c in shown], np.stack([c.embedding for c in shown]))
             parts.index.remove(gone)
             pools.drop([item_id])
 
@@ -248,7 +252,7 @@ async def application(
             hub,
             lambda: worker.running if worker else set(),
             shared_queue(config, store),
-            partial(_changed_elsewhere, parts, pools, changed),
+            partial(_changed_elsewhere, parts, pools, changed, trusted),
         )
         decisions = DecisionBuffer(store.decisions, pools)
         forgetting = Forgetting(store.profiles, store.catalog, store.queue, parts.blobs, parts.index, pools.drop)
@@ -320,10 +324,12 @@ def upscaler(config: MakingConfig) -> Upscaler | None:
     return LocalUpscaler(config.upscale, config.upscaler or (str(own) if config.checkpoint and own.is_dir() else ""))
 
 
-async def _changed_elsewhere(parts: Parts, pools: Pools, changed: OnChange, items: Collection[str] | None) -> None:
+async def _changed_elsewhere(
+    parts: Parts, pools: Pools, changed: OnChange, trust_made: bool, items: Collection[str] | None
+) -> None:
     if items is None:
         pools.drop([item_id for item_id in pools.items if item_id])
-        return await fill_index(parts)
+        return await fill_index(parts, trust_made)
     for item_id, pool in (await parts.store.catalog.pools(sorted(items))).items():
         changed(item_id, pool, ())
 

@@ -103,7 +103,7 @@ def data_dir(imported: Path, tmp_path: Path) -> Path:
 def server(imported: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server on a copy of the sample, shared by the tests of one file."""
     folder = shutil.copytree(imported, tmp_path_factory.mktemp("served") / "data")
-    with serving(folder, "--exploration", "0", "--no-background-generation") as (address, _):
+    with serving(folder, "--exploration", "0", "--made-covers", "trusted") as (address, _):
         yield address
 
 

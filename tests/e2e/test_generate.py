@@ -138,7 +138,7 @@ def test_covers_of_the_starter_are_drawn_in_another_process(kafka: Broker, store
     topic = kafka.create()
     where = ("--kafka", kafka.address, "--requests-topic", topic, "--store", store.url)
     fill(store, 1, asyncio.run(FsspecBlobs(str(tmp_path / "blobs")).put(GUITAR.read_bytes(), "webp")))
-    server_flags = ("--generation", "workers", "--no-preload", "--no-background-generation", "--exploration", "0")
+    server_flags = ("--generation", "workers", "--no-preload", "--made-covers", "trusted", "--exploration", "0")
     with (
         generating(kafka, topic, store, tmp_path, "--jobs", "2", "--draws-per-cover", "2") as (health_page, worker),
         serving(tmp_path, *where, *server_flags) as (address, _),

@@ -131,8 +131,7 @@ def test_a_like_in_the_topic_changes_the_next_recommendation(kafka: Broker, stor
     """From the topic through ingest and Redis to the server's answer; then the user is forgotten and the topic read again."""
     topic = kafka.create()
     with (
-        serving(tmp_path, "--store", store, "--kafka", kafka.address, "--events-topic", topic, "--exploration", "0",
-                "--no-background-generation") as (address, _),
+        serving(tmp_path, "--store", store, "--kafka", kafka.address, "--events-topic", topic, "--exploration", "0",) as (address, _),
         ingesting(kafka, topic, store),
         connect(address) as client,
     ):  # fmt: skip

@@ -71,7 +71,7 @@ def test_a_generated_cover_joins_the_pool_and_says_what_it_is(server: str, tmp_p
 
 
 def test_engagement_counts_where_it_has_a_weight(data_dir: Path) -> None:
-    flags = ("--exploration", "0", "--no-background-generation", "--reward-weights", "engagement=2,preference=0.5")
+    flags = ("--exploration", "0", "--made-covers", "trusted", "--reward-weights", "engagement=2,preference=0.5")
     with serving(data_dir, *flags) as (address, _):
         (made,) = run_json("draw", "owl", "--user", "noah", "--seed", "3", "--server", address)["covers"]
         ranked = {c["cover_id"]: c for c in run_json("rank", "owl", "--user", "noah", "--server", address)["covers"]}

@@ -61,7 +61,7 @@ def metrics(port: int) -> dict[str, float]:
 
 def test_covers_come_from_triton_and_its_death_is_survived(data_dir: Path, mortal: Triton) -> None:
     port, at = free_port(), mortal.address
-    flags = ("--triton", at, "--metrics-port", str(port), "--no-background-generation", "--exploration", "0")
+    flags = ("--triton", at, "--metrics-port", str(port), "--made-covers", "trusted", "--exploration", "0")
     with serving(data_dir, *flags) as (address, _), connect(address) as client:
         *news, made = covers(client, seed=5, steps=6)
         steps = [(n.progress.step, n.progress.total_steps) for n in news]

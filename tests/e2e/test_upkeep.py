@@ -39,7 +39,7 @@ def personalised(client: Client) -> bool:
 
 def test_users_follow_another_encoder_at_once_and_for_good(data_dir: Path, tmp_path: Path) -> None:
     other = checkpoint(tmp_path / "mean", without="users")
-    flags = ("--exploration", "0", "--no-background-generation", "--no-preload", "--reencode-every-s", "0")
+    flags = ("--exploration", "0", "--no-preload", "--reencode-every-s", "0")
     with serving(data_dir, *flags, EYECATCH_CHECKPOINT=other) as (address, _), connect(address) as client:
         until(lambda: personalised(client), "an answer for which the user was encoded anew")
     environment = {**os.environ, "EYECATCH_CHECKPOINT": other}

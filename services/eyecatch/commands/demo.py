@@ -22,6 +22,7 @@ SAMPLE = Path(__file__).parents[1] / "sample"
 USERS = ("mia", "noah", "lena")
 ITEMS = ("panda", "rocket", "fox", "pizza")
 COVERS_EACH = 3
+TRUSTING = ("--background-generation", "--made-covers", "trusted")
 
 
 @dataclass
@@ -58,8 +59,8 @@ def command(*args: str) -> None:
 @contextlib.contextmanager
 def running(data_dir: Path) -> Iterator[str]:
     """A server on a free port; gives its address and stops it at the end."""
-    # No exploration and no background work: the demo shows choices, not chance.
-    flags = ("--port", "0", "--exploration", "0", "--no-background-generation")
+    # No exploration: the demo shows choices, not chance. Its sample is what the starter draws well, so made covers are trusted.
+    flags = ("--port", "0", "--exploration", "0", *TRUSTING)
     process = subprocess.Popen(
         [sys.executable, "-m", "eyecatch.cli", "serve", "--data-dir", str(data_dir), *flags],
         stdout=subprocess.PIPE,
@@ -188,7 +189,8 @@ def demo(
     print_table("before and after", ("user", "item", "best before", "best after", ""), rows)
     won = sum(s.won for s in shown)
     typer.echo(f"{won} of {len(shown)} new covers win. Open {out} to see them.")
-    typer.echo("Next: eyecatch demo --keep demo-data && eyecatch serve --data-dir demo-data, then in another terminal:")
+    typer.echo("Next: eyecatch demo --keep demo-data, then, with another terminal for the rest:")
+    typer.echo(f"  eyecatch serve --data-dir demo-data {' '.join(TRUSTING)}")
     typer.echo("  eyecatch recommend panda pizza --user noah")
     typer.echo("  eyecatch draw rocket --user mia --out covers/")
     typer.echo("Your own catalogue: README.md, 'Five minutes to your own catalogue'.")

@@ -11,7 +11,7 @@ import numpy as np
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.ports import CatalogStore
 from eyecatch.core.score import Scoring
-from eyecatch.core.types import EMBEDDING_DIM, Cover, Vector
+from eyecatch.core.types import EMBEDDING_DIM, Cover, Origin, Vector
 
 # Far below every real score, yet finite: arithmetic with it never makes a NaN.
 EMPTY = np.float32(-1e30)
@@ -23,16 +23,24 @@ class Pools:
     `rows` (S, P, D + 1) hold a cover's embedding and, last, the sum of its stored rewards' contributions (EMPTY for an empty
     place), so that one gather and one product with [weighted user embedding, 1] give the scores; `base` (S, P) is that last
     column again. `raw` and `contributions` (S, P, R) are the stored rewards behind the sum. `counts` (S,) are the numbers of
-    covers, `thin` the slots with none or fewer than `thin_below` of them, `items` their ids. `ids`, `uris` and `prepared` are flat:
+    covers, `thin` the slots of items that have none or fewer than `thin_below` in the store, `items` their ids. Unless `trust_made`,
+    an item that has catalogue covers shows these alone: a made cover takes the place of none. `ids`, `uris` and `prepared` are flat:
     place p of slot s is entry s * width + p. `before_change` are called before any slot gets other covers.
     """
 
     def __init__(
-        self, catalog: CatalogStore, scoring: Scoring, width: int = 16, max_items: int = 50_000, thin_below: int = 1
+        self,
+        catalog: CatalogStore,
+        scoring: Scoring,
+        width: int = 16,
+        max_items: int = 50_000,
+        thin_below: int = 1,
+        trust_made: bool = False,
     ) -> None:
         self.scoring = scoring
         self.width = width
         self.thin_below = thin_below
+        self._trust_made = trust_made
         self._catalog = catalog
         self._max_slots = max_items + 1
         self._slots: OrderedDict[str, int] = OrderedDict()  # a dict finds its oldest entry slowly after many deletions
@@ -88,25 +96,28 @@ class Pools:
         for item_id in item_ids:
             slot = self._slots.pop(item_id, None)
             if slot is not None:
-                self._set(slot, "", [])
+                self._set(slot, "", [], 0)
                 self._free.append(slot)
 
     def fill(self, item_id: str, covers: Sequence[Cover]) -> None:
         """Set an item's pool; of more than `width` covers the ones with the best stored rewards stay, newer ones first among equals."""
+        stored_covers = len(covers)
+        if not self._trust_made:
+            covers = [c for c in covers if c.provenance.origin is Origin.CATALOGUE] or covers
         if len(covers) > self.width:
             stored = self.scoring.contributions(np.stack([self.scoring.raw(c.rewards) for c in covers])).sum(axis=1)
             best = sorted(range(len(covers)), key=lambda i: (-float(stored[i]), -covers[i].created_at))
             covers = [covers[i] for i in sorted(best[: self.width])]
-        self._set(self._slot(item_id), item_id, covers)
+        self._set(self._slot(item_id), item_id, covers, stored_covers)
 
-    def _set(self, slot: int, item_id: str, covers: Sequence[Cover]) -> None:
+    def _set(self, slot: int, item_id: str, covers: Sequence[Cover], stored_covers: int) -> None:
         for prepare in self.before_change:
             prepare()
         n = len(covers)
         self.items[slot] = item_id
         self.base[slot] = EMPTY
         self.counts[slot] = n
-        (self.thin.add if n < max(1, self.thin_below) else self.thin.discard)(slot)
+        (self.thin.add if stored_covers < max(1, self.thin_below) else self.thin.discard)(slot)
         if n:
             self.rows[slot, :n, :-1] = [c.embedding for c in covers]
             self.raw[slot, :n] = [self.scoring.raw(c.rewards) for c in covers]

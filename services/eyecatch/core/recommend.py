@@ -115,6 +115,8 @@ class Recommender:
             return None
 
     def _ask_for_more(self, item_ids: Sequence[str], slots: list[int], user: Vector | None) -> bool:
-        counts, least = self.pools.counts, self.pools.thin_below
-        wanted = [item_id for item_id, slot in zip(item_ids, slots, strict=True) if slot and counts[slot] < least]
+        if not self.pools.thin_below:
+            return True
+        thin = self.pools.thin
+        wanted = [item_id for item_id, slot in zip(item_ids, slots, strict=True) if slot and slot in thin]
         return all([self._on_thin(item_id, zeros() if user is None else user) for item_id in wanted])  # noqa: C419  (ask for each)

@@ -68,6 +68,7 @@ class CoversServiceServicer:
 
     def RecommendCovers(self, request, context):
         """The best existing cover of each item for the user, in milliseconds. An unknown user gets the unpersonalised answer.
+        A made cover is among them where the server trusts made covers (--made-covers), or the item has no other.
         An unknown item is reported in its own result; NOT_FOUND only if no item of the request is known.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

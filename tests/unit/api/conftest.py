@@ -77,7 +77,7 @@ def event(id: str, user: str, item: str, action: int = types_pb2.ACTION_LIKE, **
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    return Config(data_dir=str(tmp_path / "data"), port=0, exploration=0.0, background_generation=False, drain_s=0.0)
+    return Config(data_dir=str(tmp_path / "data"), port=0, exploration=0.0, made_covers="trusted", drain_s=0.0)
 
 
 @pytest.fixture

@@ -184,7 +184,16 @@ async def test_pools_stay_within_their_size(api: Api) -> None:
 class TestBackground:
     @pytest.fixture
     def config(self, tmp_path) -> Config:  # type: ignore[no-untyped-def]
-        return Config(data_dir=str(tmp_path / "data"), port=0, preload=False, pool_min=2, exploration=0.0, drain_s=0.0)
+        return Config(
+            data_dir=str(tmp_path / "data"),
+            port=0,
+            preload=False,
+            background_generation=True,
+            made_covers="trusted",
+            pool_min=2,
+            exploration=0.0,
+            drain_s=0.0,
+        )
 
     async def test_a_thin_pool_is_filled_once(self, api: Api) -> None:
         await api.put("a", "red")

@@ -38,7 +38,7 @@ def server_config(config: GenerateConfig) -> Config:
     return Config(
         kafka=config.kafka, requests_topic=config.requests_topic, store=config.store, blob_url=config.blobs,
         data_dir=config.data_dir, kafka_timeout_s=2.0, generation="workers", port=0, exploration=0.0, drain_s=0.0,
-        profile_cache_s=0.0, background_generation=False,
+        profile_cache_s=0.0, made_covers="trusted",
     )  # fmt: skip
 
 

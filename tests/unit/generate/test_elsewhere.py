@@ -116,7 +116,7 @@ async def test_a_dropped_connection_joins_the_same_job_even_over_a_restart_of_th
 
 
 async def test_the_embedded_server_joins_the_same_job_over_a_restart(tmp_path: Path) -> None:
-    config = Config(data_dir=str(tmp_path), port=0, exploration=0.0, background_generation=False, drain_s=0.0)
+    config = Config(data_dir=str(tmp_path), port=0, exploration=0.0, drain_s=0.0)
     request = Generate(item_id="a", idempotency_key="k")
     async with serving(config) as first:
         await first.put("a", "red")
