@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from eyecatch.core.types import EMBEDDING_DIM, Cover, Item, Profile
 from eyecatch.encoders.learned import user_encoder
-from eyecatch.stores.codec import encode
+from eyecatch.stores.profile_codec import encode
 from eyecatch.stores.sqlite import SqliteStore
 from eyecatch.v1 import covers_pb2
 from icg import starter

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from icg import starter
 from icg.brief import Brief
+from icg.evaluate.judges import retrieval
 from icg.starter import Starter
-from icg.train.judges import retrieval
 from PIL import Image
 
 SAMPLE = Path(eyecatch.__file__).parent / "sample"

@@ -26,11 +26,11 @@ import diffusers
 import numpy as np
 import torch
 from icg import starter
-from icg import vlm as reading
-from icg.adapter import AdapterConfig, IcgAdapter
+from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.brief import Brief
-from icg.families import family_of
-from icg.pipeline import CoverPipeline
+from icg.draw.pipeline import CoverPipeline
+from icg.models import vlm as reading
+from icg.models.families import family_of
 from icg.scheduler.engine import GPU_ROWS, StepScheduler
 from icg.scheduler.fast import NAMED, Fast
 from icg.train.throughput import ceiling, flop_counter

@@ -40,18 +40,18 @@ from confluent_kafka import Producer
 from eyecatch.config import IngestConfig
 from eyecatch.core.ports import Encoder
 from eyecatch.core.types import EMBEDDING_DIM, Event, Vector
-from eyecatch.ingest.buffer import Buffer, Chunk
-from eyecatch.ingest.health import Health
 from eyecatch.ingest.loop import Loop
 from eyecatch.ingest.metrics import Metrics
-from eyecatch.ingest.places import Log
-from eyecatch.ingest.source import FETCH_BYTES, POLL_RECORDS
+from eyecatch.kafka.buffer import Buffer, Chunk
+from eyecatch.kafka.offsets import Log
+from eyecatch.kafka.source import FETCH_BYTES, POLL_RECORDS
 from eyecatch.messages import event_to_wire
+from eyecatch.observe.health import Health
 from eyecatch.stores.redis import RedisStore
 from eyecatch.stores.sqlite import SqliteStore
 from eyecatch.v1 import types_pb2
-from eyecatch.wiring import current_encoder
-from eyecatch.wiring_ingest import quieten
+from eyecatch.wiring.ingest import quieten
+from eyecatch.wiring.serve import current_encoder
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 

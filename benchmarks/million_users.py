@@ -18,13 +18,13 @@ from itertools import islice
 
 import numpy as np
 import redis
-from eyecatch.core.absorb import OLDER_IDS
-from eyecatch.core.activity import Activity
+from eyecatch.core.behaviour.absorb import OLDER_IDS
+from eyecatch.core.behaviour.activity import Activity
+from eyecatch.core.behaviour.tokens import token
 from eyecatch.core.errors import Unavailable
-from eyecatch.core.tokens import token
 from eyecatch.core.types import RECENT_EVENTS, Action, Event, Position, Profile
 from eyecatch.encoders.learned import user_encoder
-from eyecatch.stores.codec import encode
+from eyecatch.stores.profile_codec import encode
 from eyecatch.stores.redis import RedisStore
 from eyecatch.stores.redis.keys import profile as key_of
 from eyecatch.stores.redis.link import PAUSE_S

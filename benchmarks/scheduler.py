@@ -33,13 +33,13 @@ import torch
 from eyecatch.core.errors import Unavailable
 from icg import starter
 from icg.brief import Brief
-from icg.cold_start import TasteMixture
+from icg.draw.sampler import Run
 from icg.errors import Shed
 from icg.scheduler.engine import StepScheduler
 from icg.scheduler.request import Share
 from icg.scheduler.rows import Rows
-from icg.scheduler.sampler import Run
 from icg.starter import Starter
+from icg.users.cold_start import TasteMixture
 from PIL import Image
 
 from benchmarks.few_steps import SAMPLE, rows

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from icg import starter
 from icg.brief import Brief
-from icg.pipeline import CoverPipeline
+from icg.draw.pipeline import CoverPipeline
 from PIL import Image
 
 from benchmarks.few_steps import briefs as sample

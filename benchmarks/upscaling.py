@@ -24,8 +24,8 @@ from eyecatch.generators.provenance import to_png
 from icg import starter
 from icg.brief import Brief
 from icg.data.upscaling import drawn
-from icg.train.upscaling_evaluation import measure, seams
-from icg.upscale import Upscaler
+from icg.evaluate.upscaling import measure, seams
+from icg.models.upscale import Upscaler
 from PIL import Image
 
 COVERS = 4

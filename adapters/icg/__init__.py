@@ -8,15 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from icg.adapter import IcgAdapter
+    from icg.adapter.model import IcgAdapter
     from icg.brief import Brief
-    from icg.pipeline import CoverPipeline
+    from icg.draw.pipeline import CoverPipeline
 
 __all__ = ["Brief", "CoverPipeline", "IcgAdapter", "__version__"]
 
 __version__ = "0.1.0"
 
-_HOMES = {"Brief": "icg.brief", "CoverPipeline": "icg.pipeline", "IcgAdapter": "icg.adapter"}
+_HOMES = {"Brief": "icg.brief", "CoverPipeline": "icg.draw.pipeline", "IcgAdapter": "icg.adapter.model"}
 
 
 def __getattr__(name: str) -> Any:

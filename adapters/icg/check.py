@@ -11,11 +11,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from icg.adapter import AdapterConfig, IcgAdapter, fits
+from icg.adapter.model import AdapterConfig, IcgAdapter, fits
 from icg.brief import Brief
+from icg.checkpoints import DIFFUSERS, parameters, read_json, weights
 from icg.errors import BriefError, CheckpointError
-from icg.families import FAMILIES, Family, family_of
-from icg.headers import DIFFUSERS, parameters, read_json, weights
+from icg.models.families import FAMILIES, Family, family_of
 
 TOKENS, LAYERS, SIZE = 77, 2, (512, 512)
 

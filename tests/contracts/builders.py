@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from eyecatch.core.behaviour.mean_encoder import MeanEncoder
 from eyecatch.core.ports import CatalogStore, DecisionLog, JobQueue, Notes, ProfileStore
-from eyecatch.core.taste import MeanEncoder
 from eyecatch.core.types import EMBEDDING_DIM, Action, Cover, Event, Item, Job, Origin, Provenance, Vector, zeros
 
 MAX_WAITING = 5

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from eyecatch.core.decisions import to_line
+from eyecatch.core.recommending.decisions import to_line
 from eyecatch.core.types import RECENT_EVENTS, Action, Activity, Decision, Event, Position, Vector, zeros
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -13,18 +13,18 @@ from eyecatch.core.types import Budget, Job, JobState
 from eyecatch.generate.announce import Requests
 from eyecatch.generate.intake import Intake
 from eyecatch.generate.metrics import Metrics
-from eyecatch.ingest.buffer import Buffer
-from eyecatch.ingest.dlq import topic_of
-from eyecatch.ingest.health import Health
-from eyecatch.ingest.patience import Patience
-from eyecatch.ingest.producer import Producer
-from eyecatch.ingest.source import Source, SourceOptions
+from eyecatch.kafka.buffer import Buffer
+from eyecatch.kafka.dead_letters import topic_of
+from eyecatch.kafka.producer import Producer
+from eyecatch.kafka.retry import Patience
+from eyecatch.kafka.source import Source, SourceOptions
+from eyecatch.observe.health import Health
 from eyecatch.stores.redis.queue import RedisQueue
 
 from tests.broker import Broker
 from tests.contracts.builders import MAX_WAITING, Stores, job
 from tests.contracts.conftest import opened
-from tests.unit.ingest.conftest import settings
+from tests.unit.ingest.helpers import settings
 from tests.waiting import until
 
 

@@ -22,11 +22,11 @@ import pytest
 from eyecatch.config import IngestConfig
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.types import Action, Event, Position, Profile
-from eyecatch.ingest.brokers import Brokers
-from eyecatch.ingest.places import Log
-from eyecatch.ingest.producer import Outgoing, Producer
-from eyecatch.ingest.records import decode
-from eyecatch.wiring import current_encoder, open_stores
+from eyecatch.ingest.events import decode
+from eyecatch.kafka.client import Brokers
+from eyecatch.kafka.offsets import Log
+from eyecatch.kafka.producer import Outgoing, Producer
+from eyecatch.wiring.serve import current_encoder, open_stores
 from kafka.consumer.fetcher import ConsumerRecord
 
 from tests.broker import Broker, running_behind_a_proxy
@@ -35,7 +35,7 @@ from tests.e2e.conftest import EYECATCH
 from tests.e2e.test_ingest import health
 from tests.faults import Proxy
 from tests.servers import RedisServer, running, until
-from tests.unit.ingest.conftest import record, settings
+from tests.unit.ingest.helpers import record, settings
 
 USERS = [f"u{n}" for n in range(500)]
 ITEMS = [f"i{n}" for n in range(40)]

@@ -20,7 +20,7 @@ from tests.broker import Broker
 from tests.contracts.builders import event
 from tests.e2e.conftest import SAMPLE, reporting, run, run_json, serving
 from tests.servers import RedisServer, free_port, until
-from tests.unit.ingest.conftest import record
+from tests.unit.ingest.helpers import record
 
 USERS = [f"u{n}" for n in range(30)]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from eyecatch.config import GenerateConfig
 from eyecatch.core.ports import Brief, Made
-from eyecatch.wiring_generate import generate
+from eyecatch.wiring.generate import generate
 
 from tests.fakes import FakeGenerator
 

@@ -12,7 +12,7 @@ import pytest
 from eyecatch.config import Config, resolve
 from eyecatch.core.errors import InvalidInput
 from eyecatch.generate import requests
-from eyecatch.ingest.records import Reason
+from eyecatch.ingest.events import Reason
 
 from tests import fresh_docs, fresh_protos
 

@@ -19,15 +19,15 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from icg import vlm as reading
-from icg.adapter import IcgAdapter
+from icg.adapter.model import IcgAdapter
+from icg.checkpoints import weights
 from icg.data import pictures
 from icg.data.buckets import Buckets, crop
 from icg.data.catalogue import Example, Report
 from icg.data.shards import Shards
 from icg.errors import IcgError
-from icg.families import Family
-from icg.headers import weights
+from icg.models import vlm as reading
+from icg.models.families import Family
 
 READ_SIDE = 512
 """Pixels of the longer edge of what the VLM is shown, as the services store pictures of items."""
@@ -129,7 +129,7 @@ class Readings:
 
 
 class Looks:
-    """(U,) embeddings of covers, in the space of users; `joint` is an icg.embedding.JointEmbedding, `model` its fingerprint."""
+    """(U,) embeddings of covers, in the space of users; `joint` is an icg.models.joint.JointEmbedding, `model` its fingerprint."""
 
     def __init__(self, folder: Path, joint: Any, model: str) -> None:
         self.store, self.joint, self._of = Shards(folder), joint, digest("look", model)
@@ -197,7 +197,7 @@ def stack(store: Shards, keys: list[str]) -> Tensor:
 
 
 def fingerprint(part: str, folder: Path, stem: str) -> str:
-    """Of a checkpoint's JSON files and, for its weights, headers, sizes and samples; `part` and `stem` as in icg.headers."""
+    """Of a checkpoint's JSON files and, for its weights, headers, sizes and samples; `part` and `stem` as in icg.checkpoints."""
     weights(part, folder, stem)
     state = hashlib.sha256()
     for path in sorted(p for p in folder.iterdir() if p.suffix in (".json", ".jinja")):

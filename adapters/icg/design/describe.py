@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from icg import vlm as reading
 from icg.design.form import Pieces, choose
 from icg.design.palette import palette, to_lab
 from icg.design.schema import BRIGHTNESS, MAX_COLOURS, PLACES, SIZES, STYLES, TENTHS, VIVIDNESS, WARMTH, Design
-from icg.embedding import JointEmbedding
+from icg.models import vlm as reading
+from icg.models.joint import JointEmbedding
 from icg.rewards.base import pixels
 
 SIDE = 128

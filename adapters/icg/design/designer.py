@@ -18,7 +18,8 @@ SHARE = 0.6
 
 class Designer:
     """Checkpoints whose VLM reads designs in titles get the design's phrase there, through the adapter's text side. For others, as the
-    starter, which was trained on bare titles, icg.train.design leaves a `direction`: the design then speaks through the space of cover
+    starter, which was trained on bare titles, icg.train.engagement.design leaves a `direction`: the design
+    then speaks through the space of cover
     embeddings, beside the user."""
 
     def __init__(self, model: DesignModel, direction: Direction | None = None) -> None:

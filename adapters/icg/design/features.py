@@ -69,7 +69,9 @@ class Direction:
             found = load_file(path)
             made = cls(found["weight"].astype(np.float32), found["mean"].astype(np.float32))
         except (OSError, SafetensorError, KeyError) as error:
-            raise CheckpointError(f"design={str(folder)!r}: {error}; allowed: icg.train.design's folder") from error
+            raise CheckpointError(
+                f"design={str(folder)!r}: {error}; allowed: icg.train.engagement.design's folder"
+            ) from error
         if made.weight.shape != (WIDTH, *made.mean.shape):
             raise CheckpointError(f"design={str(folder)!r}: weight of {made.weight.shape}; allowed: ({WIDTH}, D)")
         return made

@@ -55,7 +55,9 @@ class DesignJudge:
             with safe_open(Path(folder) / FILE, "np") as found:
                 weight, names = found.get_tensor("weight").astype(np.float32), json.loads(found.metadata()["accounts"])
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"design={str(folder)!r}: {error}; allowed: icg.train.design's folder") from error
+            raise CheckpointError(
+                f"design={str(folder)!r}: {error}; allowed: icg.train.engagement.design's folder"
+            ) from error
         if weight.shape != (1 + len(names), WIDTH):
             raise CheckpointError(
                 f"design={str(folder)!r}: weight of {weight.shape}; allowed: {(1 + len(names), WIDTH)}"

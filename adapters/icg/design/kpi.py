@@ -1,6 +1,7 @@
 """The design model: title, account, time and a target KPI -> a design, written by a VLM tuned on designs of pictures with known KPI.
 
-BoigLLM (arXiv:2311.10995) in our words. The VLM is any that `icg.vlm` loads, with low-rank weights (arXiv:2106.09685) of icg.train.design;
+BoigLLM (arXiv:2311.10995) in our words. The VLM is any that `icg.models.vlm` loads, with low-rank weights
+(arXiv:2106.09685) of icg.train.engagement.design;
 its own copy, since the pipeline's reads titles untuned. What it writes is a form (icg.design.form), so it always validates. Of several
 designs between "low" and "high" a judge of designs, of the same posts, chooses the one for the target.
 """
@@ -18,7 +19,6 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from icg import vlm as reading
 from icg.data.engagement import BUCKETS
 from icg.design.form import Form, Pieces, fill
 from icg.design.judge import DesignJudge
@@ -37,6 +37,7 @@ from icg.design.schema import (
     Design,
 )
 from icg.errors import BriefError, CheckpointError
+from icg.models import vlm as reading
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 PREFIX, DOWN = "base_model.model.", ".lora_A.weight"
@@ -87,7 +88,8 @@ def form(objects: Sequence[str]) -> Form:
 
 
 class DesignModel:
-    """`write` gives designs. `folder` of icg.train.design holds the low-rank weights and the judge; without it the VLM writes untuned and
+    """`write` gives designs. `folder` of icg.train.engagement.design holds the low-rank weights and the judge;
+    without it the VLM writes untuned and
     whatever is likeliest, a baseline."""
 
     def __init__(self, vlm: Any, processor: Any, judge: DesignJudge | None = None) -> None:
@@ -163,7 +165,9 @@ def merge(model: Any, folder: Path) -> None:
     """
     path = folder / "adapter_model.safetensors"
     if not path.is_file():
-        raise CheckpointError(f"design={str(folder)!r}: {path.name} is missing; allowed: icg.train.design's folder")
+        raise CheckpointError(
+            f"design={str(folder)!r}: {path.name} is missing; allowed: icg.train.engagement.design's folder"
+        )
     try:
         config, found = json.loads((folder / "adapter_config.json").read_text()), load_file(path)
         scale = config["lora_alpha"] / config["r"]

@@ -11,7 +11,7 @@ from icg.brief import Brief
 from icg.design.designer import Designer
 from icg.design.kpi import misses
 from icg.design.schema import Design
-from icg.pipeline import CoverPipeline
+from icg.draw.pipeline import CoverPipeline
 from icg.rewards.base import Reward
 
 BATCH = 8

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from icg import vlm as reading
 from icg.brief import Brief
 from icg.design.features import features
 from icg.design.form import Pieces, choose
 from icg.design.palette import NAMED
 from icg.design.schema import BRIGHTNESS, PLACES, SIZES, STYLES, VIVIDNESS, WARMTH, Design
 from icg.errors import IcgError
+from icg.models import vlm as reading
 from icg.rewards.base import Reward
 
 WORDS, CATEGORIES, COLOURS = 6, 2, 3

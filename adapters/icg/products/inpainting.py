@@ -1,7 +1,7 @@
 """Painting around a product: a ControlNet (arXiv:2302.05543) shows the denoiser where it stands from the first step on.
 
 Stock ControlNet classes of diffusers, with the hint that inpainting ControlNets take. The product itself is set in pixel for pixel
-afterwards (icg.pipeline), so only what is around it is the denoiser's. Knows no judge.
+afterwards (icg.draw.pipeline), so only what is around it is the denoiser's. Knows no judge.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from icg.checkpoints import DIFFUSERS, read_json, weights
 from icg.errors import BriefError, CheckpointError
-from icg.families import Family, StableDiffusionXL
-from icg.headers import DIFFUSERS, read_json, weights
+from icg.models.families import Family, StableDiffusionXL
 from icg.products import compact
 
 KINDS = {"SanaControlNetModel": "SanaTransformer2DModel", "ControlNetModel": "UNet2DConditionModel"}

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 from icg.data import pictures as files
-from icg.dual import SIDE
-from icg.embedding import JointEmbedding
 from icg.errors import IcgError
+from icg.models.dual import SIDE
+from icg.models.joint import JointEmbedding
 
 FEWEST, MOST = 3, 8
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")

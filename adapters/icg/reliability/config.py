@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from icg.checkpoints import read_json
 from icg.errors import CheckpointError, IcgError
-from icg.headers import read_json
 
 PRODUCT, PICTURE, DEPTH, SALIENCY, CAPTION = "product", "picture", "depth", "saliency", "caption"
 IMAGES = (PRODUCT, PICTURE, DEPTH, SALIENCY)

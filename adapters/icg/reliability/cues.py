@@ -15,14 +15,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from icg.checkpoints import read_json, weights
 from icg.errors import CheckpointError
-from icg.headers import read_json, weights
 
 WIDTHS = (16, 32, 48, 64)
 
 
 class SmallCues(nn.Module):
-    """A U-Net (arXiv:1505.04597) of 0.2 million weights for both cues, trained on made-up scenes (`icg.train.reliability`)."""
+    """A U-Net (arXiv:1505.04597) of 0.2 million weights for both cues, trained on made-up scenes (`icg.train.reliability.rfnet`)."""
 
     def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()

@@ -17,13 +17,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from icg.brief import Brief, check_product
-from icg.data.staging import cropped, framed
+from icg.checkpoints import read_json
 from icg.errors import CheckpointError, IcgError
-from icg.headers import read_json
 from icg.reliability.config import CAPTION, DEPTH, PRODUCT, SALIENCY
 from icg.reliability.cues import SmallCues
 from icg.reliability.labels import Availability
 from icg.reliability.rfnet import Cues, RFNet
+from icg.reliability.scenes.staging import cropped, framed
 from icg.rewards.base import BATCH, pixels, resized
 
 GROUND = 127

@@ -10,8 +10,8 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 
+from icg.checkpoints import read_json, weights
 from icg.errors import CheckpointError, IcgError
-from icg.headers import read_json, weights
 from icg.reliability.encoders import ImageEncoder, SmallImage, SmallText, TextEncoder
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

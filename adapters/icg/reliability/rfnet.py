@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from icg.checkpoints import weights
 from icg.errors import CheckpointError, IcgError
-from icg.headers import weights
 from icg.reliability.config import CAPTION, DEPTH, PRODUCT, SALIENCY, RFNetConfig
 from icg.reliability.encoders import ImageEncoder, TextEncoder
 from icg.reliability.public import image_encoder, text_encoder

@@ -1,7 +1,7 @@
 """What of a picture's geometry can be measured without a network, where the product is known to the pixel.
 
 A second opinion on what RFNet was rewarded for: contrast, what was grown onto the product, and whether a shadow lies at its foot.
-The scale of what is around it cannot be measured so. Made for the plain light of `icg.data.scenes`: shadows lie below.
+The scale of what is around it cannot be measured so. Made for the plain light of `icg.reliability.scenes.scenes`: shadows lie below.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from icg.cut_out import grown
-from icg.data.scenes import Geometry
-from icg.data.staging import contrast
 from icg.errors import IcgError
+from icg.reliability.scenes.scenes import Geometry
+from icg.reliability.scenes.staging import contrast
 
 SIDE = 128
 ALIKE = 26.0

@@ -12,9 +12,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from icg.data.art import load_subjects
-from icg.data.scenes import SIDE, Scene, Scenes
 from icg.errors import IcgError
 from icg.reliability.labels import Availability
+from icg.reliability.scenes.scenes import SIDE, Scene, Scenes
 
 COLUMNS = 8
 MARGIN, LINE = 4, 14

@@ -44,7 +44,8 @@ class Engagement:
     def from_pretrained(
         cls, folder: str | Path, device: str | torch.device = "cpu", reader: Reader | None = None
     ) -> Engagement:
-        """icg.train.engagement's folder inside a starter-shaped one, by whose VLM and embeddings it reads where there is no `reader`."""
+        """icg.train.engagement.recipe's folder inside a starter-shaped one, by whose VLM and embeddings it
+        reads where there is no `reader`."""
         net, accounts = EngagementNet.from_pretrained(folder)
         return cls(net, reader or Reader.from_pretrained(Path(folder).parent, device), accounts)
 

@@ -112,7 +112,7 @@ class EngagementNet(nn.Module):
         for name in ("config.json", "model.safetensors"):
             if not (folder / name).is_file():
                 raise CheckpointError(
-                    f"engagement={str(folder)!r}: {name} is missing; allowed: icg.train.engagement's folder"
+                    f"engagement={str(folder)!r}: {name} is missing; allowed: icg.train.engagement.recipe's folder"
                 )
         try:
             config = json.loads((folder / "config.json").read_text())

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from icg import dual
-from icg.embedding import SIDE, JointEmbedding
+from icg.models import dual
+from icg.models.joint import SIDE, JointEmbedding
 from icg.rewards.base import check_device, resized
 
 

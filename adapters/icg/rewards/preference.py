@@ -10,9 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from icg.brief import Brief
-from icg.dual import WIDTH
-from icg.embedding import SIDE, JointEmbedding
 from icg.errors import IcgError
+from icg.models.dual import WIDTH
+from icg.models.joint import SIDE, JointEmbedding
 from icg.rewards.base import check_tensor, collect, pixels
 from icg.rewards.joint import JointJudge
 

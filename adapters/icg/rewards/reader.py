@@ -33,15 +33,15 @@ class Reader:
     @classmethod
     def from_pretrained(cls, root: str | Path, device: str | torch.device = "cpu") -> Reader:
         """`root` is a starter-shaped folder with vlm/, joint/, dual/ and diffusion/vae/."""
-        from icg import vlm
-        from icg.embedding import JointEmbedding
+        from icg.models import vlm
+        from icg.models.joint import JointEmbedding
 
         return cls(*vlm.load(Path(root) / "vlm"), JointEmbedding.from_pretrained(root), device)
 
     @property
     def width(self) -> int:
         """D."""
-        from icg.dual import WIDTH
+        from icg.models.dual import WIDTH
 
         return int(self._vlm.config.get_text_config().hidden_size) + WIDTH
 
@@ -62,7 +62,7 @@ class Reader:
 
     def _inputs(self, text: str) -> dict[str, Tensor]:
         """The prompt of a picture and a text, whatever the picture. Kept for the latest texts."""
-        from icg import vlm
+        from icg.models import vlm
 
         if text not in self._asked:
             if len(self._asked) > PROMPTS:

@@ -40,14 +40,14 @@ def _laion_aesthetic(folder: Path, device: str, **more: Any) -> Reward:
 
 
 def _relevance(folder: Path, device: str) -> Reward:
-    from icg.embedding import JointEmbedding
+    from icg.models.joint import JointEmbedding
     from icg.rewards.relevance import Relevance
 
     return Relevance(JointEmbedding.from_pretrained(folder), device)
 
 
 def _preference(folder: Path, device: str) -> Reward:
-    from icg.embedding import JointEmbedding
+    from icg.models.joint import JointEmbedding
     from icg.rewards.preference import Preference
 
     return Preference(JointEmbedding.from_pretrained(folder), device)
@@ -84,7 +84,7 @@ def _safety(folder: Path, device: str, **more: Any) -> Reward:
 
 
 def _reliability(folder: Path, device: str) -> Reward:
-    from icg.rewards.reliability import Reliability
+    from icg.reliability.reward import Reliability
 
     return Reliability.from_pretrained(folder, device)
 
@@ -104,7 +104,7 @@ def _opennsfw(device: str) -> Reward:
 REWARDS: dict[str, Source] = {
     "relevance": Source(_relevance, "a starter-shaped folder with joint/, diffusion/vae/ and vlm/", _starter),
     "preference": Source(_preference, "a starter-shaped folder with joint/, diffusion/vae/ and vlm/", _starter),
-    "aesthetic": Source(_small_aesthetic, "icg.train.aesthetic's folder", lambda: _starter() / "aesthetic"),
+    "aesthetic": Source(_small_aesthetic, "icg.train.aesthetic.recipe's folder", lambda: _starter() / "aesthetic"),
     "laion-aesthetic": Source(_laion_aesthetic, "openai/clip-vit-large-patch14 with aesthetic.safetensors beside it"),
     "clip": Source(_clip, "a CLIP or SigLIP, for example google/siglip-base-patch16-224"),
     "pickscore": Source(_pickscore, "yuvalkirstain/PickScore_v1"),
@@ -113,8 +113,10 @@ REWARDS: dict[str, Source] = {
         _image_reward, "THUDM/ImageReward's weights as safetensors with bert-base-uncased's tokenizer"
     ),
     "safety": Source(_safety, "an image classifier, for example Falconsai/nsfw_image_detection"),
-    "reliability": Source(_reliability, "icg.train.reliability's judge", lambda: _starter() / "reliability"),
-    "engagement": Source(_engagement, "icg.train.engagement's folder beside vlm/", lambda: _starter() / "engagement"),
+    "reliability": Source(_reliability, "icg.train.reliability.rfnet's judge", lambda: _starter() / "reliability"),
+    "engagement": Source(
+        _engagement, "icg.train.engagement.recipe's folder beside vlm/", lambda: _starter() / "engagement"
+    ),
     "opennsfw": Source(_opennsfw, "nothing: the weights are in the package", folder=False),
 }
 """Name -> where it comes from. See docs/rewards.md."""

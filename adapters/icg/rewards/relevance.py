@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from icg.brief import Brief
-from icg.dual import SIDE
-from icg.embedding import JointEmbedding
 from icg.errors import IcgError
+from icg.models.dual import SIDE
+from icg.models.joint import JointEmbedding
 from icg.rewards.base import check_tensor, collect, pixels
 from icg.rewards.joint import JointJudge
 

@@ -1,6 +1,6 @@
 """The small aesthetic: is the cover well made? A head on picture statistics. Knows nothing about titles or users.
 
-It was trained (`icg.train.aesthetic`) to put composed covers above damaged copies of themselves and never saw a
+It was trained (`icg.train.aesthetic.recipe`) to put composed covers above damaged copies of themselves and never saw a
 person's judgement: it notices blur, noise, bad exposure and the like, not beauty.
 """
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from icg.pipeline import CoverPipeline
+from icg.draw.pipeline import CoverPipeline
 
 
 class Decoding:

@@ -20,21 +20,21 @@ import torch
 from PIL import Image
 
 from icg.brief import Brief
+from icg.draw.pipeline import CoverPipeline
+from icg.draw.preview import Colours
+from icg.draw.sampler import Conditions, Run, rows_ahead, rows_of
 from icg.errors import BriefError, Cancelled, IcgError
-from icg.pipeline import CoverPipeline
 from icg.products.library import Trained
+from icg.products.lora import Loras
 from icg.scheduler.decoding import Decoder, Decoding
 from icg.scheduler.fast import Fast
-from icg.scheduler.lora import Loras
 from icg.scheduler.metrics import Metrics
 from icg.scheduler.model import Model, Size
-from icg.scheduler.pace import Pace
-from icg.scheduler.preview import Colours
 from icg.scheduler.queue import Line, due
 from icg.scheduler.request import Request, Share, Status, never, silent
 from icg.scheduler.rows import Rows
-from icg.scheduler.sampler import Conditions, Run, rows_ahead, rows_of
 from icg.scheduler.shared import Trunks
+from icg.scheduler.timing import Pace
 
 CPU_ROWS, GPU_ROWS = 16, 64
 """Rows of a tick where the caller does not say: more of them make no step cheaper a row, and each of them slower."""

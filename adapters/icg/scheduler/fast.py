@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from icg.draw.pipeline import CoverPipeline
 from icg.errors import IcgError
-from icg.pipeline import CoverPipeline
 from icg.scheduler.rows import Rows
 
 RUNGS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64)

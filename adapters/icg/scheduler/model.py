@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from icg.brief import Brief
+from icg.draw.pipeline import CoverPipeline
+from icg.draw.sampler import Kind
 from icg.errors import BriefError
-from icg.pipeline import CoverPipeline
+from icg.models.batch_exactness import Agreement, steady
 from icg.products.library import Trained
-from icg.scheduler.agree import Agreement, steady
+from icg.products.lora import Loras
 from icg.scheduler.fast import Fast, Ladder
-from icg.scheduler.lora import Loras
 from icg.scheduler.memory import MORE, rows_that_fit
 from icg.scheduler.rows import Rows
-from icg.scheduler.sampler import Kind
 
 COVERS = 8
 """Pictures decoded in one call at most."""

@@ -18,8 +18,8 @@ from icg.brief import Brief
 from icg.errors import BriefError
 
 if TYPE_CHECKING:
+    from icg.draw.sampler import Run
     from icg.products.library import Trained
-    from icg.scheduler.sampler import Run
 
 _numbers = itertools.count()
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from icg.pipeline import CoverPipeline, anchor_of
+from icg.draw.pipeline import CoverPipeline, anchor_of
+from icg.draw.sampler import Conditions, Run
 from icg.scheduler.request import Request, Share
-from icg.scheduler.sampler import Conditions, Run
 
 KEPT = 256
 

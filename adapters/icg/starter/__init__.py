@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from icg.brief import Brief
     from icg.design.designer import Designer
-    from icg.embedding import JointEmbedding
-    from icg.pipeline import CoverPipeline
+    from icg.draw.pipeline import CoverPipeline
+    from icg.models.joint import JointEmbedding
     from icg.reliability.judge import Judge
     from icg.rewards.base import Reward
     from icg.rewards.engagement import Engagement
@@ -83,7 +83,7 @@ def load(root: str | Path | None = None, engaging: bool = False) -> Starter:
     """Load the starter, or any folder of the same shape; CheckpointError when something but aesthetic/, users/, controlnet/ or
     reliability/ is missing. engaging: with the reward `engagement`, which has to read each picture; then its folder must be there too.
     """
-    from icg.pipeline import CoverPipeline
+    from icg.draw.pipeline import CoverPipeline
     from icg.reliability.judge import Judge
 
     name = Path(root).name if root is not None else Starter.name
@@ -116,7 +116,7 @@ def towards(designer: Designer | None, brief: Brief, target: str) -> Brief:
 
 def judges(root: str | Path, vae: Any = None) -> tuple[JointEmbedding, dict[str, Reward]]:
     """The embedding and the rewards alone, without a VLM or a denoiser. Pass a loaded autoencoder to share its weights."""
-    from icg.embedding import JointEmbedding
+    from icg.models.joint import JointEmbedding
     from icg.rewards.preference import Preference
     from icg.rewards.relevance import Relevance
     from icg.rewards.small_aesthetic import SmallAesthetic
@@ -134,7 +134,7 @@ def engagement(root: str | Path, embedding: JointEmbedding, vlm: tuple[Any, Any]
 
     Raises CheckpointError for a checkpoint without engagement/.
     """
-    from icg import vlm as reading
+    from icg.models import vlm as reading
     from icg.rewards.engagement import Engagement
     from icg.rewards.reader import Reader
 

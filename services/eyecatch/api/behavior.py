@@ -5,10 +5,10 @@ from typing import Any
 from eyecatch.api import wire
 from eyecatch.api.status import unary
 from eyecatch.core import limits
-from eyecatch.core.clusters import Tastes
+from eyecatch.core.behaviour.forget import Forgetting
 from eyecatch.core.errors import InvalidInput, NotFound
-from eyecatch.core.forget import Forgetting
 from eyecatch.core.ports import Encoder, EventSink, ProfileStore
+from eyecatch.core.tastes.clusters import Tastes
 from eyecatch.core.types import Event
 from eyecatch.messages import event_from_wire
 from eyecatch.v1 import behavior_pb2, behavior_pb2_grpc

@@ -9,7 +9,7 @@ from eyecatch.api.status import unary
 from eyecatch.core import limits
 from eyecatch.core.catalog import Catalog, Incoming
 from eyecatch.core.errors import InvalidInput, NotFound
-from eyecatch.core.pools import Pools
+from eyecatch.core.recommending.pools import Pools
 from eyecatch.core.types import Item
 from eyecatch.v1 import catalog_pb2, catalog_pb2_grpc
 

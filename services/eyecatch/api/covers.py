@@ -8,7 +8,7 @@ from eyecatch.api import wire
 from eyecatch.api.fast_wire import AnswerWriter
 from eyecatch.api.status import stream, unary
 from eyecatch.core import limits
-from eyecatch.core.clusters import Tastes
+from eyecatch.core.behaviour.tokens import user_tag
 from eyecatch.core.errors import (
     CALLER_GONE,
     OVER_BUDGET,
@@ -20,12 +20,12 @@ from eyecatch.core.errors import (
     Overloaded,
     Unavailable,
 )
-from eyecatch.core.judged import RELIABILITY, from_rewards
+from eyecatch.core.judgement import RELIABILITY, from_rewards
 from eyecatch.core.ports import Blobs, CatalogStore, CoverIndex, Encoder, Generation, Notes, ProfileStore, Progress
-from eyecatch.core.recommend import Recommender
+from eyecatch.core.recommending.recommend import Recommender
 from eyecatch.core.score import PREFERENCE
-from eyecatch.core.segments import embedding_of
-from eyecatch.core.tokens import user_tag
+from eyecatch.core.tastes.clusters import Tastes
+from eyecatch.core.tastes.segments import embedding_of
 from eyecatch.core.types import Job, JobState, Vector
 from eyecatch.v1 import covers_pb2, covers_pb2_grpc, types_pb2
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from eyecatch.api import wire
 from eyecatch.core.limits import MAX_RECOMMEND_ITEMS
-from eyecatch.core.pools import Pools
-from eyecatch.core.recommend import Recommendation
+from eyecatch.core.recommending.pools import Pools
+from eyecatch.core.recommending.recommend import Recommendation
 from eyecatch.core.score import PREFERENCE
 from eyecatch.v1 import covers_pb2, types_pb2
 

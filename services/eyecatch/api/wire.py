@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from eyecatch.core.pools import Pools
-from eyecatch.core.ranking import Ranked
-from eyecatch.core.recommend import Degraded, Recommendation
+from eyecatch.core.recommending.pools import Pools
+from eyecatch.core.recommending.ranking import Ranked
+from eyecatch.core.recommending.recommend import Degraded, Recommendation
 from eyecatch.core.score import PREFERENCE
 from eyecatch.core.types import Cover, Item, Profile
 from eyecatch.messages import event_to_wire, timestamp

@@ -30,7 +30,7 @@ def recall(
 
     from eyecatch.evaluate.recall import KS, Recall
     from eyecatch.evaluate.recall import recall as verb
-    from eyecatch.wiring import open_parts
+    from eyecatch.wiring.serve import open_parts
 
     async def run() -> Recall:
         async with open_parts(resolve({"data_dir": data_dir})) as parts:
@@ -72,7 +72,8 @@ def personalisation(
     ] = None,
     before: Annotated[Path | None, typer.Option(help="Adapter before alignment, for diversity_ratio.")] = None,
     second: Annotated[
-        Path | None, typer.Option(help="Folder of a dual encoder (icg.train.dual --judge) that judges titles too.")
+        Path | None,
+        typer.Option(help="Folder of a dual encoder (icg.train.starter.dual --judge) that judges titles too."),
     ] = None,
     ablations: Annotated[
         bool,
@@ -86,7 +87,7 @@ def personalisation(
     from json import dumps
 
     from icg import starter
-    from icg.train.personalisation import Compared, measure
+    from icg.evaluate.personalisation import Compared, measure
 
     with readable_errors():
         found = measure(checkpoint or starter.path(), art, seeds, count, Compared(without, before), second, ablations)
@@ -118,7 +119,7 @@ def reliability(
 
     from icg import starter
     from icg.errors import IcgError
-    from icg.train.availability import Compared, measure
+    from icg.evaluate.reliability import Compared, measure
 
     try:
         compared = Compared(before, no_regulariser, kl, image_only, second)
@@ -137,7 +138,9 @@ def design(
     checkpoint: Annotated[
         Path | None, typer.Option(help="Starter-shaped folder; default: the shipped starter.")
     ] = None,
-    designs: Annotated[Path | None, typer.Option(help="Folder of icg.train.design, for bucket_order_share.")] = None,
+    designs: Annotated[
+        Path | None, typer.Option(help="Folder of icg.train.engagement.design, for bucket_order_share.")
+    ] = None,
     products: Annotated[
         Path | None, typer.Option(help="Folder of trained products, or where to train them (hours), for identity.")
     ] = None,
@@ -153,7 +156,7 @@ def design(
 
     from icg import starter
     from icg.errors import IcgError
-    from icg.train.design_measure import Extent, Folders, measure
+    from icg.train.studies.design_measure import Extent, Folders, measure
 
     try:
         folders = Folders(checkpoint or starter.path(), art, designs, products, pictures)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def _wiring() -> "ModuleType":
     try:
-        from eyecatch import wiring_generate
+        from eyecatch.wiring import generate as wiring_generate
     except ModuleNotFoundError as error:
         fail(f"error: making covers for other processes needs {error.name}: pip install 'eyecatch[kafka,redis]'")
     return wiring_generate
@@ -27,7 +27,7 @@ def generate(**flags: Any) -> None:
 
     import uvloop
 
-    from eyecatch.logs import configure
+    from eyecatch.observe.logs import configure
 
     wiring = _wiring()
     with readable_errors():

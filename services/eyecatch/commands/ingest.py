@@ -11,7 +11,7 @@ from eyecatch.config import IngestConfig, KafkaConfig, resolved
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from eyecatch.ingest.dlq import DeadLetter
+    from eyecatch.kafka.dead_letters import DeadLetter
 
 dlq = typer.Typer(help="Records that could not be absorbed or done.", no_args_is_help=True)
 Requests = Annotated[bool, typer.Option("--requests", help="Those of cover requests instead of events.")]
@@ -19,7 +19,7 @@ Requests = Annotated[bool, typer.Option("--requests", help="Those of cover reque
 
 def _wiring() -> "ModuleType":
     try:
-        from eyecatch import wiring_ingest
+        from eyecatch.wiring import ingest as wiring_ingest
     except ModuleNotFoundError as error:
         fail(f"error: Kafka needs {error.name}: pip install 'eyecatch[kafka]'")
     return wiring_ingest
@@ -32,7 +32,7 @@ def ingest(**flags: Any) -> None:
 
     import uvloop
 
-    from eyecatch.logs import configure
+    from eyecatch.observe.logs import configure
 
     wiring = _wiring()
     with readable_errors():

@@ -19,8 +19,8 @@ def judge(
 ) -> None:
     """The probability that a picture shows its product as it is, and of each thing that can be wrong."""
     from icg import starter
-    from icg.encoded import picture
     from icg.errors import IcgError
+    from icg.pictures import picture
     from icg.reliability.judge import Judge
 
     try:

@@ -45,9 +45,9 @@ def train(
 
     try:
         from icg.brief import check_id
-        from icg.products.fine_tune import check_kind, fine_tune
         from icg.products.pictures import load
-        from icg.products.tuning import Settings
+        from icg.train.products.fine_tune import check_kind, fine_tune
+        from icg.train.products.tuning import Settings
 
         settings = Settings(method=method, prior=prior, steps=steps, seed=seed)
         check_id(id)

@@ -22,8 +22,8 @@ from eyecatch.core.errors import NotFound
 if TYPE_CHECKING:
     from icg.design.segments import Segment
 
-    from eyecatch.core.clusters import TasteClusters
     from eyecatch.core.ports import Stores
+    from eyecatch.core.tastes.clusters import TasteClusters
 
 app = typer.Typer(
     help="Segments: taste clusters in words. A Redis store may be in use, an SQLite one not.", no_args_is_help=True
@@ -36,15 +36,16 @@ T = TypeVar("T")
 @app.command("describe")
 def describe(checkpoint: Checkpoint = None, data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
     """Tell each taste cluster by what its users engaged with. Edited segments keep name and description."""
-    from icg import starter, vlm
+    from icg import starter
     from icg.design.describe import Describer
     from icg.design.segments import Group, Namer, Segment
     from icg.design.segments import describe as verb
-    from icg.embedding import JointEmbedding
-    from icg.encoded import picture
+    from icg.models import vlm
+    from icg.models.joint import JointEmbedding
+    from icg.pictures import picture
     from icg.reliability.cues import SmallCues
 
-    from eyecatch.core.segments import keep, load
+    from eyecatch.core.tastes.segments import keep, load
     from eyecatch.upkeep.segments import gather
 
     root = checkpoint or starter.path()
@@ -86,7 +87,7 @@ def list_(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
     """The segments described last, and those added."""
     from icg.design.segments import Segment
 
-    from eyecatch.core.segments import load
+    from eyecatch.core.tastes.segments import load
 
     async def work(config: Config, stores: "Stores", clusters: "TasteClusters", encoder: int) -> "list[Segment]":
         return [Segment.from_dict(one) for one in await load(stores.notes, clusters)]
@@ -107,9 +108,9 @@ def add(
 
     from icg import starter
     from icg.design.segments import from_text
-    from icg.embedding import JointEmbedding
+    from icg.models.joint import JointEmbedding
 
-    from eyecatch.core.segments import keep, load
+    from eyecatch.core.tastes.segments import keep, load
 
     quieten_models()
 
@@ -141,7 +142,7 @@ def edit(
     """Give a segment another name or description; describing again keeps both."""
     from icg.design.segments import Segment
 
-    from eyecatch.core.segments import keep, load, named
+    from eyecatch.core.tastes.segments import keep, load, named
 
     async def work(config: Config, stores: "Stores", clusters: "TasteClusters", encoder: int) -> "list[Segment]":
         kept = await load(stores.notes, clusters)
@@ -173,12 +174,12 @@ def generate(
     from icg import rewards
     from icg.brief import Brief
     from icg.design.segments import Segment, rerank
-    from icg.encoded import picture
     from icg.errors import IcgError
+    from icg.pictures import picture
     from icg.starter import anchoring
     from icg.starter import load as starter
 
-    from eyecatch.core.segments import load, named
+    from eyecatch.core.tastes.segments import load, named
     from eyecatch.generators.provenance import to_png
     from eyecatch.stores.blobs import FsspecBlobs
 
@@ -225,7 +226,7 @@ def _opened(data_dir: str, work: "Callable[[Config, Stores, TasteClusters, int],
     import asyncio
 
     from eyecatch.upkeep.clusters import load
-    from eyecatch.wiring import current_encoder, open_stores
+    from eyecatch.wiring.serve import current_encoder, open_stores
 
     async def run() -> T:
         config = resolve({"data_dir": data_dir})

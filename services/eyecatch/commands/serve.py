@@ -16,8 +16,8 @@ def serve(**flags: Any) -> None:
 
     import uvloop
 
-    from eyecatch.logs import configure
-    from eyecatch.wiring import serve as run
+    from eyecatch.observe.logs import configure
+    from eyecatch.wiring.serve import serve as run
 
     with readable_errors():
         config = resolve(flags)

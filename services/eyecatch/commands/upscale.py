@@ -20,8 +20,8 @@ def upscale(
 ) -> None:
     """Enlarge a picture; what a cover says of where it comes from is kept in a PNG."""
     from icg import starter
-    from icg.encoded import picture
-    from icg.upscale import Upscaler
+    from icg.models.upscale import Upscaler
+    from icg.pictures import picture
     from transformers.utils import logging
 
     from eyecatch.generators.provenance import read, to_png

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from eyecatch.core.clusters import TasteClusters
+from eyecatch.core.behaviour.mean_encoder import MeanEncoder
 from eyecatch.core.errors import NotReady
 from eyecatch.core.ports import Encoder
-from eyecatch.core.taste import MeanEncoder
+from eyecatch.core.tastes.clusters import TasteClusters
 from eyecatch.core.types import EMBEDDING_DIM, Event, Vector
 
 
@@ -19,7 +19,7 @@ class LearnedEncoder:
     def __init__(self, checkpoint: Path) -> None:
         """Reads `checkpoint`/users. Raises NotReady when it cannot be read or is not for covers of EMBEDDING_DIM."""
         from icg.errors import IcgError
-        from icg.user_reader import UserReader, version
+        from icg.users.numpy_encoder import UserReader, version
 
         try:
             self._reader = UserReader.from_pretrained(checkpoint / "users")
@@ -39,8 +39,8 @@ class LearnedEncoder:
         )
 
     def __call__(self, users: Sequence[Sequence[Event]], embeddings: Mapping[str, Vector]) -> Vector:
-        from icg.user_reader import Histories
-        from icg.users import WINDOW
+        from icg.users.histories import WINDOW
+        from icg.users.numpy_encoder import Histories
 
         rows: dict[str, int] = {}
         known = [
@@ -64,13 +64,13 @@ class LearnedEncoder:
 
 def cover_space(checkpoint: Path) -> int:
     """Which model embeds covers, as a number of 16 bits."""
-    from icg.user_reader import cover_space as space
+    from icg.users.numpy_encoder import cover_space as space
 
     return int(space(checkpoint))
 
 
 def user_encoder(checkpoint: Path) -> Encoder:
     """The learned encoder if the checkpoint folder has users/, else the mean of covers in the space of its joint/."""
-    from icg.user_reader import version
+    from icg.users.numpy_encoder import version
 
     return LearnedEncoder(checkpoint) if (checkpoint / "users").is_dir() else MeanEncoder(version(checkpoint))

@@ -12,9 +12,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from eyecatch.core.behaviour.mean_encoder import MeanEncoder
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.ports import CatalogStore, Encoder, ProfileStore
-from eyecatch.core.taste import MeanEncoder
 from eyecatch.core.types import EMBEDDING_DIM, RECENT_EVENTS, Action, Event, Origin, Vector
 
 MEAN = MeanEncoder()

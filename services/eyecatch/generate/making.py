@@ -15,7 +15,7 @@ import structlog
 
 from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import InvalidInput, NotFound, Unavailable
-from eyecatch.core.judged import RELIABILITY
+from eyecatch.core.judgement import RELIABILITY
 from eyecatch.core.ports import Blobs, Brief, CatalogStore, Generator, Made, Progress, Upscaler
 from eyecatch.core.score import Scoring
 from eyecatch.core.types import Cover, Item, Job, Origin, Pixels, Provenance, Vector, zeros

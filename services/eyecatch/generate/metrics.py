@@ -4,8 +4,8 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from eyecatch.core.errors import Unavailable
 from eyecatch.generate.worker import Tally
-from eyecatch.ingest.health import Health
 from eyecatch.ingest.metrics import Reading
+from eyecatch.observe.health import Health
 
 QUEUE = "queue"
 

@@ -7,8 +7,8 @@ from enum import StrEnum
 from eyecatch.core import limits
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.types import EMBEDDING_DIM, Cover, Job
-from eyecatch.ingest.producer import PROTOBUF, Outgoing
-from eyecatch.ingest.records import Poison, Record, parsed
+from eyecatch.ingest.events import Poison, Record, parsed
+from eyecatch.kafka.producer import PROTOBUF, Outgoing
 from eyecatch.messages import timestamp
 from eyecatch.v1 import generation_pb2
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import structlog
 
-from eyecatch.core.clusters import Tastes
 from eyecatch.core.errors import CALLER_GONE, EyecatchError, NotFound, NotReady, Overloaded, Unavailable
 from eyecatch.core.ports import JobQueue, Progress
+from eyecatch.core.tastes.clusters import Tastes
 from eyecatch.core.types import Job, JobStatus, Vector
 from eyecatch.generate.hub import FINAL, Hub
 from eyecatch.generate.worker import Worker

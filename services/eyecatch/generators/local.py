@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from eyecatch.core.errors import InvalidInput, Unavailable
-from eyecatch.core.judged import to_rewards
+from eyecatch.core.judgement import to_rewards
 from eyecatch.core.ports import Brief, Made, Scored
 from eyecatch.core.types import Pixels
 from eyecatch.generators.progress import slowest
@@ -104,7 +104,7 @@ class LocalGenerator:
         stop: threading.Event,
     ) -> "tuple[list[IcgBrief], list[Future[Image.Image]]]":
         from icg.brief import Brief as IcgBrief
-        from icg.encoded import picture
+        from icg.pictures import picture
         from icg.starter import anchoring, towards
 
         starter, scheduler = self._load()
@@ -165,7 +165,7 @@ class LocalGenerator:
         ]
 
     def _score(self, images: Sequence[bytes], titles: Sequence[str]) -> list[Scored]:
-        from icg.encoded import picture
+        from icg.pictures import picture
 
         with told():
             return self._rate([picture(i, f"images[{n}]") for n, i in enumerate(images)], titles)

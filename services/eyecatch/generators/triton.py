@@ -11,7 +11,7 @@ from PIL import Image
 from tritonclient.utils import InferenceServerException
 
 from eyecatch.core.errors import Unavailable
-from eyecatch.core.judged import to_rewards
+from eyecatch.core.judgement import to_rewards
 from eyecatch.core.ports import Brief, Made, Scored
 from eyecatch.core.types import Pixels
 from eyecatch.generators import triton_wire as wire

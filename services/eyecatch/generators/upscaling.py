@@ -12,7 +12,7 @@ from eyecatch.core.ports import Made
 from eyecatch.generators.provenance import read, to_png
 
 if TYPE_CHECKING:
-    from icg.upscale import Upscaler
+    from icg.models.upscale import Upscaler
 
 PART = "upscaler"
 SHIPPED = f"eyecatch-starter-0.1/{PART}"
@@ -26,8 +26,8 @@ class LocalUpscaler:
 
     def __init__(self, factor: int, source: str = "") -> None:
         from icg import starter
+        from icg.checkpoints import read_json
         from icg.errors import IcgError
-        from icg.headers import read_json
 
         self._source: Path | str = source or starter.path() / "upscaler"
         if Path(self._source).exists():
@@ -51,8 +51,8 @@ class LocalUpscaler:
             return await asyncio.to_thread(self._upscale, made)
 
     def _upscale(self, made: Made) -> Made:
-        from icg.encoded import picture
         from icg.errors import CheckpointError, IcgError
+        from icg.pictures import picture
 
         try:
             if self._loaded is None:
@@ -88,7 +88,7 @@ def name_of(source: Path | str) -> str:
 def _load(source: Path | str, factor: int) -> "Upscaler":
     import torch
     import transformers
-    from icg.upscale import Upscaler
+    from icg.models.upscale import Upscaler
 
     # Its loading bar would land between the lines of whoever runs us.
     transformers.utils.logging.disable_progress_bar()

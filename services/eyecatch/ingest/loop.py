@@ -11,13 +11,13 @@ import structlog
 from eyecatch.core.errors import StoreDamaged
 from eyecatch.core.ports import Encoder, ProfileStore
 from eyecatch.core.types import Event, Position
-from eyecatch.ingest.buffer import Buffer, Chunk
-from eyecatch.ingest.dlq import letter
-from eyecatch.ingest.health import Health
+from eyecatch.ingest.events import Poison, Reason, Record, decode, decode_all
 from eyecatch.ingest.metrics import Metrics
-from eyecatch.ingest.patience import Patience
-from eyecatch.ingest.producer import Outgoing
-from eyecatch.ingest.records import Poison, Reason, Record, decode, decode_all
+from eyecatch.kafka.buffer import Buffer, Chunk
+from eyecatch.kafka.dead_letters import letter
+from eyecatch.kafka.producer import Outgoing
+from eyecatch.kafka.retry import Patience
+from eyecatch.observe.health import Health
 
 log = structlog.get_logger(__name__)
 

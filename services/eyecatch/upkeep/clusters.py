@@ -15,9 +15,9 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from eyecatch.core.clusters import TasteClusters, directions
 from eyecatch.core.errors import EyecatchError, StoreDamaged
 from eyecatch.core.ports import Encoder, Notes, ProfileStore
+from eyecatch.core.tastes.clusters import TasteClusters, directions
 from eyecatch.core.types import EMBEDDING_DIM, Vector
 
 log = structlog.get_logger(__name__)

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from eyecatch.core.clusters import TasteClusters
 from eyecatch.core.ports import Blobs, Stores
+from eyecatch.core.tastes.clusters import TasteClusters
 from eyecatch.core.types import Action, Event, Item, Vector
 
 ENGAGED = frozenset({Action.CLICK, Action.LIKE, Action.PURCHASE, Action.DWELL})

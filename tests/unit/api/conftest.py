@@ -8,7 +8,7 @@ import grpc
 import pytest
 from eyecatch.config import Config
 from eyecatch.v1 import behavior_pb2_grpc, catalog_pb2, catalog_pb2_grpc, covers_pb2_grpc, types_pb2
-from eyecatch.wiring import Application, application
+from eyecatch.wiring.serve import Application, application
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import BadRequest
 from grpc_status import rpc_status

@@ -4,7 +4,7 @@ import asyncio
 
 import grpc
 import pytest
-from eyecatch.core.judged import to_rewards
+from eyecatch.core.judgement import to_rewards
 from eyecatch.core.types import Decision
 from eyecatch.v1 import behavior_pb2, covers_pb2, types_pb2
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from eyecatch.api import wire
 from eyecatch.api.fast_wire import AnswerWriter
-from eyecatch.core.pools import Pools
-from eyecatch.core.ranking import Ranker
-from eyecatch.core.recommend import Degraded, Recommendation
+from eyecatch.core.recommending.pools import Pools
+from eyecatch.core.recommending.ranking import Ranker
+from eyecatch.core.recommending.recommend import Degraded, Recommendation
 from eyecatch.core.score import RewardSpec, Scoring
 from eyecatch.core.types import EMBEDDING_DIM, Cover
 from eyecatch.v1 import covers_pb2

@@ -6,9 +6,9 @@ import grpc
 import numpy as np
 import pytest
 from eyecatch.config import Config
-from eyecatch.core.clusters import directions
 from eyecatch.core.errors import Unavailable
-from eyecatch.core.segments import keep
+from eyecatch.core.tastes.clusters import directions
+from eyecatch.core.tastes.segments import keep
 from eyecatch.v1 import behavior_pb2, covers_pb2, types_pb2
 
 from tests.contracts.builders import MEAN

@@ -7,7 +7,7 @@ import numpy as np
 from eyecatch.config import Config
 from eyecatch.generators.local import LocalGenerator
 from eyecatch.v1 import covers_pb2
-from eyecatch.wiring import application
+from eyecatch.wiring.serve import application
 from PIL import Image
 
 from tests.contracts.builders import MEAN

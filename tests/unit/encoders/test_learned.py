@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from eyecatch.core.behaviour.mean_encoder import MeanEncoder
 from eyecatch.core.errors import NotReady
 from eyecatch.core.ports import Encoder
-from eyecatch.core.taste import MeanEncoder
 from eyecatch.core.types import Action, Event, Vector
 from eyecatch.encoders.learned import LearnedEncoder, user_encoder
 from icg import starter
-from icg.cold_start import TasteMixture
-from icg.user_encoder import Events, UserEncoder
-from icg.user_reader import version
+from icg.users.cold_start import TasteMixture
+from icg.users.encoder import Events, UserEncoder
+from icg.users.numpy_encoder import version
 
 from tests.contracts.builders import event
 

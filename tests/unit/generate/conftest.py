@@ -9,8 +9,8 @@ import grpc
 import pytest
 from eyecatch.config import Config, GenerateConfig
 from eyecatch.core.types import JobState, JobStatus
-from eyecatch.wiring import application
-from eyecatch.wiring_generate import Generate, generating
+from eyecatch.wiring.generate import Generate, generating
+from eyecatch.wiring.serve import application
 
 from tests.broker import Broker
 from tests.contracts.builders import MEAN

@@ -14,7 +14,7 @@ from eyecatch.core.ports import Brief, Made
 from eyecatch.core.types import JobState
 from eyecatch.stores.redis import RedisStore, keys
 from eyecatch.v1 import behavior_pb2, covers_pb2, types_pb2
-from eyecatch.wiring import application
+from eyecatch.wiring.serve import application
 
 from tests.broker import Broker
 from tests.contracts.builders import MEAN, cover

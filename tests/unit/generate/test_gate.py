@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from eyecatch.core.judged import from_rewards, to_rewards
+from eyecatch.core.judgement import from_rewards, to_rewards
 from eyecatch.core.ports import Brief, Made, Progress
 from eyecatch.core.types import Cover, Item, Job
 from eyecatch.generate.making import Maker, Taste

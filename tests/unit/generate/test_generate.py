@@ -12,10 +12,10 @@ from eyecatch.config import GenerateConfig
 from eyecatch.core.errors import InvalidInput, Unavailable
 from eyecatch.core.types import Item, Job, JobState
 from eyecatch.generate.requests import to_record
-from eyecatch.ingest.dlq import DeadLetters
-from eyecatch.ingest.producer import Producer
+from eyecatch.kafka.dead_letters import DeadLetters
+from eyecatch.kafka.producer import Producer
 from eyecatch.v1 import generation_pb2
-from eyecatch.wiring_generate import generating
+from eyecatch.wiring.generate import generating
 
 from tests.broker import Broker, running_behind_a_proxy
 from tests.fakes import FakeGenerator

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from eyecatch.core.types import Cover, Job
 from eyecatch.generate.requests import Reason, decode, made_record, to_record
-from eyecatch.ingest.records import Headers, Poison
+from eyecatch.ingest.events import Headers, Poison
 from eyecatch.v1 import generation_pb2
 from google.protobuf.json_format import MessageToJson
 

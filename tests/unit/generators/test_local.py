@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from eyecatch.core.errors import InvalidInput, Unavailable
-from eyecatch.core.judged import from_rewards
+from eyecatch.core.judgement import from_rewards
 from eyecatch.core.ports import Brief
 from eyecatch.generators.local import LocalGenerator
 from icg import starter

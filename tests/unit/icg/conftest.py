@@ -10,8 +10,12 @@ from typing import Any
 import pytest
 from icg import starter
 from icg.data.art import procedural
-from icg.train.starter import Run, smoke
-from icg.vlm import load
+from icg.models.vlm import load
+from icg.train.starter.recipe import Run, smoke
+
+from tests.unit.icg.pipelines import covers, one_thread, opened
+
+__all__ = ["covers", "one_thread", "opened"]
 
 
 @pytest.fixture(scope="session")

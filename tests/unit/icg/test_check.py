@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import safetensors
 import torch
-from icg import vlm as reading
-from icg.adapter import AdapterConfig, IcgAdapter
+from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.brief import Brief
 from icg.check import Report, check
 from icg.cli import app
+from icg.draw.pipeline import CoverPipeline
 from icg.errors import BriefError, CheckpointError
-from icg.families import family_of
-from icg.pipeline import CoverPipeline
+from icg.models import vlm as reading
+from icg.models.families import family_of
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 

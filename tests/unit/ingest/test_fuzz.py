@@ -12,12 +12,12 @@ import pytest
 from eyecatch.core.types import Action, Event
 from eyecatch.messages import event_to_wire
 from eyecatch.v1 import types_pb2
-from eyecatch.wiring_ingest import ingesting
+from eyecatch.wiring.ingest import ingesting
 from google.protobuf.json_format import MessageToJson, ParseDict, ParseError, SerializeToJsonError
 from google.protobuf.message import DecodeError
 
 from tests.broker import Broker, Message
-from tests.unit.ingest.conftest import count, settings, value
+from tests.unit.ingest.helpers import count, settings, value
 from tests.waiting import until
 
 IDS = [

@@ -8,14 +8,14 @@ import pytest
 from eyecatch.config import IngestConfig
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.types import RECENT_EVENTS, Event
-from eyecatch.wiring_ingest import Ingest, ingesting
+from eyecatch.wiring.ingest import Ingest, ingesting
 from kafka import KafkaProducer
 
 from tests.broker import Broker
 from tests.contracts.builders import event
 from tests.servers import RedisServer
-from tests.unit.ingest.conftest import absorbed, count, record, settings, until_absorbed, value
-from tests.unit.ingest.test_records import Row, poison
+from tests.unit.ingest.helpers import absorbed, count, record, settings, until_absorbed, value
+from tests.unit.ingest.test_events import Row, poison
 from tests.waiting import until
 
 
@@ -230,7 +230,7 @@ async def test_a_drain_that_takes_too_long_is_cut_short(
 
 
 async def test_every_poisoned_record_is_kept_whole(kafka: Broker, topic: str, tmp_path: Path) -> None:
-    from eyecatch.ingest.records import MAX_BYTES, Reason
+    from eyecatch.ingest.events import MAX_BYTES, Reason
 
     bad: list[tuple[Reason, Row]] = [(reason, row) for reason in Reason for row in poison(reason)]
     bad.append((Reason.TOO_LARGE, Row(b"y" * 900_000)))

@@ -8,16 +8,16 @@ import pytest
 from eyecatch.core.errors import EyecatchError, NotReady, StoreDamaged, StoreFull, StoreTooNew, Unavailable
 from eyecatch.core.ports import Encoder
 from eyecatch.core.types import Event, Position
-from eyecatch.ingest.buffer import Buffer, Chunk
-from eyecatch.ingest.health import Health
 from eyecatch.ingest.loop import DEAD_LETTERS, STORE, Loop
 from eyecatch.ingest.metrics import Metrics
-from eyecatch.ingest.places import Log
-from eyecatch.ingest.producer import Outgoing
+from eyecatch.kafka.buffer import Buffer, Chunk
+from eyecatch.kafka.offsets import Log
+from eyecatch.kafka.producer import Outgoing
+from eyecatch.observe.health import Health
 from kafka import TopicPartition
 
 from tests.contracts.builders import event, nothing
-from tests.unit.ingest.test_records import Row, protobuf
+from tests.unit.ingest.test_events import Row, protobuf
 
 LOG = Log("id", 1)
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from eyecatch.core.decisions import to_line
 from eyecatch.core.errors import StoreDamaged, StoreError, StoreTooNew
+from eyecatch.core.recommending.decisions import to_line
 from eyecatch.core.types import Action, Cover, Decision, Event, Item, Job, Vector, zeros
 from eyecatch.stores.redis import RedisStore, keys
 from eyecatch.stores.redis.link import Command, Link

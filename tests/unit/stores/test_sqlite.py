@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from eyecatch.core.decisions import to_line
 from eyecatch.core.errors import (
     InvalidInput,
     StoreDamaged,
@@ -23,6 +22,7 @@ from eyecatch.core.errors import (
     StoreTooNew,
     Unavailable,
 )
+from eyecatch.core.recommending.decisions import to_line
 from eyecatch.core.types import Action, Cover, Decision, Event, Item, Job, Vector
 from eyecatch.stores.sqlite import SqliteStore
 from eyecatch.stores.sqlite.schema import MIGRATIONS, migrate, version
@@ -36,8 +36,8 @@ def event(id: str, user: str = "mia") -> Event:
 
 _WRITES_FOREVER = """
 import asyncio, itertools, sys
-from eyecatch.core.decisions import to_line
-from eyecatch.core.taste import MeanEncoder
+from eyecatch.core.recommending.decisions import to_line
+from eyecatch.core.behaviour.mean_encoder import MeanEncoder
 from eyecatch.core.types import Action, Event, Job
 from eyecatch.stores.sqlite import SqliteStore
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from eyecatch.core.clusters import TasteClusters
+from eyecatch.core.tastes.clusters import TasteClusters
 from eyecatch.core.types import EMBEDDING_DIM, Vector
 from eyecatch.encoders.learned import LearnedEncoder
 from eyecatch.stores.sqlite import SqliteStore

@@ -14,9 +14,9 @@ import torch
 import triton_python_backend_utils as pb
 from icg import starter
 from icg.brief import Brief
-from icg.pipeline import CoverPipeline
+from icg.draw.pipeline import CoverPipeline
+from icg.draw.sampler import Run
 from icg.scheduler.engine import StepScheduler
-from icg.scheduler.sampler import Run
 from PIL import Image
 
 SIZE = (128, 128)

@@ -22,10 +22,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import torch
 import triton_python_backend_utils as pb
-from icg import encoded, starter
+from icg import pictures as encoded
+from icg import starter
 from icg.brief import MAX_REFERENCES, MAX_TITLE, Brief
+from icg.draw.pipeline import CoverPipeline
 from icg.errors import BriefError, Cancelled, IcgError, Shed
-from icg.pipeline import CoverPipeline
 from icg.products.library import Library
 from icg.reliability.judge import Judge, judgements
 from icg.scheduler.engine import StepScheduler

@@ -13,10 +13,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import torch
 import triton_python_backend_utils as pb
-from icg import encoded, starter
+from icg import pictures as encoded
+from icg import starter
 from icg.brief import Brief
 from icg.errors import BriefError, IcgError
-from icg.user_reader import cover_space
+from icg.users.numpy_encoder import cover_space
 
 MAX_PICTURES = 64
 

@@ -7,7 +7,7 @@ covers are made: its node carries little traffic.
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from eyecatch.core.types import Cover, Item, Page
-from eyecatch.stores import pages
+from eyecatch.stores import page_tokens as pages
 from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.embeddings import CatalogEmbeddings
 from eyecatch.stores.redis.guarded import Guarded

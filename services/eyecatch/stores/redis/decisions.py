@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from eyecatch.core.decisions import from_line, id_and_user
+from eyecatch.core.recommending.decisions import from_line, id_and_user
 from eyecatch.core.types import Decision
 from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.link import Command, Link

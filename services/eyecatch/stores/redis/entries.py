@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, replace
 
 from eyecatch.core.types import JobState, JobStatus
-from eyecatch.stores import texts
+from eyecatch.stores import json_codec as texts
 from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.link import Command
 

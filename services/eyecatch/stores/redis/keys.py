@@ -3,7 +3,7 @@
 Keys of users hold digests: whoever lists keys learns no user id. Knows no command.
 """
 
-from eyecatch.core.tokens import user_tag
+from eyecatch.core.behaviour.tokens import user_tag
 
 LAYOUT = "ec:layout"
 

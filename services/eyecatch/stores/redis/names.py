@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from eyecatch.core.types import Event, Profile
-from eyecatch.stores import codec
+from eyecatch.stores import profile_codec as codec
 from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.link import Link
 

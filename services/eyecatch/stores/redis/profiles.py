@@ -10,14 +10,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from eyecatch.core.absorb import Absorption
+from eyecatch.core.behaviour.absorb import Absorption
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.ports import Encoder
 from eyecatch.core.types import Event, Position, Profile, ProfileHeads, Vector, zeros
-from eyecatch.stores import codec
-from eyecatch.stores.active import Active
-from eyecatch.stores.anew import Anew
-from eyecatch.stores.heads import heads, stale
+from eyecatch.stores import profile_codec as codec
+from eyecatch.stores.profile_heads import heads, stale
+from eyecatch.stores.recent_writes import Active
 from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.decisions import RedisDecisions
 from eyecatch.stores.redis.embeddings import CatalogEmbeddings
@@ -25,6 +24,7 @@ from eyecatch.stores.redis.link import Command, Link, delay
 from eyecatch.stores.redis.log import EventLog
 from eyecatch.stores.redis.names import References
 from eyecatch.stores.redis.tombstones import TOMBSTONE
+from eyecatch.stores.reencode_on_read import Anew
 
 # Conflicts need two processes with events of one user at one time: rare, and over in one more round.
 ATTEMPTS = 16

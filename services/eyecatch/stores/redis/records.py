@@ -4,8 +4,8 @@ import json
 
 from eyecatch.core.errors import StoreDamaged
 from eyecatch.core.types import EMBEDDING_DIM, Cover, Item, Origin, Provenance
-from eyecatch.stores.embeddings import pack, unpack
-from eyecatch.stores.texts import compact, provenance_text, rewards_text
+from eyecatch.stores.embedding_codec import pack, unpack
+from eyecatch.stores.json_codec import compact, provenance_text, rewards_text
 
 _EMBEDDING_BYTES = 2 * EMBEDDING_DIM
 

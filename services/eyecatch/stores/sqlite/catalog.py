@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from eyecatch.core.types import Cover, Item, Page
-from eyecatch.stores import pages
+from eyecatch.stores import page_tokens as pages
 from eyecatch.stores.sqlite import rows
 from eyecatch.stores.sqlite.cache import EmbeddingCache
 from eyecatch.stores.sqlite.connection import Database, Row

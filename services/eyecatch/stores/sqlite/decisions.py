@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Sequence
 from functools import partial
 
-from eyecatch.core.decisions import FIELD, from_line, id_and_user
+from eyecatch.core.recommending.decisions import FIELD, from_line, id_and_user
 from eyecatch.core.types import Decision
 from eyecatch.stores.sqlite.connection import Database
 from eyecatch.stores.sqlite.tombstones import forgotten

@@ -12,15 +12,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from eyecatch.core.absorb import Absorption
-from eyecatch.core.bots import KEEP
+from eyecatch.core.behaviour.absorb import Absorption
+from eyecatch.core.behaviour.bots import KEEP
 from eyecatch.core.ports import Encoder
 from eyecatch.core.types import RECENT_EVENTS, Action, Event, Origin, Position, Profile, ProfileHeads, Vector, zeros
-from eyecatch.stores import codec
-from eyecatch.stores.active import Active
-from eyecatch.stores.anew import Anew
-from eyecatch.stores.embeddings import unpack
-from eyecatch.stores.heads import heads, stale
+from eyecatch.stores import profile_codec as codec
+from eyecatch.stores.embedding_codec import unpack
+from eyecatch.stores.profile_heads import heads, stale
+from eyecatch.stores.recent_writes import Active
+from eyecatch.stores.reencode_on_read import Anew
 from eyecatch.stores.sqlite import decisions, rows
 from eyecatch.stores.sqlite.cache import EmbeddingCache, UserCache
 from eyecatch.stores.sqlite.connection import Database

@@ -11,7 +11,7 @@ from dataclasses import replace
 from eyecatch.core.errors import OVER_BUDGET, Conflict, Overloaded
 from eyecatch.core.ports import Progress
 from eyecatch.core.types import UNLIMITED, Budget, Job, JobState, JobStatus
-from eyecatch.stores import texts
+from eyecatch.stores import json_codec as texts
 from eyecatch.stores.sqlite.connection import Database, Row
 
 _COLUMNS = "seq, job, attempts, state, cover_ids, error"

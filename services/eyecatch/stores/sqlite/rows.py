@@ -3,9 +3,9 @@
 import json
 
 from eyecatch.core.types import Action, Cover, Event, Origin, Provenance
-from eyecatch.stores.embeddings import pack, unpack
+from eyecatch.stores.embedding_codec import pack, unpack
+from eyecatch.stores.json_codec import provenance_text, rewards_text
 from eyecatch.stores.sqlite.connection import Row
-from eyecatch.stores.texts import provenance_text, rewards_text
 
 EVENT_COLUMNS = "event_id, user_id, item_id, action, time, cover_id, decision_id, dwell_ms"
 COVER_COLUMNS = "id, item_id, uri, embedding, rewards, origin, provenance, width, height, taste, created_at"

@@ -7,8 +7,8 @@ import sqlite3
 
 from eyecatch.core.errors import StoreTooNew
 from eyecatch.core.types import Profile
-from eyecatch.stores import codec
-from eyecatch.stores.embeddings import unpack
+from eyecatch.stores import profile_codec as codec
+from eyecatch.stores.embedding_codec import unpack
 
 _V1 = """
 CREATE TABLE items (

@@ -14,8 +14,8 @@ from icg.rewards.base import pixels
 from icg.rewards.engagement import Engagement
 from icg.rewards.engagement_net import CONTEXT, NOBODY, EngagementConfig, EngagementNet, Habit, context, habits
 from icg.rewards.reader import SIDE, Reader
-from icg.train import engagement as recipe
-from icg.train.engagement import TEST, TRAIN, Read, correlations, fit, main, said, simulated
+from icg.train.engagement import recipe
+from icg.train.engagement.recipe import TEST, TRAIN, Read, correlations, fit, main, said, simulated
 from icg.train.loop import Fit
 from PIL import Image
 

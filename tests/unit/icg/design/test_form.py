@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from icg import starter
-from icg import vlm as reading
 from icg.design.form import Form, choose, encode, fill
 from icg.design.kpi import DesignModel, asked, form
 from icg.design.palette import NAMED
@@ -21,6 +20,7 @@ from icg.design.schema import (
     Design,
 )
 from icg.errors import CheckpointError, IcgError
+from icg.models import vlm as reading
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from icg import starter
-from icg import vlm as reading
 from icg.brief import Brief
 from icg.design.schema import Design
 from icg.design.segments import Group, Namer, Segment, describe, document, from_text, match, rerank, telling, words
 from icg.errors import IcgError
+from icg.models import vlm as reading
 from PIL import Image
 
 DARK = Design((("navy", 6),), ("dark", "cool", "vivid"), (), "centre", "large", "ink")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from icg.pipeline import CoverPipeline
+from icg.draw.pipeline import CoverPipeline
 from icg.products import record
 from icg.products.library import VECTORS
 from icg.products.record import DREAMBOOTH, FULL, TEXTUAL_INVERSION, Record

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from icg.draw.pipeline import CoverPipeline
 from icg.errors import BriefError, CheckpointError
-from icg.pipeline import CoverPipeline
 from icg.products import record
 from icg.products.library import VECTORS, Library, base_of
 from icg.products.record import DREAMBOOTH, TEXTUAL_INVERSION

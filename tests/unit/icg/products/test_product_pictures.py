@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from icg import starter
-from icg.embedding import JointEmbedding
 from icg.errors import IcgError
+from icg.models.joint import JointEmbedding
 from icg.products.pictures import ALIKE, FEWEST, MOST, check_one_product, load, similarity
-from icg.train.product_art import THINGS, Thing, pictures
+from icg.train.products.art import THINGS, Thing, pictures
 from PIL import Image
 
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from icg.brief import Brief
+from icg.draw.pipeline import CoverPipeline
 from icg.errors import BriefError, CheckpointError
-from icg.pipeline import CoverPipeline
 from icg.products import record
 from icg.products.library import Library
 from icg.products.record import DREAMBOOTH, FULL, TEXTUAL_INVERSION
 from icg.scheduler.engine import StepScheduler
 from icg.scheduler.request import Share
 
+from tests.unit.icg.pipelines import SIZE, brief, pixels
 from tests.unit.icg.products.made import keep, tensors_of
-from tests.unit.icg.scheduler.conftest import SIZE, brief, pixels
-from tests.unit.icg.scheduler.test_lora import saved
+from tests.unit.icg.products.test_lora import saved
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning")
 Covers, Opened = Callable[[str], CoverPipeline], Callable[..., StepScheduler]

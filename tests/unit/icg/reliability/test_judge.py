@@ -17,10 +17,10 @@ from icg.reliability.config import CAPTION, DEPTH, PICTURE, PRODUCT, SALIENCY
 from icg.reliability.cues import SmallCues
 from icg.reliability.judge import Judge, Judgement, judgements, product_pixels
 from icg.reliability.labels import Availability
+from icg.reliability.reward import Reliability
 from icg.reliability.rfnet import RFNet
 from icg.rewards.base import BATCH, Reward, TensorReward, pixels
 from icg.rewards.registry import load
-from icg.rewards.reliability import Reliability
 from PIL import Image, ImageDraw
 
 from tests.unit.icg.reliability.judged import SIDE, TINY, cut_out, judge, picture

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from icg.data.scene_bank import PLANES, SceneBank
 from icg.errors import IcgError
 from icg.reliability.config import CAPTION, CUES, DEPTH, PICTURE, VARIANTS
 from icg.reliability.judge import Judge
-from icg.train.drawn import Drawn
+from icg.reliability.scenes.scene_bank import PLANES, SceneBank
 from icg.train.loop import Fit
-from icg.train.reliability import Part, ablated, network, run
+from icg.train.reliability.drawn_scenes import Drawn
+from icg.train.reliability.rfnet import Part, ablated, network, run
 
 CONFIG = replace(VARIANTS["small"], side=32, width=16, heads=2, fusions=1, words=8, channels=16)
 

@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from icg import starter
 from icg.brief import Brief
+from icg.draw.pipeline import CoverPipeline
 from icg.errors import BriefError, Cancelled, Shed
-from icg.pipeline import CoverPipeline
 from icg.scheduler.engine import StepScheduler
 from icg.scheduler.request import Status
 from PIL import Image
 
 from tests.unit.icg import tiny
-from tests.unit.icg.scheduler.conftest import PICTURE, PRODUCT, SIZE, WIDE, Gate, brief, pixels, user
+from tests.unit.icg.pipelines import PICTURE, PRODUCT, SIZE, WIDE, Gate, brief, pixels, user
 
 Open = Callable[..., StepScheduler]
 COMPANIONS = st.lists(

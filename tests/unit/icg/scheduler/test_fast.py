@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from icg.draw.pipeline import CoverPipeline
 from icg.errors import Cancelled, IcgError
-from icg.pipeline import CoverPipeline
 from icg.scheduler.decoding import Decoder, Decoding
 from icg.scheduler.engine import StepScheduler
 from icg.scheduler.fast import Fast, Ladder
@@ -17,7 +17,7 @@ from icg.scheduler.rows import Rows
 from PIL import Image
 
 from tests.unit.icg import tiny
-from tests.unit.icg.scheduler.conftest import PRODUCT, SIZE, Gate, brief, pixels
+from tests.unit.icg.pipelines import PRODUCT, SIZE, Gate, brief, pixels
 
 Open = Callable[..., StepScheduler]
 PLAIN = Fast(torch.float32, channels_last=False, compiled=False, graphs=False, rungs=(2, 4))

@@ -10,7 +10,7 @@ from icg.scheduler.metrics import Metrics
 from icg.scheduler.queue import Line, due
 from icg.scheduler.request import Request, Status
 
-from tests.unit.icg.scheduler.conftest import brief
+from tests.unit.icg.pipelines import brief
 
 
 def ask(due: float, priority: int = 0, deadline: float = math.inf, steps: int = 4) -> Request:

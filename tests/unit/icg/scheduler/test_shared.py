@@ -10,7 +10,7 @@ from icg.errors import BriefError
 from icg.scheduler.engine import StepScheduler
 from icg.scheduler.request import Share
 
-from tests.unit.icg.scheduler.conftest import PICTURE, Gate, brief, pixels, user
+from tests.unit.icg.pipelines import PICTURE, Gate, brief, pixels, user
 
 Open = Callable[..., StepScheduler]
 ASKED = [brief(n, steps=8, references=(PICTURE,) if n == 3 else ()) for n in range(4)]

@@ -16,7 +16,7 @@ from icg.errors import Shed
 from icg.scheduler.engine import StepScheduler
 from icg.scheduler.request import Request, Share, Status
 
-from tests.unit.icg.scheduler.conftest import brief, pixels
+from tests.unit.icg.pipelines import brief, pixels
 
 REQUESTS, SETTLED, SLOTS = 10_000, 2_000, 60
 GROWTH_MB = 32

@@ -1,0 +1,38 @@
+"""The connector: refined meta tokens become the conditioning of a diffusion model. Knows nothing about users.
+
+Bidirectional transformer layers, then Linear-GELU-Linear-RMSNorm to the family's caption width (MetaQueries,
+arXiv:2504.06256). `icg.models.families` says what the tokens must become for each diffusion family.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class ConditioningSpec:
+    """`width` of prompt_embeds; `pooled` width of pooled_prompt_embeds, 0 where the family has none."""
+
+    width: int
+    pooled: int = 0
+
+
+class Connector(nn.Module):
+    """(B, M, D) -> prompt_embeds (B, M, spec.width) and, where the family wants one, pooled (B, spec.pooled)."""
+
+    def __init__(self, width: int, spec: ConditioningSpec, layers: int = 2, heads: int = 4) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(width, heads, width * 3, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.mix = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.out = nn.Sequential(
+            nn.Linear(width, spec.width), nn.GELU(), nn.Linear(spec.width, spec.width), nn.RMSNorm(spec.width)
+        )
+        self.pooled = nn.Linear(width, spec.pooled) if spec.pooled else None
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        """tokens (B, M, D)."""
+        mixed = self.mix(tokens)
+        pooled = self.pooled(mixed.mean(1)) if self.pooled is not None else None
+        return self.out(mixed), pooled

@@ -1,0 +1,157 @@
+"""The adapter: meta tokens, refiner and connector as one checkpoint between a frozen VLM and a diffusion model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from icg.adapter.connector import ConditioningSpec, Connector
+from icg.adapter.meta_tokens import MetaTokens
+from icg.adapter.refiner import Refiner
+from icg.checkpoints import read_json, weights
+from icg.errors import BriefError, CheckpointError
+from icg.models.families import family_of
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """Widths: `vlm` of the VLM's hidden states, `user` of user embeddings, `caption` and `pooled` of the denoiser.
+
+    `reads` and `draws` name the families it was made for (a VLM's model_type, a denoiser's class), empty for any: widths
+    alone do not tell, Qwen2.5-VL-3B and Qwen3-VL-2B are both 2048 wide. Raises CheckpointError for numbers that make no adapter.
+    """
+
+    vlm: int
+    caption: int
+    pooled: int = 0
+    user: int = 64
+    tokens: int = 16
+    layers: int = 2
+    heads: int = 4
+    slots: int = 4
+    reads: str = ""
+    draws: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("vlm", "caption", "pooled", "user", "tokens", "layers", "heads", "slots"):
+            value, least = getattr(self, name), int(name != "pooled")
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise CheckpointError(f"adapter {name}={value!r}; allowed: a whole number from {least}")
+        if self.vlm % self.heads:
+            raise CheckpointError(f"adapter heads={self.heads}; allowed: a divisor of {self.vlm}, the VLM's width")
+
+    @classmethod
+    def between(cls, vlm: Any, diffusion: Any, **more: int) -> AdapterConfig:
+        """For a loaded VLM and a loaded stock diffusers pipeline: their widths and families; `more` is everything else."""
+        family = family_of(diffusion)
+        spec, width = family.spec, vlm.get_input_embeddings().weight.shape[1]
+        names = {"reads": vlm.config.model_type, "draws": type(family.denoiser).__name__}
+        return cls(width, spec.width, spec.pooled, **names, **more)
+
+    @classmethod
+    def read(cls, folder: Path) -> AdapterConfig:
+        """config.json of a saved adapter; CheckpointError when it is missing or says something else."""
+        stated = read_json("adapter", folder / "config.json")
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(stated) - known):
+            raise CheckpointError(
+                f"adapter={str(folder)!r}: config.json says {unknown}; allowed: {', '.join(sorted(known))}"
+            )
+        if missing := sorted({"vlm", "caption"} - set(stated)):
+            raise CheckpointError(
+                f"adapter={str(folder)!r}: config.json lacks {missing}; allowed: a folder of save_pretrained"
+            )
+        return cls(**stated)  # type: ignore[arg-type]  # checked above
+
+
+class IcgAdapter(nn.Module):
+    """Everything that is trained between the two frozen models."""
+
+    def __init__(self, config: AdapterConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.meta_tokens = MetaTokens(config.tokens, config.vlm)
+        self.refiner = Refiner(config.vlm, config.user, config.slots, config.heads)
+        self.connector = Connector(
+            config.vlm, ConditioningSpec(config.caption, config.pooled), config.layers, config.heads
+        )
+        self.nothing = nn.Parameter(torch.randn(config.tokens, config.vlm) * 0.02)
+        """Stands for "no item" in guidance."""
+        self.register_buffer("centre", torch.zeros(config.tokens, config.vlm))
+        self.register_buffer("spread", torch.ones(()))
+        """Hidden states are mostly the same whatever the item: what differs is brought to unit deviation."""
+
+    def read(self, vlm: Any, inputs: dict[str, Tensor]) -> Tensor:
+        """The item's part of a brief: (B, M, D_vlm). Depends on title and references only, so it can be cached."""
+        return self.standard(self.meta_tokens.read(vlm, inputs))
+
+    def standard(self, hidden: Tensor) -> Tensor:
+        """(B, M, D_vlm) hidden states, centred over items and scaled."""
+        return (hidden - self.centre) / self.spread
+
+    @torch.no_grad()
+    def standardise(self, hidden: Tensor) -> None:
+        """Take centre and spread from the hidden states of many items, (N, M, D_vlm)."""
+        self.centre.copy_(hidden.mean(0))
+        self.spread.copy_((hidden - self.centre).std())
+
+    def forward(self, items: Tensor, users: Tensor, strength: Tensor | float = 1.0) -> tuple[Tensor, Tensor | None]:
+        """items (B, M, D_vlm), users (B, U) unit or zero rows -> prompt_embeds (B, M, W) and pooled or None.
+
+        BriefError for users of another width.
+        """
+        self.check_width(users.shape[-1])
+        return self.connector(self.refiner(items, users, strength))
+
+    def check_width(self, width: int) -> None:
+        """BriefError for a width that no user embedding of this adapter has."""
+        if width != self.config.user:
+            raise BriefError(f"user_embedding width={width}; allowed: {self.config.user}")
+
+    def unconditional(self, batch: int) -> tuple[Tensor, Tensor | None]:
+        """Conditioning for no item and no user, for guidance."""
+        return self(self.nothing.expand(batch, -1, -1), self.nothing.new_zeros(batch, self.config.user))
+
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
+        """Write config.json and model.safetensors."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=2))
+        save_file({k: v.to(dtype).contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> IcgAdapter:
+        """Read what `save_pretrained` wrote; CheckpointError when a file is missing or widths do not match."""
+        folder = Path(folder)
+        config = AdapterConfig.read(folder)
+        weights("adapter", folder)
+        adapter = cls(config)
+        try:
+            adapter.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
+        except (RuntimeError, OSError) as error:
+            raise CheckpointError(f"adapter={str(folder)!r}: does not match its config.json ({error})") from error
+        return adapter.eval()
+
+    def check(self, vlm: Any, spec: ConditioningSpec, draws: str = "") -> None:
+        """CheckpointError when this adapter cannot stand between the VLM and a denoiser of that spec and class."""
+        fits(self.config, vlm.config.model_type, vlm.get_input_embeddings().weight.shape[1], draws, spec)
+
+
+def fits(config: AdapterConfig, reads: str, width: int, draws: str, spec: ConditioningSpec) -> None:
+    """CheckpointError naming both sides when an adapter is not one for a VLM `reads` of `width` and a denoiser `draws`."""
+    pairs = (
+        ("vlm width", config.vlm, width, "the width of this VLM"),
+        ("caption width", config.caption, spec.width, "of this denoiser"),
+        ("pooled width", config.pooled, spec.pooled, "of this denoiser"),
+        ("reads", config.reads, config.reads and reads, "the family of this VLM"),
+        ("draws", config.draws, config.draws and draws, "the class of this denoiser"),
+    )
+    for name, had, wanted, whose in pairs:
+        if had != wanted:
+            raise CheckpointError(f"adapter {name}={had}; allowed: {wanted}, {whose}")

@@ -1,0 +1,167 @@
+"""Does it personalise? The figures of a starter folder on held-out users and titles, over seeds, each with its control.
+
+Behind `eyecatch evaluate personalisation`. Users are SIMULATED; titles are found by the folder's own dual encoder and, when
+one is given, by a second one that was trained apart, so that the first does not mark its own work. Covers are asked for as the
+services do for an item with a picture: from its title and that picture. Figures of other kinds of briefs carry the kind's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from icg import starter
+from icg.adapter.model import IcgAdapter
+from icg.brief import Brief
+from icg.data.art import CATEGORIES, STYLES, Subject, load_subjects, on_white
+from icg.data.bank import Bank, build
+from icg.data.behaviour import population, simulate
+from icg.draw.pipeline import CoverPipeline
+from icg.evaluate.judges import LookJudge, draw, personalisation, retrieval
+from icg.evaluate.preference import Pairs, curve
+from icg.evaluate.reward_hacking import diversity
+from icg.models.dual import DualEncoder
+from icg.models.joint import JointEmbedding
+from icg.users.cold_start import TasteMixture
+from icg.users.encoder import UserEncoder
+
+AMONG = 100
+"""Titles each cover is looked up in."""
+KINDS = {
+    "": (True, 1, True, 1), "_title_only": (True, 0, False, 1), "_reference_only": (False, 1, True, 1),
+    "_two_references": (True, 2, True, 1), "_read_only": (True, 1, False, 1), "_best_of_4": (True, 1, True, 4),
+}  # fmt: skip
+"""Kinds of briefs: is the title said, how many pictures, is the cover anchored in the first one, draws of which relevance keeps one."""
+KEYS = (
+    "title_top5_seen", "title_top5_unseen", "own_over_swapped", "shuffled_control", "dispersion_ratio",
+    "preference_unseen_users", "diversity_ratio",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Other adapter folders: `without` was trained without the dispersion term, `before` is from before alignment."""
+
+    without: Path | None = None
+    before: Path | None = None
+
+
+def measure(
+    root: Path,
+    art: Path,
+    seeds: int = 3,
+    count: int = AMONG,
+    compared: Compared | None = None,
+    second: Path | None = None,
+    ablations: bool = False,
+) -> dict[str, dict[str, float] | None]:
+    """{figure: {"mean", "deviation"} over seeds}, None where it needs a folder that was not given.
+
+    count: covers a figure. second: folder of a dual encoder that judges titles too (`..._second`). ablations: every kind of
+    brief; otherwise the default one and the title alone.
+    """
+    subjects = load_subjects(art)
+    parts = starter.load(root)
+    judges = {"": parts.embedding}
+    if second is not None:
+        own = parts.embedding
+        judges["_second"] = JointEmbedding(own.vae, own.head, DualEncoder.from_pretrained(second))
+    kinds = list(KINDS) if ablations else list(KINDS)[:2]
+    rounds = [one(parts, root, subjects, seed, count, compared or Compared(), judges, kinds) for seed in range(seeds)]
+    names = dict.fromkeys([*KEYS, *(name for found in rounds for name in found)])
+    return {
+        name: {"mean": float(np.mean(values)), "deviation": float(np.std(values))} if values else None
+        for name, values in ((name, [found[name] for found in rounds if name in found]) for name in names)
+    }
+
+
+def one(
+    parts: starter.Starter, root: Path, subjects: list[Subject], seed: int, count: int, compared: Compared,
+    judges: dict[str, JointEmbedding], kinds: Sequence[str] = ("",), simulated: int = 1500,
+) -> dict[str, float]:  # fmt: skip
+    """All figures of one seed; a fifth as many users behave on `simulated` covers."""
+    rng = np.random.default_rng((seed, 7))
+    groups = {
+        name: [int(i) for i in rng.permutation([i for i, s in enumerate(subjects) if s.held_out == held])][:count]
+        for name, held in (("seen", False), ("unseen", True))
+    }
+    seen = [i for i, s in enumerate(subjects) if not s.held_out]
+    themes = np.array([CATEGORIES.index(s.category) for s in subjects])
+    bank = build(subjects, simulated, 201 + seed, 1, seen)
+    covers = parts.embedding.covers([Image.fromarray(i) for i in bank.images])
+    look, out = LookJudge(parts.embedding, bank), dict[str, float]()
+    chosen = [subjects[i] for i in groups["seen"]]
+    for name, asked in groups.items():
+        titles = [subjects[i].title for i in asked]
+        among = titles + [subjects[i].title for i in rng.permutation(seen) if i not in asked][: AMONG - len(asked)]
+        users = covers[rng.integers(0, len(covers), len(asked))]
+        real = build(subjects, len(asked), 401 + seed, 1, asked)
+        made = {"_real": [Image.fromarray(i) for i in real.images]}
+        shown = {"_real": [subjects[i].title for i in real.subject]}
+        for kind in kinds:
+            briefs = [
+                brief(kind, subjects[i], u, seed * 10_000 + n)
+                for n, (i, u) in enumerate(zip(asked, users, strict=True))
+            ]
+            made[kind], shown[kind] = draw(parts, briefs, KINDS[kind][-1]), titles
+        for judge, embedding in judges.items():
+            for kind, images in made.items():
+                out[f"title_top5_{name}{kind}{judge}"] = retrieval(embedding, images, shown[kind], among)["top5"]
+    for kind in kinds:
+        ask = partial(brief, kind)
+        found = personalisation(parts, look, bank, chosen, themes, ask, seed, KINDS[kind][-1])
+        out |= {f"{name}{kind}": value for name, value in found.items()}
+    if (root / "users").is_dir():
+        out |= unseen_users(parts, root / "users", subjects, bank, covers, themes, seed)
+    pairs = covers[rng.integers(0, len(covers), (len(chosen), 2))]
+    briefs = [brief("_title_only", s, u, n) for n, (s, p) in enumerate(zip(chosen, pairs, strict=True)) for u in p]
+    here = draw(parts, briefs)
+    for name, folder in (("dispersion_ratio", compared.without), ("diversity_ratio", compared.before)):
+        if folder is not None:
+            there = draw(replace(parts, pipeline=with_adapter(parts.pipeline, folder)), briefs)
+            far = [spread(parts.embedding, covers, name) for covers in (here, there)]
+            out[name] = far[0] / max(far[1], 1e-9)
+    return out
+
+
+def brief(kind: str, subject: Subject, user: np.ndarray, seed: int) -> Brief:
+    """A brief of one of KINDS."""
+    said, count, anchored, _ = KINDS[kind]
+    styles = [STYLES[(seed + n) % len(STYLES)] for n in range(count)]
+    pictures = tuple(on_white(subject.sprites[style]) for style in styles)
+    how = starter.anchoring(pictures, None if anchored else 0.0)
+    return Brief(subject.title if said else "", pictures, user, seed=seed, **how)
+
+
+def spread(embedding: JointEmbedding, covers: list[Image.Image], kind: str) -> float:
+    """Mean distance between the two users' covers of each item (dispersion), or between all covers (diversity)."""
+    if kind == "diversity_ratio":
+        return diversity(embedding.features(covers).numpy())
+    looks = embedding.covers(covers)
+    return float((1 - (looks[::2] * looks[1::2]).sum(1)).mean())
+
+
+def with_adapter(pipeline: CoverPipeline, folder: Path) -> CoverPipeline:
+    """The same models with another adapter between them."""
+    return CoverPipeline(pipeline.vlm, pipeline.processor, pipeline.diffusion, IcgAdapter.from_pretrained(folder))
+
+
+def unseen_users(
+    parts: starter.Starter, folder: Path, subjects: list[Subject], bank: Bank, covers: np.ndarray, themes: np.ndarray, seed: int
+) -> dict[str, float]:  # fmt: skip
+    """Pairwise accuracy of preference for new users on covers of unseen subjects, and of its baselines and control."""
+    rng = np.random.default_rng((seed, 8))
+    other = build(subjects, max(60, len(bank) // 4), 301 + seed, 1, [i for i, s in enumerate(subjects) if s.held_out])
+    asked = parts.embedding.covers([Image.fromarray(i) for i in other.images])
+    log, last = simulate(population(len(bank) // 5, rng), bank.look, themes[bank.subject], 60, rng)
+    pairs = Pairs.draw(last, asked, other.look, themes[other.subject], rng)
+    encoder, mixture = UserEncoder.from_pretrained(folder), TasteMixture.from_pretrained(folder)
+    found = curve(encoder, mixture, log, covers, pairs, covers.mean(0))
+    names = {"preference_unseen_users": "mixture", "preference_mean": "mean", "preference_nearest": "nearest"}
+    names |= {"preference_shuffled": "shuffled"}
+    return {key: list(found[name].values())[-1] for key, name in names.items()}

@@ -1,0 +1,162 @@
+"""How good is an upscaler? Against bicubic, on pictures of subjects it never saw and on new drawings; and are there seams?
+
+    python -m icg.evaluate.upscaling --pictures services/eyecatch/sample/covers [--checkpoint FOLDER]
+    python -m icg.evaluate.upscaling --covers FOLDER --sheet sheet.webp [--checkpoint FOLDER]
+
+PSNR in RGB, SSIM (Wang et al. 2004) of the luminance, gains over Pillow's bicubic of the same small picture. Knows no training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from icg import starter
+from icg.data.pictures import decode, read
+from icg.data.upscaling import KINDS, Pairs, catalogue, drawn, pairs
+from icg.models.upscale import Upscaler
+from icg.train.upscaling.recipe import starter_vae
+
+DRAWINGS = 1_000_000
+"""Seeds of drawings from here on are no recipe's."""
+BICUBIC = Image.Resampling.BICUBIC
+
+
+def psnr(one: Image.Image, other: Image.Image) -> float:
+    """Decibels, of bytes in RGB; 99 for equal pictures."""
+    error = np.square(np.asarray(one, np.float64) - np.asarray(other, np.float64)).mean()
+    return 10 * float(np.log10(255**2 / error)) if error else 99.0
+
+
+def ssim(one: Image.Image, other: Image.Image) -> float:
+    """-1..1, in Gaussian windows of 11 pixels, deviation 1.5."""
+    x, y = (torch.from_numpy(np.asarray(i.convert("L"), np.float64).copy())[None, None] for i in (one, other))
+    at = torch.arange(11, dtype=torch.float64) - 5
+    bell = torch.exp(-at.square() / (2 * 1.5**2))
+    bell /= bell.sum()
+
+    def mean(value: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(F.conv2d(value, bell[None, None, None]), bell[None, None, :, None])
+
+    mx, my = mean(x), mean(y)
+    vx, vy, both = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
+    a, b = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    found = (2 * mx * my + a) * (2 * both + b) / ((mx * mx + my * my + a) * (vx + vy + b))
+    return float(found.mean())
+
+
+def gains(upscaler: Upscaler, small: Sequence[Image.Image], large: Sequence[Image.Image]) -> dict[str, float]:
+    """Mean PSNR and SSIM of the upscaler's pictures, and what they gain over bicubic."""
+    rows = []
+    for low, high, made in zip(small, large, upscaler(small), strict=True):
+        plain = low.resize(high.size, BICUBIC)
+        rows.append((psnr(made, high), psnr(plain, high), ssim(made, high), ssim(plain, high)))
+    p, plain_p, s, plain_s = np.mean(rows, 0)
+    return {"psnr": float(p), "psnr_gain": float(p - plain_p), "ssim": float(s), "ssim_gain": float(s - plain_s)}
+
+
+def measure(
+    checkpoint: str | Path, pictures: Path, seeds: int = 3, count: int = 24
+) -> Mapping[str, Mapping[str, list[float]]]:
+    """Gains by what was enlarged, a number for each seed: `count` of the catalogue's held-out pictures, and as many new drawings.
+
+    `catalogue` and `drawings`: scaled down by bicubic; `half`: the same pictures of the catalogue at half their size, doubled;
+    `covers`: drawings that went through the starter's autoencoder, `spoiled`: blurred, noisy, JPEG. A Swin2SR of factor 4.
+    """
+    whole = Upscaler.from_pretrained(checkpoint, 4)
+    double = Upscaler(whole.model, 2)
+    held, vae = catalogue(pictures, held=True), starter_vae()
+    found: dict[str, dict[str, list[float]]] = {}
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        chosen = [held[n] for n in rng.permutation(len(held))[:count]]
+        new = pairs([drawn(DRAWINGS + seed, n) for n in range(count)], vae, seed)
+        drawings = [Image.fromarray(picture) for picture in new.large]
+        told = {
+            "catalogue": gains(whole, _smaller(chosen, 4), chosen),
+            "half": gains(double, _smaller(chosen, 2), chosen),
+            "drawings": gains(whole, _of(new, "clean"), drawings),
+            "covers": gains(whole, _of(new, "drawn"), drawings),
+            "spoiled": gains(whole, _of(new, "spoiled"), drawings),
+        }
+        for what, row in told.items():
+            for name, value in row.items():
+                found.setdefault(what, {}).setdefault(name, []).append(value)
+    return found
+
+
+def seams(upscaler: Upscaler, picture: Image.Image) -> dict[str, float]:
+    """Tiled against whole, in bytes: mean difference `at` the edges of tiles (a window to both sides), `elsewhere`, their `ratio`, `most`.
+
+    A thousandth is added to both means: 1 is a picture whose tiles cannot be told. Wants a picture larger than a tile.
+    """
+    whole = Upscaler(upscaler.model, tile=_up(max(picture.size), upscaler.window) + 4 * upscaler.window, overlap=0)
+    tiled = Upscaler(upscaler.model, tile=upscaler.tile, overlap=upscaler.overlap)
+    one, other = (np.asarray(u([picture])[0], np.float32) for u in (tiled, whole))
+    difference = np.abs(one - other).mean(2)
+    rows, columns = (_edges(tiled, edge) for edge in picture.size[::-1])
+    at = rows[:, None] | columns
+    near, far = float(difference[at].mean()), float(difference[~at].mean())
+    return {"at": near, "elsewhere": far, "ratio": (near + 1e-3) / (far + 1e-3), "most": float(difference.max())}
+
+
+def sheet(covers: Sequence[Image.Image], upscaler: Upscaler, side: int = 72) -> Image.Image:
+    """Columns: the middles of covers, `side` of their pixels. Rows: as they are, bicubic, upscaled."""
+    out = Image.new("RGB", (len(covers) * (side * 4 + 4) - 4, 3 * (side * 4 + 4) - 4), "white")
+    for n, (cover, made) in enumerate(zip(covers, upscaler(covers), strict=True)):
+        plain = cover.resize(made.size, Image.Resampling.NEAREST), cover.resize(made.size, BICUBIC), made
+        x, y = ((edge - side * 4) // 2 for edge in made.size)
+        for row, shown in enumerate(plain):
+            out.paste(shown.crop((x, y, x + side * 4, y + side * 4)), (n * (side * 4 + 4), row * (side * 4 + 4)))
+    return out
+
+
+def _smaller(pictures: Sequence[Image.Image], factor: int) -> list[Image.Image]:
+    return [p.resize((p.width // factor, p.height // factor), BICUBIC) for p in pictures]
+
+
+def _of(found: Pairs, kind: str) -> list[Image.Image]:
+    return [Image.fromarray(picture) for picture in found.small[:, KINDS.index(kind)]]
+
+
+def _edges(upscaler: Upscaler, edge: int) -> np.ndarray:
+    """(edge * factor,): whether an edge of a tile is at most a window away."""
+    at = np.arange(edge * upscaler.factor) / upscaler.factor
+    near: np.ndarray = np.any([np.abs(at - place) <= upscaler.window for place in upscaler.borders(edge)], axis=0)
+    return near
+
+
+def _up(edge: int, multiple: int) -> int:
+    return edge + -edge % multiple
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=Path, help="folder of pictures called SUBJECT-NUMBER: gains over bicubic")
+    parser.add_argument("--covers", type=Path, help="folder of covers to look at")
+    parser.add_argument("--sheet", type=Path, help="file for them: as they are, bicubic, upscaled")
+    parser.add_argument("--checkpoint", type=Path, default=starter.path() / "upscaler")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--count", type=int, default=24)
+    given = parser.parse_args()
+    if (given.covers is None) != (given.sheet is None) or given.pictures is given.covers is None:
+        parser.error("wants --pictures, or --covers and --sheet")
+    if given.sheet is not None:
+        covers = [decode(read(path), 4096) for path in sorted(given.covers.iterdir())]
+        sheet(covers, Upscaler.from_pretrained(given.checkpoint)).save(given.sheet, quality=90)
+    if given.pictures is not None:
+        for what, row in measure(given.checkpoint, given.pictures, given.seeds, given.count).items():
+            told = {name: [round(float(np.mean(v)), 4), round(float(np.std(v)), 4)] for name, v in row.items()}
+            print(json.dumps({what: told}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Pictures and titles in one space: a frozen picture trunk and a pre-trained word table, with a small learned head on each.
+
+Locked-image tuning (LiT, arXiv:2111.07991) in small. What the trunk learned from photographs and the table from text lets
+it match titles that it was never trained on. Knows nothing about users or generation.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from icg.errors import CheckpointError
+from icg.models.trunk import FEATURES, LITE0, Trunk
+
+WIDTH = 64
+"""Of every embedding."""
+DROPOUT = 0.3
+SIDE = 128
+"""Pixels a side of what the trunk reads."""
+FILES = ("config.json", "words.txt", "model.safetensors")
+
+
+@dataclass(frozen=True)
+class DualConfig:
+    """`word`: width of a word's vector. `repeats`: blocks of the trunk's stages."""
+
+    word: int = 96
+    hidden: int = 512
+    repeats: tuple[int, ...] = LITE0
+
+
+class DualEncoder(nn.Module):
+    """`words`: the vocabulary; others of a title are passed over."""
+
+    def __init__(self, words: list[str], config: DualConfig = DualConfig()) -> None:
+        super().__init__()
+        self.words, self.index = words, {word: n for n, word in enumerate(words)}
+        self.config, hidden = config, config.hidden
+        self.trunk = Trunk(config.repeats).requires_grad_(False)
+        self.table = nn.Embedding(len(words), config.word)
+        self.register_buffer("centre", torch.zeros(2 * FEATURES))
+        self.register_buffer("spread", torch.ones(2 * FEATURES))
+        self.image = nn.Sequential(
+            nn.Dropout(DROPOUT),
+            nn.Linear(2 * FEATURES, hidden),
+            nn.GELU(),
+            nn.Dropout(DROPOUT),
+            nn.Linear(hidden, WIDTH),
+        )
+        self.text = nn.Linear(config.word, WIDTH, bias=False)
+        self.log_scale = nn.Parameter(torch.tensor(2.7))
+
+    def pictures(self, features: Tensor) -> Tensor:
+        """The trunk's features (B, 2560) -> (B, 64) unit rows."""
+        return F.normalize(self.image((features - self.centre) / self.spread), dim=-1)
+
+    def images(self, pixels: Tensor) -> Tensor:
+        """pixels (B, 3, 128, 128) in [-1, 1] -> (B, 64) unit rows."""
+        return self.pictures(self.trunk(pixels))
+
+    def titles(self, titles: list[str]) -> Tensor:
+        """(B, 64) unit rows; zeros for a title without any known word."""
+        known = [[self.index[w] for w in words_of(title) if w in self.index] for title in titles]
+        places = torch.tensor([0, *(len(k) for k in known)][:-1], dtype=torch.long).cumsum(0)
+        rows = torch.tensor([n for k in known for n in k], dtype=torch.long)
+        mean = F.embedding_bag(rows, self.table.weight, places, mode="mean")
+        some = torch.tensor([bool(k) for k in known], device=mean.device)
+        return F.normalize(self.text(mean), dim=-1) * some[:, None]
+
+    def save_pretrained(self, folder: Path, dtype: torch.dtype = torch.float16) -> None:
+        """Write config.json, words.txt and model.safetensors."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FILES[0]).write_text(json.dumps(asdict(self.config), indent=2))
+        (folder / FILES[1]).write_text("\n".join(self.words) + "\n")
+        save_file({k: v.to(dtype).contiguous() for k, v in self.state_dict().items()}, folder / FILES[2])
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> DualEncoder:
+        """Read what `save_pretrained` wrote; CheckpointError when missing or of other widths."""
+        for name in FILES:
+            if not (folder / name).is_file():
+                raise CheckpointError(f"dual={str(folder)!r}: {name} is missing; allowed: save_pretrained's folder")
+        try:
+            stated = json.loads((folder / FILES[0]).read_text())
+            made = cls(
+                (folder / FILES[1]).read_text().split(), DualConfig(**stated | {"repeats": tuple(stated["repeats"])})
+            )
+            made.load_state_dict({k: v.float() for k, v in load_file(folder / FILES[2]).items()})
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"dual={str(folder)!r}: config.json, words and weights do not match ({error})"
+            ) from error
+        return made.eval()
+
+
+def words_of(title: str) -> list[str]:
+    """Lower-case words of letters, at least two long."""
+    return re.findall(r"[a-z]{2,}", title.lower())

@@ -1,0 +1,294 @@
+"""Diffusion families: what each wants as conditioning, and how its denoiser is called. One class a family, none over a page.
+
+The stock diffusers pipelines stay as they are; what is here is the inside of their loops, so that a batch can be driven
+step by step. Latents are (B, C, h, w) for every family. Knows nothing about items, users or schedulers' mathematics.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from icg.adapter.connector import ConditioningSpec
+from icg.errors import CheckpointError
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Family:
+    """Sana (arXiv:2410.10629), and what is common to all. `pipeline` is the stock diffusers pipeline."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self.pipeline, self.vae = pipeline, pipeline.vae
+        config = self.vae.config
+        levels = config.get("block_out_channels") or config.get("encoder_block_out_channels")
+        self.factor = 2 ** (len(levels) - 1)
+
+    @property
+    def denoiser(self) -> Any:
+        """The module that is called at each step."""
+        return self.pipeline.transformer
+
+    def add_lora(self, rank: int, name: str = "default", everywhere: bool = False) -> None:
+        """Put new low-rank weights (arXiv:2106.09685) beside the denoiser's attention; they alone want gradients.
+
+        everywhere: beside all else that multiplies by a matrix inside its blocks, too.
+        """
+        from peft import LoraConfig
+
+        beside = ["to_q", "to_k", "to_v", "to_out.0"]
+        if everywhere:
+            parts = [(n, p) for n, p in self.denoiser.named_modules() if "block" in n and ".lora_" not in n]
+            beside = [name.removesuffix(".base_layer") for name, part in parts if _is_matrix(part)]
+        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=beside)
+        self.denoiser.requires_grad_(False).add_adapter(config, adapter_name=name)
+
+    def save_lora(self, folder: Path) -> None:
+        """What `load_lora` reads."""
+        self.denoiser.save_lora_adapter(folder)
+
+    def load_lora(self, folder: Path | Mapping[str, Tensor], name: str | None = None) -> None:
+        """Put the weights in `folder` beside the denoiser's, by that name where several are to be told apart. Or the weights themselves.
+
+        Raises CheckpointError where they are missing or do not fit.
+        """
+        how = {"prefix": None, "use_safetensors": True, "weight_name": "pytorch_lora_weights.safetensors"}
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are meant
+                warnings.filterwarnings(
+                    "ignore", ".* was active which is now deleted"
+                )  # diffusers tidies up what did not fit
+                given = dict(folder) if isinstance(folder, Mapping) else folder
+                self.denoiser.load_lora_adapter(given, adapter_name=name, **how)
+        except (OSError, RuntimeError, ValueError) as error:
+            shown = f"{len(folder)} weights" if isinstance(folder, Mapping) else repr(str(folder))
+            raise CheckpointError(f"lora={shown}: not for this denoiser ({error})") from error
+
+    @property
+    def spec(self) -> ConditioningSpec:
+        """What a connector must give."""
+        return ConditioningSpec(self.denoiser.config.caption_channels)
+
+    @property
+    def multiple(self) -> int:
+        """Edges of covers must be multiples of this."""
+        return self.factor * int(self.denoiser.config.patch_size)
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
+        """(C, h, w) of the latent of a cover of `size` = (width, height) pixels."""
+        return int(self.denoiser.config.in_channels), size[1] // self.factor, size[0] // self.factor
+
+    def set_timesteps(self, scheduler: Any, steps: int, size: tuple[int, int]) -> None:
+        """As the stock pipeline does."""
+        scheduler.set_timesteps(steps)
+
+    def predict(
+        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int],
+        residuals: Mapping[str, Any] = NOTHING,
+    ) -> Tensor:  # fmt: skip
+        """x (B, C, h, w), t (B,), embeds (B, M, W), pooled (B, P) -> the denoiser's answer (B, C, h, w).
+
+        residuals: a ControlNet's, as icg.products.inpainting gives them to families that have one.
+        """
+        return self.denoiser(x, encoder_hidden_states=embeds, timestep=t, return_dict=False, **residuals)[0]
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """pixels (B, 3, H, W) in [-1, 1] -> latents, at the scale the denoiser works in."""
+        found = self.vae.encode(pixels.to(self.vae.dtype))
+        latent = found.latent_dist.mode() if hasattr(found, "latent_dist") else found.latent
+        return (latent.to(pixels) - self._shift) * self.vae.config.scaling_factor
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """latents -> pixels (B, 3, H, W) in [-1, 1]."""
+        scaled = latents / self.vae.config.scaling_factor + self._shift
+        return self.vae.decode(scaled.to(self.vae.dtype), return_dict=False)[0].to(latents)
+
+    @property
+    def _shift(self) -> float:
+        return float(self.vae.config.get("shift_factor") or 0.0)
+
+
+class PixArt(Family):
+    """PixArt-alpha and -sigma (arXiv:2403.04692): learned variances, of which only the mean is used."""
+
+    def predict(
+        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int],
+        residuals: Mapping[str, Any] = NOTHING,
+    ) -> Tensor:  # fmt: skip
+        """See Family.predict."""
+        more = {"resolution": None, "aspect_ratio": None}
+        out = self.denoiser(x, encoder_hidden_states=embeds, timestep=t, added_cond_kwargs=more, return_dict=False)[0]
+        return out.chunk(2, dim=1)[0] if out.shape[1] == 2 * x.shape[1] else out
+
+
+class StableDiffusion(Family):
+    """Stable Diffusion 1.x and 2.x (arXiv:2112.10752)."""
+
+    @property
+    def denoiser(self) -> Any:
+        """The UNet."""
+        return self.pipeline.unet
+
+    @property
+    def multiple(self) -> int:
+        """A UNet halves its input at all but its last level."""
+        return self.factor * 2 ** (len(self.denoiser.config.block_out_channels) - 1)
+
+    @property
+    def spec(self) -> ConditioningSpec:
+        """77 x 768 for 1.5, 77 x 1024 for 2.1; the number of tokens is free."""
+        return ConditioningSpec(self.denoiser.config.cross_attention_dim)
+
+    def predict(
+        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int],
+        residuals: Mapping[str, Any] = NOTHING,
+    ) -> Tensor:  # fmt: skip
+        """See Family.predict."""
+        return self.denoiser(x, t, encoder_hidden_states=embeds, return_dict=False, **residuals)[0]
+
+
+class StableDiffusionXL(StableDiffusion):
+    """SDXL (arXiv:2307.01952): a pooled embedding and the size as micro-conditioning."""
+
+    @property
+    def spec(self) -> ConditioningSpec:
+        """2048 and 1280 in the full-size model."""
+        config = self.denoiser.config
+        pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+        return ConditioningSpec(config.cross_attention_dim, pooled)
+
+    def predict(
+        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int],
+        residuals: Mapping[str, Any] = NOTHING,
+    ) -> Tensor:  # fmt: skip
+        """See Family.predict."""
+        more = self.added(pooled, size, len(x))
+        return self.denoiser(
+            x, t, encoder_hidden_states=embeds, added_cond_kwargs=more, return_dict=False, **residuals
+        )[0]
+
+    def added(self, pooled: Tensor | None, size: tuple[int, int], count: int) -> dict[str, Any]:
+        """The micro-conditioning of `count` rows."""
+        width, height = size
+        # Filled in on the device: a copy from the host could not be part of a recorded call.
+        ids = torch.zeros(count, 6, dtype=self.denoiser.dtype, device=self.denoiser.device)
+        for edge, value in ((0, height), (1, width), (4, height), (5, width)):
+            ids[:, edge] = value
+        return {"text_embeds": pooled, "time_ids": ids}
+
+
+class StableDiffusion3(Family):
+    """SD3 and 3.5 (arXiv:2403.03206)."""
+
+    @property
+    def spec(self) -> ConditioningSpec:
+        """4096 and 2048 in the full-size models."""
+        config = self.denoiser.config
+        return ConditioningSpec(config.joint_attention_dim, config.pooled_projection_dim)
+
+    def set_timesteps(self, scheduler: Any, steps: int, size: tuple[int, int]) -> None:
+        """Shifted by the number of image tokens where the scheduler asks for it."""
+        _, h, w = self.shape(size)
+        patch = self.denoiser.config.patch_size
+        more = {"mu": _shift_of(scheduler, (h // patch) * (w // patch), 1.16)}
+        scheduler.set_timesteps(steps, **(more if scheduler.config.get("use_dynamic_shifting") else {}))
+
+    def predict(
+        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int],
+        residuals: Mapping[str, Any] = NOTHING,
+    ) -> Tensor:  # fmt: skip
+        """See Family.predict."""
+        given = {"encoder_hidden_states": embeds, "pooled_projections": pooled, "timestep": t}
+        return self.denoiser(x, **given, return_dict=False)[0]
+
+
+class Flux(StableDiffusion3):
+    """FLUX.1: 2 x 2 latents are one token, the distilled guidance is an input (3.5 unless the caller's scale is used)."""
+
+    distilled_guidance = 3.5
+
+    @property
+    def multiple(self) -> int:
+        """Two latents a token."""
+        return 2 * self.factor
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
+        """A quarter of the denoiser's channels."""
+        return int(self.denoiser.config.in_channels) // 4, size[1] // self.factor, size[0] // self.factor
+
+    def set_timesteps(self, scheduler: Any, steps: int, size: tuple[int, int]) -> None:
+        """Sigmas evenly spaced, then shifted."""
+        _, h, w = self.shape(size)
+        sigmas = np.linspace(1.0, 1 / steps, steps)
+        scheduler.set_timesteps(sigmas=sigmas, mu=_shift_of(scheduler, (h // 2) * (w // 2), 1.15))
+
+    def predict(
+        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int],
+        residuals: Mapping[str, Any] = NOTHING,
+    ) -> Tensor:  # fmt: skip
+        """See Family.predict."""
+        count, channels, h, w = x.shape
+        packed = x.view(count, channels, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        places = torch.zeros(h // 2, w // 2, 3, dtype=x.dtype, device=x.device)
+        places[..., 1] += torch.arange(h // 2, device=x.device)[:, None]
+        places[..., 2] += torch.arange(w // 2, device=x.device)[None]
+        guidance = x.new_full((count,), self.distilled_guidance) if self.denoiser.config.guidance_embeds else None
+        out = self.denoiser(
+            packed,
+            encoder_hidden_states=embeds,
+            pooled_projections=pooled,
+            timestep=t / 1000,
+            img_ids=places.flatten(0, 1),
+            txt_ids=x.new_zeros(embeds.shape[1], 3),
+            guidance=guidance,
+            return_dict=False,
+        )[0]
+        return out.view(count, h // 2, w // 2, channels, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(x.shape)
+
+
+FAMILIES: dict[str, type[Family]] = {
+    "SanaTransformer2DModel": Family,
+    "PixArtTransformer2DModel": PixArt,
+    "UNet2DConditionModel": StableDiffusion,
+    "SD3Transformer2DModel": StableDiffusion3,
+    "FluxTransformer2DModel": Flux,
+}
+
+
+def family_of(pipeline: Any) -> Family:
+    """The family of a loaded stock pipeline. Raises CheckpointError for one that is not known."""
+    denoiser = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+    kind = FAMILIES.get(type(denoiser).__name__)
+    if kind is None:
+        raise CheckpointError(f"diffusion={type(denoiser).__name__}; allowed: a pipeline with {', '.join(FAMILIES)}")
+    if kind is StableDiffusion and denoiser.config.addition_embed_type == "text_time":
+        kind = StableDiffusionXL
+    return kind(pipeline)
+
+
+def cast(part: nn.Module, dtype: torch.dtype) -> None:
+    """All weights as `dtype`, but for those that the model's authors keep in float32."""
+    kept = set(getattr(part, "_keep_in_fp32_modules", None) or ())
+    for name, weight in part.named_parameters():
+        if not kept.intersection(name.split(".")):
+            weight.data = weight.data.to(dtype)
+
+
+def _is_matrix(part: nn.Module) -> bool:
+    return type(part) is nn.Linear or (type(part) is nn.Conv2d and part.kernel_size == (1, 1) and part.groups == 1)
+
+
+def _shift_of(scheduler: Any, tokens: int, top: float) -> float:
+    """mu, linear in the number of image tokens (arXiv:2403.03206, section 5.3.2)."""
+    config = scheduler.config
+    low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    base, most = config.get("base_shift", 0.5), config.get("max_shift", top)
+    return float(base + (tokens - low) * (most - base) / (high - low))

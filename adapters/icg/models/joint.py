@@ -1,0 +1,157 @@
+"""The joint embedding: images and titles in one space, covers and users in another. Knows nothing about generation.
+
+Titles are matched by the dual encoder (cosine = relevance). Cover embeddings (cosine with a user embedding = preference) are
+read through the diffusion model's own autoencoder (shared, not stored twice): a small convolutional tower on its
+latents, which keep texture, colour and layout.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from icg.errors import CheckpointError
+from icg.models import dual
+from icg.models.dual import WIDTH, DualEncoder
+
+SIDE = 96
+"""Pixels a side of what the tower reads."""
+
+
+@dataclass(frozen=True)
+class CoverConfig:
+    """`latent`: channels the tower reads. `vision`: half the width of what the head reads."""
+
+    latent: int
+    vision: int = 160
+    hidden: int = 128
+    tower: int = 96
+
+
+class Block(nn.Module):
+    """A ConvNeXt block (arXiv:2201.03545): depthwise 5x5, then a pointwise MLP, added to its input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.near = nn.Conv2d(width, width, 5, padding=2, groups=width)
+        self.norm = nn.GroupNorm(1, width)
+        self.mlp = nn.Sequential(nn.Conv2d(width, 3 * width, 1), nn.GELU(), nn.Conv2d(3 * width, width, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> the same."""
+        return x + self.mlp(self.norm(self.near(x)))
+
+
+class LatentTower(nn.Module):
+    """Latents (B, C, h, w) and their coordinates -> (B, 2 * out): the mean beside the maximum of the last features."""
+
+    def __init__(self, channels: int, width: int, out: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(channels + 2, width, 3, padding=1)
+        self.fine = nn.Sequential(Block(width), Block(width))
+        self.down = nn.Conv2d(width, out, 2, stride=2)
+        self.coarse = Block(out)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """z scaled to unit deviation."""
+        y, x = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in z.shape[2:]), indexing="ij")
+        place = torch.stack([x, y]).expand(len(z), -1, -1, -1)
+        h = self.coarse(self.down(self.fine(self.enter(torch.cat([z, place], 1)))))
+        return torch.cat([h.mean((2, 3)), h.amax((2, 3))], -1)
+
+
+class CoverHead(nn.Module):
+    """Latents -> cover embeddings: (B, 64) unit vectors."""
+
+    def __init__(self, config: CoverConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tower = LatentTower(config.latent, config.tower, config.vision)
+        self.cover_out = head(2 * config.vision, config.hidden)
+
+    def covers(self, features: Tensor) -> Tensor:
+        """The tower's features (B, 2 vision) -> (B, 64), the space shared with users."""
+        return F.normalize(self.cover_out(features), dim=-1)
+
+    def save_pretrained(self, folder: Path, dtype: torch.dtype = torch.float16) -> None:
+        """Write config.json and model.safetensors."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=2))
+        save_file({k: v.to(dtype).contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> CoverHead:
+        """Read what `save_pretrained` wrote; CheckpointError when missing or of other widths."""
+        folder = Path(folder)
+        for name in ("config.json", "model.safetensors"):
+            if not (folder / name).is_file():
+                raise CheckpointError(f"joint={str(folder)!r}: {name} is missing; allowed: save_pretrained's folder")
+        try:
+            made = cls(CoverConfig(**json.loads((folder / "config.json").read_text())))
+            made.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
+        except (TypeError, RuntimeError) as error:
+            raise CheckpointError(f"joint={str(folder)!r}: widths do not match config.json ({error})") from error
+        return made.eval()
+
+
+class JointEmbedding:
+    """What the services call: lists of pictures or titles in, float32 unit rows out."""
+
+    def __init__(self, vae: Any, head: CoverHead, titles: DualEncoder) -> None:
+        self.vae, self.head, self.dual = vae.eval(), head.eval(), titles.eval()
+
+    @classmethod
+    def from_pretrained(cls, root: str | Path, vae: Any = None) -> JointEmbedding:
+        """`root` holds joint/, dual/ and diffusion/vae/. Pass a loaded autoencoder to share its weights."""
+        root = Path(root)
+        covers, titles = CoverHead.from_pretrained(root / "joint"), DualEncoder.from_pretrained(root / "dual")
+        if vae is None:
+            from diffusers import AutoencoderDC
+
+            vae = AutoencoderDC.from_pretrained(root / "diffusion" / "vae", dtype=torch.float32)
+        return cls(vae, covers, titles)
+
+    @torch.inference_mode()
+    def images(self, images: list[Image.Image]) -> np.ndarray:
+        """(N, 64), comparable with `texts` by dot product."""
+        rows = [self.dual.images(_pixels(images[i : i + 64], dual.SIDE)) for i in range(0, len(images), 64)]
+        return torch.cat(rows).numpy() if rows else np.zeros((0, WIDTH), np.float32)
+
+    @torch.inference_mode()
+    def covers(self, images: list[Image.Image]) -> np.ndarray:
+        """(N, 64) cover embeddings, comparable with user embeddings by dot product."""
+        return self.head.covers(self.features(images)).numpy()
+
+    @torch.inference_mode()
+    def texts(self, titles: list[str]) -> np.ndarray:
+        """(N, 64); zeros for a title without a word that the table knows."""
+        return self.dual.titles(titles).numpy()
+
+    @torch.inference_mode()
+    def features(self, images: list[Image.Image]) -> Tensor:
+        """(N, 2 D) tower features, before the heads. Pictures are resized to the side the tower was trained at."""
+        rows = [self._tower(images[i : i + 64]) for i in range(0, len(images), 64)]
+        return torch.cat(rows) if rows else torch.zeros(0, 2 * self.head.config.vision)
+
+    def _tower(self, images: list[Image.Image]) -> Tensor:
+        latent = self.vae.encode(_pixels(images, SIDE)).latent
+        return self.head.tower(latent * self.vae.config.scaling_factor)
+
+
+def head(width: int, hidden: int) -> nn.Sequential:
+    """Features (B, width) -> (B, 64)."""
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, WIDTH))
+
+
+def _pixels(images: list[Image.Image], side: int) -> Tensor:
+    small = [np.asarray(i.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)) for i in images]
+    return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 127.5 - 1

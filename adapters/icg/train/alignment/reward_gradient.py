@@ -1,0 +1,130 @@
+"""Personalised alignment without labels: rewards' gradients through the end of sampling, into refiner and connector.
+
+ReFL (arXiv:2304.05977): sample without gradients to a random late step, estimate the clean cover in one step, decode it and climb the
+mixed rewards. Each item is drawn for several users: a dispersion term keeps their covers apart along what parts their tastes, and a
+consistent-condition term (arXiv:2408.00418, L_CC) holds what the conditioning asks of the denoiser near what it asked before.
+Works on any CoverPipeline. Knows no data.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from icg.brief import Brief
+from icg.draw.pipeline import CoverPipeline
+from icg.errors import IcgError
+from icg.evaluate.reward_hacking import Watch
+from icg.models.noise import mixture
+from icg.rewards.mix import Mix
+from icg.train.loop import Fit, train
+
+
+@dataclass(frozen=True)
+class AlignConfig:
+    """late: the gradient enters at one of so many last steps. users: how many consecutive briefs share an item.
+
+    dispersion, consistency: weights of the two terms; `temperature` of distances in the dispersion. lora: rank of a low-rank
+    adapter (arXiv:2106.09685) on the denoiser's attention, 0 for none.
+    """
+
+    late: int = 3
+    users: int = 2
+    dispersion: float = 0.5
+    temperature: float = 0.5
+    consistency: float = 1.0
+    lora: int = 0
+
+
+class Aligner(nn.Module):
+    """What is trained: refiner and connector of the pipeline's adapter, and LoRA weights where wanted.
+
+    `looks` maps pixels (B, 3, H, W) to unit rows (B, D): the space in which covers of different users must differ.
+    """
+
+    def __init__(
+        self, pipeline: CoverPipeline, mix: Mix, looks: Callable[[Tensor], Tensor], config: AlignConfig
+    ) -> None:
+        super().__init__()
+        self.pipeline, self.mix, self.looks, self.config = pipeline, mix, looks, config
+        before = copy.deepcopy(pipeline.adapter).requires_grad_(False)
+        self.before = before.forward  # not a submodule: checkpoints hold what is trained alone
+        self.adapter = pipeline.adapter.requires_grad_(False)
+        self.adapter.refiner.requires_grad_(True)
+        self.adapter.connector.requires_grad_(True)
+        pipeline.family.denoiser.requires_grad_(False)
+        if config.lora:
+            pipeline.family.add_lora(config.lora)
+        self.lora = nn.ParameterList(p for p in pipeline.family.denoiser.parameters() if p.requires_grad)
+
+    def loss(self, briefs: list[Brief], rng: np.random.Generator) -> dict[str, Tensor]:
+        """briefs (B), each `users` in a row about one item -> the loss and its parts."""
+        config, family = self.config, self.pipeline.family
+        if len(briefs) % config.users:
+            raise IcgError(f"briefs={len(briefs)}; allowed: a multiple of users={config.users}")
+        batch = self.pipeline.start(briefs)
+        stop = max(0, batch.total - 1 - int(rng.integers(config.late)))
+        while batch.done < stop:
+            self.pipeline.step(batch)
+        x, t = batch.latents.clone(), batch.scheduler.timesteps[stop]
+        items = torch.cat([self.pipeline._item(b) for b in briefs]).clone()
+        users = torch.cat([self.pipeline._user(b) for b in briefs]).clone()
+        guidance = torch.tensor([float(b.guidance) for b in briefs])[:, None, None, None]
+        scaled = getattr(batch.scheduler, "scale_model_input", lambda x, _: x)(x, t)
+        times, size = t.expand(len(x)), briefs[0].size
+        with torch.no_grad():
+            nothing = family.predict(scaled, times, *self.adapter.unconditional(len(x)), size)
+            held = family.predict(scaled, times, *self.before(items, users), size)
+        asked = family.predict(scaled, times, *self.adapter(items, users), size)
+        clean = mixture(batch.scheduler, stop).clean(x, nothing + guidance * (asked - nothing))
+        pixels = family.decode(clean).clamp(-1, 1)
+        mixed = self.mix.tensor(pixels, briefs)
+        apart = self.dispersion(self.looks(pixels), users)
+        consistent = (asked - held).square().mean()
+        reward = mixed.total.mean()
+        loss = -reward + config.dispersion * apart + config.consistency * consistent
+        parts = {name: values.mean() for name, values in mixed.parts.items()}
+        return {"loss": loss, "reward": reward, "dispersion": apart, "consistency": consistent, **parts}
+
+    def dispersion(self, looks: Tensor, users: Tensor) -> Tensor:
+        """looks (B, D), users (B, D), unit rows -> mean exp(-margin / temperature) over pairs of users of one item.
+
+        margin = (c_i - c_j) (u_i - u_j) / |u_i - u_j|: covers must part along what parts their users, in any other direction
+        they only leave their taste. Pairs weigh by how far apart the users are: equal users may have equal covers.
+        """
+        count = self.config.users
+        covers, people = looks.unflatten(0, (-1, count)), users.unflatten(0, (-1, count))
+        parted = people[:, :, None] - people[:, None]  # (items, users, users, D)
+        far = parted.norm(dim=-1)
+        margin = ((covers[:, :, None] - covers[:, None]) * parted).sum(-1) / far.clamp(min=1e-6)
+        return (far * torch.exp(-margin / self.config.temperature)).sum() / far.sum().clamp(min=1e-6)
+
+    def save(self, folder: Path) -> None:
+        """The adapter, and the LoRA beside it, as CoverPipeline.from_pretrained reads them."""
+        self.adapter.save_pretrained(folder)
+        if self.config.lora:
+            self.pipeline.family.save_lora(folder / "lora")
+
+
+def run(
+    folder: Path, model: Aligner, draw: Callable[[np.random.Generator, int], list[Brief]], fit: Fit, watch: Watch,
+    until: int | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """`draw(rng, count)` gives training briefs. Stops early when the watch says that rewards are being hacked."""
+    torch.manual_seed(fit.seed)
+    watch.look(0, model.pipeline)
+
+    def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        return model.loss(draw(rng, fit.batch), rng)
+
+    def saved(step: int, _: nn.Module) -> bool:
+        model.save(folder / "adapter")
+        return watch.look(step, model.pipeline)
+
+    return train(folder, model, fit, step, model.config, until, saved)

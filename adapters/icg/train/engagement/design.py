@@ -1,0 +1,183 @@
+"""Recipe: the design model. A VLM learns to write the designs of posts that got low, medium or high engagement.
+
+    python -m icg.train.engagement.design --art node_modules --out runs/design         # SIMULATED accounts
+
+Pictures of posts are described automatically (icg.design.describe); low-rank weights on the VLM's language side learn to write that
+description behind title, account, time and the bucket the post fell in. Asked for "high", it then writes what high-KPI pictures look like.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from icg import starter
+from icg.data.art import load_subjects, procedural
+from icg.data.engagement import BUCKETS
+from icg.data.posts import World
+from icg.design.describe import Describer
+from icg.design.features import Direction
+from icg.design.form import Pieces, encode
+from icg.design.judge import DesignJudge
+from icg.design.kpi import asked, form
+from icg.design.schema import MAX_AVOID, Design
+from icg.models import vlm as reading
+from icg.models.joint import JointEmbedding
+from icg.reliability.cues import SmallCues
+from icg.rewards.reader import Reader
+from icg.train.engagement.recipe import TRAIN, Sample, simulated
+from icg.train.loop import Fit, train
+
+OFTEN = 1.3
+"""A word is to be avoided where it is this many times as common among an account's low posts as among its high ones."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What is learned from: N prompts and the designs behind them."""
+
+    prompts: list[str]
+    designs: list[Design]
+
+
+def words(design: Design) -> set[str]:
+    """Everything a design says that can be avoided."""
+    return {*(name for name, _ in design.colours), *design.tones, design.size, design.style}
+
+
+def avoidable(designs: Sequence[Design], bucket: np.ndarray) -> list[str]:
+    """Words that low posts have more often than high ones, the most telling first, at most MAX_AVOID."""
+    low, high = (
+        Counter(w for d, b in zip(designs, bucket, strict=True) if b == which for w in words(d)) for which in (0, 2)
+    )
+    lows, highs = max(int((bucket == 0).sum()), 1), max(int((bucket == 2).sum()), 1)
+    share = {w: ((low[w] + 1) / (lows + 2)) / ((high[w] + 1) / (highs + 2)) for w in low}
+    common = [w for w in share if low[w] >= 0.1 * lows and share[w] > OFTEN]
+    return sorted(common, key=lambda w: -share[w])[:MAX_AVOID]
+
+
+def written(read: Any, titles: Sequence[str], designs: Sequence[Design], rows: np.ndarray) -> Written:
+    """Of those posts; each account's designs avoid what that account's low posts have."""
+    of = {a: rows[read.account[rows] == a] for a in np.unique(read.account[rows])}
+    avoid = {a: avoidable([designs[n] for n in mine], read.bucket[mine]) for a, mine in of.items()}
+    prompts = [asked(titles[n], read.account[n], read.time[n], BUCKETS[read.bucket[n]]) for n in rows]
+    told = [
+        replace(
+            designs[n],
+            objects=(titles[n][:64],),
+            avoid=tuple(w for w in avoid[read.account[n]] if w not in words(designs[n])),
+        )
+        for n in rows
+    ]
+    return Written(prompts, told)
+
+
+def adapted(vlm: Any, rank: int) -> Any:
+    """The VLM with new low-rank weights on its language side; nothing else is trained."""
+    from peft import LoraConfig
+
+    targets = [
+        name for name, part in vlm.named_modules()
+        if isinstance(part, nn.Linear) and not any(other in name for other in ("vision", "visual", "projector", "lm_head"))
+    ]  # fmt: skip
+    vlm.add_adapter(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets, bias="none"))
+    return vlm
+
+
+def fit(folder: Path, vlm: Any, processor: Any, data: Written, how: Fit) -> Any:
+    """The tuned model, `adapted` before. The loss is on the choices alone: the form's fixed text is never the model's to write."""
+    pieces = Pieces(processor.tokenizer)
+    rows = []
+    for prompt, design in zip(data.prompts, data.designs, strict=True):
+        asked_ids = reading.inputs(processor, reading.plain(processor, prompt))["input_ids"][0].tolist()
+        ids, chosen = encode(pieces, form(design.objects), design.to_json())
+        rows.append((asked_ids + ids, [False] * len(asked_ids) + chosen))
+    pad = pieces.end
+
+    def loss(step: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        some = [rows[n] for n in rng.integers(0, len(rows), how.batch)]
+        longest = max(len(ids) for ids, _ in some)
+        ids = torch.tensor([i + [pad] * (longest - len(i)) for i, _ in some])
+        chosen = torch.tensor([c + [False] * (longest - len(c)) for _, c in some])
+        attended = torch.tensor([[1] * len(i) + [0] * (longest - len(i)) for i, _ in some])
+        logits = vlm(input_ids=ids, attention_mask=attended).logits[:, :-1]
+        wanted = chosen[:, 1:]
+        return {"loss": F.cross_entropy(logits[wanted], ids[:, 1:][wanted])}
+
+    train(folder, vlm.train(), how, loss)
+    return vlm.eval()
+
+
+def keep(tuned: Any, folder: Path) -> None:
+    """Write the low-rank weights alone, in half precision, and without the path of the VLM they were made on."""
+    tuned.save_pretrained(folder)
+    path = folder / "adapter_model.safetensors"
+    save_file({name: value.half().contiguous() for name, value in load_file(path).items()}, path)
+    path.chmod(0o644)
+    (folder / "generation_config.json").unlink(missing_ok=True)  # the VLM has its own
+    about = json.loads((folder / "adapter_config.json").read_text()) | {"base_model_name_or_path": "vlm"}
+    (folder / "adapter_config.json").write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
+
+
+def described(root: Path, sample: Sample, vocabulary: Sequence[str], cache: Path | None = None) -> list[Design]:
+    """Designs of a sample's pictures, by the models of a starter-shaped folder; kept in `cache`."""
+    if cache is not None and cache.is_file():
+        return [Design.from_json(line) for line in cache.read_text().splitlines()]
+    embedding, cues = JointEmbedding.from_pretrained(root), SmallCues.from_pretrained(root / "reliability" / "cues")
+    found = Describer(embedding, cues, *reading.load(root / "vlm"), vocabulary)(sample.images())
+    if cache is not None:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        cache.write_text("".join(d.to_json() + "\n" for d in found))
+    return found
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--art", type=Path)
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--posts", type=int, default=6000)
+    parser.add_argument("--accounts", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=2700)
+    parser.add_argument("--rank", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--smoke", action="store_true")
+    args = parser.parse_args(argv)
+    if args.smoke:
+        args = argparse.Namespace(**vars(args) | {"posts": 120, "accounts": 3, "steps": 4})
+    root = args.checkpoint or starter.path()
+    subjects = load_subjects(args.art) if args.art else procedural(40)
+    world = World.sample(args.accounts, np.random.default_rng(args.seed))
+    args.out.mkdir(parents=True, exist_ok=True)
+    made_from = {"accounts": args.accounts, "posts": args.posts, "seed": args.seed}
+    (args.out / "posts.json").write_text(json.dumps(made_from) + "\n")
+    sample = simulated(Reader.from_pretrained(root), subjects, world, args.posts, args.seed)
+    designs = described(root, sample, [s.title for s in subjects], args.out / "designs.jsonl")
+    rows = np.flatnonzero(sample.read.split == TRAIN)
+    data = written(sample.read, sample.titles, designs, rows)
+    vlm, processor = reading.load(root / "vlm")
+    how = Fit(args.steps, 2e-3, 32, args.seed, warmup=min(50, args.steps // 4))
+    tuned = fit(args.out / "tuning", adapted(vlm, args.rank), processor, data, how)
+    keep(tuned, args.out / "design")
+    seen = [designs[n] for n in rows]
+    DesignJudge.fit(seen, sample.read.account[rows], np.log1p(sample.read.kpi[rows])).save_pretrained(
+        args.out / "design"
+    )
+    covers = JointEmbedding.from_pretrained(root).covers(sample.images(rows))
+    Direction.fit(seen, covers).save_pretrained(args.out / "design")
+    print(json.dumps({"posts": len(rows), "steps": args.steps}))
+
+
+if __name__ == "__main__":
+    main()

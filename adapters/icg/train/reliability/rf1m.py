@@ -1,0 +1,161 @@
+"""Recipe: RFNet on RF1M, by whoever has it (arXiv:2408.00418, RFNet's section): 10 epochs, 1e-4 and a tenth of that from half way.
+
+    python -m icg.train.reliability.rf1m --labels rf1m/label.txt --pictures rf1m/train_01.zip --products rf1m/subset1.zip \\
+        --image resnet-50 --text roberta-base --depth dpt-large --saliency segmenter --out runs/rf1m [--batch 32] [--small]
+
+Pictures that have a cut-out are decoded and their cues computed once, into OUT/{train,validation,test}. With --small our own small
+networks take the place of all four checkpoints. Leaves OUT/rfnet, temperature and threshold by the validation part; the last line is one
+JSON object with its quality on the test part: products that were not trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from icg import starter
+from icg.errors import CheckpointError, IcgError
+from icg.reliability.config import VARIANTS, RFNetConfig
+from icg.reliability.cues import PublicCues, SmallCues
+from icg.reliability.judge import product_pixels
+from icg.reliability.metrics import Quality, best_threshold, quality, softmax, temperature
+from icg.reliability.rf1m import RF1M, Example, Part
+from icg.reliability.rfnet import Cues, RFNet
+from icg.rewards.base import pixels
+from icg.train.loop import Fit, train
+
+PLANES = {"picture": 3, "product": 3, "depth": 1, "saliency": 1}
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """N examples as RFNet takes them: arrays (channels, side, side) of bytes, mapped from files; labels (N,), captions."""
+
+    planes: dict[str, np.ndarray]
+    label: np.ndarray
+    captions: list[str]
+
+    @classmethod
+    @torch.inference_mode()
+    def pack(cls, folder: Path, examples: Iterable[Example], cues: nn.Module, side: int) -> Self:
+        """Those of `examples` that have a cut-out. Read from `folder` when it is there. IcgError where none has."""
+        if not (folder / "words.json").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            files = {name: (folder / f"{name}.bin").open("wb") for name in PLANES}
+            labels, captions = [], []
+            for example in tqdm(examples, desc=folder.name, unit="picture", mininterval=5.0):
+                if example.product is None:
+                    continue
+                seen = pixels([example.picture], side)
+                depth, saliency = cues(seen)
+                made = {"picture": seen[0], "product": product_pixels(example.product, side)}
+                made |= {"depth": depth[0] * 2 - 1, "saliency": saliency[0] * 2 - 1}
+                for name, plane in made.items():
+                    files[name].write(((plane + 1) * 127.5).round().byte().numpy().tobytes())
+                labels.append(int(example.label))
+                captions.append(example.caption)
+            for file in files.values():
+                file.close()
+            (folder / "words.json").write_text(json.dumps({"labels": labels, "captions": captions}))
+        words = json.loads((folder / "words.json").read_text())
+        count = len(words["labels"])
+        if not count:
+            raise IcgError(
+                f"{folder.name}: no picture with a cut-out; allowed: archives of subset 1 with their products"
+            )
+        try:
+            planes = {
+                name: np.memmap(folder / f"{name}.bin", np.uint8, "r", shape=(count, channels, side, side))
+                for name, channels in PLANES.items()
+            }
+        except ValueError as error:
+            raise CheckpointError(
+                f"packed={str(folder)!r}: of another size ({error}); allowed: a new folder"
+            ) from error
+        return cls(planes, np.array(words["labels"]), words["captions"])
+
+    def batch(self, rows: np.ndarray, net: RFNet) -> tuple[Cues, Tensor]:
+        """Inputs and labels of some."""
+        found = {name: torch.from_numpy(plane[rows].astype(np.float32)) / 255 for name, plane in self.planes.items()}
+        ids, mask = net.tokens([self.captions[row] for row in rows]) if net.text is not None else (None, None)
+        product, picture = (found[name] * 2 - 1 for name in ("product", "picture"))
+        return Cues(product, picture, found["depth"], found["saliency"], ids, mask), torch.from_numpy(self.label[rows])
+
+
+def run(out: Path, net: RFNet, parts: dict[str, Packed], fit: Fit) -> Quality:
+    """Train, settle temperature and threshold, judge."""
+
+    def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        given, labels = parts["train"].batch(np.sort(rng.integers(0, len(parts["train"].label), fit.batch)), net)
+        return {"loss": F.cross_entropy(net(given), labels)}
+
+    train(out / "run", net.train(), fit, step, net.config)
+    net.eval().save_pretrained(out / "rfnet")
+    logits, labels = told(net, parts["validation"])
+    heat = temperature(logits, labels)
+    threshold = best_threshold(softmax(logits / heat)[:, 0], labels == 0)
+    (out / "rfnet" / "settled.json").write_text(json.dumps({"temperature": heat, "threshold": threshold}))
+    logits, labels = told(net, parts["test"])
+    return quality(softmax(logits / heat), labels, threshold)
+
+
+@torch.inference_mode()
+def told(net: RFNet, part: Packed) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, classes) and labels (N,)."""
+    pieces = np.array_split(np.arange(len(part.label)), -(-len(part.label) // 32))
+    return np.concatenate([net(part.batch(rows, net)[0]).numpy() for rows in pieces]), part.label
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--labels", type=Path, required=True, help="label.txt")
+    parser.add_argument("--pictures", type=Path, nargs="+", required=True, help="archives or folders of pictures")
+    parser.add_argument("--products", type=Path, nargs="+", required=True, help="archives or folders of cut-outs")
+    parser.add_argument("--out", type=Path, required=True, help="run folder; an interrupted run resumes from it")
+    for name, what in (
+        ("image", "ResNet"),
+        ("text", "RoBERTa"),
+        ("depth", "depth estimator"),
+        ("saliency", "segmenter"),
+    ):
+        parser.add_argument(f"--{name}", help=f"folder or hub id of a {what} of transformers")
+    parser.add_argument("--classes", type=int, choices=(5, 6), default=5)
+    parser.add_argument("--epochs", type=float, default=10.0)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--lr", type=float, default=1e-4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--small", action="store_true", help="our own small networks")
+    given = parser.parse_args()
+    if not given.small and not (given.depth and given.saliency):
+        parser.error("--depth and --saliency are needed without --small")
+    config: RFNetConfig = replace(VARIANTS["small" if given.small else "paper"], classes=given.classes)
+    torch.manual_seed(given.seed)
+    own = starter.path() / "reliability" / "cues"
+    cues = SmallCues.from_pretrained(own) if given.small else PublicCues.from_pretrained(given.depth, given.saliency)
+    net = RFNet.build(config, given.image, given.text)
+    data = RF1M(given.labels, [Part(1, tuple(given.pictures), tuple(given.products))], classes=given.classes)
+    parts = {}
+    for split in SPLITS:
+        reading = data.read(split)
+        parts[split] = Packed.pack(given.out / split, reading, cues, config.side)
+        print(reading.report().json())
+    steps = max(1, round(given.epochs * len(parts["train"].label) / given.batch))
+    fit = Fit(steps, given.lr, given.batch, given.seed, 0, halfway=True)
+    found = asdict(run(given.out, net, parts, fit))
+    print(json.dumps({k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in found.items()}))
+
+
+if __name__ == "__main__":
+    main()

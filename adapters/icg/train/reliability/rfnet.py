@@ -1,0 +1,225 @@
+"""Recipe: the judge of product pictures, RFNet with its cues, on made-up scenes (arXiv:2408.00418, RFNet's section).
+
+    python -m icg.train.reliability.rfnet --art node_modules --out runs/reliability [--scenes 24000] [--epochs 10] [--smoke]
+    python -m icg.train.reliability.rfnet --art node_modules --out runs/reliability --leave-out depth saliency | --coarse | --plain
+
+Depth and saliency are learned from the scenes' true ones; RFNet then sees what the small networks tell, as it will when it serves. Half of
+its pictures are scenes as the starter draws them, with the product set in whole. Leaves OUT/judge; the last line is one JSON object.
+For comparison, on the same scenes and cues: a network without some inputs (OUT/judge-without-depth-saliency), of two classes, or the
+picture's encoder alone under a linear layer (OUT/judge-plain) with as many weights as RFNet has, as the paper's ResNet is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from icg import starter
+from icg.data.art import load_subjects
+from icg.errors import IcgError
+from icg.reliability.config import CUES, PICTURE, VARIANTS, RFNetConfig
+from icg.reliability.cues import SmallCues
+from icg.reliability.judge import GROUND, Judge
+from icg.reliability.metrics import Quality, best_threshold, quality, softmax, temperature
+from icg.reliability.rfnet import RFNet
+from icg.reliability.scenes.scene_bank import SceneBank
+from icg.reliability.scenes.scenes import Scenes
+from icg.train.loop import Fit, train
+from icg.train.reliability.drawn_scenes import Drawn
+
+SMOKE_SIDE = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Scenes and how the starter draws some of them."""
+
+    bank: SceneBank
+    drawn: Drawn
+
+    def batch(self, rows: np.ndarray, redrawn: np.ndarray, side: int) -> tuple[Tensor, Tensor, list[str], Tensor]:
+        """rows (B,), redrawn (B,) bool -> pictures and products (B, 3, side, side) in [-1, 1], captions, labels (B,)."""
+        use = redrawn & (rows < len(self.drawn.label))
+        shown = np.stack([(self.drawn if u else self.bank).picture[r] for r, u in zip(rows, use, strict=True)])
+        cut = self.bank.product[rows].astype(np.float32)
+        alpha = cut[..., 3:] / 255
+        both = np.concatenate([shown.astype(np.float32), cut[..., :3] * alpha + GROUND * (1 - alpha)])
+        found = F.interpolate(torch.from_numpy(both).permute(0, 3, 1, 2), (side, side), mode="bilinear", antialias=True)
+        pictures, products = (found / 127.5 - 1).chunk(2)
+        label = [int((self.drawn if u else self.bank).label[r]) for r, u in zip(rows, use, strict=True)]
+        return pictures, products, [self.bank.captions[r] for r in rows], torch.tensor(label)
+
+
+def fit_cues(folder: Path, bank: SceneBank, fit: Fit, side: int) -> SmallCues:
+    """Depth by its distance, saliency by cross-entropy: both are shares."""
+    torch.manual_seed(fit.seed)
+    model = SmallCues()
+
+    def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        rows = np.sort(rng.integers(0, len(bank), fit.batch))
+        planes = np.concatenate([bank.picture[rows], bank.depth[rows], bank.saliency[rows]], -1)
+        given = torch.from_numpy(planes.astype(np.float32) / 255).permute(0, 3, 1, 2)
+        given = F.interpolate(given, (side, side), mode="bilinear", antialias=True)
+        given = torch.where(torch.tensor(rng.random(fit.batch) < 0.5)[:, None, None, None], given.flip(3), given)
+        depth, saliency = model(given[:, :3] * 2 - 1)
+        near = F.l1_loss(depth, given[:, 3:4])
+        salient = F.binary_cross_entropy(saliency, given[:, 4:].clamp(0, 1))
+        return {"loss": near + 0.5 * salient, "depth": near, "saliency": salient}
+
+    train(folder, model, fit, step)
+    return model.eval().requires_grad_(False)
+
+
+def fit_rfnet(folder: Path, part: Part, cues: nn.Module, net: RFNet, fit: Fit) -> Judge:
+    """Cross-entropy; the classes of scenes as they are, or as the starter draws them, by halves."""
+    config = net.config
+    judge = Judge(net, cues) if not config.coarse else _Coarse(net, cues)
+
+    def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        rows = np.sort(rng.integers(0, len(part.bank), fit.batch))
+        pictures, products, captions, labels = part.batch(rows, rng.random(fit.batch) < 0.5, config.side)
+        mirrored = torch.tensor(rng.random(fit.batch) < 0.5)[:, None, None, None]
+        pictures = torch.where(mirrored, pictures.flip(3), pictures)
+        products = torch.where(mirrored, products.flip(3), products)
+        logits = judge.tensor(pictures, products, captions)
+        loss = F.cross_entropy(logits, labels.clamp(max=1) if config.coarse else labels, label_smoothing=0.05)
+        return {"loss": loss}
+
+    cues.requires_grad_(False)
+    train(folder, net.train(), fit, step, config)
+    net.eval()
+    return judge
+
+
+class _Coarse(Judge):
+    """For the comparison alone: two classes."""
+
+    def __init__(self, rfnet: RFNet, cues: nn.Module) -> None:
+        nn.Module.__init__(self)
+        self.rfnet, self.cues, self.threshold, self.temperature = rfnet, cues, 0.5, 1.0
+
+
+@torch.inference_mode()
+def told(judge: Judge, part: Part, redrawn: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, classes) and labels (N,) of scenes as they are, or of those the starter has drawn."""
+    rows = np.arange(len(part.drawn.label) if redrawn else len(part.bank))
+    found, labels = [], []
+    for some in np.array_split(rows, max(1, len(rows) // 64)):
+        *given, label = part.batch(some, np.full(len(some), redrawn), judge.rfnet.config.side)
+        found.append(judge.tensor(*given))
+        labels.append(label)
+    return torch.cat(found).numpy(), torch.cat(labels).numpy()
+
+
+def settled(judge: Judge, valid: Part) -> None:
+    """Temperature and threshold by the validation scenes, as they are and redrawn."""
+    parts = [told(judge, valid, redrawn) for redrawn in (False, True)]
+    logits, labels = (np.concatenate(values) for values in zip(*parts, strict=True))
+    if judge.rfnet.config.coarse:
+        labels = labels.clip(max=1)
+    judge.temperature = temperature(logits, labels)
+    judge.threshold = best_threshold(softmax(logits / judge.temperature)[:, 0], labels == 0)
+
+
+def measured(judge: Judge, part: Part, redrawn: bool) -> Quality:
+    """Of scenes it was not trained on."""
+    logits, labels = told(judge, part, redrawn)
+    labels = labels.clip(max=1) if judge.rfnet.config.coarse else labels
+    return quality(softmax(logits), labels, judge.threshold)
+
+
+def network(config: RFNetConfig, seed: int) -> RFNet:
+    """A small one; that of the picture alone has as many weights as that of all cues."""
+    torch.manual_seed(seed)
+    if config.cues == (PICTURE,):
+        config = replace(config, channels=232 if config.fusions else 264)
+    return RFNet.build(config)
+
+
+def ablated(
+    config: RFNetConfig, left_out: Collection[str], coarse: bool, plain: bool = False
+) -> tuple[str, RFNetConfig]:
+    """What its files' names end in, nothing for the whole network, and the network without these cues, or of two classes; or a `plain`
+    one of five, the picture's encoder alone. IcgError for a plain one that is something else besides."""
+    if plain and (left_out or coarse):
+        raise IcgError(f"plain with left_out={sorted(left_out)}, coarse={coarse}; allowed: plain by itself")
+    if plain:
+        return "-plain", replace(config, cues=(PICTURE,), fusions=0)
+    without = [cue for cue in config.cues if cue in left_out]
+    name = "-".join(["", *(["without", *without] if without else []), *(["coarse"] if coarse else [])])
+    return name, replace(config, cues=tuple(c for c in config.cues if c not in left_out), coarse=coarse)
+
+
+def parts(
+    out: Path, art: Path, count: int, redrawn: int, seed: int, sizes: tuple[int, int] = (1_500, 2_000)
+) -> dict[str, Part]:
+    """Scenes to train on, to choose by (other scenes), and to judge by (other products and props)."""
+    subjects, family = load_subjects(art, out / "art.npz"), starter.load().pipeline.family
+    found = {}
+    for n, (name, held, many) in enumerate(
+        (("train", False, count), ("valid", False, sizes[0]), ("held", True, sizes[1]))
+    ):
+        bank = SceneBank.draw(out / "scenes" / name, Scenes(subjects, held), seed + n + 1, many)
+        found[name] = Part(bank, Drawn.draw(out / "scenes" / name, bank, family, redrawn))
+    return found
+
+
+def run(
+    out: Path, found: dict[str, Part], fits: tuple[Fit, Fit], config: RFNetConfig, name: str = ""
+) -> dict[str, object]:
+    """Cues, RFNet, temperature and threshold; leaves out/judge`name` and returns its quality on held-out products.
+
+    One of two classes is measured and not left: no judge is made of it.
+    """
+    cues = fit_cues(out / "cues", found["train"].bank, fits[0], config.side)
+    judge = fit_rfnet(out / f"rfnet{name}", found["train"], cues, network(config, fits[1].seed), fits[1])
+    settled(judge, found["valid"])
+    if not config.coarse:
+        judge.save_pretrained(out / f"judge{name}", torch.float16)
+    report: dict[str, object] = {}
+    for redrawn in (False, True):
+        seen = measured(judge, found["held"], redrawn)
+        report["redrawn" if redrawn else "scenes"] = {
+            k: v.tolist() if isinstance(v, np.ndarray) else round(v, 4) for k, v in asdict(seen).items()
+        }
+    (out / f"report{name}.json").write_text(json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--art", type=Path, required=True, help="a node_modules folder with the emoji packages")
+    parser.add_argument("--out", type=Path, required=True, help="run folder; an interrupted run resumes from it")
+    parser.add_argument("--scenes", type=int, default=24_000)
+    parser.add_argument("--redrawn", type=int, default=8_000, help="of them, how many the starter draws too")
+    parser.add_argument("--epochs", type=float, default=10.0)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--leave-out", choices=CUES, nargs="+", default=(), help="train without these inputs")
+    parser.add_argument("--plain", action="store_true", help="the picture's encoder alone, a residual network")
+    parser.add_argument("--coarse", action="store_true", help="two classes: available or not")
+    parser.add_argument("--smoke", action="store_true", help="a minute: everything, but tiny")
+    given = parser.parse_args()
+    config, batch = VARIANTS["small"], 48
+    count, redrawn, sizes = given.scenes, given.redrawn, (1_500, 2_000)
+    if given.smoke:
+        config, count, redrawn, sizes = replace(config, side=SMOKE_SIDE), 24, 8, (24, 24)
+    name, config = ablated(config, given.leave_out, given.coarse, given.plain)
+    found = parts(given.out, given.art, count, redrawn, given.seed, sizes)
+    steps = 4 if given.smoke else round(given.epochs * count / batch)
+    rfnet = Fit(steps, given.lr, batch, given.seed, min(200, steps), weight_decay=0.05, ema=0.998)
+    cues = Fit(min(steps, 1_500), 2e-3, 32, given.seed, min(100, steps))
+    print(json.dumps(run(given.out, found, (cues, rfnet), config, name)))
+
+
+if __name__ == "__main__":
+    main()

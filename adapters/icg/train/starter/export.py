@@ -1,0 +1,42 @@
+"""Writes a starter folder: vlm/, diffusion/, adapter/, joint/, all fp16 safetensors. Knows how nothing was trained."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DPMSolverMultistepScheduler, SanaPipeline
+
+from icg.adapter.model import IcgAdapter
+
+
+def scheduler(shift: float = 1.0) -> DPMSolverMultistepScheduler:
+    """DPM-Solver++ (arXiv:2211.01095) on the flow's sigmas."""
+    return DPMSolverMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift, final_sigmas_type="zero"
+    )
+
+
+def drawing(root: Path, adapter: IcgAdapter, denoiser: Any, autoencoder: Any) -> None:
+    """Write diffusion/ (a stock SanaPipeline without text encoder) and adapter/."""
+    parts = {"transformer": _half(denoiser), "vae": _half(autoencoder)}
+    pipeline = SanaPipeline(tokenizer=None, text_encoder=None, scheduler=scheduler(), **parts)
+    pipeline.save_pretrained(root / "diffusion", safe_serialization=True)
+    adapter.save_pretrained(root / "adapter")
+
+
+def seeing(root: Path, vlm: Any, processor: Any) -> None:
+    """Write vlm/."""
+    _half(vlm).save_pretrained(root / "vlm", safe_serialization=True)
+    processor.save_pretrained(root / "vlm")
+
+
+def size(root: Path) -> int:
+    """Bytes of safetensors under `root`."""
+    return sum(p.stat().st_size for p in root.rglob("*.safetensors"))
+
+
+def _half(module: Any) -> Any:
+    return copy.deepcopy(module).to(torch.float16)

@@ -1,0 +1,251 @@
+"""Recipe 10: is each part of the adapter worth its place? New refiners and connectors on the frozen starter, trained alike.
+
+    python -m icg.train.studies.ablations --art node_modules --out runs/ablations [--steps 400] [--seeds 3] [--smoke]
+
+`pooled` has no meta tokens: the VLM's mean hidden state stands for the item. `concatenated` has no refiner: the user is
+tokens beside the item's. All begin from random weights, see the same covers in the same order, and are judged on held-out
+users, unseen subjects apart. Users are SIMULATED. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from icg import starter
+from icg.adapter.model import AdapterConfig, IcgAdapter
+from icg.adapter.refiner import Refiner
+from icg.data.art import CATEGORIES, STYLES, Subject, load_subjects, on_white, procedural
+from icg.data.bank import Bank, build
+from icg.draw.pipeline import CoverPipeline
+from icg.evaluate.judges import LookJudge, draw, personalisation, retrieval
+from icg.evaluate.personalisation import brief
+from icg.models import vlm as reading
+from icg.starter import Starter
+from icg.train.loop import Fit, train
+from icg.train.starter.diffusion import flow_loss
+from icg.train.starter.simulated_users import Crowd
+
+
+class Beside(Refiner):
+    """No refiner: the user's slots stand beside the item's tokens, (B, M, D) -> (B, M + slots, D)."""
+
+    def forward(self, tokens: Tensor, user: Tensor, strength: Tensor | float = 1.0) -> Tensor:
+        keys = self.spread(user * user.shape[-1] ** 0.5).unflatten(-1, (self.slots, -1))
+        gate = torch.as_tensor(strength, dtype=tokens.dtype) * user.norm(dim=-1).clamp(max=1)
+        return torch.cat([tokens, gate.reshape(-1, 1, 1) * keys], 1)
+
+
+class Concatenated(IcgAdapter):
+    def __init__(self, config: AdapterConfig) -> None:
+        super().__init__(config)
+        self.refiner = Beside(config.vlm, config.user, config.slots, config.heads)
+
+
+class Placed(nn.Module):
+    """Tells the copies of one state apart, before the connector."""
+
+    def __init__(self, connector: nn.Module, config: AdapterConfig) -> None:
+        super().__init__()
+        self.connector, self.place = connector, nn.Parameter(torch.randn(config.tokens, config.vlm) * 0.5)
+
+    def forward(self, tokens: Tensor) -> Any:
+        return self.connector(tokens + self.place)
+
+
+class Pooled(IcgAdapter):
+    """No meta tokens: the mean of the prompt's own last hidden states, once for each token."""
+
+    def __init__(self, config: AdapterConfig) -> None:
+        super().__init__(config)
+        self.connector = Placed(self.connector, config)  # type: ignore[assignment]
+
+    def read(self, vlm: Any, inputs: dict[str, Tensor]) -> Tensor:
+        mask = inputs["attention_mask"][..., None]
+        hidden = vlm.model(**inputs, use_cache=False).last_hidden_state * mask
+        mean = hidden.sum(1, keepdim=True) / mask.sum(1, keepdim=True)
+        return self.standard(mean.expand(-1, self.config.tokens, -1))
+
+
+VARIANTS: dict[str, type[IcgAdapter]] = {"full": IcgAdapter, "pooled": Pooled, "concatenated": Concatenated}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Covers to train on, covers and subjects to judge by."""
+
+    covers: int
+    judged: int
+    asked: int
+
+
+FULL, SMOKE = Sizes(6_000, 600, 60), Sizes(48, 40, 4)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A bank with its latents (N, C, h, w) at unit deviation and cover embeddings (N, 64)."""
+
+    bank: Bank
+    latents: Tensor
+    covers: np.ndarray
+
+    @classmethod
+    @torch.inference_mode()
+    def of(cls, parts: Starter, bank: Bank) -> Drawn:
+        images = [Image.fromarray(i) for i in bank.images]
+        pixels = [torch.from_numpy(bank.images[i : i + 64]).permute(0, 3, 1, 2) for i in range(0, len(bank), 64)]
+        latents = torch.cat([parts.pipeline.family.encode(p.float() / 127.5 - 1) for p in pixels])
+        return cls(bank, latents.clone(), parts.embedding.covers(images))
+
+
+class Trained(nn.Module):
+    """A new adapter before the frozen denoiser; `items` (subjects, 2, M, D_vlm): read with a picture, and by the title alone."""
+
+    def __init__(self, kind: str, parts: Starter, subjects: list[Subject], seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        kept = parts.pipeline.adapter
+        self.adapter = VARIANTS[kind](kept.config)
+        self.adapter.meta_tokens.load_state_dict(kept.meta_tokens.state_dict())
+        self.adapter.meta_tokens.requires_grad_(False)
+        self.denoiser = [parts.pipeline.family.denoiser]  # in a list: not this module's to train or to save
+        self.items = self._items(parts.pipeline, subjects)
+
+    @torch.inference_mode()
+    def _items(self, pipeline: CoverPipeline, subjects: list[Subject]) -> Tensor:
+        rows = []
+        for n, subject in enumerate(subjects):
+            for pictures in ((on_white(subject.sprites[STYLES[n % len(STYLES)]]),), ()):
+                given = reading.inputs(pipeline.processor, subject.title, pictures)
+                rows.append(self.adapter.read(pipeline.vlm, given))
+        hidden = torch.cat(rows)
+        self.adapter.standardise(hidden)
+        return self.adapter.standard(hidden).unflatten(0, (-1, 2)).clone()
+
+    def loss(self, drawn: Drawn, crowd: Crowd, rows: np.ndarray, rng: np.random.Generator, drop: float = 0.1) -> Tensor:
+        """Flow loss of covers `rows` of a bank, each for a user whom it suits; a share `drop` without user, and without both."""
+        subject, look, count = drawn.bank.subject[rows], drawn.bank.look[rows], len(rows)
+        item = self.items[torch.as_tensor(subject).long(), torch.as_tensor(rng.integers(0, 2, count))]
+        users = crowd.draw(look, subject, 0.88, rng)
+        left = rng.random(count)
+        users[left < 2 * drop] = 0
+        item = torch.where(torch.as_tensor(left < drop)[:, None, None], self.adapter.nothing, item)
+        embeds, _ = self.adapter(item, torch.as_tensor(users))
+        target = drawn.latents[torch.as_tensor(rows)]
+        return flow_loss(self.denoiser[0], target, embeds, torch.ones(count, *target.shape[2:]), 0.0)
+
+
+def one(
+    kind: str, parts: Starter, subjects: list[Subject], data: tuple[Drawn, Drawn], sizes: Sizes, fit: Fit, out: Path
+) -> dict[str, float]:
+    """Train one variant with one seed, then judge it."""
+    model = Trained(kind, parts, subjects, fit.seed)
+    known, other = data
+    crowds = Crowd(known.bank, known.covers), Crowd(known.bank, known.covers)
+
+    def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        return {"loss": model.loss(known, crowds[0], rng.integers(0, len(known.bank), fit.batch), rng)}
+
+    train(out / f"{kind}-{fit.seed}", model, fit, step)
+    adapter = model.adapter.eval()
+    with torch.inference_mode():
+        torch.manual_seed(0)
+        rng = np.random.default_rng(0)
+        rows = [np.arange(i, min(i + 64, len(other.bank))) for i in range(0, len(other.bank), 64)]
+        losses = [float(model.loss(other, crowds[1], r, rng, 0.0)) * len(r) for r in rows]
+    pipeline = parts.pipeline
+    mine = replace(parts, pipeline=CoverPipeline(pipeline.vlm, pipeline.processor, pipeline.diffusion, adapter))
+    return {"held_out_loss": sum(losses) / len(other.bank), **judged(mine, subjects, known, sizes, fit.seed)}
+
+
+def judged(parts: Starter, subjects: list[Subject], known: Drawn, sizes: Sizes, seed: int) -> dict[str, float]:
+    """Covers from what the adapter says alone (nothing is set into them): are titles found, and do users get their own?"""
+    rng, out = np.random.default_rng((seed, 9)), dict[str, float]()
+    titles = [s.title for s in subjects]
+    for name, held in (("seen", False), ("unseen", True)):
+        asked = [s for s in subjects if s.held_out == held] or subjects
+        asked = [asked[i] for i in rng.permutation(len(asked))[: sizes.asked]]
+        own = [s.title for s in asked]
+        among = own + [t for t in titles if t not in own][: 100 - len(own)]
+        users = known.covers[rng.integers(0, len(known.covers), len(asked))]
+        for kind in ("_title_only", "_read_only"):
+            covers = draw(parts, [brief(kind, s, u, n) for n, (s, u) in enumerate(zip(asked, users, strict=True))])
+            out[f"title_top5_{name}{kind}"] = retrieval(parts.embedding, covers, own, among)["top5"]
+        if not held:
+            themes = np.array([CATEGORIES.index(s.category) for s in subjects])
+            part = Bank(
+                *(column[: sizes.judged] for column in (known.bank.images, known.bank.subject, known.bank.look))
+            )
+            found = personalisation(
+                parts,
+                LookJudge(parts.embedding, part),
+                part,
+                asked,
+                themes,
+                lambda s, u, n: brief("_read_only", s, u, n),
+                seed,
+            )
+            out |= {name: found[name] for name in ("own_over_swapped", "own_over_swapped_model", "shuffled_control")}
+    return out
+
+
+def run(
+    out: Path, subjects: list[Subject], sizes: Sizes, fit: Fit, seeds: int, kinds: list[str]
+) -> dict[str, dict[str, list[float]]]:
+    """{variant: {figure: [mean, deviation over seeds]}}; figures of finished runs are kept in out/figures.jsonl."""
+    parts = starter.load()
+    groups = [[i for i, s in enumerate(subjects) if s.held_out == held] for held in (False, True)]
+    banks = [
+        build(subjects, n, 501 + k, 1, group)
+        for k, (n, group) in enumerate(
+            zip((sizes.covers, sizes.judged), (groups[0], groups[1] or groups[0]), strict=True)
+        )
+    ]
+    data = Drawn.of(parts, banks[0]), Drawn.of(parts, banks[1])
+    rounds: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
+    for seed in range(seeds):
+        for kind in kinds:
+            found = one(kind, parts, subjects, data, sizes, replace(fit, seed=seed), out)
+            rounds[kind].append(found)
+            with (out / "figures.jsonl").open("a") as file:
+                file.write(json.dumps({"variant": kind, "seed": seed, **found}) + "\n")
+    return {
+        kind: {name: [float(f([r[name] for r in found])) for f in (np.mean, np.std)] for name in found[0]}
+        for kind, found in rounds.items()
+    }
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--art", type=Path, help="a node_modules folder with the emoji packages; not needed with --smoke"
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--smoke", action="store_true", help="under a minute: everything, but tiny")
+    given = parser.parse_args()
+    if not (given.smoke or given.art):
+        parser.error("--art is needed without --smoke")
+    given.out.mkdir(parents=True, exist_ok=True)
+    steps, batch, seeds = (2, 4, 1) if given.smoke else (given.steps, given.batch, given.seeds)
+    subjects = procedural() if given.smoke else load_subjects(given.art, given.out / "art.npz")
+    fit = Fit(steps, 1e-3, batch, warmup=min(40, steps), save_every=steps, ema=0.98)
+    found = run(given.out, subjects, SMOKE if given.smoke else FULL, fit, seeds, given.variants)
+    print(json.dumps({"steps": steps, "batch": batch, "seeds": seeds, **found}))
+
+
+if __name__ == "__main__":
+    main()

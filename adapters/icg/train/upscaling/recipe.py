@@ -1,0 +1,178 @@
+"""Recipe: a small Swin2SR (arXiv:2209.11345) that enlarges covers four times, from made-up drawings and a catalogue's pictures.
+
+    python -m icg.train.upscaling.recipe --pictures services/eyecatch/sample/covers --out runs/upscaler [--steps 4500] [--smoke]
+
+It begins as bicubic interpolation and learns what that lacks. Pictures of the catalogue are told apart by subject: a quarter is held out.
+Leaves OUT/upscaler (an ordinary transformers folder, fp16), which icg.evaluate.upscaling judges.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from icg import starter
+from icg.data.upscaling import FACTOR, Pairs, catalogue, drawn, pairs
+from icg.train.loop import Fit, train
+
+SHIFTS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+
+
+@dataclass(frozen=True)
+class Config:
+    """`drawings` of `side` pixels are made up, and at most as many pictures are real; of the crops in a batch `catalogue` are real ones.
+
+    kinds: shares of small pictures that are clean, drawn and spoiled, for drawings; `real_kinds` for the others. `edge` of crops, of which
+    a rim of `rim` is only context, as it is at work."""
+
+    drawings: int = 480
+    side: int = 512
+    edge: int = 24
+    rim: int = 2
+    catalogue: float = 0.3
+    kinds: tuple[float, float, float] = (0.3, 0.5, 0.2)
+    real_kinds: tuple[float, float, float] = (0.75, 0.0, 0.25)
+    dim: int = 30
+    depths: tuple[int, ...] = (2, 2)
+    heads: int = 3
+
+
+def build(config: Config) -> Any:
+    """Swin2SR with the light upsampler, at first bicubic but for small random numbers."""
+    from transformers import Swin2SRConfig, Swin2SRForImageSuperResolution
+
+    stages = len(config.depths)
+    model: Any = Swin2SRForImageSuperResolution(
+        Swin2SRConfig(
+            embed_dim=config.dim, depths=list(config.depths), num_heads=[config.heads] * stages, window_size=8, mlp_ratio=2.0,
+            upscale=FACTOR, upsampler="pixelshuffledirect", image_size=64, drop_path_rate=0.0,
+        )
+    )  # fmt: skip
+    as_bicubic(model.swin2sr.first_convolution, model.upsample.conv)
+    return model
+
+
+@torch.no_grad()
+def as_bicubic(first: nn.Conv2d, last: nn.Conv2d) -> None:
+    """12 channels of `first` carry the four diagonal neighbours, of which `last` (3 x 3) makes what bicubic (5 x 5) makes."""
+    first.weight[:12] = 0
+    last.weight[:, :12] = 0
+    for n, (dy, dx) in enumerate(SHIFTS):
+        for colour in range(3):
+            first.weight[3 * n + colour, colour, 1 + dy, 1 + dx] = 1
+    taps = [_taps(phase) for phase in range(FACTOR)]
+    for colour in range(3):
+        for py in range(FACTOR):
+            for px in range(FACTOR):
+                out = (colour * FACTOR + py) * FACTOR + px  # as nn.PixelShuffle counts
+                for y, wy in taps[py].items():
+                    for x, wx in taps[px].items():
+                        (sy, ky), (sx, kx) = _split(y), _split(x)
+                        last.weight[out, 3 * SHIFTS.index((sy, sx)) + colour, 1 + ky, 1 + kx] += wy * wx
+
+
+def _split(offset: int) -> tuple[int, int]:
+    """-2..2 as a shift of -1 or 1 and a rest of -1..1."""
+    shift = 1 if offset > 0 else -1
+    return shift, offset - shift
+
+
+def _taps(phase: int) -> dict[int, float]:
+    """Offset -> weight of Keys' cubic (a = -0.5) at a pixel's quarter."""
+    at = (phase + 0.5) / FACTOR - 0.5
+    distance = {offset: abs(offset - at) for offset in range(-2, 3)}
+    weights = {
+        o: 1.5 * d**3 - 2.5 * d**2 + 1 if d < 1 else -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2
+        for o, d in distance.items()
+        if d < 2
+    }
+    return weights
+
+
+def made(path: Path, make: Callable[[], Pairs]) -> Pairs:
+    """The pairs at `path`, made and saved when missing."""
+    if not path.exists():
+        found = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, large=found.large, small=found.small)
+        return found
+    with np.load(path) as z:
+        return Pairs(z["large"], z["small"])
+
+
+def run(folder: Path, drawings: Pairs, real: Pairs, fit: Fit, config: Config) -> Any:
+    """Train; mean absolute difference, on every kind of small picture."""
+    torch.manual_seed(fit.seed)
+    model = build(config)
+    sources = ((drawings, config.kinds), (real, config.real_kinds))
+
+    def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        crops = []
+        for _ in range(fit.batch):
+            source, kinds = sources[int(rng.random() < config.catalogue)]
+            crops.append(source.crop(int(rng.integers(len(source))), int(rng.choice(3, p=kinds)), config.edge, rng))
+        low, high = (_tensor(np.stack(side)) for side in zip(*crops, strict=True))
+        said, rim = model(low).reconstruction, config.rim * FACTOR
+        return {"loss": F.l1_loss(said[..., rim:-rim, rim:-rim], high[..., rim:-rim, rim:-rim])}
+
+    train(folder, model, fit, step, config)
+    return model.eval().requires_grad_(False)
+
+
+def save(model: Any, folder: Path) -> None:
+    """config.json, preprocessor_config.json and fp16 weights."""
+    from transformers import Swin2SRImageProcessorPil
+
+    model.half().save_pretrained(folder, safe_serialization=True)
+    model.float()
+    Swin2SRImageProcessorPil(size_divisor=model.config.window_size).save_pretrained(folder)
+
+
+def _tensor(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 255
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=Path, required=True, help="folder of pictures called SUBJECT-NUMBER")
+    parser.add_argument("--out", type=Path, required=True, help="run folder; an interrupted run resumes from it")
+    parser.add_argument("--steps", type=int, default=4_500)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--smoke", action="store_true", help="seconds: everything, but tiny")
+    given = parser.parse_args()
+    config, steps, batch = Config(), given.steps, given.batch
+    if given.smoke:
+        config, steps, batch = Config(drawings=3, side=128, dim=12, depths=(1,), heads=2), 3, 2
+    vae = starter_vae()
+    drawings = made(
+        given.out / "drawings.npz",
+        lambda: pairs([drawn(given.seed, n, config.side) for n in range(config.drawings)], vae, given.seed),
+    )
+    real = made(
+        given.out / "real.npz", lambda: pairs(catalogue(given.pictures, held=False)[: config.drawings], vae, given.seed)
+    )
+    fit = Fit(steps, given.lr, batch, given.seed, min(100, steps), ema=0.998, weight_decay=0.0)
+    model = run(given.out / "run", drawings, real, fit, config)
+    save(model, given.out / "upscaler")
+
+
+def starter_vae() -> Any:
+    """The shipped autoencoder, which covers come from."""
+    from diffusers import AutoencoderDC
+
+    return AutoencoderDC.from_pretrained(starter.path() / "diffusion" / "vae").float().eval().requires_grad_(False)
+
+
+if __name__ == "__main__":
+    main()

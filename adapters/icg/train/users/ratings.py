@@ -1,0 +1,111 @@
+"""The user encoder on real ratings: liked next, by pictures alone? On held-out users, beside popularity.
+
+    python -m icg.train.users.ratings --data movielens --out runs/ratings [--seeds 3]
+
+A pair is one of a held-out user's last five liked items and an item they never rated, drawn evenly ("any") or as often as items
+are rated ("popular"), where popularity itself tells nothing. Nothing trained here may be shipped. Knows no service.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from icg import starter
+from icg.data.behaviour import LIKE, Log
+from icg.data.ratings import load
+from icg.evaluate.preference import mean_embeddings
+from icg.models.joint import JointEmbedding
+from icg.train.loop import Fit
+from icg.train.users.encoder import embeddings, examples, run
+
+HIDDEN, NEGATIVES, HELD_OUT = 5, 200, 0.2
+FIT = Fit(steps=600, lr=2e-3, batch=48, save_every=300)
+
+
+def judge(folder: Path, log: Log, covers: np.ndarray, fit: Fit) -> dict[str, dict[str, float]]:
+    """Train on four fifths of the users, then pairwise accuracy on the rest: by kind of pair and ranking."""
+    rng = np.random.default_rng((fit.seed, 3))
+    users = int(log.user.max()) + 1
+    held = np.isin(np.arange(users), rng.permutation(users)[: int(HELD_OUT * users)])
+    train, test = log.take(~held[log.user]), log.take(held[log.user])
+    encoder = run(folder, train, covers, fit)
+    rated = np.bincount(train.cover[train.action == LIKE], minlength=len(covers)).astype(float)
+    given = examples(test, rng)
+    who, known, hidden = [], [], []
+    for user in np.flatnonzero(held):
+        events = np.arange(given.start[user], given.start[user + 1])
+        liked = events[given.events.action[events] == LIKE]
+        if len(liked) >= 2 * HIDDEN:
+            who.append(user)
+            known.append(liked[-HIDDEN] - given.start[user])
+            hidden.append(given.events.cover[liked[-HIDDEN:]])
+    people, before = np.array(who), np.array(known)
+    own = embeddings(encoder, given, people, before, covers)
+    mean = mean_embeddings(given, people, before, covers)
+    rows = {"encoder": own, "mean": mean, "shuffled": np.roll(own, 1, 0)}
+    scores = {name: vectors @ covers.T for name, vectors in rows.items()}
+    scores |= {"prior": np.tile(encoder.prior.numpy() @ covers.T, (len(people), 1))}
+    scores["popularity"] = np.tile(rated, (len(people), 1))
+    spread = scores["encoder"].std()
+    scores["encoder and popularity"] = scores["encoder"] / spread + np.log1p(rated)
+    return {
+        kind: pairwise(scores, people, hidden, test, share / share.sum(), np.random.default_rng((fit.seed, 4)))
+        for kind, share in (("any", np.ones(len(covers))), ("popular", rated))
+    }
+
+
+def pairwise(
+    scores: dict[str, np.ndarray], users: np.ndarray, hidden: list[np.ndarray], log: Log, share: np.ndarray,
+    rng: np.random.Generator,
+) -> dict[str, float]:  # fmt: skip
+    """Share of pairs (hidden liked item, never rated item) in the right order; ties count half, each user the same."""
+    right: dict[str, list[float]] = {name: [] for name in scores}
+    for n, user in enumerate(users):
+        free = share.copy()
+        free[log.cover[log.user == user]] = 0
+        others = rng.choice(len(free), NEGATIVES, p=free / free.sum())
+        for name, table in scores.items():
+            margin = table[n, hidden[n]][:, None] - table[n, others]
+            right[name].append(float((margin > 0).mean() + 0.5 * (margin == 0).mean()))
+    return {name: float(np.mean(values)) for name, values in right.items()}
+
+
+def main() -> None:
+    """Command line: prints one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--data", type=Path, required=True, help="a folder with items.csv, ratings.csv and the pictures"
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    ratings = load(given.data)
+    kept = given.out / "covers.npy"
+    if not kept.exists():
+        reader = JointEmbedding.from_pretrained(starter.path())
+        parts = [
+            reader.covers([Image.open(path) for path in ratings.pictures[k : k + 256]])
+            for k in range(0, len(ratings.pictures), 256)
+        ]
+        np.save(kept, np.concatenate(parts))
+    covers = np.load(kept)
+    fits = [Fit(**{**vars(FIT), "seed": seed}) for seed in range(given.seeds)]
+    found = [judge(given.out / f"seed{f.seed}", ratings.log, covers, f) for f in fits]
+    table = {
+        kind: {
+            name: [round(float(f([result[kind][name] for result in found])), 4) for f in (np.mean, np.std)]
+            for name in found[0][kind]
+        }
+        for kind in found[0]
+    }
+    print(json.dumps({"seeds": given.seeds, "items": len(covers), "accuracy": table}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""Reading users without torch: what icg.users.encoder and icg.users.cold_start learned, as a forward pass in numpy over many users at once.
+
+Knows no event type and no store. Only the last position's embedding is wanted, so the last layer computes nothing else.
+A user's numbers are the same to the last bit whoever is read with them: the shape of every product is decided by that user's number
+of events alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from icg.data.behaviour import CLICK, DISLIKE, ENGAGED
+from icg.errors import CheckpointError
+from icg.users.cold_start import TasteMixture
+from icg.users.histories import DWELL_MS, GAP_S
+
+TOKENS = 1024
+"""Events read at once: enough that calls cost little, few enough for the second-level cache."""
+
+LINEAR = ("enter.weight", "out.1.weight", "in_proj_weight", "out_proj.weight", "linear1.weight", "linear2.weight")
+"""Kept transposed: products take two thirds of the time."""
+
+LENGTHS = 8
+"""Histories are padded to a multiple of so many events, and read with those of that length."""
+
+
+@dataclass(frozen=True)
+class Histories:
+    """B users' events without impressions, oldest first, padded at the end to T: cover (B, T) rows of `table` (N, D), action (B, T)
+    numbers of the wire, dwell_ms (B, T), time (B, T) in seconds, length (B,)."""
+
+    table: np.ndarray
+    cover: np.ndarray
+    action: np.ndarray
+    dwell_ms: np.ndarray
+    time: np.ndarray
+    length: np.ndarray
+
+    def take(self, rows: np.ndarray, longest: int) -> Histories:
+        """Those users, padded to `longest`."""
+        columns = (
+            _padded(column[rows, :longest], longest) for column in (self.cover, self.action, self.dwell_ms, self.time)
+        )
+        return Histories(self.table, *columns, self.length[rows])
+
+    @property
+    def known(self) -> np.ndarray:
+        """(B, T) booleans: no padding."""
+        return np.arange(self.cover.shape[1]) < self.length[:, None]
+
+    def evidence(self) -> tuple[np.ndarray, np.ndarray]:
+        """(B, D) engaged covers summed, rejected ones subtracted, each once, and how many there are (B,)."""
+        total = np.zeros((len(self.length), self.table.shape[1]), np.float32)
+        count = np.zeros(len(self.length), np.float32)
+        earlier = np.tri(self.cover.shape[1], k=-1, dtype=bool)
+        for sign, actions in ((1, ENGAGED), (-1, (DISLIKE,))):
+            speaks = self.known & np.isin(self.action, actions)
+            again = (self.cover[:, :, None] == self.cover[:, None, :]) & speaks[:, None, :] & earlier
+            first = (speaks & ~again.any(2)).astype(np.float32)
+            total += sign * (first[:, None] @ self.table[self.cover])[:, 0]
+            count += first.sum(1)
+        return total, count
+
+
+class UserReader:
+    """`encode` is that of icg.users.encoder.UserEncoder without carried sums; calling it also mixes in the taste clusters."""
+
+    def __init__(self, config: dict[str, int], weights: dict[str, np.ndarray], mixture: TasteMixture) -> None:
+        self._layers, self._heads = config["layers"], config["heads"]
+        self.embedding = config["embedding"]
+        self._w = {name: np.ascontiguousarray(w, np.float32) for name, w in weights.items()}
+        for name in [name for name in weights if name.endswith(LINEAR)]:
+            self._w[name] = np.ascontiguousarray(self._w[name].T)
+        self.mixture = mixture
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> UserReader:
+        """Read config.json, model.safetensors and mixture.safetensors. Raises CheckpointError when one is missing or does not match."""
+        folder = Path(folder)
+        for name in ("config.json", "model.safetensors"):
+            if not (folder / name).is_file():
+                raise CheckpointError(f"users={str(folder)!r}: {name} is missing; allowed: a folder of save_pretrained")
+        try:
+            config = json.loads((folder / "config.json").read_bytes())
+            reader = cls(config, load_file(folder / "model.safetensors"), TasteMixture.from_pretrained(folder))
+            reader(_nobody(reader.embedding))
+        except (SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
+            raise CheckpointError(f"users={str(folder)!r}: does not match its config.json ({error!r})") from error
+        return reader
+
+    def __call__(self, given: Histories) -> np.ndarray:
+        """(B, D) float32, at most unit length, the shorter the less is known; zeros for a user without events."""
+        return self._by_length(given, lambda some: self.mixture(self._encode(some), *some.evidence()))
+
+    def encode(self, given: Histories) -> np.ndarray:
+        """(B, D) unit user embeddings; zeros for a user without events."""
+        return self._by_length(given, self._encode)
+
+    def _by_length(self, given: Histories, read: Callable[[Histories], np.ndarray]) -> np.ndarray:
+        """`read` of users with about as many events as each other, about TOKENS events at once."""
+        out = np.zeros((len(given.length), self.embedding), np.float32)
+        longest = -(-given.length // LENGTHS) * LENGTHS
+        for length in np.unique(longest[longest > 0]):
+            same, fit = np.flatnonzero(longest == length), max(1, TOKENS // int(length))
+            for rows in np.split(same, range(fit, len(same), fit)):
+                out[rows] = read(given.take(rows, int(length)))
+        return out
+
+    def _encode(self, given: Histories) -> np.ndarray:
+        w, length = self._w, given.length
+        covers = given.table[given.cover]
+        dwell = np.searchsorted(DWELL_MS, given.dwell_ms)
+        gap = np.searchsorted(GAP_S, np.diff(given.time, axis=1, prepend=given.time[:, :1]))
+        x = _linear(covers, w["enter.weight"], w["enter.bias"])
+        for n, column in enumerate((given.action, dwell, gap)):
+            x += w[f"kinds.{n}.weight"][column]
+        x = np.concatenate([np.broadcast_to(w["start"], (len(x), 1, x.shape[2])), x], 1)
+        for n in range(self._layers):
+            x = self._layer(f"read.layers.{n}.", x, length, last=n == self._layers - 1)
+        read = _linear(_norm(x[:, -1:], w, "out.0."), w["out.1.weight"], w["out.1.bias"])[:, 0]
+        weight = (w["weight.0.weight"][given.action] + w["weight.1.weight"][dwell])[..., 0]
+        age = length[:, None] - 1 - np.arange(covers.shape[1])
+        weight *= np.where(given.known, (1 / (1 + np.exp(-w["decay"]))) ** np.maximum(age, 0), 0)
+        after = (weight[:, None] @ covers)[:, 0] + read
+        return after / np.maximum(np.linalg.norm(after, axis=1, keepdims=True), 1e-6)
+
+    def _layer(self, name: str, x: np.ndarray, length: np.ndarray, last: bool) -> np.ndarray:
+        """Attention to earlier positions, then an MLP: x (B, T, W) -> the same; (B, 1, W), at position `length`, of the last layer."""
+        w, (count, size, width), heads = self._w, x.shape, self._heads
+        weight, bias = w[name + "self_attn.in_proj_weight"], w[name + "self_attn.in_proj_bias"]
+        normed = _norm(x, w, name + "norm1.")
+        key, value = np.split(_linear(normed, weight[:, width:], bias[width:]), 2, -1)
+        if last:
+            here = np.arange(count), length
+            x, normed = x[here][:, None], normed[here][:, None]
+            hidden = (np.arange(size) > length[:, None])[:, None, None]
+        else:
+            hidden = ~np.tri(size, dtype=bool)
+        query = _linear(normed, weight[:, :width], bias[:width])
+        query, key, value = (
+            part.reshape(count, -1, heads, width // heads).swapaxes(1, 2) for part in (query, key, value)
+        )
+        logits = query @ key.swapaxes(2, 3) * np.float32((width // heads) ** -0.5)
+        np.copyto(logits, -np.inf, where=hidden)
+        logits -= logits.max(-1, keepdims=True)
+        np.exp(logits, out=logits)
+        logits /= logits.sum(-1, keepdims=True)
+        seen = (logits @ value).swapaxes(1, 2).reshape(x.shape)
+        x = x + _linear(seen, w[name + "self_attn.out_proj.weight"], w[name + "self_attn.out_proj.bias"])
+        inner = _gelu(_linear(_norm(x, w, name + "norm2."), w[name + "linear1.weight"], w[name + "linear1.bias"]))
+        return x + _linear(inner, w[name + "linear2.weight"], w[name + "linear2.bias"])
+
+
+def cover_space(root: str | Path) -> int:
+    """2 to 65535: tells the models apart that embed covers, by the files of joint/ and of the autoencoder it reads through.
+
+    `root` is a checkpoint folder. Two models share a number once in 65,534.
+    """
+    return _digest(root, ("joint", "diffusion/vae"))
+
+
+def version(root: str | Path) -> int:
+    """2 to 65535: tells user encoders and the spaces of covers they read apart. As `cover_space`, with the files of users/."""
+    return _digest(root, ("users", "joint", "diffusion/vae"))
+
+
+def _digest(root: str | Path, parts: tuple[str, ...]) -> int:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        for path in sorted((Path(root) / part).glob("*")):
+            if path.suffix in (".json", ".safetensors"):
+                digest.update(f"{part}/{path.name}/{path.stat().st_size}".encode())
+                with path.open("rb") as file:
+                    while block := file.read(1 << 20):
+                        digest.update(block)
+    return 2 + int.from_bytes(digest.digest(), "big") % 65_534
+
+
+def _nobody(width: int) -> Histories:
+    """One user with one event of an unknown cover: enough to find out whether weights and configuration match."""
+    one = np.zeros((1, 1), np.int64)
+    return Histories(np.zeros((1, width), np.float32), one, one + CLICK, one, one.astype(float), np.ones(1, np.int64))
+
+
+def _padded(column: np.ndarray, longest: int) -> np.ndarray:
+    return np.pad(column, ((0, 0), (0, longest - column.shape[1])))
+
+
+def _linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """x (B, T, N), weight (N, M) -> (B, T, M): a product for each user, as some kernels sum a row by where in its block it stands."""
+    out: np.ndarray = x @ weight
+    out += bias
+    return out
+
+
+def _norm(x: np.ndarray, w: dict[str, np.ndarray], name: str) -> np.ndarray:
+    x = x - x.mean(-1, keepdims=True)
+    x /= np.sqrt(np.einsum("...i,...i->...", x, x)[..., None] / x.shape[-1] + 1e-5)
+    x *= w[name + "weight"]
+    x += w[name + "bias"]
+    return x
+
+
+def _gelu(x: np.ndarray) -> np.ndarray:
+    """x Φ(x); the error function to 1.5e-7 (Abramowitz and Stegun 7.1.26), for numpy has none. In place wherever it can be: it is bound
+    by memory."""
+    size = np.abs(x)
+    t = size * np.float32(0.3275911 * 0.5**0.5)
+    t += 1
+    np.reciprocal(t, out=t)
+    tail = t * np.float32(1.061405429)
+    for factor in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        tail += np.float32(factor)
+        tail *= t
+    np.multiply(size, size, out=t)
+    t *= np.float32(-0.5)
+    tail *= np.exp(t, out=t)  # 1 - erf(|x| / sqrt 2)
+    tail *= size
+    tail *= np.float32(-0.5)
+    tail += np.maximum(x, 0, out=size)
+    return tail

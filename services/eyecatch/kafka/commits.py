@@ -1,0 +1,78 @@
+"""Which offsets may be committed, and committing them. Profiles know what they absorbed, so a commit only saves reading again."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import structlog
+from kafka import KafkaConsumer, TopicPartition
+from kafka.structs import OffsetAndMetadata
+
+from eyecatch.ingest.metrics import Reading
+from eyecatch.kafka.buffer import Chunk
+from eyecatch.kafka.client import translated
+from eyecatch.kafka.offsets import Log
+
+log = structlog.get_logger(__name__)
+
+# After a failed commit: the next one covers it, and a broker in trouble is left alone for a moment.
+PAUSE_S = 1.0
+
+CurrentLog = Callable[[TopicPartition], Log | None]
+"""The log that a partition is being read from, None when it is not ours."""
+
+
+class Commits:
+    """`add` from any thread, the rest from the consumer's."""
+
+    def __init__(self, metrics: Reading) -> None:
+        self._metrics = metrics
+        self._lock = threading.Lock()
+        self._done: dict[TopicPartition, tuple[int, Log]] = {}
+        self._on_their_way: dict[TopicPartition, Any] = {}
+        self._not_before = 0.0
+
+    def add(self, chunks: Iterable[Chunk]) -> None:
+        with self._lock:
+            for chunk in chunks:
+                self._done[chunk.partition] = (chunk.next_offset, chunk.log)
+
+    def send(self, consumer: KafkaConsumer, current: CurrentLog) -> None:
+        """Commit without waiting."""
+        if self._done and time.monotonic() >= self._not_before:
+            offsets = self._taken(current)
+            if offsets:
+                self._on_their_way = offsets
+                consumer.commit_async(offsets, callback=self._answered)
+
+    def finish(self, consumer: KafkaConsumer, current: CurrentLog, timeout_ms: int) -> None:
+        """Commit and wait for it, and once more what was not answered yet. Raises Unavailable, NotReady."""
+        self._put_back(self._on_their_way)
+        offsets = self._taken(current)
+        if offsets:
+            with translated():
+                consumer.commit(offsets, timeout_ms=timeout_ms)
+
+    def _taken(self, current: CurrentLog) -> dict[TopicPartition, Any]:
+        """What was done in logs that are still ours: what a partition's next owner commits must not be set back."""
+        with self._lock:
+            done, self._done = self._done, {}
+        return {p: OffsetAndMetadata(at, log.note(), -1) for p, (at, log) in done.items() if current(p) == log}
+
+    def _answered(self, offsets: dict[TopicPartition, Any], answer: Any) -> None:
+        failed = isinstance(answer, Exception)
+        self._metrics.commits.labels("failed" if failed else "done").inc()
+        if offsets is self._on_their_way:
+            self._on_their_way = {}
+        if failed:
+            log.warning("commit_failed", why=type(answer).__name__)
+            self._not_before = time.monotonic() + PAUSE_S
+            self._put_back(offsets)
+
+    def _put_back(self, offsets: dict[TopicPartition, Any]) -> None:
+        with self._lock:
+            for partition, committed in offsets.items():
+                noted = Log.parse(committed.metadata)
+                if noted is not None:
+                    self._done.setdefault(partition, (committed.offset, noted))

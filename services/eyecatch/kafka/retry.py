@@ -1,0 +1,39 @@
+"""Work that must not be given up because a server is away for a while: tried again with growing pauses, and said aloud."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from eyecatch.core.errors import Unavailable
+from eyecatch.ingest.metrics import Reading
+from eyecatch.observe.health import Health
+
+T = TypeVar("T")
+
+FIRST_DELAY_S, LAST_DELAY_S = 0.1, 10.0
+
+
+class Patience:
+    """For `give_up_s` each time a part is in trouble."""
+
+    def __init__(self, health: Health, metrics: Reading, give_up_s: float) -> None:
+        self._health, self._metrics, self._give_up_s = health, metrics, give_up_s
+
+    async def __call__(self, part: str, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work` gives. Raises Unavailable in the end, and what else it raises at once."""
+        attempt = 0
+        while True:
+            try:
+                result = await work()
+            except Unavailable as error:
+                if self._health.trouble(part, str(error)) >= self._give_up_s:
+                    raise type(error)(f"{part}: {error}; gave up after {self._give_up_s:g} s") from error
+                self._metrics.retries.labels(part).inc()
+                await asyncio.sleep(
+                    random.uniform(0.5, 1.0) * min(LAST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(attempt, 10))
+                )
+                attempt += 1
+            else:
+                self._health.well(part)
+                return result

@@ -1,0 +1,120 @@
+"""Where Kafka, the shared queue and a generator are joined: the process that makes covers. Needs the `kafka` and `redis` extras."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from eyecatch.config import GenerateConfig
+from eyecatch.core.errors import InvalidInput
+from eyecatch.core.ports import Generator, SharedQueue, Stores
+from eyecatch.generate.announce import KafkaAnnouncer
+from eyecatch.generate.hub import Hub
+from eyecatch.generate.intake import Intake
+from eyecatch.generate.metrics import Account, Metrics
+from eyecatch.generate.worker import Worker
+from eyecatch.ingest.metrics import page
+from eyecatch.kafka.buffer import Buffer
+from eyecatch.kafka.dead_letters import topic_of
+from eyecatch.kafka.producer import Producer
+from eyecatch.kafka.retry import Patience
+from eyecatch.kafka.source import BROKER, Source, SourceOptions
+from eyecatch.observe.health import Health
+from eyecatch.stores.blobs import FsspecBlobs
+from eyecatch.wiring.generator import count, make_generator
+from eyecatch.wiring.serve import checkpoint, maker, open_stores, preload, quieten_collector, shared_queue, stopped
+
+log = structlog.get_logger(__name__)
+
+# Requests wait in the queue, not here.
+BUFFER = 1000
+
+
+@dataclass(frozen=True)
+class Generate:
+    """A running process and the parts tests look into. `work` ends with what broke it."""
+
+    stores: Stores
+    queue: SharedQueue
+    worker: Worker
+    source: Source
+    health: Health
+    metrics: Metrics
+    health_port: int
+    work: "asyncio.Future[None]"
+
+
+@asynccontextmanager
+async def generating(config: GenerateConfig, generator: Generator | None = None) -> AsyncIterator[Generate]:
+    """Read requests and do jobs meanwhile; on leaving, take no more, let running ones end for `drain_s`, and leave the rest to others.
+
+    Raises InvalidInput without a shared store, and what the store raises when it cannot be opened.
+    """
+    client = config.kafka_client()
+    health, metrics = Health(BROKER), Metrics()
+    with page(config.health_host, config.health_port, metrics, health) as port:
+        async with open_stores(config) as stores:
+            queue = shared_queue(config, stores)
+            if queue is None:
+                raise InvalidInput.of("store", config.store, "redis://..., which the servers share")
+            generator = generator or make_generator(config, checkpoint(config))
+            count(metrics.registry, config, generator)
+            outbox, patience = Producer(client), Patience(health, metrics, config.give_up_s)
+            making = maker(
+                config, stores, FsspecBlobs(config.blobs), generator, lambda item_id, new, gone: None, metrics.heard
+            )
+            announcer = KafkaAnnouncer(outbox, config.requests_topic, config.generated_topic, patience, metrics)
+            account = Account(metrics, health, config.give_up_s)
+            worker = Worker(queue, making, Hub(), config.jobs, announcer, account)
+            buffer = Buffer(BUFFER)
+            options = SourceOptions(
+                config.requests_topic,
+                topic_of(config.requests_topic),
+                config.group,
+                config.topic_epoch,
+                config.session_s,
+                config.check_s,
+                config.give_up_s,
+                (config.generated_topic,),
+            )
+            source = Source(client, options, buffer, health, metrics)
+            intake = Intake(buffer, source.done, queue, outbox, config.requests_topic, patience, metrics, worker.wake)
+            source.start()
+            reading = asyncio.ensure_future(source.consumed(intake.run))
+            serving = asyncio.ensure_future(worker.run())
+            loading = asyncio.ensure_future(preload(generator))
+            work = asyncio.ensure_future(_first_end(reading, serving))
+            try:
+                yield Generate(stores, queue, worker, source, health, metrics, port, work)
+            finally:
+                source.stop()
+                await worker.drain(config.drain_s)
+                await asyncio.gather(serving, return_exceptions=True)
+                reading.cancel()
+                loading.cancel()
+                await asyncio.gather(reading, loading, work, return_exceptions=True)
+                await asyncio.to_thread(source.close)
+                await outbox.close()
+                await generator.close()
+
+
+async def _first_end(*work: "asyncio.Future[None]") -> None:
+    """Neither ends by itself while all is well."""
+    done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+    for each in done:
+        each.result()
+
+
+async def generate(config: GenerateConfig, on_ready: Callable[[int], None], generator: Generator | None = None) -> None:
+    """Run until SIGTERM or SIGINT, or until a trouble lasts too long. `on_ready` gets the port of /health once it is answered."""
+    stop = stopped()
+    async with generating(config, generator) as running:
+        quieten_collector()
+        on_ready(running.health_port)
+        await asyncio.wait({stop, running.work}, return_when=asyncio.FIRST_COMPLETED)
+        log.info("draining", running=len(running.worker.running))
+    if not running.work.cancelled():
+        running.work.result()
+    log.info("stopped")

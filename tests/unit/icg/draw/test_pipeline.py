@@ -1,0 +1,210 @@
+"""The pipeline on a smoke-trained starter: independence of the batch, the step API, stock diffusers, cancel, cache."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from icg.brief import Brief
+from icg.cut_out import cut_out
+from icg.draw.anchor import clear, collage, place, strange
+from icg.draw.pipeline import CoverPipeline
+from icg.errors import BriefError, Cancelled
+from icg.starter import Starter
+from PIL import Image
+
+USER = np.eye(64, dtype=np.float32)[3]
+REFERENCE = Image.new("RGB", (50, 40), "green")
+
+
+def apart(a: Image.Image, b: Image.Image) -> int:
+    return int(np.abs(np.asarray(a, int) - np.asarray(b, int)).max())
+
+
+def briefs() -> list[Brief]:
+    return [
+        Brief("red circle", user_embedding=USER, seed=1, steps=4),
+        Brief("blue square", (REFERENCE,), -USER, seed=2, steps=4, guidance=3.5, strength=0.4),
+        Brief("green triangle", (REFERENCE,), None, seed=3, steps=4, reference_strength=0.5),
+        Brief("red circle", user_embedding=USER, seed=1, steps=4, user_guidance=4.0),
+        Brief("red circle", user_embedding=USER, seed=1, steps=4, guided=(0.25, 0.5)),
+    ]
+
+
+def test_a_cover_does_not_depend_on_its_batch(small: Starter) -> None:
+    together = small.pipeline(briefs())
+    for brief, image in zip(briefs(), together, strict=True):
+        assert image.size == (128, 128)
+        assert apart(small.pipeline([brief])[0], image) <= 1
+    assert apart(together[0], small.pipeline([Brief("red circle", user_embedding=USER, seed=2, steps=4)])[0]) > 3
+
+
+def test_steps_equal_the_call(small: Starter) -> None:
+    batch = small.pipeline.start(briefs()[:2])
+    taken = 1
+    while small.pipeline.step(batch):
+        taken += 1
+    assert taken == batch.total == 4
+    assert small.pipeline.step(batch) is False
+    for mine, other in zip(small.pipeline.finish(batch), small.pipeline(briefs()[:2]), strict=True):
+        assert apart(mine, other) == 0
+
+
+def test_equals_the_stock_diffusers_pipeline(small: Starter) -> None:
+    pipeline, brief = small.pipeline, Brief("red circle", user_embedding=USER, seed=5, steps=4, guidance=2.5)
+    given = pipeline.conditioning(brief)
+    ones = torch.ones(given["prompt_embeds"].shape[:2])
+    stock = pipeline.diffusion(
+        prompt=None,
+        negative_prompt=None,
+        **given,
+        prompt_attention_mask=ones,
+        negative_prompt_attention_mask=ones,
+        latents=torch.randn(
+            (1, pipeline.diffusion.transformer.config.in_channels, 16, 16), generator=torch.Generator().manual_seed(5)
+        ),
+        num_inference_steps=4,
+        guidance_scale=2.5,
+        height=128,
+        width=128,
+        use_resolution_binning=False,
+    ).images[0]
+    assert apart(stock, pipeline([brief])[0]) <= 1
+
+
+def test_guidance_in_a_part_of_the_steps(small: Starter) -> None:
+    plain = Brief("red circle", user_embedding=USER, seed=5, steps=4, guidance=20)
+    parts = [replace(plain, guided=part) for part in ((0.0, 1.0), (0.0, 0.0), (0.25, 0.5))]
+    whole, never, some = (small.pipeline([b])[0] for b in parts)
+    assert apart(whole, small.pipeline([plain])[0]) == 0
+    assert apart(never, small.pipeline([replace(plain, guidance=1.0)])[0]) <= 1
+    assert min(apart(some, whole), apart(some, never)) > 3
+    assert [step for step in range(4) if parts[2].guides(step)] == [1]
+
+
+def test_cancel_stops_between_steps(small: Starter) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def stop(step: int, total: int) -> bool:
+        seen.append((step, total))
+        return step < 2
+
+    with pytest.raises(Cancelled):
+        small.pipeline(briefs(), stop)
+    assert seen == [(1, 4), (2, 4)]
+
+
+def test_an_item_is_read_once_and_the_cache_is_bounded(small: Starter) -> None:
+    p = small.pipeline
+    pipeline = CoverPipeline(p.vlm, p.processor, p.diffusion, p.adapter, cache=2)
+    for user in (None, USER, -USER):
+        pipeline.start([Brief("red circle", user_embedding=user, steps=1)])
+    assert pipeline.reads == 1
+    pipeline.start([Brief(t, steps=1) for t in ("a", "b", "c")])
+    assert pipeline.reads == 4
+    pipeline.start([Brief("red circle", steps=1)])
+    assert pipeline.reads == 5
+
+
+def test_user_moves_the_conditioning_and_strength_0_is_cold(small: Starter) -> None:
+    briefs = (
+        Brief("red circle"),
+        Brief("red circle", user_embedding=USER, strength=0.0),
+        Brief("red circle", user_embedding=USER),
+    )
+    cold, off, on = (small.pipeline.conditioning(b)["prompt_embeds"] for b in briefs)
+    assert torch.equal(cold, off)
+    assert not torch.allclose(cold, on, atol=1e-4)
+
+
+def test_one_call_needs_one_size_and_step_count(small: Starter) -> None:
+    with pytest.raises(BriefError, match=r"steps=\[2, 3\]"):
+        small.pipeline([Brief("a", steps=2), Brief("b", steps=3)])
+    with pytest.raises(BriefError, match="size"):
+        small.pipeline([Brief("a"), Brief("b", size=(128, 96))])
+    assert small.pipeline([]) == []
+    assert small.pipeline([Brief("a", size=(128, 96), steps=1)])[0].size == (128, 96)
+
+
+def test_a_user_of_another_width_is_refused(small: Starter) -> None:
+    with pytest.raises(BriefError, match="allowed: 64"):
+        small.pipeline([Brief("a", user_embedding=np.ones(32), steps=1)])
+
+
+def test_an_anchored_cover_shows_its_reference(small: Starter) -> None:
+    picture = Image.new("RGB", (64, 64), "white")
+    picture.paste((200, 20, 20), (16, 16, 48, 48))
+    brief = Brief("red square", (picture,), USER, seed=3, steps=8, reference_strength=0.9)
+    guess = Image.new("RGB", (96, 96), (40, 90, 200))
+    set_in = np.asarray(collage(guess, cut_out(picture))[0])
+    assert tuple(set_in[50, 48]) == (200, 20, 20)
+    assert tuple(set_in[2, 2]) == (40, 90, 200)
+    assert apart(small.pipeline([brief])[0], small.pipeline([replace(brief, reference_strength=0.0)])[0]) > 3
+
+
+def shoe() -> Image.Image:
+    """A cut-out with a hole and a half-transparent rim, off the middle of its canvas."""
+    picture = Image.new("RGBA", (90, 60), (9, 9, 9, 0))
+    picture.paste((10, 200, 30, 128), (20, 10, 80, 50))
+    picture.paste((10, 200, 30, 255), (22, 12, 78, 48))
+    picture.paste((0, 0, 0, 0), (40, 25, 50, 35))
+    return picture
+
+
+@pytest.mark.parametrize("anchored", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("steps", [1, 8])
+def test_a_product_stays_as_it_is_wherever_it_stands(small: Starter, anchored: float, steps: int) -> None:
+    brief = Brief("green shoe", (), USER, seed=3, steps=steps, reference_strength=anchored, product=shoe())
+    batch = small.pipeline.start([brief, replace(brief, product=None, reference_strength=0.0)])
+    while small.pipeline.step(batch):
+        pass
+    cover, other = (np.asarray(c) for c in small.pipeline.finish(batch))
+    kept = (cover == (10, 200, 30)).all(-1)
+    height, width = (np.ptp(v) + 1 for v in np.nonzero(kept))
+    assert width / height == pytest.approx(56 / 36, rel=0.1), "nothing of it is cut off"
+    assert width >= 0.4 * cover.shape[1]
+    share = (56 * 36 - 100) / (56 * 36)
+    assert kept.sum() == pytest.approx(share * width * height, rel=0.1), "all of it is there, but for the hole"
+    assert not (other == (10, 200, 30)).all(-1).any()
+
+
+def test_cutting_out_keeps_pictures_without_a_plain_ground() -> None:
+    noisy = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8))
+    assert cut_out(noisy).size == (40, 40)
+    assert np.asarray(cut_out(noisy))[..., 3].min() == 255
+
+
+def test_the_reference_stands_where_the_draft_has_its_subject() -> None:
+    scene = Image.new("RGB", (96, 96), (40, 90, 200))
+    assert place(strange(scene)) == (0.7, 0.5, 0.52)
+    scene.paste((0, 0, 0), (48, 50, 92, 94))
+    edge, x, y = place(strange(scene))
+    assert edge == pytest.approx(0.46, abs=0.04)
+    assert (x, y) == pytest.approx((0.73, 0.75), abs=0.04)
+    picture = Image.new("RGB", (64, 64), "white")
+    picture.paste((200, 20, 20), (8, 8, 56, 56))
+    set_in = np.asarray(collage(scene, cut_out(picture))[0])
+    assert tuple(set_in[72, 70]) == (200, 20, 20)
+    assert np.abs(set_in[20, 20].astype(int) - (40, 90, 200)).max() < 12
+
+
+def test_clearing_removes_what_stands_in_the_middle() -> None:
+    scene = Image.new("RGB", (96, 96), (40, 90, 200))
+    scene.paste((0, 0, 0), (30, 30, 66, 66))
+    assert np.abs(np.asarray(clear(scene, strange(scene)), int) - (40, 90, 200)).max() < 12
+
+
+def test_clearing_removes_even_what_fills_most_of_the_cover() -> None:
+    scene = Image.new("RGB", (96, 96), (40, 90, 200))
+    scene.paste((0, 0, 0), (6, 6, 90, 90))
+    assert np.abs(np.asarray(clear(scene, strange(scene)), int) - (40, 90, 200)).max() < 12
+
+
+def test_cutting_out_keeps_a_pale_subject_whole() -> None:
+    picture = Image.new("RGB", (96, 96), "white")
+    picture.paste((246, 244, 250), (20, 20, 76, 76))
+    alpha = np.asarray(cut_out(picture))[..., 3]
+    assert alpha.shape == (56, 56)
+    assert alpha.min() == 255

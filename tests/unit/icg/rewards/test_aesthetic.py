@@ -1,0 +1,144 @@
+"""The small aesthetic and its recipe: damage is noticed, in order; the recipe resumes; a foreign head is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from icg import rewards, starter
+from icg.brief import Brief
+from icg.data.art import procedural
+from icg.data.compose import SIDE, Look, compose
+from icg.errors import CheckpointError
+from icg.rewards.small_aesthetic import AestheticHead, SmallAesthetic
+from icg.rewards.statistics import NAMES, statistics
+from icg.train.aesthetic import recipe
+from icg.train.aesthetic.degrade import DAMAGES, finished
+from icg.train.loop import Fit
+from PIL import Image
+
+SUBJECTS = procedural(6)
+LOOKS = [Look("painted", "ocean", "hills", "medium"), Look("3d", "sunset", "sunburst", "close")]
+BIG = [(compose(s.sprites[look.style], look, i, 2 * SIDE), look) for i, s in enumerate(SUBJECTS) for look in LOOKS]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> rewards.Reward:
+    return rewards.load("aesthetic")
+
+
+def damaged(kind: str, severity: float) -> list[Image.Image]:
+    art = [s.sprites["3d"] for s in SUBJECTS]
+    return [DAMAGES[kind](big, look, severity, np.random.default_rng(i), art) for i, (big, look) in enumerate(BIG)]
+
+
+def test_shapes_it_never_saw_are_better_whole(shipped: rewards.Reward) -> None:
+    briefs = [Brief("x")] * len(BIG)
+    clean = shipped([finished(big) for big, _ in BIG], briefs)
+    right = {}
+    for kind in DAMAGES:
+        mild, severe = (shipped(damaged(kind, severity), briefs) for severity in (0.25, 0.9))
+        right[kind] = float(np.mean([clean > mild, mild > severe, clean > severe]))
+        assert clean.mean() > severe.mean(), kind
+    assert np.mean(list(right.values())) > 0.75  # chance 0.5
+    assert min(right.values()) > 0.5, right
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_damage_is_deterministic_and_grows(kind: str) -> None:
+    mild, again, severe = damaged(kind, 0.2), damaged(kind, 0.2), damaged(kind, 1.0)
+    clean = [finished(big) for big, _ in BIG]
+    assert all(m.size == (SIDE, SIDE) and m.tobytes() == a.tobytes() for m, a in zip(mild, again, strict=True))
+
+    def far(pictures: list[Image.Image]) -> float:
+        pairs = zip(pictures, clean, strict=True)
+        return float(np.mean([np.abs(np.asarray(p, float) - np.asarray(c, float)).mean() for p, c in pairs]))
+
+    assert 0 < far(mild) < far(severe)
+
+
+def test_the_shipped_head_lifts_a_blurred_cover() -> None:
+    judge = SmallAesthetic.from_pretrained(starter.path() / "aesthetic")
+    blurred = damaged("blur", 0.8)[:4]
+    rows = torch.from_numpy(np.stack([np.asarray(b) for b in blurred])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    pixels = rows.clone().requires_grad_()
+    before = judge.tensor(pixels, [Brief("x")] * 4)
+    before.sum().backward()
+    assert torch.isfinite(pixels.grad).all()
+    assert (pixels.grad.abs().amax((1, 2, 3)) > 0).all()
+    step = 0.02 * pixels.grad / pixels.grad.abs().amax((1, 2, 3), keepdim=True)
+    assert (judge.tensor((rows + step).clamp(-1, 1), [Brief("x")] * 4) > before).all()
+
+
+def test_statistics_mean_what_their_names_say() -> None:
+    clean = recipe.pixels([finished(BIG[0][0])], SIDE)
+    noisy, grey = recipe.pixels(damaged("noise", 1)[:1], SIDE), torch.zeros(1, 3, SIDE, SIDE)
+    rows = statistics(torch.cat([clean, noisy, grey, grey + 1, grey - 1]))
+    column = {name: rows[:, i] for i, name in enumerate(NAMES)}
+    assert rows.shape == (5, len(NAMES))
+    assert torch.isfinite(rows).all()
+    assert column["noise"][1] > column["noise"][0] + 1
+    assert column["colourfulness"][0] > column["colourfulness"][2] + 0.05
+    np.testing.assert_allclose(column["brightness"][2:], [0.5, 1, 0], atol=1e-5)
+    assert column["dark"][4] > 0.9 > 0.1 > column["dark"][3]
+    assert column["flat"][2] > 0.9 > column["flat"][1]
+
+
+def test_the_starter_brings_it_and_folders_without_it_still_load(small: starter.Starter) -> None:
+    assert (starter.path() / "aesthetic" / "model.safetensors").stat().st_size < 300_000
+    assert "aesthetic" not in small.rewards
+
+
+def test_serving_weighs_what_the_starter_says() -> None:
+    from eyecatch.core.defaults import SCORING
+
+    parts = starter.load(engaging=True)
+    said = parts.rewards
+    assert parts.judge is not None
+    assert {*said, "reliability"} == {SCORING.preference.name, *(s.name for s in SCORING.stored)}
+    for name in ("aesthetic", "engagement"):
+        scale = next(s for s in SCORING.stored if s.name == name)
+        values = said[name]([finished(big) for big, _ in BIG], [Brief("x")] * len(BIG))
+        assert (np.abs(values - scale.mean) < 5 * scale.deviation).all()
+
+
+def test_a_foreign_head_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"config\.json is missing"):
+        AestheticHead.from_pretrained(tmp_path)
+    AestheticHead(8).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for wrong, said in (({"hidden": 9}, "widths do not match"), ({"statistics": ["hue"]}, "of other statistics")):
+        (tmp_path / "config.json").write_text(json.dumps(config | wrong))
+        with pytest.raises(CheckpointError, match=said):
+            AestheticHead.from_pretrained(tmp_path)
+
+
+FIT, CONFIG = Fit(steps=30, lr=3e-3, batch=32, warmup=5, save_every=10), recipe.Config(24, 4, 4, 1)
+
+
+@pytest.mark.slow
+def test_the_recipe_learns_reports_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    triples = recipe.draw(SUBJECTS, [0, 1, 2], 12, 4, 0)
+    assert triples.measured.shape == (48, 3, len(NAMES))
+    whole = recipe.fitted(tmp_path / "a", triples, FIT, CONFIG)
+    untrained = recipe.fitted(tmp_path / "c", triples, Fit(steps=1, lr=0.0, batch=8), CONFIG)
+    shuffled = recipe.fitted(tmp_path / "d", triples, FIT, CONFIG, shuffled=True)
+    learned, none = (recipe.right(recipe.scored(h, triples)) for h in (whole, untrained))
+    assert learned > max(none, recipe.right(recipe.scored(shuffled, triples)), 0.6)
+    report = recipe.run(tmp_path / "run", SUBJECTS, FIT, CONFIG)
+    monkeypatch.setattr(recipe, "ranking_loss", lambda _: pytest.fail("trained again"))
+    monkeypatch.setattr(recipe, "compose", lambda *_: pytest.fail("drawn again"))
+    again = recipe.run(tmp_path / "run", SUBJECTS, FIT, CONFIG)
+    assert report == again == json.loads((tmp_path / "run" / "report.json").read_text())
+    assert set(report["kinds"]) == set(DAMAGES)
+    one = rewards.load("aesthetic", tmp_path / "run" / "aesthetic")
+    assert np.ptp(one([finished(b) for b, _ in BIG], [Brief("x")] * len(BIG))) > 0
+
+
+def test_ties_count_half() -> None:
+    assert recipe.right(np.array([[3.0, 2.0, 1.0]])) == 1
+    assert recipe.right(np.array([[1.0, 2.0, 3.0]])) == 0
+    assert recipe.right(np.zeros((2, 3))) == 0.5

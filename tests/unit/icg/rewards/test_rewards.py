@@ -1,0 +1,220 @@
+"""What every reward keeps to, whatever it is made of: one list, one set of promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from icg import rewards
+from icg.brief import Brief
+from icg.errors import CheckpointError, IcgError
+from icg.rewards.small_aesthetic import AestheticHead
+from PIL import Image
+
+from tests.unit.icg import tiny_judges as tiny
+
+USER = np.full(64, 0.125, np.float32)
+
+
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    return Image.fromarray(values)
+
+
+STRANGE = [
+    Image.new("L", (1, 1), 7),
+    noise(30, 1000),
+    noise(1000, 30),
+    Image.new("L", (40, 40), 200),
+    Image.new("RGBA", (3, 3), (200, 10, 10, 4)),
+    Image.new("RGB", (96, 96)),
+    Image.new("P", (17, 5)),
+    Image.new("1", (64, 64)),
+    noise(96, 96, 1),
+]
+BRIEFS = [Brief(f"Red kettle {i}", user_embedding=USER if i % 2 else None) for i in range(len(STRANGE))]
+
+
+@dataclass(frozen=True)
+class Case:
+    """How one entry of the registry is made in a test; `side` is what its model reads, `tensor` if it differentiates."""
+
+    build: Callable[[Path], Any]
+    reward: str
+    side: int = tiny.SIDE
+    tensor: bool = True
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def head(folder: Path) -> None:
+    torch.manual_seed(0)
+    AestheticHead().save_pretrained(folder)
+
+
+def laion(folder: Path) -> None:
+    tiny.clip(folder)
+    tiny.laion_head(folder / "aesthetic.safetensors")
+
+
+CASES = {
+    "relevance": Case(lambda folder: None, "relevance", 128),
+    "preference": Case(lambda folder: None, "preference", 96),
+    "aesthetic": Case(head, "aesthetic", 128),
+    "laion-aesthetic": Case(laion, "aesthetic"),
+    "clip": Case(tiny.clip, "relevance"),
+    "siglip": Case(tiny.siglip, "relevance"),
+    "pickscore": Case(tiny.clip, "pickscore"),
+    "hpsv2": Case(tiny.clip, "hpsv2"),
+    "imagereward": Case(tiny.image_reward, "imagereward"),
+    "safety": Case(lambda folder: tiny.classifier(folder, "normal", "nsfw"), "safety", tensor=False),
+}
+TENSORS = [name for name, case in CASES.items() if case.tensor]
+
+
+@pytest.fixture(scope="module")
+def made(small_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """name -> reward, made once."""
+    kept: dict[str, Any] = {}
+
+    def make(name: str) -> Any:
+        if name not in kept:
+            folder = small_root
+            if name not in ("relevance", "preference"):
+                folder = tmp_path_factory.mktemp(name)
+                CASES[name].build(folder)
+            kept[name] = rewards.load(name.replace("siglip", "clip"), folder, **CASES[name].options)
+        return kept[name]
+
+    return make
+
+
+def test_every_reward_is_on_the_list() -> None:
+    elsewhere = {
+        "opennsfw",
+        "reliability",
+        "engagement",
+    }  # test_rewards_safety, reliability/test_judge, design/test_engagement
+    assert set(rewards.REWARDS) - elsewhere == set(CASES) - {"siglip"}
+    page = (Path(__file__).parents[4] / "docs" / "rewards.md").read_text()
+    assert [name for name in rewards.REWARDS if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_any_picture_gets_a_number_within_the_range(made: Callable[[str], Any], name: str) -> None:
+    reward = made(name)
+    assert isinstance(reward, rewards.Reward)
+    assert reward.name == CASES[name].reward
+    low, high = reward.range
+    assert low < high
+    values = reward(STRANGE, BRIEFS)
+    assert (values.dtype, values.shape) == (np.float32, (len(STRANGE),))
+    assert np.isfinite(values).all()
+    assert ((values >= low) & (values <= high)).all()
+    assert reward([], []).shape == (0,)
+    assert reward([], []).dtype == np.float32
+    with pytest.raises(IcgError, match="images=9 with briefs=1; allowed"):
+        reward(STRANGE, BRIEFS[:1])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_batch_says_what_one_by_one_says(
+    made: Callable[[str], Any], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reward = made(name)
+    together = reward(STRANGE, BRIEFS)
+    alone = np.concatenate([reward([i], [b]) for i, b in zip(STRANGE, BRIEFS, strict=True)])
+    np.testing.assert_allclose(together, alone, atol=2e-5 * (reward.range[1] - reward.range[0]))
+    monkeypatch.setattr("icg.rewards.base.BATCH", 4)
+    np.testing.assert_allclose(reward(STRANGE, BRIEFS), together, atol=2e-5 * (reward.range[1] - reward.range[0]))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_device_is_asked_for(made: Callable[[str], Any], name: str, small_root: Path, tmp_path: Path) -> None:
+    folder = small_root if name in ("relevance", "preference") else tmp_path
+    CASES[name].build(folder)
+    with pytest.raises(IcgError, match="device='warp'; allowed: cpu or"):
+        rewards.load(name.replace("siglip", "clip"), folder, "warp")
+    here = rewards.load(name.replace("siglip", "clip"), folder, "cpu")
+    np.testing.assert_allclose(here(STRANGE, BRIEFS), made(name)(STRANGE, BRIEFS), atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", CASES)
+def test_a_gpu_says_what_the_cpu_says(made: Callable[[str], Any], name: str, small_root: Path, tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    folder = small_root if name in ("relevance", "preference") else tmp_path
+    CASES[name].build(folder)
+    there = rewards.load(name.replace("siglip", "clip"), folder, "cuda")
+    np.testing.assert_allclose(there(STRANGE, BRIEFS), made(name)(STRANGE, BRIEFS), atol=1e-2)
+
+
+def as_tensor(images: list[Image.Image]) -> torch.Tensor:
+    rows = torch.from_numpy(np.stack([np.asarray(i.convert("RGB")) for i in images]))
+    return (rows.permute(0, 3, 1, 2).float() / 127.5 - 1).requires_grad_()
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_tensors_get_what_pictures_get(made: Callable[[str], Any], name: str) -> None:
+    reward, side = made(name), CASES[name].side
+    wide = reward.range[1] - reward.range[0]
+    soft = noise(6, 5, 3)
+    for size, near in (((side, side), 2e-6), ((120, 90), 8e-3), ((20, 31), 8e-3)):
+        images = [noise(*size, 1), soft.resize(size, Image.Resampling.BICUBIC), Image.new("RGB", size, (250, 20, 90))]
+        pixels = as_tensor(images)
+        values = reward.tensor(pixels, BRIEFS[:3])
+        asked = reward(images, BRIEFS[:3])
+        clipped = values.detach().clamp(*reward.range).numpy()
+        np.testing.assert_allclose(clipped, asked, atol=near * wide)
+        assert values.shape == (3,)
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_gradients_reach_the_pixels_and_nothing_else(made: Callable[[str], Any], name: str, small_root: Path) -> None:
+    reward, side = made(name), CASES[name].side
+    assert isinstance(reward, rewards.TensorReward)
+    briefs = [Brief("kettle", user_embedding=USER)] * 4
+    flat = [Image.new("RGB", (side, side), c) for c in ("black", "white", "grey")]
+    pixels = as_tensor([noise(side, side), *flat])
+    reward.tensor(pixels, briefs).sum().backward()
+    assert torch.isfinite(pixels.grad).all()
+    if name != "aesthetic":  # this head has random weights; the shipped one is asked in test_rewards_aesthetic
+        assert pixels.grad[0].abs().max() > 0
+    held = getattr(reward, "judge", None) or getattr(reward, "clip", None) or reward
+    modules = [v for v in vars(held).values() if isinstance(v, torch.nn.Module)]
+    modules += [held.embedding.vae, held.embedding.head, held.embedding.dual] if hasattr(held, "embedding") else []
+    assert modules
+    assert all(p.grad is None for m in modules for p in m.parameters())
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_tensors_of_other_shapes_are_refused(made: Callable[[str], Any], name: str) -> None:
+    for bad in (torch.zeros(3, 8, 8), torch.zeros(1, 4, 8, 8), torch.zeros(1, 3, 8, 8, dtype=torch.uint8)):
+        with pytest.raises(IcgError, match=r"allowed: floating \(B, 3, H, W\)"):
+            made(name).tensor(bad, BRIEFS[:1])
+    with pytest.raises(IcgError, match="images=2 with briefs=1"):
+        made(name).tensor(torch.zeros(2, 3, 8, 8), BRIEFS[:1])
+
+
+def test_a_user_of_another_width_is_named(made: Callable[[str], Any]) -> None:
+    with pytest.raises(IcgError, match=r"user_embedding of shape \(3,\); allowed: \(64,\)"):
+        made("preference")(STRANGE[:1], [Brief("x", user_embedding=np.ones(3))])
+
+
+def test_names_and_folders_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(IcgError, match="reward='beauty'; allowed: relevance, preference, aesthetic"):
+        rewards.load("beauty")
+    for name, source in rewards.REWARDS.items():
+        if source.folder:
+            with pytest.raises(CheckpointError, match=r"allowed|found"):
+                rewards.load(name, tmp_path / "nowhere")
+        if source.folder and source.default is None:
+            with pytest.raises(IcgError, match="folder=None"):
+                rewards.load(name)
+    with pytest.raises(IcgError, match="folder='x' for 'opennsfw'; allowed: nothing"):
+        rewards.load("opennsfw", "x")

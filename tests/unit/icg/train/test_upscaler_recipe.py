@@ -1,0 +1,101 @@
+"""The recipe of the upscaler: it begins as bicubic, learns, resumes, and leaves what transformers and we load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from icg.data.upscaling import KINDS, Pairs, drawn, figure, pairs
+from icg.evaluate import upscaling as evaluation
+from icg.models.upscale import Upscaler
+from icg.train.loop import Fit
+from icg.train.upscaling import recipe
+from PIL import Image
+
+SAMPLE = Path(__file__).parents[4] / "services" / "eyecatch" / "sample" / "covers"
+SMALL = recipe.Config(dim=12, depths=(1,), heads=2, edge=16)
+
+
+@pytest.fixture(scope="module")
+def made() -> Pairs:
+    return pairs([drawn(3, n, 64) for n in range(4)], recipe.starter_vae(), 3)
+
+
+def test_it_begins_as_bicubic() -> None:
+    model = recipe.build(SMALL)
+    with torch.no_grad():
+        model.swin2sr.conv_after_body.weight.zero_()
+    picture = drawn(5, 5, 64)
+    (said,) = Upscaler(model)([picture])
+    plain = picture.resize((256, 256), Image.Resampling.BICUBIC)
+    # Pillow rounds and clips between its two passes.
+    assert evaluation.psnr(said, plain) > 45
+
+
+def test_pairs_are_what_they_say(made: Pairs) -> None:
+    assert (made.large.shape, made.small.shape) == ((4, 64, 64, 3), (4, len(KINDS), 16, 16, 3))
+    for large, (clean, drawn_, spoiled) in zip(made.large, made.small, strict=True):
+        expected = np.asarray(Image.fromarray(large).resize((16, 16), Image.Resampling.BICUBIC))
+        assert np.array_equal(clean, expected)
+        assert not np.array_equal(clean, drawn_)
+        assert not np.array_equal(clean, spoiled)
+    again = pairs([Image.fromarray(p) for p in made.large], recipe.starter_vae(), 3)
+    assert np.array_equal(again.small, made.small)
+    assert not np.array_equal(drawn(3, 0, 64), drawn(3, 1, 64))
+    sprite = figure(np.random.default_rng(1), 64)
+    assert (sprite.shape, sprite[..., 3].max()) == ((64, 64, 4), 255)
+
+
+def test_crops_of_both_sizes_show_the_same(made: Pairs) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        low, high = made.crop(1, 0, 8, rng)
+        assert (low.shape, high.shape) == ((8, 8, 3), (32, 32, 3))
+        smaller = np.asarray(Image.fromarray(np.ascontiguousarray(high)).resize((8, 8), Image.Resampling.BOX), float)
+        wrong = np.abs(smaller - low[::-1]).mean()
+        assert np.abs(smaller - low).mean() <= min(wrong, 12)
+
+
+def test_it_learns_and_resumes(made: Pairs, tmp_path: Path) -> None:
+    fit = Fit(12, 2e-3, 4, warmup=2, save_every=6)
+    whole = recipe.run(tmp_path / "whole", made, made, fit, SMALL)
+    torch.manual_seed(0)
+    before = recipe.build(SMALL)
+    assert any(not torch.equal(a, b) for a, b in zip(before.parameters(), whole.parameters(), strict=True))
+    again = recipe.run(tmp_path / "whole", made, made, fit, SMALL)
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), whole.parameters(), strict=True))
+
+
+def test_smoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["upscaler", "--pictures", str(SAMPLE), "--out", str(tmp_path), "--smoke"])
+    recipe.main()
+    files = {p.name for p in (tmp_path / "upscaler").iterdir()}
+    assert files == {"config.json", "preprocessor_config.json", "model.safetensors"}
+    assert (tmp_path / "run" / "config.json").exists()
+    (cover,) = Upscaler.from_pretrained(tmp_path / "upscaler")([drawn(1, 1, 32)])
+    assert cover.size == (128, 128)
+
+
+@pytest.mark.slow
+def test_gains_of_every_kind(tmp_path: Path) -> None:
+    recipe.save(recipe.build(SMALL), tmp_path / "one")
+    found = evaluation.measure(tmp_path / "one", SAMPLE, seeds=1, count=1)
+    assert set(found) == {"catalogue", "half", "drawings", "covers", "spoiled"}
+    assert all(len(v) == 1 and np.isfinite(v[0]) for row in found.values() for v in row.values())
+
+
+def test_the_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "covers").mkdir()
+    recipe.save(recipe.build(SMALL), tmp_path / "one")
+    for n in range(2):
+        drawn(1, n, 80).save(tmp_path / "covers" / f"{n}.png")
+    given = ["--covers", tmp_path / "covers", "--sheet", tmp_path / "sheet.png", "--checkpoint", tmp_path / "one"]
+    monkeypatch.setattr("sys.argv", ["evaluation", *map(str, given)])
+    evaluation.main()
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (2 * 292 - 4, 3 * 292 - 4)
+    monkeypatch.setattr("sys.argv", ["evaluation"])
+    with pytest.raises(SystemExit):
+        evaluation.main()
