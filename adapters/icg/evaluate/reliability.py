@@ -19,6 +19,7 @@ from icg.brief import Brief
 from icg.data.art import Subject, load_subjects
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import CheckpointError
+from icg.evaluate.product_briefs import briefs, products, repeated
 from icg.products.inpainting import Inpainter, planes, stand
 from icg.reliability.diversity import distances, entropy
 from icg.reliability.judge import Judge
@@ -27,7 +28,6 @@ from icg.reliability.rules import measure as rules
 from icg.reliability.scenes.scenes import Scenes, exact
 from icg.rewards.base import Reward
 from icg.starter import Starter
-from icg.train.reliability.rfft import briefs, products, repeated
 
 DRAWS = 4
 """Pictures of each brief: the attempts of recurrent generation."""

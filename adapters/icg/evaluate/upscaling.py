@@ -19,10 +19,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 from icg import starter
-from icg.data.pictures import decode, read
 from icg.data.upscaling import KINDS, Pairs, catalogue, drawn, pairs
 from icg.models.upscale import Upscaler
-from icg.train.upscaling.recipe import starter_vae
+from icg.pictures import decode, read
 
 DRAWINGS = 1_000_000
 """Seeds of drawings from here on are no recipe's."""
@@ -72,7 +71,7 @@ def measure(
     """
     whole = Upscaler.from_pretrained(checkpoint, 4)
     double = Upscaler(whole.model, 2)
-    held, vae = catalogue(pictures, held=True), starter_vae()
+    held, vae = catalogue(pictures, held=True), starter.autoencoder()
     found: dict[str, dict[str, list[float]]] = {}
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
@@ -150,7 +149,7 @@ def main() -> None:
     if (given.covers is None) != (given.sheet is None) or given.pictures is given.covers is None:
         parser.error("wants --pictures, or --covers and --sheet")
     if given.sheet is not None:
-        covers = [decode(read(path), 4096) for path in sorted(given.covers.iterdir())]
+        covers = [decode(read(path)) for path in sorted(given.covers.iterdir())]
         sheet(covers, Upscaler.from_pretrained(given.checkpoint)).save(given.sheet, quality=90)
     if given.pictures is not None:
         for what, row in measure(given.checkpoint, given.pictures, given.seeds, given.count).items():

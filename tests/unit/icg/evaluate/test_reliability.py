@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from icg.brief import Brief
 from icg.errors import CheckpointError
+from icg.evaluate.product_briefs import PARTS, briefs, products
 from icg.evaluate.reliability import DRAWS, ENGINEERED, Drawn, contact_sheet, draw, figures, validated
 from icg.reliability.judge import Judgement
 from icg.starter import Starter
-from icg.train.reliability.rfft import PARTS, briefs, products
 from PIL import Image
 
 from tests.unit.icg.models.test_families import covers_of
