@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from icg import starter
+from icg.contact_sheet import Cell, Row, contact_sheet
 from icg.data.upscaling import KINDS, Pairs, catalogue, drawn, pairs
 from icg.models.upscale import Upscaler
 from icg.pictures import decode, read
@@ -108,13 +109,13 @@ def seams(upscaler: Upscaler, picture: Image.Image) -> dict[str, float]:
 
 def sheet(covers: Sequence[Image.Image], upscaler: Upscaler, side: int = 72) -> Image.Image:
     """Columns: the middles of covers, `side` of their pixels. Rows: as they are, bicubic, upscaled."""
-    out = Image.new("RGB", (len(covers) * (side * 4 + 4) - 4, 3 * (side * 4 + 4) - 4), "white")
-    for n, (cover, made) in enumerate(zip(covers, upscaler(covers), strict=True)):
-        plain = cover.resize(made.size, Image.Resampling.NEAREST), cover.resize(made.size, BICUBIC), made
-        x, y = ((edge - side * 4) // 2 for edge in made.size)
-        for row, shown in enumerate(plain):
-            out.paste(shown.crop((x, y, x + side * 4, y + side * 4)), (n * (side * 4 + 4), row * (side * 4 + 4)))
-    return out
+    rows: dict[str, list[Cell]] = {"as drawn": [], "bicubic": [], "upscaled": []}
+    for cover, large in zip(covers, upscaler(covers), strict=True):
+        x, y = ((edge - side * 4) // 2 for edge in large.size)
+        enlarged = cover.resize(large.size, Image.Resampling.NEAREST), cover.resize(large.size, BICUBIC), large
+        for cells, shown in zip(rows.values(), enlarged, strict=True):
+            cells.append(Cell(shown.crop((x, y, x + side * 4, y + side * 4))))
+    return contact_sheet([Row(label, "", cells) for label, cells in rows.items()], cell=side * 4)
 
 
 def _smaller(pictures: Sequence[Image.Image], factor: int) -> list[Image.Image]:
