@@ -175,11 +175,11 @@ def generate(
     from icg.design.segments import Segment, rerank
     from icg.errors import IcgError
     from icg.pictures import decode
+    from icg.provenance import to_png
     from icg.starter import anchoring, rewards
     from icg.starter import load as starter
 
     from eyecatch.core.tastes.segments import load, named
-    from eyecatch.generators.provenance import to_png
     from eyecatch.stores.blobs import FsspecBlobs
 
     async def work(

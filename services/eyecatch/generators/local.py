@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+from icg.provenance import to_png
 from PIL import Image
 
 from eyecatch.core.errors import InvalidInput, Unavailable
@@ -17,7 +18,6 @@ from eyecatch.core.judgement import to_rewards
 from eyecatch.core.ports import Brief, Made, Scored
 from eyecatch.core.types import Pixels
 from eyecatch.generators.progress import slowest
-from eyecatch.generators.provenance import to_png
 
 if TYPE_CHECKING:
     from icg.brief import Brief as IcgBrief
@@ -31,7 +31,7 @@ T = TypeVar("T")
 class LocalGenerator:
     """One model. Covers of all calls are made in one running batch; loading, decoding and scoring have a thread beside it.
 
-    `products`: the folder of products that `eyecatch product train` makes; None where briefs may name none. `engaging`: covers get
+    `products`: the folder of products that `icg product train` makes; None where briefs may name none. `engaging`: covers get
     the reward `engagement` too, for which each has to be read.
     """
 
