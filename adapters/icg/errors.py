@@ -3,6 +3,7 @@
 ValueError
 └── IcgError               anything icg refuses
     ├── BriefError         a brief names a value outside what is allowed
+    ├── InputError         a picture, a table or a cell of somebody else is outside what is allowed
     ├── CheckpointError    a checkpoint is missing, pickled, incomplete, of the wrong widths or for another family
     ├── Cancelled          the caller asked to stop between two denoising steps
     └── Shed               there is no room or no time left for a request
@@ -15,6 +16,14 @@ class IcgError(ValueError):
 
 class BriefError(IcgError):
     """A field of a brief is out of range."""
+
+
+class InputError(IcgError):
+    """A file or a cell that others made cannot be used: `name` of the field, its `value` in words, and what is `allowed`."""
+
+    def __init__(self, name: str, value: str, allowed: str) -> None:
+        super().__init__(f"{name}={value}; allowed: {allowed}")
+        self.name, self.value, self.allowed = name, value, allowed
 
 
 class CheckpointError(IcgError):

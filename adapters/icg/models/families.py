@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,10 +19,17 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from icg.adapter.connector import ConditioningSpec
 from icg.errors import CheckpointError
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class ConditioningSpec:
+    """`width` of prompt_embeds; `pooled`: width of pooled_prompt_embeds, 0 for a family that has none."""
+
+    width: int
+    pooled: int = 0
 
 
 class Family:

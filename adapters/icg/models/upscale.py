@@ -17,9 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from icg.brief import MAX_PIXELS
-from icg.checkpoints import read_json, weights
+from icg.checkpoints import check_device, read_json, weights
 from icg.errors import CheckpointError, IcgError
-from icg.rewards.base import check_device
 
 TILE, OVERLAP = 256, 64
 EDGE = 0.4

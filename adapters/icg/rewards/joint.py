@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from icg.checkpoints import check_device
 from icg.models import dual
 from icg.models.joint import SIDE, JointEmbedding
-from icg.rewards.base import check_device, resized
+from icg.rewards.base import resized
 
 
 class JointJudge:

@@ -35,7 +35,7 @@ def design(
     import torch
     from icg import starter
     from icg.brief import Brief
-    from icg.data.engagement import seconds
+    from icg.data.times import seconds
     from icg.design.designer import Designer
     from icg.design.search import search
     from icg.errors import IcgError
@@ -49,7 +49,7 @@ def design(
     rated, cover = [], None
     try:
         brief = Brief(title, seed=seed)
-        designer, at = Designer.from_pretrained(root), seconds("time", time) if time else None
+        designer, at = Designer.from_pretrained(root), seconds(time, None) if time else None
         if best_of is None:
             found = designer.model.write(title, target, account, at, count, 0.0 if count == 1 else 1.0)
         else:

@@ -20,11 +20,11 @@ def judge(
     """The probability that a picture shows its product as it is, and of each thing that can be wrong."""
     from icg import starter
     from icg.errors import IcgError
-    from icg.pictures import picture
+    from icg.pictures import decode
     from icg.reliability.judge import Judge
 
     try:
-        seen, cut = picture(image.read_bytes(), "image"), picture(product.read_bytes(), "product", "RGBA")
+        seen, cut = decode(image.read_bytes(), "image"), decode(product.read_bytes(), "product", "RGBA")
         judging = Judge.from_pretrained((checkpoint or starter.path()) / "reliability")
         said = judging([seen], [cut], [caption])[0]
     except (IcgError, OSError) as error:

@@ -21,7 +21,7 @@ def upscale(
     """Enlarge a picture; what a cover says of where it comes from is kept in a PNG."""
     from icg import starter
     from icg.models.upscale import Upscaler
-    from icg.pictures import picture
+    from icg.pictures import decode
     from transformers.utils import logging
 
     from eyecatch.generators.provenance import read, to_png
@@ -33,7 +33,7 @@ def upscale(
     logging.disable_progress_bar()
     try:
         data = image.read_bytes()
-        small = picture(data, "image", "RGBA")
+        small = decode(data, "image", "RGBA")
         upscaler = Upscaler.from_pretrained(checkpoint or starter.path() / "upscaler", factor)
         (large,) = upscaler([small])
         said = read(data)

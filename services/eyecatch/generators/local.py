@@ -104,7 +104,7 @@ class LocalGenerator:
         stop: threading.Event,
     ) -> "tuple[list[IcgBrief], list[Future[Image.Image]]]":
         from icg.brief import Brief as IcgBrief
-        from icg.pictures import picture
+        from icg.pictures import decode
         from icg.starter import anchoring, towards
 
         starter, scheduler = self._load()
@@ -115,7 +115,7 @@ class LocalGenerator:
             for b in briefs:
                 own = b.product_id and b.reference_strength is None and not b.inpaint
                 shown = () if own else b.references
-                references = tuple(picture(r, f"references[{n}]") for n, r in enumerate(shown))
+                references = tuple(decode(r, f"references[{n}]") for n, r in enumerate(shown))
                 plain = IcgBrief(
                     title=b.title,
                     references=references,
@@ -165,10 +165,10 @@ class LocalGenerator:
         ]
 
     def _score(self, images: Sequence[bytes], titles: Sequence[str]) -> list[Scored]:
-        from icg.pictures import picture
+        from icg.pictures import decode
 
         with told():
-            return self._rate([picture(i, f"images[{n}]") for n, i in enumerate(images)], titles)
+            return self._rate([decode(i, f"images[{n}]") for n, i in enumerate(images)], titles)
 
     def _rate(self, images: Sequence[Image.Image], titles: Sequence[str]) -> list[Scored]:
         from icg.brief import Brief as IcgBrief

@@ -52,12 +52,12 @@ class LocalUpscaler:
 
     def _upscale(self, made: Made) -> Made:
         from icg.errors import CheckpointError, IcgError
-        from icg.pictures import picture
+        from icg.pictures import decode
 
         try:
             if self._loaded is None:
                 self._loaded = _load(self._source, self._factor)
-            (large,) = self._loaded([picture(made.image, "cover")])
+            (large,) = self._loaded([decode(made.image, "cover")])
         except (CheckpointError, OSError, RuntimeError, MemoryError) as error:
             raise Unavailable(f"the upscaler {self.name}: {error}") from error
         except IcgError as error:

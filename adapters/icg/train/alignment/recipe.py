@@ -42,7 +42,7 @@ from icg.train.alignment import grpo
 from icg.train.alignment import reward_gradient as personalise
 from icg.train.loop import Fit
 from icg.train.starter.tokenizer import variation
-from icg.train.users.encoder import examples
+from icg.users.examples import examples
 
 WEIGHTS = {"preference": 3.0, "relevance": 1.0, "aesthetic": 0.1, "engagement": 0.0}
 """With equal weights relevance is bought with preference: see the project's log. Engagement is asked, and watched, only with a weight."""

@@ -24,7 +24,7 @@ from icg.errors import IcgError
 from icg.models import vlm as reading
 from icg.models.families import cast, family_of
 from icg.models.joint import JointEmbedding
-from icg.train.connector.recipe import CONNECTOR, STANDARD, ConnectorConfig, Recipe, new_adapter, standardise
+from icg.train.connector.pretraining import CONNECTOR, STANDARD, ConnectorConfig, Recipe, new_adapter, standardise
 from icg.train.connector.source import Source, Tastes, by_vlm, precomputed
 
 

@@ -26,10 +26,10 @@ from icg.data import engagement as data
 from icg.data.art import Subject, load_subjects, procedural
 from icg.data.catalogue import Report
 from icg.data.duplicates import leaking, perceptual_hash
-from icg.data.pictures import decode, read
 from icg.data.posts import Simulated, World, simulate
 from icg.data.ratings import as_posts
 from icg.errors import IcgError
+from icg.pictures import decode, read
 from icg.rewards.base import BATCH, pixels
 from icg.rewards.engagement_net import NOBODY, EngagementConfig, EngagementNet, Habit, Told, context, habits, told
 from icg.rewards.reader import SIDE, Reader
@@ -83,7 +83,7 @@ def content(reader: Reader, images: Sequence[Image.Image], texts: Sequence[str])
 def read_posts(reader: Reader, posts: data.Posts) -> Read:
     """Split by time; posts that leak into a later part are left out of theirs. Raises IcgError for a damaged picture."""
     split = data.temporal(posts)
-    images = [decode(read(path), SIDE) for path in posts.picture]
+    images = [decode(read(path), shortest=2 * SIDE) for path in posts.picture]
     hashed = np.stack([perceptual_hash(image) for image in images])
     out = np.where(leaking(split, hashed, posts.account, posts.text), -1, split)
     bucket = data.buckets(posts, out == TRAIN)

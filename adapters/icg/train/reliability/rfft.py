@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import argparse
 import copy
-import hashlib
 import json
 import resource
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,27 +29,24 @@ from torch import Tensor
 
 from icg import starter
 from icg.brief import Brief
-from icg.data.art import STYLES, Subject, load_subjects
+from icg.data.art import Subject, load_subjects
 from icg.draw.estimate import NOTHING, PERSONAL, Estimate
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import IcgError
+from icg.evaluate.product_briefs import briefs, products, repeated
+from icg.evaluate.reliability import validated
 from icg.products import compact
 from icg.products.inpainting import planes
 from icg.reliability.diversity import distances
 from icg.reliability.judge import Judge, product_pixels
-from icg.reliability.scenes.scenes import caption
-from icg.reliability.scenes.sizes import SIZES, held_out
 from icg.rewards.base import TensorReward
 from icg.train.loop import Fit, train
 
 REGULARISERS = ("cc", "kl", "none")
-PARTS = ("train", "valid", "held")
-"""Of products: drawn for while tuning, to choose beta, rate and length by, and never seen before the last word."""
 TWINS = 2
 """Pictures of a brief that are held apart."""
 VALIDATED = 24
 """Briefs of validation products, four pictures each."""
-HEIGHT = {title: height for sizes in SIZES.values() for title, height in sizes.items()}
 
 
 @dataclass(frozen=True)
@@ -69,38 +65,6 @@ class Config:
     def __post_init__(self) -> None:
         if self.regulariser not in REGULARISERS:
             raise IcgError(f"regulariser={self.regulariser!r}; allowed: {', '.join(REGULARISERS)}")
-
-
-def part(title: str) -> str:
-    """One of PARTS, by a hash: "held" are those of held-out scenes, "valid" a fifth of the others."""
-    if held_out(title):
-        return "held"
-    return "valid" if int(hashlib.sha256(f"rfft:{title}".encode()).hexdigest(), 16) % 5 == 0 else "train"
-
-
-def products(subjects: Sequence[Subject], name: str) -> list[Subject]:
-    """Those of known size that are of this one of PARTS."""
-    return [s for s in subjects if s.title in HEIGHT and part(s.title) == name]
-
-
-def briefs(
-    subjects: Sequence[Subject], count: int, rng: np.random.Generator, steps: int = Brief.steps,
-    size: tuple[int, int] = Brief.size,
-) -> list[Brief]:  # fmt: skip
-    """`count` product briefs: a cut-out in one of its coloured styles, and what a shop would call it."""
-    found = []
-    for _ in range(count):
-        subject = subjects[int(rng.integers(len(subjects)))]
-        cut = Image.fromarray(np.ascontiguousarray(subject.sprites[STYLES[int(rng.integers(3))]]))
-        title = caption(subject.title, HEIGHT[subject.title], rng)
-        seed = int(rng.integers(1 << 31))
-        found.append(Brief(title, seed=seed, steps=steps, size=size, product=cut, inpaint=True))
-    return found
-
-
-def repeated(asked: Sequence[Brief], each: int) -> list[Brief]:
-    """Each brief `each` times in a row, with seeds and so places of their own."""
-    return [replace(b, seed=(b.seed + n) % 2**31) for b in asked for n in range(each)]
 
 
 class Tuner:
@@ -209,8 +173,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true", help="under a minute: everything, but tiny")
     given = parser.parse_args()
-    from icg.evaluate.reliability import validated  # it draws the same briefs
-
     parts = starter.load(given.checkpoint)
     config = Config(
         given.regulariser, given.beta, given.apart, aesthetic=given.aesthetic, checkpointing=given.checkpointing

@@ -154,7 +154,7 @@ def main() -> None:
     config, steps, batch = Config(), given.steps, given.batch
     if given.smoke:
         config, steps, batch = Config(drawings=3, side=128, dim=12, depths=(1,), heads=2), 3, 2
-    vae = starter_vae()
+    vae = starter.autoencoder()
     drawings = made(
         given.out / "drawings.npz",
         lambda: pairs([drawn(given.seed, n, config.side) for n in range(config.drawings)], vae, given.seed),
@@ -165,13 +165,6 @@ def main() -> None:
     fit = Fit(steps, given.lr, batch, given.seed, min(100, steps), ema=0.998, weight_decay=0.0)
     model = run(given.out / "run", drawings, real, fit, config)
     save(model, given.out / "upscaler")
-
-
-def starter_vae() -> Any:
-    """The shipped autoencoder, which covers come from."""
-    from diffusers import AutoencoderDC
-
-    return AutoencoderDC.from_pretrained(starter.path() / "diffusion" / "vae").float().eval().requires_grad_(False)
 
 
 if __name__ == "__main__":

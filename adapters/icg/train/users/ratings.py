@@ -21,7 +21,8 @@ from icg.data.ratings import load
 from icg.evaluate.preference import mean_embeddings
 from icg.models.joint import JointEmbedding
 from icg.train.loop import Fit
-from icg.train.users.encoder import embeddings, examples, run
+from icg.train.users.encoder import run
+from icg.users.examples import embeddings, examples
 
 HIDDEN, NEGATIVES, HELD_OUT = 5, 200, 0.2
 FIT = Fit(steps=600, lr=2e-3, batch=48, save_every=300)

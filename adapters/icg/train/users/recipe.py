@@ -23,8 +23,9 @@ from icg.data.behaviour import ENGAGED, population, simulate
 from icg.evaluate.preference import KNOWN, Pairs, curve
 from icg.models.joint import JointEmbedding
 from icg.train.loop import Fit
-from icg.train.users.encoder import embeddings, examples, run
+from icg.train.users.encoder import run
 from icg.users.cold_start import TasteMixture
+from icg.users.examples import embeddings, examples
 
 CLUSTERS, SHARPNESS, TRUST = 128, 3.0, 3.0
 

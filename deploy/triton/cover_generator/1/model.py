@@ -220,7 +220,7 @@ def _brief(request: Any) -> Brief:
     given["title"] = encoded.text(_bytes(request, "title", 4 * MAX_TITLE), "title")
     given["product_id"] = encoded.text(_bytes(request, "product_id", 64), "product_id")
     file, anchor = _bytes(request, "product", MAX_BYTES), _tensor(request, "reference_strength")
-    product = encoded.picture(file, "product", "RGBA") if file else None
+    product = encoded.decode(file, "product", "RGBA") if file else None
     wanted, inpaint = None if anchor is None else float(anchor[0]), _tensor(request, "inpaint")
     around = inpaint is not None and bool(inpaint[0])
     own = given["product_id"] and wanted is None and not around  # its weights stand in for the references
@@ -244,7 +244,7 @@ def _references(request: Any) -> tuple[Image.Image, ...]:
     if len(sizes) > MAX_REFERENCES:
         raise BriefError(f"reference_lengths of {len(sizes)} pictures; allowed: at most {MAX_REFERENCES}")
     files = encoded.split(_bytes(request, "references", MAX_BYTES), sizes, "references", "reference_lengths")
-    return tuple(encoded.picture(data, f"references[{n}]") for n, data in enumerate(files))
+    return tuple(encoded.decode(data, f"references[{n}]") for n, data in enumerate(files))
 
 
 def _send(sender: Any, last: bool, **tensors: torch.Tensor) -> None:

@@ -9,15 +9,15 @@ import argparse
 from itertools import count
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
+from icg.contact_sheet import Cell, Row, contact_sheet
 from icg.data.art import load_subjects
 from icg.errors import IcgError
 from icg.reliability.labels import Availability
 from icg.reliability.scenes.scenes import SIDE, Scene, Scenes
 
 COLUMNS = 8
-MARGIN, LINE = 4, 14
 
 
 def sheet(scenes: Scenes, seed: int) -> Image.Image:
@@ -28,18 +28,16 @@ def sheet(scenes: Scenes, seed: int) -> Image.Image:
     for number in count():
         scene = scenes.scene(seed, number)
         rows[scene.label].append(scene)
-        if all(len(found) >= COLUMNS for found in rows.values()):
+        if all(len(some) >= COLUMNS for some in rows.values()):
             break
-    page = Image.new("RGB", (COLUMNS * (SIDE + MARGIN), len(rows) * (SIDE + 2 * LINE + MARGIN)), "white")
-    pen = ImageDraw.Draw(page)
-    for row, (label, found) in enumerate(rows.items()):
-        top = row * (SIDE + 2 * LINE + MARGIN)
-        pen.text((0, top), label.name.lower().replace("_", " "), "black")
-        for column, scene in enumerate(sorted(found[:COLUMNS], key=lambda s: s.severity)):
-            left = column * (SIDE + MARGIN)
-            page.paste(scene.picture, (left, top + LINE))
-            pen.text((left, top + LINE + SIDE), scene.caption[:22], "dimgrey")
-    return page
+    mildest = {label: sorted(some[:COLUMNS], key=lambda scene: scene.severity) for label, some in rows.items()}
+    return contact_sheet(
+        [
+            Row(label.name.lower().replace("_", " "), "", [Cell(scene.picture, scene.caption) for scene in some])
+            for label, some in mildest.items()
+        ],
+        cell=SIDE,
+    )
 
 
 def main() -> None:
