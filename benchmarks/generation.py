@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 from eyecatch.core import ports
+from eyecatch.core.drawing import Drawing
 from eyecatch.generators import triton_wire as wire
 from eyecatch.generators.triton import Asking, TritonGenerator
 from icg import starter
@@ -83,7 +84,7 @@ class OverTriton:
         return TritonGenerator([address], Asking(600.0, 2, 0))
 
     async def _drawn(self, brief: Brief, limit: float, on_progress: Callable[[int, int], None]) -> Any:
-        asked = ports.Brief(brief.title, (), brief.user_embedding, brief.seed, brief.steps)
+        asked = ports.Brief(brief.title, (), brief.user_embedding, brief.seed, Drawing(brief.steps))
         (endpoint,) = self._generator.endpoints.all
         return await self._generator._draw(endpoint, asked, time.monotonic() + limit, on_progress, None)
 

@@ -1,9 +1,11 @@
-"""Event messages <-> core events, for whoever meets them: the API and Kafka. Pure translation: no limit is checked here."""
+"""Messages <-> core values that both the API and Kafka carry: events and drawings. Pure translation: no limit is checked here."""
 
 from collections.abc import Sequence
 
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.types import Action, Event
 from eyecatch.v1 import types_pb2
@@ -66,3 +68,16 @@ def event_to_wire(event: Event) -> types_pb2.Event:
         decision_id=event.decision_id,
         dwell_ms=event.dwell_ms,
     )
+
+
+def drawing_from_wire(message: Message) -> Drawing:
+    """The knobs of a request, whose fields have the names of Drawing's. A field with presence that is absent is left to the model."""
+    knobs = (field for field in message.DESCRIPTOR.fields if not field.has_presence or message.HasField(field.name))
+    return Drawing.of({field.name: getattr(message, field.name) for field in knobs})
+
+
+def drawing_to_wire(drawing: Drawing, message: Message) -> None:
+    """Set the knobs that differ from their defaults, as far as the message has them."""
+    for name, value in drawing.set_knobs().items():
+        if name in message.DESCRIPTOR.fields_by_name:
+            setattr(message, name, value)

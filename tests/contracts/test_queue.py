@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import OVER_BUDGET, Overloaded
 from eyecatch.core.ports import Progress
 from eyecatch.core.types import Budget, Job, JobState
@@ -80,12 +81,12 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path, budget: Budget)
 
 
 async def test_jobs_are_taken_in_order_and_finished(stores: Stores) -> None:
-    whole = Job("j1", "k", "a", (0.125,) * 64, 3, 4, 7, 8, 0.5, 0.25, 9.5)
+    whole = Job("j1", "k", "a", (0.125,) * 64, 3, 4, 7, Drawing(8, 0.5, 0.25), 9.5)
     assert (await stores.queue.put(whole)).state is JobState.QUEUED
     await stores.queue.put(job("j2"))
     assert await stores.queue.waiting() == 2
     taken = await stores.queue.take()
-    assert taken == Job("j1", "k", "a", (0.125,) * 64, 3, 4, 7, 8, 0.5, 0.25, 9.5, attempts=1)
+    assert taken == Job("j1", "k", "a", (0.125,) * 64, 3, 4, 7, Drawing(8, 0.5, 0.25), 9.5, attempts=1)
     assert await stores.queue.waiting() == 1
     status = await stores.queue.status("j1")
     assert status is not None

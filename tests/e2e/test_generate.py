@@ -26,6 +26,7 @@ from icg import provenance
 from tests.broker import Broker
 from tests.e2e.conftest import SAMPLE, reporting, run, serving
 from tests.e2e.test_ingest import health
+from tests.processes import owned
 from tests.servers import RedisServer, until
 
 GUITAR = SAMPLE / "covers" / "guitar-0.webp"
@@ -42,7 +43,7 @@ def store(redis_server: RedisServer) -> RedisServer:
 def working(settings: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
     """A worker whose /health answers. Killed at the end if it still runs."""
     command = [sys.executable, "-m", "tests.e2e.tiny_worker", json.dumps({**QUICK, **settings})]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(owned(*command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         yield process
     finally:

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from icg.draw.pipeline import CoverPipeline
+from icg.models.families import to_bytes
 
 
 class Decoding:
@@ -43,7 +44,7 @@ class Decoder:
     """Decodes latents (B, C, h, w) of one size a call."""
 
     def __init__(self, pipeline: CoverPipeline) -> None:
-        self._pipeline = pipeline
+        self._family = pipeline.family
         self._stream = torch.cuda.Stream(pipeline.device) if pipeline.device.type == "cuda" else None
 
     def __call__(self, latents: Tensor) -> Decoding:
@@ -65,4 +66,4 @@ class Decoder:
         return Decoding(pixels, finite, 0.0, (begun, done))
 
     def _decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        return self._pipeline._bytes(latents), latents.isfinite().flatten(1).all(1)
+        return to_bytes(self._family.decode(latents)), latents.isfinite().flatten(1).all(1)

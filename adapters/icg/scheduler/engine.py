@@ -20,9 +20,10 @@ import torch
 from PIL import Image
 
 from icg.brief import Brief
+from icg.draw.conditions import Conditioner
 from icg.draw.pipeline import CoverPipeline
 from icg.draw.preview import Colours
-from icg.draw.sampler import Conditions, Run, rows_ahead, rows_of
+from icg.draw.sampler import Sampler, rows_ahead, rows_of, stack
 from icg.errors import BriefError, Cancelled, IcgError
 from icg.products.library import Trained
 from icg.products.lora import Loras
@@ -32,7 +33,6 @@ from icg.scheduler.metrics import Metrics
 from icg.scheduler.model import Model, Size
 from icg.scheduler.queue import Line, due
 from icg.scheduler.request import Request, Share, Status, never, silent
-from icg.scheduler.rows import Rows
 from icg.scheduler.shared import Trunks
 from icg.scheduler.timing import Pace
 
@@ -70,16 +70,16 @@ class StepScheduler:
         pipeline.bare()
         self._loras = Loras(pipeline.family, loras or {}, products)
         with self._current(), torch.inference_mode():
-            self._conditions = Conditions(pipeline, exact=on_cpu and fast is None)
-            self._model = Model(pipeline, self._conditions.nothing, sizes, rows, self._loras, fast)
+            self._condition = Conditioner(pipeline.adapter, exact=on_cpu and fast is None)
+            self._model = Model(pipeline, self._condition.nothing, sizes, rows, self._loras, fast)
             self._colours = Colours(pipeline.family, pipeline.device)
             self._decoder = Decoder(pipeline)
         self._pipeline, self._clock = pipeline, clock
         self._weight = {size: self._model.rows[sizes[0]] / fit for size, fit in self._model.rows.items()}
         self._full = self._model.rows[sizes[0]]
-        self._trunks = Trunks(pipeline, self._conditions, shared)
+        self._trunks = Trunks(pipeline, shared)
         self._pace, self.metrics = Pace(), Metrics()
-        self._decoding = deque[tuple[Decoding, list[tuple[Request, Run]]]]()
+        self._decoding = deque[tuple[Decoding, list[tuple[Request, Sampler]]]]()
         self._line, self._closed = Line(queue, self.metrics), False
         self._wake = threading.Condition(self._line.lock)
         self._thread = threading.Thread(target=self._serve, name="step-scheduler", daemon=True)
@@ -169,7 +169,7 @@ class StepScheduler:
             self._line.settle(self._clock(), self._work, lambda r: self._alone(r, rows))
             waiting = [r for r in self._line.live if not r.drawn]
         running = self._choose(waiting)
-        groups: dict[tuple[Size, str, bool], list[Run]] = defaultdict(list)
+        groups: dict[tuple[Size, str, bool], list[Sampler]] = defaultdict(list)
         for run, requests in running.items():
             groups[run.brief.size, requests[0].lora, run.brief.inpaint].append(run)
         for (size, lora, _), runs in groups.items():
@@ -192,9 +192,9 @@ class StepScheduler:
         self._deliver(wait=not running)
         self.metrics.busy_s += time.perf_counter() - began
 
-    def _choose(self, waiting: list[Request]) -> dict[Run, list[Request]]:
+    def _choose(self, waiting: list[Request]) -> dict[Sampler, list[Request]]:
         """Who takes this step: the first in line that fit together. At most one item is read for it, so that nobody waits for two."""
-        running: dict[Run, list[Request]] = {}
+        running: dict[Sampler, list[Request]] = {}
         used, reads = 0.0, self._pipeline.readings.misses
         for request in waiting:
             if used >= self._full:
@@ -212,14 +212,13 @@ class StepScheduler:
             running.setdefault(run, []).append(request)
         return running
 
-    def _run(self, request: Request) -> Run | None:
+    def _run(self, request: Request) -> Sampler | None:
         """What it runs on now; None when its brief turns out to be one that cannot be drawn."""
         with self._line.sparing(request):
             if request.run is None and self._trunks.steps(request) > 0 and request.share is not None:
                 request.run = self._trunks.start(request, request.share)
             elif request.run is None:
-                wishes = self._conditions(request.brief, request.digest, request.product)
-                request.run = Run(self._pipeline, request.brief, wishes)
+                request.run = self._pipeline.sampler(request.brief, request.product, request.digest)
             shared = self._trunks.steps(request)
             if request.run.trunk and request.run.done >= shared and request.share is not None:
                 request.run = self._trunks.branch(request, request.share, request.run)
@@ -227,24 +226,18 @@ class StepScheduler:
             request.status = Status.RUNNING
         return request.run
 
-    def _denoise(self, size: Size, lora: str, product: Trained | None, runs: list[Run]) -> list[torch.Tensor]:
+    def _denoise(self, size: Size, lora: str, product: Trained | None, runs: list[Sampler]) -> list[torch.Tensor]:
         """What the denoiser says of each of these runs, all of one size and LoRA, all inpainted or none."""
-        self._conditions.tell(runs)
+        self._condition(runs)
         began = time.perf_counter()
-        inputs = [run.inputs() for run in runs]
-        kinds = [kind for run in runs for kind in run.kinds]
-        x = torch.cat([x for run, (x, _) in zip(runs, inputs, strict=True) for _ in run.kinds])
-        t = torch.stack([t for run, (_, t) in zip(runs, inputs, strict=True) for _ in run.kinds]).to(x.device)
-        pooled = None if kinds[0].pooled is None else torch.cat([k.pooled for k in kinds if k.pooled is not None])
-        hints = [run.hint for run in runs for _ in run.kinds if run.hint is not None]
-        rows = Rows(x, t, torch.cat([k.embeds for k in kinds]), pooled, torch.cat(hints) if hints else None)
+        rows = stack(runs)
         answers, calls = self._model.denoise(size, lora, rows, product)
-        self.metrics.rows += len(kinds)
+        self.metrics.rows += len(rows.x)
         self.metrics.calls += calls
         self.metrics.denoise_s += time.perf_counter() - began
         return list(answers.split([run.rows for run in runs]))
 
-    def _told(self, request: Request, run: Run) -> bool:
+    def _told(self, request: Request, run: Sampler) -> bool:
         """Tell how far it is; True when only decoding is left."""
         with self._line.sparing(request):
             if run.clean is not None and request.on_preview is not None:
@@ -253,8 +246,8 @@ class StepScheduler:
             return run.finished
         return False
 
-    def _finish(self, done: list[tuple[Request, Run]]) -> None:
-        sizes: dict[Size, list[tuple[Request, Run]]] = defaultdict(list)
+    def _finish(self, done: list[tuple[Request, Sampler]]) -> None:
+        sizes: dict[Size, list[tuple[Request, Sampler]]] = defaultdict(list)
         for request, run in done:
             sizes[run.brief.size].append((request, run))
         for size, rest in sizes.items():

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from icg.draw.pipeline import CoverPipeline
+from icg.draw.rows import Rows
 from icg.errors import IcgError
-from icg.scheduler.rows import Rows
 
 RUNGS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 """Sizes of calls: at most half as many rows again as were asked for."""

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from icg.brief import Brief
 from icg.draw.pipeline import CoverPipeline
-from icg.draw.sampler import Kind
+from icg.draw.rows import Rows
+from icg.draw.sampler import Condition
 from icg.errors import BriefError
 from icg.models.batch_exactness import Agreement, steady
 from icg.products.library import Trained
 from icg.products.lora import Loras
 from icg.scheduler.fast import Fast, Ladder
 from icg.scheduler.memory import MORE, rows_that_fit
-from icg.scheduler.rows import Rows
 
 COVERS = 8
 """Pictures decoded in one call at most."""
@@ -27,7 +27,7 @@ Size = tuple[int, int]
 
 
 class Model:
-    """For covers of `sizes`, at most `rows` rows a call, fewer where memory is short. `kind`: any conditions, for their shapes.
+    """For covers of `sizes`, at most `rows` rows a call, fewer where memory is short. `condition`: any, for its shapes.
 
     Exact on a CPU: the same bits whatever shares a call. Not with `fast`, which changes the pipeline's parts for good.
     """
@@ -35,7 +35,7 @@ class Model:
     def __init__(
         self,
         pipeline: CoverPipeline,
-        kind: Kind,
+        condition: Condition,
         sizes: Sequence[Size],
         rows: int,
         loras: Loras,
@@ -61,8 +61,8 @@ class Model:
         self._steps: deque[torch.cuda.Event] = deque()
         for size in sizes:
             pipeline.check_size(size)
-            times = pipeline.schedule(Brief("any", size=size)).timesteps
-            self._given[size] = given = self._anything(size, max(rows, COVERS, MORE), kind, times)
+            times = pipeline.family.schedule(Brief.steps, size).timesteps
+            self._given[size] = given = self._anything(size, max(rows, COVERS, MORE), condition, times)
 
             def denoise(count: int, size: Size = size, given: Rows = given) -> Tensor:
                 return self._call(size, "", None, given.of(slice(0, count)))
@@ -142,18 +142,18 @@ class Model:
         with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
             return self._pipeline.predict(*rows, size)
 
-    def _anything(self, size: Size, count: int, kind: Kind, times: Tensor) -> Rows:
+    def _anything(self, size: Size, count: int, condition: Condition, times: Tensor) -> Rows:
         """Random rows of the right shapes."""
         random = torch.Generator("cpu").manual_seed(0)
 
         def like(shape: Sequence[int]) -> Tensor:
-            return torch.randn((count, *shape), generator=random).to(kind.embeds)
+            return torch.randn((count, *shape), generator=random).to(condition.embeds)
 
-        t = times[torch.arange(count) % len(times)].to(kind.embeds.device)
-        pooled = None if kind.pooled is None else like(kind.pooled.shape[1:])
+        t = times[torch.arange(count) % len(times)].to(condition.embeds.device)
+        pooled = None if condition.pooled is None else like(condition.pooled.shape[1:])
         hint = None
         if self._pipeline.inpainter is not None:
-            placed = torch.rand((1, 4, size[1], size[0]), generator=random).to(kind.embeds)
+            placed = torch.rand((1, 4, size[1], size[0]), generator=random).to(condition.embeds)
             one = self._pipeline.inpainter.hint(placed)  # what it shows does not matter, and encoding takes long
             hint = one.expand(count, *one.shape[1:])
-        return Rows(like(self._family.shape(size)), t, like(kind.embeds.shape[1:]), pooled, hint)
+        return Rows(like(self._family.shape(size)), t, like(condition.embeds.shape[1:]), pooled, hint)

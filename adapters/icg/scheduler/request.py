@@ -18,7 +18,7 @@ from icg.brief import Brief
 from icg.errors import BriefError
 
 if TYPE_CHECKING:
-    from icg.draw.sampler import Run
+    from icg.draw.sampler import Sampler
     from icg.products.library import Trained
 
 _numbers = itertools.count()
@@ -87,7 +87,7 @@ class Request:
     is_cancelled: Callable[[], bool] = never
     due: float = math.inf
     status: Status = Status.WAITING
-    run: Run | None = None
+    run: Sampler | None = None
     drawn: bool = False
     digest: str = ""
     ahead: Sequence[int] = ()

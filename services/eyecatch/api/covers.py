@@ -27,11 +27,10 @@ from eyecatch.core.score import PREFERENCE
 from eyecatch.core.tastes.clusters import Tastes
 from eyecatch.core.tastes.segments import embedding_of
 from eyecatch.core.types import Job, JobState, Vector
+from eyecatch.messages import drawing_from_wire
 from eyecatch.v1 import covers_pb2, covers_pb2_grpc, types_pb2
 
 OFFSET_TOKEN = "from:"  # noqa: S105  (a page token, not a secret)
-ASKED = ("item_id", "count", "steps", "strength", "reference_strength", "inpaint", "product_id", "target_kpi")
-"""What a job is asked for; a call that repeats a key must not differ in it."""
 
 
 class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
@@ -150,18 +149,11 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
         check.count("count", request.count, 0, limits.MAX_GENERATE)
         if request.HasField("seed"):
             check.count("seed", request.seed, 0, 2**63 - 1 - limits.MAX_GENERATE)
-        if request.HasField("steps"):
-            check.count("steps", request.steps, 1, limits.MAX_STEPS)
-        strength = request.strength if request.HasField("strength") else 1.0
-        check.fraction("strength", strength)
-        check.fraction("reference_strength", request.reference_strength)
-        check.product("product_id", request.product_id)
-        check.target("target_kpi", request.target_kpi)
+        drawing = drawing_from_wire(request)
+        check.drawing("", drawing)
         check.text("segment", request.segment, limits.MAX_ID, optional=True)
         if request.segment and request.user_id:
             check.refuse("segment", request.segment, "none with user_id")
-        if request.inpaint and request.HasField("reference_strength"):
-            check.refuse("reference_strength", request.reference_strength, "none with inpaint")
         check.done()
         if not await self._catalog.known_items([request.item_id]):
             raise NotFound("item", request.item_id)
@@ -178,13 +170,8 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
             taste=self._tastes.current.of(user) if user is not None else -1,
             count=request.count or 1,
             seed=request.seed if request.HasField("seed") else int(job_id[:8], 16),
-            steps=request.steps,
-            strength=strength,
-            reference_strength=request.reference_strength if request.HasField("reference_strength") else None,
+            drawing=drawing,
             made_for=user_tag(request.user_id) if user is not None and request.user_id else "",
-            inpaint=request.inpaint,
-            product_id=request.product_id,
-            target_kpi=request.target_kpi,
         )
 
     @unary
@@ -230,4 +217,4 @@ def _why(error: str) -> EyecatchError:
 
 def _same_request(a: Job, b: Job) -> bool:
     """Whether two jobs ask for the same thing; the taste may have moved and a seed left open is drawn anew, neither counts."""
-    return all(getattr(a, name) == getattr(b, name) for name in ASKED)
+    return (a.item_id, a.count, a.drawing) == (b.item_id, b.count, b.drawing)

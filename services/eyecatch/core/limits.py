@@ -1,12 +1,12 @@
 """What is allowed to come in. Every refusal names the field, the value and what is allowed; nothing here knows the wire."""
 
 import math
-import re
 import time
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import InvalidInput, Violation, shorten
 from eyecatch.core.types import Action, Event, Item
 
@@ -19,13 +19,9 @@ MAX_GENERATE = 16
 MAX_BATCH = 1000
 MAX_REFERENCES = 8
 MAX_PAGE = 1000
-MAX_STEPS = 100
 MAX_DWELL_MS = 24 * 3600 * 1000
 # Clocks of phones drift; an hour ahead is drift, more is a mistake that would make an event the newest for ever.
 MAX_CLOCK_AHEAD_S = 3600.0
-
-TARGETS = ("low", "medium", "high")
-PRODUCT = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 
 # Directional embeddings, overrides and isolates reorder the text around them (a title could rewrite a log line); letters of
 # right-to-left scripts and the LRM/RLM marks stay allowed.
@@ -55,15 +51,9 @@ class Check:
         if not 1 <= len(value) <= MAX_ID or not value.isprintable() or value != value.strip():
             self.refuse(field, value, f"1 to {MAX_ID} printable characters without spaces at the ends")
 
-    def product(self, field: str, value: str) -> None:
-        """The id of a fine-tuned product, or nothing."""
-        if value and not PRODUCT.fullmatch(value):
-            self.refuse(field, value, "1 to 64 of a-z, 0-9, '-' and '_', a letter or digit first and last, or nothing")
-
-    def target(self, field: str, value: str) -> None:
-        """A bucket of engagement, or nothing."""
-        if value and value not in TARGETS:
-            self.refuse(field, value, f"{', '.join(TARGETS)}, or nothing")
+    def drawing(self, prefix: str, drawing: Drawing) -> None:
+        """Every knob; `prefix` comes before its name."""
+        self.violations += drawing.violations(prefix)
 
     def text(self, field: str, value: str, limit: int, optional: bool = False) -> None:
         """Title-like text: emoji and any script are welcome, control and direction-override characters are not."""
@@ -79,10 +69,6 @@ class Check:
     def count(self, field: str, value: int, low: int, high: int) -> None:
         if not low <= value <= high:
             self.refuse(field, value, f"{low} to {high}")
-
-    def fraction(self, field: str, value: float) -> None:
-        if not (math.isfinite(value) and 0.0 <= value <= 1.0):
-            self.refuse(field, value, "a number from 0 to 1")
 
     @staticmethod
     def plain(values: list[str]) -> bool:
@@ -147,7 +133,7 @@ class Check:
             and set(map(type, actions)) == {Action}
             and min(times) > 0.0
             and max(times) <= now + MAX_CLOCK_AHEAD_S
-            and math.isfinite(sum(times))  # the least and the greatest do not tell of a number that is none
+            and math.isfinite(sum(times))  # min and max pass over a NaN
             and min(dwells) >= 0
             and max(dwells) <= MAX_DWELL_MS
         )

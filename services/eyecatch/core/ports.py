@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from dataclasses import dataclass
 from typing import Protocol
 
+from eyecatch.core.drawing import DEFAULT, Drawing
 from eyecatch.core.types import (
     Cover,
     Decision,
@@ -265,25 +266,13 @@ class CoverIndex(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Brief:
-    """Everything a generator needs. `references` are encoded images; `user_embedding` (D,) or zeros.
-
-    `steps` 0, `reference_strength` and `guided` None leave the choice to the model. `guided`: (from, to), the part of the steps that
-    guidance is computed in. `inpaint`: a scene is painted around what the first
-    reference shows on its plain ground. `product_id`: one that the generator was fine-tuned on, "" for none; its weights then stand in for
-    the references, unless a reference_strength asks for them. `target_kpi`: the engagement wanted, low, medium or high; "" for none.
-    """
+    """Everything a generator needs. `references` are encoded images, best first; `user_embedding` (D,) or zeros."""
 
     title: str
     references: tuple[bytes, ...]
     user_embedding: Vector
     seed: int
-    steps: int = 0
-    strength: float = 1.0
-    reference_strength: float | None = None
-    inpaint: bool = False
-    product_id: str = ""
-    target_kpi: str = ""
-    guided: tuple[float, float] | None = None
+    drawing: Drawing = DEFAULT
 
 
 @dataclass(frozen=True, eq=False)

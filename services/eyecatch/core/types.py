@@ -8,6 +8,8 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from eyecatch.core.drawing import DEFAULT, Drawing
+
 EMBEDDING_DIM = 64
 RECENT_EVENTS = 32
 
@@ -179,9 +181,7 @@ class Decision(NamedTuple):
 class Job:
     """A request to make `count` covers of an item for a taste. `key` makes it idempotent; `user_embedding` all zeros = unpersonalised.
 
-    `strength` in [0, 1] scales the personalisation, `reference_strength` in [0, 1] anchors the cover in the item's own picture;
-    None leaves that to the model. `made_for` is that of the covers' provenance. `inpaint` paints a scene around the item's product.
-    `product_id` names one that the generator was fine-tuned on. `target_kpi`: low, medium or high engagement, "" for none in particular.
+    `made_for` is that of the covers' provenance.
     """
 
     id: str
@@ -191,15 +191,10 @@ class Job:
     taste: int = -1
     count: int = 1
     seed: int = 0
-    steps: int = 0
-    strength: float = 1.0
-    reference_strength: float | None = None
+    drawing: Drawing = DEFAULT
     created_at: float = 0.0
     attempts: int = 0
     made_for: str = ""
-    inpaint: bool = False
-    product_id: str = ""
-    target_kpi: str = ""
 
 
 class JobState(IntEnum):

@@ -42,7 +42,7 @@ def unheard(attempts: int, available: bool) -> None:
 @dataclass(frozen=True)
 class Taste:
     """`draws` pictures are drawn for each cover wanted, and the best by `scoring` stay; each is drawn up to `attempts` times.
-    `guided`: as in a Brief."""
+    `guided`: as in a Drawing."""
 
     scoring: Scoring = SCORING
     draws: int = 1
@@ -80,17 +80,15 @@ class Maker:
         references = tuple([await self._blobs.get(uri) for uri in item.references[:MAX_REFERENCES]])
         user: Vector = np.array(job.user_embedding, np.float32) if job.user_embedding else zeros()
         wanted = job.count * self._taste.draws
-        how = (job.steps, job.strength, job.reference_strength, job.inpaint, job.product_id, job.target_kpi)
-        sketch = Brief(item.title, references, user, 0, *how, guided=self._taste.guided)
-        drawing = _Drawing(self._generator, sketch, wanted, tell)
-        made = await drawing.draw([job.seed + n for n in range(wanted)])
+        sketch = Brief(item.title, references, user, 0, replace(job.drawing, guided=self._taste.guided))
+        pictures = _Pictures(self._generator, sketch, wanted, tell)
+        made = await pictures.draw([job.seed + n for n in range(wanted)])
         drawn, again = [1] * wanted, _unreliable(made)
         for attempt in range(1, self._taste.attempts):
             if not again:
                 break
-            for n, fresh in zip(
-                again, await drawing.draw([job.seed + attempt * wanted + n for n in again]), strict=True
-            ):
+            retried = await pictures.draw([job.seed + attempt * wanted + n for n in again])
+            for n, fresh in zip(again, retried, strict=True):
                 drawn[n] += 1
                 if fresh.rewards.get(RELIABILITY, 0) > made[n].rewards.get(RELIABILITY, 0):
                     made[n] = fresh
@@ -143,7 +141,7 @@ class Maker:
                     m.adapter,
                     m.seed,
                     m.steps,
-                    job.strength,
+                    job.drawing.strength,
                     m.brief_digest,
                     job.id,
                     job.made_for,
@@ -178,7 +176,7 @@ class Maker:
             await self._blobs.delete(uri)
 
 
-class _Drawing:
+class _Pictures:
     """Pictures of one job, some at a time; `tell` hears of steps, and sees the first picture while it is drawn, and then others."""
 
     def __init__(self, generator: Generator, sketch: Brief, wanted: int, tell: Callable[[Progress], None]) -> None:

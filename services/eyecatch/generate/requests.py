@@ -1,4 +1,4 @@
-"""Cover requests as records of a topic <-> jobs. Pure: reads no clock, no store and no broker."""
+"""Cover requests: records of a topic <-> jobs. Pure: reads no clock, no store and no broker."""
 
 import hashlib
 import math
@@ -9,10 +9,10 @@ from eyecatch.core.errors import InvalidInput
 from eyecatch.core.types import EMBEDDING_DIM, Cover, Job
 from eyecatch.ingest.events import Poison, Record, parsed
 from eyecatch.kafka.producer import PROTOBUF, Outgoing
-from eyecatch.messages import timestamp
+from eyecatch.messages import drawing_from_wire, drawing_to_wire, timestamp
 from eyecatch.v1 import generation_pb2
 
-# Ours hold an item's id and what it is asked for.
+# Keys of our servers hold an item's id and more.
 MAX_KEY = 4 * limits.MAX_ID
 MAX_TASTE = 4095
 
@@ -27,7 +27,7 @@ class Reason(StrEnum):
 
 
 def decode(record: Record, place: str) -> Job | Poison:
-    """The job of a record that stands at `place`, which also names it if nothing else does."""
+    """The job of the record at `place`, from which the job gets its id if the record has none."""
     message = parsed(record, generation_pb2.CoverRequest, Reason.NOT_A_REQUEST)
     if isinstance(message, Poison):
         return message
@@ -39,7 +39,7 @@ def decode(record: Record, place: str) -> Job | Poison:
         got = "no key" if record.key is None else f"a key of {len(record.key)} bytes"
         return Poison(Reason.KEY_MISMATCH, f"{got}; allowed: the request's item id")
     id = message.job_id or hashlib.sha256(place.encode()).hexdigest()[:32]
-    # Keys of others have a room of their own: they can neither take nor guess those of our callers.
+    # Keys of other producers get a prefix: they cannot collide with the keys of our callers.
     key = message.idempotency_key if message.job_id else f"topic/{message.idempotency_key or id}"
     return Job(
         id=id,
@@ -49,14 +49,9 @@ def decode(record: Record, place: str) -> Job | Poison:
         taste=message.taste if message.HasField("taste") else -1,
         count=message.count or 1,
         seed=message.seed if message.HasField("seed") else int(hashlib.sha256(id.encode()).hexdigest()[:8], 16),
-        steps=message.steps,
-        strength=message.strength if message.HasField("strength") else 1.0,
-        reference_strength=message.reference_strength if message.HasField("reference_strength") else None,
+        drawing=drawing_from_wire(message),
         created_at=record.timestamp / 1000,
         made_for=message.made_for,
-        inpaint=message.inpaint,
-        product_id=message.product_id,
-        target_kpi=message.target_kpi,
     )
 
 
@@ -66,8 +61,6 @@ def _check(message: generation_pb2.CoverRequest) -> None:
     check.id("request.job_id", message.job_id, optional=True)
     check.text("request.idempotency_key", message.idempotency_key, MAX_KEY, optional=not message.job_id)
     check.id("request.made_for", message.made_for, optional=True)
-    check.product("request.product_id", message.product_id)
-    check.target("request.target_kpi", message.target_kpi)
     check.count("request.count", message.count, 0, limits.MAX_GENERATE)
     if message.HasField("taste"):
         check.count("request.taste", message.taste, 0, MAX_TASTE)
@@ -76,19 +69,12 @@ def _check(message: generation_pb2.CoverRequest) -> None:
         check.refuse("request.taste_embedding", f"{len(embedding)} numbers", f"{EMBEDDING_DIM} finite numbers, or none")
     if message.HasField("seed"):
         check.count("request.seed", message.seed, 0, 2**63 - 1 - limits.MAX_GENERATE)
-    if message.HasField("steps"):
-        check.count("request.steps", message.steps, 1, limits.MAX_STEPS)
-    if message.HasField("strength"):
-        check.fraction("request.strength", message.strength)
-    if message.HasField("reference_strength"):
-        check.fraction("request.reference_strength", message.reference_strength)
-        if message.inpaint:
-            check.refuse("request.reference_strength", message.reference_strength, "none with inpaint")
+    check.drawing("request.", drawing_from_wire(message))
     check.done()
 
 
 def to_record(job: Job, topic: str) -> Outgoing:
-    """A topic is read by many and forgets nobody: what one user likes stays in the store."""
+    """The embedding of one user is left out: a topic has many readers and cannot forget a user."""
     message = generation_pb2.CoverRequest(
         item_id=job.item_id,
         idempotency_key=job.key,
@@ -97,14 +83,9 @@ def to_record(job: Job, topic: str) -> Outgoing:
         taste=job.taste if job.taste >= 0 else None,
         taste_embedding=() if job.made_for else job.user_embedding,
         seed=job.seed,
-        steps=job.steps or None,
-        strength=job.strength,
-        reference_strength=job.reference_strength,
         made_for=job.made_for,
-        inpaint=job.inpaint,
-        product_id=job.product_id,
-        target_kpi=job.target_kpi,
     )
+    drawing_to_wire(job.drawing, message)
     return Outgoing(topic, job.item_id.encode(), message.SerializeToString(), (PROTOBUF,))
 
 

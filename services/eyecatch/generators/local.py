@@ -113,21 +113,21 @@ class LocalGenerator:
         with told():
             asked = []
             for b in briefs:
-                own = b.product_id and b.reference_strength is None and not b.inpaint
+                knobs = b.drawing.set_knobs()
+                wanted, target = knobs.pop("reference_strength", None), knobs.pop("target_kpi", "")
+                inpaint = knobs.pop("inpaint", False)
+                own = b.drawing.product_id and wanted is None and not inpaint
                 shown = () if own else b.references
                 references = tuple(decode(r, f"references[{n}]") for n, r in enumerate(shown))
                 plain = IcgBrief(
                     title=b.title,
                     references=references,
                     user_embedding=b.user_embedding if b.user_embedding.any() else None,
-                    strength=b.strength,
                     seed=b.seed,
-                    product_id=b.product_id,
-                    **anchoring(references, b.reference_strength, inpaint=b.inpaint),
-                    **({"steps": b.steps} if b.steps else {}),
-                    **({"guided": b.guided} if b.guided else {}),
+                    **anchoring(references, wanted, inpaint=inpaint),
+                    **knobs,
                 )
-                asked.append(towards(starter.designer, plain, b.target_kpi))
+                asked.append(towards(starter.designer, plain, target))
             return asked, [
                 scheduler.submit(
                     b, on_progress=partial(watch, n), on_preview=None if n else show, is_cancelled=stop.is_set

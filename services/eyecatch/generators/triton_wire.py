@@ -31,29 +31,14 @@ class Broken(Unavailable):
 
 
 def brief_inputs(brief: Brief) -> list[InferInput]:
-    """cover_generator's. What the brief leaves to the model is not sent."""
-    given: dict[str, Any] = {
-        "title": np.frombuffer(brief.title.encode(), np.uint8),
-        "strength": np.array([brief.strength], np.float64),
-        "seed": np.array([brief.seed], np.int64),
-    }
+    """cover_generator's inputs: a tensor for each knob that differs from its default, under the knob's name."""
+    tensors = {name: _knob(value) for name, value in brief.drawing.set_knobs().items()}
+    tensors |= {"title": _knob(brief.title), "seed": _knob(brief.seed)}
     if brief.references:
-        given["references"], given["reference_lengths"] = _joined(brief.references)
+        tensors["references"], tensors["reference_lengths"] = _joined(brief.references)
     if brief.user_embedding.any():
-        given["user_embedding"] = brief.user_embedding.astype(np.float32)
-    if brief.steps:
-        given["steps"] = np.array([brief.steps], np.int64)
-    if brief.guided:
-        given["guided"] = np.array(brief.guided, np.float64)
-    if brief.reference_strength is not None:
-        given["reference_strength"] = np.array([brief.reference_strength], np.float64)
-    if brief.inpaint:
-        given["inpaint"] = np.array([True])
-    if brief.product_id:
-        given["product_id"] = np.frombuffer(brief.product_id.encode(), np.uint8)
-    if brief.target_kpi:
-        given["target_kpi"] = np.frombuffer(brief.target_kpi.encode(), np.uint8)
-    return _inputs(given)
+        tensors["user_embedding"] = brief.user_embedding.astype(np.float32)
+    return _inputs(tensors)
 
 
 def picture_inputs(images: Sequence[bytes], titles: Sequence[str], engaging: bool = False) -> list[InferInput]:
@@ -164,6 +149,13 @@ def refuse(message: str) -> NoReturn:
     if kind == "UNAVAILABLE":
         raise Busy(f"no room: {text}")
     raise Broken(text)
+
+
+def _knob(value: Any) -> np.ndarray[Any, Any]:
+    """Text as UTF-8 bytes, a tuple as its numbers, anything else as one element."""
+    if isinstance(value, str):
+        return np.frombuffer(value.encode(), np.uint8)
+    return np.array(value if isinstance(value, tuple) else [value])
 
 
 def _inputs(named: Mapping[str, np.ndarray[Any, Any]]) -> list[InferInput]:

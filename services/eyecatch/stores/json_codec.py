@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
+from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.types import Job, Provenance
+
+JOB_FIELDS = [field.name for field in fields(Job) if field.name not in ("attempts", "drawing")]
 
 
 def compact(field: str, value: object) -> str:
@@ -28,12 +31,15 @@ def provenance_text(provenance: Provenance) -> str:
 
 
 def job_text(job: Job) -> str:
-    """Everything but the attempts, which the queue counts in a column."""
-    fields = asdict(job)
-    del fields["attempts"]
-    return compact("job", fields)
+    """Everything but the attempts, which the queue counts in a column. The knobs of its drawing are beside its other fields."""
+    own = {name: getattr(job, name) for name in JOB_FIELDS}
+    return compact("job", own | job.drawing.set_knobs())
 
 
 def job(text: str, attempts: int) -> Job:
-    fields: dict[str, Any] = json.loads(text)
-    return Job(**{**fields, "user_embedding": tuple(fields["user_embedding"])}, attempts=attempts)
+    values: dict[str, Any] = json.loads(text)
+    if values.get("steps") == 0:  # None was stored as 0 once
+        del values["steps"]
+    own = {name: values[name] for name in JOB_FIELDS if name in values}
+    own["user_embedding"] = tuple(values["user_embedding"])
+    return Job(**own, drawing=Drawing.of(values), attempts=attempts)

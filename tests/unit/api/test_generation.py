@@ -53,10 +53,10 @@ async def test_a_product_reaches_the_generator(api: Api) -> None:
     await api.put("a", "red")
     request = Generate(item_id="a", idempotency_key="k", product_id="blue-mug")
     _, (cover,) = await collect(api.covers.GenerateCovers(request))
-    assert [b.product_id for b in api.generator.briefs] == ["blue-mug"]
+    assert [b.drawing.product_id for b in api.generator.briefs] == ["blue-mug"]
     status = await api.app.parts.store.queue.status(cover.provenance.job_id)
     assert status is not None
-    assert status.job.product_id == "blue-mug", "the queue keeps it"
+    assert status.job.drawing.product_id == "blue-mug", "the queue keeps it"
     for other in ("", "red-mug"):
         asked = Generate(item_id="a", idempotency_key="k", product_id=other)
         await api.refused(api.covers.GenerateCovers(asked).read(), grpc.StatusCode.ALREADY_EXISTS)
@@ -65,7 +65,7 @@ async def test_a_product_reaches_the_generator(api: Api) -> None:
 async def test_a_wanted_engagement_reaches_the_generator(api: Api) -> None:
     await api.put("a", "red")
     await collect(api.covers.GenerateCovers(Generate(item_id="a", idempotency_key="k", target_kpi="high")))
-    assert [b.target_kpi for b in api.generator.briefs] == ["high"]
+    assert [b.drawing.target_kpi for b in api.generator.briefs] == ["high"]
     other = Generate(item_id="a", idempotency_key="k", target_kpi="low")
     await api.refused(api.covers.GenerateCovers(other).read(), grpc.StatusCode.ALREADY_EXISTS)
 
@@ -91,10 +91,10 @@ async def test_a_scene_around_the_product_reaches_the_generator(api: Api, inpain
     await api.put("a", "red")
     request = Generate(item_id="a", idempotency_key="k", inpaint=inpaint)
     _, (cover,) = await collect(api.covers.GenerateCovers(request))
-    assert [(b.inpaint, b.reference_strength) for b in api.generator.briefs] == [(inpaint, None)]
+    assert [(b.drawing.inpaint, b.drawing.reference_strength) for b in api.generator.briefs] == [(inpaint, None)]
     status = await api.app.parts.store.queue.status(cover.provenance.job_id)
     assert status is not None
-    assert status.job.inpaint == inpaint, "the queue keeps it"
+    assert status.job.drawing.inpaint == inpaint, "the queue keeps it"
     assert len((await collect(api.covers.GenerateCovers(request)))[1]) == 1, "the same request again"
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from eyecatch.core.drawing import Drawing
 from eyecatch.core.judgement import from_rewards, to_rewards
 from eyecatch.core.ports import Brief, Made, Progress
 from eyecatch.core.types import Cover, Item, Job
@@ -53,7 +54,9 @@ class Room:
 
         blobs = FsspecBlobs(str(self._folder / "blobs"))
         maker = Maker(self.store.catalog, blobs, generator, lambda *_: None, Taste(**taste), judged)
-        return await maker.make(Job("j", "k", "a", count=count, seed=seed, inpaint=True), self.told.append)
+        return await maker.make(
+            Job("j", "k", "a", count=count, seed=seed, drawing=Drawing(inpaint=True)), self.told.append
+        )
 
 
 def seeds(covers: list[Cover]) -> list[int]:

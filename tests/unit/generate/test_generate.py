@@ -36,7 +36,7 @@ async def test_requests_of_others_in_json(kafka: Broker, worker_config: Generate
         kafka.produce(worker_config.requests_topic, [(b"a", json.dumps(request).encode())] * 2)
         await until(lambda: value(running, "jobs_total", outcome="done") == 1, "the covers")
         await until(lambda: value(running, "requests_total", outcome="known") == 1, "the other record")
-        assert [brief.strength for brief in generator.briefs] == [0.5, 0.5]
+        assert [brief.drawing.strength for brief in generator.briefs] == [0.5, 0.5]
         pool = (await running.stores.catalog.pools(["a"]))["a"]
         assert len(pool) == 2
         (told,) = kafka.records(worker_config.generated_topic)

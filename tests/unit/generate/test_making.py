@@ -102,7 +102,7 @@ async def test_covers_are_guided_as_configured(room: Room) -> None:
     generator = FakeGenerator()
     await room.make(generator, Job("j", "k", "a", count=1, seed=10), guided=(0.1, 0.4))
     await room.make(generator, Job("j2", "k2", "a", count=1, seed=10))
-    assert [b.guided for b in generator.briefs] == [(0.1, 0.4), None]
+    assert [b.drawing.guided for b in generator.briefs] == [(0.1, 0.4), None]
 
 
 async def test_the_last_seeds_there_are(room: Room) -> None:

@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
+from eyecatch.core.drawing import Drawing
 from eyecatch.core.types import Cover, Job
 from eyecatch.generate.requests import Reason, decode, made_record, to_record
 from eyecatch.ingest.events import Headers, Poison
+from eyecatch.kafka.producer import PROTOBUF
 from eyecatch.v1 import generation_pb2
 from google.protobuf.json_format import MessageToJson
 
@@ -34,18 +36,30 @@ def read(**fields: Any) -> Job | Poison:
 
 def test_a_job_comes_back_as_it_was() -> None:
     taste = tuple(unit(3).tolist())
-    job = Job("id", "thin/a/x/3", "a", taste, 3, 4, 7, 8, 0.5, 0.25, 1_700_000_000.5)
+    job = Job("id", "thin/a/x/3", "a", taste, 3, 4, 7, Drawing(8, 0.5, 0.25), 1_700_000_000.5)
     sent = to_record(job, "covers.requested")
     assert (sent.topic, sent.key) == ("covers.requested", b"a")
     assert decode(Record(sent.key, sent.value, sent.headers), PLACE) == job
     as_json = MessageToJson(generation_pb2.CoverRequest.FromString(sent.value or b"")).encode()
     assert decode(Record(b"a", as_json), PLACE) == job
-    around = replace(job, reference_strength=None, inpaint=True, product_id="blue-mug")
+    around = replace(job, drawing=Drawing(8, 0.5, inpaint=True, product_id="blue-mug"))
     sent = to_record(around, "covers.requested")
     assert decode(Record(sent.key, sent.value, sent.headers), PLACE) == around
     plain = Job("id", "id", "a", seed=9, created_at=1_700_000_000.5)
     sent = to_record(plain, "covers.requested")
     assert decode(Record(sent.key, sent.value, sent.headers), PLACE) == plain
+
+
+def test_a_record_of_the_version_before_is_read() -> None:
+    sent = (
+        b"\n\x01a\x12\x0bcall/spring\x1a 0123456789abcdef0123456789abcdef \x04(\x038\x07@\x08M\x00\x00\x00?U\x00\x00\x80>"
+        b"Z\x14dXNlcl90YWdfb2ZfbWlhj\x08blue-mugr\x04high"
+    )
+    id, drawing = "0123456789abcdef0123456789abcdef", Drawing(8, 0.5, 0.25, False, "blue-mug", "high")
+    whole = Job(id, "call/spring", "a", (), 3, 4, 7, drawing, 1_700_000_000.5, made_for="dXNlcl90YWdfb2ZfbWlh")
+    assert decode(Record(b"a", sent, (PROTOBUF,)), PLACE) == whole
+    plain = b"\n\x01b\x12\x02j2\x1a\x02j2 \x018\tM\x00\x00\x80?"
+    assert decode(Record(b"b", plain), PLACE) == Job("j2", "j2", "b", seed=9, created_at=1_700_000_000.5)
 
 
 def test_a_job_for_one_user_travels_without_what_they_like() -> None:
@@ -60,12 +74,11 @@ def test_what_others_leave_out_follows_from_where_the_record_stands() -> None:
     one, again = read(), read()
     assert isinstance(one, Job)
     assert one == again
-    assert (one.count, one.strength, one.reference_strength, one.taste, one.user_embedding) == (1, 1.0, None, -1, ())
+    assert (one.count, one.drawing, one.taste, one.user_embedding) == (1, Drawing(), -1, ())
     assert one.key == f"topic/{one.id}"
-    assert not one.inpaint
     asked = decode(Record(b"a", b'{"itemId": "a", "inpaint": true}'), PLACE)
     assert isinstance(asked, Job)
-    assert asked.inpaint
+    assert asked.drawing == Drawing(inpaint=True)
     other = decode(Record(b"a", b'{"itemId": "a"}'), "covers.requested@id/0/1/8")
     assert isinstance(other, Job)
     assert (other.id != one.id, other.seed != one.seed) == (True, True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import InvalidInput, Unavailable
 from eyecatch.core.judgement import from_rewards
 from eyecatch.core.ports import Brief
@@ -32,7 +33,7 @@ async def generator() -> AsyncIterator[LocalGenerator]:
 
 
 def brief(seed: int, steps: int = 3, width: int = 64) -> Brief:
-    return Brief("panda", (), np.eye(width, dtype=np.float32)[seed], seed, steps)
+    return Brief("panda", (), np.eye(width, dtype=np.float32)[seed], seed, Drawing(steps=steps))
 
 
 async def test_calls_share_a_batch_and_change_nothing(generator: LocalGenerator) -> None:
@@ -51,7 +52,7 @@ async def test_calls_share_a_batch_and_change_nothing(generator: LocalGenerator)
 
 
 async def test_a_part_of_the_steps_is_guided(generator: LocalGenerator) -> None:
-    asked = [replace(brief(1), guided=part) for part in (None, (0.0, 1.0), (0.0, 0.5))]
+    asked = [replace(brief(1), drawing=Drawing(steps=3, guided=part)) for part in (None, (0.0, 1.0), (0.0, 0.5))]
     whole, same, part = await generator.generate(asked, lambda *_: None)
     assert whole.image == same.image != part.image
     assert whole.brief_digest == same.brief_digest != part.brief_digest
@@ -108,7 +109,9 @@ def square(ground: str) -> bytes:
 async def test_scenes_around_a_product_are_judged_and_other_covers_are_not(judging: Path) -> None:
     generator, asked = LocalGenerator(judging), replace(brief(1), references=(square("plain"),))
     try:
-        around, plain = await generator.generate([replace(asked, inpaint=True), asked], lambda *_: None)
+        around, plain = await generator.generate(
+            [replace(asked, drawing=Drawing(3, inpaint=True)), asked], lambda *_: None
+        )
         assert around.available is True
         judgement = from_rewards(around.rewards)
         assert list(judgement)[:2] == ["available", "space_mismatch"]
@@ -121,19 +124,21 @@ async def test_scenes_around_a_product_are_judged_and_other_covers_are_not(judgi
         assert plain.image != around.image
         for references in ((), (square("noisy"),)):
             with pytest.raises(InvalidInput, match="inpaint=True without a product"):
-                await generator.generate([replace(asked, references=references, inpaint=True)], lambda *_: None)
+                await generator.generate(
+                    [replace(asked, references=references, drawing=Drawing(3, inpaint=True))], lambda *_: None
+                )
     finally:
         await generator.close()
 
 
 async def test_a_wanted_engagement_is_another_cover(generator: LocalGenerator) -> None:
-    plain = Brief("panda", (), np.zeros(64, np.float32), 1, 3)
+    plain = Brief("panda", (), np.zeros(64, np.float32), 1)
     high, low, none = await generator.generate(
-        [replace(plain, target_kpi=t) for t in ("high", "low", "")], lambda *_: None
+        [replace(plain, drawing=Drawing(3, target_kpi=t)) for t in ("high", "low", "")], lambda *_: None
     )
     assert len({high.image, low.image, none.image}) == 3
     with pytest.raises(InvalidInput, match="target='viral'"):
-        await generator.generate([replace(plain, target_kpi="viral")], lambda *_: None)
+        await generator.generate([replace(plain, drawing=Drawing(3, target_kpi="viral"))], lambda *_: None)
 
 
 async def test_a_checkpoint_without_a_design_model_says_so(judging: Path) -> None:
@@ -141,7 +146,7 @@ async def test_a_checkpoint_without_a_design_model_says_so(judging: Path) -> Non
     try:
         with pytest.raises(InvalidInput, match="target_kpi='high' for a checkpoint without design/"):
             await made.generate(
-                [Brief("panda", (), np.zeros(64, np.float32), 1, 3, target_kpi="high")], lambda *_: None
+                [Brief("panda", (), np.zeros(64, np.float32), 1, Drawing(3, target_kpi="high"))], lambda *_: None
             )
     finally:
         await made.close()

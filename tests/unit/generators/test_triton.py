@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.grpc.aio as grpcclient
+from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import InvalidInput, Unavailable
 from eyecatch.core.ports import Brief
 from eyecatch.encoders.learned import cover_space
@@ -64,11 +65,11 @@ async def test_covers_and_scores_are_the_local_generators_bit_by_bit(generator: 
     photo = picture("orange", (80, 60))
     asked = [
         brief(1, 4),
-        Brief("rocket", (photo, picture("green")), np.zeros(64, np.float32), 7, 5),
-        Brief("fox", (photo,), np.eye(64, dtype=np.float32)[3], 8, 3, strength=0.3, reference_strength=1.0),
+        Brief("rocket", (photo, picture("green")), np.zeros(64, np.float32), 7, Drawing(5)),
+        Brief("fox", (photo,), np.eye(64, dtype=np.float32)[3], 8, Drawing(3, 0.3, 1.0)),
         Brief("an orange 🍊", (), np.eye(64, dtype=np.float32)[3], 2**62),
-        Brief("panda", (), np.zeros(64, np.float32), 4, 3, target_kpi="high"),
-        Brief("panda", (), np.eye(64, dtype=np.float32)[3], 4, guided=(0.125, 0.375)),
+        Brief("panda", (), np.zeros(64, np.float32), 4, Drawing(3, target_kpi="high")),
+        Brief("panda", (), np.eye(64, dtype=np.float32)[3], 4, Drawing(guided=(0.125, 0.375))),
     ]
     try:
         theirs = await generator.generate(asked, silent)
@@ -108,7 +109,7 @@ async def test_nobody_waits_for_the_design_of_another(generator: TritonGenerator
     await generator.generate([brief(1, 1)], silent)
     designed = asyncio.create_task(
         generator.generate(
-            [Brief("a title that is new here", (), np.zeros(64, np.float32), 4, 1, target_kpi="low")], silent
+            [Brief("a title that is new here", (), np.zeros(64, np.float32), 4, Drawing(1, target_kpi="low"))], silent
         )
     )
     plain = [asyncio.create_task(generator.generate([brief(n, 1)], silent)) for n in (2, 3)]
@@ -116,7 +117,9 @@ async def test_nobody_waits_for_the_design_of_another(generator: TritonGenerator
     assert designed not in first
     assert len({m.image for (m,) in await asyncio.gather(designed, *plain)}) == 3
     with pytest.raises(InvalidInput, match="target: got 'huge'; allowed: low, medium, high"):
-        await generator.generate([Brief("another", (), np.zeros(64, np.float32), 4, 1, target_kpi="huge")], silent)
+        await generator.generate(
+            [Brief("another", (), np.zeros(64, np.float32), 4, Drawing(1, target_kpi="huge"))], silent
+        )
 
 
 async def test_progress_comes_step_by_step(generator: TritonGenerator) -> None:
@@ -200,7 +203,7 @@ async def test_wrong_briefs_are_refused_by_name_and_their_companions_finish(
         ("references", Brief("panda", (picture()[:90],), np.zeros(64, np.float32), 1)),
         ("reference_lengths", Brief("panda", (picture(),) * 5, np.zeros(64, np.float32), 1)),
         ("seed", Brief("panda", (), np.zeros(64, np.float32), -4)),
-        ("strength", Brief("panda", (), np.zeros(64, np.float32), 4, strength=float("inf"))),
+        ("strength", Brief("panda", (), np.zeros(64, np.float32), 4, Drawing(strength=float("inf")))),
         ("title", Brief("", (), np.zeros(64, np.float32), 4)),
         ("title", Brief("x" * 600, (), np.zeros(64, np.float32), 4)),
     ]

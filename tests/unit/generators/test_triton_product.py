@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.ports import Brief
 from eyecatch.generators.local import LocalGenerator
@@ -23,8 +24,8 @@ async def test_a_product_over_triton(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for id, method in (("one", "dreambooth"), ("words", "textual-inversion"), ("whole", "dreambooth-full")):
         keep(tmp_path, pipeline, id, method)
     monkeypatch.setenv("EYECATCH_PRODUCTS", str(tmp_path))
-    plain = Brief("a {product}", (), np.zeros(64, np.float32), 7, 3)
-    asked = [replace(plain, product_id=id) for id in ("one", "words", "")]
+    plain = Brief("a {product}", (), np.zeros(64, np.float32), 7)
+    asked = [replace(plain, drawing=Drawing(3, product_id=id)) for id in ("one", "words", "")]
     local = LocalGenerator(None, tmp_path)
     with triton.running() as server:
         remote = TritonGenerator([server.ready().address], Asking(60.0, 2, SPACE))
@@ -39,7 +40,7 @@ async def test_a_product_over_triton(tmp_path: Path, monkeypatch: pytest.MonkeyP
                 ("whole", "changes all weights"),
             ):
                 with pytest.raises(InvalidInput, match=named):
-                    await remote.generate([replace(plain, product_id=id)], silent)
+                    await remote.generate([replace(plain, drawing=Drawing(3, product_id=id))], silent)
         finally:
             await remote.close()
             await local.close()

@@ -160,10 +160,7 @@ class Recipe:
         with self.accelerator.autocast():
             items = source.items(rows, np.ones(len(rows), bool)).to(device)
             users = torch.zeros(len(rows), self.adapter.config.user, device=device)
-            scheduler, config = self.family.pipeline.scheduler, self.config
-            drawn = samples.draw(
-                self.family, self.adapter, scheduler, items, users, size, config.steps, config.guidance
-            )
+            drawn = samples.draw(self.family, self.adapter, items, users, size, self.config.steps, self.config.guidance)
         return samples.grid(samples.pictures(self.family.decode(clean.to(device))), drawn)
 
     def run(self, folder: Path, fit: Fit, until: int | None = None) -> dict[str, float]:

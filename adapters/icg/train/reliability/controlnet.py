@@ -50,7 +50,7 @@ class Scenes:
         """(B, M, D_vlm): captions, or nothing."""
         nothing = self.pipeline.adapter.nothing[None]
         said = [Brief(self.bank.captions[row]) for row in rows]
-        return torch.cat([nothing if d else self.pipeline._item(b) for b, d in zip(said, dropped, strict=True)])
+        return torch.cat([nothing if d else self.pipeline.item(b) for b, d in zip(said, dropped, strict=True)])
 
     def latents(self, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """Clean latents and hints (B, C, h, w), and how much of each place is the product, (B, 1, h, w)."""

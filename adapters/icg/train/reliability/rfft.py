@@ -16,7 +16,7 @@ import copy
 import json
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,13 @@ from torch import Tensor
 from icg import starter
 from icg.brief import Brief
 from icg.data.art import Subject, load_subjects
+from icg.draw.estimate import NOTHING, PERSONAL, Estimate
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import IcgError
 from icg.evaluate.product_briefs import briefs, products, repeated
 from icg.evaluate.reliability import validated
-from icg.models.noise import Mixture, mixture
 from icg.products import compact
-from icg.products.inpainting import Inpainter, planes
+from icg.products.inpainting import planes
 from icg.reliability.diversity import distances
 from icg.reliability.judge import Judge, product_pixels
 from icg.rewards.base import TensorReward
@@ -67,20 +67,6 @@ class Config:
             raise IcgError(f"regulariser={self.regulariser!r}; allowed: {', '.join(REGULARISERS)}")
 
 
-@dataclass(frozen=True, eq=False)
-class _Moment:
-    """Covers half made: latents x, and as the denoiser takes them, at times (B,); what it is told, a pair a kind, weighed (K, B)."""
-
-    now: Mixture
-    x: Tensor
-    scaled: Tensor
-    times: Tensor
-    told: list[tuple[Tensor, Tensor | None]]
-    weights: Tensor
-    hints: Tensor
-    size: tuple[int, int]
-
-
 class Tuner:
     """What RFFT minimises. The pipeline's ControlNet is trained, a copy of it is the reference."""
 
@@ -98,10 +84,9 @@ class Tuner:
             aesthetic,
         )
         self.inpainter = pipeline.inpainter
-        self.reference = copy.copy(self.inpainter)
-        self.reference.net = copy.deepcopy(self.inpainter.net).requires_grad_(False)
         self.untuned = copy.copy(pipeline)
-        self.untuned.inpainter = self.reference
+        self.untuned.inpainter = copy.copy(self.inpainter)
+        self.untuned.inpainter.net = copy.deepcopy(self.inpainter.net).requires_grad_(False)
         self.net = self.inpainter.net.requires_grad_(True).train()
         for part in (pipeline.family.denoiser, pipeline.family.vae, pipeline.adapter):
             part.requires_grad_(False)
@@ -109,59 +94,41 @@ class Tuner:
             for part in (self.net, pipeline.family.denoiser):
                 part.enable_gradient_checkpointing()
 
-    def loss(self, asked: Sequence[Brief], step: int) -> dict[str, Tensor]:
-        """Of covers for `asked`, drawn without gradient up to `step` and judged by what is implied there. To be held apart, they are
+    def loss(self, briefs: Sequence[Brief], step: int) -> dict[str, Tensor]:
+        """Of covers of `briefs`, sampled without gradient up to `step` and judged by what is implied there. To be held apart, they are
         `repeated` TWINS times."""
-        at, products = self._moment(asked, step)
-        answers = self._answers(self.inpainter, at)
-        guided = sum(w[:, None, None, None] * said for w, said in zip(at.weights, answers, strict=True))
-        pictures = self._composed(self.pipeline.family.decode(at.now.clean(at.x, guided)), products)
+        batch = self.pipeline.start(list(briefs))
+        while batch.done < step:
+            self.pipeline.step(batch)
+        at, products = Estimate(self.pipeline, batch), [s.placed for s in batch.samplers if s.placed is not None]
+        conditions = at.others()
+        with torch.no_grad():
+            conditions[PERSONAL] = at.personal(self.pipeline.adapter)
+        predictions = {part: at.predict(condition) for part, condition in conditions.items()}
+        pictures = self._composed(self.pipeline.family.decode(at.now.clean(at.guided(predictions))), products)
         side = self.judge.rfnet.config.side
-        cut = torch.stack([product_pixels(b.product, side) for b in asked if b.product is not None])
-        logits = self.judge.tensor(pictures, cut.to(pictures.device), [b.title for b in asked])
-        parts = {"available": -logits.log_softmax(-1)[:, 0].mean(), "held": self._held(at, answers)}
+        cut = torch.stack([product_pixels(b.product, side) for b in briefs if b.product is not None])
+        logits = self.judge.tensor(pictures, cut.to(pictures.device), [b.title for b in briefs])
+        with torch.no_grad():
+            before = {part: at.predict(condition, self.untuned) for part, condition in conditions.items()}
+        parts = {"available": -logits.log_softmax(-1)[:, 0].mean(), "held": self._held(at, predictions, before)}
         loss = parts["available"] + self.config.beta * parts["held"] * (self.config.regulariser != "none")
         if self.config.apart:
-            before = torch.cat([planes(c) for c in self.untuned(list(asked))]).to(pictures.device)
-            was, now = (distances(seen, products, TWINS) for seen in (before, pictures))
+            plain = torch.cat([planes(c) for c in self.untuned(list(briefs))]).to(pictures.device)
+            was, now = (distances(some, products, TWINS) for some in (plain, pictures))
             parts["nearer"] = (was / now).log().relu().mean()
             loss = loss + self.config.apart * parts["nearer"]
         if self.config.aesthetic and self.aesthetic is not None:
-            parts["aesthetic"] = self.aesthetic.tensor(pictures, asked).mean()
+            parts["aesthetic"] = self.aesthetic.tensor(pictures, briefs).mean()
             loss = loss - self.config.aesthetic * parts["aesthetic"]
         return {"loss": loss, **parts}
 
-    def _moment(self, asked: Sequence[Brief], step: int) -> tuple[_Moment, list[Image.Image]]:
-        batch = self.pipeline.start(list(asked))
-        while batch.done < step:
-            self.pipeline.step(batch)
-        t = batch.scheduler.timesteps[batch.done]
-        scale = getattr(batch.scheduler, "scale_model_input", lambda x, _: x)  # flow matching has none
-        # Copies: what inference mode made cannot take part in a gradient.
-        x, pooled = batch.latents.clone(), None if batch.pooled is None else batch.pooled.clone()
-        told = [(e.clone(), None if pooled is None else pooled[n]) for n, e in enumerate(batch.conditions)]
-        found = _Moment(
-            mixture(batch.scheduler, batch.done), x, scale(x, t), t.expand(len(asked)), told, batch.weights.clone(),
-            batch.hints.clone(), asked[0].size,
-        )  # fmt: skip
-        return found, [batch.products[n] for n in range(len(asked))]
-
-    def _answers(self, inpainter: Inpainter, at: _Moment) -> list[Tensor]:
-        """What the denoiser says beside this ControlNet: told nothing first, told all last."""
-        found = []
-        for embeds, pooled in at.told:
-            residuals = inpainter.residuals(at.scaled, at.times, embeds, pooled, at.hints, at.size)
-            found.append(self.pipeline.family.predict(at.scaled, at.times, embeds, pooled, at.size, residuals))
-        return found
-
-    def _held(self, at: _Moment, answers: list[Tensor]) -> Tensor:
+    def _held(self, at: Estimate, predictions: Mapping[int, Tensor], before: Mapping[int, Tensor]) -> Tensor:
         """L_CC, or how far the predicted noise is from the reference's; without a regulariser it is only watched."""
-        with torch.no_grad():
-            before = self._answers(self.reference, at)
         if self.config.regulariser == "kl":
-            return (at.now.noise(at.x, answers[-1]) - at.now.noise(at.x, before[-1])).square().mean()
-        text, was = (at.now.noise(at.x, of[-1]) - at.now.noise(at.x, of[0]) for of in (answers, before))
-        return (((text - was) / at.now.sigma).square().mean((1, 2, 3)) + 1e-8).sqrt().mean()
+            return (at.now.noise(predictions[PERSONAL]) - at.now.noise(before[PERSONAL])).square().mean()
+        text, was = (at.now.noise(of[PERSONAL]) - at.now.noise(of[NOTHING]) for of in (predictions, before))
+        return (((text - was) / at.now.mixture.sigma).square().mean((1, 2, 3)) + 1e-8).sqrt().mean()
 
     @staticmethod
     def _composed(pictures: Tensor, placed: Sequence[Image.Image]) -> Tensor:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.ports import Brief
 from eyecatch.core.types import EMBEDDING_DIM
@@ -87,8 +88,8 @@ async def test_covers_of_it_from_the_in_process_generator(data: Path) -> None:
     generator = LocalGenerator(None, data / "products")
     nobody = np.zeros(EMBEDDING_DIM, np.float32)
     Image.new("RGB", (64, 64), "white").save(data / "reference.png")
-    asked = Brief("a {product}", ((data / "reference.png").read_bytes(),), nobody, 3, steps=2, product_id="my-pack")
-    plain = Brief("a backpack", (), nobody, 3, steps=2)
+    asked = Brief("a {product}", ((data / "reference.png").read_bytes(),), nobody, 3, Drawing(2, product_id="my-pack"))
+    plain = Brief("a backpack", (), nobody, 3, Drawing(2))
     try:
         product, other = await generator.generate([asked, plain], lambda *_: None)
         (alone,) = await generator.generate([asked], lambda *_: None)
@@ -99,7 +100,7 @@ async def test_covers_of_it_from_the_in_process_generator(data: Path) -> None:
             ("../x", "product_id='../x'; allowed: 1 to 64"),
         ):
             with pytest.raises(InvalidInput, match=named):
-                await generator.generate([Brief("x", (), nobody, 3, product_id=id)], lambda *_: None)
+                await generator.generate([Brief("x", (), nobody, 3, Drawing(product_id=id))], lambda *_: None)
     finally:
         await generator.close()
 

@@ -135,8 +135,8 @@ def test_samples_are_the_covers_of_the_pipeline(vlm_of: Open, name: str) -> None
     made = CoverPipeline(vlm, processor, stock, new_adapter(vlm, stock, 0, tokens=tiny.TOKENS, layers=1))
     briefs = [Brief(title, seed=n, steps=3, guidance=2.0, size=(64, 96)) for n, title in enumerate("ab")]
     with torch.no_grad():
-        items = torch.cat([made._item(brief) for brief in briefs])
-    drawn = samples.draw(made.family, made.adapter, stock.scheduler, items, torch.zeros(2, 64), (64, 96), 3, 2.0)
+        items = torch.cat([made.item(brief) for brief in briefs])
+    drawn = samples.draw(made.family, made.adapter, items, torch.zeros(2, 64), (64, 96), 3, 2.0)
     covers = np.stack([np.asarray(cover, int) for cover in made(briefs)])
     assert np.abs(covers - drawn).max() <= 1
 
@@ -153,7 +153,7 @@ def test_every_family_learns_in_mixed_precision(name: str) -> None:
     clean, items = torch.randn(2, *family.shape((64, 64))), torch.randn(2, tiny.TOKENS, 32)
     with torch.autocast("cpu", torch.bfloat16):
         loss = latent_loss(family, adapter, stock.scheduler, clean, items, torch.zeros(2, 64))
-        drawn = samples.draw(family, adapter, stock.scheduler, items, torch.zeros(2, 64), (64, 64), 2, 2.0)
+        drawn = samples.draw(family, adapter, items, torch.zeros(2, 64), (64, 64), 2, 2.0)
     loss.backward()
     assert loss.dtype == torch.float32
     assert torch.isfinite(loss)

@@ -54,7 +54,7 @@ def test_the_gradient_reaches_the_controlnet_and_nothing_else(small: Starter) ->
     assert any(float(p.grad.abs().sum()) > 0 for p in made.net.parameters() if p.grad is not None)
     family = made.pipeline.family
     others = [*family.denoiser.parameters(), *family.vae.parameters(), *made.judge.parameters()]
-    others += [*made.reference.net.parameters(), *made.pipeline.adapter.parameters()]
+    others += [*made.untuned.inpainter.net.parameters(), *made.pipeline.adapter.parameters()]
     assert all(p.grad is None for p in others)
 
 

@@ -1,0 +1,67 @@
+"""The knobs of one request to draw: which there are, what each allows, what is left to the model. Knows no wire and no store.
+
+A knob is one field of Drawing. The API and the topic of requests (messages.py), the queue's JSON (stores/json_codec.py), Triton's
+tensors (generators/triton_wire.py) and the learning library (icg/draw/ask.py) take knobs by name, so none of them lists them again.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from eyecatch.core.errors import Violation, shorten
+
+RANGES = {"steps": (1, 100), "strength": (0, 1), "reference_strength": (0, 1)}
+"""Lowest and highest value, both allowed."""
+TARGETS = ("low", "medium", "high")
+PRODUCT = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How to draw, apart from the item, the user and the seed. None leaves a knob to the model.
+
+    steps: denoising steps. strength: of the personalisation. reference_strength: how far the cover is anchored in the item's own
+    picture. inpaint: paint a scene around the item's product; not with reference_strength. product_id: a product that the generator
+    was fine-tuned on, "" for none. target_kpi: the engagement to reach, one of TARGETS, "" for none in particular. guided: (from,
+    to), the part of the steps that guidance is computed in, 0 to 1.
+    """
+
+    steps: int | None = None
+    strength: float = 1.0
+    reference_strength: float | None = None
+    inpaint: bool = False
+    product_id: str = ""
+    target_kpi: str = ""
+    guided: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Drawing":
+        """From knobs by name; other names are ignored, and a list (as JSON has it) becomes a tuple."""
+        known: dict[str, Any] = {f.name: values[f.name] for f in fields(cls) if f.name in values}
+        tuples = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+        return cls(**known | tuples)
+
+    def set_knobs(self) -> dict[str, Any]:
+        """The knobs that differ from their defaults, by name."""
+        values = {f.name: (getattr(self, f.name), f.default) for f in fields(self)}
+        return {name: value for name, (value, default) in values.items() if value != default}
+
+    def violations(self, prefix: str = "") -> list[Violation]:
+        """What is not allowed, each under its name behind `prefix`."""
+        refused: list[tuple[str, str]] = []
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:  # NaN is refused too: no comparison with it holds
+                refused.append((name, f"{low} to {high}"))
+        if self.product_id and not PRODUCT.fullmatch(self.product_id):
+            allowed = "1 to 64 of a-z, 0-9, '-' and '_', a letter or digit first and last, or nothing"
+            refused.append(("product_id", allowed))
+        if self.target_kpi and self.target_kpi not in TARGETS:
+            refused.append(("target_kpi", f"{', '.join(TARGETS)}, or nothing"))
+        if self.inpaint and self.reference_strength is not None:
+            refused.append(("reference_strength", "none with inpaint"))
+        return [Violation(prefix + name, shorten(getattr(self, name)), allowed) for name, allowed in refused]
+
+
+DEFAULT = Drawing()
