@@ -83,7 +83,7 @@ class CoverPipeline(FineTuned):
             part.to(device)
         for part in steps if dtype is not None else ():
             cast(part, dtype)
-        self.readings = Readings(self.readings.limit)
+        self.readings = Readings(int(self.readings.maxsize))
         return self
 
     @classmethod
@@ -184,7 +184,7 @@ class CoverPipeline(FineTuned):
 
     def item(self, brief: Brief, product: Trained | None = None, digest: str = "") -> Tensor:
         """What the VLM read of the item, (1, M, D), cached."""
-        return self.readings.get(digest or self.item_key(brief, product), lambda: self._read(brief, product))
+        return self.readings.read(digest or self.item_key(brief, product), lambda: self._read(brief, product))
 
     def _read(self, brief: Brief, product: Trained | None) -> Tensor:
         texts, vectors = (brief.title, ""), None
