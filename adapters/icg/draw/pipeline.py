@@ -23,7 +23,7 @@ from icg.checkpoints import DIFFUSERS, read_json, weights
 from icg.cut_out import cut_out
 from icg.draw.anchor import collage
 from icg.draw.readings import Readings
-from icg.errors import BriefError, Cancelled, CheckpointError
+from icg.errors import BriefError, Cancelled, CheckpointError, Unsupported
 from icg.models import vlm as reading
 from icg.models.families import cast, family_of
 from icg.models.noise import mixture
@@ -165,9 +165,9 @@ class CoverPipeline(FineTuned):
         ]
 
     def hinted(self, brief: Brief) -> tuple[Tensor, Image.Image]:
-        """What the ControlNet is shown of a brief, one row, and the product where it stands. BriefError without a ControlNet."""
+        """What the ControlNet is shown of a brief, one row, and the product where it stands. Unsupported without a ControlNet."""
         if self.inpainter is None or brief.product is None:
-            raise BriefError("inpaint=True; allowed: False, this checkpoint has no controlnet/")
+            raise Unsupported("inpaint=True; allowed: False, this checkpoint has no controlnet/")
         placed = stand(brief.product, brief.seed, brief.size)
         return self.inpainter.hint(planes(placed).to(self.device)), placed
 

@@ -174,9 +174,9 @@ def generate(
     from icg import rewards
     from icg.brief import Brief
     from icg.design.segments import Segment, rerank
+    from icg.draw.ask import anchoring
     from icg.errors import IcgError
     from icg.pictures import picture
-    from icg.starter import anchoring
     from icg.starter import load as starter
 
     from eyecatch.core.tastes.segments import load, named
