@@ -25,7 +25,7 @@ from icg.draw.conditions import Conditioner
 from icg.draw.pipeline import CoverPipeline
 from icg.draw.preview import Colours
 from icg.draw.sampler import Sampler, rows_ahead, rows_of, stack
-from icg.errors import BriefError, Cancelled, IcgError
+from icg.errors import BriefError, Cancelled, IcgError, Unsupported
 from icg.products.library import Trained
 from icg.products.lora import Loras
 from icg.scheduler.decoding import Decoder, Decoding
@@ -110,7 +110,7 @@ class StepScheduler:
         self._model.check(tuple(brief.size), lora)
         product = self._pipeline.product(brief)
         if product is not None and product.whole:
-            raise BriefError(
+            raise Unsupported(
                 f"product_id={brief.product_id!r} changes all weights ({product.record.method}); allowed where covers share a batch: "
                 "products of textual-inversion and dreambooth"
             )
