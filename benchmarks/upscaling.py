@@ -20,12 +20,12 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import eyecatch
-from eyecatch.generators.provenance import to_png
 from icg import starter
 from icg.brief import Brief
 from icg.data.upscaling import drawn
 from icg.evaluate.upscaling import measure, seams
 from icg.models.upscale import Upscaler
+from icg.provenance import to_png
 from PIL import Image
 
 COVERS = 4

@@ -3,9 +3,9 @@
 ValueError
 └── IcgError               anything icg refuses
     ├── BriefError         a brief names a value outside what is allowed
+    │   ├── InputError     a picture, a table or a cell that others made is outside what is allowed
     │   ├── UnknownProduct a brief names a product that is not here
     │   └── Unsupported    a brief asks for something that this checkpoint or this service cannot do
-    ├── InputError         a picture, a table or a cell of somebody else is outside what is allowed
     ├── CheckpointError    a checkpoint is missing, pickled, incomplete, of the wrong widths or for another family
     ├── Cancelled          the caller asked to stop between two denoising steps
     └── Shed               there is no room or no time left for a request
@@ -28,7 +28,7 @@ class Unsupported(BriefError):
     """The brief is well formed, and another checkpoint or service could draw it."""
 
 
-class InputError(IcgError):
+class InputError(BriefError):
     """A file or a cell that others made cannot be used: `name` of the field, its `value` in words, and what is `allowed`."""
 
     def __init__(self, name: str, value: str, allowed: str) -> None:

@@ -17,11 +17,11 @@ from eyecatch.client import connect
 from eyecatch.core.types import Cover, Item, Job, JobState, JobStatus
 from eyecatch.generate.making import cover_id
 from eyecatch.generate.requests import to_record
-from eyecatch.generators import provenance
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.redis import RedisStore, keys
 from eyecatch.stores.redis.entries import Entry
 from eyecatch.v1 import covers_pb2
+from icg import provenance
 
 from tests.broker import Broker
 from tests.e2e.conftest import SAMPLE, reporting, run, serving

@@ -1,4 +1,4 @@
-"""How many product pictures could be shown, before and after RFFT, and what it costs: `eyecatch evaluate reliability`.
+"""How many product pictures could be shown, before and after RFFT, and what it costs: `icg evaluate reliability`.
 
 Held-out products, several pictures of each. Availability by the checkpoint's RFNet, which RFFT was rewarded by, by a second one that it
 never met, and by what can be measured without a network (`icg.reliability.rules`), so that fooling RFNet shows.

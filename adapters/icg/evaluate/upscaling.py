@@ -1,15 +1,10 @@
 """How good is an upscaler? Against bicubic, on pictures of subjects it never saw and on new drawings; and are there seams?
 
-    python -m icg.evaluate.upscaling --pictures services/eyecatch/sample/covers [--checkpoint FOLDER]
-    python -m icg.evaluate.upscaling --covers FOLDER --sheet sheet.webp [--checkpoint FOLDER]
-
 PSNR in RGB, SSIM (Wang et al. 2004) of the luminance, gains over Pillow's bicubic of the same small picture. Knows no training.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,7 +17,6 @@ from icg import starter
 from icg.contact_sheet import Cell, Row, contact_sheet
 from icg.data.upscaling import KINDS, Pairs, catalogue, drawn, pairs
 from icg.models.upscale import Upscaler
-from icg.pictures import decode, read
 
 DRAWINGS = 1_000_000
 """Seeds of drawings from here on are no recipe's."""
@@ -135,28 +129,3 @@ def _edges(upscaler: Upscaler, edge: int) -> np.ndarray:
 
 def _up(edge: int, multiple: int) -> int:
     return edge + -edge % multiple
-
-
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=Path, help="folder of pictures called SUBJECT-NUMBER: gains over bicubic")
-    parser.add_argument("--covers", type=Path, help="folder of covers to look at")
-    parser.add_argument("--sheet", type=Path, help="file for them: as they are, bicubic, upscaled")
-    parser.add_argument("--checkpoint", type=Path, default=starter.path() / "upscaler")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--count", type=int, default=24)
-    given = parser.parse_args()
-    if (given.covers is None) != (given.sheet is None) or given.pictures is given.covers is None:
-        parser.error("wants --pictures, or --covers and --sheet")
-    if given.sheet is not None:
-        covers = [decode(read(path)) for path in sorted(given.covers.iterdir())]
-        sheet(covers, Upscaler.from_pretrained(given.checkpoint)).save(given.sheet, quality=90)
-    if given.pictures is not None:
-        for what, row in measure(given.checkpoint, given.pictures, given.seeds, given.count).items():
-            told = {name: [round(float(np.mean(v)), 4), round(float(np.std(v)), 4)] for name, v in row.items()}
-            print(json.dumps({what: told}))
-
-
-if __name__ == "__main__":
-    main()

@@ -197,7 +197,3 @@ def demo(
     typer.echo("  eyecatch recommend panda pizza --user noah")
     typer.echo("  eyecatch draw rocket --user mia --out covers/")
     typer.echo("Your own catalogue: README.md, 'Five minutes to your own catalogue'.")
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(demo)

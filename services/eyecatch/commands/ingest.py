@@ -104,8 +104,3 @@ def _time(seconds: float) -> str:
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(ingest)
-    app.add_typer(dlq, name="dlq")

@@ -176,11 +176,11 @@ def generate(
     from icg.draw.ask import anchoring
     from icg.errors import IcgError
     from icg.pictures import decode
+    from icg.provenance import to_png
     from icg.starter import load as starter
     from icg.starter import rewards
 
     from eyecatch.core.tastes.segments import load, named
-    from eyecatch.generators.provenance import to_png
     from eyecatch.stores.blobs import FsspecBlobs
 
     async def work(

@@ -37,7 +37,3 @@ def contact_sheet(
     out.parent.mkdir(parents=True, exist_ok=True)
     draw(rows, titles, "Eyecatch", "the best existing cover of each item for each user").save(out)
     typer.echo(f"wrote {out}")
-
-
-def register(app: typer.Typer) -> None:
-    app.command("contact-sheet")(contact_sheet)

@@ -15,12 +15,13 @@ from eyecatch.core.errors import EyecatchError, InvalidInput, Unavailable
 from eyecatch.core.ports import Made, Upscaler
 from eyecatch.core.types import Cover, Item, Job
 from eyecatch.generate.making import Maker, Taste
-from eyecatch.generators.provenance import read, to_png
-from eyecatch.generators.upscaling import SHIPPED, LocalUpscaler
+from eyecatch.generators.upscaling import LocalUpscaler
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.sqlite import SqliteStore
 from eyecatch.wiring.serve import maker, upscaler
 from icg import starter
+from icg.models.upscale import SHIPPED
+from icg.provenance import read, to_png
 from PIL import Image
 from transformers import Swin2SRConfig, Swin2SRForImageSuperResolution
 

@@ -1,7 +1,7 @@
 """Connector pre-training on your own pair and catalogue: draw a cover from its own reading, denoiser and VLM frozen.
 
-    python -m icg.train.connector.recipe --smoke --out runs/smoke     (under a minute, the starter's models, shapes)
-    python -m icg.train.connector.recipe --vlm models/qwen2.5-vl-3b --diffusion models/sd3.5-medium --data shop --out runs/shop
+    icg train connector --smoke --out runs/smoke     (under a minute, the starter's models, shapes)
+    icg train connector --vlm models/qwen2.5-vl-3b --diffusion models/sd3.5-medium --data shop --out runs/shop
 
 MetaQueries (arXiv:2504.06256): the diffusion model's own loss is the only teacher; conditions are left out now and then for
 guidance (arXiv:2207.12598). Interrupted, the same command goes on and ends at the same loss. docs/training.md tells the steps.
@@ -9,24 +9,25 @@ guidance (arXiv:2207.12598). Interrupted, the same command goes on and ends at t
 
 from __future__ import annotations
 
-import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from icg.errors import IcgError
 from icg.train.connector.pretraining import CONNECTOR, TOKENS, ConnectorConfig
 from icg.train.connector.setup import Paths, assemble, smoke
+from icg.train.flags import Flags
 from icg.train.loop import Fit
 
 
-def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train connector`."""
+    parser = Flags(
+        __name__, __doc__, tokens=77, layers=2, steps=20_000, batch=16, accumulate=1, pixels=512 * 512, lr=1e-4
+    )
     parser.add_argument("--vlm", type=Path, help="folder of a transformers checkpoint that reads pictures and text")
     parser.add_argument("--diffusion", type=Path, help="folder of a diffusers pipeline")
     parser.add_argument("--data", type=Path, help="folder with items.csv (.jsonl, .parquet), maybe covers and events")
-    parser.add_argument("--out", type=Path, required=True, help="run folder; an interrupted run goes on from it")
     parser.add_argument("--cache", type=Path, help="what is computed once; default: precomputed/ beside --out")
     parser.add_argument("--adapter", type=Path, help="start from this adapter, not from a new one")
     parser.add_argument(
@@ -35,14 +36,8 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser.add_argument(
         "--stage", choices=(TOKENS, CONNECTOR), default=TOKENS, help="what is trained; see docs/training.md"
     )
-    for name, default in (("tokens", 77), ("layers", 2), ("steps", 20_000), ("batch", 16), ("accumulate", 1)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--pixels", type=int, default=512 * 512, help="of a cover: its area, whatever its shape")
-    parser.add_argument("--lr", type=float, default=1e-4)
-    parser.add_argument("--save-every", type=int, default=500, help="steps between adapters and sample grids")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--smoke", action="store_true", help="the starter's models and a few shapes: proves the recipe")
-    given = parser.parse_args(arguments)
+    parser.number("save-every", 500, "steps between adapters and sample grids")
+    given = parser.parse_args(argv)
     paths = Paths(given.out, given.cache or given.out.parent / "precomputed", given.adapter)
     config = ConnectorConfig(given.stage, accumulate=given.accumulate)
     fit = Fit(
@@ -56,20 +51,12 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     )
     if not given.smoke and None in (given.vlm, given.diffusion, given.data):
         parser.error("--vlm, --diffusion and --data are required without --smoke")
-    try:
-        if given.smoke:
-            paths, fit = smoke(paths), Fit(12, 3e-3, 4, given.seed, 2, save_every=6, ema=0.9)
-            recipe = assemble(paths, replace(config, steps=4), 96 * 96, 4, given.seed, {"tokens": 8, "layers": 1}, 0.2)
-        else:
-            paths = replace(paths, vlm=given.vlm, diffusion=given.diffusion, data=given.data, joint=given.joint)
-            more = {"tokens": given.tokens, "layers": given.layers}
-            recipe = assemble(paths, config, given.pixels, given.batch, given.seed, more)
-        found = recipe.run(given.out, fit)
-    except IcgError as error:
-        parser.exit(1, f"error: {' '.join(str(error).split())}\n")
-    print(json.dumps({"adapter": str(given.out / "adapter"), **{name: round(v, 4) for name, v in found.items()}}))
-    return found
-
-
-if __name__ == "__main__":
-    main()
+    if given.smoke:
+        paths, fit = smoke(paths), Fit(12, 3e-3, 4, given.seed, 2, save_every=6, ema=0.9)
+        recipe = assemble(paths, replace(config, steps=4), 96 * 96, 4, given.seed, {"tokens": 8, "layers": 1}, 0.2)
+    else:
+        paths = replace(paths, vlm=given.vlm, diffusion=given.diffusion, data=given.data, joint=given.joint)
+        more = {"tokens": given.tokens, "layers": given.layers}
+        recipe = assemble(paths, config, given.pixels, given.batch, given.seed, more)
+    losses = recipe.run(given.out, fit)
+    print(json.dumps({"adapter": str(given.out / "adapter"), **{name: round(v, 4) for name, v in losses.items()}}))

@@ -1,6 +1,6 @@
 """Recipe: RFFT with consistent condition (arXiv:2408.00418): the judge's gradient into the ControlNet alone, backgrounds kept by L_CC.
 
-    python -m icg.train.reliability.rfft --art node_modules --checkpoint CHECKPOINT --out runs/rfft [--smoke]
+    icg train rfft --art node_modules --checkpoint CHECKPOINT --out runs/rfft [--smoke]
 
 CHECKPOINT is a folder like the starter's with controlnet/ and reliability/. Covers are drawn to a random one of the last steps; the clean
 picture that this step implies, with the product set in, goes to RFNet: F_AC = -mean log p(available). The text direction
@@ -12,7 +12,6 @@ last line is one JSON object with figures of validation products before and afte
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import resource
@@ -40,6 +39,7 @@ from icg.products.inpainting import planes
 from icg.reliability.diversity import distances
 from icg.reliability.judge import Judge, product_pixels
 from icg.rewards.base import TensorReward
+from icg.train.flags import Flags
 from icg.train.loop import Fit, train
 
 REGULARISERS = ("cc", "kl", "none")
@@ -153,26 +153,17 @@ def run(
     return losses
 
 
-def main() -> None:
-    """Command line: prints one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--art", type=Path, required=True, help="a node_modules folder with the emoji packages")
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train rfft`."""
+    parser = Flags(__name__, __doc__, art="needed", steps=80, batch=8, lr=1e-5)
     parser.add_argument("--checkpoint", type=Path, default=starter.path(), help="with controlnet/ and reliability/")
-    parser.add_argument("--out", type=Path, required=True, help="run folder; an interrupted run resumes from it")
-    parser.add_argument("--steps", type=int, default=80)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--lr", type=float, default=1e-5)
     parser.add_argument("--regulariser", choices=REGULARISERS, default="cc")
-    parser.add_argument("--beta", type=float, default=Config.beta)
-    parser.add_argument("--apart", type=float, default=Config.apart, help="weight of keeping pictures of a brief apart")
-    parser.add_argument("--aesthetic", type=float, default=0.0, help="weight of the aesthetic reward")
-    parser.add_argument(
-        "--rank", type=int, default=0, help="also OUT/compact: icg.products.compact of this rank, as shipped"
-    )
+    parser.number("beta", Config.beta, "weight of the regulariser")
+    parser.number("apart", Config.apart, "weight of keeping pictures of a brief apart")
+    parser.number("aesthetic", 0.0, "weight of the aesthetic reward")
+    parser.number("rank", 0, "also OUT/compact: icg.products.compact of this rank, as shipped; 0 = none")
     parser.add_argument("--checkpointing", action="store_true", help="less memory, more time")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--smoke", action="store_true", help="under a minute: everything, but tiny")
-    given = parser.parse_args()
+    given = parser.parse_args(argv)
     parts = starter.load(given.checkpoint)
     config = Config(
         given.regulariser, given.beta, given.apart, aesthetic=given.aesthetic, checkpointing=given.checkpointing
@@ -190,7 +181,3 @@ def main() -> None:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     told = {"before": before, "after": validated(parts, subjects, count)}
     print(json.dumps(losses | spent | {"peak_rss_mb": round(memory)} | told))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,13 +1,13 @@
 """The gallery of the model card: 12 titles for 4 SIMULATED users, from the title alone and with a picture.
 
-    python -m icg.train.studies.gallery --art node_modules [--root FOLDER] --out gallery.webp
+    icg train gallery --art node_modules [--root FOLDER] --out gallery.webp
 
 Nothing is chosen by hand but the titles: one noise per title, no cover is drawn twice.
 """
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from icg.data.bank import AXES, Bank, build
 from icg.data.sample import USERS
 from icg.evaluate.judges import draw
 from icg.evaluate.personalisation import brief
+from icg.train.flags import Flags
 from icg.users.histories import user_embedding
 
 TITLES = (
@@ -50,19 +51,13 @@ def sheet(parts: starter.Starter, subjects: list[Subject], bank: Bank, users: li
     return contact_sheet(rows, columns, cell=128)
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--art", type=Path, required=True, help="a node_modules folder with the emoji packages")
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train gallery`."""
+    parser = Flags(__name__, __doc__, art="needed", smoke=False, out="picture file")
     parser.add_argument("--root", type=Path, default=None, help="starter-shaped folder; default: the shipped one")
-    parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
+    given = parser.parse_args(argv)
     subjects = load_subjects(given.art)
     by_title = {s.title: s for s in subjects}
     bank = build(subjects, 2000, 17, 1, [i for i, s in enumerate(subjects) if not s.held_out])
     page = sheet(starter.load(given.root), [by_title[t] for t in TITLES], bank, list(USERS)[:4])
     page.save(given.out, quality=88)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,13 +1,13 @@
 """A picture of what icg.train.studies.product_identity measured: a row a product, a column a method, the same noise everywhere.
 
-    python -m icg.train.studies.product_sheet --runs runs/products --out docs/products.webp
+    icg train product-sheet --runs runs/products --out docs/products.webp
 
 Nothing is chosen by hand: the first covers of seed 0.
 """
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -17,6 +17,7 @@ from icg.brief import Brief
 from icg.contact_sheet import Cell, Row, contact_sheet
 from icg.products.library import Library
 from icg.starter import Starter
+from icg.train.flags import Flags
 from icg.train.products.art import THINGS, Thing, pictures
 from icg.train.studies.product_identity import drawing
 
@@ -46,16 +47,11 @@ def sheet(parts: Starter, runs: Path, things: list[Thing], each: int = 2) -> Ima
     return contact_sheet(rows, columns, cell=EDGE)
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, required=True, help="OUT of icg.train.studies.product_identity")
-    parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train product-sheet`."""
+    parser = Flags(__name__, __doc__, smoke=False, out="picture file")
+    parser.add_argument("--runs", type=Path, required=True, help="OUT of `icg train product-identity`")
+    given = parser.parse_args(argv)
     library = Library(given.runs / "library").ids()
     things = [one for one in THINGS if all(f"{one.id}-{m.replace('_', '-')}-0" in library for m in list(COLUMNS)[1:])]
     sheet(starter.load(), given.runs, things).save(given.out, quality=80, method=6)
-
-
-if __name__ == "__main__":
-    main()

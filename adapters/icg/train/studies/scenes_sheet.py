@@ -1,13 +1,12 @@
 """A contact sheet of made-up scenes: a row for each class, mildest defects first.
 
-python -m icg.reliability.sheet --art node_modules --out scenes.webp [--held] [--seed 1]
+icg train scenes-sheet --art node_modules --out scenes.webp [--held] [--seed 1]
 """
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from itertools import count
-from pathlib import Path
 
 from PIL import Image
 
@@ -16,6 +15,7 @@ from icg.data.art import load_subjects
 from icg.errors import IcgError
 from icg.reliability.labels import Availability
 from icg.reliability.scenes.scenes import SIDE, Scene, Scenes
+from icg.train.flags import Flags
 
 COLUMNS = 8
 
@@ -40,16 +40,9 @@ def sheet(scenes: Scenes, seed: int) -> Image.Image:
     )
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--art", type=Path, required=True, help="a node_modules folder with the emoji packages")
-    parser.add_argument("--out", type=Path, required=True)
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train scenes-sheet`."""
+    parser = Flags(__name__, __doc__, art="needed", smoke=False, out="picture file", seed=1)
     parser.add_argument("--held", action="store_true", help="the held-out products and props")
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
+    given = parser.parse_args(argv)
     sheet(Scenes(load_subjects(given.art), given.held, len(Availability)), given.seed).save(given.out, quality=85)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""The figures of `eyecatch evaluate reliability`, on pictures whose answers are known."""
+"""The figures of `icg evaluate reliability`, on pictures whose answers are known."""
 
 from __future__ import annotations
 

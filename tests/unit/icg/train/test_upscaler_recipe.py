@@ -69,9 +69,8 @@ def test_it_learns_and_resumes(made: Pairs, tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), whole.parameters(), strict=True))
 
 
-def test_smoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("sys.argv", ["upscaler", "--pictures", str(SAMPLE), "--out", str(tmp_path), "--smoke"])
-    recipe.main()
+def test_smoke(tmp_path: Path) -> None:
+    recipe.main(["--pictures", str(SAMPLE), "--out", str(tmp_path), "--smoke"])
     files = {p.name for p in (tmp_path / "upscaler").iterdir()}
     assert files == {"config.json", "preprocessor_config.json", "model.safetensors"}
     assert (tmp_path / "run" / "config.json").exists()
@@ -85,18 +84,3 @@ def test_gains_of_every_kind(tmp_path: Path) -> None:
     found = evaluation.measure(tmp_path / "one", SAMPLE, seeds=1, count=1)
     assert set(found) == {"catalogue", "half", "drawings", "covers", "spoiled"}
     assert all(len(v) == 1 and np.isfinite(v[0]) for row in found.values() for v in row.values())
-
-
-def test_the_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "covers").mkdir()
-    recipe.save(recipe.build(SMALL), tmp_path / "one")
-    for n in range(2):
-        drawn(1, n, 80).save(tmp_path / "covers" / f"{n}.png")
-    given = ["--covers", tmp_path / "covers", "--sheet", tmp_path / "sheet.png", "--checkpoint", tmp_path / "one"]
-    monkeypatch.setattr("sys.argv", ["evaluation", *map(str, given)])
-    evaluation.main()
-    with Image.open(tmp_path / "sheet.png") as sheet:
-        assert min(sheet.size) >= 2 * 288
-    monkeypatch.setattr("sys.argv", ["evaluation"])
-    with pytest.raises(SystemExit):
-        evaluation.main()

@@ -1,10 +1,10 @@
-"""eyecatch upscale: a larger file, what a cover says kept, and what is wrong as one line."""
+"""icg upscale: a larger file, what a cover says kept, and what is wrong as one line."""
 
 from pathlib import Path
 
 import pytest
-from eyecatch.cli import app
-from eyecatch.generators.provenance import read, to_png
+from icg.cli import app
+from icg.provenance import read, to_png
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from typer.testing import CliRunner, Result

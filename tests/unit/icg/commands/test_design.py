@@ -1,11 +1,11 @@
-"""`eyecatch design`: what it writes, what it draws, and what it refuses."""
+"""`icg design`: what it writes, what it draws, and what it refuses."""
 
 import json
 from pathlib import Path
 
 import pytest
-from eyecatch.cli import app
-from eyecatch.generators.provenance import read
+from icg.cli import app
+from icg.provenance import read
 from typer.testing import CliRunner
 
 

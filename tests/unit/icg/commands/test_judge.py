@@ -1,11 +1,11 @@
-"""eyecatch judge: the verdict on one picture, as a table and as JSON, and what is wrong as one line."""
+"""icg judge: the verdict on one picture, as a table and as JSON, and what is wrong as one line."""
 
 import io
 import json
 from pathlib import Path
 
 import pytest
-from eyecatch.cli import app
+from icg.cli import app
 from icg.reliability.labels import Availability
 from PIL import Image
 from typer.testing import CliRunner, Result
