@@ -18,7 +18,8 @@ import eyecatch
 import numpy as np
 import torch
 from icg.brief import Brief
-from icg.starter import Starter, anchoring, load
+from icg.draw.ask import anchoring
+from icg.starter import Starter, load
 from PIL import Image
 
 SAMPLE = Path(eyecatch.__file__).parent / "sample"

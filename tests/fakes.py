@@ -6,7 +6,6 @@ import io
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from eyecatch.core.errors import EyecatchError
 from eyecatch.core.ports import Brief, Made, Scored
 from eyecatch.core.types import EMBEDDING_DIM
 from PIL import Image
@@ -30,7 +29,7 @@ class FakeGenerator:
     """Every call counts its steps; `error` is raised instead of working; `gate`, when set, is awaited between steps."""
 
     def __init__(self) -> None:
-        self.error: EyecatchError | None = None
+        self.error: Exception | None = None
         self.gate: asyncio.Event | None = None
         self.steps_done = 0
         self.briefs: list[Brief] = []

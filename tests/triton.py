@@ -74,6 +74,8 @@ class Triton:
                 stdout=log,
                 stderr=log,
                 env=environment,
+                # The stub ignores PYTHONPATH and looks in its folder first: this tree's library, not the installed one.
+                cwd=REPOSITORY.parents[1] / "adapters",
                 start_new_session=True,  # its stubs go with it
             )
 

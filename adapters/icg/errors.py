@@ -3,7 +3,9 @@
 ValueError
 └── IcgError               anything icg refuses
     ├── BriefError         a brief names a value outside what is allowed
-    │   └── InputError     a picture, a table or a cell that others made is outside what is allowed
+    │   ├── InputError     a picture, a table or a cell that others made is outside what is allowed
+    │   ├── UnknownProduct a brief names a product that is not here
+    │   └── Unsupported    a brief asks for something that this checkpoint or this service cannot do
     ├── CheckpointError    a checkpoint is missing, pickled, incomplete, of the wrong widths or for another family
     ├── Cancelled          the caller asked to stop between two denoising steps
     └── Shed               there is no room or no time left for a request
@@ -16,6 +18,14 @@ class IcgError(ValueError):
 
 class BriefError(IcgError):
     """A field of a brief is out of range."""
+
+
+class UnknownProduct(BriefError):
+    """No product of this id was trained here."""
+
+
+class Unsupported(BriefError):
+    """The brief is well formed, and another checkpoint or service could draw it."""
 
 
 class InputError(BriefError):

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 from eyecatch.core.drawing import Drawing
-from eyecatch.core.errors import OVER_BUDGET, Overloaded
+from eyecatch.core.errors import (
+    OVER_BUDGET,
+    EyecatchError,
+    InvalidInput,
+    NotFound,
+    NotReady,
+    Overloaded,
+    Unavailable,
+    Violation,
+)
+from eyecatch.core.failures import Failure
 from eyecatch.core.ports import Progress
 from eyecatch.core.types import Budget, Job, JobState
 from eyecatch.generate.announce import Requests
@@ -117,25 +127,45 @@ async def test_a_key_has_one_job(stores: Stores) -> None:
 async def test_a_failed_job_frees_its_key(stores: Stores) -> None:
     await stores.queue.put(job("j1", "k"))
     await stores.queue.take()
-    await stores.queue.fail("j1", "no luck", retry=True)
+    await stores.queue.fail("j1", Failure("no luck"), retry=True)
     status = await stores.queue.status("j1")
     assert status is not None
     assert (status.state, status.error, status.job.attempts) == (JobState.QUEUED, "no luck", 1)
     taken = await stores.queue.take()
     assert taken is not None
     assert taken.attempts == 2
-    await stores.queue.fail("j1", "given up", retry=False)
+    await stores.queue.fail("j1", Failure("given up"), retry=False)
     status = await stores.queue.status("j1")
     assert status is not None
     assert (status.state, status.error) == (JobState.FAILED, "given up")
     assert (await stores.queue.put(job("j2", "k"))).job.id == "j2"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidInput([Violation("guidance", "30.0", "0 to 20"), Violation("size", "(1, 1)", "more")]),
+        NotFound("product", "gone", "one, two"),
+        NotReady("this checkpoint has no controlnet/"),
+        Unavailable("the GPU is on fire"),
+    ],
+)
+async def test_why_a_job_failed_is_kept(stores: Stores, error: EyecatchError) -> None:
+    await stores.queue.put(job("j1"))
+    await stores.queue.take()
+    await stores.queue.fail("j1", Failure.of(error), retry=False)
+    status = await stores.queue.status("j1")
+    assert status is not None
+    assert status.failure == Failure.of(error)
+    again = status.failure.error()
+    assert (type(again), str(error) in str(again)) == (type(error), True)
+
+
 async def test_what_is_over_stays_over(stores: Stores) -> None:
     await stores.queue.put(job("j1"))
     await stores.queue.take()
     await stores.queue.finish("j1", ["c"])
-    await stores.queue.fail("j1", "late", retry=True)
+    await stores.queue.fail("j1", Failure("late"), retry=True)
     status = await stores.queue.status("j1")
     assert status is not None
     assert (status.state, status.error) == (JobState.DONE, "")
@@ -187,7 +217,7 @@ async def test_the_jobs_of_one_user_are_forgotten_wherever_they_stand(stores: St
     assert [await stores.queue.status(f"j{n}") for n in range(3)] == [None] * 3
     assert await stores.queue.waiting() == 1
     await stores.queue.finish("j1", ["c"])  # its worker knew nothing
-    await stores.queue.fail("j1", "late", retry=True)
+    await stores.queue.fail("j1", Failure("late"), retry=True)
     assert await stores.queue.status("j1") is None
     assert (await stores.queue.put(job("new", "j0"))).job.id == "new", "its key is free"
     taken = await stores.queue.take()
@@ -201,7 +231,7 @@ async def test_one_job_for_an_item_and_taste_cluster_runs_at_a_time(stores: Stor
     taken = await asyncio.gather(*[stores.queue.take() for _ in range(6)])
     assert sorted(t.id for t in taken if t) == ["j0", "j2", "j3"]
     assert await stores.queue.waiting() == 1
-    await stores.queue.fail("j0", "no luck", retry=True)
+    await stores.queue.fail("j0", Failure("no luck"), retry=True)
     again = await stores.queue.take()
     assert (again.id if again else "") == "j0", "it keeps its place"
     await stores.queue.finish("j0", [])
@@ -213,7 +243,7 @@ async def test_a_job_that_is_tried_again_later_holds_up_nobody(stores: Stores) -
     await stores.queue.put(job("j0"))
     await stores.queue.put(job("j1"))
     await stores.queue.take()
-    await stores.queue.fail("j0", "no luck", retry=True, delay_s=0.3)
+    await stores.queue.fail("j0", Failure("no luck"), retry=True, delay_s=0.3)
     first = await stores.queue.take()
     assert (first.id if first else "") == "j1"
     assert await stores.queue.take() is None
@@ -229,7 +259,7 @@ async def test_who_holds_a_job_learns_that_it_is_gone(stores: Stores) -> None:
         await stores.queue.put(job(f"j{n}", made_for="mia-tag" if n == 2 else ""))
         await stores.queue.take()
     assert await stores.queue.hold(["j0", "j1", "j2"]) == {"j0", "j1", "j2"}
-    await stores.queue.cancel("j0", "gone")
+    await stores.queue.cancel("j0", Failure("gone"))
     await stores.queue.forget("mia-tag")
     assert await stores.queue.hold(["j0", "j1", "j2"]) == {"j1"}
     assert await stores.queue.hold([]) == set()
@@ -238,7 +268,7 @@ async def test_who_holds_a_job_learns_that_it_is_gone(stores: Stores) -> None:
     assert status is not None
     assert (status.state, status.error, status.cover_ids) == (JobState.FAILED, "gone", ())
     await stores.queue.finish("j1", ["c"])
-    await stores.queue.cancel("j1", "late")
+    await stores.queue.cancel("j1", Failure("late"))
     status = await stores.queue.status("j1")
     assert status is not None
     assert status.state is JobState.DONE
@@ -270,7 +300,7 @@ async def test_a_job_over_budget_is_refused_and_says_so(stores: Stores, budget: 
     await queue.put(job("j3", item_id="b", count=3))
     first = await queue.take()
     assert (first.id if first else "") == "j0"
-    await queue.fail("j0", "no luck", retry=True)
+    await queue.fail("j0", Failure("no luck"), retry=True)
     again = await queue.take()
     assert (again.id if again else "") == "j0", "a job made anew costs nothing more"
     second = await queue.take()
@@ -279,6 +309,7 @@ async def test_a_job_over_budget_is_refused_and_says_so(stores: Stores, budget: 
     assert status is not None
     assert status.state is JobState.FAILED
     assert status.error.startswith(f"{OVER_BUDGET}: 3 covers an hour ")
+    assert isinstance(status.failure.error(), Overloaded)
     other = await queue.take()
     assert (other is None) == bool(budget.per_hour)
     assert (await queue.put(job("later", "j1"))).job.id == "later", "its key is free"

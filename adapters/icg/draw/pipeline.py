@@ -22,7 +22,7 @@ from icg.checkpoints import DIFFUSERS, read_json, weights
 from icg.draw.conditions import Conditioner
 from icg.draw.readings import Readings
 from icg.draw.sampler import Sampler, step_together
-from icg.errors import BriefError, Cancelled, CheckpointError
+from icg.errors import BriefError, Cancelled, CheckpointError, Unsupported
 from icg.models import vlm as reading
 from icg.models.families import cast, family_of
 from icg.products import prompt as product_reading
@@ -83,7 +83,7 @@ class CoverPipeline(FineTuned):
             part.to(device)
         for part in steps if dtype is not None else ():
             cast(part, dtype)
-        self.readings = Readings(self.readings.limit)
+        self.readings = Readings(int(self.readings.maxsize))
         return self
 
     @classmethod
@@ -148,9 +148,9 @@ class CoverPipeline(FineTuned):
         return Sampler(self.family, brief, self.item(brief, product, digest), self.user(brief), hint, placed, trunk)
 
     def hinted(self, brief: Brief) -> tuple[Tensor, Image.Image]:
-        """What the ControlNet is shown of a brief, one row, and the product where it stands. BriefError without a ControlNet."""
+        """What the ControlNet is shown of a brief, one row, and the product where it stands. Unsupported without a ControlNet."""
         if self.inpainter is None or brief.product is None:
-            raise BriefError("inpaint=True; allowed: False, this checkpoint has no controlnet/")
+            raise Unsupported("inpaint=True; allowed: False, this checkpoint has no controlnet/")
         placed = stand(brief.product, brief.seed, brief.size)
         return self.inpainter.hint(planes(placed).to(self.device)), placed
 
@@ -184,7 +184,7 @@ class CoverPipeline(FineTuned):
 
     def item(self, brief: Brief, product: Trained | None = None, digest: str = "") -> Tensor:
         """What the VLM read of the item, (1, M, D), cached."""
-        return self.readings.get(digest or self.item_key(brief, product), lambda: self._read(brief, product))
+        return self.readings.read(digest or self.item_key(brief, product), lambda: self._read(brief, product))
 
     def _read(self, brief: Brief, product: Trained | None) -> Tensor:
         texts, vectors = (brief.title, ""), None

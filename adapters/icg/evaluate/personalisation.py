@@ -21,6 +21,7 @@ from icg.brief import Brief
 from icg.data.art import CATEGORIES, STYLES, Subject, load_subjects, on_white
 from icg.data.bank import Bank, build
 from icg.data.behaviour import population, simulate
+from icg.draw.ask import anchoring
 from icg.draw.pipeline import CoverPipeline
 from icg.evaluate.judges import LookJudge, draw, personalisation, retrieval
 from icg.evaluate.preference import Pairs, curve
@@ -134,7 +135,7 @@ def brief(kind: str, subject: Subject, user: np.ndarray, seed: int) -> Brief:
     said, count, anchored, _ = KINDS[kind]
     styles = [STYLES[(seed + n) % len(STYLES)] for n in range(count)]
     pictures = tuple(on_white(subject.sprites[style]) for style in styles)
-    how = starter.anchoring(pictures, None if anchored else 0.0)
+    how = anchoring(pictures, None if anchored else 0.0)
     return Brief(subject.title if said else "", pictures, user, seed=seed, **how)
 
 

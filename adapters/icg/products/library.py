@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from icg.brief import check_id
-from icg.errors import BriefError, CheckpointError
+from icg.errors import CheckpointError, UnknownProduct
 from icg.products import record as records
 from icg.products.record import DREAMBOOTH, FULL, RARE, RECORD, TEXTUAL_INVERSION, Record
 
@@ -89,7 +89,8 @@ class Library:
         return records.ids(self.folder)
 
     def get(self, id: str) -> Trained:
-        """Raises BriefError for an id that is none or not here, CheckpointError where record or weights are broken."""
+        """Raises BriefError for a text that is no id, UnknownProduct for an id that is not here, CheckpointError for a broken record or
+        broken weights."""
         path = self.folder / check_id(id) / RECORD
         with self._lock:
             try:
@@ -123,10 +124,10 @@ class Library:
             raise CheckpointError(f"product_id={id!r}: {sorted(tensors)[:3]}; allowed: weights of {record.method}")
         return Trained(record, tensors)
 
-    def _unknown(self, id: str) -> BriefError:
+    def _unknown(self, id: str) -> UnknownProduct:
         here = self.ids()
         names = ", ".join(here[:SHOWN]) + (f" and {len(here) - SHOWN} more" if len(here) > SHOWN else "")
-        return BriefError(f"product_id={id!r}; allowed: {names or 'none, no product is trained here'}")
+        return UnknownProduct(f"product_id={id!r}; allowed: {names or 'none, no product is trained here'}")
 
 
 def base_of(*parts: nn.Module) -> str:

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from icg.brief import Brief
-from icg.errors import BriefError, CheckpointError, IcgError
+from icg.errors import CheckpointError, IcgError, UnknownProduct
 from icg.products.library import Library, Trained, base_of
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ class FineTuned:
             _ = self.base  # told now: a scheduler may put weights beside these
 
     def product(self, brief: Brief) -> Trained | None:
-        """What the brief's product_id names now, None where it names none. BriefError for one that is not here, CheckpointError for one
-        of another checkpoint."""
+        """What the brief's product_id names now, None for "". Raises UnknownProduct for one that is not here, CheckpointError for one of
+        another checkpoint."""
         if not brief.product_id:
             return None
         if self.products is None:
-            raise BriefError(f"product_id={brief.product_id!r}; allowed: '', this generator has no products")
+            raise UnknownProduct(f"product_id={brief.product_id!r}; allowed: '', this generator has no products")
         found = self.products.get(brief.product_id)
         if found.record.base != self.base:
             raise CheckpointError(

@@ -6,15 +6,11 @@ contributors). Importing this module loads nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from icg.brief import Brief
     from icg.design.designer import Designer
     from icg.draw.pipeline import CoverPipeline
     from icg.models.joint import JointEmbedding
@@ -26,10 +22,6 @@ ATTRIBUTION = (
     "Fluent Emoji (c) Microsoft, MIT; Noto Emoji (c) Google, Apache-2.0; Twemoji (c) Twitter, Inc and other "
     "contributors, CC-BY 4.0 (graphics recomposed)"
 )
-
-
-REFERENCE_STRENGTH = 0.88
-"""What to ask of the starter when an item has a picture: 7 of 8 steps lay out the user's cover, the last blends the picture in."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,34 +36,6 @@ class Starter:
     designer: Designer | None = None
     """Draws towards a wanted engagement; None where the checkpoint has no design/."""
     name: str = "eyecatch-starter-0.1"
-
-
-def anchoring(
-    references: Sequence[Image.Image],
-    wanted: float | None = None,
-    product: Image.Image | None = None,
-    size: tuple[int, int] = (128, 128),
-    inpaint: bool = False,
-) -> dict[str, Any]:
-    """`reference_strength`, `product` and `inpaint` of a Brief of this size with these references, as the services ask for it.
-
-    wanted: the reference strength a caller asks for; as far as it goes. None for ours: then a first reference on a plain ground is
-    kept as it is, like a product. inpaint: a scene is painted around that product; BriefError where there is none.
-    """
-    from icg.brief import MAX_REFERENCE_STRENGTH
-    from icg.cut_out import product_of
-    from icg.errors import BriefError
-
-    if wanted is not None and not inpaint:
-        strength = MAX_REFERENCE_STRENGTH if MAX_REFERENCE_STRENGTH < wanted <= 1 else wanted
-        return {"reference_strength": strength, "product": product}
-    if product is None and references:
-        product = product_of(references[0], 2 * max(size))
-    if inpaint and product is None:
-        raise BriefError("inpaint=True without a product; allowed: one, or a first reference on a plain ground")
-    if inpaint:
-        return {"product": product, "inpaint": True}
-    return {"reference_strength": REFERENCE_STRENGTH if product or references else 0.0, "product": product}
 
 
 def path() -> Path:
@@ -108,17 +72,6 @@ def designer(root: str | Path) -> Designer | None:
     from icg.design.designer import Designer
 
     return Designer.from_pretrained(root) if (Path(root) / "design").is_dir() else None
-
-
-def towards(designer: Designer | None, brief: Brief, target: str) -> Brief:
-    """The brief as it is drawn for a wanted engagement, "" for none. BriefError without a design model or for another word."""
-    from icg.errors import BriefError
-
-    if not target:
-        return brief
-    if designer is None:
-        raise BriefError(f"target_kpi={target!r} for a checkpoint without design/; allowed: none")
-    return designer.apply(brief, designer.design(brief, target))
 
 
 def judges(root: str | Path, vae: Any = None) -> tuple[JointEmbedding, dict[str, Reward]]:

@@ -9,17 +9,7 @@ from eyecatch.api.fast_wire import AnswerWriter
 from eyecatch.api.status import stream, unary
 from eyecatch.core import limits
 from eyecatch.core.behaviour.tokens import user_tag
-from eyecatch.core.errors import (
-    CALLER_GONE,
-    OVER_BUDGET,
-    Cancelled,
-    Conflict,
-    EyecatchError,
-    NotFound,
-    NotReady,
-    Overloaded,
-    Unavailable,
-)
+from eyecatch.core.errors import Conflict, NotFound, NotReady
 from eyecatch.core.judgement import RELIABILITY, from_rewards
 from eyecatch.core.ports import Blobs, CatalogStore, CoverIndex, Encoder, Generation, Notes, ProfileStore, Progress
 from eyecatch.core.recommending.recommend import Recommender
@@ -134,7 +124,7 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
             if not finished and not request.idempotency_key:
                 await self._generation.cancel(job_id)
         if status.state is JobState.FAILED:
-            raise _why(status.error)
+            raise status.failure.error()
         for cover_id in status.cover_ids:
             cover = await self._catalog.cover(cover_id)
             if cover is not None:
@@ -204,15 +194,6 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
             covers=[wire.cover_to_wire(c) for c in pool[first : first + size]],
             next_page_token=f"{OFFSET_TOKEN}{first + size}" if more else "",
         )
-
-
-def _why(error: str) -> EyecatchError:
-    """What a job that FAILED means for its caller."""
-    if error == CALLER_GONE:
-        return Cancelled(CALLER_GONE)
-    if error.startswith(OVER_BUDGET):
-        return Overloaded(error, 60.0)
-    return Unavailable(f"generation failed: {error}")
 
 
 def _same_request(a: Job, b: Job) -> bool:

@@ -28,6 +28,7 @@ CODES: tuple[tuple[type[errors.EyecatchError], int], ...] = (
     (errors.Unavailable, Code.UNAVAILABLE),
     (errors.Cancelled, Code.CANCELLED),
     (errors.StoreError, Code.FAILED_PRECONDITION),
+    (errors.InternalError, Code.INTERNAL),
 )
 
 

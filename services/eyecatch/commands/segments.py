@@ -173,11 +173,12 @@ def generate(
     """Draw covers of an item for a segment, and keep those that rank best for its title and the segment's taste."""
     from icg.brief import Brief
     from icg.design.segments import Segment, rerank
+    from icg.draw.ask import anchoring
     from icg.errors import IcgError
     from icg.pictures import decode
     from icg.provenance import to_png
-    from icg.starter import anchoring, rewards
     from icg.starter import load as starter
+    from icg.starter import rewards
 
     from eyecatch.core.tastes.segments import load, named
     from eyecatch.stores.blobs import FsspecBlobs

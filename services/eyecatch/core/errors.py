@@ -9,6 +9,7 @@ EyecatchError
 ├── Unavailable           a part we depend on does not answer      (UNAVAILABLE)
 │   └── StoreFull         the disk or the store has no room left
 ├── Cancelled             the caller went away or ran out of time  (CANCELLED)
+├── InternalError         a defect of ours; the log has the details (INTERNAL)
 └── StoreError            the store cannot be opened or understood (FAILED_PRECONDITION)
     ├── StoreLocked       another process serves the same file
     ├── StoreTooNew       what is stored was written by a newer version
@@ -56,9 +57,11 @@ class InvalidInput(EyecatchError):
 
 
 class NotFound(EyecatchError):
-    def __init__(self, kind: str, id: str) -> None:
-        super().__init__(f"no {kind} {shorten(id)}")
-        self.kind, self.id = kind, id
+    """`allowed`: the ids that exist, in words, where they can be named."""
+
+    def __init__(self, kind: str, id: str, allowed: str = "") -> None:
+        super().__init__(f"no {kind} {shorten(id)}" + (f"; allowed: {allowed}" if allowed else ""))
+        self.kind, self.id, self.allowed = kind, id, allowed
 
 
 class Conflict(EyecatchError):
@@ -86,6 +89,10 @@ class StoreFull(Unavailable):
 
 
 class Cancelled(EyecatchError):
+    pass
+
+
+class InternalError(EyecatchError):
     pass
 
 

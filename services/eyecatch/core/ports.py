@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from eyecatch.core.drawing import DEFAULT, Drawing
+from eyecatch.core.failures import Failure
 from eyecatch.core.types import (
     Cover,
     Decision,
@@ -173,10 +174,10 @@ class JobQueue(Protocol):
 
     async def finish(self, job_id: str, cover_ids: Sequence[str]) -> None: ...
 
-    async def fail(self, job_id: str, error: str, retry: bool, delay_s: float = 0.0) -> None:
+    async def fail(self, job_id: str, failure: Failure, retry: bool, delay_s: float = 0.0) -> None:
         """A running job of ours is FAILED, or QUEUED again when `retry`, and not taken before `delay_s` have passed."""
 
-    async def cancel(self, job_id: str, error: str) -> None:
+    async def cancel(self, job_id: str, failure: Failure) -> None:
         """A job that is not over is FAILED, whoever works on it."""
 
     async def status(self, job_id: str) -> JobStatus | None: ...

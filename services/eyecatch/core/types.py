@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyecatch.core.drawing import DEFAULT, Drawing
+from eyecatch.core.failures import NONE, Failure
 
 EMBEDDING_DIM = 64
 RECENT_EVENTS = 32
@@ -209,7 +210,12 @@ class JobStatus:
     job: Job
     state: JobState
     cover_ids: tuple[str, ...] = ()
-    error: str = ""
+    failure: Failure = NONE
+
+    @property
+    def error(self) -> str:
+        """Why the last attempt failed, in words; "" if none did."""
+        return self.failure.text
 
 
 @dataclass(frozen=True)

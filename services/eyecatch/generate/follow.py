@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Collection
 
 import structlog
 
-from eyecatch.core.errors import EyecatchError
+from eyecatch.core.errors import EyecatchError, NotFound
+from eyecatch.core.failures import Failure
 from eyecatch.core.ports import JobQueue, Progress, SharedQueue
 from eyecatch.core.types import Job, JobState, JobStatus
 from eyecatch.generate.hub import Hub
@@ -13,7 +14,6 @@ from eyecatch.generate.hub import Hub
 log = structlog.get_logger(__name__)
 
 POLL_S = 0.25
-FORGOTTEN = "the job is not known any more"
 
 OnChange = Callable[[Collection[str] | None], Awaitable[None]]
 """Gets the items whose pools changed, or None where they were too many to know."""
@@ -48,6 +48,7 @@ class Follower:
         watched = self._hub.watched
         found = await self._queue.look(watched) if watched else {}
         for job_id in watched:
-            news = found.get(job_id) or JobStatus(Job(job_id, "", ""), JobState.FAILED, (), FORGOTTEN)
+            forgotten = JobStatus(Job(job_id, "", ""), JobState.FAILED, (), Failure.of(NotFound("job", job_id)))
+            news = found.get(job_id, forgotten)
             if not (isinstance(news, Progress) and job_id in self._here()):
                 self._hub.tell(job_id, news)

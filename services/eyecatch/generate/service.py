@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import structlog
 
-from eyecatch.core.errors import CALLER_GONE, EyecatchError, NotFound, NotReady, Overloaded, Unavailable
+from eyecatch.core.errors import EyecatchError, NotFound, NotReady, Overloaded, Unavailable
+from eyecatch.core.failures import GONE
 from eyecatch.core.ports import JobQueue, Progress
 from eyecatch.core.tastes.clusters import Tastes
 from eyecatch.core.types import Job, JobStatus, Vector
@@ -72,7 +73,7 @@ class GenerationService:
 
     async def _cancel(self, job_id: str) -> None:
         try:
-            await self._queue.cancel(job_id, CALLER_GONE)
+            await self._queue.cancel(job_id, GONE)
         except EyecatchError as error:
             log.warning("queue_unavailable", error=str(error))
         if self._worker is not None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from eyecatch.core.errors import EyecatchError, NotFound, Unavailable
+from eyecatch.core.errors import EyecatchError, InternalError, NotFound, Unavailable
+from eyecatch.core.failures import Failure
 from eyecatch.core.ports import JobQueue, Progress
 from eyecatch.core.types import Cover, Job, JobState, JobStatus
 from eyecatch.generate.hub import Hub
@@ -24,7 +25,7 @@ MAX_ATTEMPTS = 3
 MAX_TAKES = 10
 # How long news of another process may be late: that there is a job, that one is not ours any more, how far one is.
 POLL_S, BEAT_S = 0.5, 0.25
-STOPPED = "its worker was stopped"
+STOPPED = Failure.of(Unavailable("its worker was stopped"))
 
 
 class Announcer:
@@ -177,8 +178,9 @@ class Worker:
             status = await self._failed(held, error, retry=False)
         except Exception as error:
             log.error("job_broke", job=job.id, item=job.item_id, exc_info=error)
-            told = EyecatchError("internal error; the server's log has the details")
-            status = await self._failed(held, told, retry=False)
+            status = await self._failed(
+                held, InternalError("internal error; the server's log has the details"), retry=False
+            )
         finally:
             beat.cancel()
         outcome = "retried" if status.state is JobState.QUEUED else status.state.name.lower()
@@ -188,7 +190,7 @@ class Worker:
     async def _make(self, held: _Held) -> list[Cover]:
         job = held.job
         if job.attempts > MAX_TAKES:
-            raise EyecatchError(f"its workers died {MAX_TAKES} times")
+            raise InternalError(f"its workers died {MAX_TAKES} times")
 
         def tell(progress: Progress) -> None:
             held.latest = progress
@@ -217,13 +219,13 @@ class Worker:
                 log.warning("queue_unavailable", error=str(error))
 
     async def _failed(self, held: _Held, error: EyecatchError, retry: bool) -> JobStatus:
-        job = held.job
+        job, failure = held.job, Failure.of(error)
         log.warning("job_failed", job=job.id, item=job.item_id, error=str(error), retry=retry)
         try:
             if not retry:
                 await self._announcer.given_up(job, error)
             held.over = True
-            await self._queue.fail(job.id, str(error), retry, self._retry_delay_s * 2 ** (job.attempts - 1))
+            await self._queue.fail(job.id, failure, retry, self._retry_delay_s * 2 ** (job.attempts - 1))
         except EyecatchError as unavailable:  # the job stays RUNNING in the store until its lease ends
             log.warning("queue_unavailable", error=str(unavailable))
-        return JobStatus(job, JobState.QUEUED if retry else JobState.FAILED, (), str(error))
+        return JobStatus(job, JobState.QUEUED if retry else JobState.FAILED, (), failure)

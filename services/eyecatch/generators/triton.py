@@ -94,7 +94,7 @@ class TritonGenerator:
                 embedding=s.embedding,
                 available=cover.available,
                 rewards={**s.rewards, **(to_rewards(cover.probabilities) if cover.probabilities else {})},
-                **cover.provenance,
+                **{name: cover.provenance[name] for name in wire.PROVENANCE},
             )
             for (image, cover), s in zip(drawn, scored, strict=True)
         ]

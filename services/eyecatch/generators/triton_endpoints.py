@@ -11,7 +11,7 @@ import grpc
 import structlog
 from tritonclient.grpc.aio import InferenceServerClient
 
-from eyecatch.core.errors import InvalidInput, Unavailable
+from eyecatch.core.errors import InvalidInput, NotFound, NotReady, Unavailable
 from eyecatch.generators.triton_wire import Busy
 
 log = structlog.get_logger(__name__)
@@ -95,7 +95,7 @@ class Endpoint:
         try:
             yield
             outcome = "done"
-        except InvalidInput:
+        except (InvalidInput, NotFound, NotReady):
             outcome = "refused"
             raise
         except Busy:

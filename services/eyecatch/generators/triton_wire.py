@@ -12,14 +12,16 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from tritonclient.grpc import InferInput, InferResult
 
-from eyecatch.core.errors import InvalidInput, Unavailable, Violation, shorten
+from eyecatch.core.errors import InternalError, Unavailable, shorten
 from eyecatch.core.ports import Brief, Scored
 from eyecatch.core.types import EMBEDDING_DIM, Pixels
+from eyecatch.generators.refusals import error_of
 
 TYPES = {"b1": "BOOL", "u1": "UINT8", "i8": "INT64", "f4": "FP32", "f8": "FP64"}
 MAX_PREVIEW = 512
 """Pixels of its longer edge: a cell of a latent each."""
 PROVENANCE = {"model": str, "adapter": str, "seed": int, "steps": int, "brief_digest": str}
+"""Beside these, `product` for a fine-tuned one."""
 
 
 class Busy(Unavailable):
@@ -90,8 +92,8 @@ def cover(result: InferResult) -> Cover:
         raise Broken(f"garbage: provenance is not JSON ({error})") from error
     judged = provenance.pop("judgement", None) if isinstance(provenance, dict) else None
     types = {name: type(value) for name, value in provenance.items()} if isinstance(provenance, dict) else provenance
-    if types != PROVENANCE:
-        raise Broken(f"garbage: provenance {shorten(provenance)}; allowed: {', '.join(PROVENANCE)}")
+    if types not in (PROVENANCE, PROVENANCE | {"product": str}):
+        raise Broken(f"garbage: provenance {shorten(provenance)}; allowed: {', '.join(PROVENANCE)}, and product")
     return Cover(pixels, provenance) if judged is None else Cover(pixels, provenance, *_judged(judged))
 
 
@@ -139,16 +141,13 @@ def scores(result: InferResult, count: int, space: int) -> list[Scored]:
 
 
 def refuse(message: str) -> NoReturn:
-    """What a server said instead of an answer. Our models begin with the kind in brackets; the rest is Triton's own."""
-    found = re.search(r"\[(INVALID_ARGUMENT|UNAVAILABLE|CANCELLED|INTERNAL)\] (.*)", message, re.S)
-    kind, text = found.groups() if found else ("", message)
-    if kind == "INVALID_ARGUMENT":
-        named = re.match(r"(\w+)(?:\[\d+\])?[ =](.*); allowed: (.*)", text, re.S)
-        tensor, value, allowed = named.groups() if named else ("brief", text, "a brief the model accepts")
-        raise InvalidInput([Violation(tensor, value, allowed)])
-    if kind == "UNAVAILABLE":
-        raise Busy(f"no room: {text}")
-    raise Broken(text)
+    """Raise what a server said instead of an answer. Our models begin with the kind in brackets; other texts are Triton's own."""
+    found = re.search(r"\[([A-Z_]+)\] (.*)", message, re.S)
+    word, text = found.groups() if found else ("", message)
+    error = error_of(word, text)
+    if word == "UNAVAILABLE":
+        raise Busy(str(error))
+    raise Broken(text) if isinstance(error, Unavailable | InternalError) else error
 
 
 def _knob(value: Any) -> np.ndarray[Any, Any]:

@@ -1,12 +1,13 @@
 """What stores keep as compact JSON: rewards, provenance, jobs. Knows no database."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
 from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import InvalidInput
+from eyecatch.core.failures import Failure
 from eyecatch.core.types import Job, Provenance
 
 JOB_FIELDS = [field.name for field in fields(Job) if field.name not in ("attempts", "drawing")]
@@ -28,6 +29,17 @@ def provenance_text(provenance: Provenance) -> str:
     return compact(
         "provenance", {name: value for name, value in asdict(provenance).items() if value and name != "origin"}
     )
+
+
+def failure_row(failure: Failure) -> list[Any]:
+    """Everything but the text, which stores keep as the job's error."""
+    return [failure.kind, failure.details]
+
+
+def failure(text: str, row: Sequence[Any] = ("", ())) -> Failure:
+    """`row` as `failure_row` gave it; without one the failure has no kind."""
+    kind, details = row
+    return Failure(text, kind, tuple((field, value, allowed) for field, value, allowed in details))
 
 
 def job_text(job: Job) -> str:

@@ -245,7 +245,7 @@ class GenerateCoversRequest(_message.Message):
     count: _builtins.int
     """How many covers: 0 (= 1) to 16."""
     idempotency_key: _builtins.str
-    """The same key gives the same job; empty = a new job."""
+    """The same key gives the same job, as long as all else is the same; empty = a new job."""
     seed: _builtins.int
     """Seed of the first cover; the following ones count up."""
     steps: _builtins.int

@@ -85,7 +85,9 @@ class CoversServiceServicer:
 
     def GenerateCovers(self, request, context):
         """Makes new covers of an item and streams progress, then the covers. Repeating the call with the same idempotency key
-        joins the running job or returns its covers.
+        joins the running job or returns its covers; ALREADY_EXISTS if the repeated call differs in anything else, its user, segment
+        and seed included. What can never succeed fails at once: NOT_FOUND (an unknown product), FAILED_PRECONDITION (something that
+        the checkpoint cannot do) or INVALID_ARGUMENT. UNAVAILABLE and RESOURCE_EXHAUSTED say when to try again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -6,9 +6,10 @@ import grpc
 import numpy as np
 import pytest
 from eyecatch.config import Config
-from eyecatch.core.errors import Unavailable
+from eyecatch.core.errors import InvalidInput, NotFound, NotReady, Unavailable
 from eyecatch.core.tastes.clusters import directions
 from eyecatch.core.tastes.segments import keep
+from eyecatch.core.types import JobState
 from eyecatch.v1 import behavior_pb2, covers_pb2, types_pb2
 
 from tests.contracts.builders import MEAN
@@ -166,6 +167,33 @@ async def test_a_dead_generator_leaves_the_fast_path_alone(api: Api) -> None:
     assert answer.items[0].covers
     api.generator.error = None
     assert (await collect(api.covers.GenerateCovers(Generate(item_id="a"))))[1], "recovers without a restart"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "fields"),
+    [
+        (InvalidInput.of("guidance", 30.0, "0 to 20"), "INVALID_ARGUMENT", {"guidance"}),
+        (InvalidInput.of("size", (8, 8), "(128, 128)"), "INVALID_ARGUMENT", {"size"}),
+        (NotFound("product", "gone"), "NOT_FOUND", set()),
+        (NotReady("no controlnet/"), "FAILED_PRECONDITION", set()),
+        (RuntimeError("a defect"), "INTERNAL", set()),
+    ],
+)
+async def test_what_the_generator_refuses_is_final(api: Api, error: Exception, code: str, fields: set[str]) -> None:
+    await api.put("a", "red")
+    api.generator.error = error
+    request = Generate(item_id="a", idempotency_key="k")
+    call = api.covers.GenerateCovers(request)
+    job_id = (await call.read()).progress.job_id
+    assert await api.refused(rest(call), grpc.StatusCode[code]) == fields
+    status = await api.app.parts.store.queue.status(job_id)
+    assert status is not None
+    assert (status.state, status.job.attempts) == (JobState.FAILED, 1), "not tried again"
+
+
+async def rest(call: grpc.aio.UnaryStreamCall) -> None:
+    while await call.read() is not grpc.aio.EOF:
+        pass
 
 
 async def test_an_unknown_item(api: Api) -> None:

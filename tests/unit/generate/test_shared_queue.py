@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from eyecatch.core.errors import Overloaded, Unavailable
+from eyecatch.core.failures import Failure
 from eyecatch.core.types import Job, JobState
 from eyecatch.stores.redis.link import Link
 from eyecatch.stores.redis.queue import RECORD_S, QueueOptions, RedisQueue
@@ -107,13 +108,13 @@ async def test_requests_of_others_join_the_job_with_their_key(queue: RedisQueue)
 async def test_a_failed_job_that_is_replayed_starts_anew(queue: RedisQueue) -> None:
     await queue.accept(job("j1", "k"), "t/0/0")
     await queue.take()
-    await queue.fail("j1", "no luck", retry=False)
+    await queue.fail("j1", Failure("no luck"), retry=False)
     assert not await queue.accept(job("j1", "k"), "t/0/0"), "read again after a crash"
     assert await queue.accept(job("j1", "k"), "t/0/1"), "sent back from the dead letters"
     taken = await queue.take()
     assert taken is not None
     assert taken.attempts == 1
-    await queue.fail("j1", "no luck", retry=False)
+    await queue.fail("j1", Failure("no luck"), retry=False)
     await queue.put(job("j2", "k"))
     assert not await queue.accept(job("j1", "k"), "t/0/2"), "its key has another job now"
 
@@ -127,13 +128,13 @@ async def test_a_job_is_held_by_saying_so(another: Callable[[], RedisQueue], clo
         assert await one.hold(["j1"]) == {"j1"}
         assert await other.hold(["j1"]) == set()
         assert await other.take() is None
-    await other.fail("j1", "not mine", retry=False)
+    await other.fail("j1", Failure("not mine"), retry=False)
     assert await state(one, "j1") is JobState.RUNNING
     clock.now += 11
     taken = await other.take()
     assert (taken.attempts if taken else 0) == 2
     assert await one.hold(["j1"]) == set()
-    await one.fail("j1", "late", retry=False)
+    await one.fail("j1", Failure("late"), retry=False)
     assert await state(one, "j1") is JobState.RUNNING, "another one works on it"
     await one.finish("j1", ["c"])
     assert await state(one, "j1") is JobState.DONE, "the covers are there, whoever made them"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from eyecatch.core.drawing import Drawing
-from eyecatch.core.errors import InvalidInput, Unavailable
+from eyecatch.core.errors import InvalidInput, NotReady, Unavailable
 from eyecatch.core.judgement import from_rewards
 from eyecatch.core.ports import Brief
 from eyecatch.generators.local import LocalGenerator
@@ -80,7 +80,7 @@ async def test_one_bad_brief_refuses_its_call_and_no_other(generator: LocalGener
     good = generator.generate([brief(3)], lambda *_: None)
     refused, made = await asyncio.gather(bad, good, return_exceptions=True)
     assert isinstance(refused, InvalidInput)
-    assert "user_embedding width=32; allowed: 64" in str(refused)
+    assert "user_embedding: got width=32; allowed: 64" in str(refused)
     assert not isinstance(made, BaseException)
     assert len(made) == 1
 
@@ -123,7 +123,7 @@ async def test_scenes_around_a_product_are_judged_and_other_covers_are_not(judgi
         assert (plain.available, from_rewards(plain.rewards)) == (None, {})
         assert plain.image != around.image
         for references in ((), (square("noisy"),)):
-            with pytest.raises(InvalidInput, match="inpaint=True without a product"):
+            with pytest.raises(InvalidInput, match="inpaint: got True without a product"):
                 await generator.generate(
                     [replace(asked, references=references, drawing=Drawing(3, inpaint=True))], lambda *_: None
                 )
@@ -137,14 +137,24 @@ async def test_a_wanted_engagement_is_another_cover(generator: LocalGenerator) -
         [replace(plain, drawing=Drawing(3, target_kpi=t)) for t in ("high", "low", "")], lambda *_: None
     )
     assert len({high.image, low.image, none.image}) == 3
-    with pytest.raises(InvalidInput, match="target='viral'"):
+    with pytest.raises(InvalidInput, match="target: got 'viral'"):
         await generator.generate([replace(plain, drawing=Drawing(3, target_kpi="viral"))], lambda *_: None)
+
+
+async def test_nobody_waits_for_the_design_of_another(generator: LocalGenerator) -> None:
+    await generator.generate([brief(1, 1)], lambda *_: None)
+    new = Brief("a title that is new here", (), np.zeros(64, np.float32), 4, Drawing(1, target_kpi="low"))
+    designed = asyncio.create_task(generator.generate([new], lambda *_: None))
+    plain = [asyncio.create_task(generator.generate([brief(n, 1)], lambda *_: None)) for n in (2, 3)]
+    first, _ = await asyncio.wait([designed, *plain], return_when=asyncio.FIRST_COMPLETED)
+    assert designed not in first
+    assert len({m.image for (m,) in await asyncio.gather(designed, *plain)}) == 3
 
 
 async def test_a_checkpoint_without_a_design_model_says_so(judging: Path) -> None:
     made = LocalGenerator(judging)
     try:
-        with pytest.raises(InvalidInput, match="target_kpi='high' for a checkpoint without design/"):
+        with pytest.raises(NotReady, match="target_kpi='high' for a checkpoint without design/"):
             await made.generate(
                 [Brief("panda", (), np.zeros(64, np.float32), 1, Drawing(3, target_kpi="high"))], lambda *_: None
             )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from eyecatch.core.drawing import Drawing
-from eyecatch.core.errors import InvalidInput
+from eyecatch.core.errors import NotFound, NotReady
 from eyecatch.core.ports import Brief
 from eyecatch.generators.local import LocalGenerator
 from eyecatch.generators.triton import Asking, TritonGenerator
@@ -33,13 +33,14 @@ async def test_a_product_over_triton(tmp_path: Path, monkeypatch: pytest.MonkeyP
             theirs, ours = await remote.generate(asked, silent), await local.generate(asked, silent)
             assert len({made.image for made in ours}) == 3
             for a, b in zip(theirs, ours, strict=True):
+                assert a.image == b.image
                 assert a.brief_digest == b.brief_digest
                 assert np.array_equal(a.embedding, b.embedding)
-            for id, named in (
-                ("gone", "product_id.*'gone'; allowed: one, whole, words"),
-                ("whole", "changes all weights"),
+            for id, kind, named in (
+                ("gone", NotFound, "no product 'gone'; allowed: one, whole, words"),
+                ("whole", NotReady, "changes all weights"),
             ):
-                with pytest.raises(InvalidInput, match=named):
+                with pytest.raises(kind, match=named):
                     await remote.generate([replace(plain, drawing=Drawing(3, product_id=id))], silent)
         finally:
             await remote.close()

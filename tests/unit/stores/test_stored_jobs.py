@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from eyecatch.core.drawing import Drawing
+from eyecatch.core.errors import Overloaded
+from eyecatch.core.failures import Failure
 from eyecatch.core.ports import JobQueue
 from eyecatch.core.types import Item, Job, JobState
 from eyecatch.generate.hub import Hub
@@ -17,6 +19,7 @@ from eyecatch.generate.worker import Worker
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.redis import RedisStore, keys
 from eyecatch.stores.sqlite import SqliteStore
+from eyecatch.stores.sqlite.schema import MIGRATIONS, migrate
 
 from tests.fakes import FakeGenerator
 from tests.servers import RedisServer
@@ -55,14 +58,15 @@ JOBS = [
 
 
 def keep_in_sqlite(folder: Path) -> None:
-    SqliteStore.open(folder).close()
-    connection = sqlite3.connect(folder / "eyecatch.db")
+    connection = sqlite3.connect(folder / "eyecatch.db", isolation_level=None)
+    migrate(connection, MIGRATIONS[:7])
+    columns = "id, key, state, job, attempts, cover_ids, error"
     for text in (WHOLE, PLAIN, SCENE):
         job = json.loads(text)
-        columns = "id, key, state, job, attempts, cover_ids, error"
         row = (job["id"], job["key"], int(JobState.QUEUED), text, 0, "[]", "")
         connection.execute(f"INSERT INTO jobs ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-    connection.commit()
+    failed = ("f", "call/f", int(JobState.FAILED), PLAIN.replace('"j2"', '"f"'), 1, "[]", "over budget: 3 covers")
+    connection.execute(f"INSERT INTO jobs ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", failed)
     connection.close()
 
 
@@ -73,7 +77,10 @@ def keep_in_redis(client: Any) -> None:
         client.hset(keys.JOBS, job["id"], f'[{number},{text},0,1,[],"","",""]')
         client.hset(keys.JOB_KEYS, job["key"], job["id"])
         client.zadd(keys.QUEUED, {job["id"]: number})
-    client.set(keys.JOB_SEQUENCE, 3)
+    text = PLAIN.replace('"j2"', '"f"')
+    client.hset(keys.JOBS, "f", f'[4,{text},1,4,[],"over budget: 3 covers","",""]')
+    client.zadd(keys.OVER, {"f": 4})
+    client.set(keys.JOB_SEQUENCE, 4)
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -97,9 +104,16 @@ async def test_they_are_read(store: SqliteStore | RedisStore) -> None:
     assert [await queue.take() for _ in range(4)] == [*JOBS, None]
 
 
+async def test_their_failures_mean_what_they_meant(store: SqliteStore | RedisStore) -> None:
+    status = await store.queue.status("f")
+    assert status is not None
+    assert (status.state, status.failure) == (JobState.FAILED, Failure("over budget: 3 covers"))
+    assert isinstance(status.failure.error(), Overloaded)
+
+
 async def test_they_are_drawn(store: SqliteStore | RedisStore, tmp_path: Path) -> None:
     await store.catalog.upsert_items([Item("b", "B"), Item("c", "C")])
-    await store.queue.cancel(JOBS[0].id, "its embedding has two numbers")
+    await store.queue.cancel(JOBS[0].id, Failure("its embedding has two numbers"))
     generator = FakeGenerator()
     maker = Maker(store.catalog, FsspecBlobs(str(tmp_path / "blobs")), generator, lambda item_id, new, gone: None)
     worker = Worker(store.queue, maker, Hub(), 2)

@@ -20,6 +20,7 @@ from torch import Tensor
 from icg import starter
 from icg.brief import Brief
 from icg.draw.pipeline import CoverPipeline
+from icg.draw.readings import Readings
 from icg.models.noise import random_mixture
 from icg.products.compact import from_denoiser
 from icg.products.inpainting import Inpainter
@@ -40,7 +41,7 @@ class Scenes:
 
     def __init__(self, pipeline: CoverPipeline, bank: SceneBank, drawn: Drawn) -> None:
         self.pipeline, self.bank, self.drawn = pipeline, bank, drawn
-        pipeline.readings.limit = max(pipeline.readings.limit, len(set(bank.captions)))
+        pipeline.readings = Readings(max(int(pipeline.readings.maxsize), len(set(bank.captions))))
 
     def __len__(self) -> int:
         return len(self.drawn.label)

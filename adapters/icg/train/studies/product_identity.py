@@ -20,6 +20,7 @@ from PIL import Image
 from icg import starter
 from icg.brief import Brief
 from icg.data.art import on_white
+from icg.draw.ask import anchoring
 from icg.products import record
 from icg.products.library import Library, Trained
 from icg.products.pictures import features
@@ -105,7 +106,7 @@ def evaluate(
 def untuned(thing: Thing) -> dict[str, Brief]:
     """What the starter does without training: with the title, with a picture on white that is read, and with that picture set in."""
     picture = on_white(np.asarray(cut_out(thing)))
-    how = starter.anchoring((picture,))
+    how = anchoring((picture,))
     return {
         "untuned": Brief("x"),
         "untuned_read": Brief("x", (picture,)),

@@ -1,7 +1,8 @@
 """The step scheduler behind Triton: a request is a brief in tensors, its responses are progress and then the cover.
 
-Thin: what a brief may say is icg's to judge, what goes first the scheduler's. Refusals begin with a word in brackets, because a
-stream carries messages and no codes: [INVALID_ARGUMENT] names the tensor, [UNAVAILABLE] may be tried again, [CANCELLED], [INTERNAL].
+Thin: icg.draw.ask makes the brief and says which kind of refusal an error is, the scheduler decides the order. A refusal begins with
+its kind in brackets, because a stream carries messages and no codes: [INVALID_ARGUMENT] names the tensor, [NOT_FOUND] and
+[FAILED_PRECONDITION] can never succeed here, [UNAVAILABLE] may be tried again, and there are [CANCELLED] and [INTERNAL].
 """
 
 import json
@@ -10,7 +11,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,8 +26,9 @@ import triton_python_backend_utils as pb
 from icg import pictures as encoded
 from icg import starter
 from icg.brief import MAX_REFERENCES, MAX_TITLE, Brief
+from icg.draw import ask
 from icg.draw.pipeline import CoverPipeline
-from icg.errors import BriefError, Cancelled, IcgError, Shed
+from icg.errors import BriefError, IcgError
 from icg.products.library import Library
 from icg.reliability.judge import Judge, judgements
 from icg.scheduler.engine import StepScheduler
@@ -36,8 +38,9 @@ from PIL import Image
 MAX_BYTES = 32 << 20
 BACKLOG = 256
 LOOK_S = 0.02
-"""Between looks at whose caller is gone, where there is always something to say; else once a step."""
-NUMBERS = {"strength": float, "seed": int, "steps": int, "guidance": float, "user_guidance": float}
+"""Seconds between looks for callers that are gone while messages keep coming; otherwise there is one a step."""
+CODES = {"FAILED_PRECONDITION": "UNSUPPORTED", "INVALID_ARGUMENT": "INVALID_ARG"}
+"""Triton's own words where they differ."""
 COUNTERS = ("ticks", "rows", "calls", "shared", "reading_hits", "reading_misses")
 
 
@@ -51,7 +54,6 @@ class TritonPythonModel:
         self.name = Path(root).name if root else starter.Starter.name
         reliability = Path(root or starter.path()) / "reliability"
         self.judge = Judge.from_pretrained(reliability) if reliability.is_dir() else None
-        self.designer = starter.designer(root or starter.path())
         pipeline = CoverPipeline.from_pretrained(root or starter.path())
         if products := os.environ.get("EYECATCH_PRODUCTS"):
             pipeline.products = Library(products)
@@ -66,10 +68,10 @@ class TritonPythonModel:
         rows = int(given["rows"]) if given["rows"] else None
         self.timeout_s, self.levels = float(given["timeout_s"]), int(given["levels"])
         self.scheduler = StepScheduler(pipeline, sizes, rows, int(given["queue"]), fast=fast)
+        self.submitter = ask.Submitter(self.scheduler, starter.designer(root or starter.path()))
         self.live: dict[Any, threading.Event] = {}
-        self.designing = ThreadPoolExecutor(1, "designing")
         self.messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.told: Counter[str] = Counter()
+        self.counted: Counter[str] = Counter()
         self.metrics = _metrics(args["model_instance_name"])
         self.talker = threading.Thread(target=self._talk, name="talker")
         self.talker.start()
@@ -77,53 +79,39 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> None:
         """Submit them and return: responses come when they are ready."""
         for request in requests:
-            sender, asked = request.get_response_sender(), json.loads(request.parameters() or "{}")
-            if asked.get("ping"):  # does this process live? Triton itself says ready also of one that is dead
+            sender, parameters = request.get_response_sender(), json.loads(request.parameters() or "{}")
+            if parameters.get("ping"):  # does this process live? Triton calls a model ready even if its process is dead
                 self.messages.put(partial(_send, sender, last=True, progress=torch.tensor([0, 1])))
                 continue
-            gone, seen = threading.Event(), list[Image.Image]()
+            gone, previews = threading.Event(), list[Image.Image]()
             try:
-                level = asked.get("level", (1 + self.levels) // 2)
+                level = parameters.get("level", (1 + self.levels) // 2)
                 if level not in range(1, self.levels + 1):
                     raise BriefError(f"level={level}; allowed: 1..{self.levels}")
-                target = encoded.text(_bytes(request, "target_kpi", 16), "target_kpi")
-                due = time.monotonic() + (request.timeout() / 1e6 or self.timeout_s)
-                how = {
-                    "priority": -level,
-                    "on_progress": partial(self._progress, sender, seen),
-                    "on_preview": seen.append if asked.get("preview") else None,
-                    "is_cancelled": gone.is_set,
-                }
-                begin = partial(self._begin, sender, _brief(request), target, due, how)
-            except Exception as error:  # noqa: BLE001 - the boundary: whoever asked hears of it, and no other
+                values = _values(request)
+                target = values.pop("target_kpi", "")
+                brief = ask.brief(**values)
+            except Exception as error:  # noqa: BLE001 - the boundary: the caller is told, and no other request is disturbed
                 self.messages.put(partial(_refuse, sender, error))
                 continue
             self.messages.put(partial(self.live.__setitem__, sender, gone))
-            if target:
-                self.designing.submit(begin)
-            else:
-                begin()
+            future = self.submitter.submit(
+                brief,
+                target,
+                timeout=request.timeout() / 1e6 or self.timeout_s,
+                is_cancelled=gone.is_set,
+                priority=-level,
+                on_progress=partial(self._progress, sender, previews),
+                on_preview=previews.append if parameters.get("preview") else None,
+            )
+            future.add_done_callback(lambda f, sender=sender: self.messages.put(partial(self._end, sender, f)))
 
     def finalize(self) -> None:
         """Cancel what is live, tell its callers, stop."""
+        self.submitter.close()
         self.scheduler.close()
-        self.designing.shutdown()
         self.messages.put(None)
         self.talker.join()
-
-    def _begin(self, sender: Any, brief: Brief, target: str, due: float, how: dict[str, Any]) -> None:
-        """Into the line; a design for a new title takes seconds before that, which nobody else waits for."""
-        try:
-            brief = starter.towards(self.designer, brief, target)
-            future = self.scheduler.submit(brief, timeout=due - time.monotonic(), **how)
-        except Exception as error:  # noqa: BLE001 - the boundary: whoever asked hears of it, and no other
-            self.messages.put(partial(self._gone, sender, error))
-            return
-        future.add_done_callback(lambda f: self.messages.put(partial(self._end, sender, brief, f)))
-
-    def _gone(self, sender: Any, error: BaseException) -> None:
-        del self.live[sender]
-        _refuse(sender, error)
 
     def _talk(self) -> None:
         looked = 0.0
@@ -139,42 +127,35 @@ class TritonPythonModel:
                         gone.set()
                 self._measure()
 
-    def _progress(self, sender: Any, seen: list[Image.Image], step: int, total: int) -> None:
-        told = {"progress": torch.tensor([step, total])}
-        if seen:
-            told["preview"] = torch.from_numpy(np.asarray(seen.pop()).copy())
+    def _progress(self, sender: Any, previews: list[Image.Image], step: int, total: int) -> None:
+        tensors = {"progress": torch.tensor([step, total])}
+        if previews:
+            tensors["preview"] = torch.from_numpy(np.asarray(previews.pop()).copy())
         # Triton takes most of a millisecond for each: covers must not wait behind them.
         if self.messages.qsize() < BACKLOG:
-            self.messages.put(partial(_send, sender, last=False, **told))
+            self.messages.put(partial(_send, sender, last=False, **tensors))
 
-    def _end(self, sender: Any, brief: Brief, future: "Future[Image.Image]") -> None:
+    def _end(self, sender: Any, future: "Future[tuple[Brief, Image.Image]]") -> None:
+        del self.live[sender]
         error = future.exception()
         if error is not None:
-            return self._gone(sender, error)
-        del self.live[sender]
-        made = {
-            "model": self.name,
-            "adapter": self.name,
-            "seed": brief.seed,
-            "steps": brief.steps,
-            "brief_digest": brief.digest(),
-        }
-        judged = judgements(self.judge, [future.result()], [brief])[0]
-        made["judgement"] = asdict(judged) if judged else None
-        pixels = torch.from_numpy(np.asarray(future.result()).copy())
-        text = torch.frombuffer(bytearray(json.dumps(made).encode()), dtype=torch.uint8)
-        _send(sender, last=True, image=pixels, provenance=text)
+            return _refuse(sender, error)
+        brief, cover = future.result()
+        judgement = judgements(self.judge, [cover], [brief])[0]
+        stated = ask.provenance(self.name, brief) | {"judgement": asdict(judgement) if judgement else None}
+        text = torch.frombuffer(bytearray(json.dumps(stated).encode()), dtype=torch.uint8)
+        _send(sender, last=True, image=torch.from_numpy(np.asarray(cover).copy()), provenance=text)
 
     def _measure(self) -> None:
         now = {name: getattr(self.scheduler.metrics, name) for name in COUNTERS}
         now |= {status.value: count for status, count in list(self.scheduler.metrics.ended.items())}
         for name, value in now.items():
-            if value > self.told[name]:
-                self.metrics(name).increment(value - self.told[name])
-                self.told[name] = value
-        if self.told["live"] != self.scheduler.metrics.live:
-            self.told["live"] = self.scheduler.metrics.live
-            self.metrics("live").set(self.told["live"])
+            if value > self.counted[name]:
+                self.metrics(name).increment(value - self.counted[name])
+                self.counted[name] = value
+        if self.counted["live"] != self.scheduler.metrics.live:
+            self.counted["live"] = self.scheduler.metrics.live
+            self.metrics("live").set(self.counted["live"])
 
 
 def _metrics(instance: str) -> Any:
@@ -198,53 +179,29 @@ def _metrics(instance: str) -> Any:
     return find
 
 
-def _tensor(request: Any, name: str) -> torch.Tensor | None:
-    found = pb.get_input_tensor_by_name(request, name)
-    return None if found is None else torch.from_dlpack(found.to_dlpack()).cpu()
+def _values(request: Any) -> dict[str, Any]:
+    """What icg.draw.ask.brief takes, and `target_kpi`: each tensor under its name. BriefError naming the tensor."""
+    tensors = {each.name(): torch.from_dlpack(each.to_dlpack()).cpu() for each in request.inputs()}
+    lengths = tensors.pop("reference_lengths", torch.zeros(0)).tolist()
+    if len(lengths) > MAX_REFERENCES:
+        raise BriefError(f"reference_lengths of {len(lengths)} pictures; allowed: at most {MAX_REFERENCES}")
+    files = {name: _bytes(tensors.pop(name), name, MAX_BYTES) for name in ("references", "product") if name in tensors}
+    files["references"] = encoded.split(files.get("references", b""), lengths, "references", "reference_lengths")
+    user = {name: tensors.pop(name).numpy().copy() for name in ("user_embedding",) if name in tensors}
+    return {"title": "", **{name: _knob(tensor, name) for name, tensor in tensors.items()}, **user, **files}
 
 
-def _brief(request: Any) -> Brief:
-    """BriefError naming the tensor."""
-    given: dict[str, Any] = {}
-    for name, kind in NUMBERS.items():
-        value = _tensor(request, name)
-        if value is not None:
-            given[name] = kind(value[0])
-    user, size = _tensor(request, "user_embedding"), _tensor(request, "size")
-    if (guided := _tensor(request, "guided")) is not None:
-        given["guided"] = tuple(guided.tolist())
-    if user is not None:
-        given["user_embedding"] = user.numpy().copy()
-    if size is not None:
-        given["size"] = tuple(size.tolist())
-    given["title"] = encoded.text(_bytes(request, "title", 4 * MAX_TITLE), "title")
-    given["product_id"] = encoded.text(_bytes(request, "product_id", 64), "product_id")
-    file, anchor = _bytes(request, "product", MAX_BYTES), _tensor(request, "reference_strength")
-    product = encoded.decode(file, "product", "RGBA") if file else None
-    wanted, inpaint = None if anchor is None else float(anchor[0]), _tensor(request, "inpaint")
-    around = inpaint is not None and bool(inpaint[0])
-    own = given["product_id"] and wanted is None and not around  # its weights stand in for the references
-    given["references"] = () if own else _references(request)
-    given |= starter.anchoring(given["references"], wanted, product, given.get("size", Brief.size), around)
-    return Brief(**given)
+def _knob(tensor: torch.Tensor, name: str) -> Any:
+    """Bytes are text, one number is itself, several are a tuple."""
+    if tensor.dtype == torch.uint8:
+        return encoded.text(_bytes(tensor, name, 4 * MAX_TITLE), name)
+    return tensor.item() if len(tensor) == 1 else tuple(tensor.tolist())
 
 
-def _bytes(request: Any, name: str, most: int) -> bytes:
-    found = _tensor(request, name)
-    if found is None:
-        return b""
-    if len(found) > most:
-        raise BriefError(f"{name} of {len(found)} bytes; allowed: at most {most}")
-    return found.numpy().tobytes()
-
-
-def _references(request: Any) -> tuple[Image.Image, ...]:
-    lengths = _tensor(request, "reference_lengths")
-    sizes = [] if lengths is None else lengths.tolist()
-    if len(sizes) > MAX_REFERENCES:
-        raise BriefError(f"reference_lengths of {len(sizes)} pictures; allowed: at most {MAX_REFERENCES}")
-    files = encoded.split(_bytes(request, "references", MAX_BYTES), sizes, "references", "reference_lengths")
-    return tuple(encoded.decode(data, f"references[{n}]") for n, data in enumerate(files))
+def _bytes(tensor: torch.Tensor, name: str, most: int) -> bytes:
+    if len(tensor) > most:
+        raise BriefError(f"{name} of {len(tensor)} bytes; allowed: at most {most}")
+    return tensor.numpy().tobytes()
 
 
 def _send(sender: Any, last: bool, **tensors: torch.Tensor) -> None:
@@ -254,9 +211,9 @@ def _send(sender: Any, last: bool, **tensors: torch.Tensor) -> None:
 
 
 def _refuse(sender: Any, error: BaseException) -> None:
-    kinds = ((Cancelled, "CANCELLED"), (Shed, "UNAVAILABLE"), (BriefError, "INVALID_ARGUMENT"))
-    word = next((word for kind, word in kinds if isinstance(error, kind)), "INTERNAL")
-    code = pb.TritonError.INVALID_ARG if word == "INVALID_ARGUMENT" else getattr(pb.TritonError, word)
-    told = str(error) if isinstance(error, IcgError) else f"{type(error).__name__}: {error}"
-    failed = pb.InferenceResponse(error=pb.TritonError(f"[{word}] {told}", code))
+    word = ask.word(error)
+    text = str(error) if isinstance(error, IcgError) else f"{type(error).__name__}: {error}"
+    failed = pb.InferenceResponse(
+        error=pb.TritonError(f"[{word}] {text}", getattr(pb.TritonError, CODES.get(word, word)))
+    )
     sender.send(failed, flags=pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)

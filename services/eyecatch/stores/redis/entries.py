@@ -6,6 +6,7 @@ A job is in one of QUEUED (by its place in line), LATER (by when it may be queue
 import json
 from dataclasses import dataclass, replace
 
+from eyecatch.core.failures import Failure
 from eyecatch.core.types import JobState, JobStatus
 from eyecatch.stores import json_codec as texts
 from eyecatch.stores.redis import keys
@@ -31,13 +32,15 @@ class Entry:
     def text(self) -> str:
         s = self.status
         row = [self.sequence, json.loads(texts.job_text(s.job)), s.job.attempts, int(s.state)]
-        return texts.compact("job", [*row, list(s.cover_ids), s.error, self.owner, self.place])
+        after = [list(s.cover_ids), s.error, self.owner, self.place, texts.failure_row(s.failure)]
+        return texts.compact("job", [*row, *after])
 
     @classmethod
     def of(cls, data: bytes) -> "Entry":
-        sequence, job, attempts, state, cover_ids, error, owner, *place = json.loads(data)
-        job = texts.job(json.dumps(job), attempts)
-        return cls(sequence, JobStatus(job, JobState(state), tuple(cover_ids), error), owner, *place)
+        sequence, job, attempts, state, cover_ids, error, owner, *later = json.loads(data)
+        failure = texts.failure(error, *later[1:])  # older entries end before this, or before their place in the log
+        status = JobStatus(texts.job(json.dumps(job), attempts), JobState(state), tuple(cover_ids), failure)
+        return cls(sequence, status, owner, *later[:1])
 
 
 def placed(entry: Entry, where: str, score: float) -> list[Command]:
@@ -56,7 +59,7 @@ def requeued(entry: Entry) -> list[Command]:
     return placed(queued(entry), keys.QUEUED, entry.sequence)
 
 
-def failed(entry: Entry, error: str) -> list[Command]:
+def failed(entry: Entry, failure: Failure) -> list[Command]:
     """Over, and its key is free."""
-    after = replace(entry, status=JobStatus(entry.status.job, JobState.FAILED, (), error), owner="")
+    after = replace(entry, status=JobStatus(entry.status.job, JobState.FAILED, (), failure), owner="")
     return [*placed(after, keys.OVER, entry.sequence), ("HDEL", keys.JOB_KEYS, entry.status.job.key)]

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from eyecatch.core.errors import OVER_BUDGET, Conflict, EyecatchError, Overloaded
+from eyecatch.core.failures import Failure
 from eyecatch.core.ports import Progress
 from eyecatch.core.types import UNLIMITED, Budget, Job, JobState, JobStatus
 from eyecatch.stores.redis import keys
@@ -141,7 +142,7 @@ class RedisQueue:
                     continue
                 spending, refusal = await self._spending(entry.status.job, now)
                 if refusal:
-                    commands += failed(entry, refusal)
+                    commands += failed(entry, Failure(refusal, "overloaded"))
                     continue
                 job = replace(entry.status.job, attempts=entry.status.job.attempts + 1)
                 status = replace(entry.status, job=job, state=JobState.RUNNING)
@@ -220,24 +221,24 @@ class RedisQueue:
 
         await self._guarded.change(decide)
 
-    async def fail(self, job_id: str, error: str, retry: bool, delay_s: float = 0.0) -> None:
+    async def fail(self, job_id: str, failure: Failure, retry: bool, delay_s: float = 0.0) -> None:
         async def decide() -> tuple[list[Command], None]:
             entry = await self._entry(job_id)
             if entry is None or entry.status.state is not JobState.RUNNING or entry.owner != self._me:
                 return [], None
             if not retry:
-                return [*failed(entry, error), *await self._old()], None
-            after = queued(replace(entry, status=replace(entry.status, error=error)))
+                return [*failed(entry, failure), *await self._old()], None
+            after = queued(replace(entry, status=replace(entry.status, failure=failure)))
             if delay_s:
                 return placed(after, keys.LATER, self._clock() + delay_s), None
             return requeued(after), None
 
         await self._guarded.change(decide)
 
-    async def cancel(self, job_id: str, error: str) -> None:
+    async def cancel(self, job_id: str, failure: Failure) -> None:
         async def decide() -> tuple[list[Command], None]:
             entry = await self._entry(job_id)
-            return (failed(entry, error) if entry and entry.status.state in _LIVE else []), None
+            return (failed(entry, failure) if entry and entry.status.state in _LIVE else []), None
 
         await self._guarded.change(decide)
 

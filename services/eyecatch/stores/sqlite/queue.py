@@ -9,12 +9,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from eyecatch.core.errors import OVER_BUDGET, Conflict, Overloaded
+from eyecatch.core.failures import NONE, Failure
 from eyecatch.core.ports import Progress
 from eyecatch.core.types import UNLIMITED, Budget, Job, JobState, JobStatus
 from eyecatch.stores import json_codec as texts
 from eyecatch.stores.sqlite.connection import Database, Row
 
-_COLUMNS = "seq, job, attempts, state, cover_ids, error"
+_COLUMNS = "seq, job, attempts, state, cover_ids, error, failure"
 _LIVE = f"state IN ({int(JobState.QUEUED)}, {int(JobState.RUNNING)})"
 _RUNNING = f"state = {int(JobState.RUNNING)}"
 KEEP_FINISHED = 10_000
@@ -72,8 +73,8 @@ class SqliteQueue:
                 if not refusal:
                     taken = row[0], replace(job, attempts=job.attempts + 1)
                     break
-                refused.append((int(JobState.FAILED), refusal, row[0]))
-            connection.executemany("UPDATE jobs SET state = ?, error = ? WHERE seq = ?", refused)
+                refused.append((int(JobState.FAILED), *_stored(Failure(refusal, "overloaded")), row[0]))
+            connection.executemany("UPDATE jobs SET state = ?, error = ?, failure = ? WHERE seq = ?", refused)
             if taken is None:
                 return None
             update = "UPDATE jobs SET state = ?, attempts = attempts + 1 WHERE seq = ?"
@@ -129,23 +130,23 @@ class SqliteQueue:
             self._not_before.pop(id, None)
 
     async def finish(self, job_id: str, cover_ids: Sequence[str]) -> None:
-        await self._set(job_id, _LIVE, JobState.DONE, cover_ids, "")
+        await self._set(job_id, _LIVE, JobState.DONE, cover_ids, NONE)
 
-    async def fail(self, job_id: str, error: str, retry: bool, delay_s: float = 0.0) -> None:
+    async def fail(self, job_id: str, failure: Failure, retry: bool, delay_s: float = 0.0) -> None:
         state = JobState.QUEUED if retry else JobState.FAILED
-        if await self._set(job_id, _RUNNING, state, (), error) and retry:
+        if await self._set(job_id, _RUNNING, state, (), failure) and retry:
             self._not_before[job_id] = self._clock() + delay_s
 
-    async def cancel(self, job_id: str, error: str) -> None:
-        await self._set(job_id, _LIVE, JobState.FAILED, (), error)
+    async def cancel(self, job_id: str, failure: Failure) -> None:
+        await self._set(job_id, _LIVE, JobState.FAILED, (), failure)
 
-    async def _set(self, job_id: str, where: str, state: JobState, cover_ids: Sequence[str], error: str) -> bool:
+    async def _set(self, job_id: str, where: str, state: JobState, cover_ids: Sequence[str], failure: Failure) -> bool:
         """A job that is already over stays as it is: a late worker does not change the answer."""
 
         def run(connection: sqlite3.Connection) -> bool:
             changed = connection.execute(
-                f"UPDATE jobs SET state = ?, cover_ids = ?, error = ? WHERE id = ? AND {where}",
-                (int(state), json.dumps(list(cover_ids)), error, job_id),
+                f"UPDATE jobs SET state = ?, cover_ids = ?, error = ?, failure = ? WHERE id = ? AND {where}",
+                (int(state), json.dumps(list(cover_ids)), *_stored(failure), job_id),
             ).rowcount
             connection.execute(
                 f"DELETE FROM jobs WHERE NOT {_LIVE} AND seq <= (SELECT max(seq) FROM jobs) - ?", (KEEP_FINISHED,)
@@ -186,5 +187,11 @@ def _waiting(connection: sqlite3.Connection) -> int:
 
 
 def _status(row: Row) -> JobStatus:
-    _, text, attempts, state, cover_ids, error = row
-    return JobStatus(texts.job(text, attempts), JobState(state), tuple(json.loads(cover_ids)), error)
+    _, text, attempts, state, cover_ids, error, kind = row
+    failure = texts.failure(error, json.loads(kind)) if kind else texts.failure(error)
+    return JobStatus(texts.job(text, attempts), JobState(state), tuple(json.loads(cover_ids)), failure)
+
+
+def _stored(failure: Failure) -> tuple[str, str]:
+    """The columns `error` and `failure`."""
+    return failure.text, texts.compact("failure", texts.failure_row(failure)) if failure.kind else ""

@@ -109,7 +109,10 @@ CREATE TABLE spent (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7)
+# Beside the text of a job's error: its kind and what it names, as JSON; empty for older jobs.
+_V8 = "ALTER TABLE jobs ADD COLUMN failure TEXT NOT NULL DEFAULT '';"
+
+MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8)
 
 
 def version(connection: sqlite3.Connection) -> int:

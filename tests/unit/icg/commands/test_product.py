@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from eyecatch.core.drawing import Drawing
-from eyecatch.core.errors import InvalidInput
+from eyecatch.core.errors import InvalidInput, NotFound
 from eyecatch.core.ports import Brief
 from eyecatch.core.types import EMBEDDING_DIM
 from eyecatch.generators.local import LocalGenerator
@@ -95,11 +95,11 @@ async def test_covers_of_it_from_the_in_process_generator(data: Path) -> None:
         (alone,) = await generator.generate([asked], lambda *_: None)
         assert product.image == alone.image != other.image
         assert product.rewards["relevance"] == pytest.approx(alone.rewards["relevance"], abs=1e-5)
-        for id, named in (
-            ("gone", "product_id='gone'; allowed: my-pack"),
-            ("../x", "product_id='../x'; allowed: 1 to 64"),
+        for id, kind, named in (
+            ("gone", NotFound, "no product 'gone'; allowed: my-pack"),
+            ("../x", InvalidInput, "product_id: got '../x'; allowed: 1 to 64"),
         ):
-            with pytest.raises(InvalidInput, match=named):
+            with pytest.raises(kind, match=named):
                 await generator.generate([Brief("x", (), nobody, 3, Drawing(product_id=id))], lambda *_: None)
     finally:
         await generator.close()

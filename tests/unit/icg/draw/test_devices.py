@@ -41,7 +41,7 @@ def on_meta(pipeline: CoverPipeline, briefs: Sequence[Brief]) -> CoverPipeline:
         part.to(META)
     config = pipeline.adapter.config
     for one in briefs:
-        pipeline.readings.get(one.item_digest(), lambda: torch.zeros(1, config.tokens, config.vlm, device=META))
+        pipeline.readings.read(one.item_digest(), lambda: torch.zeros(1, config.tokens, config.vlm, device=META))
     return pipeline
 
 

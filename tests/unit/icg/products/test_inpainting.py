@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from icg.brief import Brief
+from icg.draw.ask import anchoring
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import BriefError, CheckpointError
 from icg.products import compact
 from icg.products.inpainting import Inpainter, planes, stand
 from icg.scheduler.engine import StepScheduler
-from icg.starter import Starter, anchoring
+from icg.starter import Starter
 from PIL import Image, ImageDraw
 
 from tests.unit.icg import tiny

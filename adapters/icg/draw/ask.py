@@ -1,0 +1,183 @@
+"""A request of a service -> a brief in the scheduler's line: rules that hold in process and behind Triton.
+
+A request is a title, encoded pictures and knobs under the names of Brief's fields. Decided here and nowhere else: when a fine-tuned
+product takes the place of the references, how a cover is anchored in them, when a design towards a target KPI is made, what a cover's
+file says of its origin, and which kind of refusal an error is. Knows no service and no wire; numpy and PIL only.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, Protocol
+
+from PIL import Image
+
+from icg.brief import MAX_REFERENCE_STRENGTH, Brief
+from icg.cut_out import product_of
+from icg.errors import BriefError, Cancelled, CheckpointError, Shed, UnknownProduct, Unsupported
+from icg.pictures import decode
+
+REFERENCE_STRENGTH = 0.88
+"""What to ask of the starter when an item has a picture: 7 of 8 steps lay out the user's cover, the last blends the picture in."""
+
+WORDS: tuple[tuple[type[Exception], str], ...] = (
+    (Cancelled, "CANCELLED"),
+    (Shed, "UNAVAILABLE"),
+    (UnknownProduct, "NOT_FOUND"),
+    (Unsupported, "FAILED_PRECONDITION"),
+    (CheckpointError, "FAILED_PRECONDITION"),
+    (BriefError, "INVALID_ARGUMENT"),
+)
+
+
+def word(error: BaseException) -> str:
+    """Which kind of refusal an error is, in the words of gRPC. Only UNAVAILABLE may succeed when the same request comes again."""
+    return next((word for kind, word in WORDS if isinstance(error, kind)), "INTERNAL")
+
+
+def brief(
+    title: str,
+    references: Sequence[bytes] = (),
+    product: bytes = b"",
+    reference_strength: float | None = None,
+    inpaint: bool = False,
+    **knobs: Any,
+) -> Brief:
+    """The brief of a request. references, product: encoded pictures. knobs: other fields of a Brief, whose defaults fill in for the rest.
+
+    A fine-tuned product (product_id) takes the place of the references, unless `reference_strength` or `inpaint` needs them.
+    Raises BriefError naming the field.
+    """
+    needless = knobs.get("product_id") and reference_strength is None and not inpaint
+    pictures = () if needless else tuple(decode(data, f"references[{n}]") for n, data in enumerate(references))
+    cut_out = decode(product, "product", "RGBA") if product else None
+    anchor = anchoring(pictures, reference_strength, cut_out, knobs.get("size", Brief.size), inpaint)
+    return Brief(title, pictures, **anchor, **knobs)
+
+
+def anchoring(
+    references: Sequence[Image.Image],
+    reference_strength: float | None = None,
+    product: Image.Image | None = None,
+    size: tuple[int, int] = Brief.size,
+    inpaint: bool = False,
+) -> dict[str, Any]:
+    """`reference_strength`, `product` and `inpaint` of a Brief of this size with these references.
+
+    reference_strength: as the caller asks, at most what a brief allows. None leaves it to us: then a first reference on a plain ground
+    is kept pixel by pixel, like a product. inpaint: a scene is painted around that product; BriefError if there is none.
+    """
+    if reference_strength is not None and not inpaint:
+        strength = MAX_REFERENCE_STRENGTH if MAX_REFERENCE_STRENGTH < reference_strength <= 1 else reference_strength
+        return {"reference_strength": strength, "product": product}
+    if product is None and references:
+        product = product_of(references[0], 2 * max(size))
+    if inpaint and product is None:
+        raise BriefError("inpaint=True without a product; allowed: one, or a first reference on a plain ground")
+    if inpaint:
+        return {"product": product, "inpaint": True}
+    return {"reference_strength": REFERENCE_STRENGTH if product or references else 0.0, "product": product}
+
+
+def provenance(model: str, brief: Brief) -> dict[str, Any]:
+    """What a cover's file says of how it was drawn, as JSON values. `product` is there for a fine-tuned product only."""
+    stated = {
+        "model": model,
+        "adapter": model,
+        "seed": brief.seed,
+        "steps": brief.steps,
+        "brief_digest": brief.digest(),
+    }
+    return stated | ({"product": brief.product_id} if brief.product_id else {})
+
+
+class Designs(Protocol):
+    """icg.design's Designer, which is above this module."""
+
+    def design(self, brief: Brief, target: str) -> Any: ...
+
+    def apply(self, brief: Brief, design: Any) -> Brief: ...
+
+
+class Line(Protocol):
+    """icg.scheduler's StepScheduler, which is above this module."""
+
+    def submit(
+        self, brief: Brief, *, timeout: float, is_cancelled: Callable[[], bool], **options: Any
+    ) -> Future[Image.Image]: ...
+
+
+class Submitter:
+    """Briefs into a line. A design for a new title takes seconds: it is made on a thread of its own, before the brief joins the line,
+    so neither the line nor the caller's thread waits for it. `designer`: None for a checkpoint without design/."""
+
+    def __init__(self, line: Line, designer: Designs | None = None) -> None:
+        self._line, self._designer, self._closed = line, designer, False
+        self._designing = ThreadPoolExecutor(1, "designing")
+
+    def submit(
+        self,
+        brief: Brief,
+        target_kpi: str = "",
+        timeout: float = math.inf,
+        is_cancelled: Callable[[], bool] = lambda: False,
+        **options: Any,
+    ) -> Future[tuple[Brief, Image.Image]]:
+        """The brief as it was drawn, and its cover, within `timeout` seconds of now. `options` are those of the line's `submit`.
+
+        The future raises whatever goes wrong: Unsupported for a target without a designer, and what the line refuses.
+        """
+        answer: Future[tuple[Brief, Image.Image]] = Future()
+        answer.set_running_or_notify_cancel()  # whoever waits withdraws by is_cancelled
+        begin = partial(self._begin, answer, brief, target_kpi, time.monotonic() + timeout, is_cancelled, options)
+        if target_kpi:
+            self._designing.submit(begin)
+        else:
+            begin()
+        return answer
+
+    def close(self) -> None:
+        """Make no more designs: requests that wait for one are cancelled. To be called before the line is closed."""
+        self._closed = True
+        self._designing.shutdown()
+
+    def _begin(
+        self,
+        answer: Future[tuple[Brief, Image.Image]],
+        brief: Brief,
+        target_kpi: str,
+        due: float,
+        is_cancelled: Callable[[], bool],
+        options: dict[str, Any],
+    ) -> None:
+        try:
+            if target_kpi:
+                brief = self._designed(brief, target_kpi, lambda: self._closed or is_cancelled())
+            timeout = due - time.monotonic()
+            cover = self._line.submit(brief, timeout=timeout, is_cancelled=is_cancelled, **options)
+        except Exception as error:  # noqa: BLE001 - the caller of `submit` may be on another thread by now: the future tells
+            answer.set_exception(error)
+        else:
+            cover.add_done_callback(partial(_deliver, answer, brief))
+
+    def _designed(self, brief: Brief, target_kpi: str, is_cancelled: Callable[[], bool]) -> Brief:
+        if self._designer is None:
+            raise Unsupported(f"target_kpi={target_kpi!r} for a checkpoint without design/; allowed: none")
+        if is_cancelled():
+            raise Cancelled("withdrawn before its design was made")
+        brief = self._designer.apply(brief, self._designer.design(brief, target_kpi))
+        if is_cancelled():
+            raise Cancelled("withdrawn while its design was made")
+        return brief
+
+
+def _deliver(answer: Future[tuple[Brief, Image.Image]], brief: Brief, cover: Future[Image.Image]) -> None:
+    error = cover.exception()
+    if error is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result((brief, cover.result()))

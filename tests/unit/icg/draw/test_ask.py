@@ -1,0 +1,243 @@
+"""Requests of services: what becomes of references, products and targets on their way into the line."""
+
+import io
+import threading
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from icg.brief import MAX_REFERENCE_STRENGTH, Brief
+from icg.cut_out import product_of
+from icg.draw import ask
+from icg.draw.ask import REFERENCE_STRENGTH, anchoring
+from icg.errors import BriefError, Cancelled, CheckpointError, IcgError, Shed, UnknownProduct, Unsupported
+from PIL import Image, ImageDraw
+
+PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8))
+
+
+def on_plain_ground(edge: int = 64) -> Image.Image:
+    picture = Image.new("RGB", (edge, edge), "white")
+    picture.paste((200, 20, 20), (edge // 4, edge // 4, edge * 3 // 4, edge * 3 // 4))
+    return picture
+
+
+def test_a_picture_on_a_plain_ground_is_a_product() -> None:
+    found = anchoring((on_plain_ground(), PHOTO))
+    assert found["reference_strength"] == REFERENCE_STRENGTH
+    pixels = np.asarray(found["product"])
+    assert (pixels[16:48, 16:48] == (200, 20, 20, 255)).all()
+    assert (pixels[..., 3] == 255).sum() == 32 * 32
+    Brief("red square", (on_plain_ground(),), **found)
+
+
+def test_mixtures_with_the_ground_are_told_apart() -> None:
+    large = Image.new("RGBA", (640, 640), (30, 60, 220, 0))
+    ImageDraw.Draw(large).ellipse((120, 200, 560, 440), fill=(30, 60, 220, 255))
+    soft = large.resize((64, 64), Image.Resampling.BOX)
+    picture = Image.new("RGB", soft.size, (250, 250, 250))
+    picture.paste(soft, (0, 0), soft)
+    found = product_of(picture)
+    assert found is not None
+    there, want = np.asarray(found).astype(int), np.asarray(soft).astype(int)
+    assert np.abs(there[..., 3] - want[..., 3]).max() < 12
+    seen = there[..., 3] > 60
+    assert np.abs(there[seen][:, :3] - (30, 60, 220)).max() < 25, "no white fringe"
+
+
+def test_specks_go_and_bites_are_filled() -> None:
+    picture = Image.new("RGB", (64, 64), "white")
+    picture.paste((240, 240, 244), (10, 10, 54, 54))  # hardly unlike the ground
+    picture.paste((255, 255, 255), (30, 6, 34, 14))
+    picture.putpixel((58, 58), (245, 245, 240))
+    found = product_of(picture)
+    assert found is not None
+    alpha = np.asarray(found)[..., 3]
+    assert (alpha[10:54, 10:54] == 255).all()
+    assert alpha.sum() == 44 * 44 * 255
+
+
+def test_a_large_picture_is_cut_out_small_and_large_alike() -> None:
+    found = [product_of(on_plain_ground(640), edge) for edge in (None, 256)]
+    shares = [(np.asarray(p)[..., 3] == 255).mean() for p in found if p is not None]
+    assert shares == pytest.approx([0.25, 0.25], abs=0.03)
+    assert found[1] is not None
+    assert found[1].size == (256, 256)
+
+
+def test_a_picture_is_cut_out_once_for_all_its_covers() -> None:
+    first, again = (product_of(on_plain_ground(640), 64) for _ in range(2))
+    assert first is not None
+    assert first is again
+
+
+def test_other_pictures_are_blended_in() -> None:
+    assert anchoring((PHOTO, on_plain_ground())) == {"reference_strength": REFERENCE_STRENGTH, "product": None}
+    assert anchoring(()) == {"reference_strength": 0.0, "product": None}
+
+
+def test_a_scene_is_painted_around_the_product_there_is() -> None:
+    picture, mine = on_plain_ground(), Image.new("RGBA", (8, 8))
+    mine.paste((1, 2, 3, 255), (2, 2, 6, 6))
+    for references, given, expected in (
+        ((picture, PHOTO), None, product_of(picture)),
+        ((PHOTO,), mine, mine),
+        ((), mine, mine),
+    ):
+        found = anchoring(references, product=given, inpaint=True)
+        assert found.keys() == {"product", "inpaint"}
+        assert found["inpaint"] is True
+        assert expected is not None
+        assert found["product"].tobytes() == expected.tobytes()
+        Brief("red square", references, **found)
+
+
+@pytest.mark.parametrize("references", [(), (PHOTO,), (PHOTO, on_plain_ground())])
+def test_without_a_product_there_is_nothing_to_paint_around(references: tuple[Image.Image, ...]) -> None:
+    with pytest.raises(
+        BriefError, match="inpaint=True without a product; allowed: one, or a first reference on a plain"
+    ):
+        anchoring(references, inpaint=True)
+
+
+def test_a_caller_has_their_way() -> None:
+    product = product_of(on_plain_ground())
+    assert anchoring((on_plain_ground(),), 0.3) == {"reference_strength": 0.3, "product": None}
+    assert anchoring((), 1.0, product) == {"reference_strength": MAX_REFERENCE_STRENGTH, "product": product}
+    assert anchoring((PHOTO,), None, product) == {"reference_strength": REFERENCE_STRENGTH, "product": product}
+
+
+def encoded(image: Image.Image, format: str = "PNG") -> bytes:
+    out = io.BytesIO()
+    image.save(out, format)
+    return out.getvalue()
+
+
+def test_a_fine_tuned_product_takes_the_place_of_the_references() -> None:
+    shown = (encoded(on_plain_ground()),)
+    assert ask.brief("mug", shown, product_id="mug").references == ()
+    assert ask.brief("mug", shown, product_id="mug").product is None
+    assert len(ask.brief("mug", shown).references) == 1
+
+
+@pytest.mark.parametrize("knobs", [{"reference_strength": 0.0}, {"reference_strength": 0.5}, {"inpaint": True}])
+def test_a_fine_tuned_product_leaves_references_that_a_knob_needs(knobs: dict[str, Any]) -> None:
+    assert len(ask.brief("mug", (encoded(on_plain_ground()),), product_id="mug", **knobs).references) == 1
+
+
+def test_knobs_are_fields_of_the_brief_by_name() -> None:
+    made = ask.brief("mug", seed=3, steps=5, guidance=2.5, guided=(0.0, 0.5), size=(64, 96))
+    assert (made.seed, made.steps, made.guidance, made.guided, made.size) == (3, 5, 2.5, (0.0, 0.5), (64, 96))
+    assert ask.brief("mug").digest() == Brief("mug").digest(), "what is left out is the brief's default"
+
+
+def test_a_damaged_reference_is_named() -> None:
+    with pytest.raises(IcgError, match=r"references\[1\]"):
+        ask.brief("mug", (encoded(PHOTO), b"no picture"))
+
+
+def test_provenance_names_a_fine_tuned_product_alone() -> None:
+    plain, fine_tuned = Brief("mug", seed=3, steps=5), Brief("mug", product_id="blue-mug")
+    stated = {"model": "m", "adapter": "m", "seed": 3, "steps": 5, "brief_digest": plain.digest()}
+    assert ask.provenance("m", plain) == stated
+    assert ask.provenance("m", fine_tuned)["product"] == "blue-mug"
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (Cancelled("x"), "CANCELLED"),
+        (Shed("x"), "UNAVAILABLE"),
+        (UnknownProduct("x"), "NOT_FOUND"),
+        (Unsupported("x"), "FAILED_PRECONDITION"),
+        (CheckpointError("x"), "FAILED_PRECONDITION"),
+        (BriefError("x"), "INVALID_ARGUMENT"),
+        (RuntimeError("x"), "INTERNAL"),
+    ],
+)
+def test_each_error_has_a_word(error: Exception, word: str) -> None:
+    assert ask.word(error) == word
+
+
+class Line:
+    """Draws at once: a cover is as wide as its brief's title is long."""
+
+    def __init__(self) -> None:
+        self.titles: list[str] = []
+
+    def submit(self, brief: Brief, **options: Any) -> Future[Image.Image]:
+        self.titles.append(brief.title)
+        cover: Future[Image.Image] = Future()
+        cover.set_result(Image.new("RGB", (len(brief.title), 1)))
+        return cover
+
+
+class Designs:
+    """Each takes until `go` is set."""
+
+    def __init__(self) -> None:
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def design(self, brief: Brief, target: str) -> str:
+        self.begun.set()
+        assert self.go.wait(10)
+        return target
+
+    def apply(self, brief: Brief, design: str) -> Brief:
+        return replace(brief, title=f"{brief.title}, {design}")
+
+
+def test_a_design_is_made_beside_the_line() -> None:
+    line, designs = Line(), Designs()
+    submitter = ask.Submitter(line, designs)
+    designed = submitter.submit(Brief("mug"), "high")
+    assert designs.begun.wait(10)
+    brief, cover = submitter.submit(Brief("sea")).result(10)
+    assert (brief.title, cover.width, line.titles) == ("sea", 3, ["sea"]), "who has no target does not wait"
+    assert not designed.done()
+    designs.go.set()
+    assert designed.result(10)[0].title == "mug, high"
+    submitter.close()
+
+
+def test_a_request_that_is_withdrawn_while_it_is_designed_never_joins_the_line() -> None:
+    line, designs, gone = Line(), Designs(), threading.Event()
+    submitter = ask.Submitter(line, designs)
+    designed = submitter.submit(Brief("mug"), "high", is_cancelled=gone.is_set)
+    assert designs.begun.wait(10)
+    gone.set()
+    designs.go.set()
+    with pytest.raises(Cancelled):
+        designed.result(10)
+    assert line.titles == []
+    submitter.close()
+
+
+def test_closing_cancels_what_waits_for_a_design() -> None:
+    line, designs = Line(), Designs()
+    submitter = ask.Submitter(line, designs)
+    first, second = submitter.submit(Brief("mug"), "high"), submitter.submit(Brief("sea"), "low")
+    assert designs.begun.wait(10)
+    closing = threading.Thread(target=submitter.close)
+    closing.start()
+    designs.go.set()
+    closing.join(10)
+    assert isinstance(second.exception(10), Cancelled)
+    assert first.done()
+
+
+def test_a_target_needs_a_designer() -> None:
+    refused = ask.Submitter(Line()).submit(Brief("mug"), "high")
+    with pytest.raises(Unsupported, match="target_kpi='high' for a checkpoint without design/; allowed: none"):
+        refused.result(10)
+
+
+def test_what_the_line_refuses_is_the_futures() -> None:
+    class Full:
+        def submit(self, brief: Brief, **options: Any) -> Future[Image.Image]:
+            raise Shed("queue=0")
+
+    with pytest.raises(Shed):
+        ask.Submitter(Full()).submit(Brief("mug")).result(10)
