@@ -12,8 +12,6 @@ import argparse
 import json
 import os
 import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 # Read when torch loads OpenMP.
@@ -28,13 +26,9 @@ from icg.models.upscale import Upscaler
 from icg.provenance import to_png
 from PIL import Image
 
+from benchmarks.clock import seconds
+
 COVERS = 4
-
-
-def seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def main() -> None:

@@ -148,7 +148,7 @@ async def test_troubles_have_the_core_s_names(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"upscaler double: .*model.safetensors is missing"):
         await larger.upscale(made(to_png(small(), {})))
     checkpoint(folder)
-    with pytest.raises(InvalidInput, match="edges of 8 or more"):
+    with pytest.raises(InvalidInput, match="sides of 16 to"):
         await larger.upscale(made(to_png(Image.new("RGB", (7, 7)), {}), 7))
     assert (await larger.upscale(made(to_png(small(), {})))).width == 64, "and then it works"
 
