@@ -213,5 +213,7 @@ def _send(sender: Any, last: bool, **tensors: torch.Tensor) -> None:
 def _refuse(sender: Any, error: BaseException) -> None:
     word = ask.word(error)
     text = str(error) if isinstance(error, IcgError) else f"{type(error).__name__}: {error}"
-    failed = pb.InferenceResponse(error=pb.TritonError(f"[{word}] {text}", getattr(pb.TritonError, CODES.get(word, word))))
+    failed = pb.InferenceResponse(
+        error=pb.TritonError(f"[{word}] {text}", getattr(pb.TritonError, CODES.get(word, word)))
+    )
     sender.send(failed, flags=pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
