@@ -6,18 +6,20 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from eyecatch.core.errors import Unavailable
-from eyecatch.ingest.metrics import Reading
+from eyecatch.kafka.metrics import ReaderMetrics
 from eyecatch.observe.health import Health
 
 T = TypeVar("T")
 
+STORE, DEAD_LETTERS = "store", "dead letters"
+"""Parts that may be in trouble."""
 FIRST_DELAY_S, LAST_DELAY_S = 0.1, 10.0
 
 
 class Patience:
     """For `give_up_s` each time a part is in trouble."""
 
-    def __init__(self, health: Health, metrics: Reading, give_up_s: float) -> None:
+    def __init__(self, health: Health, metrics: ReaderMetrics, give_up_s: float) -> None:
         self._health, self._metrics, self._give_up_s = health, metrics, give_up_s
 
     async def __call__(self, part: str, work: Callable[[], Awaitable[T]]) -> T:

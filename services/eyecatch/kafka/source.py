@@ -1,7 +1,7 @@
 """The reading thread: one member of the consumer group that fills the buffer and commits what was absorbed.
 
 kafka-python blocks and is not thread-safe, so one thread owns the consumer and everything else talks to it through the buffer and
-`done`. Reading on a thread overlaps the network and the decompression of the next records with the absorption of these.
+`done`. ReaderMetrics on a thread overlaps the network and the decompression of the next records with the absorption of these.
 """
 
 import random
@@ -17,12 +17,12 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.structs import MemberState
 
 from eyecatch.core.errors import EyecatchError, Unavailable
-from eyecatch.ingest.events import Record
-from eyecatch.ingest.metrics import Reading
 from eyecatch.kafka.buffer import Buffer, Chunk
 from eyecatch.kafka.client import Brokers, Options, connected, translate, translated
 from eyecatch.kafka.commits import Commits
+from eyecatch.kafka.metrics import ReaderMetrics
 from eyecatch.kafka.offsets import Log, Place, place
+from eyecatch.kafka.records import Record
 from eyecatch.observe.health import Health
 
 log = structlog.get_logger(__name__)
@@ -57,7 +57,7 @@ class Source:
     """start -> (buffer.take, done)... -> stop -> (the rest of it) -> close."""
 
     def __init__(
-        self, client: Options, options: SourceOptions, buffer: Buffer, health: Health, metrics: Reading
+        self, client: Options, options: SourceOptions, buffer: Buffer, health: Health, metrics: ReaderMetrics
     ) -> None:
         self._client, self._options, self._buffer = client, options, buffer
         self._health, self._metrics = health, metrics

@@ -70,12 +70,12 @@ def metrics_page(config: Config, generator: Generator) -> Iterator[None]:
         yield
         return
     try:
-        from eyecatch.ingest.metrics import Metered, page
+        from eyecatch.observe.page import Registered, page
     except ModuleNotFoundError as error:
         raise NotReady(f"--metrics-port needs {error.name}: pip install 'eyecatch[triton]'") from error
     from eyecatch.observe.health import Health
 
-    metrics = Metered()
+    metrics = Registered()
     count(metrics.registry, config, generator)
     with page(config.host, config.metrics_port, metrics, Health()):
         yield
