@@ -24,7 +24,9 @@ from eyecatch.observe.health import Health
 from eyecatch.observe.page import page
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.wiring.generator import count, make_generator
-from eyecatch.wiring.serve import checkpoint, maker, open_stores, preload, quieten_collector, shared_queue, stopped
+from eyecatch.wiring.maker import maker, preload
+from eyecatch.wiring.process import quieten_collector, stopped
+from eyecatch.wiring.stores import checkpoint, open_stores, shared_queue
 
 log = structlog.get_logger(__name__)
 

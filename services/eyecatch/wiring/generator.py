@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eyecatch.api.server import Server
 from eyecatch.config import Config, MakingConfig
 from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import NotReady
@@ -17,6 +16,8 @@ from eyecatch.generators.local import LocalGenerator
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
+
+    from eyecatch.api.server import Server
 
 HEALTH = "eyecatch.generator"
 LOOK_S = 0.5
@@ -42,7 +43,7 @@ def engaging(config: MakingConfig) -> bool:
     return Scoring.parse(config.reward_weights, SCORING).stores("engagement")
 
 
-async def tell_health(server: Server, generator: Generator) -> None:
+async def tell_health(server: "Server", generator: Generator) -> None:
     """Keep the health of HEALTH until cancelled, at most LOOK_S late, where the generator is on other servers."""
     from eyecatch.generators.triton import TritonGenerator
 

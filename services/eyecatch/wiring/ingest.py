@@ -22,7 +22,8 @@ from eyecatch.kafka.source import BROKER, Source, SourceOptions
 from eyecatch.observe.health import Health
 from eyecatch.observe.logs import configure
 from eyecatch.observe.page import page
-from eyecatch.wiring.serve import current_encoder, open_stores, quieten_collector, stopped
+from eyecatch.wiring.process import quieten_collector, stopped
+from eyecatch.wiring.stores import current_encoder, open_stores
 
 log = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ from eyecatch.generators.provenance import read, to_png
 from eyecatch.generators.upscaling import SHIPPED, LocalUpscaler
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.sqlite import SqliteStore
-from eyecatch.wiring.serve import maker, upscaler
+from eyecatch.wiring.maker import maker, upscaler
 from icg import starter
 from PIL import Image
 from transformers import Swin2SRConfig, Swin2SRForImageSuperResolution
