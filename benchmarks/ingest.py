@@ -51,7 +51,7 @@ from eyecatch.stores.redis import RedisStore
 from eyecatch.stores.sqlite import SqliteStore
 from eyecatch.v1 import types_pb2
 from eyecatch.wiring.ingest import quieten
-from eyecatch.wiring.serve import current_encoder
+from eyecatch.wiring.stores import current_encoder
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 

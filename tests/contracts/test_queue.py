@@ -20,7 +20,7 @@ from eyecatch.core.errors import (
 )
 from eyecatch.core.failures import Failure
 from eyecatch.core.ports import Progress
-from eyecatch.core.types import Budget, Job, JobState
+from eyecatch.core.types import Budget, Caller, Job, JobState
 from eyecatch.generate.announce import Requests
 from eyecatch.generate.intake import Intake
 from eyecatch.generate.metrics import Metrics
@@ -91,12 +91,13 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path, budget: Budget)
 
 
 async def test_jobs_are_taken_in_order_and_finished(stores: Stores) -> None:
-    whole = Job("j1", "k", "a", (0.125,) * 64, 3, 4, 7, Drawing(8, 0.5, 0.25), 9.5)
+    caller = Caller("mia-tag", "", 7)
+    whole = Job("j1", "k", "a", (0.125,) * 64, 3, 4, 7, Drawing(8, 0.5, 0.25), 9.5, caller=caller)
     assert (await stores.queue.put(whole)).state is JobState.QUEUED
     await stores.queue.put(job("j2"))
     assert await stores.queue.waiting() == 2
     taken = await stores.queue.take()
-    assert taken == Job("j1", "k", "a", (0.125,) * 64, 3, 4, 7, Drawing(8, 0.5, 0.25), 9.5, attempts=1)
+    assert taken == replace(whole, attempts=1)
     assert await stores.queue.waiting() == 1
     status = await stores.queue.status("j1")
     assert status is not None
@@ -208,7 +209,8 @@ async def test_requests_at_the_same_time_with_one_key_make_one_job(stores: Store
 
 async def test_the_jobs_of_one_user_are_forgotten_wherever_they_stand(stores: Stores) -> None:
     for n, user in enumerate(["mia-tag", "mia-tag", "mia-tag", "noah-tag"]):
-        await stores.queue.put(job(f"j{n}", made_for=user))
+        named = {"caller": Caller(user)} if n == 2 else {"made_for": user}
+        await stores.queue.put(job(f"j{n}", **named))
     await stores.queue.take()
     await stores.queue.finish("j0", ["c"])
     await stores.queue.take()

@@ -26,7 +26,7 @@ from eyecatch.ingest.events import decode
 from eyecatch.kafka.client import Brokers
 from eyecatch.kafka.offsets import Log
 from eyecatch.kafka.producer import Outgoing, Producer
-from eyecatch.wiring.serve import current_encoder, open_stores
+from eyecatch.wiring.stores import current_encoder, open_stores
 from kafka.consumer.fetcher import ConsumerRecord
 
 from tests.broker import Broker, running_behind_a_proxy

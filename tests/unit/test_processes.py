@@ -10,6 +10,8 @@ import pytest
 
 from tests.servers import until
 
+pytestmark = pytest.mark.server
+
 STARTERS = {
     "redis": "from tests.servers import running\nwith running() as server: pid = server.process.pid; hold()",
     "kafka": "from tests.broker import running\nwith running() as server: pid = server._process.pid; hold()",

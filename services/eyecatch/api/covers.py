@@ -16,7 +16,7 @@ from eyecatch.core.recommending.recommend import Recommender
 from eyecatch.core.score import PREFERENCE
 from eyecatch.core.tastes.clusters import Tastes
 from eyecatch.core.tastes.segments import embedding_of
-from eyecatch.core.types import Job, JobState, Vector
+from eyecatch.core.types import Caller, Job, JobState, Vector
 from eyecatch.messages import drawing_from_wire
 from eyecatch.v1 import covers_pb2, covers_pb2_grpc, types_pb2
 
@@ -102,7 +102,7 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
         job = await self._job(request)
         status = await self._generation.request(job)
         job_id = status.job.id
-        if status.job.id != job.id and not _same_request(status.job, job):
+        if status.job.id != job.id and not job.repeats(status.job):
             raise Conflict(f"idempotency_key {request.idempotency_key!r} was used for a different request")
         finished = False
         try:
@@ -152,6 +152,11 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
         else:
             user = await self._profiles.embedding(request.user_id, self._encoder) if request.user_id else None
         job_id = uuid.uuid4().hex
+        caller = Caller(
+            user_tag(request.user_id) if request.user_id else "",
+            request.segment.casefold(),
+            request.seed if request.HasField("seed") else None,
+        )
         return Job(
             id=job_id,
             key=f"call/{request.idempotency_key}" if request.idempotency_key else job_id,
@@ -159,9 +164,10 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
             user_embedding=tuple(user.tolist()) if user is not None else (),
             taste=self._tastes.current.of(user) if user is not None else -1,
             count=request.count or 1,
-            seed=request.seed if request.HasField("seed") else int(job_id[:8], 16),
+            seed=int(job_id[:8], 16) if caller.seed is None else caller.seed,
             drawing=drawing,
-            made_for=user_tag(request.user_id) if user is not None and request.user_id else "",
+            made_for=caller.user if user is not None else "",
+            caller=caller if request.idempotency_key else None,
         )
 
     @unary
@@ -194,8 +200,3 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
             covers=[wire.cover_to_wire(c) for c in pool[first : first + size]],
             next_page_token=f"{OFFSET_TOKEN}{first + size}" if more else "",
         )
-
-
-def _same_request(a: Job, b: Job) -> bool:
-    """Whether two jobs ask for the same thing; the taste may have moved and a seed left open is drawn anew, neither counts."""
-    return (a.item_id, a.count, a.drawing) == (b.item_id, b.count, b.drawing)

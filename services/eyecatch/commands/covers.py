@@ -84,6 +84,7 @@ def draw(
     steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
     strength: Annotated[float | None, typer.Option(help="Personalisation, 0 to 1.")] = None,
     reference_strength: Annotated[float | None, typer.Option(help="Anchor in the item's own picture, 0 to 1.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="How firmly to follow item and user, 0 to 20.")] = None,
     inpaint: Annotated[
         bool, typer.Option("--inpaint", help="Paint a scene around the item's product, judged and drawn again.")
     ] = False,
@@ -114,6 +115,7 @@ def draw(
         steps=steps,
         strength=strength,
         reference_strength=reference_strength,
+        guidance=guidance,
         inpaint=inpaint,
         product_id=product,
         target_kpi=target,

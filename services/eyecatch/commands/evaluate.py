@@ -29,7 +29,7 @@ def recall(
 
     from eyecatch.evaluate.recall import KS, Recall
     from eyecatch.evaluate.recall import recall as verb
-    from eyecatch.wiring.serve import open_parts
+    from eyecatch.wiring.stores import open_parts
 
     async def run() -> Recall:
         async with open_parts(resolve({"data_dir": data_dir})) as parts:

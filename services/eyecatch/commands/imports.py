@@ -12,7 +12,7 @@ from eyecatch.config import resolve
 if TYPE_CHECKING:
     from eyecatch.importing.report import Progress, Report
     from eyecatch.importing.tables import Table
-    from eyecatch.wiring.serve import Parts
+    from eyecatch.wiring.stores import Parts
 
 app = typer.Typer(help="Import tables into a data folder that no server is using.", no_args_is_help=True)
 
@@ -52,7 +52,7 @@ def execute(what: str, file: Path, data_dir: str, refused: Path | None, json: bo
 
     from eyecatch.importing.report import Report
     from eyecatch.importing.tables import Table
-    from eyecatch.wiring.serve import open_parts
+    from eyecatch.wiring.stores import open_parts
 
     async def work(table: Table) -> Report:
         bar = Progress(

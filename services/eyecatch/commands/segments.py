@@ -226,7 +226,7 @@ def _opened(data_dir: str, work: "Callable[[Config, Stores, TasteClusters, int],
     import asyncio
 
     from eyecatch.upkeep.clusters import load
-    from eyecatch.wiring.serve import current_encoder, open_stores
+    from eyecatch.wiring.stores import current_encoder, open_stores
 
     async def run() -> T:
         config = resolve({"data_dir": data_dir})

@@ -25,7 +25,7 @@ def progress(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from eyecatch.wiring.serve import open_stores
+    from eyecatch.wiring.stores import open_stores
 
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
@@ -51,7 +51,7 @@ def reencode(
 
     async def verb(config: "Config", stores: "Stores", tell: Tell) -> int:
         from eyecatch.upkeep.sweep import announce, sweep
-        from eyecatch.wiring.serve import current_encoder
+        from eyecatch.wiring.stores import current_encoder
 
         encoder = await current_encoder(config, stores)
         await announce(stores.notes, encoder)
@@ -74,7 +74,7 @@ def reembed(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
         from eyecatch.stores.blobs import FsspecBlobs
         from eyecatch.upkeep.spaces import reembed as embed
         from eyecatch.wiring.generator import engaging
-        from eyecatch.wiring.serve import checkpoint
+        from eyecatch.wiring.stores import checkpoint
 
         folder = checkpoint(config)
         generator, space = LocalGenerator(folder, engaging=engaging(config)), cover_space(folder)
@@ -103,7 +103,7 @@ def fit(
 
     async def work(config: "Config", stores: "Stores") -> "TasteClusters | None":
         from eyecatch.upkeep.clusters import ClusterOptions, refit
-        from eyecatch.wiring.serve import current_encoder
+        from eyecatch.wiring.stores import current_encoder
 
         encoder = await current_encoder(config, stores)
         return await refit(stores.profiles, stores.notes, encoder, ClusterOptions(count, least))
@@ -122,7 +122,7 @@ def show(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
 
     async def work(config: "Config", stores: "Stores") -> "TasteClusters | None":
         from eyecatch.upkeep.clusters import load
-        from eyecatch.wiring.serve import current_encoder
+        from eyecatch.wiring.stores import current_encoder
 
         return await load(stores.notes, await current_encoder(config, stores))
 
@@ -137,7 +137,7 @@ def _opened(
 ) -> "TasteClusters | None":
     import asyncio
 
-    from eyecatch.wiring.serve import open_stores
+    from eyecatch.wiring.stores import open_stores
 
     async def run() -> "TasteClusters | None":
         config = resolve({"data_dir": data_dir})

@@ -11,7 +11,7 @@ from typing import Any
 
 from eyecatch.core.errors import Violation, shorten
 
-RANGES = {"steps": (1, 100), "strength": (0, 1), "reference_strength": (0, 1)}
+RANGES = {"steps": (1, 100), "strength": (0, 1), "reference_strength": (0, 1), "guidance": (0, 20)}
 """Lowest and highest value, both allowed."""
 TARGETS = ("low", "medium", "high")
 PRODUCT = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
@@ -24,7 +24,7 @@ class Drawing:
     steps: denoising steps. strength: of the personalisation. reference_strength: how far the cover is anchored in the item's own
     picture. inpaint: paint a scene around the item's product; not with reference_strength. product_id: a product that the generator
     was fine-tuned on, "" for none. target_kpi: the engagement to reach, one of TARGETS, "" for none in particular. guided: (from,
-    to), the part of the steps that guidance is computed in, 0 to 1.
+    to), the part of the steps that guidance is computed in, 0 to 1. guidance: how firmly to follow item and user.
     """
 
     steps: int | None = None
@@ -34,6 +34,7 @@ class Drawing:
     product_id: str = ""
     target_kpi: str = ""
     guided: tuple[float, float] | None = None
+    guidance: float | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Drawing":

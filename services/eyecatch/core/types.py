@@ -179,10 +179,23 @@ class Decision(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Caller:
+    """What a caller named, beside the item and the drawing, that a repeated call must name again.
+
+    user: user_tag (core/behaviour/tokens.py), also of a user without behaviour; "" for none. seed: None if it was left open.
+    """
+
+    user: str = ""
+    segment: str = ""
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
 class Job:
     """A request to make `count` covers of an item for a taste. `key` makes it idempotent; `user_embedding` all zeros = unpersonalised.
 
-    `made_for` is that of the covers' provenance.
+    `made_for` is that of the covers' provenance. `caller` is None for a job that no call can repeat, and for one that was stored
+    before callers were.
     """
 
     id: str
@@ -196,6 +209,25 @@ class Job:
     created_at: float = 0.0
     attempts: int = 0
     made_for: str = ""
+    caller: Caller | None = None
+
+    @property
+    def users(self) -> set[str]:
+        """Tags of the users whom it names: it goes when one of them is forgotten."""
+        return {self.made_for, self.caller.user if self.caller else ""} - {""}
+
+    def repeats(self, first: "Job") -> bool:
+        """Whether it asks for what `first`, which has the same key, asked for. A user's embedding may have moved meanwhile."""
+        if (self.item_id, self.count, self.drawing) != (
+            first.item_id,
+            first.count,
+            first.drawing,
+        ) or self.caller is None:
+            return False
+        if first.caller is not None:
+            return self.caller == first.caller
+        # Stored before callers were: nobody gets what was made for another user's own embedding.
+        return first.made_for in ("", self.caller.user) and self.caller.seed in (None, first.seed)
 
 
 class JobState(IntEnum):

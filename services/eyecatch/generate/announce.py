@@ -9,10 +9,10 @@ from eyecatch.core.types import Cover, Job
 from eyecatch.generate.metrics import Metrics
 from eyecatch.generate.requests import Reason, made_record, to_record
 from eyecatch.generate.worker import Announcer
-from eyecatch.ingest.events import Poison
-from eyecatch.ingest.loop import DEAD_LETTERS, Outbox
 from eyecatch.kafka.dead_letters import buried
-from eyecatch.kafka.retry import Patience
+from eyecatch.kafka.producer import Outbox
+from eyecatch.kafka.records import Poison
+from eyecatch.kafka.retry import DEAD_LETTERS, Patience
 
 TOPIC_OF_COVERS = "topic of covers"
 

@@ -11,11 +11,11 @@ from eyecatch.core.ports import SharedQueue
 from eyecatch.core.types import Job
 from eyecatch.generate.metrics import Metrics
 from eyecatch.generate.requests import decode
-from eyecatch.ingest.events import Poison, Record
-from eyecatch.ingest.loop import DEAD_LETTERS, STORE, Outbox
 from eyecatch.kafka.buffer import Buffer, Chunk
 from eyecatch.kafka.dead_letters import letter
-from eyecatch.kafka.retry import Patience
+from eyecatch.kafka.producer import Outbox
+from eyecatch.kafka.records import Poison, Record
+from eyecatch.kafka.retry import DEAD_LETTERS, STORE, Patience
 
 log = structlog.get_logger(__name__)
 

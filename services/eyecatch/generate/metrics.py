@@ -4,13 +4,13 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from eyecatch.core.errors import Unavailable
 from eyecatch.generate.worker import Tally
-from eyecatch.ingest.metrics import Reading
+from eyecatch.kafka.metrics import ReaderMetrics
 from eyecatch.observe.health import Health
 
 QUEUE = "queue"
 
 
-class Metrics(Reading):
+class Metrics(ReaderMetrics):
     def __init__(self) -> None:
         super().__init__("eyecatch_generate")
         r = self.registry

@@ -7,8 +7,8 @@ from enum import StrEnum
 from eyecatch.core import limits
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.types import EMBEDDING_DIM, Cover, Job
-from eyecatch.ingest.events import Poison, Record, parsed
 from eyecatch.kafka.producer import PROTOBUF, Outgoing
+from eyecatch.kafka.records import Poison, Record, message_of
 from eyecatch.messages import drawing_from_wire, drawing_to_wire, timestamp
 from eyecatch.v1 import generation_pb2
 
@@ -28,7 +28,7 @@ class Reason(StrEnum):
 
 def decode(record: Record, place: str) -> Job | Poison:
     """The job of the record at `place`, from which the job gets its id if the record has none."""
-    message = parsed(record, generation_pb2.CoverRequest, Reason.NOT_A_REQUEST)
+    message = message_of(record, generation_pb2.CoverRequest, Reason.NOT_A_REQUEST)
     if isinstance(message, Poison):
         return message
     try:

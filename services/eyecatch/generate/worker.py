@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from eyecatch.core.backoff import Backoff
 from eyecatch.core.errors import EyecatchError, InternalError, NotFound, Unavailable
 from eyecatch.core.failures import Failure
 from eyecatch.core.ports import JobQueue, Progress
@@ -21,6 +22,7 @@ from eyecatch.generate.making import Maker
 log = structlog.get_logger(__name__)
 
 MAX_ATTEMPTS = 3
+RETRY = Backoff(1.0, 30.0)
 # Attempts count also those that ended with the worker; a job that every worker dies of must not be tried for ever.
 MAX_TAKES = 10
 # How long news of another process may be late: that there is a job, that one is not ours any more, how far one is.
@@ -72,11 +74,11 @@ class Worker:
         jobs: int = 1,
         announcer: Announcer | None = None,
         tally: Tally | None = None,
-        retry_delay_s: float = 1.0,
+        backoff: Backoff = RETRY,
     ) -> None:
         self._queue, self._maker, self._hub, self._jobs = queue, maker, hub, jobs
         self._announcer, self._tally = announcer or Announcer(), tally or Tally()
-        self._retry_delay_s = retry_delay_s
+        self._backoff = backoff
         self._wake = asyncio.Event()
         self._running: dict[str, tuple[_Held, asyncio.Task[None]]] = {}
         self._stopping = False
@@ -108,7 +110,7 @@ class Worker:
                 except Unavailable as error:
                     log.warning("queue_unavailable", error=str(error))
                     self._tally.queue(error)
-                    await asyncio.sleep(self._retry_delay_s)
+                    await asyncio.sleep(self._backoff(0))
                     continue
             if job is not None and self._stopping:
                 await self._queue.fail(job.id, STOPPED, retry=True)
@@ -225,7 +227,7 @@ class Worker:
             if not retry:
                 await self._announcer.given_up(job, error)
             held.over = True
-            await self._queue.fail(job.id, failure, retry, self._retry_delay_s * 2 ** (job.attempts - 1))
+            await self._queue.fail(job.id, failure, retry, self._backoff(job.attempts - 1))
         except EyecatchError as unavailable:  # the job stays RUNNING in the store until its lease ends
             log.warning("queue_unavailable", error=str(unavailable))
         return JobStatus(job, JobState.QUEUED if retry else JobState.FAILED, (), failure)

@@ -11,6 +11,7 @@ import grpc
 import structlog
 from tritonclient.grpc.aio import InferenceServerClient
 
+from eyecatch.core.backoff import Backoff
 from eyecatch.core.errors import InvalidInput, NotFound, NotReady, Unavailable
 from eyecatch.generators.triton_wire import Busy
 
@@ -18,8 +19,8 @@ log = structlog.get_logger(__name__)
 
 FAILURES = 3
 """In a row, after which an endpoint is left alone."""
-PAUSES_S = (1.0, 30.0)
-"""For how long, the first time and at most; it doubles while a single trial after each pause fails."""
+PAUSE = Backoff(1.0, 30.0, jitter=0.0)
+"""For how long; each trial after a pause that fails is an attempt."""
 MISSES = 2
 """Looks at its health without an answer, in a row, after which an endpoint is not there. One may be lost where the machine is busy."""
 PING_S = 2.0
@@ -37,7 +38,7 @@ class Breaker:
     """Closed while requests are answered; open for a pause after FAILURES in a row; then one trial decides."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._failures, self._until, self._pause, self._trial = clock, 0, 0.0, PAUSES_S[0], False
+        self._clock, self._failures, self._until, self._trial = clock, 0, 0.0, False
 
     @property
     def open(self) -> bool:
@@ -56,18 +57,16 @@ class Breaker:
         self._trial = self.open
 
     def worked(self) -> None:
-        self._failures, self._pause, self._trial = 0, PAUSES_S[0], False
+        self._failures, self._trial = 0, False
 
     def undecided(self) -> None:
         """It was asked and nothing was learned: the caller went away, or there was no room."""
         self._trial = False
 
     def failed(self) -> None:
-        again = self.open
         self._failures += 1
         if self.open:
-            self._pause = min(2 * self._pause, PAUSES_S[1]) if again else PAUSES_S[0]
-            self._until = self._clock() + self._pause
+            self._until = self._clock() + PAUSE(self._failures - FAILURES)
         self._trial = False
 
 
@@ -175,7 +174,7 @@ class Endpoints:
         """What to say when there is nobody to ask."""
         states = ", ".join(f"{each.address} {'fails' if each.there else 'does not answer'}" for each in self.all)
         waits = [each.breaker.wait_s for each in self.all if each.there]
-        return Unavailable(f"no Triton server can draw: {states}", max(1.0, min(waits, default=PAUSES_S[0])))
+        return Unavailable(f"no Triton server can draw: {states}", max(1.0, min(waits, default=PAUSE.first_s)))
 
     async def close(self) -> None:
         for task in self._watches:

@@ -4,34 +4,29 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import structlog
 
 from eyecatch.core.errors import StoreDamaged
 from eyecatch.core.ports import Encoder, ProfileStore
 from eyecatch.core.types import Event, Position
-from eyecatch.ingest.events import Poison, Reason, Record, decode, decode_all
+from eyecatch.ingest.events import Reason, decode, decode_all
 from eyecatch.ingest.metrics import Metrics
 from eyecatch.kafka.buffer import Buffer, Chunk
 from eyecatch.kafka.dead_letters import letter
-from eyecatch.kafka.producer import Outgoing
-from eyecatch.kafka.retry import Patience
+from eyecatch.kafka.producer import Outbox
+from eyecatch.kafka.records import Poison, Record
+from eyecatch.kafka.retry import DEAD_LETTERS, STORE, Patience
 from eyecatch.observe.health import Health
 
 log = structlog.get_logger(__name__)
 
-STORE, DEAD_LETTERS = "store", "dead letters"
 # Sent at once: a slow broker must have time for them within its timeout, or they are all sent again.
 LETTERS_MAX = 1000
 LINGER_S = 0.05
 
 _made = tuple.__new__  # at most half of what a named tuple's own takes
-
-
-class Outbox(Protocol):
-    async def send(self, records: Sequence[Outgoing]) -> None:
-        """Returns when the brokers have all of them. Raises Unavailable, NotReady."""
 
 
 class Arrivals(NamedTuple):

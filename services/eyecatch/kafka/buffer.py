@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from kafka import TopicPartition
 
-from eyecatch.ingest.events import Record
 from eyecatch.kafka.offsets import Log
+from eyecatch.kafka.records import Record
 
 # With oversized records a count alone would bound nothing.
 MAX_BYTES = 64 << 20

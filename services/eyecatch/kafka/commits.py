@@ -9,9 +9,9 @@ import structlog
 from kafka import KafkaConsumer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
-from eyecatch.ingest.metrics import Reading
 from eyecatch.kafka.buffer import Chunk
 from eyecatch.kafka.client import translated
+from eyecatch.kafka.metrics import ReaderMetrics
 from eyecatch.kafka.offsets import Log
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ CurrentLog = Callable[[TopicPartition], Log | None]
 class Commits:
     """`add` from any thread, the rest from the consumer's."""
 
-    def __init__(self, metrics: Reading) -> None:
+    def __init__(self, metrics: ReaderMetrics) -> None:
         self._metrics = metrics
         self._lock = threading.Lock()
         self._done: dict[TopicPartition, tuple[int, Log]] = {}

@@ -9,9 +9,9 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from eyecatch.core.errors import NotFound, Unavailable
-from eyecatch.ingest.events import Headers, Poison, Record
 from eyecatch.kafka.client import Options, connected, translated
 from eyecatch.kafka.producer import Outgoing, Producer
+from eyecatch.kafka.records import Headers, Poison, Record
 
 OURS = "eyecatch-"
 REASON, DETAIL, SOURCE = f"{OURS}reason", f"{OURS}detail", f"{OURS}source"

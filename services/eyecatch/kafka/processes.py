@@ -19,7 +19,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from eyecatch.core.errors import EyecatchError, Unavailable
-from eyecatch.ingest.metrics import Metered
+from eyecatch.observe.page import Registered
 
 HOST = "127.0.0.1"
 HEALTH, METRICS = "/health", "/metrics"
@@ -30,7 +30,7 @@ Work = Callable[[Callable[[int], None]], None]
 """Runs until SIGTERM, and gives the port of its own page once that is answered. It travels to another process: a function of a module."""
 
 
-class Members(Metered):
+class Members(Registered):
     """What the members' pages tell, told as one: each metric with the number of its process, each trouble too."""
 
     def __init__(self, ports: Mapping[int, int]) -> None:

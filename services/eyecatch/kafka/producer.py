@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from kafka import KafkaProducer
 
 from eyecatch.core.errors import EyecatchError, Overloaded
 from eyecatch.core.types import Event
-from eyecatch.ingest.events import CONTENT_TYPE, Headers
 from eyecatch.kafka.client import Options, connected, translate, translated
+from eyecatch.kafka.records import CONTENT_TYPE, Headers
 from eyecatch.messages import event_to_wire
 
 # A dead letter has the size of the record it was, whatever that is; the broker's own limit decides.
@@ -25,6 +25,13 @@ class Outgoing(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+
+
+class Outbox(Protocol):
+    """Where records are handed over; Producer is the real one."""
+
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        """Returns when the brokers have all of them. Raises Unavailable, NotReady."""
 
 
 class Producer:

@@ -1,23 +1,25 @@
-"""Work that must not be given up because a server is away for a while: tried again with growing pauses, and said aloud."""
+"""Work that must not be given up while a server is unreachable: tried again with growing waits, and reported to /health."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from eyecatch.core.backoff import Backoff
 from eyecatch.core.errors import Unavailable
-from eyecatch.ingest.metrics import Reading
+from eyecatch.kafka.metrics import ReaderMetrics
 from eyecatch.observe.health import Health
 
 T = TypeVar("T")
 
-FIRST_DELAY_S, LAST_DELAY_S = 0.1, 10.0
+STORE, DEAD_LETTERS = "store", "dead letters"
+"""Parts that may be in trouble."""
+WAIT = Backoff(0.1, 10.0)
 
 
 class Patience:
     """For `give_up_s` each time a part is in trouble."""
 
-    def __init__(self, health: Health, metrics: Reading, give_up_s: float) -> None:
+    def __init__(self, health: Health, metrics: ReaderMetrics, give_up_s: float) -> None:
         self._health, self._metrics, self._give_up_s = health, metrics, give_up_s
 
     async def __call__(self, part: str, work: Callable[[], Awaitable[T]]) -> T:
@@ -30,9 +32,7 @@ class Patience:
                 if self._health.trouble(part, str(error)) >= self._give_up_s:
                     raise type(error)(f"{part}: {error}; gave up after {self._give_up_s:g} s") from error
                 self._metrics.retries.labels(part).inc()
-                await asyncio.sleep(
-                    random.uniform(0.5, 1.0) * min(LAST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(attempt, 10))
-                )
+                await asyncio.sleep(WAIT(attempt))
                 attempt += 1
             else:
                 self._health.well(part)

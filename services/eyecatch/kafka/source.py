@@ -1,10 +1,9 @@
 """The reading thread: one member of the consumer group that fills the buffer and commits what was absorbed.
 
 kafka-python blocks and is not thread-safe, so one thread owns the consumer and everything else talks to it through the buffer and
-`done`. Reading on a thread overlaps the network and the decompression of the next records with the absorption of these.
+`done`. ReaderMetrics on a thread overlaps the network and the decompression of the next records with the absorption of these.
 """
 
-import random
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -16,18 +15,20 @@ from kafka import errors as kafka
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import MemberState
 
+from eyecatch.core.backoff import Backoff
 from eyecatch.core.errors import EyecatchError, Unavailable
-from eyecatch.ingest.events import Record
-from eyecatch.ingest.metrics import Reading
 from eyecatch.kafka.buffer import Buffer, Chunk
 from eyecatch.kafka.client import Brokers, Options, connected, translate, translated
 from eyecatch.kafka.commits import Commits
+from eyecatch.kafka.metrics import ReaderMetrics
 from eyecatch.kafka.offsets import Log, Place, place
+from eyecatch.kafka.records import Record
 from eyecatch.observe.health import Health
 
 log = structlog.get_logger(__name__)
 
 BROKER = "broker"
+WAIT = Backoff(0.1, 5.0)
 # How long a poll waits for records; what is to be committed or paused meanwhile waits as long.
 POLL_MS = 50
 # Longer while the group is being joined: kafka-python starts a join anew that a poll has left half done.
@@ -57,7 +58,7 @@ class Source:
     """start -> (buffer.take, done)... -> stop -> (the rest of it) -> close."""
 
     def __init__(
-        self, client: Options, options: SourceOptions, buffer: Buffer, health: Health, metrics: Reading
+        self, client: Options, options: SourceOptions, buffer: Buffer, health: Health, metrics: ReaderMetrics
     ) -> None:
         self._client, self._options, self._buffer = client, options, buffer
         self._health, self._metrics = health, metrics
@@ -131,7 +132,7 @@ class Source:
             except Unavailable as error:
                 self._trouble(error)
                 self._metrics.retries.labels(BROKER).inc()
-                self._stopping.wait(_delay(attempt))
+                self._stopping.wait(WAIT(attempt))
                 attempt += 1
         return None
 
@@ -171,7 +172,7 @@ class Source:
                     raise ours from error
                 self._trouble(ours)
                 self._metrics.retries.labels(BROKER).inc()
-                self._closing.wait(_delay(attempt))
+                self._closing.wait(WAIT(attempt))
                 attempt += 1
 
     def _trouble(self, error: Unavailable) -> None:
@@ -340,8 +341,3 @@ def _each(act: Callable[[TopicPartition], None], partitions: Iterable[TopicParti
             act(partition)
         except KeyError:  # the group took it this moment
             continue
-
-
-def _delay(attempt: int) -> float:
-    """Seconds before the next attempt, doubling up to five, with jitter so that processes do not come back all at once."""
-    return random.uniform(0.5, 1.0) * min(5.0, 0.1 * 2.0 ** min(attempt, 10))

@@ -1,4 +1,4 @@
-"""Whether ingest works, and why not: said once in the log when it changes, and at any time over HTTP."""
+"""Whether a process works, and why not: logged once when it changes, and answered over HTTP (observe/page.py) at any time."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ log = structlog.get_logger(__name__)
 
 
 class Health:
-    """Parts in trouble, each with its reason and since when. Any thread may speak; `clock` gives seconds that only grow."""
+    """Parts in trouble, each with its reason and since when. Safe on any thread; `clock` is monotonic, in seconds."""
 
     def __init__(self, *starting: str, clock: Callable[[], float] = time.monotonic) -> None:
         """`starting` parts are in trouble until they are well for the first time."""

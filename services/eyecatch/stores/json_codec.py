@@ -8,9 +8,9 @@ from typing import Any
 from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.failures import Failure
-from eyecatch.core.types import Job, Provenance
+from eyecatch.core.types import Caller, Job, Provenance
 
-JOB_FIELDS = [field.name for field in fields(Job) if field.name not in ("attempts", "drawing")]
+JOB_FIELDS = [field.name for field in fields(Job) if field.name not in ("attempts", "drawing", "caller")]
 
 
 def compact(field: str, value: object) -> str:
@@ -45,6 +45,7 @@ def failure(text: str, row: Sequence[Any] = ("", ())) -> Failure:
 def job_text(job: Job) -> str:
     """Everything but the attempts, which the queue counts in a column. The knobs of its drawing are beside its other fields."""
     own = {name: getattr(job, name) for name in JOB_FIELDS}
+    own |= {"caller": asdict(job.caller)} if job.caller else {}
     return compact("job", own | job.drawing.set_knobs())
 
 
@@ -54,4 +55,5 @@ def job(text: str, attempts: int) -> Job:
         del values["steps"]
     own = {name: values[name] for name in JOB_FIELDS if name in values}
     own["user_embedding"] = tuple(values["user_embedding"])
-    return Job(**own, drawing=Drawing.of(values), attempts=attempts)
+    caller = Caller(**values["caller"]) if "caller" in values else None
+    return Job(**own, drawing=Drawing.of(values), attempts=attempts, caller=caller)

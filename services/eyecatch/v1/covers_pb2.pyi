@@ -238,6 +238,7 @@ class GenerateCoversRequest(_message.Message):
     PRODUCT_ID_FIELD_NUMBER: _builtins.int
     TARGET_KPI_FIELD_NUMBER: _builtins.int
     SEGMENT_FIELD_NUMBER: _builtins.int
+    GUIDANCE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user whose taste to follow; empty or unknown = unpersonalised."""
     item_id: _builtins.str
@@ -264,6 +265,8 @@ class GenerateCoversRequest(_message.Message):
     """The engagement that the covers are to reach: low, medium or high (docs/design.md); empty = none in particular."""
     segment: _builtins.str
     """A segment (eyecatch segments list), by id or name, whose taste to follow in place of a user's. Not with user_id."""
+    guidance: _builtins.float
+    """How firmly the cover follows item and user, 0 to 20; absent = the model's default. Higher is plainer and more alike."""
     def __init__(
         self,
         *,
@@ -279,11 +282,14 @@ class GenerateCoversRequest(_message.Message):
         product_id: _builtins.str = ...,
         target_kpi: _builtins.str = ...,
         segment: _builtins.str = ...,
+        guidance: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "reference_strength", b"reference_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance", b"_guidance", "_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "guidance", b"guidance", "reference_strength", b"reference_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "count", b"count", "idempotency_key", b"idempotency_key", "inpaint", b"inpaint", "item_id", b"item_id", "product_id", b"product_id", "reference_strength", b"reference_strength", "seed", b"seed", "segment", b"segment", "steps", b"steps", "strength", b"strength", "target_kpi", b"target_kpi", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance", b"_guidance", "_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "count", b"count", "guidance", b"guidance", "idempotency_key", b"idempotency_key", "inpaint", b"inpaint", "item_id", b"item_id", "product_id", b"product_id", "reference_strength", b"reference_strength", "seed", b"seed", "segment", b"segment", "steps", b"steps", "strength", b"strength", "target_kpi", b"target_kpi", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__guidance: _TypeAlias = _typing.Literal["guidance"]  # noqa: Y015
+    _WhichOneofArgType__guidance: _TypeAlias = _typing.Literal["_guidance", b"_guidance"]  # noqa: Y015
     _WhichOneofReturnType__reference_strength: _TypeAlias = _typing.Literal["reference_strength"]  # noqa: Y015
     _WhichOneofArgType__reference_strength: _TypeAlias = _typing.Literal["_reference_strength", b"_reference_strength"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
@@ -292,6 +298,8 @@ class GenerateCoversRequest(_message.Message):
     _WhichOneofArgType__steps: _TypeAlias = _typing.Literal["_steps", b"_steps"]  # noqa: Y015
     _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
     _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__guidance) -> _WhichOneofReturnType__guidance | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reference_strength) -> _WhichOneofReturnType__reference_strength | None: ...
     @_typing.overload

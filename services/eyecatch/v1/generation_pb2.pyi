@@ -39,6 +39,7 @@ class CoverRequest(_message.Message):
     INPAINT_FIELD_NUMBER: _builtins.int
     PRODUCT_ID_FIELD_NUMBER: _builtins.int
     TARGET_KPI_FIELD_NUMBER: _builtins.int
+    GUIDANCE_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     """The item."""
     idempotency_key: _builtins.str
@@ -65,6 +66,8 @@ class CoverRequest(_message.Message):
     """A product that the generator was fine-tuned on; empty = none."""
     target_kpi: _builtins.str
     """The engagement that the covers are to reach: low, medium or high; empty = none in particular."""
+    guidance: _builtins.float
+    """How firmly the cover follows item and user, 0 to 20; absent = the model's default."""
     @_builtins.property
     def taste_embedding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """What to personalise with, a unit vector of 64 numbers; empty = unpersonalised. Never that of one user, see made_for."""
@@ -86,11 +89,14 @@ class CoverRequest(_message.Message):
         inpaint: _builtins.bool = ...,
         product_id: _builtins.str = ...,
         target_kpi: _builtins.str = ...,
+        guidance: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "_taste", b"_taste", "reference_strength", b"reference_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength", "taste", b"taste"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance", b"_guidance", "_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "_taste", b"_taste", "guidance", b"guidance", "reference_strength", b"reference_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength", "taste", b"taste"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "_taste", b"_taste", "count", b"count", "idempotency_key", b"idempotency_key", "inpaint", b"inpaint", "item_id", b"item_id", "job_id", b"job_id", "made_for", b"made_for", "product_id", b"product_id", "reference_strength", b"reference_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength", "target_kpi", b"target_kpi", "taste", b"taste", "taste_embedding", b"taste_embedding"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance", b"_guidance", "_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "_taste", b"_taste", "count", b"count", "guidance", b"guidance", "idempotency_key", b"idempotency_key", "inpaint", b"inpaint", "item_id", b"item_id", "job_id", b"job_id", "made_for", b"made_for", "product_id", b"product_id", "reference_strength", b"reference_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength", "target_kpi", b"target_kpi", "taste", b"taste", "taste_embedding", b"taste_embedding"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__guidance: _TypeAlias = _typing.Literal["guidance"]  # noqa: Y015
+    _WhichOneofArgType__guidance: _TypeAlias = _typing.Literal["_guidance", b"_guidance"]  # noqa: Y015
     _WhichOneofReturnType__reference_strength: _TypeAlias = _typing.Literal["reference_strength"]  # noqa: Y015
     _WhichOneofArgType__reference_strength: _TypeAlias = _typing.Literal["_reference_strength", b"_reference_strength"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
@@ -101,6 +107,8 @@ class CoverRequest(_message.Message):
     _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
     _WhichOneofReturnType__taste: _TypeAlias = _typing.Literal["taste"]  # noqa: Y015
     _WhichOneofArgType__taste: _TypeAlias = _typing.Literal["_taste", b"_taste"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__guidance) -> _WhichOneofReturnType__guidance | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reference_strength) -> _WhichOneofReturnType__reference_strength | None: ...
     @_typing.overload

@@ -15,16 +15,18 @@ from eyecatch.generate.hub import Hub
 from eyecatch.generate.intake import Intake
 from eyecatch.generate.metrics import Account, Metrics
 from eyecatch.generate.worker import Worker
-from eyecatch.ingest.metrics import page
 from eyecatch.kafka.buffer import Buffer
 from eyecatch.kafka.dead_letters import topic_of
 from eyecatch.kafka.producer import Producer
 from eyecatch.kafka.retry import Patience
 from eyecatch.kafka.source import BROKER, Source, SourceOptions
 from eyecatch.observe.health import Health
+from eyecatch.observe.page import page
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.wiring.generator import count, make_generator
-from eyecatch.wiring.serve import checkpoint, maker, open_stores, preload, quieten_collector, shared_queue, stopped
+from eyecatch.wiring.maker import maker, preload
+from eyecatch.wiring.process import quieten_collector, stopped
+from eyecatch.wiring.stores import checkpoint, open_stores, shared_queue
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eyecatch.api.server import Server
 from eyecatch.config import Config, MakingConfig
 from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import NotReady
@@ -17,6 +16,8 @@ from eyecatch.generators.local import LocalGenerator
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
+
+    from eyecatch.api.server import Server
 
 HEALTH = "eyecatch.generator"
 LOOK_S = 0.5
@@ -42,7 +43,7 @@ def engaging(config: MakingConfig) -> bool:
     return Scoring.parse(config.reward_weights, SCORING).stores("engagement")
 
 
-async def tell_health(server: Server, generator: Generator) -> None:
+async def tell_health(server: "Server", generator: Generator) -> None:
     """Keep the health of HEALTH until cancelled, at most LOOK_S late, where the generator is on other servers."""
     from eyecatch.generators.triton import TritonGenerator
 
@@ -70,12 +71,12 @@ def metrics_page(config: Config, generator: Generator) -> Iterator[None]:
         yield
         return
     try:
-        from eyecatch.ingest.metrics import Metered, page
+        from eyecatch.observe.page import Registered, page
     except ModuleNotFoundError as error:
         raise NotReady(f"--metrics-port needs {error.name}: pip install 'eyecatch[triton]'") from error
     from eyecatch.observe.health import Health
 
-    metrics = Metered()
+    metrics = Registered()
     count(metrics.registry, config, generator)
     with page(config.host, config.metrics_port, metrics, Health()):
         yield

@@ -13,7 +13,7 @@ import uvloop
 from eyecatch.config import IngestConfig, KafkaConfig
 from eyecatch.core.ports import ProfileStore
 from eyecatch.ingest.loop import Loop
-from eyecatch.ingest.metrics import Metrics, page
+from eyecatch.ingest.metrics import Metrics
 from eyecatch.kafka.buffer import Buffer
 from eyecatch.kafka.dead_letters import DeadLetter, DeadLetters, topic_of
 from eyecatch.kafka.processes import HOST, started
@@ -21,7 +21,9 @@ from eyecatch.kafka.producer import Producer
 from eyecatch.kafka.source import BROKER, Source, SourceOptions
 from eyecatch.observe.health import Health
 from eyecatch.observe.logs import configure
-from eyecatch.wiring.serve import current_encoder, open_stores, quieten_collector, stopped
+from eyecatch.observe.page import page
+from eyecatch.wiring.process import quieten_collector, stopped
+from eyecatch.wiring.stores import current_encoder, open_stores
 
 log = structlog.get_logger(__name__)
 

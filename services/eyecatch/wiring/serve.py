@@ -1,14 +1,11 @@
-"""Where everything is joined: configuration -> stores, generator, verbs, server. The only module that knows them all."""
+"""`eyecatch serve`: configuration -> verbs, server and background work on the stores. The only module that knows them all."""
 
 import asyncio
-import gc
-import signal
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import structlog
@@ -18,153 +15,37 @@ from eyecatch.api.catalog import CatalogServicer
 from eyecatch.api.covers import CoversServicer
 from eyecatch.api.references import References
 from eyecatch.api.server import Server, ServerOptions
-from eyecatch.config import Config, EventLogConfig, MakingConfig, QueueConfig, ServedStoreConfig, StateConfig, part
+from eyecatch.config import Config
 from eyecatch.core.behaviour.forget import Forgetting
 from eyecatch.core.behaviour.sinks import StoreSink
-from eyecatch.core.catalog import Catalog
 from eyecatch.core.defaults import SCORING
-from eyecatch.core.errors import InvalidInput, NotReady, Unavailable
+from eyecatch.core.errors import InvalidInput, NotReady
 from eyecatch.core.ports import (
-    Blobs,
-    CatalogStore,
-    CoverIndex,
-    DecisionLog,
     Encoder,
     EventSink,
     Generator,
     JobQueue,
-    Notes,
-    ProfileStore,
-    SharedQueue,
-    Stores,
-    Upscaler,
 )
 from eyecatch.core.recommending.decisions import DecisionBuffer
 from eyecatch.core.recommending.pools import Pools
 from eyecatch.core.recommending.recommend import Recommender
 from eyecatch.core.score import Scoring
 from eyecatch.core.tastes.clusters import TasteClusters, Tastes
-from eyecatch.core.types import Budget, Cover, Origin
-from eyecatch.encoders.learned import LearnedEncoder, cover_space, user_encoder
+from eyecatch.core.types import Cover, Origin
+from eyecatch.encoders.learned import LearnedEncoder
 from eyecatch.generate.follow import Follower
 from eyecatch.generate.hub import Hub
-from eyecatch.generate.making import Maker, OnChange, OnJudged, Taste, unheard
+from eyecatch.generate.making import OnChange
 from eyecatch.generate.service import GenerationService
 from eyecatch.generate.worker import Worker
-from eyecatch.generators.upscaling import PART, LocalUpscaler
-from eyecatch.stores.blobs import FsspecBlobs
-from eyecatch.stores.cached_profiles import CachedProfiles
-from eyecatch.stores.index import FaissIndex
-from eyecatch.stores.sqlite import SqliteStore
-from eyecatch.upkeep.clusters import ClusterOptions, keep_fitted, load
-from eyecatch.upkeep.spaces import claim
+from eyecatch.upkeep.clusters import ClusterOptions, keep_fitted
 from eyecatch.upkeep.sweep import keep_current
-from eyecatch.wiring.generator import make_generator, metrics_page, tell_health
+from eyecatch.wiring.generator import metrics_page, tell_health
+from eyecatch.wiring.maker import maker, preload
+from eyecatch.wiring.process import quieten_collector, stopped
+from eyecatch.wiring.stores import Parts, fill_index, open_parts, shared_queue
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What every command on a data folder needs: its stores, and the generator that also embeds pictures."""
-
-    store: Stores
-    blobs: Blobs
-    generator: Generator
-    encoder: Encoder
-    index: CoverIndex
-    catalog: Catalog
-
-
-def checkpoint(config: StateConfig) -> Path:
-    """The folder of the models: the configured one or the shipped starter."""
-    if config.checkpoint:
-        return Path(config.checkpoint)
-    from icg import starter
-
-    return Path(starter.path())
-
-
-async def current_encoder(config: StateConfig, stores: Stores) -> Encoder:
-    """The checkpoint's encoder, with the taste clusters fitted last."""
-    encoder = user_encoder(checkpoint(config))
-    clusters = await load(stores.notes, encoder)
-    if clusters is not None and isinstance(encoder, LearnedEncoder):
-        encoder.adopt(clusters)
-    return encoder
-
-
-@dataclass(frozen=True)
-class OpenStores:
-    catalog: CatalogStore
-    profiles: ProfileStore
-    decisions: DecisionLog
-    queue: JobQueue
-    notes: Notes
-
-
-@asynccontextmanager
-async def open_stores(config: StateConfig, any_space: bool = False) -> AsyncIterator[Stores]:
-    """The state. Raises what `_opened` raises, and StoreError when its covers belong to another checkpoint, unless `any_space`."""
-    async with _opened(config) as stores:
-        if not any_space:
-            await claim(stores.catalog, stores.notes, cover_space(checkpoint(config)))
-        yield stores
-
-
-@asynccontextmanager
-async def _opened(config: StateConfig) -> AsyncIterator[Stores]:
-    """SQLite in the data folder, or Redis behind a read cache. Raises what their `open` raises, NotReady without the client library."""
-    jobs, served = part(QueueConfig, config), part(ServedStoreConfig, config)
-    budget = Budget(jobs.budget_per_item, jobs.budget_per_hour)
-    if not config.store:
-        embedded = SqliteStore.open(config.folder, max_waiting_jobs=jobs.queue_max, budget=budget)
-        try:
-            yield embedded
-        finally:
-            embedded.close()
-        return
-    try:
-        from eyecatch.stores.redis import RedisStore
-    except ModuleNotFoundError as error:
-        raise NotReady("--store redis://... needs the Redis client: pip install 'eyecatch[redis]'") from error
-    shared = await RedisStore.open(
-        config.store,
-        max_waiting_jobs=jobs.queue_max,
-        max_log=part(EventLogConfig, config).store_log_max,
-        retention_days=served.store_retention_days,
-        lease_s=jobs.lease_s,
-        budget=budget,
-    )
-    try:
-        cached = CachedProfiles(shared.profiles, served.profile_cache_s, served.profile_cache_users)
-        profiles = cached if served.profile_cache_s else shared.profiles
-        yield OpenStores(shared.catalog, profiles, shared.decisions, shared.queue, shared.notes)
-    finally:
-        await shared.close()
-
-
-@asynccontextmanager
-async def open_parts(
-    config: Config, generator: Generator | None = None, encoder: Encoder | None = None
-) -> AsyncIterator[Parts]:
-    """Open the stores. With SQLite the folder is this process's alone (StoreLocked when another one serves it)."""
-    config.folder.mkdir(parents=True, exist_ok=True)
-    async with open_stores(config) as store:
-        generator = generator or make_generator(config, checkpoint(config))
-        try:
-            blobs = FsspecBlobs(config.blobs)
-            index = FaissIndex()
-            yield Parts(
-                store,
-                blobs,
-                generator,
-                encoder or await current_encoder(config, store),
-                index,
-                Catalog(store.catalog, blobs, generator, index),
-            )
-        finally:
-            await generator.close()
 
 
 @asynccontextmanager
@@ -189,27 +70,6 @@ async def open_ways(config: Config, parts: Parts) -> AsyncIterator[tuple[EventSi
         yield KafkaSink(producer, config.events_topic), queue
     finally:
         await producer.close()
-
-
-def shared_queue(config: StateConfig, stores: Stores) -> SharedQueue | None:
-    """The queue as other processes share it; None in SQLite, which has one process."""
-    return cast(SharedQueue, stores.queue) if config.store else None
-
-
-async def fill_index(parts: Parts, trust_made: bool) -> None:
-    """Put every stored cover into the index, in chunks so that memory stays flat; made ones only where they are trusted."""
-    ids: list[str] = []
-    rows = []
-    async for cover in parts.store.catalog.all_covers():
-        if cover.provenance.origin is not Origin.CATALOGUE and not trust_made:
-            continue
-        ids.append(cover.id)
-        rows.append(cover.embedding)
-        if len(ids) == 4096:
-            parts.index.add(ids, np.stack(rows))
-            ids, rows = [], []
-    if ids:
-        parts.index.add(ids, np.stack(rows))
 
 
 @dataclass(frozen=True)
@@ -304,27 +164,6 @@ async def application(
     log.info("stopped")
 
 
-def maker(
-    config: MakingConfig,
-    stores: Stores,
-    blobs: Blobs,
-    generator: Generator,
-    changed: OnChange,
-    on_judged: OnJudged = unheard,
-) -> Maker:
-    scoring = Scoring.parse(config.reward_weights, SCORING)
-    taste = Taste(scoring, config.draws_per_cover, config.pool_size, config.attempts, config.guided_part())
-    return Maker(stores.catalog, blobs, generator, changed, taste, on_judged, upscaler(config))
-
-
-def upscaler(config: MakingConfig) -> Upscaler | None:
-    """What enlarges kept covers, if anything does: as configured, or the checkpoint's own, or the shipped starter's."""
-    if config.upscale == 1:
-        return None
-    own = checkpoint(config) / PART
-    return LocalUpscaler(config.upscale, config.upscaler or (str(own) if config.checkpoint and own.is_dir() else ""))
-
-
 async def _changed_elsewhere(
     parts: Parts, pools: Pools, changed: OnChange, trust_made: bool, items: Collection[str] | None
 ) -> None:
@@ -357,27 +196,6 @@ async def serve(config: Config, on_ready: Callable[[int], None]) -> None:
                 task.result()  # a background task that broke must not go unnoticed
 
 
-def stopped() -> "asyncio.Future[None]":
-    """Done at the first SIGTERM or SIGINT from now on."""
-    loop = asyncio.get_running_loop()
-    stop: asyncio.Future[None] = loop.create_future()
-
-    def end() -> None:
-        if not stop.done():
-            stop.set_result(None)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
-    return stop
-
-
-def quieten_collector() -> None:
-    """What start-up built lives as long as the process: without this every full collection walks it and stalls the work."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-
-
 async def _keep_fitted(config: Config, parts: Parts, tastes: Tastes) -> None:
     def use(clusters: TasteClusters) -> None:
         tastes.current = clusters
@@ -386,11 +204,3 @@ async def _keep_fitted(config: Config, parts: Parts, tastes: Tastes) -> None:
 
     options = ClusterOptions(config.clusters, config.cluster_users)
     await keep_fitted(parts.store.profiles, parts.store.notes, parts.encoder, options, config.clusters_every_s, use)
-
-
-async def preload(generator: Generator) -> None:
-    """Load the model while the first calls are already answered; without a model the fast path still works."""
-    try:
-        await generator.score([], [])
-    except Unavailable as error:
-        log.error("generator_unavailable", error=str(error))

@@ -63,7 +63,9 @@ async def test_covers_of_one_user_go_and_all_others_stay(api: Api) -> None:
     assert not await forget(api, "mia")
     again = await generate(api, user_id="mia", count=2, seed=1, idempotency_key="mia")
     assert {c.provenance.job_id for c in again}.isdisjoint(jobs)
-    assert await forget(api, "mia") is False, "nothing is made for somebody without a profile"
+    assert await forget(api, "mia"), "the job of her key names her"
+    assert {c.id for c in again} <= await pool(api), "nothing is made for somebody without a profile"
+    assert not await forget(api, "mia")
 
 
 async def test_a_user_forgotten_while_their_cover_is_drawn(api: Api) -> None:

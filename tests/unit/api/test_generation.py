@@ -6,6 +6,7 @@ import grpc
 import numpy as np
 import pytest
 from eyecatch.config import Config
+from eyecatch.core.backoff import Backoff
 from eyecatch.core.errors import InvalidInput, NotFound, NotReady, Unavailable
 from eyecatch.core.tastes.clusters import directions
 from eyecatch.core.tastes.segments import keep
@@ -157,7 +158,7 @@ async def test_a_deadline_reaches_the_denoiser(api: Api) -> None:
 
 async def test_a_dead_generator_leaves_the_fast_path_alone(api: Api) -> None:
     await api.put("a", "red")
-    api.app.worker._retry_delay_s = 0.0
+    api.app.worker._backoff = Backoff(0.0, 0.0)
     api.generator.error = Unavailable("the GPU is on fire")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await collect(api.covers.GenerateCovers(Generate(item_id="a")))

@@ -11,12 +11,15 @@ from eyecatch.config import Config
 from eyecatch.core.errors import InvalidInput
 from eyecatch.stores.cached_profiles import CachedProfiles
 from eyecatch.v1 import behavior_pb2, covers_pb2, types_pb2
-from eyecatch.wiring.serve import application, open_stores
+from eyecatch.wiring.serve import application
+from eyecatch.wiring.stores import open_stores
 
 from tests.contracts.builders import MEAN
 from tests.fakes import FakeGenerator
 from tests.servers import RedisServer, running
 from tests.unit.api.conftest import Api, event
+
+pytestmark = pytest.mark.server
 
 Recommend = covers_pb2.RecommendCoversRequest
 

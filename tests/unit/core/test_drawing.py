@@ -15,6 +15,7 @@ from eyecatch.generators.triton_wire import brief_inputs
 from eyecatch.messages import drawing_from_wire, drawing_to_wire
 from eyecatch.stores import json_codec
 from eyecatch.v1 import covers_pb2, generation_pb2
+from icg.draw import ask
 
 EVERY: dict[str, Any] = {
     "steps": 8,
@@ -24,6 +25,7 @@ EVERY: dict[str, Any] = {
     "product_id": "blue-mug",
     "target_kpi": "high",
     "guided": (0.125, 0.375),
+    "guidance": 2.5,
 }
 WIRE = (covers_pb2.GenerateCoversRequest, generation_pb2.CoverRequest)
 
@@ -71,19 +73,26 @@ def test_a_knob_becomes_the_tensor_of_its_name() -> None:
         "product_id": ("UINT8", [8]),
         "target_kpi": ("UINT8", [4]),
         "guided": ("FP64", [2]),
+        "guidance": ("FP64", [1]),
     }
     assert {i.name() for i in brief_inputs(Brief("x", (), np.zeros(4), 1))} == {"title", "seed"}
 
 
+@pytest.mark.parametrize("name", sorted(set(EVERY) - {"target_kpi", "inpaint", "reference_strength"}))
+def test_a_knob_is_the_librarys_under_the_same_name(name: str) -> None:
+    assert getattr(ask.brief("x", **Drawing(**{name: EVERY[name]}).set_knobs()), name) == EVERY[name]
+
+
 def test_every_violation_is_reported_at_once_under_its_prefix() -> None:
     check = Check()
-    check.drawing("request.", Drawing(0, 2.0, float("nan"), True, "../x", "viral"))
+    check.drawing("request.", Drawing(0, 2.0, float("nan"), True, "../x", "viral", guidance=20.5))
     with pytest.raises(InvalidInput) as refused:
         check.done()
     assert [v.field for v in refused.value.violations] == [
         "request.steps",
         "request.strength",
         "request.reference_strength",
+        "request.guidance",
         "request.product_id",
         "request.target_kpi",
         "request.reference_strength",

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from eyecatch.config import GenerateConfig
+from eyecatch.core.backoff import Backoff
 from eyecatch.core.errors import InvalidInput, Unavailable
 from eyecatch.core.types import Item, Job, JobState
 from eyecatch.generate.requests import to_record
@@ -22,6 +23,8 @@ from tests.fakes import FakeGenerator
 from tests.servers import running as redis_running
 from tests.unit.generate.conftest import over, value, working
 from tests.waiting import until
+
+pytestmark = pytest.mark.server
 
 
 def send(kafka: Broker, config: GenerateConfig, *jobs: Job) -> None:
@@ -79,7 +82,7 @@ async def test_a_generator_in_trouble_is_tried_again_and_then_given_up(
 ) -> None:
     async with working(worker_config) as (running, generator):
         await running.stores.catalog.upsert_items([Item("a", "A"), Item("b", "B")])
-        running.worker._retry_delay_s = 0.05
+        running.worker._backoff = Backoff(0.05, 1.0)
         generator.error = Unavailable("the GPU is on fire")
         send(kafka, worker_config, Job("lost", "k1", "a"))
         status = (await over(running, "lost"))["lost"]

@@ -9,8 +9,8 @@ import pytest
 from eyecatch.core.drawing import Drawing
 from eyecatch.core.types import Cover, Job
 from eyecatch.generate.requests import Reason, decode, made_record, to_record
-from eyecatch.ingest.events import Headers, Poison
 from eyecatch.kafka.producer import PROTOBUF
+from eyecatch.kafka.records import Headers, Poison
 from eyecatch.v1 import generation_pb2
 from google.protobuf.json_format import MessageToJson
 

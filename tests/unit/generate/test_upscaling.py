@@ -18,7 +18,7 @@ from eyecatch.generate.making import Maker, Taste
 from eyecatch.generators.upscaling import LocalUpscaler
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.sqlite import SqliteStore
-from eyecatch.wiring.serve import maker, upscaler
+from eyecatch.wiring.maker import maker, upscaler
 from icg import starter
 from icg.models.upscale import SHIPPED
 from icg.provenance import read, to_png

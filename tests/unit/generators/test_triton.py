@@ -70,10 +70,12 @@ async def test_covers_and_scores_are_the_local_generators_bit_by_bit(generator: 
         Brief("an orange 🍊", (), np.eye(64, dtype=np.float32)[3], 2**62),
         Brief("panda", (), np.zeros(64, np.float32), 4, Drawing(3, target_kpi="high")),
         Brief("panda", (), np.eye(64, dtype=np.float32)[3], 4, Drawing(guided=(0.125, 0.375))),
+        Brief("panda", (), np.eye(64, dtype=np.float32)[3], 4, Drawing(guidance=1.0)),
     ]
     try:
         theirs = await generator.generate(asked, silent)
         ours = await local.generate(asked, silent)
+        assert len({made.image for made in ours}) == len(asked)
         for a, b in zip(theirs, ours, strict=True):
             assert a.image == b.image
             assert np.array_equal(a.embedding, b.embedding)

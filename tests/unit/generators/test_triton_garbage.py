@@ -13,13 +13,15 @@ import pytest
 from eyecatch.core.errors import InvalidInput, Unavailable
 from eyecatch.generators import triton_wire as wire
 from eyecatch.generators.triton import Asking, TritonGenerator
-from eyecatch.generators.triton_endpoints import FAILURES, PAUSES_S, Breaker
+from eyecatch.generators.triton_endpoints import FAILURES, PAUSE, Breaker
 from tritonclient.grpc import InferResult, service_pb2
 
 from tests import triton
 from tests.triton import REPOSITORY, Triton
 from tests.unit.generators.test_local import brief
 from tests.waiting import until
+
+pytestmark = pytest.mark.server
 
 MODEL = '''
 import triton_python_backend_utils as pb
@@ -239,7 +241,7 @@ def test_the_breaker_opens_tries_once_and_closes() -> None:
         fail()
     assert breaker.open
     assert not breaker.allows()
-    pause = PAUSES_S[0]
+    pause = PAUSE.first_s
     for _ in range(8):
         assert breaker.wait_s == pause
         now += pause
@@ -249,7 +251,7 @@ def test_the_breaker_opens_tries_once_and_closes() -> None:
         breaker.undecided()
         assert breaker.allows()
         fail()
-        pause = min(2 * pause, PAUSES_S[1])
+        pause = min(2 * pause, PAUSE.last_s)
     now += pause
     breaker.begin()
     breaker.worked()

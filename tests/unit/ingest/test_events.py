@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pytest
 from eyecatch.core import limits
 from eyecatch.core.types import Action, Event
-from eyecatch.ingest.events import MAX_BYTES, Headers, Poison, Reason, decode, decode_all
+from eyecatch.ingest.events import Reason, decode, decode_all
+from eyecatch.kafka.records import MAX_BYTES, Headers, Poison, Unreadable
 from eyecatch.messages import event_to_wire
 from eyecatch.v1 import types_pb2
 from google.protobuf.json_format import MessageToJson
@@ -40,17 +41,17 @@ def as_json(**changes: object) -> bytes:
     return json.dumps({**plain, **changes}).encode()
 
 
-def poison(reason: Reason) -> list[Row]:
+def poison(reason: Reason | Unreadable) -> list[Row]:
     """Records that are refused for this reason."""
     good = event("e1")
     match reason:
-        case Reason.EMPTY:
+        case Unreadable.EMPTY:
             return [Row(None), Row(b"")]
-        case Reason.TOO_LARGE:
+        case Unreadable.TOO_LARGE:
             return [Row(b"x" * (MAX_BYTES + 1))]
-        case Reason.NOT_PROTOBUF:
+        case Unreadable.NOT_PROTOBUF:
             return [Row(b"\xff\xff\xff"), Row(b"\x0a\x02\xff\xfe"), Row(protobuf(good)[:-1])]
-        case Reason.NOT_JSON:
+        case Unreadable.NOT_JSON:
             return [
                 Row(b"{"),
                 Row(b'{"id": "\xff"}'),
@@ -94,8 +95,8 @@ def poison(reason: Reason) -> list[Row]:
             return []  # said by the store: see test_loop.py
 
 
-@pytest.mark.parametrize("reason", Reason)
-def test_every_reason_is_found(reason: Reason) -> None:
+@pytest.mark.parametrize("reason", [*Unreadable, *Reason])
+def test_every_reason_is_found(reason: Reason | Unreadable) -> None:
     for row in poison(reason):
         found = decode(row, NOW)
         assert isinstance(found, Poison), row
@@ -179,8 +180,8 @@ def test_what_the_api_refuses_is_refused_and_nothing_else(wanted: Event) -> None
     assert isinstance(found, Event) == (not check.violations)
 
 
-@pytest.mark.parametrize("reason", Reason)
-def test_one_that_is_refused_sends_all_to_a_closer_look(reason: Reason) -> None:
+@pytest.mark.parametrize("reason", [*Unreadable, *Reason])
+def test_one_that_is_refused_sends_all_to_a_closer_look(reason: Reason | Unreadable) -> None:
     good = Row(protobuf(WHOLE), "mía".encode())
     for row in poison(reason):
         for rows in ([row], [row, good], [good, row, good]):

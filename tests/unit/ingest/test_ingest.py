@@ -246,17 +246,19 @@ async def test_a_drain_that_takes_too_long_is_cut_short(
 
 
 async def test_every_poisoned_record_is_kept_whole(kafka: Broker, topic: str, tmp_path: Path) -> None:
-    from eyecatch.ingest.events import MAX_BYTES, Reason
+    from eyecatch.ingest.events import Reason
+    from eyecatch.kafka.records import MAX_BYTES, Unreadable
 
-    bad: list[tuple[Reason, Row]] = [(reason, row) for reason in Reason for row in poison(reason)]
-    bad.append((Reason.TOO_LARGE, Row(b"y" * 900_000)))
+    reasons = [*Unreadable, *Reason]
+    bad: list[tuple[Reason | Unreadable, Row]] = [(reason, row) for reason in reasons for row in poison(reason)]
+    bad.append((Unreadable.TOO_LARGE, Row(b"y" * 900_000)))
     sent = [(row.key, row.value, [*row.headers, ("trace", b"\x00\xff")]) for _, row in bad]
     kafka.produce(topic, sent, partition=0)
     kafka.produce(topic, record(event("good")))
     async with until_absorbed(settings(kafka, topic, tmp_path), ["mia"], 1):
         await until(lambda: asyncio.to_thread(lambda: len(kafka.records(f"{topic}.dlq")) == len(bad)), "all letters")
     letters = sorted(kafka.records(f"{topic}.dlq"), key=lambda r: r.offset)
-    assert len(bad) > len(Reason) - 1 > 0
+    assert len(bad) > len(reasons) - 1 > 0
     assert MAX_BYTES < 900_000
     for (reason, row), letter, (key, sent_value, headers) in zip(bad, letters, sent, strict=True):
         assert (letter.key, letter.value or None) == (key, sent_value or None), row

@@ -8,11 +8,12 @@ import pytest
 from eyecatch.core.errors import EyecatchError, NotReady, StoreDamaged, StoreFull, StoreTooNew, Unavailable
 from eyecatch.core.ports import Encoder
 from eyecatch.core.types import Event, Position
-from eyecatch.ingest.loop import DEAD_LETTERS, STORE, Loop
+from eyecatch.ingest.loop import Loop
 from eyecatch.ingest.metrics import Metrics
 from eyecatch.kafka.buffer import Buffer, Chunk
 from eyecatch.kafka.offsets import Log
 from eyecatch.kafka.producer import Outgoing
+from eyecatch.kafka.retry import DEAD_LETTERS, STORE
 from eyecatch.observe.health import Health
 from kafka import TopicPartition
 

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator
 import pytest
 from eyecatch.core.errors import InvalidInput, StoreError, StoreFull, Unavailable
 from eyecatch.stores.redis import RedisStore, keys
-from eyecatch.stores.redis.link import ATTEMPTS, LAST_DELAY_S, PAUSE_S, Link
+from eyecatch.stores.redis.link import ATTEMPTS, PAUSE_S, WAIT, Link
 from redis.asyncio import RedisCluster
 from redis.cluster import key_slot  # type: ignore[attr-defined]
 
 from tests.contracts.builders import MEAN, cover, event, item, nothing
 from tests.servers import RedisServer, free_port, running, running_cluster, until
+
+pytestmark = pytest.mark.server
 
 
 class Sleeper:
@@ -93,7 +95,7 @@ async def test_delays_are_bounded_and_not_alike(store: RedisStore, sleeper: Slee
         with pytest.raises(Unavailable):
             await store.profiles.absorb([event(f"e{n}")], nothing)
     assert len(set(sleeper.delays)) == 3 * (ATTEMPTS - 1)
-    assert 0 <= min(sleeper.delays) < max(sleeper.delays) <= LAST_DELAY_S
+    assert 0 <= min(sleeper.delays) < max(sleeper.delays) <= WAIT.last_s
 
 
 async def test_a_server_away_at_start_is_tried_a_few_times_and_named_without_its_password(sleeper: Sleeper) -> None:

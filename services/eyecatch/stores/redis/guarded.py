@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from eyecatch.core.errors import Unavailable
-from eyecatch.stores.redis.link import Command, Link, delay
+from eyecatch.stores.redis.link import WAIT, Command, Link
 
 T = TypeVar("T")
 
@@ -55,5 +55,5 @@ class Guarded:
                 after = secrets.token_bytes(12)
                 if await self._link.one("EVAL", _APPLY, 1, self._guard, before, after, *flat):
                     return result
-                await asyncio.sleep(delay(min(attempt, 3)))
+                await asyncio.sleep(WAIT(min(attempt, 3)))
         raise Unavailable("too many processes change the store at once")

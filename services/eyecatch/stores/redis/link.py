@@ -4,7 +4,6 @@ Commands sent through it may be sent twice (the answer of the first time was los
 """
 
 import asyncio
-import random
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -15,6 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from eyecatch.core.backoff import Backoff
 from eyecatch.core.errors import EyecatchError, InvalidInput, Unavailable
 from eyecatch.stores.redis.errors import translate
 
@@ -22,7 +22,7 @@ Command = Sequence[str | bytes | int | float]
 
 # A failover of a cluster takes its node timeout and a little; what fails after these attempts (3 s on average) is the caller's to repeat.
 ATTEMPTS = 8
-FIRST_DELAY_S, LAST_DELAY_S = 0.05, 1.0
+WAIT = Backoff(0.05, 1.0, jitter=1.0)
 # A slow answer costs more than an unpersonalised one: the fast path gives up early, and then leaves the server alone for a moment.
 HURRY_S = 0.1
 PAUSE_S = 0.25
@@ -106,7 +106,7 @@ class Link:
             ours, again = translate(error)
             if not again or attempt == ATTEMPTS - 1:
                 raise ours from error
-            await self._sleep(delay(attempt))
+            await self._sleep(WAIT(attempt))
         raise AssertionError("unreachable")  # pragma: no cover
 
     async def quick(self, command: str, key: str, *more: str | bytes | int | float) -> Any:
@@ -156,11 +156,6 @@ class Link:
 
     async def close(self) -> None:
         await self._client.aclose()
-
-
-def delay(attempt: int) -> float:
-    """Seconds before the next attempt: somewhere below a doubling bound, so that clients do not come back all at once."""
-    return random.uniform(0, min(LAST_DELAY_S, FIRST_DELAY_S * 2**attempt))
 
 
 def hidden(url: str) -> str:

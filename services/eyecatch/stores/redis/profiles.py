@@ -20,7 +20,7 @@ from eyecatch.stores.recent_writes import Active
 from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.decisions import RedisDecisions
 from eyecatch.stores.redis.embeddings import CatalogEmbeddings
-from eyecatch.stores.redis.link import Command, Link, delay
+from eyecatch.stores.redis.link import WAIT, Command, Link
 from eyecatch.stores.redis.log import EventLog
 from eyecatch.stores.redis.names import References
 from eyecatch.stores.redis.tombstones import TOMBSTONE
@@ -117,7 +117,7 @@ class RedisProfiles:
                 if not conflicts:
                     return new
                 waiting = [(event, place) for event, place in waiting if event.user_id in conflicts]
-                await asyncio.sleep(delay(min(attempt, 3)))
+                await asyncio.sleep(WAIT(min(attempt, 3)))
         raise Unavailable("too many processes absorb events of the same users at once")
 
     async def _absorb(

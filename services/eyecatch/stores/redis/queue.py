@@ -81,7 +81,7 @@ class RedisQueue:
         return [
             ("SET", keys.JOB_SEQUENCE, entry.sequence),
             ("HSET", keys.JOB_KEYS, job.key, job.id),
-            *([("SADD", keys.jobs_for(job.made_for), job.id)] if job.made_for else []),
+            *(("SADD", keys.jobs_for(user), job.id) for user in job.users),
             *placed(entry, where, score),
         ], (entry.status, True)
 
@@ -312,8 +312,7 @@ class RedisQueue:
             job = entry.status.job
             if await self._link.one("HGET", keys.JOB_KEYS, job.key) == id:
                 commands.append(("HDEL", keys.JOB_KEYS, job.key))
-            if job.made_for:
-                commands.append(("SREM", keys.jobs_for(job.made_for), id))
+            commands += [("SREM", keys.jobs_for(user), id) for user in job.users]
         return commands
 
     async def forget(self, user: str) -> int:

@@ -170,7 +170,8 @@ class SqliteQueue:
 
     async def forget(self, user: str) -> int:
         def run(connection: sqlite3.Connection) -> int:
-            return connection.execute("DELETE FROM jobs WHERE json_extract(job, '$.made_for') = ?", (user,)).rowcount
+            named = "json_extract(job, '$.made_for'), json_extract(job, '$.caller.user')"
+            return connection.execute(f"DELETE FROM jobs WHERE ? IN ({named})", (user,)).rowcount
 
         return await self._database.write(run)
 

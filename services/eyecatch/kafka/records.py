@@ -1,0 +1,83 @@
+"""Kafka records as we read them, and the message in one. Knows no event and no Kafka client; reads no clock and no store."""
+
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import NamedTuple, Protocol, TypeVar
+
+from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.message import DecodeError, Message
+
+# Five ids of 128 characters that JSON escapes at twelve bytes each are 8 KiB.
+MAX_BYTES = 16 * 1024
+CONTENT_TYPE = "content-type"
+JSON_BRACE = ord("{")
+M = TypeVar("M", bound=Message)
+Headers = Sequence[tuple[str, bytes | None]]
+"""Other producers' headers may have null for a value."""
+
+
+class Unreadable(StrEnum):
+    """Why a record holds no message. docs/ingest.md says what to do about each."""
+
+    EMPTY = "empty"
+    TOO_LARGE = "too-large"
+    NOT_PROTOBUF = "not-protobuf"
+    NOT_JSON = "not-json"
+
+
+class Poison(NamedTuple):
+    """Why a record goes to the dead letters. `detail` names field, value and what is allowed; it may hold ids of a user, so it never
+    goes to a log."""
+
+    reason: StrEnum
+    detail: str
+
+
+class Record(Protocol):
+    """What we read of kafka-python's ConsumerRecord."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Headers: ...
+
+
+def message_of(record: Record, kind: type[M], wrong_shape: StrEnum) -> M | Poison:
+    """The message of a record, in protobuf or JSON; `wrong_shape` is the reason for JSON that does not fit `kind`. Never raises."""
+    value, name = record.value, kind.DESCRIPTOR.full_name
+    if not value:
+        return Poison(Unreadable.EMPTY, f"no bytes; allowed: an {name} in protobuf or JSON")
+    if len(value) > MAX_BYTES:
+        return Poison(Unreadable.TOO_LARGE, f"{len(value)} bytes; allowed: at most {MAX_BYTES}")
+    try:
+        if not is_json(value, record.headers):
+            return kind.FromString(value)
+        data = json.loads(value)
+        if not isinstance(data, dict):
+            return Poison(wrong_shape, f"a JSON {type(data).__name__}; allowed: an object")
+        return ParseDict(data, kind(), ignore_unknown_fields=True)
+    except DecodeError:
+        return Poison(Unreadable.NOT_PROTOBUF, f"{len(value)} bytes; allowed: a serialised {name}")
+    except (ParseError, SystemError) as error:  # protobuf's C parser raises SystemError for half a surrogate in an enum
+        return Poison(wrong_shape, str(error)[:200])
+    except (ValueError, RecursionError) as error:
+        return Poison(Unreadable.NOT_JSON, str(error)[:200])
+
+
+def is_json(value: bytes, headers: Headers) -> bool:
+    """By the content type if a header has it, else by the brace, with which no serialised message of ours begins."""
+    for name, content in headers:
+        if name.lower() == CONTENT_TYPE:
+            return b"json" in (content or b"").lower()
+    return value[0] == JSON_BRACE

@@ -1,0 +1,67 @@
+"""The HTTP page of a process: /metrics for Prometheus and /health for probes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from eyecatch.core.errors import Unavailable
+
+SERVING = "SERVING"
+
+
+class Registered:
+    """Metrics in a registry of their own, which a page shows."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+
+
+class HealthText(Protocol):
+    """What answers /health."""
+
+    def text(self) -> str:
+        """SERVING, or NOT_SERVING and a line for each trouble."""
+
+
+@contextmanager
+def page(host: str, port: int, metrics: Registered, health: HealthText) -> Iterator[int]:
+    """Answer /metrics and /health (200 or 503) inside the context; yields the port. Raises Unavailable if it is taken."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            match self.path.partition("?")[0]:
+                case "/metrics":
+                    self._answer(200, CONTENT_TYPE_LATEST, generate_latest(metrics.registry))
+                case "/health":
+                    text = health.text()
+                    self._answer(200 if text == SERVING else 503, "text/plain", f"{text}\n".encode())
+                case _:
+                    self._answer(404, "text/plain", b"/health or /metrics\n")
+
+        def _answer(self, code: int, kind: str, body: bytes) -> None:
+            self.send_response(code)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Probes are not worth a line each."""
+
+    try:
+        server = ThreadingHTTPServer((host, port), Handler)
+    except OSError as error:
+        raise Unavailable(f"cannot listen on {host}:{port} ({error.strerror}); choose another --health-port") from error
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,159 @@
+"""Configuration -> stores and what every process on them needs: blobs, the encoder, the index, the generator. Knows no server."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from eyecatch.config import Config, EventLogConfig, QueueConfig, ServedStoreConfig, StateConfig, part
+from eyecatch.core.catalog import Catalog
+from eyecatch.core.errors import NotReady
+from eyecatch.core.ports import (
+    Blobs,
+    CatalogStore,
+    CoverIndex,
+    DecisionLog,
+    Encoder,
+    Generator,
+    JobQueue,
+    Notes,
+    ProfileStore,
+    SharedQueue,
+    Stores,
+)
+from eyecatch.core.types import Budget, Origin
+from eyecatch.encoders.learned import LearnedEncoder, cover_space, user_encoder
+from eyecatch.stores.blobs import FsspecBlobs
+from eyecatch.stores.cached_profiles import CachedProfiles
+from eyecatch.stores.index import FaissIndex
+from eyecatch.stores.sqlite import SqliteStore
+from eyecatch.upkeep.clusters import load
+from eyecatch.upkeep.spaces import claim
+from eyecatch.wiring.generator import make_generator
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What every command on a data folder needs: its stores, and the generator that also embeds pictures."""
+
+    store: Stores
+    blobs: Blobs
+    generator: Generator
+    encoder: Encoder
+    index: CoverIndex
+    catalog: Catalog
+
+
+def checkpoint(config: StateConfig) -> Path:
+    """The folder of the models: the configured one or the shipped starter."""
+    if config.checkpoint:
+        return Path(config.checkpoint)
+    from icg import starter
+
+    return Path(starter.path())
+
+
+async def current_encoder(config: StateConfig, stores: Stores) -> Encoder:
+    """The checkpoint's encoder, with the taste clusters fitted last."""
+    encoder = user_encoder(checkpoint(config))
+    clusters = await load(stores.notes, encoder)
+    if clusters is not None and isinstance(encoder, LearnedEncoder):
+        encoder.adopt(clusters)
+    return encoder
+
+
+@dataclass(frozen=True)
+class OpenStores:
+    catalog: CatalogStore
+    profiles: ProfileStore
+    decisions: DecisionLog
+    queue: JobQueue
+    notes: Notes
+
+
+@asynccontextmanager
+async def open_stores(config: StateConfig, any_space: bool = False) -> AsyncIterator[Stores]:
+    """The state. Raises what `_opened` raises, and StoreError when its covers belong to another checkpoint, unless `any_space`."""
+    async with _opened(config) as stores:
+        if not any_space:
+            await claim(stores.catalog, stores.notes, cover_space(checkpoint(config)))
+        yield stores
+
+
+@asynccontextmanager
+async def _opened(config: StateConfig) -> AsyncIterator[Stores]:
+    """SQLite in the data folder, or Redis behind a read cache. Raises what their `open` raises, NotReady without the client library."""
+    jobs, served = part(QueueConfig, config), part(ServedStoreConfig, config)
+    budget = Budget(jobs.budget_per_item, jobs.budget_per_hour)
+    if not config.store:
+        embedded = SqliteStore.open(config.folder, max_waiting_jobs=jobs.queue_max, budget=budget)
+        try:
+            yield embedded
+        finally:
+            embedded.close()
+        return
+    try:
+        from eyecatch.stores.redis import RedisStore
+    except ModuleNotFoundError as error:
+        raise NotReady("--store redis://... needs the Redis client: pip install 'eyecatch[redis]'") from error
+    shared = await RedisStore.open(
+        config.store,
+        max_waiting_jobs=jobs.queue_max,
+        max_log=part(EventLogConfig, config).store_log_max,
+        retention_days=served.store_retention_days,
+        lease_s=jobs.lease_s,
+        budget=budget,
+    )
+    try:
+        cached = CachedProfiles(shared.profiles, served.profile_cache_s, served.profile_cache_users)
+        profiles = cached if served.profile_cache_s else shared.profiles
+        yield OpenStores(shared.catalog, profiles, shared.decisions, shared.queue, shared.notes)
+    finally:
+        await shared.close()
+
+
+@asynccontextmanager
+async def open_parts(
+    config: Config, generator: Generator | None = None, encoder: Encoder | None = None
+) -> AsyncIterator[Parts]:
+    """Open the stores. With SQLite the folder is this process's alone (StoreLocked when another one serves it)."""
+    config.folder.mkdir(parents=True, exist_ok=True)
+    async with open_stores(config) as store:
+        generator = generator or make_generator(config, checkpoint(config))
+        try:
+            blobs = FsspecBlobs(config.blobs)
+            index = FaissIndex()
+            yield Parts(
+                store,
+                blobs,
+                generator,
+                encoder or await current_encoder(config, store),
+                index,
+                Catalog(store.catalog, blobs, generator, index),
+            )
+        finally:
+            await generator.close()
+
+
+def shared_queue(config: StateConfig, stores: Stores) -> SharedQueue | None:
+    """The queue as other processes share it; None in SQLite, which has one process."""
+    return cast(SharedQueue, stores.queue) if config.store else None
+
+
+async def fill_index(parts: Parts, trust_made: bool) -> None:
+    """Put every stored cover into the index, in chunks so that memory stays flat; made ones only where they are trusted."""
+    ids: list[str] = []
+    rows = []
+    async for cover in parts.store.catalog.all_covers():
+        if cover.provenance.origin is not Origin.CATALOGUE and not trust_made:
+            continue
+        ids.append(cover.id)
+        rows.append(cover.embedding)
+        if len(ids) == 4096:
+            parts.index.add(ids, np.stack(rows))
+            ids, rows = [], []
+    if ids:
+        parts.index.add(ids, np.stack(rows))

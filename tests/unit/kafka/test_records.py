@@ -1,0 +1,55 @@
+"""Bytes of a record -> the message in it, of any kind, or the reason why there is none."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+import pytest
+from eyecatch.kafka.records import MAX_BYTES, Headers, Poison, Unreadable, message_of
+from eyecatch.v1 import generation_pb2
+
+WHOLE = generation_pb2.CoverRequest(item_id="a", count=2)
+
+
+class Reason(StrEnum):
+    WRONG_SHAPE = "wrong-shape"
+
+
+class Row(NamedTuple):
+    value: bytes | None
+    headers: Headers = ()
+    key: bytes | None = None
+    topic: str = "t"
+    partition: int = 0
+    offset: int = 0
+    timestamp: int = 0
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        Row(WHOLE.SerializeToString()),
+        Row(b'{"itemId": "a", "count": 2, "later": 1}'),
+        Row(b' {"itemId": "a", "count": 2}', (("Content-Type", b"application/json"),)),
+        Row(WHOLE.SerializeToString(), (("content-type", None),)),
+    ],
+)
+def test_protobuf_and_json_are_told_apart(row: Row) -> None:
+    assert message_of(row, generation_pb2.CoverRequest, Reason.WRONG_SHAPE) == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (Row(None), Unreadable.EMPTY),
+        (Row(b""), Unreadable.EMPTY),
+        (Row(b"x" * (MAX_BYTES + 1)), Unreadable.TOO_LARGE),
+        (Row(b"\xff\xff"), Unreadable.NOT_PROTOBUF),
+        (Row(b"{"), Unreadable.NOT_JSON),
+        (Row(b'{"count": "many"}'), Reason.WRONG_SHAPE),
+        (Row(b"[1]", (("content-type", b"application/json"),)), Reason.WRONG_SHAPE),
+    ],
+)
+def test_what_holds_no_message_has_a_reason(row: Row, reason: StrEnum) -> None:
+    refused = message_of(row, generation_pb2.CoverRequest, Reason.WRONG_SHAPE)
+    assert isinstance(refused, Poison)
+    assert refused.reason is reason

@@ -1,0 +1,32 @@
+"""/health and /metrics over HTTP."""
+
+import urllib.error
+import urllib.request
+
+import pytest
+from eyecatch.core.errors import Unavailable
+from eyecatch.ingest.metrics import Metrics
+from eyecatch.observe.health import Health
+from eyecatch.observe.page import page
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_the_page_answers_health_and_metrics() -> None:
+    health, metrics = Health("broker"), Metrics()
+    metrics.poison.labels("no-user").inc()
+    with page("127.0.0.1", 0, metrics, health) as port:
+        assert get(port, "/health") == (503, "NOT_SERVING\nbroker: starting\n")
+        health.well("broker")
+        assert get(port, "/health?probe=1") == (200, "SERVING\n")
+        assert 'eyecatch_ingest_poison_total{reason="no-user"} 1.0' in get(port, "/metrics")[1]
+        assert get(port, "/")[0] == 404
+        with pytest.raises(Unavailable, match="choose another --health-port"), page("127.0.0.1", port, metrics, health):
+            pass
