@@ -31,7 +31,16 @@ from icg.data.ratings import as_posts
 from icg.errors import IcgError
 from icg.pictures import decode, read
 from icg.rewards.base import BATCH, pixels
-from icg.rewards.engagement_net import NOBODY, EngagementConfig, EngagementNet, Habit, Told, context, habits, told
+from icg.rewards.engagement_net import (
+    NOBODY,
+    EngagementConfig,
+    EngagementNet,
+    EngagementPrediction,
+    Habit,
+    context,
+    habits,
+    predict,
+)
 from icg.rewards.reader import SIDE, Reader
 from icg.train.flags import Flags
 from icg.train.loop import Fit, train
@@ -169,10 +178,10 @@ def masked(about: np.ndarray, account: int, time: int) -> np.ndarray:
     return (about * np.array([account] * 4 + [time] * 6, np.float32)).astype(np.float32)
 
 
-def said(net: EngagementNet, read: Read, rows: np.ndarray, seen: str = "all") -> Told:
+def said(net: EngagementNet, read: Read, rows: np.ndarray, seen: str = "all") -> EngagementPrediction:
     """Of those posts, by a model that was fitted with `seen`."""
     pictured, accounted, timed = SEEN[seen]
-    return told(
+    return predict(
         net, read.content[rows] * pictured, torch.from_numpy(masked(read.about(read.accounts)[rows], accounted, timed))
     )
 
