@@ -13,7 +13,7 @@ from enum import IntEnum
 from itertools import islice
 from pathlib import Path
 
-from icg.data.catalogue import Report as Tally
+from icg.data.catalogue import RowReport
 from icg.errors import IcgError
 
 MAX_LINE = 65_536
@@ -106,7 +106,7 @@ class Labels:
     numbers start elsewhere than the layout's: every class would be wrong.
     """
 
-    def __init__(self, path: Path, layout: Layout, tally: Tally) -> None:
+    def __init__(self, path: Path, layout: Layout, tally: RowReport) -> None:
         self.layout = layout
         self._row: dict[str, int] = {}
         self._label, self._number = array("b"), array("q")
@@ -150,16 +150,16 @@ class Labels:
         label = self._label[row]
         return (None if label == CONTRADICTED else Availability(label), *self._more.get(row, ("", "")))
 
-    def unmet(self, met: bytearray, tally: Tally) -> None:
+    def unmet(self, met: bytearray, tally: RowReport) -> None:
         """Refuse the rows whose picture was not found; `met` is 1 at the others."""
         for key, row in self._row.items():
             if not met[row]:
                 tally.refuse("a row without a picture", self.path.name, self._number[row], key, "no such file")
 
-    def _cells(self, path: Path, tally: Tally) -> Iterator[tuple[int, dict[str, str]]]:
+    def _cells(self, path: Path, tally: RowReport) -> Iterator[tuple[int, dict[str, str]]]:
         count, separator = len(self.layout.columns), self.layout.separator
         if separator is None:
-            first = [text for _, text in islice(_lines(path, self.layout.encoding, Tally()), SAMPLED)]
+            first = [text for _, text in islice(_lines(path, self.layout.encoding, RowReport()), SAMPLED)]
             separator = max(SEPARATORS, key=lambda s: sum(len(_split(text, s, count)) == count for text in first))
         for number, text in _lines(path, self.layout.encoding, tally):
             cells = _split(text, separator, count)
@@ -173,7 +173,7 @@ def _split(text: str, separator: str, count: int) -> list[str]:
     return text.split(None if separator == " " else separator, count - 1)
 
 
-def _lines(path: Path, encoding: str, tally: Tally) -> Iterator[tuple[int, str]]:
+def _lines(path: Path, encoding: str, tally: RowReport) -> Iterator[tuple[int, str]]:
     """(number from 1, text) of every line that is not blank, without its line end."""
     try:
         with path.open("rb") as file:

@@ -24,8 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from icg import pictures
-from icg.data.catalogue import Report as Tally
-from icg.data.catalogue import Splits
+from icg.data.catalogue import RowReport, Splits
 from icg.data.precompute import digest
 from icg.data.shards import SHARD, Shards
 from icg.errors import IcgError
@@ -84,7 +83,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Report:
+class RF1MReport:
     """Counts of a pass. refused: by kind of reason, rows of label.txt among them. shown: the first refusals in full."""
 
     pictures: int
@@ -123,7 +122,7 @@ class RF1M:
         self.parts = tuple(parts)
         for path in (path for part in self.parts for path in (*part.pictures, *part.products)):
             open_source(path, lambda *_: None).close()
-        self.rows = Tally()
+        self.rows = RowReport()
         self.labels = Labels(labels, self.layout, self.rows)
 
     def read(self, split: str | None = None) -> Pass:
@@ -141,10 +140,10 @@ class Pass:
 
     def __init__(self, data: RF1M, split: str | None) -> None:
         self._data, self._split = data, split
-        self._tally, self._counts, self._products = Tally(), Counter[tuple[str, str]](), set[int]()
+        self._tally, self._counts, self._products = RowReport(), Counter[tuple[str, str]](), set[int]()
 
     def __iter__(self) -> Iterator[Example]:
-        self._tally = Tally(refused=self._data.rows.refused.copy(), shown=self._data.rows.shown.copy())
+        self._tally = RowReport(refused=self._data.rows.refused.copy(), shown=self._data.rows.shown.copy())
         self._counts.clear()
         self._products.clear()
         met = bytearray(len(self._data.labels))
@@ -154,13 +153,13 @@ class Pass:
                 yield example
         self._data.labels.unmet(met, self._tally)
 
-    def report(self) -> Report:
+    def report(self) -> RF1MReport:
         """The counts of the last iteration so far; rows without a picture are known at its end."""
         groups = {
             group: {name: n for (kind, name), n in sorted(self._counts.items()) if kind == group}
             for group in ("class", "subset", "split")
         }
-        return Report(
+        return RF1MReport(
             pictures=self._counts["", "pictures"],
             products=len(self._products),
             cut_outs=self._counts["", "cut-outs"],
@@ -274,7 +273,7 @@ class CueCache:
             self.store.put(key, torch.from_numpy(values.astype(np.float16)))
         return self.store.get(key)
 
-    def compute(self, examples: Iterable[Example], tally: Tally) -> int:
+    def compute(self, examples: Iterable[Example], tally: RowReport) -> int:
         """Store the maps of all `examples` and return their number; those that failed are refused to `tally`."""
         done = 0
         for example in examples:

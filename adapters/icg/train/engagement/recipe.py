@@ -24,7 +24,7 @@ from torch import Tensor
 from icg import starter
 from icg.data import engagement as data
 from icg.data.art import Subject, load_subjects, procedural
-from icg.data.catalogue import Report
+from icg.data.catalogue import RowReport
 from icg.data.duplicates import leaking, perceptual_hash
 from icg.data.posts import Simulated, World, simulate
 from icg.data.ratings import as_posts
@@ -228,7 +228,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.smoke:
         args.posts, args.accounts, args.steps = 200, 4, 20
     reader = Reader.from_pretrained(args.checkpoint or starter.path())
-    report = Report()
+    report = RowReport()
     if args.table:
         posts = data.load(args.table, args.pictures or args.table.parent, report, args.zone)
         print(report)
