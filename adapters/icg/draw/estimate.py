@@ -52,13 +52,13 @@ class Estimate:
 
     def others(self) -> dict[int, Condition]:
         """The conditions of the other parts of guidance, by the pipeline's adapter and without gradient."""
-        adapter, made = self._pipeline.adapter, dict[int, Condition]()
+        adapter, conditions = self._pipeline.adapter, dict[int, Condition]()
         with torch.no_grad():
             if NOTHING in self.weights:
-                made[NOTHING] = Condition(*adapter.unconditional(len(self.briefs)))
+                conditions[NOTHING] = Condition(*adapter.unconditional(len(self.briefs)))
             if ITEM in self.weights:
-                made[ITEM] = Condition(*adapter(self._items, torch.zeros_like(self._users)))
-        return made
+                conditions[ITEM] = Condition(*adapter(self._items, torch.zeros_like(self._users)))
+        return conditions
 
     def predict(self, condition: Condition, pipeline: CoverPipeline | None = None) -> Tensor:
         """The denoiser's prediction (B, C, h, w), by another pipeline's denoiser and ControlNet if one is given."""
