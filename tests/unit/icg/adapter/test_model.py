@@ -1,4 +1,4 @@
-"""The adapter: gate, shapes, round trip and refusals."""
+"""The adapter: gate, shapes, saving and errors."""
 
 from __future__ import annotations
 

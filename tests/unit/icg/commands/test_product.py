@@ -1,4 +1,4 @@
-"""icg product: train, list, generate, remove; covers of it from the in-process generator; and what is wrong as one line."""
+"""icg product: train, list, generate, remove; covers from the in-process generator; and errors of one line."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def run(data: Path, *arguments: str) -> Result:
 
 
 def refused(result: Result) -> str:
-    """Its last line."""
+    """The last line of its output."""
     assert result.exit_code == 1, result.output
     assert result.stdout == ""
     line = result.stderr.splitlines()[-1]
@@ -43,7 +43,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory, shown: Path) -> Path:
-    """A data folder with one product, hardly trained."""
+    """A data folder with one product, trained for a few steps."""
     data = tmp_path_factory.mktemp("data")
     result = run(data, "train", "my-pack", str(shown), "--class", "backpack", *FEW, "--json")
     assert result.exit_code == 0, result.output

@@ -1,4 +1,4 @@
-"""A shop's own tables become training examples; what is damaged is counted, and nothing crosses a split."""
+"""A shop's tables become training examples; damaged rows are counted, and splits do not overlap."""
 
 from __future__ import annotations
 

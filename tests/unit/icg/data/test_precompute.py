@@ -1,4 +1,4 @@
-"""Latents and readings on disk: complete after a kill, computed once, again when something changed, flat in memory."""
+"""Latents and readings on disk: complete after a kill, computed once and again after a change, in constant memory."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def examples(folder: Path, report: RowReport) -> list[Example]:
 
 
 class Counted(Latents):
-    """Counts what it is asked to compute."""
+    """Counts the tensors that it computes."""
 
     added = 0
 

@@ -1,4 +1,4 @@
-"""The one reader of tables: formats, damage, columns and how far it is."""
+"""The reader of tables: formats, damage, columns and progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engagement model: what it is told moves what it says, and it learns what posts were liked for."""
+"""The engagement model: its inputs change its prediction, and it learns the cause of engagement."""
 
 from pathlib import Path
 
@@ -89,14 +89,14 @@ def test_it_comes_back_from_its_folder(reward: Engagement, tmp_path: Path) -> No
     (tmp_path / "config.json").write_text((tmp_path / "config.json").read_text().replace('"hidden": 48', '"hidden": 9'))
     with pytest.raises(CheckpointError, match="does not match"):
         EngagementNet.from_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match=r"config.json is missing"):
+    with pytest.raises(CheckpointError, match=r"no such folder"):
         EngagementNet.from_pretrained(tmp_path / "none")
     with pytest.raises(CheckpointError, match="reads 5 numbers"):
         Engagement(EngagementNet(EngagementConfig(5)), reward.reader)
 
 
 def test_it_learns_what_posts_were_liked_for(tmp_path: Path) -> None:
-    """Content of four known numbers, of which one is liked, beside accounts of very different size."""
+    """Content of four known numbers, of which one causes engagement, for accounts of very different size."""
     rng = np.random.default_rng(0)
     count = 2000
     content = torch.from_numpy(rng.standard_normal((count, 4))).float()

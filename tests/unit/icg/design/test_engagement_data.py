@@ -1,4 +1,4 @@
-"""Posts from tables: what is taken, what is refused and why, and how buckets and splits are cut."""
+"""Posts from tables: accepted and refused rows, buckets and splits."""
 
 import io
 from pathlib import Path
@@ -111,7 +111,7 @@ def test_the_latest_are_tested_and_one_moment_stays_together() -> None:
 
 
 def jpeg(picture: Image.Image) -> Image.Image:
-    """As it comes back from a lossy file."""
+    """The picture after lossy compression."""
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=70)
     return Image.open(file)
@@ -126,7 +126,7 @@ def test_near_duplicates_and_campaigns_do_not_leak_backwards() -> None:
     split = np.array([0, 0, 0, 1, 2])
     assert leaking(split, hashed, ["a"] * 5, text).tolist() == [True, True, False, False, False]
     other = leaking(split, hashed, ["a", "a", "a", "b", "a"], text)
-    assert other.tolist() == [True, False, False, False, False], "another account's sale is another campaign"
+    assert other.tolist() == [True, False, False, False, False], "the same text of another account is another campaign"
     assert campaign("Sale 50%! https://x.y/1 @us #now") == "sale"
     assert np.unpackbits(perceptual_hash(pictures[0]) ^ perceptual_hash(pictures[1])).sum() > 60
 

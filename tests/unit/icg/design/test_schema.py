@@ -1,4 +1,4 @@
-"""Designs are validated: what does not fit is refused by the name of its field."""
+"""Designs are validated: errors name the field."""
 
 import json
 

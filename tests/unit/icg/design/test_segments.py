@@ -1,4 +1,4 @@
-"""Segments: what a group has more of than others is what it is told by."""
+"""Segments: a group is described by what it has more of than others."""
 
 import numpy as np
 import pytest
@@ -87,7 +87,7 @@ def test_a_segment_from_words_alone_points_to_covers_that_fit_them() -> None:
 
 
 class Rated:
-    """A reward that is known."""
+    """A reward with known values."""
 
     range = (-1.0, 1.0)
 

@@ -1,4 +1,4 @@
-"""Requests of services: what becomes of references, products and targets on their way into the line."""
+"""Requests of services: how references, products and targets become briefs in the queue."""
 
 import io
 import threading
@@ -49,7 +49,7 @@ def test_mixtures_with_the_ground_are_told_apart() -> None:
 
 def test_specks_go_and_bites_are_filled() -> None:
     picture = Image.new("RGB", (64, 64), "white")
-    picture.paste((240, 240, 244), (10, 10, 54, 54))  # hardly unlike the ground
+    picture.paste((240, 240, 244), (10, 10, 54, 54))  # hardly different from the ground
     picture.paste((255, 255, 255), (30, 6, 34, 14))
     picture.putpixel((58, 58), (245, 245, 240))
     product = product_of(picture)
@@ -130,7 +130,7 @@ def test_a_fine_tuned_product_leaves_references_that_a_knob_needs(knobs: dict[st
 def test_knobs_are_fields_of_the_brief_by_name() -> None:
     brief = ask.brief("mug", seed=3, steps=5, guidance=2.5, guided=(0.0, 0.5), size=(64, 96))
     assert (brief.seed, brief.steps, brief.guidance, brief.guided, brief.size) == (3, 5, 2.5, (0.0, 0.5), (64, 96))
-    assert ask.brief("mug").digest() == Brief("mug").digest(), "what is left out is the brief's default"
+    assert ask.brief("mug").digest() == Brief("mug").digest(), "omitted fields have the brief's default"
 
 
 def test_a_damaged_reference_is_named() -> None:
@@ -195,7 +195,7 @@ def test_a_design_is_made_beside_the_line() -> None:
     designed = submitter.submit(Brief("mug"), "high")
     assert designs.begun.wait(10)
     brief, cover = submitter.submit(Brief("sea")).result(10)
-    assert (brief.title, cover.width, line.titles) == ("sea", 3, ["sea"]), "who has no target does not wait"
+    assert (brief.title, cover.width, line.titles) == ("sea", 3, ["sea"]), "a request without a target does not wait"
     assert not designed.done()
     designs.go.set()
     assert designed.result(10)[0].title == "mug, high"

@@ -1,4 +1,4 @@
-"""What the adapter makes for many covers in one call, against what it makes for each alone."""
+"""The adapter's conditions of many covers in one call equal those of each alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.unit.icg.pipelines import SIZE
 
 
 def briefs(pipeline: CoverPipeline, count: int) -> list[Brief]:
-    """With and without a user, guided by it or not, of several strengths."""
+    """With and without a user, with and without user guidance, of several strengths."""
     users = np.random.default_rng(0).normal(size=(count, pipeline.adapter.config.user)).astype(np.float32)
     how = [{}, {"user_guidance": 2.0}, {"strength": 0.3}, {"user_embedding": None}, {"guidance": 1.0}]
     return [
@@ -55,7 +55,7 @@ def test_together_as_alone(covers: Callable[[str], CoverPipeline], name: str) ->
 
 
 def test_together_as_alone_in_the_shipped_starter() -> None:
-    """At real widths the kernels are others; all of them go in one call."""
+    """Real widths use other kernels; all covers are in one call."""
     pipeline = starter.load().pipeline
     together_as_alone(pipeline)
     conditioner, some = Conditioner(pipeline.adapter, exact=True), briefs(pipeline, 9)

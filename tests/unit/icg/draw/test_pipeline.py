@@ -145,7 +145,7 @@ def test_an_anchored_cover_shows_its_reference(small: Starter) -> None:
 
 
 def shoe() -> Image.Image:
-    """A cut-out with a hole and a half-transparent rim, off the middle of its canvas."""
+    """A cut-out with a hole and a half-transparent rim, not in the middle of its canvas."""
     picture = Image.new("RGBA", (90, 60), (9, 9, 9, 0))
     picture.paste((10, 200, 30, 128), (20, 10, 80, 50))
     picture.paste((10, 200, 30, 255), (22, 12, 78, 48))
@@ -166,7 +166,7 @@ def test_a_product_stays_as_it_is_wherever_it_stands(small: Starter, anchored: f
     assert width / height == pytest.approx(56 / 36, rel=0.1), "nothing of it is cut off"
     assert width >= 0.4 * cover.shape[1]
     share = (56 * 36 - 100) / (56 * 36)
-    assert unchanged.sum() == pytest.approx(share * width * height, rel=0.1), "all of it is there, but for the hole"
+    assert unchanged.sum() == pytest.approx(share * width * height, rel=0.1), "all of it is visible, except the hole"
     assert not (other == (10, 200, 30)).all(-1).any()
 
 

@@ -1,4 +1,4 @@
-"""Covers shown while they are noise: when, to whom, how like the cover, and that looking changes none."""
+"""Previews of unfinished covers: when, for whom, how similar to the cover, and that they change no cover."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Open = Callable[..., StepScheduler]
 
 
 class Viewer:
-    """Both callbacks of one request: pictures, and steps between them, in the order they came."""
+    """Both callbacks of one request: previews and steps, in order."""
 
     def __init__(self) -> None:
         self.previews: list[Image.Image | int] = []
@@ -38,7 +38,7 @@ class Viewer:
 
     @property
     def steps(self) -> list[int]:
-        """After which steps there was a picture."""
+        """The steps that were followed by a preview."""
         return [
             after
             for one, after in zip(self.previews, self.previews[1:], strict=False)

@@ -1,4 +1,4 @@
-"""Rows of one call against rows alone, bit by bit, on every family's real classes."""
+"""Rows of one call equal rows alone, bit by bit, with every family's real classes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_rows_are_as_alone(covers: Callable[[str], CoverPipeline], name: str) ->
 
 
 def test_rows_of_the_shipped_starter_are_as_alone() -> None:
-    """At real widths the kernels are others."""
+    """Real widths use other kernels."""
     agree(starter.load().pipeline, (64, 64), 12)
 
 

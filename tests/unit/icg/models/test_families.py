@@ -1,4 +1,4 @@
-"""Each diffusion family: as the stock pipeline draws, one training step, saved, loaded, drawn again."""
+"""Each diffusion family: equal to the stock pipeline, one training step, saved, loaded, drawn again."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_training_step_reaches_the_adapter_and_survives_saving(small: Starter,
 
 @pytest.mark.parametrize("name", tiny.DIFFUSION)
 def test_the_mixture_is_the_schedulers(name: str) -> None:
-    """A denoiser that knows the noise is led to the clean latent by the scheduler itself."""
+    """With a denoiser that predicts the true noise, the scheduler itself reaches the clean latent."""
     pipeline = tiny.diffusion(name)
     family, scheduler = family_of(pipeline), pipeline.scheduler
     family.set_timesteps(scheduler, 12, SIZE)

@@ -1,4 +1,4 @@
-"""Upscaling: tiles are as the whole, sizes of every kind, refusals, and the shipped one beats bicubic."""
+"""Upscaling: tiles equal the whole picture, all sizes, errors, and the shipped upscaler beats bicubic."""
 
 from __future__ import annotations
 
@@ -23,14 +23,20 @@ SAMPLE = Path(__file__).parents[4] / "services" / "eyecatch" / "sample" / "cover
 
 
 def tiny(upscale: int = 4, upsampler: str = "pixelshuffledirect", seed: int = 0) -> Swin2SRForImageSuperResolution:
-    """Random weights, large enough that windows reach far."""
+    """Random weights, large enough for a wide receptive field."""
     torch.manual_seed(seed)
     model = Swin2SRForImageSuperResolution(
         Swin2SRConfig(
-            embed_dim=12, depths=[2, 2], num_heads=[2, 2], window_size=8, mlp_ratio=2.0, upscale=upscale,
-            upsampler=upsampler, image_size=32,
+            embed_dim=12,
+            depths=[2, 2],
+            num_heads=[2, 2],
+            window_size=8,
+            mlp_ratio=2.0,
+            upscale=upscale,
+            upsampler=upsampler,
+            image_size=32,
         )
-    )  # fmt: skip
+    )
     for p in model.parameters():
         if p.ndim > 1:
             p.data *= 4

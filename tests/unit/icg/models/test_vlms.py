@@ -1,4 +1,4 @@
-"""Each vision-language family on its own classes: what meta tokens read is what the family itself computes for them."""
+"""Each vision-language family with its own classes: the states of meta tokens equal those that the family itself computes."""
 
 from __future__ import annotations
 
@@ -89,11 +89,11 @@ def test_reading_is_what_the_family_computes(
 def test_wrong_positions_would_be_noticed(
     vlm_of: Open, meta: MetaTokens, name: str, item: tuple[str, tuple[Image.Image, ...]]
 ) -> None:
-    """The comparison above is worth something: the same inputs at other positions are read otherwise."""
+    """The comparison above is sensitive: the same inputs at other positions give other states."""
     hidden = read(meta, vlm_of(name), *item)
     model, inputs = as_words(vlm_of(name), meta, *item)
     places = torch.arange(inputs["input_ids"].shape[1])[None]
-    if not (name.startswith("qwen") and item[1]):  # those count pictures otherwise; the others need a gap to be wrong
+    if not (name.startswith("qwen") and item[1]):  # these count pictures differently; the others need a gap
         places[:, -M:] += 5
     elif name.startswith("qwen"):
         places = places.expand(3, 1, -1)
@@ -104,7 +104,7 @@ def test_wrong_positions_would_be_noticed(
 
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl"])
 def test_meta_tokens_follow_a_picture_by_its_longer_edge(vlm_of: Open, meta: MetaTokens, name: str) -> None:
-    """Positions in three dimensions: a picture of h x w tokens takes max(h, w) of them, and text goes on from there."""
+    """Positions in three dimensions: a picture of h x w tokens takes max(h, w) positions, and text follows."""
     positions: list[torch.Tensor] = []
     model, processor = vlm_of(name)
     inputs = reading.inputs(processor, "red kettle", (WIDE,))
@@ -122,7 +122,7 @@ def test_meta_tokens_follow_a_picture_by_its_longer_edge(vlm_of: Open, meta: Met
 
 @families
 def test_a_title_read_through_embeddings_is_the_same(vlm_of: Open, meta: MetaTokens, name: str) -> None:
-    """Also after a picture: no family's state leaks from one item into the next."""
+    """Also after a picture: no state of one item changes the next."""
     read(meta, vlm_of(name), "", (WIDE, TALL))
     hidden = read(meta, vlm_of(name), "red kettle")
     model, processor = vlm_of(name)
@@ -221,7 +221,7 @@ def test_padding_on_the_left_changes_nothing(vlm_of: Open, meta: MetaTokens, nam
     for key in ("input_ids", "attention_mask", "mm_token_type_ids"):
         if key in inputs:
             padded[key] = torch.nn.functional.pad(inputs[key], (3, 0))
-    if not name.startswith("qwen"):  # Qwen counts positions from the mask, the others take what they are given
+    if not name.startswith("qwen"):  # Qwen counts positions from the mask, the others use the passed ones
         padded["position_ids"] = torch.cat(
             [torch.zeros(3, dtype=torch.long), torch.arange(inputs["input_ids"].shape[1] + M)]
         )[None]

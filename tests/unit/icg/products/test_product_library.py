@@ -1,4 +1,4 @@
-"""Products by id: as they lie in the folder now, a few in memory, from any thread."""
+"""Products by id: as in the folder now, a few in memory, from any thread."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_only_so_many_in_memory(tmp_path: Path, pipeline: CoverPipeline) -> None
     first = {id: library.get(id) for id in "abc"}
     assert library.get("c") is first["c"]
     assert library.get("b") is first["b"]
-    assert library.get("a") is not first["a"], "the one not asked for longest had to go"
+    assert library.get("a") is not first["a"], "the least recently used one was dropped"
     assert library.get("c") is not first["c"]
     assert library.ids() == ["a", "b", "c"]
 

@@ -1,4 +1,4 @@
-"""What is no set of pictures of one product is refused before anything is trained, and the message says what is wrong."""
+"""Pictures that do not show one product are refused before training, with a message that says why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Products on the disk: whole or not there, one trainer at a time, and an id is never a way out of the folder."""
+"""Products on disk: complete or absent, one training at a time, and an id never leads out of the folder."""
 
 from __future__ import annotations
 
@@ -16,10 +16,24 @@ from icg.products import record
 from icg.products.record import RECORD, Record, training
 
 STATED: dict[str, Any] = {
-    "id": "blue-mug", "kind": "mug", "method": "textual-inversion", "base": "b" * 64, "base_name": "tiny", "steps": 3, "lr": 0.1,
-    "seed": 0, "size": (64, 64), "rank": 2, "vectors": 2, "prior": False, "pictures": ("0" * 64,), "alike": 0.5, "seconds": 1.5,
-    "memory_mb": 7, "created": "2026-01-01",
-}  # fmt: skip
+    "id": "blue-mug",
+    "kind": "mug",
+    "method": "textual-inversion",
+    "base": "b" * 64,
+    "base_name": "tiny",
+    "steps": 3,
+    "lr": 0.1,
+    "seed": 0,
+    "size": (64, 64),
+    "rank": 2,
+    "vectors": 2,
+    "prior": False,
+    "pictures": ("0" * 64,),
+    "alike": 0.5,
+    "seconds": 1.5,
+    "memory_mb": 7,
+    "created": "2026-01-01",
+}
 
 
 def write(folder: Path, value: float = 0.0, **more: Any) -> Record:

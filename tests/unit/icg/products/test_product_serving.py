@@ -1,4 +1,4 @@
-"""Products beside each other in the running batch: each cover as it is alone, weights loaded when asked for, and gone when removed."""
+"""Several products in one batch: each cover equals that alone; weights are loaded on demand and dropped when removed."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_beside_low_rank_weights_that_were_announced(covers: Covers, tmp_path: P
     store_product(tmp_path / "products", covers("sana"), "one")
     pipeline = covers("sana")
     pipeline.products = Library(tmp_path / "products")
-    pipeline([brief(product_id="one")])  # what it wears of its own is not there for all
+    pipeline([brief(product_id="one")])  # its own weights are not applied to all
     scheduler = StepScheduler(pipeline, (SIZE,), loras={"aligned": saved(covers("sana"), tmp_path / "lora", 1)})
     try:
         options = {"lora": "aligned"}, {}, {}
@@ -185,7 +185,7 @@ def test_the_pipeline_takes_one_product_a_call_and_is_itself_again(covers: Cover
     with pytest.raises(BriefError, match=r"product_id=\['', 'one'\] in one call"):
         pipeline([brief(), brief(product_id="one")])
     one, other = pipeline.start([brief(product_id="one")]), pipeline.start([brief()])
-    while pipeline.step(one) | pipeline.step(other):  # two calls step by step
+    while pipeline.step(one) | pipeline.step(other):  # two calls with the step API
         continue
     assert np.array_equal(np.asarray(pipeline.finish(one)[0]), drawings["one"])
     assert np.array_equal(np.asarray(pipeline.finish(other)[0]), plain)

@@ -1,4 +1,4 @@
-"""Learned vectors in a title: where a word's own embeddings stand they say what the word says, in every VLM family."""
+"""Learned vectors in a title: a word's own embeddings as vectors are read like the word, in every VLM family."""
 
 from __future__ import annotations
 

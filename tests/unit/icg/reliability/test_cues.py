@@ -1,4 +1,4 @@
-"""Depth and saliency: our small network as a folder, and public ones of transformers or of any other make."""
+"""Depth and saliency: our small network from a folder, and public ones of transformers or other libraries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pictures(*shape: int) -> Tensor:
 def dpt(folder: Path) -> Any:
     narrow = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 4, "num_attention_heads": 2}
     necks = {"neck_hidden_sizes": [8] * 4, "fusion_hidden_size": 8, "backbone_out_indices": [0, 1, 2, 3]}
-    wide = {"initializer_range": 0.5}  # else what it sees is next to nothing, and all of it as far away
+    wide = {"initializer_range": 0.5}  # else its features are close to zero and its depth is constant
     model = t.DPTForDepthEstimation(t.DPTConfig(image_size=384, patch_size=32, **narrow, **necks, **wide))
     model.eval().save_pretrained(folder)
     return model
@@ -60,7 +60,7 @@ def test_small_cues_are_planes_of_the_picture_s_size(widths: tuple[int, ...] | N
         assert 0 <= plane.min() < plane.max() <= 1
     depth, saliency = cues(images)
     assert not torch.allclose(depth, saliency)
-    assert torch.allclose(cues(images[1:])[0], depth[1:], atol=1e-6), "no picture of a batch takes part in another's"
+    assert torch.allclose(cues(images[1:])[0], depth[1:], atol=1e-6), "no picture of a batch changes another's"
 
 
 def test_small_cues_are_small() -> None:
@@ -162,14 +162,14 @@ def test_public_cues_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 
 class Flat(nn.Module):
-    """A depth model that sees none."""
+    """A depth model with constant output."""
 
     def forward(self, pixel_values: Tensor) -> Any:
         return t.modeling_outputs.DepthEstimatorOutput(predicted_depth=torch.ones(len(pixel_values), 4, 4))
 
 
 class Bright(nn.Module):
-    """Says by brightness what stands out; with `others`, first of several maps, as U2-Net gives them."""
+    """Saliency by brightness; with `others`, the first of several maps, as U2-Net returns them."""
 
     def __init__(self, others: bool) -> None:
         super().__init__()
@@ -187,4 +187,4 @@ def test_a_network_of_another_make_tells_what_stands_out(others: bool) -> None:
     depth, saliency = PublicCues(Flat(), Bright(others), side=64)(images)
     assert saliency[..., :31].min() == 1
     assert saliency[..., 33:].max() == 0
-    assert depth.abs().max() == 0, "depth that is the same everywhere divides by nothing"
+    assert depth.abs().max() == 0, "constant depth does not divide by zero"

@@ -1,4 +1,4 @@
-"""How varied backgrounds are, on pictures whose answers are known."""
+"""Diversity of backgrounds, on pictures with known answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def placed(box: tuple[int, int, int, int] = (24, 24, 40, 40)) -> Image.Image:
 
 
 def pictures(colours: Sequence[tuple[int, int, int]]) -> torch.Tensor:
-    """Of one colour each, but where the product is, which counts for nothing."""
+    """Pictures of one colour each, except under the product, which does not count."""
     tensor = (torch.tensor(colours) / 127.5 - 1)[:, :, None, None].repeat(1, 1, 64, 64)
     tensor[:, :, 24:40, 24:40] = torch.linspace(-1, 1, len(colours))[:, None, None, None]
     return tensor

@@ -1,4 +1,4 @@
-"""The judge of product pictures, and the reward that is its word: what they say, keep, pass gradients through and refuse."""
+"""The judge of product pictures and the reliability reward: results, saving, gradients and errors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_probability_for_each_class_by_name() -> None:
             assert list(one.probabilities) == [Availability(n).name.lower() for n in range(classes)]
             assert sum(values(one)) == pytest.approx(1, abs=1e-5)
             assert one.score == one.probabilities["available"]
-        assert len({round(one.score, 4) for one in results}) == 3, "pictures are told apart"
+        assert len({round(one.score, 4) for one in results}) == 3, "pictures have different results"
 
 
 def test_what_was_saved_judges_as_before(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_what_was_saved_judges_as_before(tmp_path: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         other = SmallCues((8, 16)).eval()
-    assert judged(Judge.from_pretrained(tmp_path, other)) != judged(model), "other cues are used where they are given"
+    assert judged(Judge.from_pretrained(tmp_path, other)) != judged(model), "other cues replace the saved ones"
 
 
 def test_available_means_at_or_above_the_threshold() -> None:
@@ -185,7 +185,7 @@ def test_a_cut_out_is_scaled_to_what_there_is_of_it() -> None:
     assert (small - large).abs().mean() < 0.05
     away = Image.new("RGBA", (400, 300))
     away.paste(cut_out((40, 60)), (350, 200))
-    assert torch.equal(product_pixels(away, SIDE), small), "where it stands on its canvas is of no meaning"
+    assert torch.equal(product_pixels(away, SIDE), small), "its place on its canvas does not matter"
     assert (small[:, 0, 0] - (127 / 127.5 - 1)).abs().max() < 1e-6, "grey behind it"
     red = (small[0] > 0.9) & (small[1] < -0.9)
     assert red.any(1).sum() >= 0.85 * SIDE, "as large as fits"
@@ -208,7 +208,7 @@ def test_text_on_the_product_is_part_of_it() -> None:
     ImageDraw.Draw(labelled).text((28, 32), "SALE", fill="black")
     first, second = judged(judge(), plain), judged(judge(), labelled)
     assert list(first.probabilities) == list(second.probabilities)
-    assert first != second, "it is seen"
+    assert first != second, "it has an effect"
 
 
 def test_a_caption_may_be_empty_and_counts_where_it_is_not() -> None:

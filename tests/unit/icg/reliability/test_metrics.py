@@ -1,15 +1,8 @@
-"""Precision to calibration, against numbers worked out by hand."""
+"""Precision to calibration, compared with numbers calculated by hand."""
 
 import numpy as np
 import pytest
-from icg.reliability.metrics import (
-    Quality,
-    average_precision,
-    best_threshold,
-    calibration_error,
-    quality,
-    temperature,
-)
+from icg.reliability.metrics import Quality, average_precision, best_threshold, calibration_error, quality, temperature
 
 PROBABILITIES = np.array(
     [[0.9, 0.1, 0.0], [0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.4, 0.35, 0.25], [0.3, 0.1, 0.6], [0.2, 0.7, 0.1]]
@@ -22,11 +15,13 @@ def measured(threshold: float = 0.5) -> Quality:
 
 
 def test_what_was_let_through_and_what_should_have_been() -> None:
-    """Three are let through, two of them rightly; three should have been."""
+    """Three are predicted available, two of them correctly; three are available."""
     result = measured()
     assert (result.precision, result.recall, result.f1) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
     strict = measured(0.9)
-    assert (strict.precision, strict.recall, strict.f1) == pytest.approx((1, 1 / 3, 1 / 2)), "0.9 itself is let through"
+    assert (strict.precision, strict.recall, strict.f1) == pytest.approx((1, 1 / 3, 1 / 2)), (
+        "a score equal to the threshold counts as available"
+    )
     lax = measured(0.4)
     assert (lax.precision, lax.recall, lax.f1) == pytest.approx((3 / 4, 1, 6 / 7))
 
@@ -61,7 +56,7 @@ def test_equal_scores_cannot_be_parted_whatever_their_order(good: list[int]) -> 
 
 
 def test_calibration_error() -> None:
-    """Bins of a tenth: 0.92 said of two of which one is so, 0.31 and 0.35 said of two of which none is, and 1.0 is in the last bin."""
+    """Bins of a tenth: scores 0.92 of two rows, one good; 0.31 and 0.35 of two rows, none good; 1.0 is in the last bin."""
     score, good = np.array([0.92, 0.92, 0.31, 0.35]), np.array([True, False, False, False])
     assert calibration_error(score, good) == pytest.approx(0.5 * 0.42 + 0.5 * 0.33)
     assert calibration_error(np.array([1.0, 1.0, 0.0]), np.array([True, True, False])) == 0

@@ -59,8 +59,12 @@ def test_the_report_is_json_with_counts_and_reasons(tmp_path: Path) -> None:
     _, report = all_of(data_set(tmp_path))
     stated = json.loads(report.json())
     assert stated["classes"] == {
-        "available": 1, "indistinctiveness": 1, "shape_hallucination": 1, "size_mismatch": 1, "space_mismatch": 1,
-    }  # fmt: skip
+        "available": 1,
+        "indistinctiveness": 1,
+        "shape_hallucination": 1,
+        "size_mismatch": 1,
+        "space_mismatch": 1,
+    }
     assert stated["subsets"] == {"1": 5}
     assert sum(stated["splits"].values()) == stated["pictures"] == 5
     assert stated["refused"] == {"a class left out": 1}
@@ -139,8 +143,12 @@ def test_bad_rows_are_counted_by_name(tmp_path: Path) -> None:
     )
     labels, tally = labels_of(tmp_path / "label.txt", bad)
     assert tally.refused == {
-        "a doubled row": 1, "contradicting rows": 1, "an unknown label": 2, "a damaged row": 2, "a wrong encoding": 1,
-    }  # fmt: skip
+        "a doubled row": 1,
+        "contradicting rows": 1,
+        "an unknown label": 2,
+        "a damaged row": 2,
+        "a wrong encoding": 1,
+    }
     assert len(labels) == 3
     assert [entry["row"] for entry in tally.shown] == [2, 4, 5, 6, 7, 8, 9]
     contradicted, good = labels.find("b"), labels.find("g")
@@ -180,11 +188,15 @@ def test_a_table_without_rows_is_an_error(tmp_path: Path, text: bytes | None, me
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"columns": ("name", "class")}, "columns"), ({"columns": ("name", "label", "name")}, "columns"),
-        ({"separator": ""}, "separator"), ({"depth": 0}, "depth"), ({"encoding": "utf-33"}, "utf-33"),
-        ({"product": r"\d+"}, "group 1"), ({"product": "("}, "group 1"),
+        ({"columns": ("name", "class")}, "columns"),
+        ({"columns": ("name", "label", "name")}, "columns"),
+        ({"separator": ""}, "separator"),
+        ({"depth": 0}, "depth"),
+        ({"encoding": "utf-33"}, "utf-33"),
+        ({"product": r"\d+"}, "group 1"),
+        ({"product": "("}, "group 1"),
     ],
-)  # fmt: skip
+)
 def test_a_layout_says_what_it_allows(tmp_path: Path, wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(IcgError, match=message):
         labels_of(tmp_path / "label.txt", "a 1\n", Layout(**wrong))
@@ -195,9 +207,12 @@ def test_rows_without_pictures_and_pictures_without_rows_are_counted(tmp_path: P
     examples, report = all_of(only(tmp_path, files, "1 1\n4 1\n4 3\n5 1\n6 1\n"))
     assert [one.name for one in examples] == ["1"]
     assert report.refused == {
-        "contradicting rows": 1, "a doubled picture": 1, "a picture without a label": 1,
-        "a picture with contradicting labels": 1, "a row without a picture": 2,
-    }  # fmt: skip
+        "contradicting rows": 1,
+        "a doubled picture": 1,
+        "a picture without a label": 1,
+        "a picture with contradicting labels": 1,
+        "a row without a picture": 2,
+    }
     deeper, _ = all_of(only(tmp_path, files, "1 1\n2/1 1\n", layout=Layout(depth=2)))
     assert [one.name for one in deeper] == ["1", "2/1"]
 
@@ -275,7 +290,7 @@ def test_memory_does_not_grow_with_the_archive(tmp_path: Path, kind: str, bytes_
         WRITERS[kind](folder / kind, {f"{n:05}.png": noise(n % 7) for n in range(count)})
         (folder / "label.txt").write_text("".join(f"{n:05}.png 1\n" for n in range(count)))
         data = RF1M(folder / "label.txt", (Part(2, (folder / kind,)),))
-        next(iter(data.read()))  # what is imported late is not what is measured
+        next(iter(data.read()))  # late imports must not be measured
         alive: list[weakref.ref[Image.Image]] = []  # Pillow's own memory is not traced
         tracemalloc.start()
         reading, most = data.read(), 0

@@ -1,4 +1,4 @@
-"""Cues of RF1M pictures: computed once, kept, and the same after a kill."""
+"""Cues of RF1M pictures: computed once, stored, and complete after a kill."""
 
 from __future__ import annotations
 
@@ -17,11 +17,7 @@ from icg.errors import IcgError
 from icg.reliability.rf1m import CueCache
 from PIL import Image
 
-from tests.unit.icg.reliability.archive_files import (
-    all_of,
-    data_set,
-    gradient,
-)
+from tests.unit.icg.reliability.archive_files import all_of, data_set, gradient
 
 
 def test_cues_are_computed_once_for_each_model_and_picture(tmp_path: Path) -> None:

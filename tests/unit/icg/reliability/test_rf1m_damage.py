@@ -1,4 +1,4 @@
-"""RF1M archives that are hostile, truncated or damaged: what is whole is given, the rest is counted."""
+"""RF1M archives that are hostile, truncated or damaged: intact members are read, the rest is counted."""
 
 from __future__ import annotations
 
@@ -21,32 +21,36 @@ from icg.errors import IcgError
 from icg.reliability import archives
 from icg.reliability.rf1m import RF1M, Part
 
-from tests.unit.icg.reliability.archive_files import (
-    WRITERS,
-    Files,
-    all_of,
-    image,
-    noise,
-    only,
-    write_tar,
-    write_zip,
-)
+from tests.unit.icg.reliability.archive_files import WRITERS, Files, all_of, image, noise, only, write_tar, write_zip
 
 
 @pytest.mark.parametrize("write", [write_zip, write_tar])
 def test_hostile_and_useless_members_are_refused_by_name(tmp_path: Path, write: Callable[[Path, Files], None]) -> None:
     whole = image(1)
     files = {
-        "../1.png": whole, "/etc/2.png": whole, "c:/3.png": whole, "a/../../4.png": whole, "5\x07.png": whole,
-        "notes.txt": b"hello", "6.png": b"no picture", "7.png": whole[: len(whole) // 2], "8.png": b"",
-        "9.png": bytes(pictures.MAX_BYTES + 1), "10.png": image(2, size=(8, 8)), "11.png": whole,
-    }  # fmt: skip
+        "../1.png": whole,
+        "/etc/2.png": whole,
+        "c:/3.png": whole,
+        "a/../../4.png": whole,
+        "5\x07.png": whole,
+        "notes.txt": b"hello",
+        "6.png": b"no picture",
+        "7.png": whole[: len(whole) // 2],
+        "8.png": b"",
+        "9.png": bytes(pictures.MAX_BYTES + 1),
+        "10.png": image(2, size=(8, 8)),
+        "11.png": whole,
+    }
     examples, report = all_of(only(tmp_path, files, "".join(f"{n} 1\n" for n in range(1, 12)), write))
     assert [one.name for one in examples] == ["11"]
     assert report.refused == {
-        "an unsafe name": 5, "no picture": 1, "a damaged picture": 3, "an empty member": 1, "a member too large": 1,
+        "an unsafe name": 5,
+        "no picture": 1,
+        "a damaged picture": 3,
+        "an empty member": 1,
+        "a member too large": 1,
         "a row without a picture": 7,
-    }  # fmt: skip
+    }
     assert all(entry["reason"] for entry in report.shown)
 
 
@@ -135,7 +139,7 @@ def test_a_zip_written_to_a_pipe_is_read_without_its_directory(tmp_path: Path) -
 
 @pytest.mark.parametrize("kind", ["p.zip", "p.tar", "p.tar.gz"])
 def test_damage_anywhere_never_raises(tmp_path: Path, kind: str) -> None:
-    # A JPEG tells no damage by itself; in a tar.gz the checksum comes too late, and a PNG has its own.
+    # A JPEG has no checksum; that of a tar.gz comes too late, and a PNG has its own.
     files = {f"{n}.png": image(n, "JPEG", (160, 120)) if kind == "p.zip" else noise(n) for n in range(3)}
     WRITERS[kind](tmp_path / kind, files)
     whole = (tmp_path / kind).read_bytes()

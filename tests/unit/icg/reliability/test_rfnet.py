@@ -1,4 +1,4 @@
-"""RFNet: its shapes, its filter, real encoders in small, and what it refuses."""
+"""RFNet: shapes, feature filter, small versions of real encoders, and errors."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_logit_a_class(more: dict[str, Any], outputs: int) -> None:
     assert logits.shape == (3, outputs)
     torch.testing.assert_close(likely.sum(1), torch.ones(3))
     torch.testing.assert_close(likely, logits.softmax(1))
-    assert logits.std(0).min() > 0, "pictures are told apart"
+    assert logits.std(0).min() > 0, "pictures have different logits"
 
 
 def test_classes_are_in_the_order_of_the_paper_and_then_of_rf1m() -> None:
@@ -128,7 +128,7 @@ def test_the_filter_is_the_papers_formula() -> None:
     assert not torch.allclose(layer(product, caption, mask)[1], got[1], atol=1e-4)
     layer.joined.requires_grad_(False).weight.zero_()
     layer.joined.bias.zero_()
-    assert torch.equal(layer(product, caption, mask), product), "what it adds, it adds to the product"
+    assert torch.equal(layer(product, caption, mask), product), "the filter's output is added to the product"
 
 
 def test_filters_and_fusions_are_as_many_as_asked() -> None:

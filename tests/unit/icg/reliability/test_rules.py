@@ -1,4 +1,4 @@
-"""What can be measured of a picture without a network: exactly on pictures painted for it, mostly on made-up scenes."""
+"""Measurements of a picture without a network: exact on pictures painted for the test, mostly right on drawn scenes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BOX = (44, 30, 84, 80)
 def painted(
     lift: int | None = 0, ground: tuple[int, int, int] = (200, 190, 170), lump: tuple[int, int, int, int] | None = None
 ) -> tuple[Image.Image, Image.Image]:
-    """A red box on a plain ground, its shadow `lift` pixels below its foot or not there, a lump of its colour on it."""
+    """A red box on a plain ground, with its shadow `lift` pixels below its foot or without one, and a lump of its colour."""
     picture, placed = Image.new("RGB", (128, 128), ground), Image.new("RGBA", (128, 128))
     draw, left, right, foot = ImageDraw.Draw(picture), BOX[0], BOX[2], BOX[3]
     if lift is not None:
@@ -89,7 +89,7 @@ KINDS: dict[str, Callable[[Scene], bool]] = {
 
 @pytest.fixture(scope="module")
 def scenes_by_kind() -> ScenesByKind:
-    """What the rules make of a few scenes of each kind."""
+    """The rules' verdicts on a few scenes of each kind."""
     titles = [title for sizes in SIZES.values() for title in sizes]
     subjects = [replace(shape, title=title) for title, shape in zip(titles, cycle(procedural(12)))]
     scenes = list(Scenes(subjects, available=0.15).stream(11, 70))
@@ -112,7 +112,7 @@ def test_what_clearly_floats_is_found(scenes_by_kind: ScenesByKind) -> None:
 
 
 def test_what_is_clearly_lost_is_not_let_through(scenes_by_kind: ScenesByKind) -> None:
-    """It may be named another defect: clutter and a ground of its colour look like more than one."""
+    """It may count as another defect: clutter and a ground of its colour look like several."""
     assert share([by is not Availability.AVAILABLE for by in scenes_by_kind["lost"]]) >= 0.8
     assert share([by is Availability.INDISTINCTIVENESS for by in scenes_by_kind["lost"]]) >= 0.25
 

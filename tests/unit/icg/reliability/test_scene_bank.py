@@ -1,4 +1,4 @@
-"""Scenes kept as arrays: the same that are streamed, read again, refused when damaged; and as an autoencoder draws them."""
+"""Scenes stored as arrays: equal to streamed ones, read again, refused if damaged; and through an autoencoder."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def stored(subjects: list[Subject], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 class Undrawable(Scenes):
-    """Nobody may ask it for a scene."""
+    """Fails if a scene is requested."""
 
     def __init__(self) -> None:
         pass
@@ -146,7 +146,7 @@ def test_the_placed_product_is_the_product_where_it_stands(streamed: list[Scene]
         again.paste(scene.placed, (0, 0), scene.placed)
         change = np.abs(np.asarray(again, np.float32) - np.asarray(scene.picture, np.float32))
         assert change[alpha > 0.99].mean() < 2
-        assert change.mean() < 0.5, "but for its rim, which is laid over itself"
+        assert change.mean() < 0.5, "except for its rim, which is blended with itself"
         assert (alpha > 0.5).sum() == pytest.approx((scene.saliency > 0.36).sum(), rel=0.35, abs=30)
         moved = scene.picture.copy()
         moved.paste(scene.placed, (25, -25), scene.placed)
@@ -165,7 +165,7 @@ def test_what_a_defect_adds_is_not_part_of_the_placed_product(subjects: list[Sub
 
 
 class Shades:
-    """An autoencoder of means of 8 x 8 pixels, which draws everything by `tint` lighter or darker."""
+    """An autoencoder of 8 x 8 pixel means, whose decoder adds `tint`."""
 
     def __init__(self, tint: float = 0.0) -> None:
         self.tint, self.pictures = tint, 0
@@ -211,7 +211,7 @@ def test_labels_of_what_is_drawn_follow_its_contrast(tmp_path: Path, tint: float
         value = contrast(Image.fromarray(autoencoded.picture[row]), bank.placed[row, ..., 3] / 255)
         if expected[row] is not S:
             assert (value < CONTRAST) == (expected[row] is LOST)
-        assert (autoencoded.picture[row, 40:88, 40:88] == 120).all(), "the product is set in whole"
+        assert (autoencoded.picture[row, 40:88, 40:88] == 120).all(), "the product is pasted unchanged"
 
 
 def test_latents_are_of_the_scene_and_hints_of_the_product_on_grey(

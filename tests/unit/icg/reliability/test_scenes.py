@@ -1,4 +1,4 @@
-"""Made-up product pictures: what they say of themselves is what can be measured in them."""
+"""Drawn product pictures: their labels agree with measurements."""
 
 from collections import Counter
 from dataclasses import replace
@@ -18,7 +18,7 @@ HEIGHTS = {title: height for sizes in SIZES.values() for title, height in sizes.
 
 @pytest.fixture(scope="module")
 def subjects() -> list[Subject]:
-    """Coloured shapes under the names of things whose size is known."""
+    """Coloured shapes with the names of things of known size."""
     return [replace(shape, title=title) for title, shape in zip(HEIGHTS, cycle(procedural(12)))]
 
 
@@ -28,7 +28,7 @@ def some(subjects: list[Subject]) -> list[Scene]:
 
 
 def of(scenes: list[Scene], label: Availability) -> list[Scene]:
-    """Those of a class, without what hardly stands out: its saliency is no more than a prop's."""
+    """The scenes of a class, without products of low contrast, whose saliency is no higher than a prop's."""
     clear = 0.0 if label is Availability.INDISTINCTIVENESS else 30.0
     matching = [s for s in scenes if s.label is label and s.geometry.contrast >= clear]
     assert len(matching) >= 5

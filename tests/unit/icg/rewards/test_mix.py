@@ -37,7 +37,7 @@ class Channel:
 
 
 class Says:
-    """What it was told to say; no tensor form."""
+    """A reward with preset values and without a tensor form."""
 
     name, range = "says", (0.0, 1.0)
 

@@ -1,4 +1,4 @@
-"""What every reward keeps to, whatever it is made of: one list, one set of promises."""
+"""The contract of every reward, tested for all of them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ BRIEFS = [Brief(f"Red kettle {i}", user_embedding=USER if i % 2 else None) for i
 
 @dataclass(frozen=True)
 class Case:
-    """How one entry of the registry is made in a test; `side` is what its model reads, `tensor` if it differentiates."""
+    """How a test builds one entry of the registry; `side`: of its model's input; `tensor`: whether it is differentiable."""
 
     build: Callable[[Path], Any]
     reward: str
@@ -190,7 +190,7 @@ def test_gradients_reach_the_pixels_and_nothing_else(
     pixels = as_tensor([noise(side, side), *flat])
     reward.tensor(pixels, briefs).sum().backward()
     assert torch.isfinite(pixels.grad).all()
-    if name != "aesthetic":  # this head has random weights; the shipped one is asked in test_rewards_aesthetic
+    if name != "aesthetic":  # this head has random weights; test_aesthetic tests the shipped one
         assert pixels.grad[0].abs().max() > 0
     held = getattr(reward, "judge", None) or getattr(reward, "clip", None) or reward
     modules = [v for v in vars(held).values() if isinstance(v, torch.nn.Module)]

@@ -1,4 +1,4 @@
-"""Safety: a classifier's own probability, with labels that are understood or refused; open_nsfw where installed."""
+"""Safety: a classifier's own probability, with known labels or an error; open_nsfw if installed."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def test_the_same_seed_is_the_same_image_whatever_shares_the_batch(opened: Open)
 
 
 def test_the_shipped_starter_draws_the_same_image_in_company() -> None:
-    """Its kernels are those of real widths."""
+    """It uses the kernels of real widths."""
     pipeline = starter.load().pipeline
     scheduler = StepScheduler(pipeline, sizes=((64, 64),))
     mine = brief(1, steps=3)
@@ -170,7 +170,7 @@ def test_priority_overtakes_and_is_served_first(opened: Open) -> None:
 def test_what_cannot_finish_in_time_is_shed_with_a_reason(opened: Open) -> None:
     now = [0.0]
     scheduler, gate = opened(clock=lambda: now[0]), Gate()
-    pixels(scheduler.submit(brief(0)))  # the pace is known from here on
+    pixels(scheduler.submit(brief(0)))  # the time of a step is known from here on
     running = scheduler.submit(brief(1, steps=9), timeout=30.0, on_progress=gate)
     assert gate.reached.wait(60)
     late = scheduler.submit(brief(2, steps=50), timeout=1e-6)

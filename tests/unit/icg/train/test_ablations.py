@@ -1,4 +1,4 @@
-"""Ablations of the adapter: what each variant is, that all train alike, and the recipe as a command."""
+"""Ablations of the adapter: each variant, equal training, and the recipe as a command."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Alignment to engagement: covers of unseen briefs rate higher by a model of it; what is no reward is refused."""
+"""Alignment to engagement: covers of unseen briefs get a higher reward; an unknown reward is refused."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ from tests.unit.icg.train.test_reward_gradient import briefs, draw, looks, thumb
 
 @pytest.fixture(scope="module")
 def reward() -> Engagement:
-    """The shipped VLM's and embeddings' reading of real pixels, judged by a net that was drawn at random: cheap, and as differentiable."""
+    """The shipped VLM's and embeddings' features of real pixels with a random network: cheap, and differentiable like the real one."""
     reader = Reader.from_pretrained(starter.path())
     torch.manual_seed(0)
     return Engagement(EngagementNet(EngagementConfig(reader.width)), reader)

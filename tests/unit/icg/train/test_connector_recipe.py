@@ -172,11 +172,11 @@ def test_a_user_is_known_by_what_else_they_liked() -> None:
     looks = np.eye(5, 64, dtype=np.float32)
     tastes = CoverUsers(log, looks, item=np.array([0, 1, 2, 0, 4]))
     users = tastes.draw(np.array([0, 1, 2, 4]), np.random.default_rng(0))
-    assert users[0].argmax() == 1, "a cover of the same item, and the cover itself, are left out"
+    assert users[0].argmax() == 1, "covers of the same item are left out"
     assert np.flatnonzero(users[0]).tolist() == [1]
     assert np.flatnonzero(users[1]).tolist() == [0, 3]
     assert np.linalg.norm(users[1]) == pytest.approx(1)
-    assert not users[2:].any(), "nobody engaged with it, or with nothing else"
+    assert not users[2:].any(), "no user engaged with it, or none with anything else"
 
 
 def test_batches_may_be_taken_in_parts(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The design recipe: what is learned from, what is judged by, and that judging tells good designs from bad ones."""
+"""The design recipe: its examples, its judge, and that evaluation separates good designs from bad ones."""
 
 import json
 from dataclasses import replace
@@ -40,11 +40,11 @@ def test_what_low_posts_have_is_avoided(sample: Sample) -> None:
     designs = [DARK] * 18 + [LIGHT] * 12
     assert set(avoidable(designs, bucket)) <= words(DARK)
     assert len(avoidable(designs, bucket)) == 4
-    assert avoidable([DARK, LIGHT] * 15, bucket) == [], "as common among low as among high ones"
+    assert avoidable([DARK, LIGHT] * 15, bucket) == [], "as common in low posts as in high ones"
     rows = np.arange(30)
     read = replace(sample.read, account=np.full(60, "a"), bucket=np.concatenate([bucket, bucket]))
     data = design_examples(read, sample.titles, designs * 2, rows)
-    assert all(not words(d) & set(d.avoid) for d in data.designs), "no design avoids what it has"
+    assert all(not words(d) & set(d.avoid) for d in data.designs), "no design avoids its own words"
     assert any(d.avoid for d in data.designs)
     assert data.prompts[0].startswith("low likes: ")
 
@@ -77,7 +77,7 @@ def test_a_judge_learns_everyones_taste_and_each_accounts_own(tmp_path: Path) ->
     assert there[0] > 0.5 > -0.5 > there[1]
     other = judge([DARK, LIGHT], ["1", "1"])
     assert other[1] > 0.5 > -0.5 > other[0]
-    assert abs(judge([DARK], ["nobody"])[0]) < 0.5, "what both like about the same says nothing of a stranger"
+    assert abs(judge([DARK], ["nobody"])[0]) < 0.5, "equal tastes of both do not predict an unknown account's"
     judge.save_pretrained(tmp_path)
     again = DesignJudge.from_pretrained(tmp_path)
     assert again([DARK, LIGHT, DARK], ["0", "1", ""]) == pytest.approx(
@@ -97,7 +97,7 @@ def test_a_judge_chooses_along_the_way_from_low_to_high(monkeypatch: pytest.Monk
     calls = []
     monkeypatch.setattr(model, "_fill", lambda *args: calls.append(args) or [LIGHT, between, DARK])
     assert [model.write("panda", t, "a") for t in ("low", "medium", "high")] == [[LIGHT], [between], [DARK]]
-    assert len(calls) == 2, "from both ends, once for all targets"
+    assert len(calls) == 2, "for both buckets, once for all targets"
     assert misses(np.array([0.1, 0.9, 0.45]), "medium").argmin() == 2
 
 

@@ -1,4 +1,4 @@
-"""The recipes run as they are documented, end with what they promise, and the measures tell a product from others."""
+"""The recipes run as documented and write their results, and the measures separate a product from others."""
 
 from __future__ import annotations
 
@@ -67,8 +67,14 @@ def test_the_measures_tell_products_apart() -> None:
 
 @pytest.mark.slow
 def test_evaluated_and_drawn(tmp_path: Path) -> None:
-    methods = {name: smoke(Settings(method)) for name, method in
-               (("textual_inversion", TEXTUAL_INVERSION), ("dreambooth", "dreambooth"), ("full", "dreambooth-full"))}  # fmt: skip
+    methods = {
+        name: smoke(Settings(method))
+        for name, method in (
+            ("textual_inversion", TEXTUAL_INVERSION),
+            ("dreambooth", "dreambooth"),
+            ("full", "dreambooth-full"),
+        )
+    }
     methods["dreambooth_no_prior"] = smoke(Settings(prior=False))
     parts = starter.load()
     figures = evaluate(0, THINGS[:2], tmp_path, methods, parts, covers=1)

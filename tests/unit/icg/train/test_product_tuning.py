@@ -1,4 +1,4 @@
-"""Learning a product: only what the method says is learned, a killed run ends where an unbroken one does, and the pipeline stays itself."""
+"""Fine-tuning: only the method's tensors are trained, a killed run ends like an uninterrupted one, and the pipeline is unchanged."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_a_trained_product_is_drawn(shop: Callable[..., record.Record], small: S
     assert one.base == small.pipeline.base
     assert one.seconds > 0
     assert one.memory_mb > 0
-    assert not list((tmp_path / "products").glob(".*@*")), "what training needed is gone"
+    assert not list((tmp_path / "products").glob(".*@*")), "the training's working files are deleted"
     assert any("about" in line and "minutes" in line for line in messages)
     assert any("prior preservation: 2 pictures of 'a teapot'" in line for line in messages)
 
@@ -189,7 +189,7 @@ def test_interrupted_it_goes_on_and_with_other_settings_begins_anew(
         with pytest.raises(ZeroDivisionError):
             shop(seed=seed)
     (left,) = (tmp_path / "products").glob(".teapot-1@*")
-    assert json.loads((left / "config.json").read_text())["config"]["seed"] == 0, "the other one's was cleared away"
+    assert json.loads((left / "config.json").read_text())["config"]["seed"] == 0, "the other run's folder was deleted"
     assert record.ids(tmp_path / "products") == []
     monkeypatch.setattr(Tuner, "run", whole)
     assert shop().key == want.key

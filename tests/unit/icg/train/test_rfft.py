@@ -1,4 +1,4 @@
-"""RFFT reaches the ControlNet alone, holds it to where it was, and unlearns what a judge dislikes."""
+"""RFFT trains the ControlNet only, keeps it near its start, and removes what the judge dislikes."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_without_a_regulariser_it_is_watched_and_not_weighed(small: Starter) -> 
 
 
 def test_the_judge_is_shown_the_cover_that_is_implied(small: Starter) -> None:
-    """At the last step what is implied is what will be decoded: the judge's own word of the finished covers."""
+    """At the last step the implied cover is the finished one, so the loss is the judge's own verdict."""
     rfft = tuner(small)
     loss = rfft.loss(some(2), 3)["available"].item()
     covers = rfft.pipeline(some(2))
@@ -116,7 +116,7 @@ def test_an_aesthetic_reward_takes_part(small: Starter) -> None:
 
 
 def test_two_pictures_of_a_brief_are_held_apart(small: Starter) -> None:
-    """Nothing is lost before a change, and what makes backgrounds alike is undone by a step against the gradient."""
+    """The loss is zero before a change, and a gradient step undoes a change that makes backgrounds alike."""
     rfft = tuner(small, "none", apart=2.0)
     shown = repeated(some(2), TWINS)
     assert [b.seed for b in shown] == [0, 1, 1, 2]

@@ -1,4 +1,4 @@
-"""The recipe: smoke-trains, resumes to the same loss, and its shortcuts equal the long way."""
+"""The recipe: smoke-trains, resumes to the same loss, and its shortcuts equal the full computation."""
 
 from __future__ import annotations
 

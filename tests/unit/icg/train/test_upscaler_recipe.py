@@ -1,4 +1,4 @@
-"""The recipe of the upscaler: it begins as bicubic, learns, resumes, and leaves what transformers and we load."""
+"""The recipe of the upscaler: it starts as bicubic, learns, resumes, and writes a folder for transformers and for us."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def test_position_bias_is_found_where_covers_are_placed_at_random() -> None:
 
 @pytest.mark.slow
 def test_the_encoder_learns_from_behaviour_alone_and_resumes(tmp_path: Path) -> None:
-    """Covers whose embedding tells their look; a twentieth of a real run must beat both chance and a swapped user."""
+    """Covers whose embedding encodes their look; a twentieth of a real run must beat both chance and a swapped user."""
     rng = np.random.default_rng(0)
     look = np.stack([rng.integers(0, size, 400) for size in SIZES[:4]], 1)
     category = rng.integers(0, SIZES[4], 400)
