@@ -222,7 +222,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_what_cannot_be_used_is_refused_by_name(root: Path, how: str) -> None:
+def test_an_unusable_model_is_refused_by_name(root: Path, how: str) -> None:
     """By `icg check`, and by the pipeline that would have to load it."""
     breaking, message = BROKEN[how]
     breaking(root)
@@ -232,7 +232,7 @@ def test_what_cannot_be_used_is_refused_by_name(root: Path, how: str) -> None:
         CoverPipeline.from_pretrained(root)
 
 
-def test_a_scheduler_and_every_class_must_be_there(root: Path) -> None:
+def test_a_missing_scheduler_or_class_is_refused(root: Path) -> None:
     scheduler = root / "diffusion/scheduler/scheduler_config.json"
     original = scheduler.read_text()
     scheduler.unlink()
@@ -258,7 +258,7 @@ def test_a_size_that_cannot_be_drawn_is_refused(root: Path, diffusions: Path) ->
         check(root / "vlm", root / "diffusion", size=SIZE)
 
 
-def test_what_fits_draws_and_bad_users_do_not(root: Path) -> None:
+def test_fitting_models_draw_and_bad_users_are_refused(root: Path) -> None:
     check(root / "vlm", root / "diffusion", root / "adapter", size=SIZE)
     pipeline = CoverPipeline.from_pretrained(root)
     assert pipeline([Brief("red kettle", steps=1, size=SIZE)])[0].size == SIZE

@@ -42,7 +42,7 @@ def test_designs_are_written_drawn_and_searched(tmp_path: Path) -> None:
         (("panda", "--checkpoint", "nowhere"), "nowhere"),
     ],
 )
-def test_what_cannot_be_asked_for_is_named(arguments: tuple[str, ...], why: str) -> None:
+def test_an_invalid_argument_is_named(arguments: tuple[str, ...], why: str) -> None:
     code, text = invoke(*arguments)
     assert code == 1
     assert text.startswith("error: ")

@@ -119,7 +119,7 @@ def test_removed(data: Path, shown: Path, tmp_path: Path) -> None:
     )
 
 
-def test_what_is_wrong_is_one_line(shown: Path, tmp_path: Path) -> None:
+def test_an_error_is_one_line(shown: Path, tmp_path: Path) -> None:
     train = ("train", "mug", str(shown), "--class", "backpack")
     one, many = (str(shown / "0.png"),), [str(shown / "0.png")] * 200
     assert "pictures=1; allowed: 3 to 8" in refused(run(tmp_path, "train", "mug", *one, "--class", "mug"))

@@ -35,7 +35,7 @@ def cover(tmp_path: Path) -> Path:
     return tmp_path / "cover.png"
 
 
-def test_four_times_and_what_it_says_of_itself(cover: Path) -> None:
+def test_the_default_factor_is_four_and_the_metadata_names_the_upscaler(cover: Path) -> None:
     out = cover.with_name("large.png")
     result = run(cover, "--out", out)
     assert result.exit_code == 0, result.output
@@ -55,7 +55,7 @@ def test_a_factor_a_checkpoint_and_other_files(cover: Path) -> None:
         assert read(out.read_bytes()) == {}, "a picture without provenance gets none"
 
 
-def test_what_is_refused(cover: Path) -> None:
+def test_invalid_requests_are_refused(cover: Path) -> None:
     out = cover.with_name("large.png")
     assert "factor=3; allowed: 2 or 4" in refused(run(cover, "--out", out, "--factor", 3))
     assert "out='large.tiff'; allowed: a file ending in .png" in refused(

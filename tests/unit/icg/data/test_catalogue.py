@@ -67,7 +67,7 @@ def test_own_pictures_are_covers_and_bad_rows_are_counted(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
-def test_every_format_says_the_same(tmp_path: Path, suffix: str) -> None:
+def test_every_format_yields_the_same_rows(tmp_path: Path, suffix: str) -> None:
     picture(tmp_path / "a.png")
     columns = {"id": [1, 2], "title": ["Ä, b", "c"], "category": ["x", None], "poster": ["a.png", "a.png"]}
     frame = pl.DataFrame(columns)
@@ -128,7 +128,9 @@ shares = st.floats(0, 0.45)
 
 
 @given(ids, shares, shares, shares)
-def test_where_an_id_goes_depends_on_it_alone(names: list[str], validation: float, test: float, more: float) -> None:
+def test_the_split_of_an_id_depends_on_the_id_alone(
+    names: list[str], validation: float, test: float, more: float
+) -> None:
     splits = Splits(validation, test)
     where = {name: splits.of("item", name) for name in names}
     assert {name: splits.of("item", name) for name in reversed(names)} == where
@@ -147,7 +149,7 @@ def test_shares_are_kept_and_users_split_apart_from_items() -> None:
         Splits(0.5, 0.5)
 
 
-def test_a_catalogue_that_is_none_is_named(tmp_path: Path) -> None:
+def test_an_invalid_catalogue_is_named(tmp_path: Path) -> None:
     with pytest.raises(IcgError, match="no table of items"):
         Catalogue.open(tmp_path)
     table(tmp_path / "items.csv", {"id": "k", "label": "Kettle"})

@@ -45,7 +45,7 @@ def test_every_format_gives_the_same_text(tmp_path: Path, suffix: str) -> None:
         ("not.parquet", b"hello", "a Parquet file"),
     ],
 )
-def test_what_is_no_table_is_refused(tmp_path: Path, name: str, data: bytes | None, allowed: str) -> None:
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path, name: str, data: bytes | None, allowed: str) -> None:
     if data is not None:
         (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError, match=allowed):

@@ -60,7 +60,7 @@ def test_texts_of_any_length_are_read_as_alone_and_stay_in_their_order(reader: R
         torch.testing.assert_close(together[n : n + 1], reader(tensor[n : n + 1], [text]), atol=1e-4, rtol=1e-4)
 
 
-def test_account_and_time_are_told_apart(reward: Engagement) -> None:
+def test_predictions_depend_on_account_and_time(reward: Engagement) -> None:
     images, texts = pictures(1), ["panda"]
     nobody, mia = reward.predict(images, texts), reward.of("mia").predict(images, texts)
     later = reward.of("mia", 1.7e9).predict(images, texts)
@@ -71,7 +71,7 @@ def test_account_and_time_are_told_apart(reward: Engagement) -> None:
         reward.of("noa")
 
 
-def test_what_an_account_is_used_to() -> None:
+def test_habits_are_log_means_per_account() -> None:
     result = habits(["a", "b", "a"], np.array([0.0, 5.0, np.expm1(2)]))
     assert result["a"] == Habit(pytest.approx(1.0), pytest.approx(1.0), 2)  # type: ignore[arg-type]
     assert not context(NOBODY, None).any()
@@ -119,7 +119,7 @@ def test_it_learns_what_posts_were_liked_for(tmp_path: Path) -> None:
     assert 0.1 < scores["picture and text"] < 0.6
 
 
-def test_correlations_know_ties_and_what_does_not_vary() -> None:
+def test_correlations_handle_ties_and_constant_values() -> None:
     assert correlations(np.array([1.0, 2.0, 3.0]), np.array([1.0, 5.0, 9.0]))[1] == pytest.approx(1)
     assert correlations(np.zeros(3), np.array([1.0, 5.0, 9.0])) == (0, 0)
     assert correlations(np.array([1.0, 1.0, 2.0]), np.array([3.0, 4.0, 5.0]))[1] == pytest.approx(0.866, abs=1e-3)

@@ -57,7 +57,7 @@ def test_every_design_is_a_way_to_fill_in_the_form(model: DesignModel, design: D
     assert not chosen[-1]
 
 
-def test_what_an_untuned_model_writes_validates(model: DesignModel) -> None:
+def test_texts_of_an_untuned_model_validate(model: DesignModel) -> None:
     written = model.write("panda", "high", "account 3", 1.7e9, count=3, temperature=1.5)
     assert len(written) == 3
     assert len({d.to_json() for d in written}) > 1, "sampled apart"
@@ -67,7 +67,7 @@ def test_what_an_untuned_model_writes_validates(model: DesignModel) -> None:
     assert model.write(odd)[0].objects == (odd,)
 
 
-def test_options_that_begin_alike_are_told_apart(model: DesignModel) -> None:
+def test_options_with_a_common_prefix_stay_whole(model: DesignModel) -> None:
     def long() -> Form:
         yield ['{"a":']
         yield ['"cut"', '"cut of meat"', '"cute"']
@@ -95,7 +95,7 @@ def test_each_text_is_told_from_another_prompt_as_firmly_as_it_says(model: Desig
     assert apart == both[1], "whatever shares the batch"
 
 
-def test_what_the_form_does_not_allow_is_named(model: DesignModel) -> None:
+def test_a_value_outside_the_form_is_named(model: DesignModel) -> None:
     with pytest.raises(IcgError, match="allowed: one of"):
         encode(model.pieces, form(["panda"]), '{"colours":[["puce",4]')
     with pytest.raises(IcgError, match="after the end"):
@@ -114,6 +114,6 @@ def iter_of(text: str) -> Form:
     yield [text]
 
 
-def test_the_prompt_tells_account_time_and_target() -> None:
+def test_the_prompt_holds_account_time_and_target() -> None:
     assert prompt("panda", "account 3", 1_700_000_000, "high") == "high likes: panda, account 3, tuesday evening."
     assert prompt("panda", "", None, "low") == "low likes: panda."

@@ -33,7 +33,7 @@ def test_a_picture_on_a_plain_ground_is_a_product() -> None:
     Brief("red square", (on_plain_ground(),), **anchor)
 
 
-def test_mixtures_with_the_ground_are_told_apart() -> None:
+def test_semi_transparent_pixels_are_separated_from_the_ground() -> None:
     large = Image.new("RGBA", (640, 640), (30, 60, 220, 0))
     ImageDraw.Draw(large).ellipse((120, 200, 560, 440), fill=(30, 60, 220, 255))
     soft = large.resize((64, 64), Image.Resampling.BOX)
@@ -59,7 +59,7 @@ def test_specks_go_and_bites_are_filled() -> None:
     assert alpha.sum() == 44 * 44 * 255
 
 
-def test_a_large_picture_is_cut_out_small_and_large_alike() -> None:
+def test_cut_outs_agree_at_small_and_large_sizes() -> None:
     cut_outs = [product_of(on_plain_ground(640), edge) for edge in (None, 256)]
     shares = [(np.asarray(p)[..., 3] == 255).mean() for p in cut_outs if p is not None]
     assert shares == pytest.approx([0.25, 0.25], abs=0.03)
@@ -95,7 +95,7 @@ def test_a_scene_is_painted_around_the_product_there_is() -> None:
 
 
 @pytest.mark.parametrize("references", [(), (PHOTO,), (PHOTO, on_plain_ground())])
-def test_without_a_product_there_is_nothing_to_paint_around(references: tuple[Image.Image, ...]) -> None:
+def test_painting_around_needs_a_product(references: tuple[Image.Image, ...]) -> None:
     with pytest.raises(
         BriefError, match="inpaint=True without a product; allowed: one, or a first reference on a plain"
     ):
@@ -234,7 +234,7 @@ def test_a_target_needs_a_designer() -> None:
         refused.result(10)
 
 
-def test_what_the_line_refuses_is_the_futures() -> None:
+def test_a_refusal_of_the_queue_reaches_the_future() -> None:
     class Full:
         def submit(self, brief: Brief, **options: Any) -> Future[Image.Image]:
             raise Shed("queue=0")

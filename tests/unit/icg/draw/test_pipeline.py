@@ -119,7 +119,7 @@ def test_user_moves_the_conditioning_and_strength_0_is_cold(small: Starter) -> N
     assert not torch.allclose(cold, on, atol=1e-4)
 
 
-def test_one_call_needs_one_size_and_step_count(small: Starter) -> None:
+def test_all_briefs_of_a_call_need_the_same_size_and_step_count(small: Starter) -> None:
     with pytest.raises(BriefError, match=r"steps=\[2, 3\]"):
         small.pipeline([Brief("a", steps=2), Brief("b", steps=3)])
     with pytest.raises(BriefError, match="size"):
@@ -190,13 +190,13 @@ def test_the_reference_stands_where_the_draft_has_its_subject() -> None:
     assert np.abs(set_in[20, 20].astype(int) - (40, 90, 200)).max() < 12
 
 
-def test_clearing_removes_what_stands_in_the_middle() -> None:
+def test_clearing_removes_the_subject_in_the_middle() -> None:
     scene = Image.new("RGB", (96, 96), (40, 90, 200))
     scene.paste((0, 0, 0), (30, 30, 66, 66))
     assert np.abs(np.asarray(clear(scene, strange(scene)), int) - (40, 90, 200)).max() < 12
 
 
-def test_clearing_removes_even_what_fills_most_of_the_cover() -> None:
+def test_clearing_removes_a_subject_that_fills_most_of_the_cover() -> None:
     scene = Image.new("RGB", (96, 96), (40, 90, 200))
     scene.paste((0, 0, 0), (6, 6, 90, 90))
     assert np.abs(np.asarray(clear(scene, strange(scene)), int) - (40, 90, 200)).max() < 12

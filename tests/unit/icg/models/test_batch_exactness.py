@@ -53,7 +53,7 @@ def test_rows_of_the_shipped_starter_are_as_alone() -> None:
     agree(starter.load().pipeline, (64, 64), 12)
 
 
-def test_a_steady_model_says_the_same(covers: Callable[[str], CoverPipeline]) -> None:
+def test_a_batch_invariant_model_predicts_as_before(covers: Callable[[str], CoverPipeline]) -> None:
     for name in ("sana", "sdxl"):
         pipeline = covers(name)
         with torch.inference_mode():
@@ -63,7 +63,7 @@ def test_a_steady_model_says_the_same(covers: Callable[[str], CoverPipeline]) ->
             assert torch.allclose(before, pipeline.predict(*rows, SIZE), atol=1e-5)
 
 
-def test_products_of_vectors_do_not_see_how_many_there_are() -> None:
+def test_matrix_products_do_not_depend_on_the_batch_size() -> None:
     torch.manual_seed(0)
     linear = nn.Linear(256, 192)
     x = torch.randn(40, 256)
@@ -75,7 +75,7 @@ def test_products_of_vectors_do_not_see_how_many_there_are() -> None:
         assert torch.equal(linear(x[:count]), whole[:count])
 
 
-def test_pointwise_convolutions_do_not_see_how_many_there_are() -> None:
+def test_pointwise_convolutions_do_not_depend_on_the_batch_size() -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(256, 1280, 1)
     x = torch.randn(20, 256, 8, 8).contiguous(memory_format=torch.channels_last)

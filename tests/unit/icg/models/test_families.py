@@ -111,7 +111,7 @@ def test_an_anchored_cover_shows_its_reference(small: Starter, name: str) -> Non
     assert np.asarray(covers[0], int).mean() != np.asarray(covers[1], int).mean()
 
 
-def test_what_does_not_fit_is_named(small: Starter) -> None:
+def test_a_model_that_does_not_fit_is_named(small: Starter) -> None:
     stock = tiny.diffusion("sdxl")
     width = small.pipeline.vlm.get_input_embeddings().weight.shape[1]
     of_sd3 = adapter_for(tiny.diffusion("sd3"), width)

@@ -72,7 +72,7 @@ def as_words(
 
 @families
 @items
-def test_reading_is_what_the_family_computes(
+def test_encoding_equals_the_familys_own(
     vlm_of: Open, meta: MetaTokens, name: str, item: tuple[str, tuple[Image.Image, ...]]
 ) -> None:
     hidden = read(meta, vlm_of(name), *item)
@@ -184,7 +184,7 @@ def test_a_title_of_special_tokens_promises_no_picture(vlm_of: Open, meta: MetaT
 
 
 @families
-def test_what_begins_a_text_stands_once(vlm_of: Open, name: str) -> None:
+def test_the_first_token_of_a_text_is_not_repeated(vlm_of: Open, name: str) -> None:
     processor = vlm_of(name)[1]
     for references in ((), (WIDE,)):
         ids = reading.inputs(processor, "kettle", references)["input_ids"][0].tolist()
@@ -273,7 +273,7 @@ def broken(folder: Path, into: Path, how: str) -> Path:
         "other widths": "allowed: a transformers checkpoint that reads pictures and text",
     }.items(),
 )
-def test_what_cannot_be_opened_is_named(
+def test_a_model_that_cannot_be_loaded_is_named(
     vlm_folder: Callable[[str], Path], tmp_path: Path, how: str, message: str
 ) -> None:
     folder = broken(vlm_folder("qwen2_5_vl"), tmp_path / "vlm", how)

@@ -122,7 +122,7 @@ def test_the_product_is_kept_pixel_for_pixel(small: Starter) -> None:
     assert np.array_equal(cover[whole], placed[..., :3][whole])
 
 
-def test_a_seed_tells_where_the_product_stands() -> None:
+def test_the_seed_decides_where_the_product_stands() -> None:
     boxes = {stand(cut_out(), seed, (128, 128)).getbbox() for seed in range(20)}
     assert len(boxes) > 10
     for left, top, right, bottom in boxes:
@@ -166,7 +166,7 @@ def test_it_is_saved_and_goes_on_other_denoisers_of_the_family(small: Starter, t
         Inpainter.from_pretrained(tmp_path / "controlnet", covers_of(small, "sd15").family)
 
 
-def test_what_cannot_be_a_controlnet_is_named(small: Starter, tmp_path: Path) -> None:
+def test_an_invalid_controlnet_is_named(small: Starter, tmp_path: Path) -> None:
     family = covers_of(small, "sd15").family
     with pytest.raises(CheckpointError, match=r"config\.json"):
         Inpainter.from_pretrained(tmp_path, family)

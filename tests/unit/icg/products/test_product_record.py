@@ -55,7 +55,7 @@ def test_an_id_is_a_plain_folder_name_or_refused(id: str) -> None:
 
 
 @pytest.mark.parametrize("id", ["", "..", "a/b", "A", "-a", "a-", "a" * 65, "a b", "ä", "a\n", "a.b", "a@b", None, 7])
-def test_what_is_no_id(id: Any, tmp_path: Path) -> None:
+def test_invalid_ids_are_refused(id: Any, tmp_path: Path) -> None:
     for call in (
         lambda: record.read(tmp_path, id),
         lambda: record.remove(tmp_path, id),
@@ -66,7 +66,7 @@ def test_what_is_no_id(id: Any, tmp_path: Path) -> None:
     assert not [p for p in tmp_path.rglob("*") if p.suffix == ".safetensors"]
 
 
-def test_what_was_kept_is_read_and_replaced(tmp_path: Path) -> None:
+def test_stored_products_are_read_and_replaced(tmp_path: Path) -> None:
     first = write(tmp_path)
     assert record.read(tmp_path, "blue-mug") == first
     assert first.key == write(tmp_path).key, "the same weights are the same product"
@@ -117,7 +117,7 @@ def test_one_training_at_a_time(tmp_path: Path) -> None:
         ({"pictures": None}, "product.json is not usable"),
     ],
 )
-def test_a_record_that_says_something_else(tmp_path: Path, change: dict[str, Any], named: str) -> None:
+def test_a_record_with_a_wrong_field_is_refused(tmp_path: Path, change: dict[str, Any], named: str) -> None:
     write(tmp_path)
     path = tmp_path / "blue-mug" / RECORD
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -126,7 +126,7 @@ def test_a_record_that_says_something_else(tmp_path: Path, change: dict[str, Any
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "\x00", "{}"])
-def test_a_record_that_is_none(tmp_path: Path, text: str) -> None:
+def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
     write(tmp_path)
     (tmp_path / "blue-mug" / RECORD).write_text(text)
     with pytest.raises(CheckpointError, match=r"product_id='blue-mug': product.json is not usable"):

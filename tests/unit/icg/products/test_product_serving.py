@@ -46,7 +46,7 @@ def direct(covers: Covers, name: str, folder: Path, request: Brief) -> np.ndarra
 
 
 @pytest.mark.parametrize("name", ["sana", *(pytest.param(n, marks=pytest.mark.slow) for n in ("sd15", "sdxl"))])
-def test_each_as_alone_whatever_is_beside_it(
+def test_each_product_is_drawn_as_it_is_alone(
     served: Callable[..., StepScheduler], covers: Covers, tmp_path: Path, name: str
 ) -> None:
     scheduler = served(name)

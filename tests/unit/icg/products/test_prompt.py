@@ -31,7 +31,7 @@ def embedded(vlm: Any, processor: Any, text: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("references", [(), (PICTURE,)])
 @pytest.mark.parametrize("name", tiny_vlm.VLM)
-def test_a_words_own_embeddings_say_the_word(
+def test_a_words_own_embeddings_read_like_the_word(
     vlm_of: Callable[[str], tuple[Any, Any]], name: str, references: tuple[Image.Image, ...]
 ) -> None:
     vlm, processor = vlm_of(name)

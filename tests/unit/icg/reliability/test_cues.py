@@ -91,7 +91,7 @@ def test_other_widths_are_refused(tmp_path: Path, widths: Any) -> None:
         SmallCues.from_pretrained(tmp_path)
 
 
-def test_pickles_and_what_is_missing_or_damaged_are_refused(tmp_path: Path) -> None:
+def test_pickles_and_missing_or_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such folder"):
         SmallCues.from_pretrained(tmp_path / "nowhere")
     SmallCues(WIDTHS).save_pretrained(tmp_path)
@@ -118,7 +118,7 @@ def normalised(images: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("classes", [3, 1])
-def test_public_cues_are_what_their_models_say(tmp_path: Path, classes: int) -> None:
+def test_public_cues_equal_the_outputs_of_their_models(tmp_path: Path, classes: int) -> None:
     deep, segmenter = dpt(tmp_path / "dpt"), segformer(tmp_path / "segformer", classes)
     cues = PublicCues.from_pretrained(tmp_path / "dpt", str(tmp_path / "segformer"))
     images = pictures(2, 3, 384, 384)
@@ -150,7 +150,7 @@ def test_public_cues_take_pictures_of_any_size_and_pass_gradients(tmp_path: Path
         assert gradient.abs().max() > 0
 
 
-def test_public_cues_that_are_not_there_are_named(tmp_path: Path) -> None:
+def test_missing_public_cues_are_named(tmp_path: Path) -> None:
     dpt(tmp_path / "dpt")
     segformer(tmp_path / "segformer")
     with pytest.raises(CheckpointError, match=r"depth=.*nowhere.*allowed: depth models"):
@@ -181,7 +181,7 @@ class Bright(nn.Module):
 
 
 @pytest.mark.parametrize("others", [True, False])
-def test_a_network_of_another_make_tells_what_stands_out(others: bool) -> None:
+def test_saliency_outputs_of_other_networks_are_read(others: bool) -> None:
     images = torch.full((1, 3, 64, 64), -1.0)
     images[..., :32] = 1
     depth, saliency = PublicCues(Flat(), Bright(others), side=64)(images)

@@ -46,7 +46,7 @@ def test_a_probability_for_each_class_by_name() -> None:
         assert len({round(one.score, 4) for one in results}) == 3, "pictures have different results"
 
 
-def test_what_was_saved_judges_as_before(tmp_path: Path) -> None:
+def test_a_saved_network_predicts_as_before(tmp_path: Path) -> None:
     model = judge(0.3, 1.7)
     model.save_pretrained(tmp_path)
     again = Judge.from_pretrained(tmp_path)
@@ -99,7 +99,7 @@ def test_gradients_reach_the_picture_through_rfnet_and_through_the_cues(cues: tu
     assert (images.grad is not None and images.grad.abs().max().item() > 0) == reached
 
 
-def test_pictures_are_judged_some_at_a_time_and_in_order() -> None:
+def test_pictures_are_judged_in_batches_and_in_order() -> None:
     model, many = judge(), [picture(n) for n in range(BATCH + 2)]
     results = model(many, [cut_out()] * len(many), ["a mug"] * len(many))
     for n in (0, BATCH - 1, BATCH, BATCH + 1):
@@ -174,12 +174,12 @@ def faint() -> Image.Image:
     ],
     ids=["without alpha", "opaque", "fully transparent", "nothing of it opaque"],
 )
-def test_what_is_no_cut_out_is_refused(product: Image.Image, message: str) -> None:
+def test_a_picture_without_a_cut_out_is_refused(product: Image.Image, message: str) -> None:
     with pytest.raises(BriefError, match=f"{message}.*; allowed: "):
         judge()([picture(0)] * 2, [cut_out(), product], ["a mug"] * 2)
 
 
-def test_a_cut_out_is_scaled_to_what_there_is_of_it() -> None:
+def test_a_cut_out_is_scaled_to_its_visible_part() -> None:
     small, large = product_pixels(cut_out((40, 60)), SIDE), product_pixels(cut_out((1200, 1800)), SIDE)
     assert small.shape == large.shape == (3, SIDE, SIDE)
     assert (small - large).abs().mean() < 0.05
@@ -285,6 +285,6 @@ def test_the_reward_of_tensors_needs_products() -> None:
         reward.tensor(torch.zeros(1, 1, SIDE, SIDE), [product_brief()])
 
 
-def test_a_judge_json_says_what_it_was_given(tmp_path: Path) -> None:
+def test_judge_json_holds_threshold_and_temperature(tmp_path: Path) -> None:
     judge(0.25, 2).save_pretrained(tmp_path)
     assert json.loads((tmp_path / "judge.json").read_text()) == {"threshold": 0.25, "temperature": 2.0}

@@ -14,7 +14,7 @@ def measured(threshold: float = 0.5) -> Quality:
     return quality(PROBABILITIES, LABELS, threshold)
 
 
-def test_what_was_let_through_and_what_should_have_been() -> None:
+def test_precision_recall_and_f1_at_a_threshold() -> None:
     """Three are predicted available, two of them correctly; three are available."""
     result = measured()
     assert (result.precision, result.recall, result.f1) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
@@ -33,7 +33,7 @@ def test_the_confusion_is_of_the_likeliest_class() -> None:
         assert result.accuracy == pytest.approx(5 / 6)
 
 
-def test_nothing_let_through_and_nothing_good() -> None:
+def test_rates_without_passed_or_good_pictures() -> None:
     nothing = measured(1.0)
     assert (nothing.precision, nothing.recall, nothing.f1) == (0, 0, 0)
     bad = quality(PROBABILITIES, np.ones(6, int), 0.5)
@@ -49,7 +49,7 @@ def test_average_precision_is_the_mean_over_the_good_ones() -> None:
 
 
 @pytest.mark.parametrize("good", [[1, 0, 0, 1, 0], [1, 0, 1, 0, 0], [1, 1, 0, 0, 0]])
-def test_equal_scores_cannot_be_parted_whatever_their_order(good: list[int]) -> None:
+def test_average_precision_of_equal_scores_ignores_their_order(good: list[int]) -> None:
     """0.9 is good, and one of three at 0.5: at 0.5 two of four are good."""
     score = np.array([0.9, 0.5, 0.5, 0.5, 0.1])
     assert average_precision(score, np.array(good, bool)) == pytest.approx((1 + 2 / 4) / 2)
@@ -63,7 +63,7 @@ def test_calibration_error() -> None:
     assert calibration_error(np.array([1.0, 0.94]), np.array([False, True])) == pytest.approx(0.47), "one bin, not two"
 
 
-def test_what_is_said_as_often_as_it_is_so_has_no_error() -> None:
+def test_calibrated_probabilities_have_no_calibration_error() -> None:
     rng = np.random.default_rng(0)
     score = rng.random(20_000)
     good = rng.random(20_000) < score

@@ -89,7 +89,7 @@ def test_cut_outs_may_lie_among_the_pictures(tmp_path: Path) -> None:
     assert report.refused == {}
 
 
-def test_large_files_are_scaled_alike(tmp_path: Path) -> None:
+def test_a_large_picture_and_its_product_are_scaled_equally(tmp_path: Path) -> None:
     write_zip(tmp_path / "a.zip", {"1.jpg": image(1, "JPEG", (400, 320))})
     write_zip(tmp_path / "b.zip", {"1.png": image(1, size=(400, 320), mode="RGBA")})
     (tmp_path / "label.txt").write_text("1 1\n")
@@ -158,7 +158,7 @@ def test_bad_rows_are_counted_by_name(tmp_path: Path) -> None:
     assert labels.of(good)[0] is Availability.SIZE_MISMATCH
 
 
-def test_other_encodings_are_said_by_the_layout(tmp_path: Path) -> None:
+def test_other_encodings_come_from_the_layout(tmp_path: Path) -> None:
     text = "水壶_1.png\t1\t红色\n".encode("gb18030")
     layout = Layout(("name", "label", "caption"), encoding="gb18030")
     labels, tally = labels_of(tmp_path / "label.txt", text, layout)
@@ -197,7 +197,7 @@ def test_a_table_without_rows_is_an_error(tmp_path: Path, text: bytes | None, me
         ({"product": "("}, "group 1"),
     ],
 )
-def test_a_layout_says_what_it_allows(tmp_path: Path, wrong: dict[str, Any], message: str) -> None:
+def test_a_layout_error_names_the_allowed_values(tmp_path: Path, wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(IcgError, match=message):
         labels_of(tmp_path / "label.txt", "a 1\n", Layout(**wrong))
 
@@ -271,7 +271,7 @@ EXPECTED = [
 ]
 
 
-def test_names_that_tell_no_product_are_counted(tmp_path: Path) -> None:
+def test_file_names_without_a_product_are_counted(tmp_path: Path) -> None:
     data = only(
         tmp_path, {"12-a.png": image(1), "b.png": image(2)}, "12-a 1\nb 1\n", layout=Layout(product=r"(\d+)-.*")
     )

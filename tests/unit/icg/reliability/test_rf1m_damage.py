@@ -89,7 +89,7 @@ def test_a_zip_that_states_less_than_it_holds_is_not_inflated(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", ["p.zip", "p.tar", "p.tar.gz"])
-def test_a_truncated_archive_gives_what_is_whole(tmp_path: Path, kind: str) -> None:
+def test_a_truncated_archive_yields_its_whole_members(tmp_path: Path, kind: str) -> None:
     files = {f"{n}.png": noise(n) for n in range(8)}
     WRITERS[kind](tmp_path / kind, files)
     whole = (tmp_path / kind).read_bytes()
@@ -184,7 +184,7 @@ def test_tar_headers_without_end_or_leading_back_stop_the_archive(
     assert any(reason in str(entry["reason"]) for entry in report.shown)
 
 
-def test_what_is_no_archive_is_refused_before_the_first_pass(tmp_path: Path) -> None:
+def test_a_file_that_is_no_archive_is_refused_before_the_first_pass(tmp_path: Path) -> None:
     (tmp_path / "label.txt").write_text("1 1\n")
     (tmp_path / "a.rar").write_bytes(b"Rar!\x1a\x07")
     for name in ("a.rar", "missing.zip"):

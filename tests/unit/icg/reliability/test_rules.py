@@ -59,7 +59,7 @@ def test_a_lump_is_measured_by_its_area(lump: tuple[int, int, int, int], area: i
     assert (exact(geometry) is Availability.SHAPE_HALLUCINATION) == (area > EXTRA * 40 * 50)
 
 
-def test_what_does_not_touch_the_product_was_not_grown_onto_it() -> None:
+def test_regions_apart_from_the_product_are_not_extra() -> None:
     assert measure(*painted(lump=(90, 40, 96, 60))).extra == 0
 
 
@@ -70,7 +70,7 @@ def test_a_product_of_the_ground_s_colour_is_lost() -> None:
     assert exact(geometry) is Availability.INDISTINCTIVENESS
 
 
-def test_pictures_of_any_size_are_measured_alike() -> None:
+def test_measures_do_not_depend_on_the_picture_size() -> None:
     for small in (painted(20), painted(lump=(84, 40, 94, 60))):
         large = measure(*(p.resize((512, 512), Image.Resampling.BICUBIC) for p in small))
         geometry = measure(*small)
@@ -107,11 +107,11 @@ def test_available_scenes_are_let_through(scenes_by_kind: ScenesByKind) -> None:
     assert share([by is Availability.AVAILABLE for by in scenes_by_kind["available"]]) >= 0.85
 
 
-def test_what_clearly_floats_is_found(scenes_by_kind: ScenesByKind) -> None:
+def test_a_floating_product_is_found(scenes_by_kind: ScenesByKind) -> None:
     assert share([by is Availability.SPACE_MISMATCH for by in scenes_by_kind["floats"]]) >= 0.6
 
 
-def test_what_is_clearly_lost_is_not_let_through(scenes_by_kind: ScenesByKind) -> None:
+def test_a_lost_product_is_filtered(scenes_by_kind: ScenesByKind) -> None:
     """It may count as another defect: clutter and a ground of its colour look like several."""
     assert share([by is not Availability.AVAILABLE for by in scenes_by_kind["lost"]]) >= 0.8
     assert share([by is Availability.INDISTINCTIVENESS for by in scenes_by_kind["lost"]]) >= 0.25

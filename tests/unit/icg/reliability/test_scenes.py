@@ -60,7 +60,7 @@ def test_a_scene_depends_on_seed_and_number_alone(subjects: list[Subject]) -> No
     assert one.scene(7, 0).picture.tobytes() != one.scene(8, 0).picture.tobytes()
 
 
-def test_every_class_occurs_and_is_what_the_geometry_says(some: list[Scene], subjects: list[Subject]) -> None:
+def test_every_class_occurs_and_agrees_with_its_geometry(some: list[Scene], subjects: list[Subject]) -> None:
     counts = Counter(s.label for s in some)
     assert set(counts) == set(Availability)
     assert 0.3 < counts[Availability.AVAILABLE] / len(some) < 0.5
@@ -91,7 +91,7 @@ def test_available_products_stand_on_the_ground_in_their_size(some: list[Scene])
         assert scene.geometry.contrast >= CONTRAST
 
 
-def test_defects_are_where_they_are_said_to_be(some: list[Scene]) -> None:
+def test_defects_agree_with_their_recorded_geometry(some: list[Scene]) -> None:
     for scene in of(some, Availability.SIZE_MISMATCH):
         top, bottom = rows(scene)
         true = HEIGHTS[scene.title] * scene.metre * nearness(scene) * SIDE
@@ -135,6 +135,6 @@ def test_size_words() -> None:
     assert [word(h) for h in (0.08, 0.2, 0.5, 1.5, 8.0)] == ["tiny", "small", "medium", "large", "huge"]
 
 
-def test_too_few_things_of_known_size_are_refused() -> None:
+def test_too_few_objects_of_known_size_are_refused() -> None:
     with pytest.raises(IcgError, match="subjects=12 with 0 of known size; allowed: three"):
         Scenes(procedural(12))

@@ -94,7 +94,7 @@ def test_the_starter_brings_it_and_folders_without_it_still_load(small: starter.
     assert "aesthetic" not in small.rewards
 
 
-def test_serving_weighs_what_the_starter_says() -> None:
+def test_serving_uses_the_weights_of_the_starter() -> None:
     from eyecatch.core.defaults import SCORING
 
     parts = starter.load(engaging=True)

@@ -123,7 +123,7 @@ def test_any_picture_gets_a_number_within_the_range(load_reward: Callable[[str],
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_batch_says_what_one_by_one_says(
+def test_scores_of_a_batch_equal_single_scores(
     load_reward: Callable[[str], Any], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reward = load_reward(name)
@@ -135,9 +135,7 @@ def test_a_batch_says_what_one_by_one_says(
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_device_is_asked_for(
-    load_reward: Callable[[str], Any], name: str, small_root: Path, tmp_path: Path
-) -> None:
+def test_the_device_is_checked(load_reward: Callable[[str], Any], name: str, small_root: Path, tmp_path: Path) -> None:
     folder = small_root if name in ("relevance", "preference") else tmp_path
     CASES[name].build(folder)
     with pytest.raises(IcgError, match="device='warp'; allowed: cpu or"):
@@ -148,7 +146,7 @@ def test_the_device_is_asked_for(
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", CASES)
-def test_a_gpu_says_what_the_cpu_says(
+def test_scores_on_a_gpu_equal_those_on_the_cpu(
     load_reward: Callable[[str], Any], name: str, small_root: Path, tmp_path: Path
 ) -> None:
     if not torch.cuda.is_available():
@@ -165,7 +163,7 @@ def as_tensor(images: list[Image.Image]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", TENSORS)
-def test_tensors_get_what_pictures_get(load_reward: Callable[[str], Any], name: str) -> None:
+def test_scores_of_tensors_equal_those_of_pictures(load_reward: Callable[[str], Any], name: str) -> None:
     reward, side = load_reward(name), CASES[name].side
     wide = reward.range[1] - reward.range[0]
     soft = noise(6, 5, 3)
@@ -213,7 +211,7 @@ def test_a_user_of_another_width_is_named(load_reward: Callable[[str], Any]) -> 
         load_reward("preference")(STRANGE[:1], [Brief("x", user_embedding=np.ones(3))])
 
 
-def test_names_and_folders_that_are_not_there(tmp_path: Path) -> None:
+def test_unknown_names_and_missing_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(IcgError, match="reward='beauty'; allowed: relevance, preference, aesthetic"):
         rewards.load("beauty")
     for name, source in rewards.REWARDS.items():

@@ -167,7 +167,7 @@ def test_priority_overtakes_and_is_served_first(opened: Open) -> None:
     assert order[0] == "first"
 
 
-def test_what_cannot_finish_in_time_is_shed_with_a_reason(opened: Open) -> None:
+def test_a_request_that_would_miss_its_deadline_is_shed_with_a_reason(opened: Open) -> None:
     now = [0.0]
     scheduler, gate = opened(clock=lambda: now[0]), Gate()
     pixels(scheduler.submit(brief(0)))  # the time of a step is known from here on
@@ -240,7 +240,7 @@ def truncated() -> Image.Image:
     return Image.open(io.BytesIO(data.getvalue()[:400]))
 
 
-def test_bad_input_is_named_and_touches_nobody_else(opened: Open) -> None:
+def test_bad_input_is_named_and_fails_no_other_request(opened: Open) -> None:
     scheduler, gate = opened(), Gate(at=2)
     alone = pixels(scheduler.submit(MINE[0]))
     good = scheduler.submit(MINE[0], on_progress=gate)
@@ -269,7 +269,7 @@ def test_bad_input_is_named_and_touches_nobody_else(opened: Open) -> None:
     assert scheduler.metrics.ended[Status.REFUSED] == 2
 
 
-def test_what_breaks_the_model_fails_those_in_that_call_and_no_others(opened: Open) -> None:
+def test_a_model_error_fails_the_requests_of_its_call_alone(opened: Open) -> None:
     scheduler, gate = opened(), Gate(at=2)
     family, real = scheduler._pipeline.family, scheduler._pipeline.family.predict
     good = scheduler.submit(MINE[0], on_progress=gate)
@@ -315,7 +315,7 @@ def test_readings_are_kept_and_bounded(opened: Open) -> None:
     assert len(scheduler._pipeline.readings) == 8
 
 
-def test_closing_ends_whoever_is_there(opened: Open) -> None:
+def test_closing_ends_every_request(opened: Open) -> None:
     scheduler, gate = opened(), Gate()
     futures: list[Future[Image.Image]] = [scheduler.submit(brief(0, steps=50), on_progress=gate)]
     assert gate.reached.wait(60)

@@ -21,7 +21,7 @@ def line(limit: int = 10) -> RequestQueue:
     return RequestQueue(limit, Metrics())
 
 
-def test_priority_goes_first_then_who_is_due_then_who_came() -> None:
+def test_the_queue_orders_by_priority_then_deadline_then_arrival() -> None:
     queue = line()
     requests = [ask(3), ask(1), ask(9, priority=1), ask(1)]
     for request in requests:
@@ -30,7 +30,7 @@ def test_priority_goes_first_then_who_is_due_then_who_came() -> None:
     assert queue.live == [requests[2], requests[1], requests[3], requests[0]]
 
 
-def test_of_those_due_together_who_has_most_left_goes_first() -> None:
+def test_of_equal_deadlines_the_most_remaining_steps_go_first() -> None:
     queue = line()
     requests = [ask(1, steps=4), ask(1, steps=9), ask(0.5, steps=2), ask(1, steps=9)]
     for request in requests:
@@ -49,7 +49,7 @@ def test_who_comes_together_is_due_together() -> None:
     assert due(100.0, 0.0, math.inf) == 100.0, "the time of a step is not known yet"
 
 
-def test_a_full_line_sheds_whoever_goes_last() -> None:
+def test_a_full_queue_sheds_its_last_request() -> None:
     metrics = Metrics()
     queue = RequestQueue(2, metrics)
     first, last = ask(1), ask(5)

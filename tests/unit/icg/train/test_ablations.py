@@ -11,7 +11,7 @@ from icg.train.studies.ablations import VARIANTS, main
 
 
 @pytest.mark.parametrize("kind", VARIANTS)
-def test_a_variant_without_a_user_draws_what_everybody_gets(kind: str, small: Starter) -> None:
+def test_a_variant_without_a_user_draws_the_same_for_every_user(kind: str, small: Starter) -> None:
     config = small.pipeline.adapter.config
     adapter = VARIANTS[kind](config).eval()
     inputs = reading.inputs(small.pipeline.processor, "red ball")

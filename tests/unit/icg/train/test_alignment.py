@@ -52,7 +52,7 @@ def test_covers_of_unseen_briefs_come_to_engage(small: Starter, reward: Engageme
     assert all(weight.grad is None for weight in reward.net.parameters())
 
 
-def test_what_is_no_reward_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_reward_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit, config = Fit(1, 1e-3, 4, warmup=1), personalise.AlignConfig()
     with pytest.raises(IcgError, match=r"weights for \['beauty'\]; allowed: .*'engagement'"):
         alignment.run(tmp_path, procedural(), alignment.SMOKE, fit, config, {"beauty": 1.0})

@@ -35,7 +35,7 @@ def sample() -> Sample:
     return simulated(Reader.from_pretrained(starter.path()), procedural(40), world, 60, 0)
 
 
-def test_what_low_posts_have_is_avoided(sample: Sample) -> None:
+def test_values_of_posts_with_low_engagement_are_avoided(sample: Sample) -> None:
     bucket = np.array([0] * 20 + [2] * 10)
     designs = [DARK] * 18 + [LIGHT] * 12
     assert set(avoidable(designs, bucket)) <= words(DARK)
@@ -50,7 +50,7 @@ def test_what_low_posts_have_is_avoided(sample: Sample) -> None:
 
 
 @pytest.mark.slow
-def test_a_tuned_model_writes_what_posts_of_that_bucket_look_like(tmp_path: Path) -> None:
+def test_a_tuned_model_writes_designs_of_the_target_bucket(tmp_path: Path) -> None:
     from icg.design.kpi import prompt
 
     vlm, processor = reading.load(starter.path() / "vlm")
@@ -120,7 +120,7 @@ def test_the_truth_is_the_worlds(sample: Sample) -> None:
     )
 
 
-def test_a_search_takes_what_its_judge_likes() -> None:
+def test_a_search_takes_the_design_its_judge_prefers() -> None:
     class Sampler:
         def write(self, *_: object, **__: object) -> list[Design]:
             return [LIGHT, DARK, replace(LIGHT, size="large")]
@@ -131,7 +131,7 @@ def test_a_search_takes_what_its_judge_likes() -> None:
     assert (low[0], high[0]) == (LIGHT, DARK)
 
 
-def test_a_design_speaks_beside_the_user_or_in_the_title() -> None:
+def test_a_design_is_a_condition_or_part_of_the_title() -> None:
     model = DesignModel.from_pretrained(starter.path() / "vlm")
     rng = np.random.default_rng(0)
     towards = {DARK: rng.standard_normal(64), LIGHT: rng.standard_normal(64)}

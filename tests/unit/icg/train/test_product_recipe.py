@@ -33,7 +33,7 @@ def test_the_smoke_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert record.read(tmp_path, "box-robot") is not None
 
 
-def test_what_the_recipe_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_settings_of_the_recipe_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, named in [
         (["--thing", "mug"], "thing='mug'; allowed: zigzag-teapot"),
         (["--steps", "-3"], r"steps=-3; allowed: 0\.\.20000"),

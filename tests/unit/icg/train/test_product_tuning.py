@@ -163,7 +163,7 @@ def test_a_trained_product_is_drawn(shop: Callable[..., record.Record], small: S
     assert any("prior preservation: 2 pictures of 'a teapot'" in line for line in messages)
 
 
-def test_nothing_is_left_of_what_was_refused(shop: Callable[..., record.Record], tmp_path: Path) -> None:
+def test_a_refused_training_leaves_no_files(shop: Callable[..., record.Record], tmp_path: Path) -> None:
     for call, named in [
         (lambda: shop("No Id"), "product_id='No Id'"),
         (lambda: shop(kind=" "), "kind=''; allowed: the product's class in words"),
@@ -178,7 +178,7 @@ def test_nothing_is_left_of_what_was_refused(shop: Callable[..., record.Record],
         shop()
 
 
-def test_interrupted_it_goes_on_and_with_other_settings_begins_anew(
+def test_an_interrupted_run_continues_and_other_settings_restart_it(
     shop: Callable[..., record.Record], small: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     want = shop()

@@ -59,7 +59,7 @@ def test_the_gradient_reaches_the_controlnet_and_nothing_else(small: Starter) ->
 
 
 @pytest.mark.parametrize("regulariser", ["cc", "kl"])
-def test_a_regulariser_begins_at_nothing_and_grows_with_the_change(small: Starter, regulariser: str) -> None:
+def test_a_regulariser_is_zero_at_first_and_grows_with_the_change(small: Starter, regulariser: str) -> None:
     rfft = tuner(small, regulariser)
     first = rfft.loss(some(2), 3)["held"].item()
     assert first < 2e-4
@@ -86,7 +86,7 @@ def test_the_judge_is_shown_the_cover_that_is_implied(small: Starter) -> None:
     assert loss == pytest.approx(float(np.mean([-np.log(one.score) for one in judgements])), abs=0.02)
 
 
-def test_what_beta_is_chosen_by_is_neither_tuned_on_nor_held_out() -> None:
+def test_briefs_that_choose_beta_are_neither_tuned_on_nor_held_out() -> None:
     names = {title: part(title) for title in HEIGHT}
     assert {title for title, name in names.items() if name == "held"} == {t for t in HEIGHT if held_out(t)}
     shares = [sum(name == one for name in names.values()) / len(names) for one in PARTS]
@@ -147,7 +147,7 @@ def test_checkpointing_changes_no_gradient(small: Starter) -> None:
     assert gradients[0].abs().max() > 0
 
 
-def test_what_cannot_be_tuned_is_named(small: Starter) -> None:
+def test_an_untunable_model_is_named(small: Starter) -> None:
     with pytest.raises(IcgError, match="regulariser='l2'; allowed: cc, kl, none"):
         RFFTConfig("l2")
     rfft = tuner(small)

@@ -94,7 +94,7 @@ def test_to_the_last_bit_also_with_kernels_for_older_processors() -> None:
     subprocess.run([sys.executable, "-c", ALONE_AND_TOGETHER], check=True, env=environ)
 
 
-def test_the_less_is_known_the_shorter_and_nobody_is_zero() -> None:
+def test_embeddings_shorten_with_fewer_features_and_are_zero_without_any() -> None:
     reader = UserReader.from_pretrained(SHIPPED)
     near = np.argsort(-reader.mixture.centroids @ reader.mixture.centroids[0])[:32]  # one taste, many covers
     cover = np.tile(np.arange(32), (4, 1))

@@ -93,7 +93,7 @@ def test_an_encoder_comes_back_from_its_folder(encoder: UserEncoder, tmp_path: P
         UserEncoder.from_pretrained(tmp_path)
 
 
-def test_what_is_not_finite_is_refused() -> None:
+def test_values_that_are_not_finite_are_refused() -> None:
     with pytest.raises(IcgError, match="NaN"):
         Events.of(np.full((1, 1, 64), np.nan), np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1)), np.ones(1))
 
@@ -103,7 +103,7 @@ def log_of(*rows: tuple[int, int, int, int, float, int, int]) -> Log:
     return Log(*columns[:4].astype(int), columns[4], *columns[5:].astype(int))
 
 
-def test_questions_are_asked_about_what_was_known_before_the_list() -> None:
+def test_examples_use_the_history_before_their_list_alone() -> None:
     log = log_of(
         (0, 1, IMPRESSION, 0, 1.0, 0, 0),
         (0, 2, IMPRESSION, 0, 1.0, 0, 1),
