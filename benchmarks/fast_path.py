@@ -29,6 +29,7 @@ from eyecatch.v1 import covers_pb2
 from icg import starter
 
 from benchmarks.load import Load, Result
+from tests.processes import owned
 
 ITEMS, COVERS, ASKED = 1000, 16, 20
 
@@ -92,7 +93,7 @@ def server(*command: str, core: int | None = None):
     """On any core, or on one."""
     cores = set(range(os.cpu_count())) if core is None else {core}
     process = subprocess.Popen(
-        [sys.executable, *command],
+        owned(sys.executable, *command),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -16,6 +16,7 @@ from kafka import KafkaProducer
 
 from benchmarks import behaviour
 from tests.broker import Broker
+from tests.processes import owned
 
 RATE, USERS = 1000, 2000
 TICK_S = 0.005  # a few events at a time, evenly
@@ -29,7 +30,10 @@ WARM_S = 3.0
 def process(*command: str, ready: str) -> Iterator[str]:
     """One of our commands; the address that it prints."""
     running = subprocess.Popen(
-        [sys.executable, "-m", "eyecatch.cli", *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        owned(sys.executable, "-m", "eyecatch.cli", *command),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
         line = running.stdout.readline()

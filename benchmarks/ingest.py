@@ -59,6 +59,7 @@ from benchmarks import behaviour
 from benchmarks.fresh import freshness
 from tests import broker as brokers
 from tests import servers
+from tests.processes import owned
 
 PARTITIONS = 4
 
@@ -110,7 +111,7 @@ def ours(config: IngestConfig, fill: Callable[[], None], events: int) -> float:
     """Events/s of what `eyecatch ingest` runs. `fill` produces the backlog."""
     flags = [f"--{f.name.replace('_', '-')}={getattr(config, f.name)}" for f in fields(config)]
     command = [sys.executable, "-m", "eyecatch.cli", "ingest", *flags]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(owned(*command), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         page = process.stdout.readline().rpartition(" ")[2].strip().removesuffix("/health") + "/metrics"
         share = PARTITIONS / config.processes

@@ -11,8 +11,6 @@ import json
 import os
 import statistics
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 # Read when torch loads OpenMP.
@@ -24,18 +22,14 @@ from icg.reliability.judge import Judge
 from icg.scheduler.engine import StepScheduler
 from PIL import Image, ImageDraw
 
+from benchmarks.clock import seconds
+
 
 def briefs(count: int) -> list[Brief]:
     """Product pictures of a ball."""
     ball = Image.new("RGBA", (96, 96))
     ImageDraw.Draw(ball).ellipse((8, 8, 88, 88), fill="orange", outline="black", width=3)
     return [Brief("small soccer ball, 22 cm high", seed=n, product=ball, inpaint=True) for n in range(count)]
-
-
-def seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def main() -> None:

@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from icg import starter
 from icg.brief import Brief
+from icg.draw.conditions import Conditioner
+from icg.draw.sampler import first_noise
 
 
 def resident_mb() -> float:
@@ -52,7 +54,7 @@ def main() -> None:
     given = {name: torch.cat([c[name] for c in conditions]) for name in conditions[0]}
     ones = torch.ones(given["prompt_embeds"].shape[:2])
     masks = {"prompt_attention_mask": ones, "negative_prompt_attention_mask": ones, "negative_prompt": None}
-    latents = torch.cat([pipeline._noise(b) for b in briefs])
+    latents = torch.cat([first_noise(pipeline.family, b) for b in briefs])
     size, steps = briefs[0].size, briefs[0].steps
 
     def stock() -> None:
@@ -63,7 +65,7 @@ def main() -> None:
 
     def warm() -> None:
         with torch.inference_mode():
-            pipeline._conditions(briefs)
+            Conditioner(pipeline.adapter)([pipeline.sampler(b) for b in briefs])
 
     def cold() -> None:
         pipeline.readings.clear()

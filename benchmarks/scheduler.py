@@ -33,11 +33,10 @@ import torch
 from eyecatch.core.errors import Unavailable
 from icg import starter
 from icg.brief import Brief
-from icg.draw.sampler import Run
+from icg.draw.sampler import stack
 from icg.errors import Shed
 from icg.scheduler.engine import StepScheduler
 from icg.scheduler.request import Share
-from icg.scheduler.rows import Rows
 from icg.starter import Starter
 from icg.users.cold_start import TasteMixture
 from PIL import Image
@@ -105,14 +104,14 @@ class WholeRequests:
             for _, _, future in (b for b in batch if b[1] < time.monotonic()):
                 future.set_exception(Shed("late"))
             batch = [b for b in batch if b[1] >= time.monotonic() and not b[2].done()]
-            pipeline, conditions = self._ours._pipeline, self._ours._conditions
-            runs = [Run(pipeline, b, conditions(b, b.item_digest())) for b, _, _ in batch]
+            pipeline = self._ours._pipeline
+            runs = [pipeline.sampler(b) for b, _, _ in batch]
             while going := [run for run in runs if not run.finished]:
                 for run, said in zip(going, self._ours._denoise(SIZE, "", None, going), strict=True):
                     run.advance(said)
             if runs:
                 for (_, _, future), image in zip(
-                    batch, pipeline._images(torch.cat([r.latents for r in runs])), strict=True
+                    batch, pipeline.family.images(torch.cat([r.latents for r in runs])), strict=True
                 ):
                     future.set_result(image)
 
@@ -192,18 +191,15 @@ def overhead(ours: StepScheduler, rounds: int) -> float:
     pipeline = ours._pipeline
     briefs = [Brief(TITLES[n % 4], (), user(n), seed=n, steps=12) for n in range(BATCH)]
     with torch.inference_mode():
-        runs = [Run(pipeline, b, ours._conditions(b, b.item_digest())) for b in briefs]
-        ours._conditions.tell(runs)
-        kinds = [kind for run in runs for kind in run.kinds]
-        x = torch.cat([run.latents for run in runs for _ in run.kinds])
-        t = torch.stack([run.inputs()[1] for run in runs for _ in run.kinds])
-        rows = Rows(x, t, torch.cat([k.embeds for k in kinds]), None)
+        samplers = [pipeline.sampler(b) for b in briefs]
+        ours._condition(samplers)
+        rows = stack(samplers)
 
     @torch.inference_mode()
     def direct() -> None:
         for _ in range(12):
             pipeline.family.predict(*rows[:4], SIZE)
-        pipeline.family.decode(x[:BATCH])
+        pipeline.family.decode(rows.x[:BATCH])
 
     def scheduled() -> None:
         with ours._wake:  # so that all are in the first step

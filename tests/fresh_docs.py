@@ -8,6 +8,7 @@ from eyecatch.cli import app
 from eyecatch.v1 import behavior_pb2, catalog_pb2, covers_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from icg.cli import app as icg
+from icg.train.recipes import NOTE, RECIPES
 from typer.main import get_command
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -16,7 +17,7 @@ APPS = {"eyecatch": app, "icg": icg}
 
 
 def _walk(name: str, command: object) -> list[tuple[str, object]]:
-    children = getattr(command, "commands", {})
+    children = {n: c for n, c in getattr(command, "commands", {}).items() if not c.hidden}
     found = [] if children else [(name, command)]
     for child in children:
         found += _walk(f"{name} {child}", children[child])
@@ -42,6 +43,14 @@ def commands_page() -> str:
         name, help = heading.split("\n", 1)
         lines += [f"## {name}", "", help.strip(), ""]
         lines += [f"* `{shown}` {help}".rstrip() for shown, help in rows] + [""]
+    lines += [
+        "## Recipes",
+        "",
+        f"Of `icg train NAME`; `icg train NAME --help` shows a recipe's own flags. {NOTE.capitalize()}.",
+        "",
+    ]
+    lines += ["| name | trains | needs | takes |", "|---|---|---|---|"]
+    lines += [f"| `{name}` | {one.trains} | {one.needs} | {one.takes} |" for name, one in RECIPES.items()]
     return "\n".join(lines).rstrip() + "\n"
 
 

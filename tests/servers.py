@@ -12,6 +12,8 @@ from pathlib import Path
 
 import redis
 
+from tests.processes import owned
+
 _SLOTS = 16_384
 _BUS = 10_000  # a cluster's nodes talk to each other on their port and this
 
@@ -57,7 +59,7 @@ class RedisServer:
 
     def start(self) -> None:
         plain = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--dir", self._folder]
-        self.process = subprocess.Popen([redis_server(), *plain, *self.options], stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen(owned(redis_server(), *plain, *self.options), stdout=subprocess.DEVNULL)
         until(self._answers, "an answer of redis-server")
 
     def _answers(self) -> bool:

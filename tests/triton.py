@@ -15,6 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import icg
+
+from tests.processes import owned
 from tests.servers import free_port, until
 
 REPOSITORY = Path(__file__).parents[1] / "deploy" / "triton"
@@ -53,7 +56,7 @@ class Triton:
             # The stub looks for its Python beside the first one of PATH.
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "LD_LIBRARY_PATH": ":".join(map(str, libraries)),
-            "PYTHONPATH": str(site),
+            "PYTHONPATH": f"{Path(icg.__file__).parents[1]}:{site}",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         here = ("--grpc-address", "127.0.0.1", "--metrics-address", "127.0.0.1", "--allow-http", "false")
@@ -63,11 +66,11 @@ class Triton:
         shared = ("--backend-config", f"python,shm-region-prefix-name={self._shared}")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [
-                    self._wheel / "tritonserver" / "bin" / "tritonserver",
+                owned(
+                    str(self._wheel / "tritonserver" / "bin" / "tritonserver"),
                     *(*where, *here, *ports, *shared),
                     *(some if self._models else ()),
-                ],
+                ),
                 stdout=log,
                 stderr=log,
                 env=environment,

@@ -1,6 +1,6 @@
-"""What a folder's weights are, from the headers of its safetensors files alone. Never opens a pickle; knows no model.
+"""What a folder's weights are, from the headers of its safetensors files alone, and the device they go to. Knows no model.
 
-The file format: eight bytes of length, then that much JSON of names, dtypes and shapes.
+Never opens a pickle. The file format: eight bytes of length, then that much JSON of names, dtypes and shapes.
 """
 
 from __future__ import annotations
@@ -8,8 +8,12 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from icg.errors import CheckpointError
+from icg.errors import CheckpointError, IcgError
+
+if TYPE_CHECKING:
+    import torch
 
 TRANSFORMERS, DIFFUSERS = "model", "diffusion_pytorch_model"
 """How the two libraries name their files."""
@@ -53,6 +57,18 @@ def read_json(part: str, path: Path) -> dict[str, object]:
     if not isinstance(found, dict):
         raise CheckpointError(f"{part}={str(path)!r}: holds a {type(found).__name__}; allowed: one object")
     return found
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """The device as torch knows it. Raises IcgError for one that this machine does not have."""
+    import torch  # here, because reading headers must not wait for torch
+
+    try:
+        known = torch.device(device)
+        torch.empty(0, device=known)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise IcgError(f"device={str(device)!r}; allowed: cpu or an accelerator torch can use here") from error
+    return known
 
 
 def _no_folder(part: str, folder: Path) -> CheckpointError:

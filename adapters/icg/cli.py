@@ -1,18 +1,16 @@
-"""The `icg` command: what can be said of checkpoints without opening their weights. Imports torch only to answer."""
+"""The `icg` command: the library without a service. Imports torch only for a command that needs it."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+import os
 
 import typer
 
-from icg.errors import BriefError, IcgError
+from icg.commands import check, design, evaluate, judge, product, train, upscale
 
-if TYPE_CHECKING:
-    from icg.check import Report
+# Read when torch loads OpenMP, later. Its threads spin while they wait by default: beside any other busy process, work
+# then takes ten times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     help="icg: a user's taste between a vision-language model and a diffusion model of your own.",
@@ -20,83 +18,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-
-
-@app.callback()
-def icg() -> None:
-    """icg: a user's taste between a vision-language model and a diffusion model of your own."""
-
-
-@app.command()
-def check(
-    vlm: Annotated[Path, typer.Argument(help="Folder of a transformers checkpoint that reads pictures and text.")],
-    diffusion: Annotated[Path, typer.Argument(help="Folder of a diffusers pipeline.")],
-    adapter: Annotated[Path | None, typer.Option("--adapter", help="Folder of a trained adapter.")] = None,
-    tokens: Annotated[int, typer.Option("--tokens", help="Meta tokens of an adapter to train.")] = 77,
-    layers: Annotated[int, typer.Option("--layers", help="Layers of its connector.")] = 2,
-    size: Annotated[str, typer.Option("--size", help="Cover to draw, WIDTHxHEIGHT in pixels.")] = "512x512",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
-) -> None:
-    """Do these checkpoints fit, and what do they weigh? Reads configs and headers, no weights; exit status 1 if they do not."""
-    from icg.check import check as report_of
-
-    try:
-        report = report_of(vlm, diffusion, adapter, tokens, layers, _pixels(size))
-    except IcgError as error:
-        said = " ".join(str(error).split())  # libraries that are quoted in it write paragraphs
-        if as_json:
-            typer.echo(json.dumps({"fits": False, "error": said}, ensure_ascii=False))
-        else:
-            typer.echo(f"error: {said}", err=True)
-        raise typer.Exit(1) from error
-    if as_json:
-        typer.echo(json.dumps(_plain(report), ensure_ascii=False))
-    else:
-        _print(report)
-
-
-def _pixels(size: str) -> tuple[int, int]:
-    width, _, height = size.partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise BriefError(f"size={size!r}; allowed: WIDTHxHEIGHT, such as 512x512")
-    return int(width), int(height)
-
-
-def _plain(report: Report) -> dict[str, Any]:
-    parts = [{**asdict(part), "fp32_bytes": part.fp32, "bf16_bytes": part.bf16} for part in report.parts]
-    return {"fits": True, **asdict(report), "parts": parts}
-
-
-def _print(report: Report) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    pooled = f", pooled {report.pooled}" if report.pooled else ""
-    width, height = report.size
-    facts = {
-        "reads": f"{report.reads}, {report.hidden} wide",
-        "draws": f"{report.family} ({report.draws})",
-        "adapter": f"{report.tokens} meta tokens, {report.layers} layers",
-        "conditioning": f"{report.tokens} × {report.width}{pooled}",
-        "covers": f"edges in multiples of {report.multiple}",
-        "latent": f"{' × '.join(map(str, report.latent))} for {width} × {height} pixels",
-    }
-    console, list_, table = Console(), Table.grid(padding=(0, 2)), Table()
-    for name, fact in facts.items():
-        list_.add_row(name, fact)
-    console.print(list_)
-    for column in ("part", "class", "parameters", "fp32", "bf16"):
-        table.add_column(column, justify="left" if column in ("part", "class") else "right", overflow="fold")
-    for part in report.parts:
-        table.add_row(part.name, part.kind, f"{part.parameters:,}", _bytes(part.fp32), _bytes(part.bf16))
-    numbers = sum(part.parameters for part in report.parts)
-    table.add_row("together", "", f"{numbers:,}", _bytes(4 * numbers), _bytes(2 * numbers), style="bold")
-    console.print(table)
-    console.print("They fit.")
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 2**30:,.2f} GiB" if count >= 2**30 else f"{count / 2**20:,.1f} MiB"
+app.command()(check.check)
+app.command()(judge.judge)
+app.command()(design.design)
+app.command()(upscale.upscale)
+app.add_typer(product.app, name="product")
+app.add_typer(evaluate.app, name="evaluate")
+app.command(**train.COMMAND)(train.train)
 
 
 def main() -> None:

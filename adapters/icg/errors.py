@@ -3,6 +3,7 @@
 ValueError
 └── IcgError               anything icg refuses
     ├── BriefError         a brief names a value outside what is allowed
+    │   ├── InputError     a picture, a table or a cell that others made is outside what is allowed
     │   ├── UnknownProduct a brief names a product that is not here
     │   └── Unsupported    a brief asks for something that this checkpoint or this service cannot do
     ├── CheckpointError    a checkpoint is missing, pickled, incomplete, of the wrong widths or for another family
@@ -25,6 +26,14 @@ class UnknownProduct(BriefError):
 
 class Unsupported(BriefError):
     """The brief is well formed, and another checkpoint or service could draw it."""
+
+
+class InputError(BriefError):
+    """A file or a cell that others made cannot be used: `name` of the field, its `value` in words, and what is `allowed`."""
+
+    def __init__(self, name: str, value: str, allowed: str) -> None:
+        super().__init__(f"{name}={value}; allowed: {allowed}")
+        self.name, self.value, self.allowed = name, value, allowed
 
 
 class CheckpointError(IcgError):

@@ -1,25 +1,110 @@
-"""What a brief is made of, as bytes from elsewhere: texts and pictures end to end with their lengths. Knows no server."""
+"""Hostile bytes -> pictures: the one place in the library that decodes files made by others. Knows no item; numpy and PIL only.
+
+Limits on bytes, pixels and shape are checked on the header, before a pixel is decoded. `split` and `text` take apart a
+request in which texts and pictures come end to end with their lengths.
+"""
 
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageOps
 
-from icg.brief import MAX_PIXELS
-from icg.data.pictures import DAMAGE
-from icg.errors import BriefError
+from icg.errors import BriefError, InputError
 
-FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_BYTES = 10_000_000
+MAX_PIXELS = 40_000_000
+MIN_SIDE, MAX_SIDE = 16, 16_384
+MAX_RATIO = 20
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+REDUCING_GAP = 3.0
+"""Pillow averages whole blocks first if a picture becomes over three times this smaller: no visible difference, less time."""
+DAMAGE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    Image.DecompressionBombError,
+)
+"""What Pillow's decoders raise on damaged files; MemoryError from a header that lies about a chunk's size."""
 
 
-def split(data: bytes, lengths: Sequence[int], name: str, each: str) -> list[bytes]:
-    """`data`, which came as `name`, in pieces of `lengths`, which came as `each`. Raises BriefError where they do not add up."""
+def decode(
+    data: bytes, name: str = "picture", mode: str = "RGB", shortest: int | None = None, longest: int | None = None
+) -> Image.Image:
+    """The picture in `data`, upright: RGB with transparency on white, or RGBA. An animation gives its first frame.
+
+    A picture whose shorter edge has more than `shortest` pixels, or whose longer edge has more than `longest`, is scaled
+    down to that. Raises InputError, which names `name`, for bytes that are damaged, too many or outside the limits.
+    """
+    if len(data) > MAX_BYTES:
+        raise InputError(name, f"{len(data)} bytes", f"at most {MAX_BYTES}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns about what is refused here or does not matter (bad EXIF)
+        try:
+            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+        except Image.DecompressionBombError as error:
+            raise InputError(name, "a picture of too many pixels", f"at most {MAX_PIXELS} pixels") from error
+        except DAMAGE as error:
+            value = f"{len(data)} bytes that are no such picture"
+            raise InputError(name, value, "a PNG, JPEG, WebP, GIF or BMP picture") from error
+        kind = image.format
+        _check_size(name, *image.size)
+        try:
+            size = _size(image.size, shortest, longest)
+            image.draft("RGB", size)  # a JPEG is decoded at a fraction of its size; other formats ignore it
+            image.load()
+            if image.mode in ("RGB", "L", "RGBA") and "transparency" not in image.info:
+                image = _scaled(image, shortest, longest)  # before any copy is made of a large picture
+            return _scaled(_mode(ImageOps.exif_transpose(image), mode), shortest, longest)
+        except DAMAGE as error:
+            value = f"a damaged {kind} picture ({type(error).__name__})"
+            raise InputError(name, value, "a complete picture") from error
+
+
+def inside(folder: Path, text: str, name: str = "picture") -> Path:
+    """The file below `folder` that a table's cell names. Raises InputError for an address, an absolute path or a way out."""
+    refused = InputError(name, repr(text[:200]), "the relative path of a file inside the pictures' folder")
+    if "://" in text or "\0" in text or Path(text).is_absolute():
+        raise refused
+    try:
+        path = (folder / text).resolve(strict=True)
+    except (OSError, RuntimeError, ValueError):
+        raise refused from None
+    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+        raise refused
+    return path
+
+
+def read(path: Path, name: str = "picture") -> bytes:
+    """The bytes of a picture file; InputError if it cannot be read or has more than MAX_BYTES."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(name, f"{path.name!r}: {error.strerror}", "a readable file") from error
+    if len(data) > MAX_BYTES:
+        raise InputError(name, f"{path.name!r} of over {MAX_BYTES} bytes", f"at most {MAX_BYTES} bytes")
+    return data
+
+
+def split(data: bytes, lengths: Sequence[int], name: str, lengths_name: str) -> list[bytes]:
+    """`data` in pieces of `lengths`; the names are those of the two fields. Raises BriefError if they do not add up."""
     if min(lengths, default=1) < 1 or sum(lengths) != len(data):
         raise BriefError(
-            f"{each}={list(lengths)[:9]} for {len(data)} bytes of {name}; allowed: each above 0, together the bytes"
+            f"{lengths_name}={list(lengths)[:9]} for {len(data)} bytes of {name}; "
+            "allowed: each above 0, together the bytes"
         )
     ends = [0]
     for length in lengths:
@@ -28,19 +113,38 @@ def split(data: bytes, lengths: Sequence[int], name: str, each: str) -> list[byt
 
 
 def text(data: bytes, name: str) -> str:
-    """Raises BriefError for what is not UTF-8."""
+    """Raises BriefError for bytes that are not UTF-8."""
     try:
         return data.decode()
     except UnicodeDecodeError as error:
         raise BriefError(f"{name} of {len(data)} bytes; allowed: UTF-8 ({error.reason})") from error
 
 
-def picture(data: bytes, name: str, mode: str = "RGB") -> Image.Image:
-    """RGB, its transparency dropped, or RGBA. Raises BriefError for one that is too large or damaged."""
-    try:
-        found = Image.open(io.BytesIO(data), formats=FORMATS)
-        if found.width * found.height <= MAX_PIXELS:
-            return found.convert(mode)
-    except DAMAGE as error:
-        raise BriefError(f"{name} of {len(data)} bytes cannot be decoded; allowed: whole PNG, JPEG or WebP") from error
-    raise BriefError(f"{name} of {found.width} x {found.height}; allowed: at most {MAX_PIXELS} pixels")
+def _check_size(name: str, width: int, height: int) -> None:
+    size, low, high = f"{width}x{height} pixels", min(width, height), max(width, height)
+    if low < MIN_SIDE or high > MAX_SIDE:
+        raise InputError(name, size, f"sides of {MIN_SIDE} to {MAX_SIDE} pixels")
+    if width * height > MAX_PIXELS:
+        raise InputError(name, size, f"at most {MAX_PIXELS} pixels")
+    if high > MAX_RATIO * low:
+        raise InputError(name, size, f"an aspect ratio of at most {MAX_RATIO}:1")
+
+
+def _size(size: tuple[int, int], shortest: int | None, longest: int | None) -> tuple[int, int]:
+    scales = [limit / edge for limit, edge in ((shortest, min(size)), (longest, max(size))) if limit is not None]
+    scale = min([1.0, *scales])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _scaled(image: Image.Image, shortest: int | None, longest: int | None) -> Image.Image:
+    size = _size(image.size, shortest, longest)
+    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
+
+
+def _mode(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):  # 16 bits a pixel, of which `convert` would keep the low ones
+        image = Image.fromarray((np.asarray(image, np.float32) / 257).clip(0, 255).astype(np.uint8))
+    if mode == "RGB" and (image.has_transparency_data or "a" in image.getbands()):
+        above = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)
+    return image.convert(mode)

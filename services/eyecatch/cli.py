@@ -8,19 +8,16 @@ from eyecatch.commands import (
     behavior,
     covers,
     demo,
-    design,
     evaluate,
     generate,
     imports,
     ingest,
     items,
-    judge,
-    product,
+    moved,
     segments,
     serve,
     sheets,
     upkeep,
-    upscale,
 )
 
 # Read when torch loads OpenMP, later. Its threads spin while they wait by default: beside any other busy process, and beside
@@ -33,24 +30,27 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-demo.register(app)
-serve.register(app)
-ingest.register(app)
-generate.register(app)
-app.add_typer(imports.app, name="import")
-app.add_typer(evaluate.app, name="evaluate")
-covers.register(app)
-sheets.register(app)
-judge.register(app)
-design.register(app)
-upscale.register(app)
-app.add_typer(product.app, name="product")
-app.add_typer(upkeep.clusters, name="clusters")
-app.add_typer(segments.app, name="segments")
+SERVE, DATA, LOOK, OPERATE = "Serve", "Data", "Look", "Operate"
 upkeep.register(behavior.users, items.app)
-app.add_typer(items.app, name="items")
-app.add_typer(behavior.events, name="events")
-app.add_typer(behavior.users, name="users")
+for command in (serve.serve, ingest.ingest, generate.generate, demo.demo):
+    app.command(rich_help_panel=SERVE)(command)
+for name, group in (
+    ("import", imports.app),
+    ("items", items.app),
+    ("events", behavior.events),
+    ("users", behavior.users),
+):
+    app.add_typer(group, name=name, rich_help_panel=DATA)
+for command in (covers.recommend, covers.rank, covers.draw, covers.covers, sheets.contact_sheet):
+    app.command(rich_help_panel=LOOK)(command)
+for name, group in (
+    ("clusters", upkeep.clusters),
+    ("segments", segments.app),
+    ("dlq", ingest.dlq),
+    ("evaluate", evaluate.app),
+):
+    app.add_typer(group, name=name, rich_help_panel=OPERATE)
+moved.register(app, evaluate.app)
 
 
 def main() -> None:

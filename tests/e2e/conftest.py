@@ -16,6 +16,8 @@ import eyecatch
 import pytest
 from eyecatch.client import Client, connect
 
+from tests.processes import owned
+
 SAMPLE = Path(eyecatch.__file__).parent / "sample"
 EYECATCH = (sys.executable, "-m", "eyecatch.cli")
 
@@ -36,7 +38,7 @@ def run_json(*args: str) -> dict[str, Any]:
 def serving(data_dir: Path, *flags: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A server process on a free port: (address, process). It must leave with status 0 on SIGTERM unless it was killed."""
     process = subprocess.Popen(
-        [*EYECATCH, "serve", "--data-dir", str(data_dir), "--port", "0", *flags],
+        owned(*EYECATCH, "serve", "--data-dir", str(data_dir), "--port", "0", *flags),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -59,7 +61,7 @@ def serving(data_dir: Path, *flags: str, **environment: str) -> Iterator[tuple[s
 def reporting(*args: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A process that tells its health, told to choose a port: (address of the page, process). Killed at the end if it still runs."""
     process = subprocess.Popen(
-        [*EYECATCH, *args, "--health-port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        owned(*EYECATCH, *args, "--health-port", "0"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         line = process.stdout.readline() if process.stdout else ""

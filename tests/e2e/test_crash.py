@@ -34,6 +34,7 @@ from tests.contracts.builders import cover, item
 from tests.e2e.conftest import EYECATCH
 from tests.e2e.test_ingest import health
 from tests.faults import Proxy
+from tests.processes import owned
 from tests.servers import RedisServer, running, until
 from tests.unit.ingest.helpers import record, settings
 
@@ -107,7 +108,7 @@ class Scene:
         where = ("--kafka", c.kafka, "--events-topic", c.events_topic, "--store", c.store, "--data-dir", c.data_dir)
         command = [*EYECATCH, "ingest", *where, *QUICK, "--health-port", "0"]
         with self.log.open("a") as log:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+            process = subprocess.Popen(owned(*command), stdout=subprocess.PIPE, stderr=log, text=True)
         try:
             yield process
         finally:

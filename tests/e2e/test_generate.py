@@ -17,15 +17,16 @@ from eyecatch.client import connect
 from eyecatch.core.types import Cover, Item, Job, JobState, JobStatus
 from eyecatch.generate.making import cover_id
 from eyecatch.generate.requests import to_record
-from eyecatch.generators import provenance
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.redis import RedisStore, keys
 from eyecatch.stores.redis.entries import Entry
 from eyecatch.v1 import covers_pb2
+from icg import provenance
 
 from tests.broker import Broker
 from tests.e2e.conftest import SAMPLE, reporting, run, serving
 from tests.e2e.test_ingest import health
+from tests.processes import owned
 from tests.servers import RedisServer, until
 
 GUITAR = SAMPLE / "covers" / "guitar-0.webp"
@@ -42,7 +43,7 @@ def store(redis_server: RedisServer) -> RedisServer:
 def working(settings: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
     """A worker whose /health answers. Killed at the end if it still runs."""
     command = [sys.executable, "-m", "tests.e2e.tiny_worker", json.dumps({**QUICK, **settings})]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(owned(*command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         yield process
     finally:

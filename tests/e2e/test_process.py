@@ -14,6 +14,7 @@ from eyecatch.client import Client, connect
 from eyecatch.v1 import behavior_pb2, covers_pb2
 
 from tests.e2e.conftest import EYECATCH, SAMPLE, run, run_json, serving
+from tests.processes import owned
 from tests.servers import free_port, until
 from tests.unit.api.conftest import event
 
@@ -87,7 +88,7 @@ def test_kill_9_in_the_middle_of_an_import(tmp_path: Path) -> None:
     data = tmp_path / "data"
     run("import", "items", str(SAMPLE / "items.csv"), "--data-dir", str(data))
     command = [*EYECATCH, "import", "events", str(table), "--data-dir", str(data)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(owned(*command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wal = data / "eyecatch.db-wal"
     until(lambda: wal.exists() and wal.stat().st_size > 1_000_000, "the first rows")
     process.kill()
@@ -121,7 +122,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(data_dir: Path) -> None:
     """The file size limit of the process stands for the disk: what was stored stays, reading goes on."""
     size = (data_dir / "eyecatch.db").stat().st_size + (2 << 20)
     process = subprocess.Popen(
-        [*EYECATCH, "serve", "--data-dir", str(data_dir), "--port", "0", "--no-preload"],
+        owned(*EYECATCH, "serve", "--data-dir", str(data_dir), "--port", "0", "--no-preload"),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

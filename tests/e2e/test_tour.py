@@ -12,10 +12,10 @@ import grpc
 import pytest
 from eyecatch.client import Client
 from eyecatch.core.defaults import SCORING
-from eyecatch.generators import provenance
 from eyecatch.v1 import covers_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from icg import provenance
 from PIL import Image
 
 from tests.e2e.conftest import run, run_json, serving

@@ -8,11 +8,11 @@ from pathlib import Path
 import grpc
 import pytest
 from eyecatch.client import Client, connect
-from eyecatch.generators import provenance
 from eyecatch.v1 import covers_pb2
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
+from icg import provenance
 from PIL import Image
 
 from tests.e2e.conftest import serving

@@ -1,19 +1,24 @@
 """What exists is documented, and what is documented exists."""
 
+import io
 import re
 import resource
 import subprocess
 import sys
 import tomllib
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from eyecatch.cli import app as eyecatch
 from eyecatch.config import Config, resolve
 from eyecatch.core.errors import InvalidInput
 from eyecatch.generate import requests
 from eyecatch.ingest.events import Reason
 from eyecatch.kafka.records import Unreadable
+from icg.train import recipes
+from typer.testing import CliRunner
 
 from tests import fresh_docs, fresh_protos
 
@@ -28,35 +33,43 @@ def test_generated_code_is_fresh() -> None:
     assert fresh_protos.stale() == []
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        "CONTRIBUTING.md",
-        "CHANGELOG.md",
-        "docs/checkpoints.md",
-        "docs/stores.md",
-        "docs/ingest.md",
-        "docs/generate.md",
-        "docs/triton.md",
-    ],
-)
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "adapters/icg/starter/README.md"]
+PAGES += sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md") if path.name != "commands.md")
+NAMED = re.compile(r"(?:^ *|^ *\$ |\.venv/bin/|`)(eyecatch|icg) ((?:\\\n|[^`\n#])+)", re.M)
+
+
+def recipe_flags(name: str) -> set[str]:
+    with pytest.raises(SystemExit), redirect_stdout(io.StringIO()) as page:
+        recipes.run(name, ["--help"])
+    return set(re.findall(r"--[a-z][a-z-]*", page.getvalue()))
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_commands_named_in_prose_exist(page: str) -> None:
     text = (ROOT / page).read_text()
     known = {heading.split("\n")[0]: rows for heading, rows in fresh_docs.commands_and_flags().items()}
-    for script, line in re.findall(r"(?:^|\.venv/bin/|`)(eyecatch|icg) ([^`\n]+)", text, re.M):
+    groups = {" ".join(name.split()[:2]) for name in known}
+    for script, line in NAMED.findall(text):
         words = line.split()
         name = next(
             (f"{script} {' '.join(words[:n])}" for n in (2, 1) if f"{script} {' '.join(words[:n])}" in known), ""
         )
-        family = "|" in words[1] if len(words) > 1 else False
+        family = f"{script} {line.strip()}" in groups or ("|" in words[1] if len(words) > 1 else False)
         assert name or family, f"{page}: {script} {line}"
         flags = {f for shown, _ in known.get(name, []) for f in shown.split(", ")}
+        if name == "icg train" and len(words) > 1 and words[1] != "NAME":
+            flags = recipe_flags(words[1])
         for flag in re.findall(r"(?<!\S)--?[a-z][a-z-]*", line):
             assert family or flag in flags, f"{page}: {script} {line}: {flag}"
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
     for target in re.findall(r"(?:    |`)make ([a-z-]+)", text):
         assert target in targets, f"{page}: make {target}"
+
+
+@pytest.mark.parametrize("command", ["judge", "design", "upscale", "product train", "evaluate personalisation"])
+def test_a_command_that_moved_answers_with_its_new_spelling(command: str) -> None:
+    done = CliRunner().invoke(eyecatch, [*command.split(), "x", "--json"])
+    assert (done.exit_code, done.stderr) == (2, f"moved: icg {command} x --json\n")
 
 
 def test_every_reason_of_a_dead_letter_is_explained() -> None:

@@ -6,17 +6,9 @@ arXiv:2504.06256). `icg.models.families` says what the tokens must become for ea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class ConditioningSpec:
-    """`width` of prompt_embeds; `pooled` width of pooled_prompt_embeds, 0 where the family has none."""
-
-    width: int
-    pooled: int = 0
+from icg.models.families import ConditioningSpec
 
 
 class Connector(nn.Module):

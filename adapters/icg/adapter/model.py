@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from icg.adapter.connector import ConditioningSpec, Connector
+from icg.adapter.connector import Connector
 from icg.adapter.meta_tokens import MetaTokens
 from icg.adapter.refiner import Refiner
 from icg.checkpoints import read_json, weights
 from icg.errors import BriefError, CheckpointError
-from icg.models.families import family_of
+from icg.models.families import ConditioningSpec, family_of
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from icg.brief import MAX_TITLE
 from icg.data.behaviour import CLICK, DISLIKE, DWELL, IMPRESSION, LIKE, PURCHASE, Log
-from icg.data.pictures import inside
 from icg.data.tables import Table
+from icg.data.times import seconds
 from icg.errors import IcgError
+from icg.pictures import inside
 
 ITEM = ("item_id", "id", "itemId", "movieId", "product_id", "sku")
 TITLE = ("title", "name", "item_title")
@@ -36,8 +35,6 @@ ACTIONS = {
     "impression": IMPRESSION, "click": CLICK, "like": LIKE, "dislike": DISLIKE, "purchase": PURCHASE, "dwell": DWELL,
 }  # fmt: skip
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
-MILLISECONDS = 1e11
-"""A larger time is in milliseconds: as seconds this one would be in the year 5138."""
 SHOWN = 1000
 
 
@@ -220,7 +217,7 @@ class Catalogue:
             try:
                 if row.problem or not who:
                     raise IcgError(row.problem or "user=''; allowed: a user's id")
-                did, then = cell.get(action, "").strip().lower(), _time(cell.get(when, ""))
+                did, then = cell.get(action, "").strip().lower(), seconds(cell.get(when, ""))
                 if did not in ACTIONS:
                     raise IcgError(f"action={did[:200]!r}; allowed: {', '.join(ACTIONS)}")
                 stayed, at = _whole("dwell_ms", cell.get(dwell, "")), _whole("position", cell.get(position, ""))
@@ -237,21 +234,6 @@ class Catalogue:
             for column, value in zip(whole, (*known, stayed if ACTIONS[did] == DWELL else 0, number, at), strict=True):
                 column.append(value)
             time.append(then)
-
-
-def _time(text: str) -> float:
-    """UNIX seconds, from seconds, milliseconds or ISO 8601 (UTC where it names no zone)."""
-    try:
-        number = float(text)
-    except ValueError:
-        try:
-            moment = datetime.fromisoformat(text)
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        except (ValueError, OverflowError):
-            number = math.nan
-    if not math.isfinite(number):
-        raise IcgError(f"time={text[:200]!r}; allowed: UNIX seconds, UNIX milliseconds or ISO 8601")
-    return number / 1000 if abs(number) >= MILLISECONDS else number
 
 
 def _whole(name: str, text: str) -> int:

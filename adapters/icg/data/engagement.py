@@ -9,17 +9,17 @@ from __future__ import annotations
 import math
 import unicodedata
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from icg.data.behaviour import CLICK, IMPRESSION
-from icg.data.catalogue import MILLISECONDS, Catalogue, Report, Splits
-from icg.data.pictures import inside
+from icg.data.catalogue import Catalogue, Report, Splits
 from icg.data.tables import Row, Table
-from icg.errors import IcgError
+from icg.data.times import NoZoneError, seconds
+from icg.errors import IcgError, InputError
+from icg.pictures import inside
 
 ACCOUNT_ID, ACCOUNT = (
     ("account_id", "user_id", "author_id", "page_id"),
@@ -122,9 +122,14 @@ def _post(
         raise _UnusableError("a bad kpi", f"{kpi}={row.values[kpi][:80]!r}; allowed: a number from 0")
     try:
         picture = inside(folder, row.values[media])
-    except IcgError as error:
+    except InputError as error:
         raise _UnusableError("no such picture", str(error)) from None
-    return account, seconds(at, row.values[at], zone), row.values[said], picture, value
+    try:
+        time = seconds(row.values[at], zone, at)
+    except InputError as error:
+        kind = "a time without zone" if isinstance(error, NoZoneError) else "a bad time"
+        raise _UnusableError(kind, str(error)) from None
+    return account, time, row.values[said], picture, value
 
 
 def _number(text: str) -> float | None:
@@ -133,22 +138,6 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
-
-
-def seconds(column: str, text: str, zone: ZoneInfo | None = None) -> float:
-    """UTC seconds of UNIX seconds (or milliseconds) or ISO 8601; `zone` is that of a time without one. Raises IcgError for others."""
-    value = _number(text)
-    if value is not None:
-        return value / 1000 if abs(value) > MILLISECONDS else value
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise _UnusableError("a bad time", f"{column}={text[:80]!r}; allowed: UNIX seconds or ISO 8601") from None
-    if time.tzinfo is None and zone is None:
-        raise _UnusableError(
-            "a time without zone", f"{column}={text[:80]!r}; allowed: a zone in it, or one named for all"
-        )
-    return (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC).timestamp()
 
 
 def from_catalogue(folder: Path, report: Report) -> Posts:

@@ -19,9 +19,9 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from icg import pictures
 from icg.adapter.model import IcgAdapter
 from icg.checkpoints import weights
-from icg.data import pictures
 from icg.data.buckets import Buckets, crop
 from icg.data.catalogue import Example, Report
 from icg.data.shards import Shards
@@ -159,7 +159,7 @@ def prepare(examples: Iterable[Example], kinds: tuple[Kind, ...], report: Report
             sha = hashlib.sha256(data).hexdigest()
             keys = tuple(kind.key(example, sha) for kind in kinds)
             missing = [(kind, key) for kind, key in zip(kinds, keys, strict=True) if key not in kind.store]
-            picture = pictures.decode(data, DECODED) if missing else None
+            picture = pictures.decode(data, shortest=2 * DECODED) if missing else None
             for kind, key in missing:
                 kind.add(key, example, picture)  # type: ignore[arg-type]  # decoded where something is missing
         except IcgError as error:
@@ -179,7 +179,7 @@ def prepare(examples: Iterable[Example], kinds: tuple[Kind, ...], report: Report
 def show(example: Example) -> tuple[Image.Image, ...]:
     """The cover as the VLM is shown it, or nothing where it can no longer be read."""
     try:
-        return (small(pictures.decode(pictures.read(example.path), DECODED)),)
+        return (small(pictures.decode(pictures.read(example.path), shortest=2 * DECODED)),)
     except IcgError:
         return ()
 

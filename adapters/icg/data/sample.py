@@ -1,20 +1,17 @@
 """Writes the sample catalogue: items with reference pictures, a pool of composed covers, and SIMULATED behaviour.
 
-    python -m icg.data.sample --art node_modules --out services/eyecatch/sample
-
 Knows nothing about models: its covers are composed from the art, not generated.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 from pathlib import Path
 
 import numpy as np
 
 from icg.data import tastes
-from icg.data.art import CATEGORIES, STYLES, Subject, load_subjects, on_white
+from icg.data.art import CATEGORIES, STYLES, Subject, on_white
 from icg.data.bank import AXES, AXIS_NAMES, look_of
 from icg.data.compose import compose, stable_seed
 
@@ -46,7 +43,7 @@ README = """# Sample catalogue
 * `users.csv`, `events.csv`: **the users and their behaviour are simulated.** `users.csv` gives the taste each one was
   simulated with; a real system never sees it.
 
-Made by `python -m icg.data.sample`; the same seed gives the same files.
+Made by `icg train sample`; the same seed gives the same files.
 
 Art: Fluent Emoji, (c) Microsoft, MIT; Noto Emoji, (c) Google, Apache-2.0; Twemoji, (c) Twitter, Inc and other
 contributors, CC-BY 4.0 (<https://creativecommons.org/licenses/by/4.0/>), here placed on new backgrounds.
@@ -135,17 +132,3 @@ def _table(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
-
-
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--art", type=Path, required=True, help="a node_modules folder with the emoji packages")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=7)
-    given = parser.parse_args()
-    write(given.out, load_subjects(given.art), given.seed)
-
-
-if __name__ == "__main__":
-    main()

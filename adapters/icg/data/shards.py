@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import torch
+from cachetools import LRUCache
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -33,7 +33,7 @@ class Shards:
         folder.mkdir(parents=True, exist_ok=True)
         self._where: dict[str, tuple[str, tuple[int, ...]]] = {}
         self._waiting: dict[str, Tensor] = {}
-        self._open: OrderedDict[str, Any] = OrderedDict()
+        self._open: LRUCache[str, Any] = LRUCache(OPEN)
         self._next = 0
         self._load()
 
@@ -85,12 +85,10 @@ class Shards:
         if key not in self._where:
             raise IcgError(f"tensor={key!r} is not in {str(self.folder)!r}; allowed: what has been put")
         name = self._where[key][0]
-        if name not in self._open:
-            self._open[name] = safe_open(self.folder / name, framework="pt")
-            while len(self._open) > OPEN:
-                self._open.popitem(last=False)
-        self._open.move_to_end(name)
-        return self._open[name].get_tensor(key)
+        shard = self._open.get(name)
+        if shard is None:
+            shard = self._open[name] = safe_open(self.folder / name, framework="pt")
+        return shard.get_tensor(key)
 
     def _load(self) -> None:
         for old in self.folder.glob("*.tmp"):

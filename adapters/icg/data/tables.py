@@ -1,4 +1,7 @@
-"""Rows of a CSV, TSV, JSON Lines or Parquet file as text by column, a few in memory at a time. Knows no item and no event."""
+"""Rows of a CSV, TSV, JSON Lines or Parquet file as text by column, a few in memory at a time. Knows no item and no event.
+
+The one reader of tables, also that of `eyecatch import`. Imports neither torch nor, before a Parquet file is opened, polars.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from icg.errors import IcgError
+from icg.errors import IcgError, InputError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 PARQUET_ROWS = 10_000
 LOOKED = 100
-"""JSON objects whose keys make the columns: what is optional may be absent from the first one."""
+"""JSON objects whose keys make the columns: an optional key may be absent from the first one."""
 DAMAGED = "\ufffd"
-"""Stands for bytes that are no UTF-8."""
+"""Replaces bytes that are not UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -29,40 +32,62 @@ class Row:
 
 
 class Table:
-    """A file of rows. Raises IcgError when it is missing, no table, or its columns have no names."""
+    """A file of rows. `fraction`: how much of it has been read, 0..1.
+
+    Raises InputError for a file that is missing, not a table, or whose columns do not have a name each.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path, self.suffix = path, path.suffix.lower()
         if self.suffix not in SUFFIXES:
-            raise IcgError(f"table={str(path)!r}; allowed: a name ending in {', '.join(SUFFIXES)}")
+            raise InputError("file", repr(path.name), f"a name ending in {', '.join(SUFFIXES)}")
         if not path.is_file():
-            raise IcgError(f"table={str(path)!r}: no such file; allowed: a table with named columns")
+            raise InputError("file", repr(str(path)), "a file that exists")
+        self._size = max(path.stat().st_size, 1)
         self.columns = tuple(self._columns())
+        self.fraction = 0.0
         if not self.columns or len(set(self.columns)) != len(self.columns):
-            raise IcgError(f"table={str(path)!r}: columns {list(self.columns)}; allowed: columns with a name each")
+            raise InputError(
+                "file", f"{path.name!r} with the columns {list(self.columns)}", "columns with a name, each once"
+            )
+        if any(DAMAGED in name for name in self.columns):
+            raise InputError("file", f"{path.name!r} with other bytes in its header", "UTF-8 text")
 
     @classmethod
     def beside(cls, folder: Path, stem: str) -> Table | None:
-        """The table `stem`.csv, .jsonl, ... of a folder, None without one; IcgError when there are two."""
-        found = [folder / f"{stem}{suffix}" for suffix in SUFFIXES if (folder / f"{stem}{suffix}").is_file()]
-        if len(found) > 1:
-            raise IcgError(f"{stem}={[path.name for path in found]} in {str(folder)!r}; allowed: one of them")
-        return cls(found[0]) if found else None
+        """The table `stem`.csv, .jsonl, ... of a folder, None without one; IcgError for two."""
+        paths = [folder / f"{stem}{suffix}" for suffix in SUFFIXES if (folder / f"{stem}{suffix}").is_file()]
+        if len(paths) > 1:
+            raise IcgError(f"{stem}={[path.name for path in paths]} in {str(folder)!r}; allowed: one of them")
+        return cls(paths[0]) if paths else None
 
-    def column(self, names: Sequence[str], required: bool = True) -> str:
-        """The first of `names` that the table has, whatever its case; "" where none is and none is required."""
+    def column(self, names: Sequence[str], required: bool = True, meaning: str = "", wanted: str = "") -> str:
+        """The column `wanted`, else the first of `names` that the table has, in any case; "" if none is required.
+
+        Raises InputError, which lists the columns, for one that the table does not have.
+        """
         lower = {column.lower(): column for column in self.columns}
-        found = next((lower[name.lower()] for name in names if name.lower() in lower), "")
-        if required and not found:
-            have = ", ".join(self.columns)
-            raise IcgError(f"table={str(self.path)!r} has the columns {have}; allowed: one of {', '.join(names)}")
-        return found
+        first = next((lower[name.lower()] for name in names if name.lower() in lower), "")
+        column = (wanted if wanted in self.columns else "") if wanted else first
+        if not column and (wanted or required):
+            value = repr(wanted) if wanted else f"none of {', '.join(names)}"
+            allowed = f"one of the columns of {self.path.name}: {', '.join(self.columns)}"
+            raise InputError(f"columns.{meaning or names[0]}", value, allowed)
+        return column
 
     def rows(self) -> Iterator[Row]:
         """Every row, damaged ones too."""
         if self.suffix == ".parquet":
-            return self._parquet()
-        return self._csv() if self.suffix in (".csv", ".tsv") else self._jsonl()
+            yield from self._parquet()
+        else:
+            yield from self._csv() if self.suffix in (".csv", ".tsv") else self._jsonl()
+        self.fraction = 1.0
+
+    def batches(self, size: int) -> Iterator[list[Row]]:
+        """`rows` in lists of `size`."""
+        rows = self.rows()
+        while batch := list(islice(rows, size)):
+            yield batch
 
     def _columns(self) -> list[str]:
         if self.suffix == ".parquet":
@@ -71,61 +96,67 @@ class Table:
             try:
                 return pl.scan_parquet(self.path, glob=False).collect_schema().names()
             except (pl.exceptions.PolarsError, OSError) as error:
-                raise IcgError(f"table={str(self.path)!r}: not readable ({error}); allowed: Parquet") from error
+                raise InputError("file", repr(self.path.name), f"a Parquet file ({error})") from error
         if self.suffix in (".csv", ".tsv"):
-            with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-                return next(self._cells(file), [])
+            try:
+                return next(self._cells(), [])
+            except csv.Error as error:
+                raise InputError("file", repr(self.path.name), f"comma-separated text ({error})") from error
         return list(dict.fromkeys(name for row in islice(self._jsonl(), LOOKED) for name in row.values))
 
-    def _cells(self, file: Iterator[str]) -> Iterator[list[str]]:
-        return csv.reader(file, delimiter="\t" if self.suffix == ".tsv" else ",")
+    def _lines(self) -> Iterator[str]:
+        done = 0
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file):
+                done += len(line)
+                self.fraction = done / self._size
+                yield line.decode("utf-8-sig" if number == 0 else "utf-8", "replace")
+
+    def _cells(self) -> Iterator[list[str]]:
+        return csv.reader(self._lines(), delimiter="\t" if self.suffix == ".tsv" else ",", strict=True)
 
     def _csv(self) -> Iterator[Row]:
-        with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            reader, number = self._cells(file), 0
-            next(reader)
-            while True:
-                try:
-                    cells = next(reader, None)
-                except csv.Error as error:
-                    number += 1
-                    yield Row(number, problem=f"not comma-separated text ({error})")
-                    continue
-                if cells is None:
-                    return
-                if not cells:
-                    continue  # an empty line is no row
-                number += 1
-                if len(cells) != len(self.columns):
-                    yield Row(number, problem=f"{len(cells)} cells where the header has {len(self.columns)}")
-                elif any(DAMAGED in cell for cell in cells):
-                    yield Row(number, problem="not UTF-8 text")
-                else:
-                    yield Row(number, dict(zip(self.columns, cells, strict=True)))
+        reader, number = self._cells(), 0
+        next(reader)
+        while True:
+            try:
+                cells = next(reader, None)
+            except csv.Error as error:
+                # The reader has lost its place in the file: what follows cannot be told from the damage.
+                yield Row(number + 1, problem=f"not readable as CSV, nor is anything after it: {error}")
+                return
+            if cells is None:
+                return
+            if not cells:
+                continue  # an empty line is no row
+            number += 1
+            if len(cells) != len(self.columns):
+                yield Row(number, problem=f"{len(cells)} cells; allowed: {len(self.columns)}, as the header has")
+            elif any(DAMAGED in cell for cell in cells):
+                yield Row(number, problem="not UTF-8 text")
+            else:
+                yield Row(number, dict(zip(self.columns, cells, strict=True)))
 
     def _jsonl(self) -> Iterator[Row]:
-        number = 0
-        with self.path.open(encoding="utf-8-sig", errors="replace") as file:
-            for line in file:
-                if not line.strip():
-                    continue
-                number += 1
-                try:
-                    stated = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    yield Row(number, problem=f"not JSON ({error})")
-                    continue
-                if not isinstance(stated, dict) or DAMAGED in line:
-                    yield Row(number, problem="not a JSON object in UTF-8")
-                else:
-                    yield Row(number, {str(name): _text(value) for name, value in stated.items()})
+        for number, line in enumerate((line for line in self._lines() if line.strip()), 1):
+            try:
+                entry = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield Row(number, problem=f"not JSON: {error}")
+                continue
+            if not isinstance(entry, dict) or DAMAGED in line:
+                yield Row(number, problem=f"{type(entry).__name__}; allowed: a JSON object in UTF-8")
+            else:
+                yield Row(number, {str(name): _text(value) for name, value in entry.items()})
 
     def _parquet(self) -> Iterator[Row]:
         import polars as pl
 
         lazy, start = pl.scan_parquet(self.path, glob=False), 0
+        total = max(int(lazy.select(pl.len()).collect().item()), 1)
         while len(part := lazy.slice(start, PARQUET_ROWS).collect()):
             for number, cells in enumerate(part.iter_rows(), start + 1):
+                self.fraction = number / total
                 yield Row(number, dict(zip(self.columns, map(_text, cells), strict=True)))
             start += PARQUET_ROWS
 

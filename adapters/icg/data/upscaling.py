@@ -19,8 +19,8 @@ from PIL import Image, ImageFilter
 
 from icg.data.compose import BACKDROPS, FRAMINGS, PALETTES, Look, compose
 from icg.data.icons import trim
-from icg.data.pictures import decode, read
 from icg.errors import IcgError
+from icg.pictures import decode, read
 
 FACTOR = 4
 KINDS = ("clean", "drawn", "spoiled")
@@ -61,7 +61,7 @@ def catalogue(folder: Path, held: bool, side: int = 128) -> list[Image.Image]:
     Raises IcgError for a folder without any.
     """
     files = sorted(p for p in folder.glob("*.*") if held_out(p.stem.rpartition("-")[0]) == held)
-    found = [picture for path in files if min((picture := decode(read(path), 4096)).size) >= side]
+    found = [picture for path in files if min((picture := decode(read(path))).size) >= side]
     if not found:
         raise IcgError(f"pictures={str(folder)!r}: none of {side} pixels there; allowed: files named SUBJECT-NUMBER")
     return [picture.crop((0, 0, side, side)) for picture in found]

@@ -1,13 +1,22 @@
 """Anchoring a cover in the item's own picture, or in a product's cut-out: set it into the cover in the making.
 
 SDEdit (arXiv:2108.01073) started from a collage: the denoiser first lays out the background its user likes, then the
-cut-out is pasted into that estimate, noise is added again and the remaining steps blend the two. numpy and PIL only.
+cut-out is pasted into that estimate, noise is added again and the remaining steps blend the two.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from PIL import Image, ImageFilter
+from torch import Tensor
+
+from icg.brief import Brief
+from icg.cut_out import cut_out
+from icg.models.families import Family
+
+Placed = Image.Image | None
+"""What was set into a cover, RGBA of the cover's size, where it is; None before that."""
 
 PLACE = (0.7, 0.5, 0.52)
 """Edge of the subject, its centre's x and y, in shares of the cover, where the draft does not say."""
@@ -17,6 +26,30 @@ SMALL = 48
 """Pixels a side at which the draft is looked at."""
 RIM_VOTES, STRANGE = 22, 40.0
 """A pixel belongs to the ground when at least this many rim pixels are within this distance of its colour."""
+
+
+def blend(family: Family, brief: Brief, guess: Tensor) -> tuple[Tensor, Placed]:
+    """Set the brief's product or reference into `guess`, the clean latent (1, C, h, w) as now estimated; and where it is now."""
+    picture, placed = collage(family.images(guess)[0], subject(brief))
+    pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None].to(guess.device).float() / 127.5 - 1
+    return family.encode(pixels), placed
+
+
+def subject(brief: Brief) -> Image.Image:
+    """What is set in, cropped: the product, or else the first reference without its plain ground."""
+    if brief.product is None:
+        return cut_out(brief.references[0], 2 * max(brief.size))
+    return brief.product.crop(brief.product.getchannel("A").getbbox())
+
+
+def with_product(brief: Brief, cover: Image.Image, placed: Placed) -> Image.Image:
+    """`cover` as it was decoded, with the brief's product pixel for pixel: where it was set in, or set in now."""
+    if brief.product is None:
+        return cover
+    if placed is None:
+        return collage(cover, subject(brief))[0]
+    cover.paste(placed, (0, 0), placed)
+    return cover
 
 
 def strange(background: Image.Image) -> np.ndarray:

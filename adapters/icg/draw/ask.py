@@ -19,7 +19,7 @@ from PIL import Image
 from icg.brief import MAX_REFERENCE_STRENGTH, Brief
 from icg.cut_out import product_of
 from icg.errors import BriefError, Cancelled, CheckpointError, Shed, UnknownProduct, Unsupported
-from icg.pictures import picture
+from icg.pictures import decode
 
 REFERENCE_STRENGTH = 0.88
 """What to ask of the starter when an item has a picture: 7 of 8 steps lay out the user's cover, the last blends the picture in."""
@@ -53,8 +53,8 @@ def brief(
     Raises BriefError naming the field.
     """
     needless = knobs.get("product_id") and reference_strength is None and not inpaint
-    pictures = () if needless else tuple(picture(data, f"references[{n}]") for n, data in enumerate(references))
-    cut_out = picture(product, "product", "RGBA") if product else None
+    pictures = () if needless else tuple(decode(data, f"references[{n}]") for n, data in enumerate(references))
+    cut_out = decode(product, "product", "RGBA") if product else None
     anchor = anchoring(pictures, reference_strength, cut_out, knobs.get("size", Brief.size), inpaint)
     return Brief(title, pictures, **anchor, **knobs)
 

@@ -1,14 +1,13 @@
 """Briefs to covers: frozen VLM -> meta tokens -> refiner -> connector -> any stock diffusers pipeline's own parts.
 
-`__call__` is start, step until done, finish; a service may drive the steps itself. Each brief's result depends on that
-brief alone (noise from its own seeded CPU generator), whatever shares its batch. Knows nothing about services.
+`__call__` is start, step until done, finish; trainings and `icg.scheduler` drive the steps themselves, with the same samplers
+(`icg.draw.sampler`). A cover depends on its brief alone, whatever shares its batch. Knows nothing about services.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,12 @@ from torch import Tensor
 from icg.adapter.model import IcgAdapter
 from icg.brief import Brief
 from icg.checkpoints import DIFFUSERS, read_json, weights
-from icg.cut_out import cut_out
-from icg.draw.anchor import collage
+from icg.draw.conditions import Conditioner
 from icg.draw.readings import Readings
+from icg.draw.sampler import Sampler, step_together
 from icg.errors import BriefError, Cancelled, CheckpointError, Unsupported
 from icg.models import vlm as reading
 from icg.models.families import cast, family_of
-from icg.models.noise import mixture
 from icg.products import prompt as product_reading
 from icg.products.inpainting import Inpainter, planes, stand
 from icg.products.library import Trained
@@ -35,27 +33,25 @@ from icg.products.selection import FineTuned
 
 @dataclass(eq=False)
 class Batch:
-    """Covers in the making. `done` of `total` steps are taken; latents are (B, C, h, w)."""
+    """Covers being sampled, of equal steps, size and product; `product` is what their product_id means."""
 
-    briefs: list[Brief]
-    scheduler: Any
-    latents: Tensor
-    starts: list[int]
-    conditions: Tensor
-    pooled: Tensor | None
-    weights: Tensor
-    hints: Tensor | None = None
-    """For the ControlNet, a row a brief."""
-    products: dict[int, Image.Image] = field(default_factory=dict)
-    """By number of brief: its product, where it was set in, RGBA of the cover's size."""
-    trained: Trained | None = None
-    """What all briefs' product_id means."""
-    done: int = 0
+    samplers: list[Sampler]
+    product: Trained | None
+
+    @property
+    def done(self) -> int:
+        """Denoising steps taken."""
+        return self.samplers[0].done
 
     @property
     def total(self) -> int:
         """Denoising steps in all."""
-        return len(self.scheduler.timesteps)
+        return self.samplers[0].total
+
+    @property
+    def latents(self) -> Tensor:
+        """(B, C, h, w)."""
+        return torch.cat([sampler.latents for sampler in self.samplers])
 
 
 class CoverPipeline(FineTuned):
@@ -78,7 +74,7 @@ class CoverPipeline(FineTuned):
     @property
     def device(self) -> torch.device:
         """Where latents and conditions are."""
-        return torch.device(self.family.denoiser.device)
+        return self.family.device
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> CoverPipeline:
         """Move all parts. `dtype` is for those that each step takes: denoiser, autoencoder, ControlNet."""
@@ -87,7 +83,7 @@ class CoverPipeline(FineTuned):
             part.to(device)
         for part in steps if dtype is not None else ():
             cast(part, dtype)
-        self.readings = Readings(self.readings.limit)
+        self.readings = Readings(int(self.readings.maxsize))
         return self
 
     @classmethod
@@ -97,7 +93,7 @@ class CoverPipeline(FineTuned):
         root = Path(root)
         adapter = IcgAdapter.from_pretrained(root / "adapter")
         vlm, processor = reading.load(root / "vlm")
-        made = cls(vlm, processor, _load_diffusion(root / "diffusion"), adapter, cache)
+        made = cls(vlm, processor, load_diffusion(root / "diffusion"), adapter, cache)
         if (root / "adapter" / "lora").is_dir():
             made.family.load_lora(root / "adapter" / "lora")
         if (root / "controlnet").is_dir():
@@ -125,17 +121,10 @@ class CoverPipeline(FineTuned):
             values = sorted({getattr(b, name) for b in briefs})
             if len(values) != 1:
                 raise BriefError(f"{name}={values} in one call; allowed: one value for all briefs")
-        trained = self.product(briefs[0])
-        conditions, pooled, weights = self._conditions(briefs, trained)
         self.check_size(briefs[0].size)
-        noise = torch.cat([self._noise(b) for b in briefs])
-        scheduler = self.schedule(briefs[0])
-        starts = [anchor_of(b) for b in briefs]
-        latents = noise * getattr(scheduler, "init_noise_sigma", 1.0)  # flow matching has none
-        batch = Batch(list(briefs), scheduler, latents, starts, conditions, pooled, weights, trained=trained)
-        if briefs[0].inpaint:
-            hints, placed = zip(*(self.hinted(b) for b in briefs), strict=True)
-            batch.hints, batch.products = torch.cat(hints), dict(enumerate(placed))
+        product = self.product(briefs[0])
+        batch = Batch([self.sampler(brief, product) for brief in briefs], product)
+        Conditioner(self.adapter)(batch.samplers)
         return batch
 
     @torch.inference_mode()
@@ -143,26 +132,20 @@ class CoverPipeline(FineTuned):
         """Take one denoising step; True while more remain."""
         if batch.done >= batch.total:
             return False
-        self._wear(batch.trained)
-        t = batch.scheduler.timesteps[batch.done]
-        now = mixture(batch.scheduler, batch.done)
-        scale = getattr(batch.scheduler, "scale_model_input", lambda x, _: x)  # flow matching has none
-        said = self._guided(scale(batch.latents, t), t, batch)
-        for i, start in enumerate(batch.starts):
-            if start == batch.done > 0:
-                clean, noise, batch.products[i] = self._anchored(batch.briefs[i], now.clean(batch.latents[i], said[i]))
-                batch.latents[i], said[i] = now.latents(clean, noise), now.target(clean, noise)
-        batch.latents = batch.scheduler.step(said, t, batch.latents, return_dict=False)[0]
-        batch.done += 1
+        self._wear(batch.product)
+        step_together(self.predict, batch.samplers)
         return batch.done < batch.total
 
     @torch.inference_mode()
     def finish(self, batch: Batch) -> list[Image.Image]:
         """Decode what the batch holds now (also before its last step: a preview)."""
-        covers = self._images(batch.latents)
-        return [
-            finished(b, c, batch.products.get(i)) for i, (b, c) in enumerate(zip(batch.briefs, covers, strict=True))
-        ]
+        images = self.family.images(batch.latents)
+        return [sampler.finish(image) for sampler, image in zip(batch.samplers, images, strict=True)]
+
+    def sampler(self, brief: Brief, product: Trained | None = None, digest: str = "", trunk: bool = False) -> Sampler:
+        """A sampler of the brief before its first step, without conditions. digest: `item_key` of it, if that is known."""
+        hint, placed = self.hinted(brief) if brief.inpaint else (None, None)
+        return Sampler(self.family, brief, self.item(brief, product, digest), self.user(brief), hint, placed, trunk)
 
     def hinted(self, brief: Brief) -> tuple[Tensor, Image.Image]:
         """What the ControlNet is shown of a brief, one row, and the product where it stands. Unsupported without a ControlNet."""
@@ -187,63 +170,21 @@ class CoverPipeline(FineTuned):
         if any(edge % self.family.multiple for edge in size):
             raise BriefError(f"size={size}; allowed: multiples of {self.family.multiple} for this diffusion model")
 
-    def schedule(self, brief: Brief) -> Any:
-        """The diffusion model's scheduler for one run of the brief's steps: it keeps the state of that run."""
-        scheduler = copy.deepcopy(self.diffusion.scheduler)
-        self.family.set_timesteps(scheduler, brief.steps, brief.size)
-        return scheduler
-
     @torch.inference_mode()
     def conditioning(self, brief: Brief) -> dict[str, Tensor]:
         """What the stock diffusers pipeline takes: prompt_embeds and negative_prompt_embeds, each (1, M, W), and, where the
         family wants them, pooled_prompt_embeds and negative_pooled_prompt_embeds, each (1, P).
         """  # fmt: skip
-        embeds, pooled = self.adapter(self._item(brief, self.product(brief)), self._user(brief), brief.strength)
+        embeds, pooled = self.adapter(self.item(brief, self.product(brief)), self.user(brief), brief.strength)
         nothing, pooled_nothing = self.adapter.unconditional(1)
         given = {"prompt_embeds": embeds, "negative_prompt_embeds": nothing}
         if pooled is not None and pooled_nothing is not None:
             given |= {"pooled_prompt_embeds": pooled, "negative_pooled_prompt_embeds": pooled_nothing}
         return given
 
-    def _conditions(self, briefs: list[Brief], product: Trained | None = None) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Conditions (K, B, M, W), pooled (K, B, P) or None, and the weights (K, B) of the denoiser's answers to them.
-
-        K = 2: nothing, item with user; or K = 3 when some brief guides by its user: nothing, item, item with user.
-        """
-        items = torch.cat([self._item(b, product) for b in briefs])
-        users = torch.cat([self._user(b) for b in briefs])
-        strength = torch.tensor([float(b.strength) for b in briefs], device=self.device)
-        guidance = torch.tensor([float(b.guidance) for b in briefs], device=self.device)
-        kinds = [self.adapter.unconditional(len(briefs)), self.adapter(items, users, strength)]
-        weights = [1 - guidance, guidance]
-        if any(b.user_guidance is not None for b in briefs):
-            user = guidance.new_tensor(
-                [float(b.guidance if b.user_guidance is None else b.user_guidance) for b in briefs]
-            )
-            kinds.insert(1, self.adapter(items, torch.zeros_like(users)))
-            weights = [1 - guidance, guidance - user, user]
-        pooled = [p for _, p in kinds if p is not None]
-        return torch.stack([e for e, _ in kinds]), torch.stack(pooled) if pooled else None, torch.stack(weights)
-
-    def _guided(self, x: Tensor, t: Tensor, batch: Batch) -> Tensor:
-        guided = [guides(b, batch.done) for b in batch.briefs]
-        weights = batch.weights
-        if not all(guided):
-            alone = torch.zeros_like(weights)
-            alone[-1] = 1
-            weights = torch.where(torch.tensor(guided, device=x.device), weights, alone)
-        first = 0 if any(guided) else -1  # what weighs nothing for all is not computed
-        weights, conditions = weights[first:], batch.conditions[first:]
-        kinds, count = weights.shape
-        pooled = None if batch.pooled is None else batch.pooled[first:].flatten(0, 1)
-        embeds, size = conditions.flatten(0, 1), batch.briefs[0].size
-        hints = None if batch.hints is None else batch.hints.repeat(kinds, 1, 1, 1)
-        out = self.predict(x.repeat(kinds, 1, 1, 1), t.expand(kinds * count), embeds, pooled, hints, size)
-        parts = out.unflatten(0, (kinds, count)) * weights[..., None, None, None]
-        return parts.sum(0)
-
-    def _item(self, brief: Brief, product: Trained | None = None, digest: str = "") -> Tensor:
-        return self.readings.get(digest or self.item_key(brief, product), lambda: self._read(brief, product))
+    def item(self, brief: Brief, product: Trained | None = None, digest: str = "") -> Tensor:
+        """What the VLM read of the item, (1, M, D), cached."""
+        return self.readings.read(digest or self.item_key(brief, product), lambda: self._read(brief, product))
 
     def _read(self, brief: Brief, product: Trained | None) -> Tensor:
         texts, vectors = (brief.title, ""), None
@@ -251,7 +192,8 @@ class CoverPipeline(FineTuned):
             texts, vectors = product.texts(brief.title), product.vectors
         return product_reading.read(self.adapter, self.vlm, self.processor, texts, vectors, brief.references)
 
-    def _user(self, brief: Brief) -> Tensor:
+    def user(self, brief: Brief) -> Tensor:
+        """The user embedding (1, U) on the device, zeros for nobody. BriefError for one that is not finite or of another width."""
         if brief.user_embedding is None:
             return torch.zeros(1, self.adapter.config.user, device=self.device)
         user = np.ascontiguousarray(brief.user_embedding)
@@ -261,56 +203,8 @@ class CoverPipeline(FineTuned):
             raise BriefError("user_embedding holds NaN or infinity; allowed: finite numbers")
         return torch.from_numpy(user)[None].to(self.device)
 
-    def _noise(self, brief: Brief) -> Tensor:
-        shape = (1, *self.family.shape(brief.size))
-        # Drawn on the CPU wherever the model is: the same seed is the same noise on any device.
-        return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(brief.seed)).to(self.device)
 
-    def _anchored(self, brief: Brief, guess: Tensor) -> tuple[Tensor, Tensor, Image.Image]:
-        """Set product or reference into `guess`, the clean latent (C, h, w) as now estimated; returns it, the brief's noise, and
-        what was set in."""
-        picture, alone = collage(self._images(guess[None])[0], subject_of(brief))
-        pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None].to(self.device).float() / 127.5 - 1
-        return self.family.encode(pixels)[0], self._noise(brief)[0], alone
-
-    def _images(self, latents: Tensor) -> list[Image.Image]:
-        return [Image.fromarray(picture) for picture in self._bytes(latents).cpu().numpy()]
-
-    def _bytes(self, latents: Tensor) -> Tensor:
-        """Decoded, uint8 (B, H, W, 3)."""
-        pixels = self.family.decode(latents)
-        return (pixels / 2 + 0.5).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1)
-
-
-def anchor_of(brief: Brief) -> int:
-    """Before which step the reference is set in, 0 for never."""
-    return min(round(brief.reference_strength * brief.steps), brief.steps - 1)
-
-
-def guides(brief: Brief, step: int) -> bool:
-    """Whether guidance is computed in a step: where the brief says so, until a picture is set in, which then says what to draw;
-    guidance would only harden its colours (arXiv:2404.07724)."""
-    return brief.guides(step) and not 0 < anchor_of(brief) < step
-
-
-def subject_of(brief: Brief) -> Image.Image:
-    """What is set in, cropped: the product, or else the first reference without its plain ground."""
-    if brief.product is None:
-        return cut_out(brief.references[0], 2 * max(brief.size))
-    return brief.product.crop(brief.product.getchannel("A").getbbox())
-
-
-def finished(brief: Brief, cover: Image.Image, alone: Image.Image | None) -> Image.Image:
-    """`cover` as it was decoded, with the brief's product pixel for pixel: where it was set in (`alone`), or set in now."""
-    if brief.product is None:
-        return cover
-    if alone is None:
-        return collage(cover, subject_of(brief))[0]
-    cover.paste(alone, (0, 0), alone)
-    return cover
-
-
-def _load_diffusion(folder: Path) -> Any:
+def load_diffusion(folder: Path) -> Any:
     """The stock pipeline in `folder`, of which only these parts are used: conditions come as prompt_embeds."""
     from diffusers import DiffusionPipeline
 

@@ -1,7 +1,7 @@
-"""A small picture of a cover that is still noise: what the denoiser takes its latent for, in colours by one matrix.
+"""A small picture of an unfinished cover: its estimated clean latent, turned into colours by one matrix.
 
-No decoder is called. The channels of an autoencoder's latent are nearly linear in the colours under them; how, is fitted by least
-squares to pictures made here and encoded by the family's own autoencoder. Knows no request.
+No decoder is called. The channels of an autoencoder's latent are nearly linear in the colours of the pixels they stand for; the matrix
+is fitted by least squares to synthetic pictures that the family's own autoencoder encodes. Knows no request.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from torch import Tensor
 from icg.models.families import Family
 
 CELLS = 8
-"""Edge of the latents that are fitted to, at least."""
+"""Edge of the fitted latents, at least."""
 EACH = 4
 """Pictures of each kind."""
 RIDGE = 1e-2
-"""Of the channels' mean square: channels that say the same are not played off against each other."""
+"""Ridge regularisation, relative to the channels' mean square: keeps redundant channels from cancelling each other."""
 
 
 class Colours:
-    """Clean latents to pictures of a pixel a cell. Made by encoding 3 x EACH small pictures, once."""
+    """Clean latents to pictures with one pixel per cell. Fitted once, on 3 x EACH small pictures."""
 
     def __init__(self, family: Family, device: torch.device) -> None:
         pictures = _pictures(family.multiple * -(-CELLS * family.factor // family.multiple))
         latents = family.encode(pictures.to(device)).double().cpu()
         colours = F.adaptive_avg_pool2d(pictures.double(), latents.shape[2:])
-        given = F.pad(latents.movedim(1, -1).flatten(0, 2), (0, 1), value=1.0)
-        gram = given.T @ given
+        design = F.pad(latents.movedim(1, -1).flatten(0, 2), (0, 1), value=1.0)
+        gram = design.T @ design
         gram += RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-        fitted = torch.linalg.solve(gram, given.T @ colours.movedim(1, -1).flatten(0, 2))
-        self._matrix, self._ground = fitted[:-1].float().to(device), fitted[-1].float().to(device)
+        weights = torch.linalg.solve(gram, design.T @ colours.movedim(1, -1).flatten(0, 2))
+        self._matrix, self._ground = weights[:-1].float().to(device), weights[-1].float().to(device)
 
     def __call__(self, clean: Tensor) -> Image.Image:
         """`clean` (C, h, w) -> RGB of w x h pixels."""
-        found = clean.float().movedim(0, -1) @ self._matrix + self._ground
-        return Image.fromarray((found / 2 + 0.5).clamp(0, 1).mul(255).round().byte().cpu().numpy())
+        pixels = clean.float().movedim(0, -1) @ self._matrix + self._ground
+        return Image.fromarray((pixels / 2 + 0.5).clamp(0, 1).mul(255).round().byte().cpu().numpy())
 
 
 def shown_after(done: int, total: int) -> bool:

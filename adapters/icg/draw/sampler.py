@@ -1,15 +1,15 @@
-"""The state of one cover in the making: its own schedule, history, noise and conditions. One row for each condition that counts.
+"""Sampling one cover, step by step: schedule, noise, guidance and anchoring. Library, service and trainings all sample by it.
 
-The same steps as `icg.draw.pipeline`, a row at a time. Every number here depends on the one brief: conditions
-come from calls whose rows are
-as alone, the schedule is the diffusion model's own object, stepped on one latent. Knows no queue.
+Every number depends on the one brief: its schedule is a copy of its own that steps a single latent, and all noise comes from
+CPU generators seeded by the brief. Gradients pass through `Moment` and `guided`. Knows no VLM and no queue.
 """
 
 from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -18,83 +18,196 @@ from PIL import Image
 from torch import Tensor
 
 from icg.brief import Brief
-from icg.draw.pipeline import CoverPipeline, anchor_of, finished, guides
+from icg.draw.anchor import Placed, blend, with_product
 from icg.draw.preview import Colours, shown_after
-from icg.models.batch_exactness import Agreement, steady
-from icg.models.noise import mixture
-from icg.products.library import Trained
+from icg.draw.rows import Rows
+from icg.models.families import Family
+from icg.models.noise import Mixture, mixture
 
-ADAPTED = 16
-"""Conditions in one call of the adapter at most."""
+Weights = tuple[float, float, float]
+"""Of the predictions for nothing, for the item alone, and for item and user; they add up to 1."""
 
 
-class Kind(NamedTuple):
-    """What the denoiser is told in one row: embeds (1, M, W), pooled (1, P) or None, and what its answer weighs."""
+class Condition(NamedTuple):
+    """What the denoiser is conditioned on in one row: embeds (1, M, W), pooled (1, P) or None."""
 
-    weight: float
     embeds: Tensor
     pooled: Tensor | None
 
 
-class Wish(NamedTuple):
-    """What the adapter is to make a Kind of: an item (1, M, D) and a user (1, U), at that strength; None for neither."""
+class Moment:
+    """Latents (B, C, h, w) before step `step` of a schedule: the denoiser's inputs, and what its predictions imply.
 
-    weight: float
-    about: tuple[Tensor, Tensor] | None = None
-    strength: float = 1.0
-
-
-class Conditions:
-    """Briefs to wishes, and those of many to kinds in one call of the adapter, of which one row costs as much as four.
-
-    The adapter must not change any more. `exact`: kinds are bit by bit as in a call of their own.
+    Differentiable in latents and predictions.
     """
 
-    def __init__(self, pipeline: CoverPipeline, exact: bool = False) -> None:
-        self._pipeline, adapter = pipeline, pipeline.adapter
-        if exact:
-            steady(adapter)
-        self.nothing = Kind(0.0, *adapter.unconditional(1))
-        random = torch.Generator("cpu").manual_seed(0)
-        items = torch.randn((ADAPTED, *adapter.nothing.shape), generator=random).to(adapter.nothing)
-        users = torch.randn((ADAPTED, adapter.config.user), generator=random).to(adapter.nothing)
-        self._agreement = Agreement(lambda part: adapter(items[part], users[part])[0], ADAPTED, exact)
+    def __init__(self, scheduler: Any, step: int, latents: Tensor) -> None:
+        self._scheduler, self._step, self.latents = scheduler, step, latents
+        self.timestep: Tensor = scheduler.timesteps[step]
+        scale = getattr(scheduler, "scale_model_input", None)  # flow matching has none
+        self.inputs: Tensor = latents if scale is None else scale(latents, self.timestep)
 
-    def __call__(self, brief: Brief, digest: str, product: Trained | None = None) -> list[Wish]:
-        """Nothing, item, item with user; the first two only where they weigh anything. BriefError for a user of another adapter."""
-        item, user = self._pipeline._item(brief, product, digest), self._pipeline._user(brief)
-        guidance = float(brief.guidance)
-        own = guidance if brief.user_guidance is None else float(brief.user_guidance)
-        wishes = [Wish(1 - guidance)] if guidance != 1 else []
-        if guidance != own:
-            wishes.append(Wish(guidance - own, (item, torch.zeros_like(user))))
-        return [*wishes, Wish(own, (item, user), float(brief.strength))]
+    @property
+    def timesteps(self) -> Tensor:
+        """(B,), on the latents' device: schedulers keep theirs on the CPU."""
+        return self.timestep.to(self.latents.device).expand(len(self.latents))
 
-    def tell(self, runs: Sequence[Run]) -> None:
-        """Those of these runs that are new what they draw."""
-        asked = [(run, wish) for run in runs if not run.told for wish in run.wishes]
-        made = self._made([(*wish.about, wish.strength) for _, wish in asked if wish.about is not None])
-        for run, wish in asked:
-            run.told.append(
-                self.nothing._replace(weight=wish.weight) if wish.about is None else Kind(wish.weight, *next(made))
-            )
+    @cached_property
+    def mixture(self) -> Mixture:
+        """How the latents are mixed of clean and noise."""
+        return mixture(self._scheduler, self._step)
 
-    def _made(self, about: list[tuple[Tensor, Tensor, float]]) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """(1, M, W) and (1, P) or None of each."""
-        done = 0
-        for count in self._agreement.parts(len(about)):
-            items, users, strength = zip(*about[done : done + count], strict=True)
-            embeds, pooled = self._pipeline.adapter(torch.cat(items), torch.cat(users), users[0].new_tensor(strength))
-            yield from zip(embeds.split(1), [None] * count if pooled is None else pooled.split(1), strict=True)
-            done += count
+    def clean(self, prediction: Tensor) -> Tensor:
+        """The clean latents that a prediction implies (one-step x0)."""
+        return self.mixture.clean(self.latents, prediction)
+
+    def noise(self, prediction: Tensor) -> Tensor:
+        """The noise that a prediction implies."""
+        return self.mixture.noise(self.latents, prediction)
+
+
+class Sampler:
+    """One cover being sampled: `done` of `total` steps are taken, `latents` are (1, C, h, w).
+
+    item (1, M, D) and user (1, U) are what `conditions` are encoded from, by `icg.draw.conditions`, before the first step.
+    placed: for a brief that is inpainted, the product where it is to be; hint (1, ...) shows it to the ControlNet.
+    trunk: sampled for several briefs, which branch off it.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        brief: Brief,
+        item: Tensor,
+        user: Tensor,
+        hint: Tensor | None = None,
+        placed: Placed = None,
+        trunk: bool = False,
+    ) -> None:
+        self._family, self.brief, self.item, self.user = family, brief, item, user
+        self.hint, self.placed, self.trunk = hint, placed, trunk
+        self.conditions: tuple[Condition | None, ...] = ()
+        self.scheduler = family.schedule(brief.steps, brief.size)
+        self.latents = first_noise(family, brief) * getattr(self.scheduler, "init_noise_sigma", 1.0)
+        self._anchor = anchor_step(brief)
+        self._random = inspect.signature(self.scheduler.step).parameters.keys() & {"generator"}
+        self._generator = _later_noise(brief)
+        self.done = 0
+        self.clean: Tensor | None = None
+        """(C, h, w), the clean latent implied by the last step, if `advance` was asked to keep it."""
+
+    @property
+    def total(self) -> int:
+        """Denoising steps in all; some schedules take one more than the brief says."""
+        return len(self.scheduler.timesteps)
+
+    @property
+    def finished(self) -> bool:
+        """Whether only decoding is left."""
+        return self.done >= self.total
+
+    @property
+    def rows(self) -> int:
+        """Rows of its next step."""
+        return rows_of(self.brief, self.done)
+
+    @property
+    def weighted(self) -> list[tuple[float, Condition]]:
+        """The conditions of its next step with the weights of their predictions; a row each."""
+        pairs = zip(guidance_weights(self.brief, self.done), self.conditions, strict=True)
+        return [(weight, condition) for weight, condition in pairs if weight and condition is not None]
+
+    @property
+    def moment(self) -> Moment:
+        """Its next step."""
+        return Moment(self.scheduler, self.done, self.latents)
+
+    def advance(self, predictions: Tensor, keep_clean: bool = False) -> None:
+        """Take one step with the denoiser's predictions (rows, C, h, w). keep_clean: keep what they imply as `clean`."""
+        prediction = guided([weight for weight, _ in self.weighted], predictions.split(1))
+        if self.done == self._anchor > 0:
+            now = self.moment
+            clean, self.placed = blend(self._family, self.brief, now.clean(prediction))
+            noise = first_noise(self._family, self.brief)
+            self.latents, prediction = now.mixture.latents(clean, noise), now.mixture.target(clean, noise)
+        if keep_clean:
+            self.clean = mixture(self.scheduler, self.done).clean(self.latents[0], prediction[0])
+        else:
+            self.clean = None
+        random = {"generator": self._generator} if self._random else {}
+        t = self.scheduler.timesteps[self.done]
+        self.latents = self.scheduler.step(prediction, t, self.latents, **random, return_dict=False)[0]
+        self.done += 1
+
+    @property
+    def shows(self) -> bool:
+        """Whether its next step gives something new to preview: it is far enough, or a picture is set in."""
+        return shown_after(self.done + 1, self.total) or 0 < self._anchor == self.done < self.total - 1
+
+    def preview(self, clean: Tensor, colours: Colours) -> Image.Image:
+        """`clean` as a small picture, with the product where it is by now."""
+        small = colours(clean)
+        if self.placed is not None and self.brief.product is not None:
+            product = self.placed.resize(small.size)
+            small.paste(product, (0, 0), product)
+        return small
+
+    def finish(self, decoded: Image.Image) -> Image.Image:
+        """The cover, from its decoded latents."""
+        return with_product(self.brief, decoded, self.placed)
+
+    def branch(self, brief: Brief, user: Tensor) -> Sampler:
+        """Another sampler that goes on from here, for a brief of the same item, size and steps; this one stays as it is."""
+        other = copy.copy(self)
+        other.scheduler, other._generator = copy.deepcopy(self.scheduler), _later_noise(brief)
+        other.brief, other.user, other.trunk, other._anchor = brief, user, False, anchor_step(brief)
+        other.conditions = ()
+        return other
+
+
+def stack(samplers: Sequence[Sampler]) -> Rows:
+    """The rows of their next steps, in order. All are of one size, and all or none have a hint."""
+    each = [(sampler, sampler.moment, [c for _, c in sampler.weighted]) for sampler in samplers]
+    x = torch.cat([now.inputs for _, now, conditions in each for _ in conditions])
+    t = torch.stack([now.timestep for _, now, conditions in each for _ in conditions]).to(x.device)
+    flat = [condition for _, _, conditions in each for condition in conditions]
+    pooled = [condition.pooled for condition in flat if condition.pooled is not None]
+    hints = [sampler.hint for sampler, _, conditions in each for _ in conditions if sampler.hint is not None]
+    embeds = torch.cat([condition.embeds for condition in flat])
+    return Rows(x, t, embeds, torch.cat(pooled) if pooled else None, torch.cat(hints) if hints else None)
+
+
+def step_together(predict: Callable[..., Tensor], samplers: Sequence[Sampler]) -> None:
+    """Take one step of each in a single call of `predict(x, t, embeds, pooled, hint, size)`."""
+    rows = stack(samplers)
+    predictions = predict(*rows, samplers[0].brief.size).to(rows.x.dtype)
+    for sampler, part in zip(samplers, predictions.split([s.rows for s in samplers]), strict=True):
+        sampler.advance(part)
+
+
+def guided(weights: Sequence[float | Tensor], predictions: Sequence[Tensor]) -> Tensor:
+    """Classifier-free guidance (arXiv:2207.12598): predictions, each (B, C, h, w), weighted by numbers or (B, 1, 1, 1)."""
+    total = weights[0] * predictions[0]
+    for weight, prediction in zip(weights[1:], predictions[1:], strict=True):
+        total = total + weight * prediction
+    return total
+
+
+def guidance_weights(brief: Brief, step: int) -> Weights:
+    """See Weights. Not guided are steps outside the brief's part, and those after a picture was set in.
+
+    That picture then says what to draw; guidance would only harden its colours (arXiv:2404.07724).
+    """
+    if not brief.guides(step) or 0 < anchor_step(brief) < step:
+        return 0.0, 0.0, 1.0
+    item = float(brief.guidance)
+    user = item if brief.user_guidance is None else float(brief.user_guidance)
+    return 1 - item, item - user, user
 
 
 def rows_of(brief: Brief, step: int = 0) -> int:
     """How many rows a step of a brief takes."""
-    if not guides(brief, step):
-        return 1
-    own = brief.guidance if brief.user_guidance is None else brief.user_guidance
-    return (brief.guidance != 1) + (brief.guidance != own) + (own != 0)
+    return sum(weight != 0 for weight in guidance_weights(brief, step))
 
 
 def rows_ahead(brief: Brief) -> list[int]:
@@ -103,94 +216,25 @@ def rows_ahead(brief: Brief) -> list[int]:
     return list(backwards)[::-1]
 
 
-class Run:
-    """`done` of `total` steps are taken; `latents` (1, C, h, w). `trunk`: drawn for several, who branch off it.
+def anchor_step(brief: Brief) -> int:
+    """Before which step the reference is set in, 0 for never."""
+    return min(round(brief.reference_strength * brief.steps), brief.steps - 1)
 
-    `told`: a Kind for each of `wishes`, from `Conditions.tell` before the first step.
-    """
 
-    def __init__(self, pipeline: CoverPipeline, brief: Brief, wishes: list[Wish], trunk: bool = False) -> None:
-        self._pipeline, self.brief, self.trunk = pipeline, brief, trunk
-        self.wishes, self.told = wishes, list[Kind]()
-        self.scheduler = pipeline.schedule(brief)
-        scale = getattr(self.scheduler, "init_noise_sigma", 1.0)  # flow matching has none
-        self.latents = pipeline._noise(brief) * scale
-        self._anchor = anchor_of(brief)
-        self._alone: Image.Image | None = None
-        self.hint: Tensor | None = None
-        if brief.inpaint:
-            self.hint, self._alone = pipeline.hinted(brief)
-        self._random: dict[str, Any] = {}
-        if "generator" in inspect.signature(self.scheduler.step).parameters:
-            # Schedules that add noise on the way take it from the brief's seed too; + 1, not to repeat what they started from.
-            self._random = {"generator": torch.Generator("cpu").manual_seed(brief.seed + 1)}
-        self.done = 0
-        self.clean: Tensor | None = None
-        """(C, h, w), what the denoiser took the latent for in the last step, where that was asked for."""
+def first_noise(family: Family, brief: Brief) -> Tensor:
+    """(1, C, h, w). Drawn on the CPU wherever the model is: the same seed is the same noise on any device."""
+    generator = torch.Generator("cpu").manual_seed(brief.seed)
+    return torch.randn((1, *family.shape(brief.size)), generator=generator).to(family.device)
 
-    @property
-    def total(self) -> int:
-        """Denoising steps in all; some schedules take one more than the brief says."""
-        return len(self.scheduler.timesteps)
 
-    @property
-    def kinds(self) -> list[Kind]:
-        """What the denoiser is told in its next step; a row each."""
-        if not guides(self.brief, self.done):
-            return [self.told[-1]._replace(weight=1.0)]
-        return [kind for kind in self.told if kind.weight]
+def positioned(scheduler: Any, step: int) -> Any:
+    """A copy of a scheduler that is about to take `step`: some count their steps instead of looking at the timestep."""
+    scheduler = copy.deepcopy(scheduler)
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(step)
+    return scheduler
 
-    @property
-    def rows(self) -> int:
-        """Rows of its next step."""
-        return rows_of(self.brief, self.done)
 
-    @property
-    def finished(self) -> bool:
-        """Whether only decoding is left."""
-        return self.done >= self.total
-
-    @property
-    def shows(self) -> bool:
-        """Whether there is something new to preview after its next step: it is far enough, or a picture is set in."""
-        return shown_after(self.done + 1, self.total) or 0 < self._anchor == self.done < self.total - 1
-
-    def preview(self, clean: Tensor, colours: Colours) -> Image.Image:
-        """`clean`, with the product where that stands by now."""
-        small = colours(clean)
-        if self._alone is not None and self.brief.product is not None:
-            alone = self._alone.resize(small.size)
-            small.paste(alone, (0, 0), alone)
-        return small
-
-    def finish(self, decoded: Image.Image) -> Image.Image:
-        """The cover, from its decoded latents."""
-        return finished(self.brief, decoded, self._alone)
-
-    def branch(self, brief: Brief, wishes: list[Wish]) -> Run:
-        """Another run that goes on from here for a brief of the same size and steps; this one stays as it is."""
-        made = copy.copy(self)
-        made.scheduler, made._random = copy.deepcopy(self.scheduler), dict(self._random)
-        if made._random:
-            made._random["generator"] = torch.Generator("cpu").manual_seed(brief.seed + 1)
-        made.brief, made.trunk, made._anchor = brief, False, anchor_of(brief)
-        made.wishes, made.told = wishes, []
-        return made
-
-    def inputs(self) -> tuple[Tensor, Tensor]:
-        """The latent as the denoiser takes it (1, C, h, w), and the timestep ()."""
-        t = self.scheduler.timesteps[self.done]
-        scale = getattr(self.scheduler, "scale_model_input", None)  # flow matching has none
-        return (self.latents if scale is None else scale(self.latents, t)), t
-
-    def advance(self, answers: Tensor, look: bool = False) -> None:
-        """Take one step with the denoiser's answers (rows, C, h, w). `look`: keep what they take the latent for, as `clean`."""
-        said = sum(kind.weight * answers[n : n + 1] for n, kind in enumerate(self.kinds))
-        if self.done == self._anchor > 0:
-            now = mixture(self.scheduler, self.done)
-            clean, noise, self._alone = self._pipeline._anchored(self.brief, now.clean(self.latents[0], said[0]))
-            self.latents, said = now.latents(clean, noise)[None], now.target(clean, noise)[None]
-        t = self.scheduler.timesteps[self.done]
-        self.clean = mixture(self.scheduler, self.done).clean(self.latents[0], said[0]) if look else None
-        self.latents = self.scheduler.step(said, t, self.latents, **self._random, return_dict=False)[0]
-        self.done += 1
+def _later_noise(brief: Brief) -> torch.Generator:
+    """For schedules that add noise on the way; + 1, not to repeat what they started from."""
+    return torch.Generator("cpu").manual_seed(brief.seed + 1)

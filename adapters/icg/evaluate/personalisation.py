@@ -1,6 +1,6 @@
 """Does it personalise? The figures of a starter folder on held-out users and titles, over seeds, each with its control.
 
-Behind `eyecatch evaluate personalisation`. Users are SIMULATED; titles are found by the folder's own dual encoder and, when
+Behind `icg evaluate personalisation`. Users are SIMULATED; titles are found by the folder's own dual encoder and, when
 one is given, by a second one that was trained apart, so that the first does not mark its own work. Covers are asked for as the
 services do for an item with a picture: from its title and that picture. Figures of other kinds of briefs carry the kind's name.
 """

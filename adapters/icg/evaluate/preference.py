@@ -12,9 +12,9 @@ import numpy as np
 
 from icg.data.behaviour import CLICK, DISLIKE, DWELL, ENGAGED, LIKE, PURCHASE, Log, clicks
 from icg.data.tastes import Tastes
-from icg.train.users.encoder import Examples, embeddings, examples
 from icg.users.cold_start import TasteMixture
 from icg.users.encoder import WINDOW, UserEncoder
+from icg.users.examples import Examples, embeddings, examples
 from icg.users.histories import user_embedding
 
 KNOWN = (0, 1, 3, 10, 32, 64)

@@ -1,4 +1,4 @@
-"""How many product pictures could be shown, before and after RFFT, and what it costs: `eyecatch evaluate reliability`.
+"""How many product pictures could be shown, before and after RFFT, and what it costs: `icg evaluate reliability`.
 
 Held-out products, several pictures of each. Availability by the checkpoint's RFNet, which RFFT was rewarded by, by a second one that it
 never met, and by what can be measured without a network (`icg.reliability.rules`), so that fooling RFNet shows.
@@ -12,13 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from icg import starter
 from icg.brief import Brief
+from icg.contact_sheet import Cell, Row, contact_sheet
 from icg.data.art import Subject, load_subjects
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import CheckpointError
+from icg.evaluate.product_briefs import briefs, products, repeated
 from icg.products.inpainting import Inpainter, planes, stand
 from icg.reliability.diversity import distances, entropy
 from icg.reliability.judge import Judge
@@ -27,7 +29,6 @@ from icg.reliability.rules import measure as rules
 from icg.reliability.scenes.scenes import Scenes, exact
 from icg.rewards.base import Reward
 from icg.starter import Starter
-from icg.train.reliability.rfft import briefs, products, repeated
 
 DRAWS = 4
 """Pictures of each brief: the attempts of recurrent generation."""
@@ -117,18 +118,6 @@ def f1(judge: Judge, subjects: Sequence[Subject], seed: int, count: int) -> floa
     return quality(told, np.array([int(s.label) for s in scenes]), judge.threshold).f1
 
 
-def contact_sheet(rows: Mapping[str, Sequence[Image.Image]]) -> Image.Image:
-    """A row of covers for each kind, its name above."""
-    line, edge = 14, next(iter(rows.values()))[0].width + 4
-    page = Image.new("RGB", (edge * max(map(len, rows.values())), (edge + line) * len(rows)), "white")
-    pen = ImageDraw.Draw(page)
-    for n, (name, covers) in enumerate(rows.items()):
-        pen.text((2, n * (edge + line)), name.replace("_", " "), "black")
-        for column, cover in enumerate(covers):
-            page.paste(cover, (column * edge, n * (edge + line) + line))
-    return page
-
-
 def measure(
     checkpoint: Path, art: Path, seeds: int, count: int, compared: Compared, sheet: Path | None = None
 ) -> tuple[dict[str, Spread | None], dict[str, dict[str, Spread]]]:
@@ -165,7 +154,8 @@ def measure(
         scenes = SCENES * count
         f1s.append((f1(judge, subjects, seed, scenes), f1(alone, subjects, seed, scenes) if alone else np.nan))
     if sheet is not None:
-        contact_sheet(looks).save(sheet)
+        page = [Row(name.replace("_", " "), "", [Cell(cover) for cover in covers]) for name, covers in looks.items()]
+        contact_sheet(page, cell=128).save(sheet)
     table = {name: {key: _spread([r[key] for r in found]) for key in found[0]} for name, found in rows.items()}
     return _headline(table, np.array(f1s), rows), table
 

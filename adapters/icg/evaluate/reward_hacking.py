@@ -14,11 +14,14 @@ import numpy as np
 from PIL import Image
 
 from icg.brief import Brief
+from icg.contact_sheet import Cell, Row, contact_sheet
 from icg.draw.pipeline import CoverPipeline
 from icg.rewards.base import Reward
 
 LEAST_DIVERSITY = 0.9
 """Of that before training."""
+COLUMNS = 8
+"""Covers in a row of the contact sheets."""
 LOSS = 0.5
 """Deviations over the held-out covers that a reward may fall below its value before training."""
 
@@ -53,7 +56,9 @@ class Watch:
         with self.path.open("a") as file:
             more = {name: figure(covers) for name, figure in self.figures.items()}
             file.write(json.dumps({"step": step, **now, **more}) + "\n")
-        sheet(covers).save(self.path.with_name(f"covers_{step:06}.png"))
+        cells = [Cell(cover) for cover in covers]
+        rows = [Row("", "", cells[i : i + COLUMNS]) for i in range(0, len(cells), COLUMNS)]
+        contact_sheet(rows, cell=max(covers[0].size)).save(self.path.with_name(f"covers_{step:06}.png"))
         fallen = [n for n, spread in self.spread.items() if now[n] < self.first[n] - LOSS * max(spread, 1e-6)]
         return self.stops and (bool(fallen) or now["diversity"] < LEAST_DIVERSITY * self.first["diversity"])
 
@@ -64,13 +69,3 @@ def diversity(features: np.ndarray) -> float:
     square = (x**2).sum(1)
     distance = np.sqrt(np.maximum(square[:, None] + square - 2 * x @ x.T, 0))
     return float(distance.sum() / max(len(x) * (len(x) - 1), 1))
-
-
-def sheet(covers: list[Image.Image], columns: int = 8) -> Image.Image:
-    """Covers side by side."""
-    width, height = covers[0].size
-    rows = -(-len(covers) // columns)
-    page = Image.new("RGB", (columns * width, rows * height), "white")
-    for n, cover in enumerate(covers):
-        page.paste(cover, (n % columns * width, n // columns * height))
-    return page

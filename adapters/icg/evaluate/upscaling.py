@@ -1,15 +1,10 @@
 """How good is an upscaler? Against bicubic, on pictures of subjects it never saw and on new drawings; and are there seams?
 
-    python -m icg.evaluate.upscaling --pictures services/eyecatch/sample/covers [--checkpoint FOLDER]
-    python -m icg.evaluate.upscaling --covers FOLDER --sheet sheet.webp [--checkpoint FOLDER]
-
 PSNR in RGB, SSIM (Wang et al. 2004) of the luminance, gains over Pillow's bicubic of the same small picture. Knows no training.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,10 +14,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 from icg import starter
-from icg.data.pictures import decode, read
+from icg.contact_sheet import Cell, Row, contact_sheet
 from icg.data.upscaling import KINDS, Pairs, catalogue, drawn, pairs
 from icg.models.upscale import Upscaler
-from icg.train.upscaling.recipe import starter_vae
 
 DRAWINGS = 1_000_000
 """Seeds of drawings from here on are no recipe's."""
@@ -72,7 +66,7 @@ def measure(
     """
     whole = Upscaler.from_pretrained(checkpoint, 4)
     double = Upscaler(whole.model, 2)
-    held, vae = catalogue(pictures, held=True), starter_vae()
+    held, vae = catalogue(pictures, held=True), starter.autoencoder()
     found: dict[str, dict[str, list[float]]] = {}
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
@@ -109,13 +103,13 @@ def seams(upscaler: Upscaler, picture: Image.Image) -> dict[str, float]:
 
 def sheet(covers: Sequence[Image.Image], upscaler: Upscaler, side: int = 72) -> Image.Image:
     """Columns: the middles of covers, `side` of their pixels. Rows: as they are, bicubic, upscaled."""
-    out = Image.new("RGB", (len(covers) * (side * 4 + 4) - 4, 3 * (side * 4 + 4) - 4), "white")
-    for n, (cover, made) in enumerate(zip(covers, upscaler(covers), strict=True)):
-        plain = cover.resize(made.size, Image.Resampling.NEAREST), cover.resize(made.size, BICUBIC), made
-        x, y = ((edge - side * 4) // 2 for edge in made.size)
-        for row, shown in enumerate(plain):
-            out.paste(shown.crop((x, y, x + side * 4, y + side * 4)), (n * (side * 4 + 4), row * (side * 4 + 4)))
-    return out
+    rows: dict[str, list[Cell]] = {"as drawn": [], "bicubic": [], "upscaled": []}
+    for cover, large in zip(covers, upscaler(covers), strict=True):
+        x, y = ((edge - side * 4) // 2 for edge in large.size)
+        enlarged = cover.resize(large.size, Image.Resampling.NEAREST), cover.resize(large.size, BICUBIC), large
+        for cells, shown in zip(rows.values(), enlarged, strict=True):
+            cells.append(Cell(shown.crop((x, y, x + side * 4, y + side * 4))))
+    return contact_sheet([Row(label, "", cells) for label, cells in rows.items()], cell=side * 4)
 
 
 def _smaller(pictures: Sequence[Image.Image], factor: int) -> list[Image.Image]:
@@ -135,28 +129,3 @@ def _edges(upscaler: Upscaler, edge: int) -> np.ndarray:
 
 def _up(edge: int, multiple: int) -> int:
     return edge + -edge % multiple
-
-
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=Path, help="folder of pictures called SUBJECT-NUMBER: gains over bicubic")
-    parser.add_argument("--covers", type=Path, help="folder of covers to look at")
-    parser.add_argument("--sheet", type=Path, help="file for them: as they are, bicubic, upscaled")
-    parser.add_argument("--checkpoint", type=Path, default=starter.path() / "upscaler")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--count", type=int, default=24)
-    given = parser.parse_args()
-    if (given.covers is None) != (given.sheet is None) or given.pictures is given.covers is None:
-        parser.error("wants --pictures, or --covers and --sheet")
-    if given.sheet is not None:
-        covers = [decode(read(path), 4096) for path in sorted(given.covers.iterdir())]
-        sheet(covers, Upscaler.from_pretrained(given.checkpoint)).save(given.sheet, quality=90)
-    if given.pictures is not None:
-        for what, row in measure(given.checkpoint, given.pictures, given.seeds, given.count).items():
-            told = {name: [round(float(np.mean(v)), 4), round(float(np.std(v)), 4)] for name, v in row.items()}
-            print(json.dumps({what: told}))
-
-
-if __name__ == "__main__":
-    main()

@@ -6,20 +6,30 @@ step by step. Latents are (B, C, h, w) for every family. Knows nothing about ite
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from icg.adapter.connector import ConditioningSpec
 from icg.errors import CheckpointError
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class ConditioningSpec:
+    """`width` of prompt_embeds; `pooled`: width of pooled_prompt_embeds, 0 for a family that has none."""
+
+    width: int
+    pooled: int = 0
 
 
 class Family:
@@ -35,6 +45,11 @@ class Family:
     def denoiser(self) -> Any:
         """The module that is called at each step."""
         return self.pipeline.transformer
+
+    @property
+    def device(self) -> torch.device:
+        """Where latents are."""
+        return torch.device(self.denoiser.device)
 
     def add_lora(self, rank: int, name: str = "default", everywhere: bool = False) -> None:
         """Put new low-rank weights (arXiv:2106.09685) beside the denoiser's attention; they alone want gradients.
@@ -86,6 +101,12 @@ class Family:
         """(C, h, w) of the latent of a cover of `size` = (width, height) pixels."""
         return int(self.denoiser.config.in_channels), size[1] // self.factor, size[0] // self.factor
 
+    def schedule(self, steps: int, size: tuple[int, int]) -> Any:
+        """A scheduler for one run of so many steps: it keeps the state of that run."""
+        scheduler = copy.deepcopy(self.pipeline.scheduler)
+        self.set_timesteps(scheduler, steps, size)
+        return scheduler
+
     def set_timesteps(self, scheduler: Any, steps: int, size: tuple[int, int]) -> None:
         """As the stock pipeline does."""
         scheduler.set_timesteps(steps)
@@ -110,6 +131,10 @@ class Family:
         """latents -> pixels (B, 3, H, W) in [-1, 1]."""
         scaled = latents / self.vae.config.scaling_factor + self._shift
         return self.vae.decode(scaled.to(self.vae.dtype), return_dict=False)[0].to(latents)
+
+    def images(self, latents: Tensor) -> list[Image.Image]:
+        """A decoded picture of each."""
+        return [Image.fromarray(array) for array in to_bytes(self.decode(latents)).cpu().numpy()]
 
     @property
     def _shift(self) -> float:
@@ -272,6 +297,11 @@ def family_of(pipeline: Any) -> Family:
     if kind is StableDiffusion and denoiser.config.addition_embed_type == "text_time":
         kind = StableDiffusionXL
     return kind(pipeline)
+
+
+def to_bytes(pixels: Tensor) -> Tensor:
+    """(B, 3, H, W) in [-1, 1] -> uint8 (B, H, W, 3)."""
+    return (pixels / 2 + 0.5).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1)
 
 
 def cast(part: nn.Module, dtype: torch.dtype) -> None:

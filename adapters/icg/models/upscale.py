@@ -17,15 +17,24 @@ from PIL import Image
 from torch import Tensor
 
 from icg.brief import MAX_PIXELS
-from icg.checkpoints import read_json, weights
+from icg.checkpoints import check_device, read_json, weights
 from icg.errors import CheckpointError, IcgError
-from icg.rewards.base import check_device
 
 TILE, OVERLAP = 256, 64
 EDGE = 0.4
 """Share of an overlap at a tile's edge that counts nothing: 25 pixels, from where the starter's upscaler sees no more of what it knows."""
 BATCH = 2
 """Tiles in memory at once."""
+PART = "upscaler"
+SHIPPED = f"eyecatch-starter-0.1/{PART}"
+
+
+def name_of(source: Path | str) -> str:
+    """What provenance calls it: a folder's own name, with the name of the checkpoint that it is a part of."""
+    if isinstance(source, str):
+        return source
+    folder = source.resolve()
+    return f"{folder.parent.name}/{PART}" if folder.name == PART else folder.name
 
 
 class Upscaler:

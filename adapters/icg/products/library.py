@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
+from cachetools import LRUCache
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -80,8 +80,8 @@ class Library:
     """The products in `folder`. At most `keep` of them are held in memory, those asked for last."""
 
     def __init__(self, folder: str | Path, keep: int = 32) -> None:
-        self.folder, self.keep = Path(folder), keep
-        self._kept: OrderedDict[str, tuple[tuple[int, ...], Trained]] = OrderedDict()
+        self.folder = Path(folder)
+        self._kept: LRUCache[str, tuple[tuple[int, ...], Trained]] = LRUCache(keep)
         self._lock = threading.Lock()
 
     def ids(self) -> list[str]:
@@ -99,12 +99,10 @@ class Library:
                 self._kept.pop(id, None)
                 raise self._unknown(id) from None
             stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            if id not in self._kept or self._kept[id][0] != stamp:
-                self._kept[id] = stamp, self._read(id)
-            self._kept.move_to_end(id)
-            while len(self._kept) > self.keep:
-                self._kept.popitem(last=False)
-            return self._kept[id][1]
+            known = self._kept.get(id)
+            if known is None or known[0] != stamp:
+                known = self._kept[id] = stamp, self._read(id)
+            return known[1]
 
     def _read(self, id: str) -> Trained:
         for _ in range(2):  # a second time where the product was trained anew between the two files

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from icg.data import pictures as files
+from icg import pictures as files
 from icg.errors import IcgError
 from icg.models.dual import SIDE
 from icg.models.joint import JointEmbedding
@@ -44,10 +44,7 @@ def load(given: Sequence[Path], side: int) -> Pictures:
     images, seen = [], dict[str, str]()
     for path in paths:
         data = files.read(path)
-        try:
-            images.append(files.decode(data, side))
-        except IcgError as error:
-            raise IcgError(f"picture={path.name!r} cannot be used: {error}") from error
+        images.append(files.decode(data, f"picture {path.name!r}", shortest=2 * side))
         digest = hashlib.sha256(data).hexdigest()
         if digest in seen:
             raise IcgError(f"picture={path.name!r} is the same file as {seen[digest]!r}; allowed: different pictures")

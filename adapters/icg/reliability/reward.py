@@ -11,9 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from icg.brief import Brief
+from icg.checkpoints import check_device
 from icg.errors import IcgError
 from icg.reliability.judge import Judge, judgements, product_pixels
-from icg.rewards.base import check_device, check_pairs, check_tensor
+from icg.rewards.base import check_pairs, check_tensor
 
 
 class Reliability:

@@ -9,10 +9,8 @@ archives make which subset, or where captions are: `Layout` and `Part` take all 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -22,10 +20,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from icg.data import pictures
+from icg import pictures
 from icg.data.catalogue import Report as Tally
 from icg.data.catalogue import Splits
 from icg.data.precompute import digest
@@ -215,7 +213,7 @@ class Pass:
         if self._split not in (None, split):
             return None
         file = read(source, member)
-        picture, sha = pictures.decode(file, data.side), hashlib.sha256(file).hexdigest()
+        picture, sha = pictures.decode(file, shortest=2 * data.side), hashlib.sha256(file).hexdigest()
         return Example(key, picture, self._product(found.get(key)), caption, label, part.subset, id, split, sha)
 
     def _product(self, place: tuple[Source, Member] | None) -> Image.Image | None:
@@ -233,14 +231,11 @@ class Pass:
 
 
 def cut_out(data: bytes, side: int) -> Image.Image:
-    """RGBA of a product's file, scaled as pictures.decode does. Raises IcgError; Refused when alpha tells nothing apart."""
-    size = pictures.decode(data, side).size  # refuses what is damaged or too large
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        image = ImageOps.exif_transpose(Image.open(io.BytesIO(data), formats=pictures.FORMATS)).convert("RGBA")
-    if (seen := image.getchannel("A").getextrema()) in ((255, 255), (0, 0)):
-        raise Refused("a product without alpha", f"alpha is {seen[0]} everywhere; allowed: a cut-out")
-    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+    """RGBA of a product's file, its shorter edge of at most 2 `side`. Raises IcgError; Refused for alpha of one value."""
+    image = pictures.decode(data, mode="RGBA", shortest=2 * side)
+    if (alpha := image.getchannel("A").getextrema()) in ((255, 255), (0, 0)):
+        raise Refused("a product without alpha", f"alpha is {alpha[0]} everywhere; allowed: a cut-out")
+    return image
 
 
 class CueCache:

@@ -138,6 +138,7 @@ class RFNet(nn.Module):
         return self.images[cue](pixels).flatten(2).mT
 
     def _check(self, cues: Cues) -> None:
+        # Values are looked at on the CPU alone: on another device each look would wait for all that is queued there.
         side, count = self.config.side, None
         for name in self.config.pictures:
             channels, value = 1 if name in (DEPTH, SALIENCY) else 3, getattr(cues, name)
@@ -147,7 +148,7 @@ class RFNet(nn.Module):
             shape = tuple(value.shape)
             if shape[1:] != (channels, side, side) or shape[0] != (count or shape[0] or 1):
                 raise IcgError(f"{name} of shape {shape}; {wanted}")
-            if not value.is_floating_point() or not value.isfinite().all():
+            if not value.is_floating_point() or (value.is_cpu and not value.isfinite().all()):
                 raise IcgError(f"{name} of {value.dtype} with values up to {value.max()}; {wanted}")
             count = len(value)
         if self.text is None:
@@ -163,11 +164,12 @@ class RFNet(nn.Module):
             or not 1 <= shape[1] <= self.config.words
         ):
             raise IcgError(f"ids of shape {shape}, mask {tuple(cues.mask.shape)}; {wanted}")
-        if cues.ids.dtype != torch.long or cues.mask.dtype != torch.bool or not cues.mask.any(1).all():
+        looked_at = cues.ids.is_cpu
+        if cues.ids.dtype != torch.long or cues.mask.dtype != torch.bool or (looked_at and not cues.mask.any(1).all()):
             raise IcgError(
                 f"ids of {cues.ids.dtype}, mask of {cues.mask.dtype}; allowed: int64, bool, a token a row or more"
             )
-        if not 0 <= int(cues.ids.min()) <= int(cues.ids.max()) < self.text.vocabulary:
+        if looked_at and not 0 <= int(cues.ids.min()) <= int(cues.ids.max()) < self.text.vocabulary:
             raise IcgError(f"ids={int(cues.ids.min())}..{int(cues.ids.max())}; allowed: 0..{self.text.vocabulary - 1}")
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:

@@ -57,16 +57,6 @@ def check_tensor(images: Tensor, briefs: Sequence[Brief]) -> None:
     check_pairs(images, briefs)
 
 
-def check_device(device: str | torch.device) -> torch.device:
-    """The device, or IcgError when it is not one of this machine's."""
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise IcgError(f"device={str(device)!r}; allowed: cpu or an accelerator torch can use here") from error
-    return found
-
-
 def pixels(images: Sequence[Image.Image], side: int) -> Tensor:
     """Pictures of any size and mode -> (B, 3, side, side) in [-1, 1]; transparency is dropped."""
     small = [np.asarray(i.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)) for i in images]

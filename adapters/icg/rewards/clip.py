@@ -16,8 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from icg.brief import Brief
+from icg.checkpoints import check_device
 from icg.errors import CheckpointError
-from icg.rewards.base import check_device, check_tensor, collect
+from icg.rewards.base import check_tensor, collect
 from icg.rewards.folders import check_folder, frozen
 from icg.rewards.processing import Processing
 

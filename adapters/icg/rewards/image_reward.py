@@ -17,9 +17,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from icg.brief import Brief
+from icg.checkpoints import check_device
 from icg.errors import CheckpointError
 from icg.rewards.aesthetic import layers_of
-from icg.rewards.base import check_device, check_tensor, collect
+from icg.rewards.base import check_tensor, collect
 from icg.rewards.folders import check_folder, frozen, read_weights
 from icg.rewards.processing import Processing
 

@@ -6,34 +6,23 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from icg.brief import Brief
 from icg.errors import IcgError
 from icg.models.dual import WIDTH
-from icg.models.joint import SIDE, JointEmbedding
-from icg.rewards.base import check_tensor, collect, pixels
-from icg.rewards.joint import JointJudge
+from icg.models.joint import SIDE
+from icg.rewards.joint import JointReward
 
 
-class Preference:
-    """Dot product of the unit cover embedding with the user embedding, in -1..1; 0 for a cold user."""
+class Preference(JointReward):
+    """Dot product of the unit cover embedding with the user embedding, in -1..1; 0 for a cold user.
+
+    IcgError for a user embedding of another width.
+    """
 
     name = "preference"
-    range = (-1.0, 1.0)
-
-    def __init__(self, embedding: JointEmbedding, device: str | torch.device = "cpu") -> None:
-        self.judge = JointJudge(embedding, device)
-
-    def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
-        """(B,) float32. IcgError for a user embedding of another width."""
-        return collect(lambda i, b: self._rate(pixels(i, SIDE), b), images, briefs, self.range)
-
-    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
-        """images (B, 3, H, W) in [-1, 1] -> (B,)."""
-        check_tensor(images, briefs)
-        return self._rate(images, briefs)
+    side = SIDE
 
     def _rate(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
         return (self.judge.covers(images) * _users(briefs).to(self.judge.device)).sum(1)

@@ -17,8 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from icg.brief import Brief
+from icg.checkpoints import check_device
 from icg.errors import CheckpointError, IcgError
-from icg.rewards.base import check_device, collect
+from icg.rewards.base import collect
 from icg.rewards.folders import check_folder, frozen
 
 SAFE = frozenset({"normal", "sfw", "safe", "neutral", "drawing", "drawings"})

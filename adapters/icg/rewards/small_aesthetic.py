@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from icg.brief import Brief
+from icg.checkpoints import check_device
 from icg.errors import CheckpointError
-from icg.rewards.base import check_device, check_tensor, collect, pixels, resized
+from icg.rewards.base import check_tensor, collect, pixels, resized
 from icg.rewards.statistics import NAMES, SIDE, statistics
 
 

@@ -1,4 +1,4 @@
-"""Latents -> pictures: at once on a CPU; on a GPU beside the next steps, on a stream of its own. Knows no request."""
+"""Latents to pictures: synchronously on a CPU; on a GPU on a stream of its own, beside the next steps. Knows no request."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from PIL import Image
 from torch import Tensor
 
 from icg.draw.pipeline import CoverPipeline
+from icg.models.families import to_bytes
 
 
 class Decoding:
-    """Pictures that may still be on their way from the device."""
+    """Pictures that may not have arrived from the device yet."""
 
     def __init__(
         self, pixels: Tensor, finite: Tensor, seconds: float, events: tuple[torch.cuda.Event, ...] = ()
@@ -21,7 +22,7 @@ class Decoding:
 
     @property
     def ready(self) -> bool:
-        """Whether asking for them would not wait."""
+        """Whether `pictures` would return without waiting."""
         return all(event.query() for event in self._events)
 
     def pictures(self) -> list[Image.Image | None]:
@@ -35,7 +36,7 @@ class Decoding:
 
     @property
     def seconds(self) -> float:
-        """How long decoding took, once they are there."""
+        """How long decoding took, after they arrived."""
         return self._events[0].elapsed_time(self._events[1]) / 1e3 if self._events else self._seconds
 
 
@@ -43,11 +44,11 @@ class Decoder:
     """Decodes latents (B, C, h, w) of one size a call."""
 
     def __init__(self, pipeline: CoverPipeline) -> None:
-        self._pipeline = pipeline
+        self._family = pipeline.family
         self._stream = torch.cuda.Stream(pipeline.device) if pipeline.device.type == "cuda" else None
 
     def __call__(self, latents: Tensor) -> Decoding:
-        """Begins at once; what was computed on the current stream before is waited for."""
+        """Starts at once, after all work queued on the current stream."""
         if self._stream is None:
             began = time.perf_counter()
             pixels, finite = self._decode(latents)
@@ -56,13 +57,13 @@ class Decoder:
         begun, done = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         with torch.cuda.stream(self._stream):
             begun.record()
-            there = self._decode(latents)
-            pixels, finite = (torch.empty(part.shape, dtype=part.dtype, pin_memory=True) for part in there)
-            pixels.copy_(there[0], non_blocking=True)
-            finite.copy_(there[1], non_blocking=True)
+            decoded = self._decode(latents)
+            pixels, finite = (torch.empty(part.shape, dtype=part.dtype, pin_memory=True) for part in decoded)
+            pixels.copy_(decoded[0], non_blocking=True)
+            finite.copy_(decoded[1], non_blocking=True)
             done.record()
-        latents.record_stream(self._stream)  # else its memory could be given away before it was read
+        latents.record_stream(self._stream)  # keeps its memory allocated until it was read
         return Decoding(pixels, finite, 0.0, (begun, done))
 
     def _decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        return self._pipeline._bytes(latents), latents.isfinite().flatten(1).all(1)
+        return to_bytes(self._family.decode(latents)), latents.isfinite().flatten(1).all(1)

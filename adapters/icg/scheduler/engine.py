@@ -1,7 +1,8 @@
-"""The loop: one thread, one denoising step of the running batch a tick, and between two ticks requests come and go.
+"""The scheduler's loop: one thread takes one denoising step of the running batch per tick; requests join and leave between ticks.
 
-Each tick: end who withdrew or cannot make it, take the first in line as far as memory goes, one denoiser call (or as few as agree bit
-by bit) on all their rows, tell progress, decode who is done. Knows no service; the clock is the caller's.
+A tick ends requests that were cancelled or cannot meet their deadline, picks the first requests in the queue that fit into memory,
+calls the denoiser on all their rows (in as few calls as stay bit-exact), reports progress, and decodes finished covers. Knows no
+service; the caller provides the clock.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ import torch
 from PIL import Image
 
 from icg.brief import Brief
+from icg.draw.conditions import Conditioner
 from icg.draw.pipeline import CoverPipeline
 from icg.draw.preview import Colours
-from icg.draw.sampler import Conditions, Run, rows_ahead, rows_of
+from icg.draw.sampler import Sampler, rows_ahead, rows_of, stack
 from icg.errors import BriefError, Cancelled, IcgError, Unsupported
 from icg.products.library import Trained
 from icg.products.lora import Loras
@@ -30,23 +32,22 @@ from icg.scheduler.decoding import Decoder, Decoding
 from icg.scheduler.fast import Fast
 from icg.scheduler.metrics import Metrics
 from icg.scheduler.model import Model, Size
-from icg.scheduler.queue import Line, due
-from icg.scheduler.request import Request, Share, Status, never, silent
-from icg.scheduler.rows import Rows
+from icg.scheduler.queue import RequestQueue, due
+from icg.scheduler.request import Request, Share, Status, ignore_progress, never
 from icg.scheduler.shared import Trunks
-from icg.scheduler.timing import Pace
+from icg.scheduler.timing import StepTiming
 
 CPU_ROWS, GPU_ROWS = 16, 64
-"""Rows of a tick where the caller does not say: more of them make no step cheaper a row, and each of them slower."""
+"""Default rows per tick: with more, a row costs the same and every step takes longer."""
 
 
 class StepScheduler:
-    """Takes over `pipeline`, which must not change any more; use it from nowhere else until `close`.
+    """Owns `pipeline`, which must not change any more and must not be used elsewhere until `close`.
 
-    sizes: (width, height) that are served; memory is measured for each. rows: at most so many latents a tick. queue: at most so
-    many requests waiting and running. loras: folders by name. products: so many have their weights on the device at most. shared: which
-    part of the steps those with a Share share, 0..1. fast: what may be done to the model for speed; None for nothing.
-    Raises BriefError or CheckpointError for what the model cannot do.
+    sizes: (width, height) that can be requested; memory is measured for each. rows: latents per tick at most. queue: requests
+    waiting and running at most. loras: folders by name. products: how many products have their weights on the device at most.
+    shared: the fraction of the steps, 0..1, that requests with a Share have in common. fast: changes to the model for speed; None
+    for none. Raises BriefError or CheckpointError for what the model cannot do.
     """
 
     def __init__(
@@ -70,18 +71,18 @@ class StepScheduler:
         pipeline.bare()
         self._loras = Loras(pipeline.family, loras or {}, products)
         with self._current(), torch.inference_mode():
-            self._conditions = Conditions(pipeline, exact=on_cpu and fast is None)
-            self._model = Model(pipeline, self._conditions.nothing, sizes, rows, self._loras, fast)
+            self._condition = Conditioner(pipeline.adapter, exact=on_cpu and fast is None)
+            self._model = Model(pipeline, self._condition.nothing, sizes, rows, self._loras, fast)
             self._colours = Colours(pipeline.family, pipeline.device)
             self._decoder = Decoder(pipeline)
         self._pipeline, self._clock = pipeline, clock
         self._weight = {size: self._model.rows[sizes[0]] / fit for size, fit in self._model.rows.items()}
         self._full = self._model.rows[sizes[0]]
-        self._trunks = Trunks(pipeline, self._conditions, shared)
-        self._pace, self.metrics = Pace(), Metrics()
-        self._decoding = deque[tuple[Decoding, list[tuple[Request, Run]]]]()
-        self._line, self._closed = Line(queue, self.metrics), False
-        self._wake = threading.Condition(self._line.lock)
+        self._trunks = Trunks(pipeline, shared)
+        self._timing, self.metrics = StepTiming(), Metrics()
+        self._decoding = deque[tuple[Decoding, list[tuple[Request, Sampler]]]]()
+        self._queue, self._closed = RequestQueue(queue, self.metrics), False
+        self._wake = threading.Condition(self._queue.lock)
         self._thread = threading.Thread(target=self._serve, name="step-scheduler", daemon=True)
         self._thread.start()
 
@@ -92,18 +93,18 @@ class StepScheduler:
         priority: int = 0,
         lora: str = "",
         share: Share | None = None,
-        on_progress: Callable[[int, int], None] = silent,
+        on_progress: Callable[[int, int], None] = ignore_progress,
         on_preview: Callable[[Image.Image], None] | None = None,
         is_cancelled: Callable[[], bool] = never,
     ) -> Future[Image.Image]:
-        """The cover of `brief` in `timeout` seconds or never. Callbacks run between steps, on the scheduler's thread, and must not wait.
+        """The cover of `brief`, within `timeout` seconds. Callbacks run between steps, on the scheduler's thread, and must not block.
 
-        `on_preview` is shown the cover while it is noise, a pixel for each cell of its latent, just before `on_progress` of the same step:
-        after a half and three quarters of the steps, and once a picture was set in.
+        `on_preview` gets a small picture of the unfinished cover, one pixel per cell of the latent, just before `on_progress` of
+        the same step: after half and three quarters of the steps, and after a picture was set in.
 
-        Raises BriefError for what this model cannot draw, Shed when the queue is full, Cancelled when closed; the future raises
-        these too, where it shows only later. Cancelling the future, is_cancelled() and a callback that raises end the request within
-        one step.
+        Raises BriefError for what this model cannot draw, Shed if the queue is full, Cancelled if the scheduler is closed; the
+        future raises the same errors if they are found later. A cancelled future, a true `is_cancelled()` and a callback that
+        raises end the request within one step.
         """
         now = self._clock()
         self._model.check(tuple(brief.size), lora)
@@ -122,7 +123,7 @@ class StepScheduler:
         )
         try:
             request.digest = self._pipeline.item_key(brief, product)
-        except (OSError, SyntaxError) as error:  # PIL opens lazily: the first look at the pixels is here
+        except (OSError, SyntaxError) as error:  # PIL decodes lazily: the pixels are read here first
             raise BriefError(
                 f"references holds a picture that cannot be decoded ({error}); allowed: whole pictures"
             ) from error
@@ -131,7 +132,7 @@ class StepScheduler:
         with self._wake:
             if self._closed:
                 raise Cancelled("the scheduler is closed")
-            self._line.add(request)
+            self._queue.add(request)
             self._wake.notify()
         return request.future
 
@@ -149,144 +150,150 @@ class StepScheduler:
     def _loop(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._line.live or self._closed)
+                self._wake.wait_for(lambda: self._queue.live or self._closed)
                 if self._closed:
-                    for request in list(self._line.live):
-                        self._line.end(request, Status.CANCELLED, Cancelled("the scheduler was closed"))
+                    for request in list(self._queue.live):
+                        self._queue.end(request, Status.CANCELLED, Cancelled("the scheduler was closed"))
                     return
             try:
                 self._tick()
-            except Exception as error:  # noqa: BLE001 - a consumer loop: whoever was in the step hears of it, the next ones are served
+            except Exception as error:  # noqa: BLE001 - a consumer loop: the requests of this step fail, later ones are served
                 self._decoding.clear()
-                for request in list(self._line.live):
-                    self._line.end(request, Status.FAILED, error)
+                for request in list(self._queue.live):
+                    self._queue.end(request, Status.FAILED, error)
 
     @torch.inference_mode()
     def _tick(self) -> None:
         began = time.perf_counter()
         with self._wake:
-            rows = sum(self._rows(r) for r in self._line.live if not r.drawn)
-            self._line.settle(self._clock(), self._work, lambda r: self._alone(r, rows))
-            waiting = [r for r in self._line.live if not r.drawn]
+            rows = sum(self._rows(r) for r in self._queue.live if not r.decoding)
+            self._queue.settle(self._clock(), self._work, lambda r: self._alone(r, rows))
+            waiting = [r for r in self._queue.live if not r.decoding]
         running = self._choose(waiting)
-        groups: dict[tuple[Size, str, bool], list[Run]] = defaultdict(list)
-        for run, requests in running.items():
-            groups[run.brief.size, requests[0].lora, run.brief.inpaint].append(run)
-        for (size, lora, _), runs in groups.items():
-            with self._line.sparing(*(r for run in runs for r in running[run])):
-                product = running[runs[0]][0].product
-                for run, said in zip(runs, self._denoise(size, lora, product, runs), strict=True):
-                    with self._line.sparing(*running[run]):
-                        run.advance(said, run.shows and any(r.on_preview is not None for r in running[run]))
-        for run in [run for run, requests in running.items() if requests[0].status is not Status.RUNNING]:
-            self._trunks.drop(run)
-            del running[run]
-        stepped = time.perf_counter()
+        groups: dict[tuple[Size, str, bool], list[Sampler]] = defaultdict(list)
+        for sampler, requests in running.items():
+            groups[sampler.brief.size, requests[0].lora, sampler.brief.inpaint].append(sampler)
+        for (size, lora, _), samplers in groups.items():
+            with self._queue.isolated(*(r for sampler in samplers for r in running[sampler])):
+                self._step(size, lora, samplers, running)
+        for sampler in [s for s, requests in running.items() if requests[0].status is not Status.RUNNING]:
+            self._trunks.drop(sampler)
+            del running[sampler]
         if running:
             self.metrics.ticks += 1
-            self._pace.saw(sum(run.rows * self._weight[run.brief.size] for run in running), stepped - began)
+            rows = sum(sampler.rows * self._weight[sampler.brief.size] for sampler in running)
+            self._timing.record_step(rows, time.perf_counter() - began)
         readings = self._pipeline.readings
         self.metrics.reading_hits, self.metrics.reading_misses = readings.hits, readings.misses
         self.metrics.reading_evictions = readings.evicted
-        self._finish([(r, run) for run, requests in running.items() for r in requests if self._told(r, run)])
+        pairs = [(request, sampler) for sampler, requests in running.items() for request in requests]
+        self._decode([pair for pair in pairs if self._report(*pair)])
         self._deliver(wait=not running)
         self.metrics.busy_s += time.perf_counter() - began
 
-    def _choose(self, waiting: list[Request]) -> dict[Run, list[Request]]:
-        """Who takes this step: the first in line that fit together. At most one item is read for it, so that nobody waits for two."""
-        running: dict[Run, list[Request]] = {}
+    def _step(
+        self, size: Size, lora: str, samplers: list[Sampler], running: Mapping[Sampler, Sequence[Request]]
+    ) -> None:
+        product = running[samplers[0]][0].product
+        for sampler, predictions in zip(samplers, self._denoise(size, lora, product, samplers), strict=True):
+            requests = running[sampler]
+            with self._queue.isolated(*requests):
+                previewed = sampler.shows and any(r.on_preview is not None for r in requests)
+                sampler.advance(predictions, keep_clean=previewed)
+
+    def _choose(self, waiting: list[Request]) -> dict[Sampler, list[Request]]:
+        """The samplers of this tick: the first requests in the queue that fit together.
+
+        The VLM reads at most one new item per tick, so that no request waits for two.
+        """
+        running: dict[Sampler, list[Request]] = {}
         used, reads = 0.0, self._pipeline.readings.misses
         for request in waiting:
             if used >= self._full:
                 break
             if request.digest not in self._pipeline.readings and self._pipeline.readings.misses > reads:
                 continue
-            run = self._run(request)
-            if run is None:
+            sampler = self._sampler(request)
+            if sampler is None:
                 continue
-            if run not in running:
-                rows = run.rows * self._weight[run.brief.size]
+            if sampler not in running:
+                rows = sampler.rows * self._weight[sampler.brief.size]
                 if running and used + rows > self._full:
                     break
                 used += rows
-            running.setdefault(run, []).append(request)
+            running.setdefault(sampler, []).append(request)
         return running
 
-    def _run(self, request: Request) -> Run | None:
-        """What it runs on now; None when its brief turns out to be one that cannot be drawn."""
-        with self._line.sparing(request):
-            if request.run is None and self._trunks.steps(request) > 0 and request.share is not None:
-                request.run = self._trunks.start(request, request.share)
-            elif request.run is None:
-                wishes = self._conditions(request.brief, request.digest, request.product)
-                request.run = Run(self._pipeline, request.brief, wishes)
+    def _sampler(self, request: Request) -> Sampler | None:
+        """The sampler of its next step; None if its brief turns out to be one that cannot be drawn."""
+        with self._queue.isolated(request):
+            if request.sampler is None and self._trunks.steps(request) > 0 and request.share is not None:
+                request.sampler = self._trunks.start(request, request.share)
+            elif request.sampler is None:
+                request.sampler = self._pipeline.sampler(request.brief, request.product, request.digest)
             shared = self._trunks.steps(request)
-            if request.run.trunk and request.run.done >= shared and request.share is not None:
-                request.run = self._trunks.branch(request, request.share, request.run)
+            if request.sampler.trunk and request.sampler.done >= shared and request.share is not None:
+                request.sampler = self._trunks.branch(request, request.share, request.sampler)
                 self.metrics.shared += shared
             request.status = Status.RUNNING
-        return request.run
+        return request.sampler
 
-    def _denoise(self, size: Size, lora: str, product: Trained | None, runs: list[Run]) -> list[torch.Tensor]:
-        """What the denoiser says of each of these runs, all of one size and LoRA, all inpainted or none."""
-        self._conditions.tell(runs)
+    def _denoise(self, size: Size, lora: str, product: Trained | None, samplers: list[Sampler]) -> list[torch.Tensor]:
+        """Predictions for each of these samplers, which have one size and LoRA, and are all inpainted or none."""
+        self._condition(samplers)
         began = time.perf_counter()
-        inputs = [run.inputs() for run in runs]
-        kinds = [kind for run in runs for kind in run.kinds]
-        x = torch.cat([x for run, (x, _) in zip(runs, inputs, strict=True) for _ in run.kinds])
-        t = torch.stack([t for run, (_, t) in zip(runs, inputs, strict=True) for _ in run.kinds]).to(x.device)
-        pooled = None if kinds[0].pooled is None else torch.cat([k.pooled for k in kinds if k.pooled is not None])
-        hints = [run.hint for run in runs for _ in run.kinds if run.hint is not None]
-        rows = Rows(x, t, torch.cat([k.embeds for k in kinds]), pooled, torch.cat(hints) if hints else None)
-        answers, calls = self._model.denoise(size, lora, rows, product)
-        self.metrics.rows += len(kinds)
+        rows = stack(samplers)
+        predictions, calls = self._model.denoise(size, lora, rows, product)
+        self.metrics.rows += len(rows.x)
         self.metrics.calls += calls
         self.metrics.denoise_s += time.perf_counter() - began
-        return list(answers.split([run.rows for run in runs]))
+        return list(predictions.split([sampler.rows for sampler in samplers]))
 
-    def _told(self, request: Request, run: Run) -> bool:
-        """Tell how far it is; True when only decoding is left."""
-        with self._line.sparing(request):
-            if run.clean is not None and request.on_preview is not None:
-                request.on_preview(run.preview(run.clean, self._colours))
-            request.on_progress(run.done, run.total)
-            return run.finished
+    def _report(self, request: Request, sampler: Sampler) -> bool:
+        """Call its callbacks; True if only decoding is left."""
+        with self._queue.isolated(request):
+            if sampler.clean is not None and request.on_preview is not None:
+                request.on_preview(sampler.preview(sampler.clean, self._colours))
+            request.on_progress(sampler.done, sampler.total)
+            return sampler.finished
         return False
 
-    def _finish(self, done: list[tuple[Request, Run]]) -> None:
-        sizes: dict[Size, list[tuple[Request, Run]]] = defaultdict(list)
-        for request, run in done:
-            sizes[run.brief.size].append((request, run))
+    def _decode(self, finished: list[tuple[Request, Sampler]]) -> None:
+        sizes: dict[Size, list[tuple[Request, Sampler]]] = defaultdict(list)
+        for request, sampler in finished:
+            sizes[sampler.brief.size].append((request, sampler))
         for size, rest in sizes.items():
             for count in self._model.splits(size, len(rest)):
                 part, rest = rest[:count], rest[count:]
                 for request, _ in part:
-                    request.drawn = True
-                self._decoding.append((self._decoder(torch.cat([run.latents for _, run in part])), part))
+                    request.decoding = True
+                latents = torch.cat([sampler.latents for _, sampler in part])
+                self._decoding.append((self._decoder(latents), part))
 
     def _deliver(self, wait: bool) -> None:
-        """Hand out what is decoded; `wait` for the next of it, where nobody takes a step meanwhile."""
+        """Hand out decoded covers. `wait` for the next one: no step is taken meanwhile."""
         while self._decoding and (wait or self._decoding[0][0].ready):
             (decoding, part), wait = self._decoding.popleft(), False
-            for (request, run), picture in zip(part, decoding.pictures(), strict=True):
-                if picture is not None:
-                    self._line.end(request, Status.DONE, run.finish(picture))
+            for (request, sampler), image in zip(part, decoding.pictures(), strict=True):
+                if image is not None:
+                    self._queue.end(request, Status.DONE, sampler.finish(image))
                 else:
-                    wrong = IcgError("latents are not finite; allowed: a model that gives numbers")
-                    self._line.end(request, Status.FAILED, wrong)
+                    error = IcgError("latents hold NaN or infinity; allowed: a model that gives finite numbers")
+                    self._queue.end(request, Status.FAILED, error)
             self.metrics.decode_s += decoding.seconds
-            self._pace.decoded(len(part) * self._weight[part[0][1].brief.size], decoding.seconds)
+            self._timing.record_decoding(len(part) * self._weight[part[0][1].brief.size], decoding.seconds)
 
     def _rows(self, request: Request) -> float:
-        rows = rows_of(request.brief) if request.run is None else request.run.rows
+        rows = rows_of(request.brief) if request.sampler is None else request.sampler.rows
         return rows * self._weight[request.brief.size]
 
     def _work(self, request: Request) -> float:
-        """Seconds of a full batch's time that are left of it."""
-        return (request.rows_left * self._pace.row(self._full) + self._pace.decode) * self._weight[request.brief.size]
+        """Seconds of a full batch's time that its remaining steps need."""
+        seconds = request.rows_left * self._timing.row(self._full) + self._timing.decode
+        return seconds * self._weight[request.brief.size]
 
     def _alone(self, request: Request, rows: float) -> float:
-        """Seconds until it is done, if it takes part in every step of a batch of `rows` beside it."""
+        """Seconds until it is done if it takes part in every step, beside a batch of `rows`."""
         weight = self._weight[request.brief.size]
         own = request.rows_left / max(request.left, 1) * weight
-        return request.left * self._pace.tick(min(max(rows, own), self._full)) + self._pace.decode * weight
+        return request.left * self._timing.tick(min(max(rows, own), self._full)) + self._timing.decode * weight

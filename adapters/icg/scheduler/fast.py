@@ -1,8 +1,8 @@
-"""The denoiser as a GPU draws fastest: bf16, compiled, and calls of a few sizes recorded as CUDA graphs. Knows no request.
+"""The fastest denoiser on a GPU: bf16, compiled, and calls of a few sizes recorded as CUDA graphs. Knows no request.
 
-A step of a small model is a thousand launches of kernels; a graph (CUDA programming guide, "CUDA Graphs") is one. It holds what it was
-recorded with: shapes, weights and addresses. So rows are copied to where it reads, up to the next size of the ladder, and what has other
-weights than when it was recorded, a product that was loaded since, is called as it comes.
+A step of a small model launches a thousand kernels; a graph (CUDA programming guide, "CUDA Graphs") is one launch. A graph keeps the
+shapes, weights and addresses it was recorded with. So rows are copied into its inputs and padded to the next size of the ladder, and
+products, whose weights are loaded later, are called without a graph.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import torch
 from torch import Tensor
 
 from icg.draw.pipeline import CoverPipeline
+from icg.draw.rows import Rows
 from icg.errors import IcgError
-from icg.scheduler.rows import Rows
 
 RUNGS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-"""Sizes of calls: at most half as many rows again as were asked for."""
+"""Sizes of recorded calls: padding adds at most half of the rows."""
 WARM = 3
-"""Calls before one is recorded: kernels are chosen and compiled, workspaces taken."""
+"""Calls before recording, in which kernels are chosen and compiled and workspaces allocated."""
 
 
 @dataclass(frozen=True)
 class Fast:
-    """What is done to the denoiser, the autoencoder and the ControlNet. Covers are no longer those of the plain model bit by bit.
+    """Changes to denoiser, autoencoder and ControlNet. Covers are no longer bit-equal to those of the plain model.
 
-    fused: one product for queries, keys and values, where the denoiser knows how and no LoRA was announced. rungs: sizes of calls.
+    fused: one matrix product for queries, keys and values, if the denoiser can and no LoRA is announced. rungs: sizes of calls.
     """
 
     dtype: torch.dtype = torch.bfloat16
@@ -70,11 +70,11 @@ NAMED: dict[str, Fast | None] = {
     "graphs": Fast(compiled=False),
     "compiled": Fast(),
 }
-"""What a service may ask for by name."""
+"""Presets that a service may name."""
 
 
 class Ladder:
-    """`call` on up to as many rows as the last rung has. What fills a call up to its rung is thrown away.
+    """Calls `call` on up to as many rows as the last rung has. Padding rows are discarded.
 
     record: on a GPU, each rung as a graph, now; `like(n)` gives n rows of the right shapes for it.
     """
@@ -84,7 +84,7 @@ class Ladder:
     ) -> None:
         self._call, self.rungs = call, tuple(rungs)
         pool = torch.cuda.graph_pool_handle() if record else None
-        # The largest first: the others find room in what it took.
+        # The largest first: the others reuse its memory.
         self._recorded = {n: _Recorded(call, like(n), pool) for n in reversed(self.rungs)} if record else {}
 
     def __call__(self, rows: Rows) -> Tensor:
@@ -95,28 +95,28 @@ class Ladder:
             raise IcgError(f"rows={count}; allowed: at most {self.rungs[-1]}")
         if rung in self._recorded:
             return self._recorded[rung](rows)[:count]
-        filling = [*range(count), *[count - 1] * (rung - count)]
-        return self._call(Rows(*(None if value is None else value[filling] for value in rows)))[:count]  # type: ignore[arg-type]
+        padded = [*range(count), *[count - 1] * (rung - count)]
+        return self._call(Rows(*(None if value is None else value[padded] for value in rows)))[:count]  # type: ignore[arg-type]
 
 
 class _Recorded:
     """One call of fixed rows as a graph."""
 
     def __init__(self, call: Callable[[Rows], Tensor], rows: Rows, pool: object) -> None:
-        self._given = Rows(*(None if value is None else value.clone() for value in rows))  # type: ignore[arg-type]
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
+        self._inputs = Rows(*(None if value is None else value.clone() for value in rows))  # type: ignore[arg-type]
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
             for _ in range(WARM):
-                call(self._given)
-        torch.cuda.current_stream().wait_stream(aside)
+                call(self._inputs)
+        torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
-            self._said = call(self._given)
+            self._output = call(self._inputs)
 
     def __call__(self, rows: Rows) -> Tensor:
-        for here, now in zip(self._given, rows, strict=True):
-            if here is not None and now is not None:
-                here[: len(now)].copy_(now, non_blocking=True)
+        for buffer, value in zip(self._inputs, rows, strict=True):
+            if buffer is not None and value is not None:
+                buffer[: len(value)].copy_(value, non_blocking=True)
         self._graph.replay()
-        return self._said.clone()  # the next replay, or that of another rung, writes over it
+        return self._output.clone()  # the next replay of any rung overwrites it

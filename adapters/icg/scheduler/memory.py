@@ -1,4 +1,4 @@
-"""How many rows one denoiser call may hold in the memory that is free now, by two calls that are watched. Knows no request."""
+"""How many rows one denoiser call may have in the free memory, from the peaks of two measured calls. Knows no request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from icg.errors import IcgError
 
 SHARE = 0.8
-"""Of the free memory, what a call may take: the rest is for readings, decoding and whoever else is on the machine."""
+"""Fraction of the free memory that a call may take; the rest is for readings, decoding and other processes."""
 FEW, MORE = 1, 5
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -22,10 +22,10 @@ def rows_that_fit(call: Callable[[int], object], limit: int, device: torch.devic
 
     Raises IcgError where not even one row fits.
     """
-    call(FEW)  # what is allocated once, workspaces and thread pools, is no row's
+    call(FEW)  # workspaces and thread pools are allocated once and belong to no row
     few, more = (_peak(call, n, device) for n in (FEW, MORE))
     row = max(1, (more - few) // (MORE - FEW))
-    few = max(few, FEW * row)  # it may have found room in what an earlier call gave back only to the allocator
+    few = max(few, FEW * row)  # the allocator may have reused what an earlier call freed
     free = _free(device) if free is None else free
     fit = FEW + int((free * SHARE - few) // row)
     if fit < 1:
@@ -34,7 +34,7 @@ def rows_that_fit(call: Callable[[int], object], limit: int, device: torch.devic
 
 
 def _peak(call: Callable[[int], object], rows: int, device: torch.device) -> int:
-    """Bytes above what is held now that a call of `rows` reaches."""
+    """Bytes that a call of `rows` allocates at its peak."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -42,8 +42,9 @@ def _peak(call: Callable[[int], object], rows: int, device: torch.device) -> int
         call(rows)
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    with contextlib.suppress(OSError):  # no Linux, or a locked one: then only what the process grew by for good is seen
-        Path("/proc/self/clear_refs").write_text("5")  # the kernel starts its high-water mark anew
+    # Without Linux's counters only memory that the process does not give back is measured.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # resets the kernel's high-water mark
     before = _resident("VmRSS")
     call(rows)
     return max(0, _resident("VmHWM") - before)
@@ -59,7 +60,7 @@ def _resident(name: str) -> int:
 
 def _free(device: torch.device) -> int:
     if device.type == "cuda":
-        # Blocks the allocator has kept are free to us too.
+        # Blocks that the allocator holds back are free for us.
         return (
             torch.cuda.mem_get_info(device)[0]
             + torch.cuda.memory_reserved(device)

@@ -1,4 +1,4 @@
-"""Plain counters of a step scheduler, for whoever exports them. All only grow, except `live`."""
+"""Plain counters of a step scheduler, to be exported. All but `live` only grow."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from icg.scheduler.request import Status
 
 @dataclass
 class Metrics:
-    """`ended`: requests by their last status. `live`: requests waiting and running now. `ticks`: denoising steps of the batch.
+    """ended: requests by final status. live: requests waiting and running now. ticks: denoising steps of the batch.
 
-    `rows`: latents the denoiser was asked for, `calls`: in how many calls. Seconds: `denoise_s` in the denoiser, `decode_s` in
-    decoding, `busy_s` in all ticks, so that busy_s - denoise_s - decode_s is what the scheduler itself, readings and adapter cost.
-    `shared`: steps that a request got from a trunk that others had drawn. `reading_hits`, `reading_misses`: of the VLM's cache.
+    rows: rows given to the denoiser, in `calls` calls. Seconds: denoise_s in the denoiser, decode_s in decoding, busy_s in all ticks;
+    busy_s - denoise_s - decode_s is what scheduler, VLM and adapter cost. shared: steps that requests took over from trunks.
+    reading_hits, reading_misses, reading_evictions: of the cache of VLM readings.
     """
 
     ended: Counter[Status] = field(default_factory=Counter)

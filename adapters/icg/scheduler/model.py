@@ -1,4 +1,7 @@
-"""The denoiser and the decoder as the scheduler calls them: any number of rows, in calls that fit and that agree. Knows no request."""
+"""The denoiser and the decoder as the scheduler calls them: any number of rows, in calls that fit memory and stay bit-exact.
+
+Knows no request.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ from torch import Tensor
 
 from icg.brief import Brief
 from icg.draw.pipeline import CoverPipeline
-from icg.draw.sampler import Kind
+from icg.draw.rows import Rows
+from icg.draw.sampler import Condition
 from icg.errors import BriefError
 from icg.models.batch_exactness import Agreement, steady
 from icg.products.library import Trained
 from icg.products.lora import Loras
 from icg.scheduler.fast import Fast, Ladder
 from icg.scheduler.memory import MORE, rows_that_fit
-from icg.scheduler.rows import Rows
 
 COVERS = 8
 """Pictures decoded in one call at most."""
@@ -27,15 +30,15 @@ Size = tuple[int, int]
 
 
 class Model:
-    """For covers of `sizes`, at most `rows` rows a call, fewer where memory is short. `kind`: any conditions, for their shapes.
+    """Serves covers of `sizes` with at most `rows` rows per call, fewer if memory is short. condition: any, for its shapes.
 
-    Exact on a CPU: the same bits whatever shares a call. Not with `fast`, which changes the pipeline's parts for good.
+    Exact on a CPU: a row gives the same bits whatever shares its call. Not with `fast`, which changes the pipeline's parts for good.
     """
 
     def __init__(
         self,
         pipeline: CoverPipeline,
-        kind: Kind,
+        condition: Condition,
         sizes: Sequence[Size],
         rows: int,
         loras: Loras,
@@ -53,22 +56,22 @@ class Model:
                 if name not in ("encoder", "quant_conv"):
                     steady(part)
         self.rows: dict[Size, int] = {}
-        """Most rows a call, by size."""
-        self._exact, self._given = exact, dict[Size, Rows]()
+        """Rows per call at most, by size."""
+        self._exact, self._trials = exact, dict[Size, Rows]()
         self._denoising: dict[tuple[Size, str, bool], Agreement] = {}
         self._decoding: dict[Size, Agreement] = {}
         self._ladders: dict[tuple[Size, str, bool], Ladder] = {}
         self._steps: deque[torch.cuda.Event] = deque()
         for size in sizes:
             pipeline.check_size(size)
-            times = pipeline.schedule(Brief("any", size=size)).timesteps
-            self._given[size] = given = self._anything(size, max(rows, COVERS, MORE), kind, times)
+            times = pipeline.family.schedule(Brief.steps, size).timesteps
+            self._trials[size] = trial = self._random_rows(size, max(rows, COVERS, MORE), condition, times)
 
-            def denoise(count: int, size: Size = size, given: Rows = given) -> Tensor:
-                return self._call(size, "", None, given.of(slice(0, count)))
+            def denoise(count: int, size: Size = size, trial: Rows = trial) -> Tensor:
+                return self._call(size, "", None, trial.of(slice(0, count)))
 
-            def decode(part: slice, given: Rows = given) -> Tensor:
-                return self._family.decode(given.x[part])
+            def decode(part: slice, trial: Rows = trial) -> Tensor:
+                return self._family.decode(trial.x[part])
 
             self.rows[size] = rows_that_fit(denoise, rows, pipeline.device)
             self._decoding[size] = Agreement(decode, COVERS, exact)
@@ -77,13 +80,13 @@ class Model:
                     self._ladder(size, lora, hinted=False)
 
     def check(self, size: Size, lora: str) -> None:
-        """BriefError for what was not announced when this was made."""
+        """BriefError for a size or LoRA that was not announced at construction."""
         if size not in self.rows:
             raise BriefError(f"size={size}; allowed: {', '.join(map(str, self.rows))}")
         self._loras.check(lora)
 
     def denoise(self, size: Size, lora: str, rows: Rows, product: Trained | None = None) -> tuple[Tensor, int]:
-        """Answers (B, C, h, w), and in how many calls. With the low-rank weights of `lora`, or else of `product` where it has any."""
+        """Predictions (B, C, h, w) and the number of calls, with the low-rank weights of `lora`, or else of `product` if it has any."""
         product = product if product is not None and product.lora else None
         sizes = self._agreement(size, lora, product, rows.hint is not None).parts(len(rows.x))
         ends = [sum(sizes[: n + 1]) for n in range(len(sizes))]
@@ -96,39 +99,39 @@ class Model:
         return torch.cat(parts), len(parts)
 
     def _hold(self) -> None:
-        """Let the host prepare one step while the device takes another, and no further: who withdraws would pay for more."""
+        """Keep the host at most one step ahead of the device: a cancelled request must not pay for more."""
         self._steps.append(torch.cuda.Event())
         self._steps[-1].record()
         if len(self._steps) > 1:
             self._steps.popleft().synchronize()
 
     def splits(self, size: Size, covers: int) -> list[int]:
-        """How many of so many covers to decode at a time."""
+        """Sizes of the calls that decode so many covers."""
         return self._decoding[size].parts(covers)
 
     def _agreement(self, size: Size, lora: str, product: Trained | None, hinted: bool) -> Agreement:
-        """What kernels do depends on shapes: products whose weights have the same ones agree alike."""
+        """Kernels depend on shapes alone: products whose weights have equal shapes share an Agreement."""
         key = (size, lora if product is None else f"product {product.form}", hinted)
         if key not in self._denoising:
-            blank, given = product and product.blank, self._given[size]
-            given = given if hinted else given._replace(hint=None)
+            blank, trial = product and product.blank, self._trials[size]
+            trial = trial if hinted else trial._replace(hint=None)
             self._denoising[key] = Agreement(
-                lambda part: self._call(size, lora, blank, given.of(part)), self.rows[size], self._exact
+                lambda part: self._call(size, lora, blank, trial.of(part)), self.rows[size], self._exact
             )
         return self._denoising[key]
 
     def _ladder(self, size: Size, lora: str, hinted: bool) -> Ladder:
-        """Recorded when first needed: at the start, but for what paints around products."""
+        """Recorded at first use: at construction, but for inpainting."""
         key = size, lora, hinted
         if key not in self._ladders and self._fast is not None:
             self._loras.use(lora)
-            given, most, graphs = self._given[size], self.rows[size], self._fast.graphs
-            given = given if hinted else given._replace(hint=None)
+            trial, most, graphs = self._trials[size], self.rows[size], self._fast.graphs
+            trial = trial if hinted else trial._replace(hint=None)
             self._ladders[key] = Ladder(
                 partial(self._call, size, lora, None),
-                lambda count: given.of(slice(0, count)),
+                lambda count: trial.of(slice(0, count)),
                 [*(rung for rung in self._fast.rungs if rung < most), most],
-                graphs and given.x.device.type == "cuda",
+                graphs and trial.x.device.type == "cuda",
             )
         return self._ladders[key]
 
@@ -138,22 +141,24 @@ class Model:
             return self._pipeline.predict(*rows, size)
         self._loras.wear(product)
         compiled = self._fast is not None and self._fast.compiled
-        # Compiling for each product that comes would hold up everybody.
+        # Compiling for each new product would hold up all requests.
         with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
             return self._pipeline.predict(*rows, size)
 
-    def _anything(self, size: Size, count: int, kind: Kind, times: Tensor) -> Rows:
+    def _random_rows(self, size: Size, count: int, condition: Condition, times: Tensor) -> Rows:
         """Random rows of the right shapes."""
         random = torch.Generator("cpu").manual_seed(0)
 
         def like(shape: Sequence[int]) -> Tensor:
-            return torch.randn((count, *shape), generator=random).to(kind.embeds)
+            return torch.randn((count, *shape), generator=random).to(condition.embeds)
 
-        t = times[torch.arange(count) % len(times)].to(kind.embeds.device)
-        pooled = None if kind.pooled is None else like(kind.pooled.shape[1:])
+        t = times[torch.arange(count) % len(times)].to(condition.embeds.device)
+        pooled = None if condition.pooled is None else like(condition.pooled.shape[1:])
         hint = None
         if self._pipeline.inpainter is not None:
-            placed = torch.rand((1, 4, size[1], size[0]), generator=random).to(kind.embeds)
-            one = self._pipeline.inpainter.hint(placed)  # what it shows does not matter, and encoding takes long
+            placed = torch.rand((1, 4, size[1], size[0]), generator=random).to(condition.embeds)
+            one = self._pipeline.inpainter.hint(
+                placed
+            )  # one for all rows: its content does not matter, and encoding takes long
             hint = one.expand(count, *one.shape[1:])
-        return Rows(like(self._family.shape(size)), t, like(kind.embeds.shape[1:]), pooled, hint)
+        return Rows(like(self._family.shape(size)), t, like(condition.embeds.shape[1:]), pooled, hint)

@@ -1,4 +1,4 @@
-"""One request: a brief, how it wants to be served, and where it stands. Knows no queue and no model."""
+"""One request: a brief, how it is to be served, and its state. Knows no queue and no model."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from icg.brief import Brief
 from icg.errors import BriefError
 
 if TYPE_CHECKING:
-    from icg.draw.sampler import Run
+    from icg.draw.sampler import Sampler
     from icg.products.library import Trained
 
 _numbers = itertools.count()
 
 
 class Status(Enum):
-    """Where a request stands; all but the first two are final."""
+    """The state of a request; all but the first two are final."""
 
     WAITING = "waiting"
     RUNNING = "running"
     DONE = "done"
     CANCELLED = "cancelled"
     LATE = "late"
-    """Shed: it could not have finished before its deadline."""
+    """Shed: it could not have met its deadline."""
     FULL = "full"
-    """Shed: the queue was full of requests that go first."""
+    """Shed: the queue was full of requests with precedence."""
     REFUSED = "refused"
-    """Its brief cannot be drawn by this model."""
+    """This model cannot draw its brief."""
     FAILED = "failed"
-    """Something broke while it was served, its own callbacks included."""
+    """The model or one of its own callbacks raised an error."""
 
 
 @dataclass(frozen=True, eq=False)
 class Share:
-    """Share the early steps with others of the same item, size, steps, guidance and LoRA who name the same share.
+    """Shares the early steps with requests of the same item, size, steps, guidance and LoRA that name an equal share.
 
-    `seed`: whose noise they all start from, in place of their own. `user`: (U,) for whom the shared steps are drawn, a taste they
-    have in common; None for nobody. Raises BriefError for what is neither.
+    seed: replaces their own, so that all start from one noise. user: (U,), the taste that the shared steps are sampled for; None
+    for no user. Raises BriefError for an invalid seed or user.
     """
 
     seed: int
@@ -57,22 +57,21 @@ class Share:
 
 
 def never() -> bool:
-    """Nobody withdraws the request."""
+    """The default `is_cancelled`."""
     return False
 
 
-def silent(step: int, total: int) -> None:
-    """Nobody watches the request."""
+def ignore_progress(step: int, total: int) -> None:
+    """The default `on_progress`."""
 
 
 @dataclass(eq=False)
 class Request:
-    """`deadline`: seconds on the scheduler's clock, infinity for none. `priority`: higher goes first. `lora`: "" for none, the key of
-    `product` where that has low-rank weights. `product`: what the brief's product_id meant when it came.
+    """deadline: seconds on the scheduler's clock, infinity for none. priority: higher goes first. lora: "" for none; the key of
+    `product` if that has low-rank weights. product: what the brief's product_id named when the request arrived.
 
-    `on_preview` None: nobody looks, and nothing is computed for it. `ahead`: sampler.rows_ahead of the brief.
-    `drawn`: only its picture is still on the way.
-    `due` orders requests of one priority: the deadline, or what fairness sets before it. `future` gives the cover or raises.
+    on_preview None: no preview is computed. ahead: `icg.draw.sampler.rows_ahead` of the brief. decoding: all steps are taken.
+    due: orders requests of one priority; the deadline, or an earlier time set for fairness. future: gives the cover or raises.
     """
 
     brief: Brief
@@ -82,13 +81,13 @@ class Request:
     lora: str = ""
     product: Trained | None = None
     share: Share | None = None
-    on_progress: Callable[[int, int], None] = silent
+    on_progress: Callable[[int, int], None] = ignore_progress
     on_preview: Callable[[Image.Image], None] | None = None
     is_cancelled: Callable[[], bool] = never
     due: float = math.inf
     status: Status = Status.WAITING
-    run: Run | None = None
-    drawn: bool = False
+    sampler: Sampler | None = None
+    decoding: bool = False
     digest: str = ""
     ahead: Sequence[int] = ()
     future: Future[Image.Image] = field(default_factory=Future)
@@ -100,26 +99,26 @@ class Request:
 
     @property
     def order(self) -> tuple[int, float, int, int]:
-        """Smallest goes first."""
+        """The smallest goes first."""
         return -self.priority, self.due, -self.left, self.number
 
     @property
     def left(self) -> int:
         """Denoising steps still to take."""
-        return self.brief.steps if self.run is None else self.run.total - self.run.done
+        return self.brief.steps if self.sampler is None else self.sampler.total - self.sampler.done
 
     @property
     def rows_left(self) -> int:
         """Rows of all steps still to take."""
         return self.ahead[max(self.brief.steps - self.left, 0)]
 
-    def withdrawn(self) -> bool:
-        """Whether its caller wants it no more."""
+    def cancelled(self) -> bool:
+        """Whether its caller has cancelled it."""
         return self.future.cancelled() or self.is_cancelled()
 
     def end(self, status: Status, outcome: Image.Image | Exception, ended: Counter[Status]) -> None:
-        """Its last status, counted, and what the future gives or raises. A caller who has cancelled the future hears nothing."""
-        self.run = None
+        """Set and count its final status, and resolve the future unless the caller has cancelled it."""
+        self.sampler = None
         cancelled = not self.future.set_running_or_notify_cancel()
         self.status = Status.CANCELLED if cancelled else status
         ended[self.status] += 1

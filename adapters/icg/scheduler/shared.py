@@ -1,60 +1,63 @@
-"""Early steps drawn once for all users of an item: what an image shows is settled early, how it looks for whom later.
+"""Early steps sampled once for all users of an item: they settle what a cover shows, later ones how it looks for a user.
 
-A trunk draws the first steps for nobody, or for a taste that its users have in common; then each user's run branches off. A cover
-depends on its brief and its share alone, never on who else shares: a lone user's trunk is drawn just the same.
+A trunk samples the first steps without a user, or for a taste that its users have in common; then a sampler for each user branches
+off. A cover depends on its brief and its share alone, not on the others: a single user's trunk is the same.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import replace
 
 import numpy as np
+from cachetools import LRUCache
 
-from icg.draw.pipeline import CoverPipeline, anchor_of
-from icg.draw.sampler import Conditions, Run
+from icg.draw.pipeline import CoverPipeline
+from icg.draw.sampler import Sampler, anchor_step
 from icg.scheduler.request import Request, Share
 
-KEPT = 256
+LIMIT = 256
+"""Trunks in memory at most."""
 
 
 class Trunks:
-    """The first `fraction` of the steps, rounded; a bounded LRU keeps finished trunks for those who come later."""
+    """Trunks of the first `fraction` of the steps, rounded; finished ones are kept for later requests."""
 
-    def __init__(self, pipeline: CoverPipeline, conditions: Conditions, fraction: float) -> None:
-        self._pipeline, self._conditions, self.fraction = pipeline, conditions, fraction
-        self._kept: OrderedDict[tuple[object, ...], Run] = OrderedDict()
+    def __init__(self, pipeline: CoverPipeline, fraction: float) -> None:
+        self._pipeline, self.fraction = pipeline, fraction
+        self._trunks: LRUCache[tuple[object, ...], Sampler] = LRUCache(LIMIT)
 
     def steps(self, request: Request) -> int:
-        """How many steps of this request are shared: none without a share or around a product, never the one that sets the reference in."""
+        """How many steps of this request are shared: none without a share or with inpainting, and none from its anchor on."""
         if request.share is None or request.brief.inpaint:
             return 0
         brief = request.brief
-        return min(round(self.fraction * brief.steps), anchor_of(brief) or brief.steps - 1)
+        return min(round(self.fraction * brief.steps), anchor_step(brief) or brief.steps - 1)
 
-    def start(self, request: Request, share: Share) -> Run:
-        """The trunk to follow."""
+    def start(self, request: Request, share: Share) -> Sampler:
+        """The trunk of this request."""
         brief = request.brief
         common = None if share.user is None else np.asarray(share.user, np.float32)
         taste = b"" if common is None else common.tobytes()
-        how = (brief.steps, brief.size, brief.guidance, brief.user_guidance, brief.guided)
-        how += (brief.strength, request.lora)
-        key = (request.digest, share.seed, taste, self.steps(request), *how)
-        if key not in self._kept:
-            drawn = replace(brief, seed=share.seed, user_embedding=common, reference_strength=0.0, product=None)
-            self._kept[key] = Run(
-                self._pipeline, drawn, self._conditions(drawn, request.digest, request.product), trunk=True
-            )
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return self._kept[key]
+        knobs = (
+            brief.steps,
+            brief.size,
+            brief.guidance,
+            brief.user_guidance,
+            brief.guided,
+            brief.strength,
+            request.lora,
+        )
+        key = (request.digest, share.seed, taste, self.steps(request), *knobs)
+        if key not in self._trunks:
+            common_brief = replace(brief, seed=share.seed, user_embedding=common, reference_strength=0.0, product=None)
+            self._trunks[key] = self._pipeline.sampler(common_brief, request.product, request.digest, trunk=True)
+        return self._trunks[key]
 
-    def branch(self, request: Request, share: Share, trunk: Run) -> Run:
-        """The request's own run, once its trunk has taken the shared steps."""
-        wishes = self._conditions(request.brief, request.digest, request.product)
-        return trunk.branch(replace(request.brief, seed=share.seed), wishes)
+    def branch(self, request: Request, share: Share, trunk: Sampler) -> Sampler:
+        """The request's own sampler, after its trunk has taken the shared steps."""
+        return trunk.branch(replace(request.brief, seed=share.seed), self._pipeline.user(request.brief))
 
-    def drop(self, run: Run) -> None:
-        """Forget a trunk that broke."""
-        self._kept = OrderedDict((key, kept) for key, kept in self._kept.items() if kept is not run)
+    def drop(self, sampler: Sampler) -> None:
+        """Forget a trunk that failed."""
+        for key in [key for key, trunk in self._trunks.items() if trunk is sampler]:
+            del self._trunks[key]

@@ -43,6 +43,13 @@ def path() -> Path:
     return Path(__file__).parent
 
 
+def autoencoder() -> Any:
+    """The shipped autoencoder alone, frozen, in float32."""
+    from diffusers import AutoencoderDC
+
+    return AutoencoderDC.from_pretrained(path() / "diffusion" / "vae").float().eval().requires_grad_(False)
+
+
 def load(root: str | Path | None = None, engaging: bool = False) -> Starter:
     """Load the starter, or any folder of the same shape; CheckpointError when something but aesthetic/, users/, controlnet/ or
     reliability/ is missing. engaging: with the reward `engagement`, which has to read each picture; then its folder must be there too.

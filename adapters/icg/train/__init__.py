@@ -1,1 +1,1 @@
-"""Training recipes, one runnable file each. `python -m icg.train.starter.recipe` runs them all."""
+"""Training recipes, one runnable file each. `icg train starter` runs them all."""

@@ -1,13 +1,11 @@
 """What commands share: the server option, errors as one readable line, tables and JSON. Knows no verb."""
 
-import json
-import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from icg.commands.common import Json, fail, print_json, print_table, quieten_models
 
 from eyecatch.core.errors import EyecatchError
 
@@ -18,28 +16,14 @@ Server = Annotated[str, typer.Option("--server", envvar="EYECATCH_SERVER", help=
 Token = Annotated[
     str, typer.Option("--api-token", envvar="EYECATCH_API_TOKEN", help="Bearer token, if the server wants one.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 DataDir = Annotated[
     str, typer.Option("--data-dir", envvar="EYECATCH_DATA_DIR", help="Folder of the SQLite file and the images.")
 ]
 
+__all__ = ["Json", "fail", "print_json", "print_table", "quieten_models"]
+
 DEFAULT_SERVER = "127.0.0.1:50051"
 DEFAULT_DATA = "eyecatch-data"
-
-
-def fail(message: str) -> NoReturn:
-    """Print to standard error and exit with status 1."""
-    typer.echo(message, err=True)
-    raise typer.Exit(1)
-
-
-def quieten_models() -> None:
-    """Their loading bars would land between the lines of a command."""
-    import diffusers
-    import transformers
-
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
 
 
 @contextmanager
@@ -74,29 +58,3 @@ def as_json(message: Any) -> dict[str, Any]:
     )
     data.pop("image", None)
     return data
-
-
-def print_json(data: object) -> None:
-    json.dump(data, sys.stdout, ensure_ascii=False)
-    sys.stdout.write("\n")
-
-
-WIDE = 400
-"""Columns of what is not a terminal: a file has no edge, so no cell is cut."""
-
-
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    # Text, not markup: titles and files' names are other people's words and may hold square brackets.
-    table = Table(title=Text(title, style="table.title"), title_justify="left")
-    for name in columns:
-        table.add_column(name)
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = WIDE
-    console.print(table)

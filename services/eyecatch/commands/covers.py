@@ -88,7 +88,7 @@ def draw(
     inpaint: Annotated[
         bool, typer.Option("--inpaint", help="Paint a scene around the item's product, judged and drawn again.")
     ] = False,
-    product: Annotated[str, typer.Option(help="A product the server was fine-tuned on: eyecatch product train.")] = "",
+    product: Annotated[str, typer.Option(help="A product the server was fine-tuned on: icg product train.")] = "",
     target: Annotated[str, typer.Option(help="Engagement that the covers are to reach: low, medium or high.")] = "",
     segment: Annotated[
         str, typer.Option(help="A segment in place of a user, by id or name: eyecatch segments list.")
@@ -184,8 +184,3 @@ def _print_covers(covers, title: str) -> None:  # type: ignore[no-untyped-def]
         for c in covers
     ]
     print_table(title, ("cover", "origin", "size", "taste", "rewards"), rows)
-
-
-def register(app: typer.Typer) -> None:
-    for command in (recommend, rank, draw, covers):
-        app.command()(command)

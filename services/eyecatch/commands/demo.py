@@ -131,13 +131,16 @@ def tell(data_dir: Path, out: Path, seed: int) -> list[Shown]:
 
 def draw(client: "Client", shown: Sequence[Shown], out: Path) -> None:
     """Two rows a user: the best existing covers, and the covers made for the user with the winners framed."""
-    from eyecatch.sheet import Cell, Row, contact_sheet
+    from icg.contact_sheet import Cell, Row, contact_sheet
+    from icg.pictures import decode
+    from PIL import Image
+
     from eyecatch.v1 import catalog_pb2, covers_pb2
 
-    def image(cover_id: str) -> bytes:
+    def image(cover_id: str) -> Image.Image:
         request = covers_pb2.GetCoverRequest(cover_id=cover_id, include_image=True)
         answer: covers_pb2.GetCoverResponse = client.covers.GetCover(request, timeout=10)
-        return answer.cover.image
+        return decode(answer.cover.image)
 
     titles = [client.catalog.GetItem(catalog_pb2.GetItemRequest(item_id=i), timeout=10).item.title for i in ITEMS]
     tastes = sample_tastes()
@@ -147,9 +150,9 @@ def draw(client: "Client", shown: Sequence[Shown], out: Path) -> None:
         before = [Cell(image(s.before.cover_id), f"best of the pool, score {s.before.score:+.2f}") for s in mine]
         rows.append(Row(user, f"likes {tastes[user]} (simulated). Above: the best existing covers.", before))
         scores = [f"new, score {s.best.score:+.2f}" + (" · wins" if s.won else "") for s in mine if s.best]
-        made = [Cell(s.image, text, s.won) for s, text in zip(mine, scores, strict=True)]
+        made = [Cell(decode(s.image), text, s.won) for s, text in zip(mine, scores, strict=True)]
         rows.append(Row("", f"Made for {user}, best of {COVERS_EACH}; framed where it now wins.", made))
-    contact_sheet("Eyecatch", "the same items for three users, before and after generation", titles, rows).save(out)
+    contact_sheet(rows, titles, "Eyecatch", "the same items for three users, before and after generation").save(out)
 
 
 def sample_tastes() -> dict[str, str]:
@@ -194,7 +197,3 @@ def demo(
     typer.echo("  eyecatch recommend panda pizza --user noah")
     typer.echo("  eyecatch draw rocket --user mia --out covers/")
     typer.echo("Your own catalogue: README.md, 'Five minutes to your own catalogue'.")
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(demo)

@@ -28,5 +28,6 @@ def _parameter(f: Any) -> inspect.Parameter:
     flag = "--" + f.name.replace("_", "-")
     names = [f"{flag}/--no-{flag[2:]}"] if kind is bool else [flag]
     help = f"{f.metadata['help']} [{PREFIX}{f.name.upper()}; default: {f.default if f.default != '' else 'empty'}]"
-    annotation = Annotated[kind | None, typer.Option(*names, help=help, show_default=False)]  # type: ignore[valid-type]
+    option = typer.Option(*names, help=help, show_default=False, rich_help_panel=f.metadata["panel"] or None)
+    annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
     return inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

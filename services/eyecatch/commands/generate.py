@@ -41,7 +41,3 @@ def generate(**flags: Any) -> None:
             sys.stdout.flush()
 
         uvloop.run(wiring.generate(config, ready))
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(generate)

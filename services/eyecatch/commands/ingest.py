@@ -59,11 +59,10 @@ def show(
     """Dead letters with their reasons, oldest first. They hold ids of users."""
     wiring = _wiring()
     with readable_errors():
-        config = resolved(KafkaConfig, flags)
-        found = wiring.dead_letters(config, config.requests_topic if requests else config.events_topic, limit)
+        letters = wiring.dead_letters(*_topic(flags, requests), limit)
     if json:
-        return print_json([_plain(letter) for letter in found])
-    rows = [(f"{x.partition}/{x.offset}", _time(x.time), x.reason, x.source, x.detail) for x in found]
+        return print_json([_plain(letter) for letter in letters])
+    rows = [(f"{x.partition}/{x.offset}", _time(x.time), x.reason, x.source, x.detail) for x in letters]
     print_table(f"{len(rows)} dead letters", ("at", "time", "reason", "source", "detail"), rows)
 
 
@@ -80,12 +79,15 @@ def replay(
 
     wiring = _wiring()
     with readable_errors():
-        config = resolved(KafkaConfig, flags)
-        topic = config.requests_topic if requests else config.events_topic
-        sent = asyncio.run(wiring.replay(config, topic, limit))
+        sent = asyncio.run(wiring.replay(*_topic(flags, requests), limit))
     if json:
         return print_json({"replayed": sent})
     typer.echo(f"{sent} dead letters sent back")
+
+
+def _topic(flags: dict[str, Any], requests: bool) -> tuple[KafkaConfig, str]:
+    config = resolved(KafkaConfig, flags)
+    return config, config.requests_topic if requests else config.events_topic
 
 
 def _plain(letter: "DeadLetter") -> dict[str, Any]:
@@ -104,8 +106,3 @@ def _time(seconds: float) -> str:
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(ingest)
-    app.add_typer(dlq, name="dlq")

@@ -42,7 +42,7 @@ def describe(checkpoint: Checkpoint = None, data_dir: DataDir = DEFAULT_DATA, js
     from icg.design.segments import describe as verb
     from icg.models import vlm
     from icg.models.joint import JointEmbedding
-    from icg.pictures import picture
+    from icg.pictures import decode
     from icg.reliability.cues import SmallCues
 
     from eyecatch.core.tastes.segments import keep, load
@@ -69,7 +69,7 @@ def describe(checkpoint: Checkpoint = None, data_dir: DataDir = DEFAULT_DATA, js
             Group(
                 one.id, one.embedding, one.users, [item.title for item in one.items],
                 [c for item in one.items for c in item.category.split("|") if c],
-                describer([picture(data, "cover") for data in one.images]) if one.images else [],
+                describer([decode(data, "cover") for data in one.images]) if one.images else [],
             )
             for one in gathered
         ]  # fmt: skip
@@ -171,16 +171,16 @@ def generate(
     json: Json = False,
 ) -> None:
     """Draw covers of an item for a segment, and keep those that rank best for its title and the segment's taste."""
-    from icg import rewards
     from icg.brief import Brief
     from icg.design.segments import Segment, rerank
     from icg.draw.ask import anchoring
     from icg.errors import IcgError
-    from icg.pictures import picture
+    from icg.pictures import decode
+    from icg.provenance import to_png
     from icg.starter import load as starter
+    from icg.starter import rewards
 
     from eyecatch.core.tastes.segments import load, named
-    from eyecatch.generators.provenance import to_png
     from eyecatch.stores.blobs import FsspecBlobs
 
     async def work(
@@ -197,7 +197,7 @@ def generate(
     try:
         quieten_models()
         with_models = starter(checkpoint)
-        pictures = tuple(picture(data, "reference") for data in references)
+        pictures = tuple(decode(data, "reference") for data in references)
         briefs = [
             Brief(title, pictures, user_embedding=segment.embedding, seed=seed + n, **anchoring(pictures))
             for n in range(count * draws)

@@ -30,7 +30,3 @@ def serve(**flags: Any) -> None:
             sys.stdout.flush()
 
         uvloop.run(run(config, ready))
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(serve)

@@ -16,8 +16,10 @@ def contact_sheet(
     api_token: Token = "",
 ) -> None:
     """A picture of the cover each user would see for each item, with scores."""
-    from eyecatch.sheet import Cell, Row
-    from eyecatch.sheet import contact_sheet as draw
+    from icg.contact_sheet import Cell, Row
+    from icg.contact_sheet import contact_sheet as draw
+    from icg.pictures import decode
+
     from eyecatch.v1 import catalog_pb2, covers_pb2
 
     with client(server, api_token) as c:
@@ -29,13 +31,9 @@ def contact_sheet(
                 ranked = c.covers.RankCovers(covers_pb2.RankCoversRequest(user_id=name, item_id=item), timeout=10)
                 best = ranked.covers[0] if ranked.covers else None
                 get = covers_pb2.GetCoverRequest(cover_id=best.cover_id, include_image=True) if best else None
-                image = c.covers.GetCover(get, timeout=10).cover.image if get else b""
+                image = decode(c.covers.GetCover(get, timeout=10).cover.image) if get else None
                 cells.append(Cell(image, f"score {best.score:+.2f} of {len(ranked.covers)} covers" if best else ""))
             rows.append(Row(name, "personalised" if ranked.personalised else "not personalised", cells))
     out.parent.mkdir(parents=True, exist_ok=True)
-    draw("Eyecatch", "the best existing cover of each item for each user", titles, rows).save(out)
+    draw(rows, titles, "Eyecatch", "the best existing cover of each item for each user").save(out)
     typer.echo(f"wrote {out}")
-
-
-def register(app: typer.Typer) -> None:
-    app.command("contact-sheet")(contact_sheet)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+from icg.provenance import to_png
 from PIL import Image
 
 from eyecatch.core.errors import Unavailable
@@ -17,7 +18,6 @@ from eyecatch.core.judgement import to_rewards
 from eyecatch.core.ports import Brief, Made, Scored
 from eyecatch.core.types import Pixels
 from eyecatch.generators.progress import slowest
-from eyecatch.generators.provenance import to_png
 from eyecatch.generators.refusals import translated
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class _Loaded:
 class LocalGenerator:
     """One model. Covers of all calls are drawn in one running batch; loading, decoding and scoring have a thread beside it.
 
-    `products`: the folder of products that `eyecatch product train` makes; None if briefs may name none. `engaging`: covers get the
+    `products`: the folder of products that `icg product train` makes; None if briefs may name none. `engaging`: covers get the
     reward `engagement` too, for which the VLM has to read each of them.
     """
 
@@ -165,10 +165,10 @@ class LocalGenerator:
         ]
 
     def _score(self, images: Sequence[bytes], titles: Sequence[str]) -> list[Scored]:
-        from icg.pictures import picture
+        from icg.pictures import decode
 
         with translated():
-            return self._rate([picture(i, f"images[{n}]") for n, i in enumerate(images)], titles)
+            return self._rate([decode(i, f"images[{n}]") for n, i in enumerate(images)], titles)
 
     def _rate(self, images: Sequence[Image.Image], titles: Sequence[str]) -> list[Scored]:
         from icg.brief import Brief as IcgBrief

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
+from icg.provenance import to_png
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
@@ -16,7 +17,6 @@ from eyecatch.core.ports import Brief, Made, Scored
 from eyecatch.core.types import Pixels
 from eyecatch.generators import triton_wire as wire
 from eyecatch.generators.progress import slowest
-from eyecatch.generators.provenance import to_png
 from eyecatch.generators.triton_endpoints import PING_S, Endpoint, Endpoints
 from eyecatch.generators.triton_wire import Broken
 

@@ -5,17 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from icg.provenance import read, to_png
 from PIL import Image
 
 from eyecatch.core.errors import InvalidInput, Unavailable
 from eyecatch.core.ports import Made
-from eyecatch.generators.provenance import read, to_png
 
 if TYPE_CHECKING:
     from icg.models.upscale import Upscaler
 
+
 PART = "upscaler"
-SHIPPED = f"eyecatch-starter-0.1/{PART}"
+"""The folder of a checkpoint that holds one."""
 
 
 class LocalUpscaler:
@@ -28,6 +29,7 @@ class LocalUpscaler:
         from icg import starter
         from icg.checkpoints import read_json
         from icg.errors import IcgError
+        from icg.models.upscale import SHIPPED, name_of
 
         self._source: Path | str = source or starter.path() / "upscaler"
         if Path(self._source).exists():
@@ -52,12 +54,12 @@ class LocalUpscaler:
 
     def _upscale(self, made: Made) -> Made:
         from icg.errors import CheckpointError, IcgError
-        from icg.pictures import picture
+        from icg.pictures import decode
 
         try:
             if self._loaded is None:
                 self._loaded = _load(self._source, self._factor)
-            (large,) = self._loaded([picture(made.image, "cover")])
+            (large,) = self._loaded([decode(made.image, "cover")])
         except (CheckpointError, OSError, RuntimeError, MemoryError) as error:
             raise Unavailable(f"the upscaler {self.name}: {error}") from error
         except IcgError as error:
@@ -75,14 +77,6 @@ class LocalUpscaler:
         return to_png(
             large, {**said, **read(made.image), "upscaled": f"{self._factor}x by {self.name}"}, optimize=False
         )
-
-
-def name_of(source: Path | str) -> str:
-    """What provenance calls it: a folder's own name, with the name of the checkpoint that it is a part of."""
-    if isinstance(source, str):
-        return source
-    folder = source.resolve()
-    return f"{folder.parent.name}/{PART}" if folder.name == PART else folder.name
 
 
 def _load(source: Path | str, factor: int) -> "Upscaler":

@@ -10,8 +10,8 @@ from eyecatch.core.limits import Check
 from eyecatch.core.ports import Blobs
 from eyecatch.core.types import Item
 from eyecatch.importing.report import Progress, Report, silent
-from eyecatch.importing.tables import Row, Table, file_inside
-from eyecatch.pictures import MAX_BYTES, normalise
+from eyecatch.importing.tables import Row, Table
+from eyecatch.pictures import file_inside, normalise
 
 BATCH = 64
 
@@ -77,7 +77,7 @@ async def _own(row: Row, columns: CoverColumns, root: Path, catalog: Catalog) ->
     item: Item | None = await catalog.store.item(item_id)
     if item is None:
         raise InvalidInput.of("cover.item_id", item_id, "an item of the catalogue")
-    data = file_inside(root, row.values.get(columns.image, ""), columns.image, MAX_BYTES)
+    data = file_inside(root, row.values.get(columns.image, ""), columns.image)
     normal, (width, height) = await asyncio.to_thread(normalise, data, columns.image)
     return OwnCover(id, item, Picture(normal, width, height))
 

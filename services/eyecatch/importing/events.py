@@ -5,14 +5,16 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+
+from icg.data.times import seconds
+from icg.errors import InputError
 
 from eyecatch.core.errors import InvalidInput, shorten
 from eyecatch.core.limits import Check
 from eyecatch.core.ports import CatalogStore, Encoder, ProfileStore
 from eyecatch.core.types import Action, Event
 from eyecatch.importing.report import Progress, Report, silent
-from eyecatch.importing.tables import Row, Table
+from eyecatch.importing.tables import Row, Table, refused
 
 BATCH = 1000
 _USER = ("user_id", "user", "userId", "customer_id")
@@ -20,7 +22,6 @@ _ITEM = ("item_id", "item", "itemId", "movieId", "product_id", "sku")
 _TIME = ("timestamp", "time", "event_time", "ts", "created_at")
 _ACTION = ("action", "event_type", "event")
 _NAMES = ", ".join(action.name.lower() for action in Action)
-_MILLISECONDS = 1e11  # as seconds that is the year 5138, as milliseconds 1973
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _event(row: Row, columns: EventColumns) -> Event:
     value = row.values
     user, item = value.get(columns.user, ""), value.get(columns.item, "")
     action = _action(value, columns)
-    time = parse_time(value.get(columns.time, ""))
+    time = _seconds(value.get(columns.time, ""))
     event = Event(
         value.get(columns.id, "") or event_id(user, item, action, time),
         user,
@@ -127,17 +128,11 @@ def rating_action(rating: float) -> Action:
     return Action.DISLIKE if rating <= 2.0 else Action.IMPRESSION
 
 
-def parse_time(text: str) -> float:
-    """UNIX seconds from UNIX seconds, UNIX milliseconds or ISO 8601 (UTC where it names no zone)."""
+def _seconds(text: str) -> float:
     try:
-        number = float(text)
-    except ValueError:
-        try:
-            moment = datetime.fromisoformat(text)
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        except (ValueError, OverflowError):
-            raise InvalidInput.of("time", text, "UNIX seconds, UNIX milliseconds or ISO 8601") from None
-    return number / 1000 if abs(number) >= _MILLISECONDS else number
+        return seconds(text)
+    except InputError as error:
+        raise refused(error) from error
 
 
 def _action(value: dict[str, str], columns: EventColumns) -> Action:

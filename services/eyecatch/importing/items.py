@@ -16,8 +16,8 @@ from eyecatch.core.limits import MAX_REFERENCES, Check
 from eyecatch.core.ports import Blobs
 from eyecatch.core.types import Item
 from eyecatch.importing.report import Progress, Report, silent
-from eyecatch.importing.tables import Row, Table, file_inside
-from eyecatch.pictures import MAX_BYTES, normalise
+from eyecatch.importing.tables import Row, Table
+from eyecatch.pictures import file_inside, normalise
 
 BATCH = 64
 _ID = ("item_id", "id", "itemId", "movieId", "product_id", "sku")
@@ -108,7 +108,7 @@ def _pictures(values: dict[str, str], columns: Sequence[str], root: Path) -> lis
     pictures: dict[bytes, Picture] = {}
     for column in columns:
         if path := values.get(column, ""):
-            data, (width, height) = normalise(file_inside(root, path, column, MAX_BYTES), column)
+            data, (width, height) = normalise(file_inside(root, path, column), column)
             pictures.setdefault(data, Picture(data, width, height))
     return list(pictures.values())
 

@@ -260,7 +260,7 @@ class GenerateCoversRequest(_message.Message):
     product unreliably is drawn again. Not with reference_strength.
     """
     product_id: _builtins.str
-    """A product that the generator was fine-tuned on (eyecatch product train), drawn in place of the item's pictures; empty = none."""
+    """A product that the generator was fine-tuned on (icg product train), drawn in place of the item's pictures; empty = none."""
     target_kpi: _builtins.str
     """The engagement that the covers are to reach: low, medium or high (docs/design.md); empty = none in particular."""
     segment: _builtins.str

@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from eyecatch.config import Config, StateConfig
+from eyecatch.config import Config, EventLogConfig, QueueConfig, ServedStoreConfig, StateConfig, part
 from eyecatch.core.catalog import Catalog
 from eyecatch.core.errors import NotReady
 from eyecatch.core.ports import (
@@ -86,9 +86,10 @@ async def open_stores(config: StateConfig, any_space: bool = False) -> AsyncIter
 @asynccontextmanager
 async def _opened(config: StateConfig) -> AsyncIterator[Stores]:
     """SQLite in the data folder, or Redis behind a read cache. Raises what their `open` raises, NotReady without the client library."""
-    budget = Budget(config.budget_per_item, config.budget_per_hour)
+    jobs, served = part(QueueConfig, config), part(ServedStoreConfig, config)
+    budget = Budget(jobs.budget_per_item, jobs.budget_per_hour)
     if not config.store:
-        embedded = SqliteStore.open(config.folder, max_waiting_jobs=config.queue_max, budget=budget)
+        embedded = SqliteStore.open(config.folder, max_waiting_jobs=jobs.queue_max, budget=budget)
         try:
             yield embedded
         finally:
@@ -100,15 +101,15 @@ async def _opened(config: StateConfig) -> AsyncIterator[Stores]:
         raise NotReady("--store redis://... needs the Redis client: pip install 'eyecatch[redis]'") from error
     shared = await RedisStore.open(
         config.store,
-        max_waiting_jobs=config.queue_max,
-        max_log=config.store_log_max,
-        retention_days=config.store_retention_days,
-        lease_s=config.lease_s,
+        max_waiting_jobs=jobs.queue_max,
+        max_log=part(EventLogConfig, config).store_log_max,
+        retention_days=served.store_retention_days,
+        lease_s=jobs.lease_s,
         budget=budget,
     )
     try:
-        cached = CachedProfiles(shared.profiles, config.profile_cache_s, config.profile_cache_users)
-        profiles = cached if config.profile_cache_s else shared.profiles
+        cached = CachedProfiles(shared.profiles, served.profile_cache_s, served.profile_cache_users)
+        profiles = cached if served.profile_cache_s else shared.profiles
         yield OpenStores(shared.catalog, profiles, shared.decisions, shared.queue, shared.notes)
     finally:
         await shared.close()

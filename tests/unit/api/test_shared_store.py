@@ -19,6 +19,8 @@ from tests.fakes import FakeGenerator
 from tests.servers import RedisServer, running
 from tests.unit.api.conftest import Api, event
 
+pytestmark = pytest.mark.server
+
 Recommend = covers_pb2.RecommendCoversRequest
 
 

@@ -24,6 +24,8 @@ from tests.servers import running as redis_running
 from tests.unit.generate.conftest import over, value, working
 from tests.waiting import until
 
+pytestmark = pytest.mark.server
+
 
 def send(kafka: Broker, config: GenerateConfig, *jobs: Job) -> None:
     records = [to_record(job, config.requests_topic) for job in jobs]

@@ -15,12 +15,13 @@ from eyecatch.core.errors import EyecatchError, InvalidInput, Unavailable
 from eyecatch.core.ports import Made, Upscaler
 from eyecatch.core.types import Cover, Item, Job
 from eyecatch.generate.making import Maker, Taste
-from eyecatch.generators.provenance import read, to_png
-from eyecatch.generators.upscaling import SHIPPED, LocalUpscaler
+from eyecatch.generators.upscaling import LocalUpscaler
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.sqlite import SqliteStore
 from eyecatch.wiring.maker import maker, upscaler
 from icg import starter
+from icg.models.upscale import SHIPPED
+from icg.provenance import read, to_png
 from PIL import Image
 from transformers import Swin2SRConfig, Swin2SRForImageSuperResolution
 
@@ -147,7 +148,7 @@ async def test_troubles_have_the_core_s_names(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"upscaler double: .*model.safetensors is missing"):
         await larger.upscale(made(to_png(small(), {})))
     checkpoint(folder)
-    with pytest.raises(InvalidInput, match="edges of 8 or more"):
+    with pytest.raises(InvalidInput, match="sides of 16 to"):
         await larger.upscale(made(to_png(Image.new("RGB", (7, 7)), {}), 7))
     assert (await larger.upscale(made(to_png(small(), {})))).width == 64, "and then it works"
 

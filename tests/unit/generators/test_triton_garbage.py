@@ -21,6 +21,8 @@ from tests.triton import REPOSITORY, Triton
 from tests.unit.generators.test_local import brief
 from tests.waiting import until
 
+pytestmark = pytest.mark.server
+
 MODEL = '''
 import triton_python_backend_utils as pb
 

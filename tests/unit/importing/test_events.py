@@ -6,7 +6,7 @@ import pytest
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.types import Action, Item
 from eyecatch.importing import EventColumns, Report, Table, import_events
-from eyecatch.importing.events import parse_time, rating_action
+from eyecatch.importing.events import rating_action
 
 from tests.contracts.builders import MEAN
 from tests.unit.importing.conftest import Home
@@ -86,18 +86,6 @@ async def test_ratings_become_actions(home: Home, tmp_path: Path) -> None:
 )
 def test_the_steps_of_ratings(rating: float, action: Action) -> None:
     assert rating_action(rating) is action
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("964982703", 964982703), ("964982703.5", 964982703.5), ("964982703500", 964982703.5),
-        ("2000-07-30T18:45:03Z", 964982703), ("2000-07-30 18:45:03", 964982703),
-        ("2000-07-30T20:45:03+02:00", 964982703),
-    ],
-)  # fmt: skip
-def test_the_usual_times(text: str, seconds: float) -> None:
-    assert parse_time(text) == seconds
 
 
 async def test_forgotten_users_stay_forgotten(home: Home, tmp_path: Path) -> None:

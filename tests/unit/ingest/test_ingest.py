@@ -189,11 +189,27 @@ async def test_a_full_store_holds_everything_up_and_loses_nothing(
         redis_server.client.config_set("maxmemory", 0)
 
 
-async def test_draining_absorbs_what_was_read(kafka: Broker, topic: str, tmp_path: Path) -> None:
+async def test_draining_absorbs_what_was_read(
+    kafka: Broker, topic: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """The store takes nothing until the drain has begun, so what was read by then is still there to drain."""
+    redis_server.client.flushall()
     users = [f"u{n}" for n in range(20)]
     kafka.produce(topic, record(*events(users, 0, 100)))
-    async with ingesting(settings(kafka, topic, tmp_path, batch_max=50)) as running:
-        await until(lambda: len(running.buffer) > 0, "something to drain")
+    config = settings(kafka, topic, tmp_path, store=redis_server.url, batch_max=50)
+    try:
+        async with ingesting(config) as running:
+            redis_server.client.execute_command("CLIENT PAUSE", 60_000, "WRITE")
+            await until(lambda: len(running.buffer) > 0, "something to drain")
+
+            async def let_go() -> None:
+                await until(running.source._stopping.is_set, "the beginning of the drain")
+                redis_server.client.execute_command("CLIENT UNPAUSE")
+
+            letting_go = asyncio.create_task(let_go())
+        await letting_go
+    finally:
+        redis_server.client.execute_command("CLIENT UNPAUSE")
     assert len(running.buffer) == 0
     assert running.work.done()
     assert sum(kafka.committed(topic, topic).values()) == absorbed(running)[0] > 0

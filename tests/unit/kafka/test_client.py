@@ -38,6 +38,8 @@ from tests.unit.ingest.helpers import absorbed, count, record, settings, until_a
 from tests.unit.ingest.test_events import Row
 from tests.waiting import until
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def proxied() -> Iterator[tuple[Broker, Proxy]]:

@@ -21,6 +21,8 @@ from tests.unit.ingest.helpers import record, settings
 from tests.unit.ingest.test_ingest import events
 from tests.waiting import until
 
+pytestmark = pytest.mark.server
+
 
 async def asked(port: int, path: str) -> tuple[int, str]:
     def ask() -> tuple[int, str]:

@@ -18,6 +18,8 @@ from tests.faults import Proxy
 from tests.unit.ingest.helpers import absorbed, record, settings
 from tests.waiting import until
 
+pytestmark = pytest.mark.server
+
 Secured = tuple[broker.Broker, Proxy, trustme.CA]
 
 

@@ -16,6 +16,8 @@ from redis.cluster import key_slot  # type: ignore[attr-defined]
 from tests.contracts.builders import MEAN, cover, event, item, nothing
 from tests.servers import RedisServer, free_port, running, running_cluster, until
 
+pytestmark = pytest.mark.server
+
 
 class Sleeper:
     """Stands for asyncio.sleep: notes the delays and calls `then` before the second attempt."""

@@ -1,6 +1,6 @@
 """Recipe: the small aesthetic. A head on picture statistics learns to put covers above damaged copies of themselves.
 
-    python -m icg.train.aesthetic.recipe --art node_modules --out runs/aesthetic
+    icg train aesthetic --art node_modules --out runs/aesthetic
 
 No labels: the order clean > mildly > severely damaged is the supervision, within a cover and across covers (else the
 head would rank palettes, not damage). The evidence is on subjects it never saw, each kind of damage judged by heads
@@ -9,8 +9,8 @@ that never saw that kind, beside single statistics and a head trained on shuffle
 
 from __future__ import annotations
 
-import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from icg.rewards.small_aesthetic import AestheticHead
 from icg.rewards.statistics import NAMES, statistics
 from icg.train.aesthetic.degrade import DAMAGES, finished
 from icg.train.aesthetic.scenes import scene
+from icg.train.flags import Flags
 from icg.train.loop import Fit, train
 
 MILD, SEVERE = (0.1, 0.4), (0.6, 1.0)
@@ -183,20 +184,12 @@ def run(out: Path, subjects: list[Subject], fit: Fit, config: Config) -> dict[st
     return report
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--art", type=Path, help="node_modules with the art packages; without it, coloured shapes")
-    parser.add_argument("--out", type=Path, required=True, help="run folder; an interrupted run resumes from it")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--smoke", action="store_true", help="seconds, on shapes: proves the recipe, not the model")
-    args = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train aesthetic`."""
+    parser = Flags(__name__, __doc__, art="maybe")
+    args = parser.parse_args(argv)
     fit, config = Fit(steps=400, lr=3e-3, batch=192, seed=args.seed, warmup=50), Config()
     if args.smoke:
         fit, config = Fit(steps=20, lr=3e-3, batch=32, seed=args.seed, warmup=5), Config(24, 6, 6, 1)
     subjects = procedural() if args.smoke or args.art is None else load_subjects(args.art)
     print(json.dumps(run(args.out, subjects, fit, config)["mean"]))
-
-
-if __name__ == "__main__":
-    main()

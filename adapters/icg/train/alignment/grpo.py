@@ -18,9 +18,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from icg.brief import Brief
+from icg.draw.estimate import Encode, Estimate
 from icg.draw.pipeline import CoverPipeline
 from icg.evaluate.reward_hacking import Watch
-from icg.models.noise import mixture
 from icg.train.loop import Fit, train
 
 Judge = Callable[[list[Image.Image], list[Brief]], np.ndarray]
@@ -55,60 +55,44 @@ class Policy(nn.Module):
 
     def loss(self, briefs: list[Brief], rng: np.random.Generator) -> dict[str, Tensor]:
         """briefs (B): each is drawn `group` times from one first noise, so that what is learned from is all that differs."""
-        config, family = self.config, self.pipeline.family
+        config, pipeline = self.config, self.pipeline
         briefs = [b for b in briefs for _ in range(config.group)]
-        start = self.pipeline.start(briefs)
-        scheduler, last = start.scheduler, start.total - 1
-        items = torch.cat([self.pipeline._item(b) for b in briefs]).clone()
-        users = torch.cat([self.pipeline._user(b) for b in briefs]).clone()
-        guidance = torch.tensor([float(b.guidance) for b in briefs])[:, None, None, None]
-
-        def clean_of(x: Tensor, step: int, embeds: Tensor, pooled: Tensor | None) -> Tensor:
-            t = scheduler.timesteps[step]
-            scaled = getattr(scheduler, "scale_model_input", lambda x, _: x)
-            given = (scaled(x, t), t.expand(len(x)))
-            with torch.no_grad():
-                nothing = family.predict(*given, *self.adapter.unconditional(len(x)), briefs[0].size)
-            said = family.predict(*given, embeds, pooled, briefs[0].size)
-            return mixture(scheduler, step).clean(x, nothing + guidance * (said - nothing))
-
-        def policy(x: Tensor, step: int, embeds: Tensor, pooled: Tensor | None) -> tuple[Tensor, float]:
-            """Mean (B, C, h, w) of the next latents, and their deviation."""
-            clean, now, after = (
-                clean_of(x, step, embeds, pooled),
-                mixture(scheduler, step),
-                mixture(scheduler, step + 1),
-            )
-            noise = (x / now.scale - now.alpha * clean) / now.sigma
-            spread = config.eta * after.sigma
-            mean = after.alpha * clean + (after.sigma**2 - spread**2) ** 0.5 * noise
-            return after.scale * mean, after.scale * spread
-
+        batch = pipeline.start(briefs)
+        last = batch.total - 1
         with torch.no_grad():
-            asked = self.adapter(items, users)
-            path = [start.latents.clone()]
+            path = [batch.latents.clone()]
             for step in range(last):
-                mean, spread = policy(path[-1], step, *asked)
+                mean, spread = self._transition(Estimate(pipeline, batch, step, path[-1]), self.adapter)
                 path.append(mean + spread * torch.randn_like(mean))
-            covers = self.pipeline._images(clean_of(path[-1], last, *asked))
-        rewards = torch.as_tensor(self.judge(covers, briefs), dtype=torch.float32)
+            end = Estimate(pipeline, batch, last, path[-1])
+            images = pipeline.family.images(end.clean(end.predict(end.personal(self.adapter))))
+        rewards = torch.as_tensor(self.judge(images, briefs), dtype=torch.float32).to(pipeline.device)
         groups = rewards.unflatten(0, (-1, config.group))
         advantage = ((groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 1e-4)).flatten()
-        objective, apart = torch.zeros(()), torch.zeros(())
+        objective, apart = rewards.new_zeros(()), rewards.new_zeros(())
         picked = rng.permutation(last)[: config.steps]
         for step in picked:
-            x, drawn = path[step], path[step + 1]
+            at, after = Estimate(pipeline, batch, step, path[step]), path[step + 1]
             with torch.no_grad():
-                old, spread = policy(x, step, *asked)
-                held, _ = policy(x, step, *self.before(items, users))
-            mean, _ = policy(x, step, *self.adapter(items, users))
+                old, spread = self._transition(at, self.adapter)
+                held, _ = self._transition(at, self.before)
+            mean, _ = self._transition(at, self.adapter)
             # Means over dimensions instead of sums: the ratio of thousands of pixels would always be clipped.
-            ratio = (((drawn - old).square() - (drawn - mean).square()).mean((1, 2, 3)) / (2 * spread**2)).exp()
-            kept = ratio.clamp(1 - config.clip, 1 + config.clip)
-            objective = objective + torch.minimum(ratio * advantage, kept * advantage).mean() / len(picked)
+            ratio = (((after - old).square() - (after - mean).square()).mean((1, 2, 3)) / (2 * spread**2)).exp()
+            clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
+            objective = objective + torch.minimum(ratio * advantage, clipped * advantage).mean() / len(picked)
             apart = apart + ((mean - held).square().mean() / (2 * spread**2)) / len(picked)
         loss = -objective + config.kl * apart
         return {"loss": loss, "reward": rewards.mean(), "spread": groups.std(1).mean(), "kl": apart}
+
+    def _transition(self, at: Estimate, encode: Encode) -> tuple[Tensor, float]:
+        """Mean (B, C, h, w) of the latents after this step under an adapter's policy, and their deviation."""
+        clean = at.clean(at.predict(at.personal(encode)))
+        now, after = at.now.mixture, at.after
+        noise = (at.now.latents / now.scale - now.alpha * clean) / now.sigma
+        spread = self.config.eta * after.sigma
+        mean = after.alpha * clean + (after.sigma**2 - spread**2) ** 0.5 * noise
+        return after.scale * mean, after.scale * spread
 
 
 def run(

@@ -1,7 +1,7 @@
 """Recipe 9: align the starter's refiner and connector to its rewards, for SIMULATED users.
 
-    python -m icg.train.alignment.recipe --art node_modules --out runs/alignment [--steps 300] [--dispersion 0.5] [--fresh] [--smoke]
-    python -m icg.train.alignment.recipe --art node_modules --out runs/engaging --engagement 3 --aesthetic 0.5 [--by policy]
+    icg train alignment --art node_modules --out runs/alignment [--steps 300] [--dispersion 0.5] [--fresh] [--smoke]
+    icg train alignment --art node_modules --out runs/engaging --engagement 3 --aesthetic 0.5 [--by policy]
 
 Rewards are standardised by what they say of covers before training. Leaves OUT/adapter, OUT/watch.jsonl, a contact sheet a
 look, and what was followed as OUT/weights.json and OUT/scales.json.
@@ -13,8 +13,8 @@ what keeps users apart. The last line is one JSON object: held-out figures befor
 
 from __future__ import annotations
 
-import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +40,10 @@ from icg.rewards.relevance import Recognition
 from icg.starter import Starter
 from icg.train.alignment import grpo
 from icg.train.alignment import reward_gradient as personalise
+from icg.train.flags import Flags
 from icg.train.loop import Fit
 from icg.train.starter.tokenizer import variation
-from icg.train.users.encoder import examples
+from icg.users.examples import examples
 
 WEIGHTS = {"preference": 3.0, "relevance": 1.0, "aesthetic": 0.1, "engagement": 0.0}
 """With equal weights relevance is bought with preference: see the project's log. Engagement is asked, and watched, only with a weight."""
@@ -170,33 +171,20 @@ def silence(refiner: Refiner) -> None:
         nn.init.zeros_(last.bias)
 
 
-def main() -> None:
-    """Command line: prints one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--art", type=Path, help="a node_modules folder with the emoji packages; not needed with --smoke"
-    )
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--batch", type=int, default=16, help="covers a step")
-    parser.add_argument("--lr", type=float, default=1e-4)
-    parser.add_argument("--seed", type=int, default=0)
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train alignment`."""
+    parser = Flags(__name__, __doc__, art="unless smoke", steps=300, batch=16, lr=1e-4)
     parser.add_argument("--by", choices=["gradient", "policy"], default="gradient", help="how rewards are followed")
-    parser.add_argument("--group", type=int, default=8, help="by policy: covers of a brief that are compared")
-    parser.add_argument("--users", type=int, default=2, help="users that each item of a batch is drawn for")
-    parser.add_argument("--dispersion", type=float, default=0.5)
-    parser.add_argument("--consistency", type=float, default=1.0)
-    parser.add_argument("--lora", type=int, default=0)
+    parser.number("group", 8, "by policy: covers of a brief that are compared")
+    parser.number("users", 2, "users that each item of a batch is drawn for")
+    parser.number("dispersion", 0.5, "weight of keeping the covers of two users apart")
+    parser.number("consistency", 1.0, "weight of keeping text control")
+    parser.number("lora", 0, "rank of weights that the denoiser learns; 0 = none")
     parser.add_argument("--fresh", action="store_true", help="begin with a refiner that changes nothing")
-    parser.add_argument(
-        "--go-on", action="store_true", help="also when the watch would stop: to see what becomes of it"
-    )
+    parser.add_argument("--go-on", action="store_true", help="do not stop when the watch says so")
     for name, weight in WEIGHTS.items():
-        parser.add_argument(f"--{name}", type=float, default=weight, help=f"weight of the {name} reward")
-    parser.add_argument("--smoke", action="store_true", help="under a minute: everything, but tiny")
-    given = parser.parse_args()
-    if not (given.smoke or given.art):
-        parser.error("--art is needed without --smoke")
+        parser.number(name, weight, f"weight of the {name} reward")
+    given = parser.parse_args(argv)
     given.out.mkdir(parents=True, exist_ok=True)
     steps, batch = (2, 4) if given.smoke else (given.steps, given.batch)
     config: personalise.AlignConfig | grpo.PolicyConfig = personalise.AlignConfig(
@@ -211,7 +199,3 @@ def main() -> None:
     weights = {name: getattr(given, name) for name in WEIGHTS}
     sizes = SMOKE if given.smoke else FULL
     print(json.dumps(run(given.out, subjects, sizes, fit, config, weights, given.fresh, given.go_on)))
-
-
-if __name__ == "__main__":
-    main()

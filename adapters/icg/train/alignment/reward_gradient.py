@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from icg.brief import Brief
+from icg.draw.estimate import Estimate
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import IcgError
 from icg.evaluate.reward_hacking import Watch
-from icg.models.noise import mixture
 from icg.rewards.mix import Mix
 from icg.train.loop import Fit, train
 
@@ -72,21 +72,15 @@ class Aligner(nn.Module):
         stop = max(0, batch.total - 1 - int(rng.integers(config.late)))
         while batch.done < stop:
             self.pipeline.step(batch)
-        x, t = batch.latents.clone(), batch.scheduler.timesteps[stop]
-        items = torch.cat([self.pipeline._item(b) for b in briefs]).clone()
-        users = torch.cat([self.pipeline._user(b) for b in briefs]).clone()
-        guidance = torch.tensor([float(b.guidance) for b in briefs])[:, None, None, None]
-        scaled = getattr(batch.scheduler, "scale_model_input", lambda x, _: x)(x, t)
-        times, size = t.expand(len(x)), briefs[0].size
+        at = Estimate(self.pipeline, batch)
+        personal = at.predict(at.personal(self.adapter))
         with torch.no_grad():
-            nothing = family.predict(scaled, times, *self.adapter.unconditional(len(x)), size)
-            held = family.predict(scaled, times, *self.before(items, users), size)
-        asked = family.predict(scaled, times, *self.adapter(items, users), size)
-        clean = mixture(batch.scheduler, stop).clean(x, nothing + guidance * (asked - nothing))
-        pixels = family.decode(clean).clamp(-1, 1)
+            before = at.predict(at.personal(self.before))
+        pixels = family.decode(at.clean(personal)).clamp(-1, 1)
         mixed = self.mix.tensor(pixels, briefs)
+        users = torch.cat([self.pipeline.user(brief) for brief in briefs])
         apart = self.dispersion(self.looks(pixels), users)
-        consistent = (asked - held).square().mean()
+        consistent = (personal - before).square().mean()
         reward = mixed.total.mean()
         loss = -reward + config.dispersion * apart + config.consistency * consistent
         parts = {name: values.mean() for name, values in mixed.parts.items()}

@@ -1,7 +1,7 @@
 """Connector pre-training on your own pair and catalogue: draw a cover from its own reading, denoiser and VLM frozen.
 
-    python -m icg.train.connector.recipe --smoke --out runs/smoke     (under a minute, the starter's models, shapes)
-    python -m icg.train.connector.recipe --vlm models/qwen2.5-vl-3b --diffusion models/sd3.5-medium --data shop --out runs/shop
+    icg train connector --smoke --out runs/smoke     (under a minute, the starter's models, shapes)
+    icg train connector --vlm models/qwen2.5-vl-3b --diffusion models/sd3.5-medium --data shop --out runs/shop
 
 MetaQueries (arXiv:2504.06256): the diffusion model's own loss is the only teacher; conditions are left out now and then for
 guidance (arXiv:2207.12598). Interrupted, the same command goes on and ends at the same loss. docs/training.md tells the steps.
@@ -9,210 +9,25 @@ guidance (arXiv:2207.12598). Interrupted, the same command goes on and ends at t
 
 from __future__ import annotations
 
-import argparse
 import json
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
-from icg.adapter.model import AdapterConfig, IcgAdapter
-from icg.errors import CheckpointError, IcgError
-from icg.models import vlm as reading
-from icg.models.families import Family
-from icg.models.noise import random_mixture
-from icg.train.connector import samples
-from icg.train.connector.source import Source
-from icg.train.loop import Fit, train
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-
-TOKENS, CONNECTOR = "tokens", "connector"
-STANDARD = 256
-"""Items whose readings fix the adapter's centre and spread."""
-HELD_OUT = 64
-"""Held-out covers whose loss is watched."""
+from icg.train.connector.pretraining import CONNECTOR, TOKENS, ConnectorConfig
+from icg.train.connector.setup import Paths, assemble, smoke
+from icg.train.flags import Flags
+from icg.train.loop import Fit
 
 
-def loss_of(
-    family: Family, adapter: IcgAdapter, scheduler: Any, pixels: Tensor, items: Tensor, users: Tensor
-) -> Tensor:
-    """pixels (B, 3, H, W) in [-1, 1], items (B, M, D_vlm), users (B, U) -> the family's training loss, a scalar."""
-    with torch.no_grad():
-        clean = family.encode(pixels)
-    return latent_loss(family, adapter, scheduler, clean, items, users)
-
-
-def latent_loss(
-    family: Family, adapter: IcgAdapter, scheduler: Any, clean: Tensor, items: Tensor, users: Tensor
-) -> Tensor:
-    """clean (B, C, h, w) latents, the rest as `loss_of`. Times and noise are drawn on the CPU, the same on any device."""
-    mixed, timesteps = random_mixture(scheduler, len(clean))
-    alpha, sigma = (torch.as_tensor(value).to(clean.device) for value in (mixed.alpha, mixed.sigma))
-    mixed, noise = replace(mixed, alpha=alpha, sigma=sigma), torch.randn(clean.shape).to(clean.device)
-    embeds, pooled = adapter(items, users)
-    size = (clean.shape[3] * family.factor, clean.shape[2] * family.factor)
-    said = family.predict(mixed.latents(clean, noise), timesteps.to(clean.device), embeds, pooled, size)
-    return (said.float() - mixed.target(clean, noise)).square().mean()
-
-
-@dataclass(frozen=True)
-class ConnectorConfig:
-    """What is left out how often: `drop_all` of item and user, `drop_user`, and `drop_picture` of the cover from its own reading.
-
-    `stage`: TOKENS trains meta tokens and connector, with the VLM at each step; CONNECTOR keeps the meta tokens, whose readings
-    are computed once. `accumulate` batches make a step. Samples are `columns` covers, drawn in `steps` at `guidance`.
-    `made_from`: the folders and the pixels of a cover, so that they are saved with the rest and a run goes on with no others.
-    """
-
-    stage: str = TOKENS
-    drop_all: float = 0.1
-    drop_user: float = 0.8
-    drop_picture: float = 0.3
-    accumulate: int = 1
-    columns: int = 8
-    steps: int = 20
-    guidance: float = 4.0
-    made_from: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.stage not in (TOKENS, CONNECTOR):
-            raise IcgError(f"stage={self.stage!r}; allowed: {TOKENS}, {CONNECTOR}")
-        for name in ("drop_all", "drop_user", "drop_picture"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise IcgError(f"{name}={getattr(self, name)}; allowed: 0..1")
-
-
-def new_adapter(vlm: Any, diffusion: Any, seed: int, **more: int) -> IcgAdapter:
-    """For a loaded pair. Its refiner ends in zeros: until it was trained, a user changes nothing rather than anything."""
-    torch.manual_seed(seed)
-    width = int(vlm.get_input_embeddings().weight.shape[1])
-    heads = next(n for n in (32, 16, 8, 4, 2, 1) if width % n == 0 and (width // n >= 48 or n == 1))
-    adapter = IcgAdapter(AdapterConfig.between(vlm, diffusion, **({"heads": heads} | more)))
-    for layer in (adapter.refiner.attend.out_proj, adapter.refiner.mlp[-1]):
-        nn.init.zeros_(layer.weight)
-        nn.init.zeros_(layer.bias)
-    return adapter
-
-
-@torch.no_grad()
-def standardise(adapter: IcgAdapter, vlm: Any, processor: Any, given: list[tuple[str, tuple]]) -> None:
-    """Take the adapter's centre and spread from (title, pictures) of many items."""
-    read = [adapter.meta_tokens.read(vlm, reading.inputs(processor, title, seen)) for title, seen in given]
-    if len(read) > 1:  # what differs cannot be told from one
-        adapter.standardise(torch.cat(read))
-
-
-class Recipe:
-    """One run; models are on the accelerator's device, `held_out` may be empty."""
-
-    def __init__(
-        self, family: Family, adapter: IcgAdapter, accelerator: Accelerator, source: Source, held_out: Source | None,
-        config: ConnectorConfig,
-    ) -> None:  # fmt: skip
-        if accelerator.num_processes > 1:
-            raise IcgError(f"processes={accelerator.num_processes}; allowed: 1, on one device")
-        self.family, self.adapter, self.accelerator = family, adapter.to(accelerator.device), accelerator
-        self.source, self.held_out, self.config = source, held_out, config
-        adapter.requires_grad_(True)
-        adapter.refiner.requires_grad_(source.tastes is not None)
-        adapter.meta_tokens.requires_grad_(config.stage == TOKENS)
-        for part in (family.denoiser, family.vae):
-            part.eval().requires_grad_(False)
-
-    def loss(self, source: Source, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """Of examples of one bucket."""
-        config, device = self.config, self.accelerator.device
-        shown = rng.random(len(rows)) >= config.drop_picture
-        nothing = rng.random(len(rows)) < config.drop_all
-        nobody = nothing | (rng.random(len(rows)) < config.drop_user)
-        users = source.users(rows, self.adapter.config.user, rng)
-        users[nobody] = 0
-        with self.accelerator.autocast():
-            items = source.items(rows, shown).to(device)
-            items = torch.where(torch.as_tensor(nothing, device=device)[:, None, None], self.adapter.nothing, items)
-            given = (source.clean(rows).to(device), items, torch.as_tensor(users, device=device))
-            return latent_loss(self.family, self.adapter, self.family.pipeline.scheduler, *given)
-
-    @torch.no_grad()
-    def validation(self) -> float:
-        """The loss of up to HELD_OUT held-out covers, always with the same noise; NaN where none is held out."""
-        if self.held_out is None:
-            return float("nan")
-        source, total, count = self.held_out, 0.0, 0
-        for n in range(source.epochs.length):
-            rows = source.epochs.rows(n)
-            torch.manual_seed(n)
-            total += len(rows) * float(self.loss(source, rows, np.random.default_rng(n)))
-            count += len(rows)
-            if count >= HELD_OUT:
-                break
-        return total / count
-
-    @torch.no_grad()
-    def look(self) -> np.ndarray:
-        """A grid of held-out covers above what is drawn from their readings; of training covers where none is held out."""
-        source = self.held_out or self.source
-        most = np.bincount(source.bucket).argmax()
-        rows = np.flatnonzero(source.bucket == most)[: self.config.columns]
-        device, clean = self.accelerator.device, source.clean(rows)
-        size = (clean.shape[3] * self.family.factor, clean.shape[2] * self.family.factor)
-        with self.accelerator.autocast():
-            items = source.items(rows, np.ones(len(rows), bool)).to(device)
-            users = torch.zeros(len(rows), self.adapter.config.user, device=device)
-            scheduler, config = self.family.pipeline.scheduler, self.config
-            drawn = samples.draw(
-                self.family, self.adapter, scheduler, items, users, size, config.steps, config.guidance
-            )
-        return samples.grid(samples.pictures(self.family.decode(clean.to(device))), drawn)
-
-    def run(self, folder: Path, fit: Fit, until: int | None = None) -> dict[str, float]:
-        """Train; leaves folder/adapter, checkpoints, TensorBoard and config.json. Returns the last losses and the speed.
-
-        Raises CheckpointError when `folder` holds a run with other settings: going on would be neither.
-        """
-        from torch.utils.tensorboard import SummaryWriter
-
-        _same(folder, fit, self.config)
-
-        def step(number: int, rng: np.random.Generator) -> dict[str, Tensor]:
-            return {"loss": self.loss(self.source, self.source.epochs.rows(number), rng)}
-
-        log = SummaryWriter(str(folder / "tensorboard" / "held-out"))
-
-        def save(done: int, _: nn.Module) -> None:
-            self.adapter.save_pretrained(folder / "adapter")
-            log.add_scalar("loss", self.validation(), done)
-            log.add_image("samples", self.look(), done, dataformats="HWC")
-            log.flush()
-
-        losses = train(
-            folder, self.adapter, fit, step, self.config, until, save, self.accelerator, self.config.accumulate
-        )
-        log.close()
-        return {**losses, "validation": self.validation(), **json.loads((folder / "speed.json").read_text())}
-
-
-def _same(folder: Path, fit: Fit, config: ConnectorConfig) -> None:
-    if (folder / "checkpoint.pt").is_file() and (folder / "config.json").is_file():
-        old, new = json.loads((folder / "config.json").read_text()), {"fit": asdict(fit), "config": asdict(config)}
-        if old != new:
-            raise CheckpointError(f"out={str(folder)!r} holds a run of {old}; allowed: the same, or a new folder")
-
-
-def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Command line."""
-    from icg.train.connector.setup import Paths, assemble, smoke
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train connector`."""
+    parser = Flags(
+        __name__, __doc__, tokens=77, layers=2, steps=20_000, batch=16, accumulate=1, pixels=512 * 512, lr=1e-4
+    )
     parser.add_argument("--vlm", type=Path, help="folder of a transformers checkpoint that reads pictures and text")
     parser.add_argument("--diffusion", type=Path, help="folder of a diffusers pipeline")
     parser.add_argument("--data", type=Path, help="folder with items.csv (.jsonl, .parquet), maybe covers and events")
-    parser.add_argument("--out", type=Path, required=True, help="run folder; an interrupted run goes on from it")
     parser.add_argument("--cache", type=Path, help="what is computed once; default: precomputed/ beside --out")
     parser.add_argument("--adapter", type=Path, help="start from this adapter, not from a new one")
     parser.add_argument(
@@ -221,14 +36,8 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser.add_argument(
         "--stage", choices=(TOKENS, CONNECTOR), default=TOKENS, help="what is trained; see docs/training.md"
     )
-    for name, default in (("tokens", 77), ("layers", 2), ("steps", 20_000), ("batch", 16), ("accumulate", 1)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--pixels", type=int, default=512 * 512, help="of a cover: its area, whatever its shape")
-    parser.add_argument("--lr", type=float, default=1e-4)
-    parser.add_argument("--save-every", type=int, default=500, help="steps between adapters and sample grids")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--smoke", action="store_true", help="the starter's models and a few shapes: proves the recipe")
-    given = parser.parse_args(arguments)
+    parser.number("save-every", 500, "steps between adapters and sample grids")
+    given = parser.parse_args(argv)
     paths = Paths(given.out, given.cache or given.out.parent / "precomputed", given.adapter)
     config = ConnectorConfig(given.stage, accumulate=given.accumulate)
     fit = Fit(
@@ -242,20 +51,12 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     )
     if not given.smoke and None in (given.vlm, given.diffusion, given.data):
         parser.error("--vlm, --diffusion and --data are required without --smoke")
-    try:
-        if given.smoke:
-            paths, fit = smoke(paths), Fit(12, 3e-3, 4, given.seed, 2, save_every=6, ema=0.9)
-            recipe = assemble(paths, replace(config, steps=4), 96 * 96, 4, given.seed, {"tokens": 8, "layers": 1}, 0.2)
-        else:
-            paths = replace(paths, vlm=given.vlm, diffusion=given.diffusion, data=given.data, joint=given.joint)
-            more = {"tokens": given.tokens, "layers": given.layers}
-            recipe = assemble(paths, config, given.pixels, given.batch, given.seed, more)
-        found = recipe.run(given.out, fit)
-    except IcgError as error:
-        parser.exit(1, f"error: {' '.join(str(error).split())}\n")
-    print(json.dumps({"adapter": str(given.out / "adapter"), **{name: round(v, 4) for name, v in found.items()}}))
-    return found
-
-
-if __name__ == "__main__":
-    main()
+    if given.smoke:
+        paths, fit = smoke(paths), Fit(12, 3e-3, 4, given.seed, 2, save_every=6, ema=0.9)
+        recipe = assemble(paths, replace(config, steps=4), 96 * 96, 4, given.seed, {"tokens": 8, "layers": 1}, 0.2)
+    else:
+        paths = replace(paths, vlm=given.vlm, diffusion=given.diffusion, data=given.data, joint=given.joint)
+        more = {"tokens": given.tokens, "layers": given.layers}
+        recipe = assemble(paths, config, given.pixels, given.batch, given.seed, more)
+    losses = recipe.run(given.out, fit)
+    print(json.dumps({"adapter": str(given.out / "adapter"), **{name: round(v, 4) for name, v in losses.items()}}))

@@ -19,12 +19,12 @@ from icg.data.art import STYLES, on_white, procedural
 from icg.data.buckets import Buckets
 from icg.data.catalogue import TEST, TRAIN, Catalogue, Example, Report, Splits
 from icg.data.precompute import Kind, Latents, Looks, Prepared, Readings, digest, fingerprint, prepare, show
-from icg.draw.pipeline import _load_diffusion
+from icg.draw.pipeline import load_diffusion
 from icg.errors import IcgError
 from icg.models import vlm as reading
 from icg.models.families import cast, family_of
 from icg.models.joint import JointEmbedding
-from icg.train.connector.recipe import CONNECTOR, STANDARD, ConnectorConfig, Recipe, new_adapter, standardise
+from icg.train.connector.pretraining import CONNECTOR, STANDARD, ConnectorConfig, Recipe, new_adapter, standardise
 from icg.train.connector.source import Source, Tastes, by_vlm, precomputed
 
 
@@ -54,7 +54,7 @@ def assemble(
     accelerator = Accelerator(mixed_precision="bf16" if half else "no")
     device, dtype = accelerator.device, torch.bfloat16 if half else torch.float32
     vlm, processor = reading.load(paths.vlm, dtype)
-    diffusion = _load_diffusion(paths.diffusion)
+    diffusion = load_diffusion(paths.diffusion)
     family = family_of(diffusion)
     for part in (vlm, family.denoiser, family.vae):
         part.to(device)

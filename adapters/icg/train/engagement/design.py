@@ -1,6 +1,6 @@
 """Recipe: the design model. A VLM learns to write the designs of posts that got low, medium or high engagement.
 
-    python -m icg.train.engagement.design --art node_modules --out runs/design         # SIMULATED accounts
+    icg train design --art node_modules --out runs/design         # SIMULATED accounts
 
 Pictures of posts are described automatically (icg.design.describe); low-rank weights on the VLM's language side learn to write that
 description behind title, account, time and the bucket the post fell in. Asked for "high", it then writes what high-KPI pictures look like.
@@ -8,7 +8,6 @@ description behind title, account, time and the bucket the post fell in. Asked f
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -37,6 +36,7 @@ from icg.models.joint import JointEmbedding
 from icg.reliability.cues import SmallCues
 from icg.rewards.reader import Reader
 from icg.train.engagement.recipe import TRAIN, Sample, simulated
+from icg.train.flags import Flags
 from icg.train.loop import Fit, train
 
 OFTEN = 1.3
@@ -142,20 +142,13 @@ def described(root: Path, sample: Sample, vocabulary: Sequence[str], cache: Path
     return found
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--art", type=Path)
-    parser.add_argument("--checkpoint", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--posts", type=int, default=6000)
-    parser.add_argument("--accounts", type=int, default=30)
-    parser.add_argument("--steps", type=int, default=2700)
-    parser.add_argument("--rank", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--smoke", action="store_true")
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train design`."""
+    parser = Flags(__name__, __doc__, art="maybe", posts=6000, accounts=30, steps=2700, rank=8)
+    parser.add_argument("--checkpoint", type=Path, help="starter-shaped folder; default: the shipped starter")
     args = parser.parse_args(argv)
     if args.smoke:
-        args = argparse.Namespace(**vars(args) | {"posts": 120, "accounts": 3, "steps": 4})
+        args.posts, args.accounts, args.steps = 120, 3, 4
     root = args.checkpoint or starter.path()
     subjects = load_subjects(args.art) if args.art else procedural(40)
     world = World.sample(args.accounts, np.random.default_rng(args.seed))
@@ -177,7 +170,3 @@ def main(argv: list[str] | None = None) -> None:
     covers = JointEmbedding.from_pretrained(root).covers(sample.images(rows))
     Direction.fit(seen, covers).save_pretrained(args.out / "design")
     print(json.dumps({"posts": len(rows), "steps": args.steps}))
-
-
-if __name__ == "__main__":
-    main()

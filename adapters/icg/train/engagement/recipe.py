@@ -1,8 +1,8 @@
 """Recipe: the engagement model. What was read of posts, their accounts' habits and times -> the KPI they got.
 
-    python -m icg.train.engagement.recipe --table posts.csv --pictures media --out runs/engagement [--zone UTC]
-    python -m icg.train.engagement.recipe --ratings ml-latest-small --kpi count --out runs/engagement    # films; see icg.data.ratings
-    python -m icg.train.engagement.recipe --art node_modules --out runs/engagement                       # SIMULATED accounts
+    icg train engagement --table posts.csv --pictures media --out runs/engagement [--zone UTC]
+    icg train engagement --ratings ml-latest-small --kpi count --out runs/engagement    # films; see icg.data.ratings
+    icg train engagement --art node_modules --out runs/engagement                       # SIMULATED accounts
 
 Trained on the earliest 70 % of the posts, judged on the latest 15 %: Pearson and Spearman correlation with log(1 + KPI)
 there, beside models that see less and one whose KPIs were shuffled within each account. What leaks across the split is left out.
@@ -10,7 +10,6 @@ there, beside models that see less and one whose KPIs were shuffled within each 
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,17 +21,19 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from icg import starter
 from icg.data import engagement as data
 from icg.data.art import Subject, load_subjects, procedural
 from icg.data.catalogue import Report
 from icg.data.duplicates import leaking, perceptual_hash
-from icg.data.pictures import decode, read
 from icg.data.posts import Simulated, World, simulate
 from icg.data.ratings import as_posts
 from icg.errors import IcgError
+from icg.pictures import decode, read
 from icg.rewards.base import BATCH, pixels
 from icg.rewards.engagement_net import NOBODY, EngagementConfig, EngagementNet, Habit, Told, context, habits, told
 from icg.rewards.reader import SIDE, Reader
+from icg.train.flags import Flags
 from icg.train.loop import Fit, train
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -83,7 +84,7 @@ def content(reader: Reader, images: Sequence[Image.Image], texts: Sequence[str])
 def read_posts(reader: Reader, posts: data.Posts) -> Read:
     """Split by time; posts that leak into a later part are left out of theirs. Raises IcgError for a damaged picture."""
     split = data.temporal(posts)
-    images = [decode(read(path), SIDE) for path in posts.picture]
+    images = [decode(read(path), shortest=2 * SIDE) for path in posts.picture]
     hashed = np.stack([perceptual_hash(image) for image in images])
     out = np.where(leaking(split, hashed, posts.account, posts.text), -1, split)
     bucket = data.buckets(posts, out == TRAIN)
@@ -205,26 +206,18 @@ def judge(read: Read, nets: Mapping[str, EngagementNet]) -> dict[str, tuple[floa
     return {name: correlations(said(net, read, rows, seen[name]).mean, read.kpi[rows]) for name, net in nets.items()}
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", type=Path)
-    parser.add_argument("--pictures", type=Path)
-    parser.add_argument("--zone", default="")
-    parser.add_argument("--ratings", type=Path)
-    parser.add_argument("--kpi", default="count")
-    parser.add_argument("--art", type=Path)
-    parser.add_argument("--checkpoint", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--posts", type=int, default=6000)
-    parser.add_argument("--accounts", type=int, default=30)
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--smoke", action="store_true")
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train engagement`."""
+    parser = Flags(__name__, __doc__, art="maybe", posts=6000, accounts=30, steps=1500)
+    parser.add_argument("--table", type=Path, help="posts: a CSV, TSV, JSON Lines or Parquet file")
+    parser.add_argument("--pictures", type=Path, help="folder of the posts' pictures; default: that of the table")
+    parser.add_argument("--zone", default="", help="zone of times that name none, as Europe/Paris")
+    parser.add_argument("--ratings", type=Path, help="folder of MovieLens-shaped ratings of films")
+    parser.add_argument("--kpi", default="count", help="of ratings; see icg.data.ratings")
+    parser.add_argument("--checkpoint", type=Path, help="starter-shaped folder; default: the shipped starter")
     args = parser.parse_args(argv)
-    from icg import starter
-
     if args.smoke:
-        args = argparse.Namespace(**vars(args) | {"posts": 200, "accounts": 4, "steps": 20})
+        args.posts, args.accounts, args.steps = 200, 4, 20
     reader = Reader.from_pretrained(args.checkpoint or starter.path())
     report = Report()
     if args.table:
@@ -245,7 +238,3 @@ def main(argv: list[str] | None = None) -> None:
     for name, (pearson, spearman) in found.items():
         print(f"{name:28} Pearson {pearson:.3f}  Spearman {spearman:.3f}")
     print(json.dumps({name: round(pearson, 4) for name, (pearson, _) in found.items()}))
-
-
-if __name__ == "__main__":
-    main()

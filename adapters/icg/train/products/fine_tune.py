@@ -1,4 +1,4 @@
-"""One product from picture files to weights that can be served: the verb behind `eyecatch product train`, restartable at every point."""
+"""One product from picture files to weights that can be served: the verb behind `icg product train`, restartable at every point."""
 
 from __future__ import annotations
 

@@ -1,22 +1,24 @@
 """Recipe: one product from a few pictures, by Textual Inversion or DreamBooth (arXiv:2208.01618, 2208.12242, 2106.09685).
 
-    python -m icg.train.products.recipe --pictures shop/mug --class mug --id blue-mug --out products
+    icg train product --pictures shop/mug --class mug --id blue-mug --out products
         [--method textual-inversion] [--no-prior] [--smoke]
 
-The verb behind `eyecatch product train`, with every number open. Without --pictures one of the things that icg.train.products.art draws.
+The verb behind `icg product train`, with every number open. Without --pictures one of the things that icg.train.products.art draws.
 Interrupted, the same command goes on. Leaves OUT/ID/ and prints its record as one JSON object.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
+from argparse import BooleanOptionalAction
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from icg import starter
 from icg.errors import IcgError
 from icg.products.record import METHODS
+from icg.train.flags import Flags
 from icg.train.products.art import THINGS, pictures
 from icg.train.products.fine_tune import fine_tune
 from icg.train.products.tuning import DEFAULTS, Settings, smoke
@@ -33,41 +35,32 @@ def drawn(thing: str, folder: Path, count: int = 5) -> Path:
     return folder
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line: prints one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train product`."""
+    parser = Flags(__name__, __doc__, out="folder of products")
     parser.add_argument("--pictures", type=Path, help="a folder of 3 to 8 pictures; default: drawn")
     parser.add_argument("--class", dest="kind", help="what it is, in words; needed with --pictures")
     parser.add_argument("--id", help="a-z, 0-9, '-' and '_'; needed with --pictures")
     parser.add_argument("--thing", default=THINGS[0].id, help="which of icg.train.products.art, without --pictures")
-    parser.add_argument("--out", type=Path, required=True, help="folder of products")
     parser.add_argument("--checkpoint", type=Path, help="starter-shaped folder; default: the shipped starter")
     parser.add_argument("--method", choices=METHODS, default=Settings.method)
-    parser.add_argument("--prior", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--prior", action=BooleanOptionalAction, default=True)
     shown = ", ".join(f"{steps} at {lr:g} for {name}" for name, (steps, lr) in DEFAULTS.items())
-    parser.add_argument("--steps", type=int, default=0, help=f"0: {shown}")
-    parser.add_argument("--lr", type=float, default=0.0)
-    for name in ("batch", "rank", "vectors", "class_pictures", "seed"):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(Settings, name))
-    parser.add_argument("--prior-weight", type=float, default=Settings.prior_weight)
+    parser.number("steps", 0, f"0 = as measured: {shown}")
+    parser.number("lr", 0.0, "0 = as measured")
+    for name in ("batch", "rank", "vectors", "class_pictures"):
+        parser.number(name.replace("_", "-"), getattr(Settings, name))
+    parser.number("prior-weight", Settings.prior_weight)
     parser.add_argument("--force", action="store_true", help="also when the pictures look like different products")
-    parser.add_argument("--smoke", action="store_true", help="under a minute: everything, but tiny")
-    given = parser.parse_args(arguments)
+    given = parser.parse_args(argv)
     if given.pictures and not (given.kind and given.id):
         parser.error("--class and --id are needed with --pictures")
     names = ("method", "prior", "steps", "lr", "batch", "rank", "vectors", "class_pictures", "seed", "prior_weight")
-    try:
-        settings = Settings(**{name: getattr(given, name) for name in names})
-        folder = given.pictures or drawn(given.thing, given.out / ".pictures" / given.thing)
-        kind = given.kind or next(one.kind for one in THINGS if one.id == given.thing)
-        settings = smoke(settings) if given.smoke else settings
-        made = fine_tune(
-            given.out, starter.load(given.checkpoint), given.id or given.thing, kind, [folder], settings, given.force
-        )
-    except IcgError as error:
-        parser.exit(1, f"error: {' '.join(str(error).split())}\n")
+    settings = Settings(**{name: getattr(given, name) for name in names})
+    folder = given.pictures or drawn(given.thing, given.out / ".pictures" / given.thing)
+    kind = given.kind or next(one.kind for one in THINGS if one.id == given.thing)
+    settings = smoke(settings) if given.smoke else settings
+    made = fine_tune(
+        given.out, starter.load(given.checkpoint), given.id or given.thing, kind, [folder], settings, given.force
+    )
     print(json.dumps(asdict(made)))
-
-
-if __name__ == "__main__":
-    main()

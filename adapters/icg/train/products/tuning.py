@@ -25,7 +25,7 @@ from icg.errors import IcgError
 from icg.products import prompt as reading
 from icg.products.library import VECTORS
 from icg.products.record import DREAMBOOTH, FULL, METHODS, RARE, TEXTUAL_INVERSION
-from icg.train.connector.recipe import latent_loss
+from icg.train.connector.pretraining import latent_loss
 from icg.train.loop import Fit, train
 
 TEMPLATES = ("{}", "a {}", "the {}", "{} picture", "my {}", "one {}")

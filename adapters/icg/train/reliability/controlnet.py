@@ -1,6 +1,6 @@
 """Recipe: a ControlNet that paints around products, on scenes good and bad, as a shop's pictures are (arXiv:2302.05543).
 
-    python -m icg.train.reliability.controlnet --scenes runs/reliability/scenes --out runs/inpainting [--steps 2000] [--smoke]
+    icg train controlnet --scenes runs/reliability/scenes --out runs/inpainting [--steps 2000] [--smoke]
 
 Scenes are those of `icg.train.reliability.rfnet`. What the denoiser knows stays as it is; the ControlNet
 begins as a copy of its first blocks.
@@ -9,7 +9,7 @@ Defects are learned as well as all else: `icg.train.reliability.rfft` then unlea
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,12 @@ from torch import Tensor
 from icg import starter
 from icg.brief import Brief
 from icg.draw.pipeline import CoverPipeline
+from icg.draw.readings import Readings
 from icg.models.noise import random_mixture
 from icg.products.compact import from_denoiser
 from icg.products.inpainting import Inpainter
 from icg.reliability.scenes.scene_bank import SceneBank
+from icg.train.flags import Flags
 from icg.train.loop import Fit, train
 from icg.train.reliability.drawn_scenes import Drawn
 
@@ -39,7 +41,7 @@ class Scenes:
 
     def __init__(self, pipeline: CoverPipeline, bank: SceneBank, drawn: Drawn) -> None:
         self.pipeline, self.bank, self.drawn = pipeline, bank, drawn
-        pipeline.readings.limit = max(pipeline.readings.limit, len(set(bank.captions)))
+        pipeline.readings = Readings(max(int(pipeline.readings.maxsize), len(set(bank.captions))))
 
     def __len__(self) -> int:
         return len(self.drawn.label)
@@ -49,7 +51,7 @@ class Scenes:
         """(B, M, D_vlm): captions, or nothing."""
         nothing = self.pipeline.adapter.nothing[None]
         said = [Brief(self.bank.captions[row]) for row in rows]
-        return torch.cat([nothing if d else self.pipeline._item(b) for b, d in zip(said, dropped, strict=True)])
+        return torch.cat([nothing if d else self.pipeline.item(b) for b, d in zip(said, dropped, strict=True)])
 
     def latents(self, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """Clean latents and hints (B, C, h, w), and how much of each place is the product, (B, 1, h, w)."""
@@ -90,17 +92,11 @@ def _nobody(pipeline: CoverPipeline, count: int) -> Tensor:
     return torch.zeros(count, pipeline.adapter.config.user)
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scenes", type=Path, required=True, help="scenes of a run of icg.train.reliability.rfnet")
-    parser.add_argument("--out", type=Path, required=True, help="run folder; an interrupted run resumes from it")
-    parser.add_argument("--steps", type=int, default=2_000)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=3e-4)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--smoke", action="store_true", help="a minute: everything, but tiny")
-    given = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train controlnet`."""
+    parser = Flags(__name__, __doc__, steps=2_000, batch=32, lr=3e-4)
+    parser.add_argument("--scenes", type=Path, required=True, help="scenes of a run of `icg train rfnet`")
+    given = parser.parse_args(argv)
     pipeline, folder = starter.load().pipeline, given.scenes / "train"
     bank = SceneBank.read(folder)
     scenes = Scenes(pipeline, bank, Drawn.draw(folder, bank, pipeline.family, len(bank)))
@@ -108,7 +104,3 @@ def main() -> None:
     fit = Fit(steps, given.lr, batch, given.seed, min(100, steps), ema=0.998)
     made = run(given.out / "run", scenes, fit)
     made.net.half().save_pretrained(given.out / "controlnet")
-
-
-if __name__ == "__main__":
-    main()

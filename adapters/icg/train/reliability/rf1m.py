@@ -1,6 +1,6 @@
 """Recipe: RFNet on RF1M, by whoever has it (arXiv:2408.00418, RFNet's section): 10 epochs, 1e-4 and a tenth of that from half way.
 
-    python -m icg.train.reliability.rf1m --labels rf1m/label.txt --pictures rf1m/train_01.zip --products rf1m/subset1.zip \\
+    icg train rf1m --labels rf1m/label.txt --pictures rf1m/train_01.zip --products rf1m/subset1.zip \\
         --image resnet-50 --text roberta-base --depth dpt-large --saliency segmenter --out runs/rf1m [--batch 32] [--small]
 
 Pictures that have a cut-out are decoded and their cues computed once, into OUT/{train,validation,test}. With --small our own small
@@ -10,9 +10,8 @@ JSON object with its quality on the test part: products that were not trained on
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -32,6 +31,7 @@ from icg.reliability.metrics import Quality, best_threshold, quality, softmax, t
 from icg.reliability.rf1m import RF1M, Example, Part
 from icg.reliability.rfnet import Cues, RFNet
 from icg.rewards.base import pixels
+from icg.train.flags import Flags
 from icg.train.loop import Fit, train
 
 PLANES = {"picture": 3, "product": 3, "depth": 1, "saliency": 1}
@@ -117,27 +117,18 @@ def told(net: RFNet, part: Packed) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([net(part.batch(rows, net)[0]).numpy() for rows in pieces]), part.label
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train rf1m`."""
+    parser = Flags(__name__, __doc__, smoke=False, epochs=10.0, batch=32, lr=1e-4)
     parser.add_argument("--labels", type=Path, required=True, help="label.txt")
     parser.add_argument("--pictures", type=Path, nargs="+", required=True, help="archives or folders of pictures")
     parser.add_argument("--products", type=Path, nargs="+", required=True, help="archives or folders of cut-outs")
-    parser.add_argument("--out", type=Path, required=True, help="run folder; an interrupted run resumes from it")
-    for name, what in (
-        ("image", "ResNet"),
-        ("text", "RoBERTa"),
-        ("depth", "depth estimator"),
-        ("saliency", "segmenter"),
-    ):
-        parser.add_argument(f"--{name}", help=f"folder or hub id of a {what} of transformers")
+    kinds = {"image": "ResNet", "text": "RoBERTa", "depth": "depth estimator", "saliency": "segmenter"}
+    for name, kind in kinds.items():
+        parser.add_argument(f"--{name}", help=f"folder or hub id of a {kind} of transformers")
     parser.add_argument("--classes", type=int, choices=(5, 6), default=5)
-    parser.add_argument("--epochs", type=float, default=10.0)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=1e-4)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--small", action="store_true", help="our own small networks")
-    given = parser.parse_args()
+    given = parser.parse_args(argv)
     if not given.small and not (given.depth and given.saliency):
         parser.error("--depth and --saliency are needed without --small")
     config: RFNetConfig = replace(VARIANTS["small" if given.small else "paper"], classes=given.classes)
@@ -155,7 +146,3 @@ def main() -> None:
     fit = Fit(steps, given.lr, given.batch, given.seed, 0, halfway=True)
     found = asdict(run(given.out, net, parts, fit))
     print(json.dumps({k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in found.items()}))
-
-
-if __name__ == "__main__":
-    main()

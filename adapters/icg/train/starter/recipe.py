@@ -1,16 +1,16 @@
 """The whole recipe: art -> bank -> autoencoder -> vision -> embedding -> VLM -> align -> diffusion. Resumable.
 
-    python -m icg.train.starter.recipe --art node_modules --out runs/starter
-    python -m icg.train.starter.recipe --smoke --out runs/smoke        (under a minute, procedural shapes, no art needed)
+    icg train starter --art node_modules --out runs/starter
+    icg train starter --smoke --out runs/smoke        (under a minute, procedural shapes, no art needed)
 
 Every stage keeps its checkpoint, TensorBoard log and resolved config under --out; a finished stage is not run again.
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from icg.data.bank import AXES, Bank, load_or_build
 from icg.data.sample import SEEN
 from icg.models.dual import DualEncoder
 from icg.models.joint import SIDE, CoverHead
+from icg.train.flags import Flags
 from icg.train.loop import Fit
 from icg.train.starter import (
     align,
@@ -194,22 +195,11 @@ class Run:
         return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--art", type=Path, help="a node_modules folder with the emoji packages")
-    parser.add_argument("--out", type=Path, default=Path("runs/starter"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--smoke", action="store_true", help="tiny models on procedural shapes")
-    given = parser.parse_args()
-    if not given.smoke and given.art is None:
-        parser.error("--art is required without --smoke")
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train starter`."""
+    parser = Flags(__name__, __doc__, art="unless smoke", workers=2)
+    given = parser.parse_args(argv)
     recipe = replace(smoke() if given.smoke else Recipe(), seed=given.seed)
     subjects = procedural() if given.smoke else load_subjects(given.art, given.out / "art.npz")
     losses = Run(given.out, recipe, subjects, 1 if given.smoke else given.workers).all()
     print(json.dumps({"starter": str(given.out / "starter"), "bytes": export.size(given.out / "starter"), **losses}))
-
-
-if __name__ == "__main__":
-    main()

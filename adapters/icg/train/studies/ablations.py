@@ -1,6 +1,6 @@
 """Recipe 10: is each part of the adapter worth its place? New refiners and connectors on the frozen starter, trained alike.
 
-    python -m icg.train.studies.ablations --art node_modules --out runs/ablations [--steps 400] [--seeds 3] [--smoke]
+    icg train ablations --art node_modules --out runs/ablations [--steps 400] [--seeds 3] [--smoke]
 
 `pooled` has no meta tokens: the VLM's mean hidden state stands for the item. `concatenated` has no refiner: the user is
 tokens beside the item's. All begin from random weights, see the same covers in the same order, and are judged on held-out
@@ -9,8 +9,8 @@ users, unseen subjects apart. Users are SIMULATED. The last line is one JSON obj
 
 from __future__ import annotations
 
-import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from icg.evaluate.judges import LookJudge, draw, personalisation, retrieval
 from icg.evaluate.personalisation import brief
 from icg.models import vlm as reading
 from icg.starter import Starter
+from icg.train.flags import Flags
 from icg.train.loop import Fit, train
 from icg.train.starter.diffusion import flow_loss
 from icg.train.starter.simulated_users import Crowd
@@ -224,28 +225,14 @@ def run(
     }
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--art", type=Path, help="a node_modules folder with the emoji packages; not needed with --smoke"
-    )
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--seeds", type=int, default=3)
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train ablations`."""
+    parser = Flags(__name__, __doc__, art="unless smoke", steps=400, batch=32, seeds=3)
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
-    parser.add_argument("--smoke", action="store_true", help="under a minute: everything, but tiny")
-    given = parser.parse_args()
-    if not (given.smoke or given.art):
-        parser.error("--art is needed without --smoke")
+    given = parser.parse_args(argv)
     given.out.mkdir(parents=True, exist_ok=True)
     steps, batch, seeds = (2, 4, 1) if given.smoke else (given.steps, given.batch, given.seeds)
     subjects = procedural() if given.smoke else load_subjects(given.art, given.out / "art.npz")
     fit = Fit(steps, 1e-3, batch, warmup=min(40, steps), save_every=steps, ema=0.98)
     found = run(given.out, subjects, SMOKE if given.smoke else FULL, fit, seeds, given.variants)
     print(json.dumps({"steps": steps, "batch": batch, "seeds": seeds, **found}))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Engagement, designs, segments, products and the upscaler: `eyecatch evaluate design`. Accounts and users are SIMULATED."""
+"""Engagement, designs, segments, products and the upscaler: `icg evaluate design`. Accounts and users are SIMULATED."""
 
 from __future__ import annotations
 

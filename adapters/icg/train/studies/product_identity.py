@@ -1,6 +1,6 @@
 """How like the product its covers are: methods of icg.products against the untuned starter, on things that nothing was trained on.
 
-    python -m icg.train.studies.product_identity --out runs/products [--seeds 2] [--smoke]
+    icg train product-identity --out runs/products [--seeds 2] [--smoke]
 
 Identity: cosine of covers and held-out pictures of the same product by what the dual encoder sees. Colours, a second measure that shares
 nothing with it: how much of the product's Lab histogram the cover has. Kept runs are not trained again. The last line is one JSON object.
@@ -8,7 +8,6 @@ nothing with it: how much of the product's Lab histogram the cover has. Kept run
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from icg.products.library import Library, Trained
 from icg.products.pictures import features
 from icg.products.record import DREAMBOOTH, FULL, PLACE, TEXTUAL_INVERSION
 from icg.starter import Starter
+from icg.train.flags import Flags
 from icg.train.products.art import THINGS, Thing, cut_out, pictures
 from icg.train.products.fine_tune import fine_tune
 from icg.train.products.tuning import Settings, smoke
@@ -197,15 +197,13 @@ class _Unnamed(Trained):
         return self.record.plain(title), ""
 
 
-def main() -> None:
-    """Command line: prints one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="trained products are kept there, and used again")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--products", type=int, default=len(THINGS), help="how many of them")
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train product-identity`."""
+    parser = Flags(
+        __name__, __doc__, out="trained products are kept there, and used again", seeds=1, products=len(THINGS)
+    )
     parser.add_argument("--methods", default=",".join(METHODS), help="by commas")
-    parser.add_argument("--smoke", action="store_true", help="under a minute: everything, but tiny")
-    given = parser.parse_args()
+    given = parser.parse_args(argv)
     methods, things = {name: METHODS[name] for name in given.methods.split(",")}, THINGS[: given.products]
     if given.smoke:
         methods, things = {name: smoke(settings) for name, settings in methods.items()}, THINGS[:2]
@@ -214,7 +212,3 @@ def main() -> None:
     (given.out / "figures.json").write_text(json.dumps(found, indent=2))
     names = [name for name in found[0] if not name.startswith("products_")]
     print(json.dumps({name: round(float(np.mean([one[name] for one in found])), 4) for name in names}))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,21 +1,23 @@
 """A picture of what icg.train.studies.product_identity measured: a row a product, a column a method, the same noise everywhere.
 
-    python -m icg.train.studies.product_sheet --runs runs/products --out docs/products.webp
+    icg train product-sheet --runs runs/products --out docs/products.webp
 
 Nothing is chosen by hand: the first covers of seed 0.
 """
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from icg import starter
 from icg.brief import Brief
+from icg.contact_sheet import Cell, Row, contact_sheet
 from icg.products.library import Library
 from icg.starter import Starter
+from icg.train.flags import Flags
 from icg.train.products.art import THINGS, Thing, pictures
 from icg.train.studies.product_identity import drawing
 
@@ -26,41 +28,30 @@ COLUMNS = {
     "dreambooth_no_prior": "... without prior",
     "full": "DreamBooth, full",
 }
-EDGE, GAP, HEADER = 96, 8, 18
+EDGE = 96
 
 
 def sheet(parts: Starter, runs: Path, things: list[Thing], each: int = 2) -> Image.Image:
     """One training picture, then `each` covers of "a {product}" by every method."""
-    page = Image.new("RGB", (EDGE + len(COLUMNS) * (each * EDGE + GAP), HEADER + len(things) * EDGE), "white")
-    pen = ImageDraw.Draw(page)
-    pen.text((2, 3), "1 of 5 pictures", "black")
-    for column, said in enumerate(COLUMNS.values()):
-        pen.text((EDGE + GAP + column * (each * EDGE + GAP), 3), said, "black")
-    library = Library(runs / "library")
-    for row, thing in enumerate(things):
-        top = HEADER + row * EDGE
-        page.paste(pictures(thing, 1)[0].resize((EDGE, EDGE), Image.Resampling.LANCZOS), (0, top))
-        for column, method in enumerate(COLUMNS):
+    library, rows = Library(runs / "library"), []
+    for thing in things:
+        cells = [Cell(pictures(thing, 1)[0])]
+        for method in COLUMNS:
             tuned = method != "untuned"
             parts.pipeline.products = library if tuned else None
             brief = Brief("x", product_id=f"{thing.id}-{method.replace('_', '-')}-0" if tuned else "")
             covers = drawing(parts, brief, 0, each)("a {product}" if tuned else f"a {thing.kind}")
-            for n, cover in enumerate(covers):
-                left = EDGE + GAP + column * (each * EDGE + GAP) + n * EDGE
-                page.paste(cover.resize((EDGE, EDGE), Image.Resampling.LANCZOS), (left, top))
-    return page
+            cells += [Cell(cover) for cover in covers]
+        rows.append(Row(thing.id, "", cells))
+    columns = ["1 of 5 pictures", *(name if n == 0 else "" for name in COLUMNS.values() for n in range(each))]
+    return contact_sheet(rows, columns, cell=EDGE)
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, required=True, help="OUT of icg.train.studies.product_identity")
-    parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train product-sheet`."""
+    parser = Flags(__name__, __doc__, smoke=False, out="picture file")
+    parser.add_argument("--runs", type=Path, required=True, help="OUT of `icg train product-identity`")
+    given = parser.parse_args(argv)
     library = Library(given.runs / "library").ids()
     things = [one for one in THINGS if all(f"{one.id}-{m.replace('_', '-')}-0" in library for m in list(COLUMNS)[1:])]
     sheet(starter.load(), given.runs, things).save(given.out, quality=80, method=6)
-
-
-if __name__ == "__main__":
-    main()

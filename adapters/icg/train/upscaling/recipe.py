@@ -1,6 +1,6 @@
 """Recipe: a small Swin2SR (arXiv:2209.11345) that enlarges covers four times, from made-up drawings and a catalogue's pictures.
 
-    python -m icg.train.upscaling.recipe --pictures services/eyecatch/sample/covers --out runs/upscaler [--steps 4500] [--smoke]
+    icg train upscaling --pictures services/eyecatch/sample/covers --out runs/upscaler [--steps 4500] [--smoke]
 
 It begins as bicubic interpolation and learns what that lacks. Pictures of the catalogue are told apart by subject: a quarter is held out.
 Leaves OUT/upscaler (an ordinary transformers folder, fp16), which icg.evaluate.upscaling judges.
@@ -8,8 +8,7 @@ Leaves OUT/upscaler (an ordinary transformers folder, fp16), which icg.evaluate.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from icg import starter
 from icg.data.upscaling import FACTOR, Pairs, catalogue, drawn, pairs
+from icg.train.flags import Flags
 from icg.train.loop import Fit, train
 
 SHIFTS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
@@ -140,21 +140,15 @@ def _tensor(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 255
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train upscaling`."""
+    parser = Flags(__name__, __doc__, steps=4_500, batch=16, lr=1.5e-3)
     parser.add_argument("--pictures", type=Path, required=True, help="folder of pictures called SUBJECT-NUMBER")
-    parser.add_argument("--out", type=Path, required=True, help="run folder; an interrupted run resumes from it")
-    parser.add_argument("--steps", type=int, default=4_500)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=1.5e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--smoke", action="store_true", help="seconds: everything, but tiny")
-    given = parser.parse_args()
+    given = parser.parse_args(argv)
     config, steps, batch = Config(), given.steps, given.batch
     if given.smoke:
         config, steps, batch = Config(drawings=3, side=128, dim=12, depths=(1,), heads=2), 3, 2
-    vae = starter_vae()
+    vae = starter.autoencoder()
     drawings = made(
         given.out / "drawings.npz",
         lambda: pairs([drawn(given.seed, n, config.side) for n in range(config.drawings)], vae, given.seed),
@@ -165,14 +159,3 @@ def main() -> None:
     fit = Fit(steps, given.lr, batch, given.seed, min(100, steps), ema=0.998, weight_decay=0.0)
     model = run(given.out / "run", drawings, real, fit, config)
     save(model, given.out / "upscaler")
-
-
-def starter_vae() -> Any:
-    """The shipped autoencoder, which covers come from."""
-    from diffusers import AutoencoderDC
-
-    return AutoencoderDC.from_pretrained(starter.path() / "diffusion" / "vae").float().eval().requires_grad_(False)
-
-
-if __name__ == "__main__":
-    main()

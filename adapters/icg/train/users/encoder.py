@@ -8,7 +8,6 @@ by the examination itself. Knows no catalogue and no service.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,77 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from icg.data.behaviour import ENGAGED, IMPRESSION, Log
+from icg.data.behaviour import Log
 from icg.train.loop import Fit, train
-from icg.users.encoder import WINDOW, Events, UserConfig, UserEncoder
+from icg.users.encoder import WINDOW, UserConfig, UserEncoder
+from icg.users.examples import Examples, examples
 
-PASSED = 4
-"""Covers passed over that a question remembers, of one list."""
 ASKED = 8
 """Questions a window."""
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Histories of the log's users (U rows, events oldest first) and Q questions about them.
-
-    who (Q,) row, known (Q,) events before the list, chosen (Q,) cover, weight (Q,), passed (Q, PASSED) covers of the list
-    that were not engaged with, -1 for none, examined (Q, PASSED) how likely each was looked at.
-    """
-
-    events: Log
-    start: np.ndarray
-    who: np.ndarray
-    known: np.ndarray
-    chosen: np.ndarray
-    weight: np.ndarray
-    passed: np.ndarray
-    examined: np.ndarray
-
-    def history(self, rows: np.ndarray, known: np.ndarray, covers: np.ndarray, window: int = WINDOW) -> Events:
-        """The latest `window` of the first `known` (B,) events of users `rows` (B,); covers (N, D) embeddings."""
-        length = np.minimum(known, window)
-        width = max(1, int(length.max(initial=0)))
-        place = (self.start[rows] + known - length)[:, None] + np.arange(width)
-        inside = np.arange(width) < length[:, None]
-        place = np.where(inside, place, 0).clip(0, max(len(self.events) - 1, 0))
-        e = self.events
-        time = np.where(inside, e.time[place], e.time[place].max(1, keepdims=True))
-        return Events.of(covers[e.cover[place]], e.action[place] * inside, e.dwell_ms[place] * inside, time, length)
-
-
-def examples(log: Log, rng: np.random.Generator) -> Examples:
-    """Every list with an engagement is a question about the events before it."""
-    events = log.take(log.action != IMPRESSION)
-    users = int(log.user.max()) + 1
-    start = np.searchsorted(events.user, np.arange(users + 1))
-    looked = log.examination()
-    positive = np.flatnonzero(np.isin(log.action, ENGAGED))
-    pairs = log.shown[positive] * (log.cover.max() + 1) + log.cover[positive]
-    positive = positive[np.unique(pairs, return_index=True)[1]]
-    first = {}
-    for row in range(len(events) - 1, -1, -1):
-        first[int(events.shown[row])] = row
-    known = np.array([first[int(s)] for s in log.shown[positive]]) - start[log.user[positive]]
-    order = np.lexsort((known, log.user[positive]))  # lists may overlap in time
-    positive, known = positive[order], known[order]
-    lists = log.shown[positive].tolist()
-    engaged = set(zip(lists, log.cover[positive].tolist(), strict=True))
-    passed: dict[int, list[tuple[int, float]]] = {}
-    shown = log.take(log.action == IMPRESSION)
-    for s, c, k in zip(shown.shown.tolist(), shown.cover.tolist(), shown.position.tolist(), strict=True):
-        if (s, c) not in engaged:
-            passed.setdefault(s, []).append((c, looked[k]))
-    others = np.full((len(positive), PASSED), -1)
-    examined = np.zeros((len(positive), PASSED), np.float32)
-    for q, s in enumerate(lists):
-        of_list = passed.get(s, [])
-        for n, i in enumerate(rng.permutation(len(of_list))[:PASSED]):
-            others[q, n], examined[q, n] = of_list[i]
-    weight = (1 / looked[log.position[positive]]).astype(np.float32)
-    return Examples(
-        events, start, log.user[positive], known, log.cover[positive], weight / weight.mean(), others, examined
-    )
 
 
 def loss_of(
@@ -133,17 +68,3 @@ def run(
 
     train(folder, encoder, fit, step, encoder.config, until)
     return encoder.eval()
-
-
-def embeddings(
-    encoder: UserEncoder, given: Examples, users: np.ndarray, known: np.ndarray, covers: np.ndarray
-) -> np.ndarray:
-    """(B, D) embeddings of users (B,) after their first `known` (B,) events; older ones than the window are carried."""
-    out = []
-    for i in range(0, len(users), 512):
-        who, count = users[i : i + 512], known[i : i + 512]
-        older = np.maximum(count - WINDOW, 0)
-        with torch.inference_mode():
-            carried = encoder.carry(given.history(who, older, covers, int(older.max(initial=0))))
-        out.append(encoder.encode(given.history(who, count, covers), carried).numpy())
-    return np.concatenate(out)

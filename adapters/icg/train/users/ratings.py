@@ -1,6 +1,6 @@
 """The user encoder on real ratings: liked next, by pictures alone? On held-out users, beside popularity.
 
-    python -m icg.train.users.ratings --data movielens --out runs/ratings [--seeds 3]
+    icg train ratings --data movielens --out runs/ratings [--seeds 3]
 
 A pair is one of a held-out user's last five liked items and an item they never rated, drawn evenly ("any") or as often as items
 are rated ("popular"), where popularity itself tells nothing. Nothing trained here may be shipped. Knows no service.
@@ -8,8 +8,8 @@ are rated ("popular"), where popularity itself tells nothing. Nothing trained he
 
 from __future__ import annotations
 
-import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,10 @@ from icg.data.behaviour import LIKE, Log
 from icg.data.ratings import load
 from icg.evaluate.preference import mean_embeddings
 from icg.models.joint import JointEmbedding
+from icg.train.flags import Flags
 from icg.train.loop import Fit
-from icg.train.users.encoder import embeddings, examples, run
+from icg.train.users.encoder import run
+from icg.users.examples import embeddings, examples
 
 HIDDEN, NEGATIVES, HELD_OUT = 5, 200, 0.2
 FIT = Fit(steps=600, lr=2e-3, batch=48, save_every=300)
@@ -75,15 +77,13 @@ def pairwise(
     return {name: float(np.mean(values)) for name, values in right.items()}
 
 
-def main() -> None:
-    """Command line: prints one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train ratings`."""
+    parser = Flags(__name__, __doc__, smoke=False, seeds=3)
     parser.add_argument(
         "--data", type=Path, required=True, help="a folder with items.csv, ratings.csv and the pictures"
     )
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=3)
-    given = parser.parse_args()
+    given = parser.parse_args(argv)
     given.out.mkdir(parents=True, exist_ok=True)
     ratings = load(given.data)
     kept = given.out / "covers.npy"
@@ -105,7 +105,3 @@ def main() -> None:
         for kind in found[0]
     }
     print(json.dumps({"seeds": given.seeds, "items": len(covers), "accuracy": table}))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Recipe 8: user encoder and cold start, and thereby preference, from SIMULATED behaviour on composed covers.
 
-    python -m icg.train.users.recipe --art node_modules --out runs/behaviour [--seeds 3] [--smoke]
+    icg train users --art node_modules --out runs/behaviour [--seeds 3] [--smoke]
 
 Cover embeddings are those of the shipped starter. For real behaviour make an icg.data.behaviour.Log of it and call
 icg.train.users.encoder.run. Knows no service.
@@ -8,8 +8,8 @@ icg.train.users.encoder.run. Knows no service.
 
 from __future__ import annotations
 
-import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -22,9 +22,11 @@ from icg.data.bank import Bank, load_or_build
 from icg.data.behaviour import ENGAGED, population, simulate
 from icg.evaluate.preference import KNOWN, Pairs, curve
 from icg.models.joint import JointEmbedding
+from icg.train.flags import Flags
 from icg.train.loop import Fit
-from icg.train.users.encoder import embeddings, examples, run
+from icg.train.users.encoder import run
 from icg.users.cold_start import TasteMixture
+from icg.users.examples import embeddings, examples
 
 CLUSTERS, SHARPNESS, TRUST = 128, 3.0, 3.0
 
@@ -95,18 +97,10 @@ def embed(reader: JointEmbedding, bank: Bank, path: Path) -> np.ndarray:
     return np.load(path)
 
 
-def main() -> None:
-    """Command line: prints one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--art", type=Path, required=True, help="a node_modules folder with the emoji packages")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--smoke", action="store_true", help="under a minute: everything, but tiny")
-    given = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train users`."""
+    parser = Flags(__name__, __doc__, art="needed", seeds=3)
+    given = parser.parse_args(argv)
     given.out.mkdir(parents=True, exist_ok=True)
     result = recipe(given.out, load_subjects(given.art), SMOKE if given.smoke else FULL, given.seeds)
     print(json.dumps(result))
-
-
-if __name__ == "__main__":
-    main()

@@ -15,7 +15,6 @@ import triton_python_backend_utils as pb
 from icg import starter
 from icg.brief import Brief
 from icg.draw.pipeline import CoverPipeline
-from icg.draw.sampler import Run
 from icg.scheduler.engine import StepScheduler
 from PIL import Image
 
@@ -50,11 +49,11 @@ class TritonPythonModel:
         return [made[n] for n in range(len(briefs))]
 
     def _together(self, pipeline: CoverPipeline, briefs: list[Brief]) -> list[Image.Image]:
-        runs = [Run(pipeline, b, self.ours._conditions(b, b.item_digest())) for b in briefs]
+        runs = [pipeline.sampler(b) for b in briefs]
         while going := [run for run in runs if not run.finished]:
             for run, said in zip(going, self.ours._denoise(SIZE, "", None, going), strict=True):
                 run.advance(said)
-        return pipeline._images(torch.cat([run.latents for run in runs]))
+        return pipeline.family.images(torch.cat([run.latents for run in runs]))
 
     def finalize(self) -> None:
         self.ours.close()

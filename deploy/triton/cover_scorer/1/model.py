@@ -57,7 +57,7 @@ class TritonPythonModel:
             raise BriefError(
                 f"title_lengths={len(words)} titles for {len(files)} images; allowed: one each, 1 to {MAX_PICTURES}"
             )
-        pictures = [encoded.picture(data, f"images[{n}]") for n, data in enumerate(files)]
+        pictures = [encoded.decode(data, f"images[{n}]") for n, data in enumerate(files)]
         briefs = [Brief(title=encoded.text(data, f"titles[{n}]")) for n, data in enumerate(words)]
         rewards = self.rewards | self._engaging(pb.get_input_tensor_by_name(request, "engaging"))
         values = [reward(pictures, briefs).astype(np.float64) for reward in rewards.values()]

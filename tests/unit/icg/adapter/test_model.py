@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from icg.adapter.connector import ConditioningSpec, Connector
+from icg.adapter.connector import Connector
 from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.errors import BriefError, CheckpointError
+from icg.models.families import ConditioningSpec
 
 CONFIG = AdapterConfig(vlm=32, caption=24, user=64, tokens=5)
 

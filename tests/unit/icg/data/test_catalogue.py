@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,8 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from icg.data import pictures
 from icg.data.behaviour import CLICK, DWELL, IMPRESSION
 from icg.data.catalogue import TEST, TRAIN, VALIDATION, Catalogue, Report, Splits
-from icg.data.tables import Table
 from icg.errors import IcgError
 from PIL import Image
 
@@ -83,7 +80,6 @@ def test_every_format_says_the_same(tmp_path: Path, suffix: str) -> None:
         frame.write_parquet(path)
     examples = list(Catalogue.open(tmp_path).examples(Report()))
     assert [(e.item, e.title, e.category) for e in examples] == [("1", "Ä, b", "x"), ("2", "c", "")]
-    assert Table(path).columns == tuple(columns)
 
 
 def test_a_table_of_covers(tmp_path: Path) -> None:
@@ -155,36 +151,13 @@ def test_a_catalogue_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(IcgError, match="no table of items"):
         Catalogue.open(tmp_path)
     table(tmp_path / "items.csv", {"id": "k", "label": "Kettle"})
-    with pytest.raises(IcgError, match=r"has the columns id, label; allowed: one of title"):
+    with pytest.raises(
+        IcgError, match=r"columns.title=none of title, .*; allowed: one of the columns of items.csv: id, label"
+    ):
         Catalogue.open(tmp_path)
     table(tmp_path / "items.csv", {"id": "k", "title": "Kettle"})
-    with pytest.raises(IcgError, match="allowed: one of image"):
+    with pytest.raises(IcgError, match=r"columns\.image=none of image"):
         Catalogue.open(tmp_path)
     (tmp_path / "items.jsonl").write_text("{}")
     with pytest.raises(IcgError, match="allowed: one of them"):
         Catalogue.open(tmp_path)
-
-
-def encoded(image: Image.Image, kind: str = "PNG", **more: object) -> bytes:
-    out = BytesIO()
-    image.save(out, kind, **more)
-    return out.getvalue()
-
-
-def test_pictures_are_upright_opaque_and_not_larger_than_needed() -> None:
-    assert pictures.decode(encoded(Image.new("RGBA", (40, 20))), 64).getpixel((0, 0)) == (255, 255, 255)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    assert pictures.decode(encoded(Image.new("RGB", (400, 200)), "JPEG", exif=exif), 50).size == (100, 200)
-    deep = Image.fromarray(np.full((20, 20), 40_000, np.uint16))
-    assert pictures.decode(encoded(deep), 64).getpixel((0, 0)) == (155, 155, 155)
-
-
-def test_damaged_and_hostile_pictures_are_refused() -> None:
-    whole = encoded(Image.effect_noise((64, 64), 90))
-    for damaged in (b"", b"GIF89a", whole[: len(whole) // 2], whole[:60] + bytes(40) + whole[100:]):
-        with pytest.raises(IcgError, match="allowed"):
-            pictures.decode(damaged, 64)
-    for size in ((8, 64), (1000, 40), (7000, 6000)):
-        with pytest.raises(IcgError, match=f"{size[0]}x{size[1]} pixels; allowed"):
-            pictures.decode(encoded(Image.new("1", size)), 64)

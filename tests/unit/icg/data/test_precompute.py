@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from icg import pictures
 from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.checkpoints import TRANSFORMERS
-from icg.data import pictures, precompute
+from icg.data import precompute
 from icg.data.buckets import Buckets, crop
 from icg.data.catalogue import Catalogue, Example, Report
 from icg.data.precompute import Latents, Prepared, Readings, prepare
@@ -164,9 +165,9 @@ def test_pictures_in_memory_do_not_grow_with_the_catalogue(
         decode = pictures.decode
 
         def counting(
-            data: bytes, side: int, alive: Any = alive, seen: list[int] = seen, decode: Any = decode
+            data: bytes, shortest: int, alive: Any = alive, seen: list[int] = seen, decode: Any = decode
         ) -> Image.Image:
-            image = decode(data, side)
+            image = decode(data, shortest=shortest)
             alive.append(weakref.ref(image))
             seen[0] = max(seen[0], sum(one() is not None for one in alive))
             return image

@@ -76,7 +76,7 @@ def test_nothing_to_learn_from_is_said(tmp_path: Path) -> None:
         load(table(tmp_path, "A,1,t,a.png,0\nA,2,t,a.png,0\n"), tmp_path, Report())
     with pytest.raises(IcgError, match="no usable post"):
         load(table(tmp_path, "A,1,t,b.png,5\n"), tmp_path, Report())
-    with pytest.raises(IcgError, match="allowed: one of kpi"):
+    with pytest.raises(IcgError, match=r"columns\.kpi=none of kpi"):
         load(table(tmp_path, "A,1,t,a.png\n", "account,time,text,media\n"), tmp_path, Report())
 
 

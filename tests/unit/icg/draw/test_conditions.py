@@ -10,8 +10,9 @@ import pytest
 import torch
 from icg import starter
 from icg.brief import Brief
+from icg.draw.conditions import Conditioner
 from icg.draw.pipeline import CoverPipeline
-from icg.draw.sampler import Conditions, Run
+from icg.draw.sampler import Sampler
 
 from tests.unit.icg import tiny
 from tests.unit.icg.pipelines import SIZE
@@ -27,20 +28,22 @@ def briefs(pipeline: CoverPipeline, count: int) -> list[Brief]:
     ]
 
 
-def told(conditions: Conditions, pipeline: CoverPipeline, asked: list[Brief]) -> list[Run]:
-    runs = [Run(pipeline, b, conditions(b, b.item_digest())) for b in asked]
+def conditioned(conditioner: Conditioner, pipeline: CoverPipeline, briefs: list[Brief]) -> list[Sampler]:
     with torch.inference_mode():
-        conditions.tell(runs)
-    return runs
+        samplers = [pipeline.sampler(brief) for brief in briefs]
+        conditioner(samplers)
+    return samplers
 
 
 def together_as_alone(pipeline: CoverPipeline) -> None:
-    conditions, asked = Conditions(pipeline, exact=True), briefs(pipeline, 11)
-    alone = [told(conditions, pipeline, [b])[0].kinds for b in asked]
-    for some in (asked[:2], asked[3:], asked):
-        for run in told(conditions, pipeline, some):
-            for mine, other in zip(run.kinds, alone[asked.index(run.brief)], strict=True):
-                assert mine.weight == other.weight
+    conditioner, some = Conditioner(pipeline.adapter, exact=True), briefs(pipeline, 11)
+    alone = [conditioned(conditioner, pipeline, [b])[0].weighted for b in some]
+    for part in (some[:2], some[3:], some):
+        for sampler in conditioned(conditioner, pipeline, part):
+            for (weight, mine), (other_weight, other) in zip(
+                sampler.weighted, alone[some.index(sampler.brief)], strict=True
+            ):
+                assert weight == other_weight
                 assert torch.equal(mine.embeds, other.embeds)
                 assert (mine.pooled is None) == (other.pooled is None)
                 assert mine.pooled is None or other.pooled is None or torch.equal(mine.pooled, other.pooled)
@@ -55,8 +58,8 @@ def test_together_as_alone_in_the_shipped_starter() -> None:
     """At real widths the kernels are others; all of them go in one call."""
     pipeline = starter.load().pipeline
     together_as_alone(pipeline)
-    conditions, asked = Conditions(pipeline, exact=True), briefs(pipeline, 9)
-    told(conditions, pipeline, asked)
-    with patch.object(pipeline.adapter, "forward", wraps=pipeline.adapter.forward) as made:
-        told(conditions, pipeline, asked)
-    assert made.call_count == 1
+    conditioner, some = Conditioner(pipeline.adapter, exact=True), briefs(pipeline, 9)
+    conditioned(conditioner, pipeline, some)
+    with patch.object(pipeline.adapter, "forward", wraps=pipeline.adapter.forward) as forward:
+        conditioned(conditioner, pipeline, some)
+    assert forward.call_count == 1

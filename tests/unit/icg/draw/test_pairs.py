@@ -15,7 +15,7 @@ from icg.brief import Brief
 from icg.draw.pipeline import CoverPipeline
 from icg.models import vlm as reading
 from icg.models.families import family_of
-from icg.train.connector.recipe import loss_of
+from icg.train.connector.pretraining import loss_of
 from PIL import Image
 
 from tests.unit.icg import tiny, tiny_vlm

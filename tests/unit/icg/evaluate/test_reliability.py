@@ -1,4 +1,4 @@
-"""The figures of `eyecatch evaluate reliability`, on pictures whose answers are known."""
+"""The figures of `icg evaluate reliability`, on pictures whose answers are known."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from icg.brief import Brief
 from icg.errors import CheckpointError
-from icg.evaluate.reliability import DRAWS, ENGINEERED, Drawn, contact_sheet, draw, figures, validated
+from icg.evaluate.product_briefs import PARTS, briefs, products
+from icg.evaluate.reliability import DRAWS, ENGINEERED, Drawn, draw, figures, validated
 from icg.reliability.judge import Judgement
 from icg.starter import Starter
-from icg.train.reliability.rfft import PARTS, briefs, products
 from PIL import Image
 
 from tests.unit.icg.models.test_families import covers_of
@@ -61,13 +61,6 @@ def test_attempts_and_best_of_n_follow_the_order_of_draws() -> None:
     assert found["attempts"] == pytest.approx((1 + 3 + DRAWS) / 3)
     assert found["relevance"] == 0.25
     assert 0 <= found["available_by_rule"] <= 1
-
-
-def test_a_contact_sheet_has_a_row_for_each_kind() -> None:
-    colours = {"before": (255, 0, 0), "no_regulariser": (0, 0, 255)}
-    page = contact_sheet({name: [Image.new("RGB", (64, 64), c)] * 3 for name, c in colours.items()})
-    assert page.size == (3 * 68, 2 * 82)
-    assert [page.getpixel((70, 40)), page.getpixel((70, 40 + 82))] == list(colours.values())
 
 
 def test_an_engineered_caption_is_drawn_and_not_judged() -> None:

@@ -8,13 +8,12 @@ from collections.abc import Callable
 import pytest
 import torch
 from icg import starter
-from icg.brief import Brief
+from icg.draw.conditions import Conditioner
 from icg.draw.pipeline import CoverPipeline
-from icg.draw.sampler import Conditions
+from icg.draw.rows import Rows
 from icg.models.batch_exactness import Agreement, steady
 from icg.products.lora import Loras
 from icg.scheduler.model import Model
-from icg.scheduler.rows import Rows
 from torch import nn
 
 from tests.unit.icg import tiny
@@ -22,8 +21,8 @@ from tests.unit.icg.pipelines import SIZE
 
 
 def some(pipeline: CoverPipeline, model: Model, size: tuple[int, int], count: int) -> Rows:
-    times = pipeline.schedule(Brief("x", size=size, steps=7)).timesteps
-    kind = Conditions(pipeline).nothing
+    times = pipeline.family.schedule(7, size).timesteps
+    kind = Conditioner(pipeline.adapter).nothing
     torch.manual_seed(3)
     pooled = None if kind.pooled is None else torch.randn(count, *kind.pooled.shape[1:])
     x = torch.randn(count, *pipeline.family.shape(size))
@@ -32,7 +31,7 @@ def some(pipeline: CoverPipeline, model: Model, size: tuple[int, int], count: in
 
 def agree(pipeline: CoverPipeline, size: tuple[int, int], count: int) -> None:
     with torch.inference_mode():
-        model = Model(pipeline, Conditions(pipeline).nothing, (size,), count, Loras(pipeline.family, {}))
+        model = Model(pipeline, Conditioner(pipeline.adapter).nothing, (size,), count, Loras(pipeline.family, {}))
         rows = some(pipeline, model, size, count)
         alone = [model.denoise(size, "", rows.of(slice(n, n + 1)))[0] for n in range(count)]
         for first in (0, 1, count // 2, count - 2):

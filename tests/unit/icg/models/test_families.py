@@ -15,7 +15,7 @@ from icg.errors import BriefError, CheckpointError
 from icg.models.families import family_of
 from icg.models.noise import mixture, random_mixture
 from icg.starter import Starter
-from icg.train.connector.recipe import loss_of
+from icg.train.connector.pretraining import loss_of
 from PIL import Image
 
 from tests.unit.icg import tiny

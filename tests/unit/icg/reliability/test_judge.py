@@ -20,7 +20,7 @@ from icg.reliability.labels import Availability
 from icg.reliability.reward import Reliability
 from icg.reliability.rfnet import RFNet
 from icg.rewards.base import BATCH, Reward, TensorReward, pixels
-from icg.rewards.registry import load
+from icg.starter.rewards import load
 from PIL import Image, ImageDraw
 
 from tests.unit.icg.reliability.judged import SIDE, TINY, cut_out, judge, picture

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from icg.data import pictures
+from icg import pictures
 from icg.errors import IcgError
 from icg.reliability import archives
 from icg.reliability.rf1m import RF1M, Part

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from icg import rewards, starter
+from icg import starter
 from icg.brief import Brief
 from icg.data.art import procedural
 from icg.data.compose import SIDE, Look, compose
 from icg.errors import CheckpointError
+from icg.rewards.base import Reward
 from icg.rewards.small_aesthetic import AestheticHead, SmallAesthetic
 from icg.rewards.statistics import NAMES, statistics
+from icg.starter import rewards
 from icg.train.aesthetic import recipe
 from icg.train.aesthetic.degrade import DAMAGES, finished
 from icg.train.loop import Fit
@@ -26,7 +28,7 @@ BIG = [(compose(s.sprites[look.style], look, i, 2 * SIDE), look) for i, s in enu
 
 
 @pytest.fixture(scope="module")
-def shipped() -> rewards.Reward:
+def shipped() -> Reward:
     return rewards.load("aesthetic")
 
 
@@ -35,7 +37,7 @@ def damaged(kind: str, severity: float) -> list[Image.Image]:
     return [DAMAGES[kind](big, look, severity, np.random.default_rng(i), art) for i, (big, look) in enumerate(BIG)]
 
 
-def test_shapes_it_never_saw_are_better_whole(shipped: rewards.Reward) -> None:
+def test_shapes_it_never_saw_are_better_whole(shipped: Reward) -> None:
     briefs = [Brief("x")] * len(BIG)
     clean = shipped([finished(big) for big, _ in BIG], briefs)
     right = {}

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from icg import rewards
 from icg.brief import Brief
 from icg.errors import CheckpointError
 from icg.rewards.aesthetic import layers_of
 from icg.rewards.image_reward import DEVIATION, MEAN, ImageReward
 from icg.rewards.open_clip import translated
+from icg.starter import rewards
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoTokenizer

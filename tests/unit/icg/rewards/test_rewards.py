@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from icg import rewards
 from icg.brief import Brief
 from icg.errors import CheckpointError, IcgError
+from icg.rewards.base import Reward, TensorReward
 from icg.rewards.small_aesthetic import AestheticHead
+from icg.starter import rewards
 from PIL import Image
 
 from tests.unit.icg import tiny_judges as tiny
@@ -107,7 +108,7 @@ def test_every_reward_is_on_the_list() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_any_picture_gets_a_number_within_the_range(made: Callable[[str], Any], name: str) -> None:
     reward = made(name)
-    assert isinstance(reward, rewards.Reward)
+    assert isinstance(reward, Reward)
     assert reward.name == CASES[name].reward
     low, high = reward.range
     assert low < high
@@ -177,7 +178,7 @@ def test_tensors_get_what_pictures_get(made: Callable[[str], Any], name: str) ->
 @pytest.mark.parametrize("name", TENSORS)
 def test_gradients_reach_the_pixels_and_nothing_else(made: Callable[[str], Any], name: str, small_root: Path) -> None:
     reward, side = made(name), CASES[name].side
-    assert isinstance(reward, rewards.TensorReward)
+    assert isinstance(reward, TensorReward)
     briefs = [Brief("kettle", user_embedding=USER)] * 4
     flat = [Image.new("RGB", (side, side), c) for c in ("black", "white", "grey")]
     pixels = as_tensor([noise(side, side), *flat])

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from icg import rewards
 from icg.brief import Brief
 from icg.errors import CheckpointError, IcgError
+from icg.starter import rewards
 from PIL import Image
 from transformers import AutoImageProcessor
 

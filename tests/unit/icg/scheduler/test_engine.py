@@ -217,7 +217,7 @@ def test_cancelling_ends_within_one_step(opened: Open) -> None:
     stop.set()
     rows = scheduler.metrics.rows
     gate.open.set()
-    with pytest.raises(Cancelled, match="withdrawn with 5 steps to go"):
+    with pytest.raises(Cancelled, match="cancelled with 5 steps to go"):
         asked.result(60)
     with pytest.raises(ConnectionError):
         dead.result(60)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from icg.draw.pipeline import CoverPipeline
+from icg.draw.rows import Rows
 from icg.errors import Cancelled, IcgError
 from icg.scheduler.decoding import Decoder, Decoding
 from icg.scheduler.engine import StepScheduler
 from icg.scheduler.fast import Fast, Ladder
-from icg.scheduler.rows import Rows
 from PIL import Image
 
 from tests.unit.icg import tiny

@@ -7,7 +7,7 @@ import math
 import pytest
 from icg.errors import BriefError, Shed
 from icg.scheduler.metrics import Metrics
-from icg.scheduler.queue import Line, due
+from icg.scheduler.queue import RequestQueue, due
 from icg.scheduler.request import Request, Status
 
 from tests.unit.icg.pipelines import brief
@@ -17,8 +17,8 @@ def ask(due: float, priority: int = 0, deadline: float = math.inf, steps: int = 
     return Request(brief(steps=steps), 0.0, deadline, priority, due=min(due, deadline))
 
 
-def line(limit: int = 10) -> Line:
-    return Line(limit, Metrics())
+def line(limit: int = 10) -> RequestQueue:
+    return RequestQueue(limit, Metrics())
 
 
 def test_priority_goes_first_then_who_is_due_then_who_came() -> None:
@@ -51,7 +51,7 @@ def test_who_comes_together_is_due_together() -> None:
 
 def test_a_full_line_sheds_whoever_goes_last() -> None:
     metrics = Metrics()
-    queue = Line(2, metrics)
+    queue = RequestQueue(2, metrics)
     first, last = ask(1), ask(5)
     queue.add(first)
     queue.add(last)
@@ -61,7 +61,7 @@ def test_a_full_line_sheds_whoever_goes_last() -> None:
     queue.add(urgent)
     assert queue.live == [first, urgent]
     assert last.status is Status.FULL
-    with pytest.raises(Shed, match="others go first"):
+    with pytest.raises(Shed, match="others have precedence"):
         last.future.result(0)
     assert metrics.ended[Status.FULL] == 2
     assert metrics.live == 2

@@ -36,9 +36,8 @@ def test_pooled_has_one_state_and_concatenated_more_tokens(small: Starter) -> No
 
 
 @pytest.mark.slow
-def test_the_recipe_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["ablations", "--out", str(tmp_path), "--smoke", "--variants", "full", "pooled"])
-    main()
+def test_the_recipe_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--out", str(tmp_path), "--smoke", "--variants", "full", "pooled"])
     found = json.loads(capsys.readouterr().out)
     assert {"full", "pooled"} <= set(found)
     assert 0 <= found["full"]["own_over_swapped"][0] <= 1

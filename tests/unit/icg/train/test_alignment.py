@@ -52,21 +52,18 @@ def test_covers_of_unseen_briefs_come_to_engage(small: Starter, reward: Engageme
     assert all(weight.grad is None for weight in reward.net.parameters())
 
 
-def test_what_is_no_reward_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_no_reward_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit, config = Fit(1, 1e-3, 4, warmup=1), personalise.AlignConfig()
     with pytest.raises(IcgError, match=r"weights for \['beauty'\]; allowed: .*'engagement'"):
         alignment.run(tmp_path, procedural(), alignment.SMOKE, fit, config, {"beauty": 1.0})
-    given = ["alignment", "--out", str(tmp_path), "--smoke"]
+    given = ["--out", str(tmp_path), "--smoke"]
     for flags, said in (
         (["--beauty", "1"], "--beauty"),
         (["--engagement", "much"], "--engagement"),
         (["--by", "policy", "--group", "1", "--art", "."], "--group 1; allowed: 2 to --batch 16"),
     ):
-        monkeypatch.setattr("sys.argv", (given[:-1] if "--art" in flags else given) + flags)
         with pytest.raises(SystemExit) as left:
-            alignment.main()
+            alignment.main((given[:-1] if "--art" in flags else given) + flags)
         assert left.value.code == 2
         assert said in capsys.readouterr().err
 
@@ -74,12 +71,9 @@ def test_what_is_no_reward_is_refused(
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*:FutureWarning")
 @pytest.mark.parametrize("by", ["gradient", "policy"])
-def test_the_recipe_follows_engagement_both_ways(
-    by: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_recipe_follows_engagement_both_ways(by: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--by", by, "--engagement", "3", "--smoke", "--go-on"]
-    monkeypatch.setattr("sys.argv", ["alignment", "--out", str(tmp_path), *flags])
-    alignment.main()
+    alignment.main(["--out", str(tmp_path), *flags])
     found = json.loads(capsys.readouterr().out)
     assert found["after"]["engagement"] != found["before"]["engagement"]
     assert "engagement" in json.loads((tmp_path / "scales.json").read_text())

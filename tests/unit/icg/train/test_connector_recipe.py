@@ -22,9 +22,17 @@ from icg.data.precompute import Latents, Prepared, Readings, prepare, show
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import CheckpointError, IcgError
 from icg.models.families import cast, family_of
-from icg.train.connector import recipe as connector
+from icg.train.connector import recipe as command
 from icg.train.connector import samples
-from icg.train.connector.recipe import CONNECTOR, TOKENS, ConnectorConfig, Recipe, new_adapter, standardise
+from icg.train.connector.pretraining import (
+    CONNECTOR,
+    TOKENS,
+    ConnectorConfig,
+    Recipe,
+    latent_loss,
+    new_adapter,
+    standardise,
+)
 from icg.train.connector.source import Source, Tastes, by_vlm, precomputed
 from icg.train.loop import Fit, train
 from icg.train.throughput import SKIPPED, Speed, ceiling, flop_counter
@@ -127,8 +135,8 @@ def test_samples_are_the_covers_of_the_pipeline(vlm_of: Open, name: str) -> None
     made = CoverPipeline(vlm, processor, stock, new_adapter(vlm, stock, 0, tokens=tiny.TOKENS, layers=1))
     briefs = [Brief(title, seed=n, steps=3, guidance=2.0, size=(64, 96)) for n, title in enumerate("ab")]
     with torch.no_grad():
-        items = torch.cat([made._item(brief) for brief in briefs])
-    drawn = samples.draw(made.family, made.adapter, stock.scheduler, items, torch.zeros(2, 64), (64, 96), 3, 2.0)
+        items = torch.cat([made.item(brief) for brief in briefs])
+    drawn = samples.draw(made.family, made.adapter, items, torch.zeros(2, 64), (64, 96), 3, 2.0)
     covers = np.stack([np.asarray(cover, int) for cover in made(briefs)])
     assert np.abs(covers - drawn).max() <= 1
 
@@ -144,8 +152,8 @@ def test_every_family_learns_in_mixed_precision(name: str) -> None:
     torch.manual_seed(0)
     clean, items = torch.randn(2, *family.shape((64, 64))), torch.randn(2, tiny.TOKENS, 32)
     with torch.autocast("cpu", torch.bfloat16):
-        loss = connector.latent_loss(family, adapter, stock.scheduler, clean, items, torch.zeros(2, 64))
-        drawn = samples.draw(family, adapter, stock.scheduler, items, torch.zeros(2, 64), (64, 64), 2, 2.0)
+        loss = latent_loss(family, adapter, stock.scheduler, clean, items, torch.zeros(2, 64))
+        drawn = samples.draw(family, adapter, items, torch.zeros(2, 64), (64, 64), 2, 2.0)
     loss.backward()
     assert loss.dtype == torch.float32
     assert torch.isfinite(loss)
@@ -199,9 +207,12 @@ def test_speed_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert speed.rate == 12 / 4
 
 
-def test_the_command_of_the_docs_leaves_an_adapter_that_draws(tmp_path: Path) -> None:
+def test_the_command_of_the_docs_leaves_an_adapter_that_draws(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["--smoke", "--stage", "connector", "--out", str(tmp_path / "run")]
-    found = connector.main(arguments)
+    command.main(arguments)
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
     root, out = starter.path(), tmp_path / "run"
     assert check(root / "vlm", root / "diffusion", out / "adapter", size=(96, 96)).tokens == 8
     config = json.loads((out / "config.json").read_text())
@@ -223,17 +234,17 @@ def test_the_command_of_the_docs_leaves_an_adapter_that_draws(tmp_path: Path) ->
     assert {"connector", "refiner"} <= moved
     written = sorted((tmp_path / "precomputed").rglob("*.safetensors"))
     stamps = [path.stat().st_mtime_ns for path in written]
-    assert connector.main(arguments)["validation"] == found["validation"]
+    command.main(arguments)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["validation"] == found["validation"]
     assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "precomputed").rglob("*.safetensors"))] == stamps
 
 
-def test_what_cannot_be_trained_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_trained_is_named(tmp_path: Path) -> None:
     with pytest.raises(IcgError, match="stage='all'; allowed: tokens, connector"):
         ConnectorConfig("all")
     with pytest.raises(IcgError, match=r"drop_user=2; allowed: 0\.\.1"):
         ConnectorConfig(drop_user=2)
     given = {"vlm": starter.path() / "vlm", "diffusion": starter.path() / "diffusion", "data": tmp_path}
     arguments = [text for name, folder in given.items() for text in (f"--{name}", str(folder))]
-    with pytest.raises(SystemExit):
-        connector.main([*arguments, "--out", str(tmp_path / "run")])
-    assert "no table of items; allowed: a folder with items.csv" in capsys.readouterr().err
+    with pytest.raises(IcgError, match="no table of items; allowed: a folder with items"):
+        command.main([*arguments, "--out", str(tmp_path / "run")])

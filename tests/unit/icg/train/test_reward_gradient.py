@@ -200,11 +200,8 @@ def test_a_policy_gradient_climbs_a_reward_that_has_no_gradient(small: Starter, 
 
 
 @pytest.mark.slow
-def test_the_alignment_recipe_runs(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.argv", ["alignment", "--out", str(tmp_path), "--smoke", "--go-on"])
-    alignment.main()
+def test_the_alignment_recipe_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    alignment.main(["--out", str(tmp_path), "--smoke", "--go-on"])
     found = json.loads(capsys.readouterr().out)
     assert (found["before"]["step"], found["after"]["step"]) == (0, 2)
     assert {"relevance", "preference", "diversity", "between_users", "title_top5"} <= set(found["after"])

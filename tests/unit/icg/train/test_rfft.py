@@ -11,6 +11,7 @@ import torch
 from icg.brief import Brief
 from icg.data.art import procedural
 from icg.errors import IcgError
+from icg.evaluate.product_briefs import HEIGHT, PARTS, part, repeated
 from icg.reliability.config import VARIANTS, RFNetConfig
 from icg.reliability.cues import SmallCues
 from icg.reliability.judge import Judge
@@ -18,7 +19,7 @@ from icg.reliability.rfnet import RFNet
 from icg.reliability.scenes.sizes import held_out
 from icg.starter import Starter
 from icg.train.loop import Fit
-from icg.train.reliability.rfft import HEIGHT, PARTS, TWINS, Config, Tuner, part, repeated, run
+from icg.train.reliability.rfft import TWINS, Config, Tuner, run
 
 from tests.unit.icg.models.test_families import SIZE, covers_of
 from tests.unit.icg.products.test_inpainting import asked, controlled
@@ -53,7 +54,7 @@ def test_the_gradient_reaches_the_controlnet_and_nothing_else(small: Starter) ->
     assert any(float(p.grad.abs().sum()) > 0 for p in made.net.parameters() if p.grad is not None)
     family = made.pipeline.family
     others = [*family.denoiser.parameters(), *family.vae.parameters(), *made.judge.parameters()]
-    others += [*made.reference.net.parameters(), *made.pipeline.adapter.parameters()]
+    others += [*made.untuned.inpainter.net.parameters(), *made.pipeline.adapter.parameters()]
     assert all(p.grad is None for p in others)
 
 

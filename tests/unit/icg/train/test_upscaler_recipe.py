@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from icg import starter
 from icg.data.upscaling import KINDS, Pairs, drawn, figure, pairs
 from icg.evaluate import upscaling as evaluation
 from icg.models.upscale import Upscaler
@@ -20,7 +21,7 @@ SMALL = recipe.Config(dim=12, depths=(1,), heads=2, edge=16)
 
 @pytest.fixture(scope="module")
 def made() -> Pairs:
-    return pairs([drawn(3, n, 64) for n in range(4)], recipe.starter_vae(), 3)
+    return pairs([drawn(3, n, 64) for n in range(4)], starter.autoencoder(), 3)
 
 
 def test_it_begins_as_bicubic() -> None:
@@ -41,7 +42,7 @@ def test_pairs_are_what_they_say(made: Pairs) -> None:
         assert np.array_equal(clean, expected)
         assert not np.array_equal(clean, drawn_)
         assert not np.array_equal(clean, spoiled)
-    again = pairs([Image.fromarray(p) for p in made.large], recipe.starter_vae(), 3)
+    again = pairs([Image.fromarray(p) for p in made.large], starter.autoencoder(), 3)
     assert np.array_equal(again.small, made.small)
     assert not np.array_equal(drawn(3, 0, 64), drawn(3, 1, 64))
     sprite = figure(np.random.default_rng(1), 64)
@@ -68,9 +69,8 @@ def test_it_learns_and_resumes(made: Pairs, tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), whole.parameters(), strict=True))
 
 
-def test_smoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("sys.argv", ["upscaler", "--pictures", str(SAMPLE), "--out", str(tmp_path), "--smoke"])
-    recipe.main()
+def test_smoke(tmp_path: Path) -> None:
+    recipe.main(["--pictures", str(SAMPLE), "--out", str(tmp_path), "--smoke"])
     files = {p.name for p in (tmp_path / "upscaler").iterdir()}
     assert files == {"config.json", "preprocessor_config.json", "model.safetensors"}
     assert (tmp_path / "run" / "config.json").exists()
@@ -84,18 +84,3 @@ def test_gains_of_every_kind(tmp_path: Path) -> None:
     found = evaluation.measure(tmp_path / "one", SAMPLE, seeds=1, count=1)
     assert set(found) == {"catalogue", "half", "drawings", "covers", "spoiled"}
     assert all(len(v) == 1 and np.isfinite(v[0]) for row in found.values() for v in row.values())
-
-
-def test_the_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "covers").mkdir()
-    recipe.save(recipe.build(SMALL), tmp_path / "one")
-    for n in range(2):
-        drawn(1, n, 80).save(tmp_path / "covers" / f"{n}.png")
-    given = ["--covers", tmp_path / "covers", "--sheet", tmp_path / "sheet.png", "--checkpoint", tmp_path / "one"]
-    monkeypatch.setattr("sys.argv", ["evaluation", *map(str, given)])
-    evaluation.main()
-    with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.size == (2 * 292 - 4, 3 * 292 - 4)
-    monkeypatch.setattr("sys.argv", ["evaluation"])
-    with pytest.raises(SystemExit):
-        evaluation.main()

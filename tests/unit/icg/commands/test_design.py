@@ -1,11 +1,11 @@
-"""`eyecatch design`: what it writes, what it draws, and what it refuses."""
+"""`icg design`: what it writes, what it draws, and what it refuses."""
 
 import json
 from pathlib import Path
 
 import pytest
-from eyecatch.cli import app
-from eyecatch.generators.provenance import read
+from icg.cli import app
+from icg.provenance import read
 from typer.testing import CliRunner
 
 
@@ -38,7 +38,7 @@ def test_designs_are_written_drawn_and_searched(tmp_path: Path) -> None:
         (("panda", "--target", "huge"), "target='huge'; allowed: low, medium, high"),
         ((" ",), "title"),
         ((" ", "--best-of", "2"), "title"),
-        (("panda", "--time", "tomorrow"), "time='tomorrow'; allowed: UNIX seconds or ISO 8601"),
+        (("panda", "--time", "tomorrow"), "time='tomorrow'; allowed: UNIX seconds, UNIX milliseconds or ISO 8601"),
         (("panda", "--checkpoint", "nowhere"), "nowhere"),
     ],
 )

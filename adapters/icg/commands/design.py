@@ -1,11 +1,11 @@
-"""eyecatch design: how a cover of a title should look to reach a wanted engagement. Without a server."""
+"""icg design: how a cover of a title should look to reach a wanted engagement. Without a server."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from eyecatch.commands.common import Json, fail, print_json, print_table, quieten_models
+from icg.commands.common import Json, print_json, print_table, quieten_models, refusals
 
 
 def design(
@@ -33,23 +33,22 @@ def design(
 ) -> None:
     """Colours, tones, composition and style for a title, written by a model that saw designs and the engagement they got."""
     import torch
+
     from icg import starter
     from icg.brief import Brief
-    from icg.data.engagement import seconds
+    from icg.data.times import seconds
     from icg.design.designer import Designer
     from icg.design.search import search
-    from icg.errors import IcgError
+    from icg.provenance import to_png
     from icg.rewards.engagement import Engagement
-
-    from eyecatch.generators.provenance import to_png
 
     root = checkpoint or starter.path()
     quieten_models()
     torch.manual_seed(seed)
     rated, cover = [], None
-    try:
+    with refusals():
         brief = Brief(title, seed=seed)
-        designer, at = Designer.from_pretrained(root), seconds("time", time) if time else None
+        designer, at = Designer.from_pretrained(root), seconds(time, None) if time else None
         if best_of is None:
             found = designer.model.write(title, target, account, at, count, 0.0 if count == 1 else 1.0)
         else:
@@ -63,8 +62,6 @@ def design(
             told = {"model": checkpoint.name if checkpoint else starter.Starter.name, "design": found[0].to_json()}
             told |= {"seed": seed, "steps": brief.steps, "brief_digest": towards.digest()}
             out.write_bytes(to_png(cover or starter.load(checkpoint).pipeline([towards])[0], told))
-    except (IcgError, OSError) as error:
-        fail(f"error: {error}")
     if json:
         return print_json({"designs": [one.shown() for one in found]} | ({"engagement": rated} if rated else {}))
     rows = [
@@ -79,7 +76,3 @@ def design(
         columns.append("engagement")
         rows = [[*row, f"{value:.3f}"] for row, value in zip(rows, rated, strict=True)]
     print_table(f"{title}, for {target} engagement", columns, rows)
-
-
-def register(app: typer.Typer) -> None:
-    app.command("design")(design)

@@ -1,11 +1,11 @@
-"""eyecatch upscale: a larger picture from a small one, by a Swin2SR checkpoint. Without a server."""
+"""icg upscale: a larger picture from a small one, by a Swin2SR checkpoint. Without a server."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from eyecatch.commands.common import fail
+from icg.commands.common import fail
 
 
 def upscale(
@@ -19,13 +19,12 @@ def upscale(
     ] = "",
 ) -> None:
     """Enlarge a picture; what a cover says of where it comes from is kept in a PNG."""
-    from icg import starter
-    from icg.models.upscale import Upscaler
-    from icg.pictures import picture
     from transformers.utils import logging
 
-    from eyecatch.generators.provenance import read, to_png
-    from eyecatch.generators.upscaling import SHIPPED, name_of
+    from icg import starter
+    from icg.models.upscale import SHIPPED, Upscaler, name_of
+    from icg.pictures import decode
+    from icg.provenance import read, to_png
 
     kinds = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
     if out.suffix.lower() not in kinds:
@@ -33,7 +32,7 @@ def upscale(
     logging.disable_progress_bar()
     try:
         data = image.read_bytes()
-        small = picture(data, "image", "RGBA")
+        small = decode(data, "image", "RGBA")
         upscaler = Upscaler.from_pretrained(checkpoint or starter.path() / "upscaler", factor)
         (large,) = upscaler([small])
         said = read(data)
@@ -46,7 +45,3 @@ def upscale(
     except (ValueError, OSError) as error:  # icg's refusals, and a text in the picture that is no JSON
         fail(f"error: {error}")
     typer.echo(f"{out}: {small.width}x{small.height} -> {large.width}x{large.height}")
-
-
-def register(app: typer.Typer) -> None:
-    app.command("upscale")(upscale)

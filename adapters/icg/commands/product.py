@@ -1,18 +1,22 @@
-"""eyecatch product: fine-tune the generator on pictures of one product, and draw covers of it. Without a server."""
+"""icg product: fine-tune the generator on pictures of one product, and draw covers of it. Without a server."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eyecatch.commands.common import DEFAULT_DATA, DataDir, Json, fail, print_json, print_table, quieten_models
+from icg.commands.common import Checkpoint, Json, fail, print_json, print_table, quieten_models, refusals
 
 if TYPE_CHECKING:
     from icg.starter import Starter
 
 app = typer.Typer(help="Products that covers are fine-tuned on, by id.", no_args_is_help=True)
-Checkpoint = Annotated[Path | None, typer.Option(help="Starter-shaped folder; default: the shipped starter.")]
 Id = Annotated[str, typer.Argument(help="The product's id: a-z, 0-9, '-' and '_', up to 64.", show_default=False)]
+DataDir = Annotated[
+    str,
+    typer.Option("--data-dir", envvar="EYECATCH_DATA_DIR", help="Folder whose products/ they are; a server reads it."),
+]
+DEFAULT_DATA = "eyecatch-data"
 PRODUCTS = "products"
 
 
@@ -41,9 +45,7 @@ def train(
     """Learn a product from its pictures; interrupted, the same command goes on where it was."""
     from dataclasses import asdict
 
-    from icg.errors import IcgError
-
-    try:
+    with refusals():
         from icg.brief import check_id
         from icg.products.pictures import load
         from icg.train.products.fine_tune import check_kind, fine_tune
@@ -57,13 +59,9 @@ def train(
             _folder(data_dir), _starter(checkpoint), id, kind, pictures, settings, force,
             lambda line: typer.echo(line, err=True),
         )  # fmt: skip
-    except ModuleNotFoundError as error:
-        fail(f"error: training needs {error.name}: pip install 'eyecatch[train]'")
-    except (IcgError, OSError) as error:
-        fail(f"error: {error}")
     if json:
         return print_json(asdict(made))
-    typer.echo(f"{id}: trained in {made.seconds / 60:.1f} minutes, {made.memory_mb} MB; eyecatch product generate {id}")
+    typer.echo(f"{id}: trained in {made.seconds / 60:.1f} minutes, {made.memory_mb} MB; icg product generate {id}")
 
 
 @app.command("list")
@@ -108,12 +106,10 @@ def generate(
 ) -> None:
     """Draw covers of a product that was trained."""
     from icg.brief import Brief
-    from icg.errors import IcgError
     from icg.products.library import Library
+    from icg.provenance import to_png
 
-    from eyecatch.generators.provenance import to_png
-
-    try:
+    with refusals():
         library = Library(_folder(data_dir))
         trained = library.get(id)
         asked = [Brief(title, seed=seed + n, size=trained.record.size, product_id=id) for n in range(count)]
@@ -125,8 +121,6 @@ def generate(
         for path, brief, cover in zip(paths, asked, covers, strict=True):
             how = {"model": starter.name, "product": trained.key, "seed": brief.seed, "steps": brief.steps}
             path.write_bytes(to_png(cover, {**how, "brief_digest": brief.digest()}))
-    except (IcgError, OSError) as error:
-        fail(f"error: {error}")
     if json:
         return print_json({"covers": [str(path) for path in paths]})
     typer.echo(f"{count} covers of {id} in {out}")
@@ -135,13 +129,10 @@ def generate(
 @app.command()
 def remove(id: Id, data_dir: DataDir = DEFAULT_DATA) -> None:
     """Forget a product: its weights are deleted, and running servers refuse it from their next request on."""
-    from icg.errors import IcgError
     from icg.products import record
 
-    try:
+    with refusals():
         gone = record.remove(_folder(data_dir), id)
-    except (IcgError, OSError) as error:
-        fail(f"error: {error}")
     if not gone:
         fail(f"error: product_id={id!r}; allowed: {', '.join(record.ids(_folder(data_dir))) or 'none is trained here'}")
     typer.echo(f"{id} is removed")

@@ -1,4 +1,7 @@
-"""The one place from names to rewards. Nothing heavy is imported before a reward is asked for."""
+"""Rewards by name: `load(name, folder, device)` gives any of them, from a folder or as the starter has it. See docs/rewards.md.
+
+Nothing heavy is imported before a reward is loaded.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 
 from icg.errors import IcgError
 from icg.rewards.base import Reward
+from icg.starter import path
 
 
 @dataclass(frozen=True)
@@ -19,12 +23,6 @@ class Source:
     what: str
     default: Callable[[], Path] | None = None
     folder: bool = True
-
-
-def _starter() -> Path:
-    from icg import starter
-
-    return starter.path()
 
 
 def _small_aesthetic(folder: Path, device: str, **more: Any) -> Reward:
@@ -102,9 +100,9 @@ def _opennsfw(device: str) -> Reward:
 
 
 REWARDS: dict[str, Source] = {
-    "relevance": Source(_relevance, "a starter-shaped folder with joint/, diffusion/vae/ and vlm/", _starter),
-    "preference": Source(_preference, "a starter-shaped folder with joint/, diffusion/vae/ and vlm/", _starter),
-    "aesthetic": Source(_small_aesthetic, "icg.train.aesthetic.recipe's folder", lambda: _starter() / "aesthetic"),
+    "relevance": Source(_relevance, "a starter-shaped folder with joint/, diffusion/vae/ and vlm/", path),
+    "preference": Source(_preference, "a starter-shaped folder with joint/, diffusion/vae/ and vlm/", path),
+    "aesthetic": Source(_small_aesthetic, "icg.train.aesthetic.recipe's folder", lambda: path() / "aesthetic"),
     "laion-aesthetic": Source(_laion_aesthetic, "openai/clip-vit-large-patch14 with aesthetic.safetensors beside it"),
     "clip": Source(_clip, "a CLIP or SigLIP, for example google/siglip-base-patch16-224"),
     "pickscore": Source(_pickscore, "yuvalkirstain/PickScore_v1"),
@@ -113,9 +111,9 @@ REWARDS: dict[str, Source] = {
         _image_reward, "THUDM/ImageReward's weights as safetensors with bert-base-uncased's tokenizer"
     ),
     "safety": Source(_safety, "an image classifier, for example Falconsai/nsfw_image_detection"),
-    "reliability": Source(_reliability, "icg.train.reliability.rfnet's judge", lambda: _starter() / "reliability"),
+    "reliability": Source(_reliability, "icg.train.reliability.rfnet's judge", lambda: path() / "reliability"),
     "engagement": Source(
-        _engagement, "icg.train.engagement.recipe's folder beside vlm/", lambda: _starter() / "engagement"
+        _engagement, "icg.train.engagement.recipe's folder beside vlm/", lambda: path() / "engagement"
     ),
     "opennsfw": Source(_opennsfw, "nothing: the weights are in the package", folder=False),
 }

@@ -1,17 +1,17 @@
-"""eyecatch product: train, list, generate, remove; covers of it from the in-process generator; and what is wrong as one line."""
+"""icg product: train, list, generate, remove; covers of it from the in-process generator; and what is wrong as one line."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from eyecatch.cli import app
 from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import InvalidInput, NotFound
 from eyecatch.core.ports import Brief
 from eyecatch.core.types import EMBEDDING_DIM
 from eyecatch.generators.local import LocalGenerator
-from eyecatch.generators.provenance import read
+from icg.cli import app
+from icg.provenance import read
 from icg.train.products.art import THINGS, pictures
 from PIL import Image
 from typer.testing import CliRunner, Result

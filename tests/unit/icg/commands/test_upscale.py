@@ -1,10 +1,10 @@
-"""eyecatch upscale: a larger file, what a cover says kept, and what is wrong as one line."""
+"""icg upscale: a larger file, what a cover says kept, and what is wrong as one line."""
 
 from pathlib import Path
 
 import pytest
-from eyecatch.cli import app
-from eyecatch.generators.provenance import read, to_png
+from icg.cli import app
+from icg.provenance import read, to_png
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from typer.testing import CliRunner, Result
@@ -65,7 +65,7 @@ def test_what_is_refused(cover: Path) -> None:
     )
     assert "gone.png" in refused(run(cover.with_name("gone.png"), "--out", out))
     cover.with_name("text.png").write_text("hello")
-    assert "allowed: whole PNG, JPEG or WebP" in refused(run(cover.with_name("text.png"), "--out", out))
+    assert "allowed: a PNG, JPEG, WebP, GIF or BMP picture" in refused(run(cover.with_name("text.png"), "--out", out))
     Image.new("RGBA", (32, 32)).save(cover.with_name("clear.png"))
     assert "transparent pixels" in refused(run(cover.with_name("clear.png"), "--out", out))
     assert "no such folder" in refused(run(cover, "--out", out, "--checkpoint", cover.parent / "gone"))

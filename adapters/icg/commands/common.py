@@ -1,0 +1,69 @@
+"""What commands share: refusals as one readable line, tables and JSON. Knows no verb."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from icg.errors import IcgError
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+Checkpoint = Annotated[Path | None, typer.Option(help="Starter-shaped folder; default: the shipped starter.")]
+Art = Annotated[Path, typer.Option(help="A node_modules folder with the emoji packages of the starter's recipe.")]
+
+WIDE = 400
+"""Columns of an output that is not a terminal: a file has no edge, so no cell is cut."""
+
+
+def fail(message: str) -> NoReturn:
+    """Print to standard error and exit with status 1."""
+    typer.echo(message, err=True)
+    raise typer.Exit(1)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What the library refuses, and files that cannot be read, as one line and exit status 1."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        fail(f"error: this needs {error.name}: pip install 'eyecatch[train]'")
+    except (IcgError, OSError) as error:
+        fail(f"error: {' '.join(str(error).split())}")  # libraries that are quoted in it write paragraphs
+
+
+def quieten_models() -> None:
+    """Their loading bars would land between the lines of a command."""
+    import diffusers
+    import transformers
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def print_json(data: object) -> None:
+    """One line on standard output."""
+    json.dump(data, sys.stdout, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table whose cells are text, not markup: titles and names of files may hold square brackets."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title, style="table.title"), title_justify="left")
+    for name in columns:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDE
+    console.print(table)

@@ -1,0 +1,174 @@
+"""icg evaluate: how good a checkpoint is, each figure beside its baselines and controls. On SIMULATED users and accounts."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from icg.commands.common import Art, Checkpoint, fail, print_table, refusals
+
+app = typer.Typer(help="How good a checkpoint is.", no_args_is_help=True)
+
+
+@app.command("personalisation")
+def personalisation(
+    art: Art,
+    checkpoint: Checkpoint = None,
+    seeds: Annotated[int, typer.Option(help="Rounds with other users, items and noise.", min=1)] = 3,
+    count: Annotated[int, typer.Option(help="Covers a figure, at most 100.", min=4, max=100)] = 100,
+    without: Annotated[
+        Path | None, typer.Option(help="Adapter trained without dispersion, for dispersion_ratio.")
+    ] = None,
+    before: Annotated[Path | None, typer.Option(help="Adapter before alignment, for diversity_ratio.")] = None,
+    second: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a dual encoder (icg train dual --judge) that judges titles too."),
+    ] = None,
+    ablations: Annotated[
+        bool,
+        typer.Option(
+            "--ablations",
+            help="Also covers from the reference alone, two references, a reference only read, the best of four draws.",
+        ),
+    ] = False,
+) -> None:
+    """Do covers show their title and suit their user? On held-out SIMULATED users and titles, with controls."""
+    from json import dumps
+
+    from icg import starter
+    from icg.evaluate.personalisation import Compared, measure
+
+    with refusals():
+        found = measure(checkpoint or starter.path(), art, seeds, count, Compared(without, before), second, ablations)
+    rows = [(name, f"{v['mean']:.3f} ± {v['deviation']:.3f}" if v else "not asked for") for name, v in found.items()]
+    print_table(f"personalisation, {seeds} seeds, {count} covers a figure, SIMULATED users", ("figure", "mean"), rows)
+    typer.echo(dumps({name: v and round(v["mean"], 4) for name, v in found.items()}))
+
+
+@app.command("reliability")
+def reliability(
+    art: Art,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Starter-shaped folder with controlnet/ and reliability/; default: the shipped starter."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Rounds with other products, places and noise.", min=1)] = 3,
+    count: Annotated[int, typer.Option(help="Briefs a round, four pictures each.", min=2, max=200)] = 24,
+    before: Annotated[Path | None, typer.Option(help="ControlNet before RFFT.")] = None,
+    no_regulariser: Annotated[Path | None, typer.Option(help="ControlNet tuned without a regulariser.")] = None,
+    kl: Annotated[Path | None, typer.Option(help="ControlNet tuned with KL in place of consistent condition.")] = None,
+    image_only: Annotated[
+        Path | None, typer.Option(help="Judge that sees the picture alone, for rfnet_f1_gain.")
+    ] = None,
+    second: Annotated[Path | None, typer.Option(help="Judge that RFFT never met, to judge too.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Picture file for a contact sheet.", dir_okay=False)] = None,
+) -> None:
+    """Could its product pictures be shown? On held-out products, before and after RFFT, by three judges."""
+    from json import dumps
+
+    from icg import starter
+    from icg.evaluate.reliability import Compared, measure
+
+    with refusals():
+        compared = Compared(before, no_regulariser, kl, image_only, second)
+        found, table = measure(checkpoint or starter.path(), art, seeds, count, compared, sheet)
+    columns = sorted({name for row in table.values() for name in row})
+    rows = [(kind, *(f"{row[c][0]:.3f} ± {row[c][1]:.3f}" for c in columns)) for kind, row in table.items()]
+    print_table(f"product pictures, {seeds} seeds, {count} briefs x 4 pictures", ("ControlNet", *columns), rows)
+    typer.echo(dumps({name: value and round(value[0], 4) for name, value in found.items()}))
+
+
+@app.command("design")
+def design(
+    art: Art,
+    checkpoint: Checkpoint = None,
+    designs: Annotated[Path | None, typer.Option(help="Folder of `icg train design`, for bucket_order_share.")] = None,
+    products: Annotated[
+        Path | None, typer.Option(help="Folder of trained products, or where to train them (hours), for identity.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder of the sample's covers, for upscaler_psnr_gain.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Rounds with other accounts, users and noise.", min=1)] = 3,
+    posts: Annotated[int, typer.Option(help="SIMULATED posts a round.", min=300)] = 3000,
+    items: Annotated[int, typer.Option(help="Items a round that designs are written for.", min=4)] = 30,
+) -> None:
+    """Engagement, designs, segments, products and the upscaler, each beside its baselines. On held-out SIMULATED accounts and users."""
+    from json import dumps
+
+    from icg import starter
+    from icg.train.studies.design_measure import Extent, Folders, measure
+
+    with refusals():
+        folders = Folders(checkpoint or starter.path(), art, designs, products, pictures)
+        found, tables = measure(folders, Extent(seeds, posts=posts, items=items))
+    for name, table in tables.items():
+        columns = list(dict.fromkeys(column for row in table.values() for column in row))
+        rows = [(kind, *(_spread(row.get(column)) for column in columns)) for kind, row in table.items()]
+        print_table(f"{name}, {seeds} seeds", ("", *columns), rows)
+    typer.echo(dumps({name: values and round(sum(values) / len(values), 4) for name, values in found.items()}))
+
+
+@app.command("upscaling")
+def upscaling(
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder of pictures called SUBJECT-NUMBER: gains over bicubic.")
+    ] = None,
+    covers: Annotated[Path | None, typer.Option(help="Folder of covers to look at.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Picture file for them: as they are, bicubic, upscaled.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Swin2SR folder; default: the shipped upscaler.")] = None,
+    seeds: Annotated[int, typer.Option(help="Rounds with other pictures.", min=1)] = 3,
+    count: Annotated[int, typer.Option(help="Pictures a round.", min=1)] = 24,
+) -> None:
+    """PSNR and SSIM over bicubic, on pictures of subjects it never saw and on new drawings; or a sheet to look at."""
+    from json import dumps
+
+    from icg import starter
+    from icg.evaluate.upscaling import measure
+    from icg.evaluate.upscaling import sheet as draw
+    from icg.models.upscale import Upscaler
+    from icg.pictures import decode, read
+
+    if (covers is None) != (sheet is None) or pictures is covers is None:
+        fail("error: nothing to evaluate; allowed: --pictures, or --covers and --sheet")
+    folder = checkpoint or starter.path() / "upscaler"
+    with refusals():
+        if covers is not None and sheet is not None:
+            images = [decode(read(path), path.name) for path in sorted(covers.iterdir())]
+            draw(images, Upscaler.from_pretrained(folder)).save(sheet, quality=90)
+        if pictures is not None:
+            table = measure(folder, pictures, seeds, count)
+            columns = list(next(iter(table.values())))
+            rows = [(kind, *(_spread(row[column]) for column in columns)) for kind, row in table.items()]
+            print_table(f"upscaling, {seeds} seeds, {count} pictures", ("pictures", *columns), rows)
+            means = {kind: {name: round(sum(v) / len(v), 4) for name, v in row.items()} for kind, row in table.items()}
+            typer.echo(dumps(means))
+
+
+@app.command("segments")
+def segments(
+    art: Art,
+    checkpoint: Checkpoint = None,
+    seeds: Annotated[int, typer.Option(help="Rounds with other users.", min=1)] = 3,
+) -> None:
+    """Can a segment be told from its description? SIMULATED users; descriptions that change places are the control."""
+    from json import dumps
+
+    from icg import starter
+    from icg.data.art import load_subjects
+    from icg.evaluate.segments import evaluate, shelf
+
+    root = checkpoint or starter.path()
+    with refusals():
+        subjects = load_subjects(art)
+        found = [evaluate(root, shelf(root, subjects, seed), seed)[0] for seed in range(seeds)]
+    table = {name: [one[name] for one in found] for name in found[0]}
+    print_table(f"segments, {seeds} seeds", ("figure", "mean"), [(n, _spread(v)) for n, v in table.items()])
+    typer.echo(dumps({name: round(sum(values) / len(values), 4) for name, values in table.items()}))
+
+
+def _spread(values: list[float] | None) -> str:
+    """Mean and standard deviation over seeds."""
+    from statistics import mean, pstdev
+
+    return f"{mean(values):.3f} ± {pstdev(values):.3f}" if values else ""

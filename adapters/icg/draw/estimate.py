@@ -1,0 +1,84 @@
+"""A batch before one of its steps, as losses look at it: predictions under given conditions, and the clean latents they imply.
+
+The samplers' own arithmetic (`Moment`, `guided`), on all covers at once and with gradients. Knows no loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from icg.draw.pipeline import Batch, CoverPipeline
+from icg.draw.sampler import Condition, Moment, guidance_weights, guided, positioned
+from icg.models.noise import Mixture, mixture
+
+NOTHING, ITEM, PERSONAL = range(3)
+"""Parts of guidance, in the order of `guidance_weights`."""
+Encode = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor | None]]
+"""An adapter's forward."""
+
+
+class Estimate:
+    """Step `step` (the next one, if None) of a batch at `latents` (those it has, if None).
+
+    `weights` (B, 1, 1, 1) by part of guidance, of the parts that some cover is guided by. All tensors are copies that gradients
+    may pass through, whatever mode the batch was sampled in.
+    """
+
+    def __init__(
+        self, pipeline: CoverPipeline, batch: Batch, step: int | None = None, latents: Tensor | None = None
+    ) -> None:
+        self._pipeline, samplers = pipeline, batch.samplers
+        self.briefs = [sampler.brief for sampler in samplers]
+        step = batch.done if step is None else step
+        latents = batch.latents.clone() if latents is None else latents
+        self._scheduler, self._step = samplers[0].scheduler, step
+        self.now = Moment(positioned(self._scheduler, step), step, latents)
+        self._items = torch.cat([sampler.item for sampler in samplers]).clone()
+        self._users = torch.cat([sampler.user for sampler in samplers]).clone()
+        self._strengths = self._users.new_tensor([float(brief.strength) for brief in self.briefs])
+        hints = [sampler.hint for sampler in samplers if sampler.hint is not None]
+        self._hints = torch.cat(hints).clone() if hints else None
+        rows = torch.tensor([guidance_weights(brief, step) for brief in self.briefs], device=latents.device)
+        used = [part for part in range(3) if any(guidance_weights(brief, step)[part] for brief in self.briefs)]
+        self.weights: dict[int, Tensor] = {part: rows[:, part, None, None, None] for part in used}
+
+    def personal(self, encode: Encode) -> Condition:
+        """The condition for item and user, as this adapter encodes it."""
+        return Condition(*encode(self._items, self._users, self._strengths))
+
+    def others(self) -> dict[int, Condition]:
+        """The conditions of the other parts of guidance, by the pipeline's adapter and without gradient."""
+        adapter, made = self._pipeline.adapter, dict[int, Condition]()
+        with torch.no_grad():
+            if NOTHING in self.weights:
+                made[NOTHING] = Condition(*adapter.unconditional(len(self.briefs)))
+            if ITEM in self.weights:
+                made[ITEM] = Condition(*adapter(self._items, torch.zeros_like(self._users)))
+        return made
+
+    def predict(self, condition: Condition, pipeline: CoverPipeline | None = None) -> Tensor:
+        """The denoiser's prediction (B, C, h, w), by another pipeline's denoiser and ControlNet if one is given."""
+        now, size = self.now, self.briefs[0].size
+        return (pipeline or self._pipeline).predict(now.inputs, now.timesteps, *condition, self._hints, size)
+
+    def guided(self, predictions: Mapping[int, Tensor]) -> Tensor:
+        """All parts' predictions under the briefs' guidance."""
+        return guided(list(self.weights.values()), [predictions[part] for part in self.weights])
+
+    def clean(self, personal: Tensor) -> Tensor:
+        """The clean latents that the guided prediction implies; gradients reach them through the personal part alone."""
+        return self.now.clean(self.guided({**self._fixed, PERSONAL: personal}))
+
+    @property
+    def after(self) -> Mixture:
+        """How latents are mixed after this step."""
+        return mixture(self._scheduler, self._step + 1)
+
+    @cached_property
+    def _fixed(self) -> dict[int, Tensor]:
+        with torch.no_grad():
+            return {part: self.predict(condition) for part, condition in self.others().items()}

@@ -1,0 +1,96 @@
+"""The recipes by name: what each trains, what it needs, and how long it takes. `icg train` reads this; imports no recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+
+from icg.errors import IcgError
+
+ART = "art"
+NOTE = "art: a node_modules folder with the emoji packages, as the starter's model card names them"
+STARTER = "nothing more: the starter"
+UNMEASURED = "not measured"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`module` has `main(argv)`. `takes`: a measured time and the machine, or UNMEASURED."""
+
+    module: str
+    trains: str
+    needs: str
+    takes: str = UNMEASURED
+
+
+RECIPES = {
+    "connector": Recipe(
+        "connector.recipe", "an adapter for your own VLM and diffusion model", "a VLM, a diffusion model, a catalogue"
+    ),
+    "users": Recipe(
+        "users.recipe", "the user encoder and cold start, on SIMULATED behaviour", ART, "6 minutes a seed, two cores"
+    ),
+    "alignment": Recipe(
+        "alignment.recipe",
+        "the starter's refiner and connector, by rewards",
+        ART,
+        UNMEASURED,
+    ),
+    "product": Recipe(
+        "products.recipe", "one product, from a few pictures", "3 to 8 pictures", "25 s without prior, one core"
+    ),
+    "upscaling": Recipe(
+        "upscaling.recipe",
+        "a Swin2SR that enlarges covers four times",
+        "a catalogue's pictures",
+        "29 minutes, a shared core",
+    ),
+    "aesthetic": Recipe("aesthetic.recipe", "the aesthetic reward", ART, "3 to 5 minutes, one core"),
+    "engagement": Recipe("engagement.recipe", "the engagement reward", "posts, ratings or art (SIMULATED accounts)"),
+    "design": Recipe("engagement.design", "the design model", ART, "an hour, a busy core"),
+    "rfnet": Recipe(
+        "reliability.rfnet", "the judge of product pictures, on made-up scenes", ART, "an hour for 20 epochs, one core"
+    ),
+    "rf1m": Recipe("reliability.rf1m", "the judge of product pictures, on RF1M", "RF1M, four public checkpoints"),
+    "controlnet": Recipe(
+        "reliability.controlnet",
+        "a ControlNet that paints around products",
+        "scenes of `icg train rfnet`",
+        "1.1 s a step of 2,000, CPU",
+    ),
+    "rfft": Recipe(
+        "reliability.rfft",
+        "that ControlNet again, by the judge's gradient",
+        f"{ART}; a checkpoint with controlnet/",
+        "5 minutes for 80 steps, one core",
+    ),
+    "starter": Recipe("starter.recipe", "the whole starter", ART, "about 4 hours, two cores"),
+    "dual": Recipe("starter.dual", "the dual encoder's heads and words", f"{ART}; a dual encoder to start from"),
+    "pretrained": Recipe(
+        "starter.pretrained", "nothing: makes the dual encoder's trunk and words", "EfficientNet-Lite0, a text encoder"
+    ),
+    "ratings": Recipe("users.ratings", "a user encoder on real ratings, to judge it", "MovieLens-shaped tables"),
+    "ablations": Recipe("studies.ablations", "adapters without one part each, to judge the parts", ART),
+    "product-identity": Recipe(
+        "studies.product_identity", "products by every method, to compare them", STARTER, "hours, two cores"
+    ),
+    "product-sheet": Recipe("studies.product_sheet", "nothing: draws what product-identity kept", "its folder"),
+    "scenes-sheet": Recipe("studies.scenes_sheet", "nothing: draws made-up scenes of each class", ART),
+    "gallery": Recipe("studies.gallery", "nothing: draws the model card's gallery", ART),
+    "sample": Recipe("studies.sample", "nothing: writes the sample catalogue", ART),
+}
+
+
+def name_of(module: str) -> str:
+    """The recipe that is in this module."""
+    return next(name for name, one in RECIPES.items() if f"icg.train.{one.module}" == module)
+
+
+def run(name: str, arguments: list[str]) -> None:
+    """Run a recipe with its own flags. Raises IcgError for an unknown name, and SystemExit as argparse does."""
+    if name not in RECIPES:
+        near = get_close_matches(name, RECIPES, 1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise IcgError(f"recipe={name!r}{meant}; allowed: {', '.join(RECIPES)}")
+    import_module(f"icg.train.{RECIPES[name].module}").main(arguments)

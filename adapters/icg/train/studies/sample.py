@@ -1,0 +1,18 @@
+"""Writes the sample catalogue: items with reference pictures, a pool of composed covers, and SIMULATED behaviour.
+
+icg train sample --art node_modules --out services/eyecatch/sample
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from icg.data.art import load_subjects
+from icg.data.sample import write
+from icg.train.flags import Flags
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train sample`."""
+    given = Flags(__name__, __doc__, art="needed", smoke=False, out="folder of the catalogue", seed=7).parse_args(argv)
+    write(given.out, load_subjects(given.art), given.seed)
