@@ -1,4 +1,4 @@
-"""Generation as callers see it: request, watch, cancel; and the background requests that thin pools make. Knows no wire."""
+"""Generation as callers see it: request, watch, cancel; and background requests for thin pools. Knows no wire."""
 
 import asyncio
 import uuid
@@ -24,7 +24,7 @@ ASK_AGAIN_S, RECENT_KEYS = 3600.0, 100_000
 
 
 class GenerationService:
-    """The Generation port over a queue, and a worker where this process has one."""
+    """The Generation port over a queue, and over the worker of this process if it has one."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class GenerationService:
 
     async def cancel(self, job_id: str) -> None:
         if self._hub.watching(job_id) == 0:
-            # The caller is being cancelled: what must still be done is not done on its task.
+            # The caller's task is being cancelled: this has to run on another one.
             task = asyncio.ensure_future(self._cancel(job_id))
             self._cancelling.add(task)
             task.add_done_callback(self._cancelling.discard)
@@ -80,9 +80,9 @@ class GenerationService:
             self._worker.drop(job_id)
 
     def on_thin(self, item_id: str, user: Vector) -> bool:
-        """The fast path found a thin pool: remember it, at most once an hour per (item, taste cluster), without waiting.
+        """Request a cover for a thin pool, at most once an hour per (item, taste cluster), without waiting.
 
-        The covers are made for the cluster's centroid: they are everybody's near it and no trace of this user.
+        The cover is made for the cluster's centroid: it is for everybody near it and holds no trace of this user.
         """
         if not self._background:
             return True
