@@ -10,9 +10,13 @@ from eyecatch.core.types import EMBEDDING_DIM, Action, Cover, Event, Item
 ITEMS, COVERS = 1000, 16
 # A screen of covers is shown for every few clicks.
 SHARES = {
-    Action.IMPRESSION: 0.70, Action.CLICK: 0.14, Action.DWELL: 0.10, Action.LIKE: 0.04, Action.DISLIKE: 0.01,
+    Action.IMPRESSION: 0.70,
+    Action.CLICK: 0.14,
+    Action.DWELL: 0.10,
+    Action.LIKE: 0.04,
+    Action.DISLIKE: 0.01,
     Action.PURCHASE: 0.01,
-}  # fmt: skip
+}
 # Events a second of all users together, by their own clocks.
 PACE = 20.0
 
@@ -51,6 +55,12 @@ def events(count: int, users: int, seed: int = 1) -> Iterator[Event]:
         action = Action(int(actions[n]))
         dwell_ms = int(dwells[n]) if action is Action.DWELL else 0
         yield Event(
-            f"{ids[n]:016x}-{n:015x}", f"user-{who[n]:08}", f"item-{what[n]:05}", action, began + n / PACE,
-            _cover(int(what[n]), int(which[n])), f"{n // 20:028x}", dwell_ms,
-        )  # fmt: skip
+            f"{ids[n]:016x}-{n:015x}",
+            f"user-{who[n]:08}",
+            f"item-{what[n]:05}",
+            action,
+            began + n / PACE,
+            _cover(int(what[n]), int(which[n])),
+            f"{n // 20:028x}",
+            dwell_ms,
+        )

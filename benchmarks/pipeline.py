@@ -59,9 +59,15 @@ def main() -> None:
 
     def stock() -> None:
         pipeline.diffusion(
-            **given, **masks, latents=latents.clone(), num_inference_steps=steps, guidance_scale=4.0,
-            width=size[0], height=size[1], use_resolution_binning=False,
-        )  # fmt: skip
+            **given,
+            **masks,
+            latents=latents.clone(),
+            num_inference_steps=steps,
+            guidance_scale=4.0,
+            width=size[0],
+            height=size[1],
+            use_resolution_binning=False,
+        )
 
     def warm() -> None:
         with torch.inference_mode():

@@ -77,8 +77,13 @@ class Broker:
         for key, value, *more in messages:
             headers = [*more[0]] if more else []
             producer.produce(
-                topic, value, key, headers=headers, on_delivery=lambda error, _: failed.extend([error] if error else []), **where
-            )  # fmt: skip
+                topic,
+                value,
+                key,
+                headers=headers,
+                on_delivery=lambda error, _: failed.extend([error] if error else []),
+                **where,
+            )
         assert producer.flush(60) == 0
         assert not failed, failed[0]
 

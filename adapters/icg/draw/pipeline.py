@@ -174,7 +174,7 @@ class CoverPipeline(FineTuned):
     def conditioning(self, brief: Brief) -> dict[str, Tensor]:
         """What the stock diffusers pipeline takes: prompt_embeds and negative_prompt_embeds, each (1, M, W), and, where the
         family wants them, pooled_prompt_embeds and negative_pooled_prompt_embeds, each (1, P).
-        """  # fmt: skip
+        """
         embeds, pooled = self.adapter(self.item(brief, self.product(brief)), self.user(brief), brief.strength)
         nothing, pooled_nothing = self.adapter.unconditional(1)
         given = {"prompt_embeds": embeds, "negative_prompt_embeds": nothing}

@@ -21,9 +21,16 @@ _IDS = st.text(max_size=4) | st.sampled_from(["a", "x" * MAX_ID, "x" * (MAX_ID +
 
 
 _EVENTS = st.builds(
-    Event, _IDS, _IDS, _IDS, st.sampled_from(Action), st.floats(),
-    _IDS, _IDS, st.integers(-1, 1) | st.just(MAX_DWELL_MS + 1),
-)  # fmt: skip
+    Event,
+    _IDS,
+    _IDS,
+    _IDS,
+    st.sampled_from(Action),
+    st.floats(),
+    _IDS,
+    _IDS,
+    st.integers(-1, 1) | st.just(MAX_DWELL_MS + 1),
+)
 
 
 @given(_EVENTS)
@@ -37,11 +44,18 @@ def test_what_passes_quickly_passes(e: Event) -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        {"id": ""}, {"user_id": "u" * (MAX_ID + 1)}, {"item_id": "a\n"}, {"cover_id": " c"}, {"decision_id": "d\u00a0"},
-        {"time": float("nan")}, {"time": 0.0}, {"time": NOW + MAX_CLOCK_AHEAD_S + 1}, {"dwell_ms": -1},
+        {"id": ""},
+        {"user_id": "u" * (MAX_ID + 1)},
+        {"item_id": "a\n"},
+        {"cover_id": " c"},
+        {"decision_id": "d\u00a0"},
+        {"time": float("nan")},
+        {"time": 0.0},
+        {"time": NOW + MAX_CLOCK_AHEAD_S + 1},
+        {"dwell_ms": -1},
         {"dwell_ms": MAX_DWELL_MS + 1},
     ],
-)  # fmt: skip
+)
 def test_an_ordinary_event_passes_quickly_and_a_bad_one_never(bad: dict[str, object]) -> None:
     assert Check.good(GOOD, NOW)
     assert not Check.good(GOOD._replace(**bad), NOW)  # type: ignore[arg-type]

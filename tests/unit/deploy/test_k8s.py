@@ -35,8 +35,12 @@ def pod(documents: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
 
 def test_every_document_is_valid(documents: dict[tuple[str, str], dict[str, Any]]) -> None:
     assert {kind for kind, _ in documents} == {
-        "ServiceAccount", "Service", "StatefulSet", "PodDisruptionBudget", "NetworkPolicy",
-    }  # fmt: skip
+        "ServiceAccount",
+        "Service",
+        "StatefulSet",
+        "PodDisruptionBudget",
+        "NetworkPolicy",
+    }
     for document in documents.values():
         kubernetes_validate.validate(document, VERSION, strict=True)
 

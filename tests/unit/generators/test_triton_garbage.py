@@ -176,18 +176,28 @@ def test_no_judgement_is_none() -> None:
 @pytest.mark.parametrize(
     "judgement",
     [
-        "available", 0.5, True, [], {},
+        "available",
+        0.5,
+        True,
+        [],
+        {},
         {"available": True},
         {"probabilities": JUDGED["probabilities"]},
-        JUDGED | {"available": None}, JUDGED | {"available": 1}, JUDGED | {"available": "yes"},
-        JUDGED | {"probabilities": None}, JUDGED | {"probabilities": [0.5, 0.5]}, JUDGED | {"probabilities": {}},
+        JUDGED | {"available": None},
+        JUDGED | {"available": 1},
+        JUDGED | {"available": "yes"},
+        JUDGED | {"probabilities": None},
+        JUDGED | {"probabilities": [0.5, 0.5]},
+        JUDGED | {"probabilities": {}},
         JUDGED | {"probabilities": {"space_mismatch": 1.0}},
-        *(JUDGED | {"probabilities": {"available": p, "space_mismatch": 0.5}}
-          for p in (-0.01, 1.01, float("nan"), float("inf"), True, "0.5", None)),
+        *(
+            JUDGED | {"probabilities": {"available": p, "space_mismatch": 0.5}}
+            for p in (-0.01, 1.01, float("nan"), float("inf"), True, "0.5", None)
+        ),
         JUDGED | {"probabilities": {"available": 0.5, "space_mismatch": float("nan")}},
     ],
     ids=repr,
-)  # fmt: skip
+)
 def test_a_judgement_that_is_none_is_garbage(judgement: object) -> None:
     with pytest.raises(wire.Broken, match=r"garbage: judgement .*; allowed: available, and probabilities"):
         wire.cover(answer(image=PIXELS, provenance=text(GOOD | {"judgement": judgement})))

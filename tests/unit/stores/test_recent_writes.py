@@ -64,9 +64,15 @@ async def catalogue(store: SqliteStore | RedisStore) -> None:
 def told(profile: Profile | None) -> tuple[object, ...]:
     assert profile is not None
     return (
-        profile.event_count, profile.positions, profile.events, profile.recent_ids, profile.activity, profile.bots,
-        profile.encoder, profile.embedding.tolist(),
-    )  # fmt: skip
+        profile.event_count,
+        profile.positions,
+        profile.events,
+        profile.recent_ids,
+        profile.activity,
+        profile.bots,
+        profile.encoder,
+        profile.embedding.tolist(),
+    )
 
 
 async def test_remembered_or_read_again_the_file_is_the_same(tmp_path: Path) -> None:
