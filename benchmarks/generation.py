@@ -31,7 +31,7 @@ import torch
 from eyecatch.core import ports
 from eyecatch.core.drawing import Drawing
 from eyecatch.generators import triton_wire as wire
-from eyecatch.generators.triton import Asking, TritonGenerator
+from eyecatch.generators.triton import TritonGenerator, TritonOptions
 from icg import starter
 from icg.brief import Brief
 from icg.scheduler.engine import StepScheduler
@@ -81,7 +81,7 @@ class OverTriton:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     async def _made(self, address: str) -> TritonGenerator:
-        return TritonGenerator([address], Asking(600.0, 2, 0))
+        return TritonGenerator([address], TritonOptions(600.0, 2, 0))
 
     async def _drawn(self, brief: Brief, limit: float, on_progress: Callable[[int, int], None]) -> Any:
         asked = ports.Brief(brief.title, (), brief.user_embedding, brief.seed, Drawing(brief.steps))

@@ -11,7 +11,7 @@ from eyecatch.core.ports import Generator
 from eyecatch.core.types import JobState
 from eyecatch.encoders.learned import cover_space
 from eyecatch.generators.local import LocalGenerator
-from eyecatch.generators.triton import Asking, TritonGenerator
+from eyecatch.generators.triton import TritonGenerator, TritonOptions
 from eyecatch.v1 import catalog_pb2, covers_pb2, types_pb2
 from eyecatch.wiring.serve import application
 from google.rpc.error_details_pb2 import RetryInfo
@@ -55,7 +55,7 @@ def generator_of(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setenv("EYECATCH_CHECKPOINT", str(folder))
     monkeypatch.setenv("EYECATCH_PRODUCTS", str(folder / "products"))
     with triton.running() as server:
-        yield TritonGenerator([server.ready().address], Asking(60.0, 2, cover_space(folder)))
+        yield TritonGenerator([server.ready().address], TritonOptions(60.0, 2, cover_space(folder)))
 
 
 @pytest.fixture(params=["in process", pytest.param("over Triton", marks=pytest.mark.slow)])

@@ -277,7 +277,7 @@ class Brief:
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class GeneratedCover:
     """One generated cover: PNG or WebP bytes carrying provenance, its embedding and its rewards.
 
     `available`: whether the judge of product pictures would show it, None where it has nothing to say. What it says is among the rewards
@@ -312,7 +312,7 @@ class Generator(Protocol):
         briefs: Sequence[Brief],
         on_step: Callable[[int, int], None],
         on_preview: Callable[[Pixels], None] | None = None,
-    ) -> Sequence[Made]:
+    ) -> Sequence[GeneratedCover]:
         """Make one cover for each brief. `on_step(step, total)` is called after each denoising step, from any thread.
 
         So is `on_preview`, a few times at most or never, with what the first cover looks like while it is noise, a few pixels wide.
@@ -329,7 +329,7 @@ class Generator(Protocol):
 class Upscaler(Protocol):
     """Makes covers larger that are kept. Lives where they are kept, wherever they were drawn."""
 
-    async def upscale(self, made: Made) -> Made:
+    async def upscale(self, made: GeneratedCover) -> GeneratedCover:
         """The same cover, larger, with what its image says of where it comes from, and that it was upscaled.
 
         Embedding and rewards stay those of the picture that was judged. Raises Unavailable, InvalidInput for a cover it cannot take.

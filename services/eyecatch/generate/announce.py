@@ -1,4 +1,4 @@
-"""What a worker tells the world over Kafka: covers that were made, and jobs that were given up. Knows no Kafka client."""
+"""What a worker announces over Kafka: new covers, and jobs that it gave up. Knows no Kafka client."""
 
 import time
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ TOPIC_OF_COVERS = "topic of covers"
 
 
 class Requests:
-    """Jobs of a server to whoever makes covers."""
+    """Sends jobs of a server to the processes that make covers."""
 
     def __init__(self, outbox: Outbox, topic: str) -> None:
         self._outbox, self._topic = outbox, topic
@@ -29,7 +29,7 @@ class Requests:
 
 
 class KafkaAnnouncer(Announcer):
-    """Acknowledged by the brokers before a job is over."""
+    """The brokers have acknowledged before a job is over."""
 
     def __init__(self, outbox: Outbox, requests: str, generated: str, patience: Patience, metrics: Metrics) -> None:
         self._outbox, self._requests, self._generated = outbox, requests, generated

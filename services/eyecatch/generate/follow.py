@@ -1,4 +1,4 @@
-"""What other processes do, told to this one: how far watched jobs are, their ends, and whose pools have new covers."""
+"""What other processes do, brought to this one: progress and ends of watched jobs, and items whose pools changed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
@@ -16,11 +16,11 @@ log = structlog.get_logger(__name__)
 POLL_S = 0.25
 
 OnChange = Callable[[Collection[str] | None], Awaitable[None]]
-"""Gets the items whose pools changed, or None where they were too many to know."""
+"""Gets the items whose pools changed, or None if they were too many to list."""
 
 
 class Follower:
-    """Asks POLL_S after the last answer. `here` are the jobs at work in this process, who tell their progress themselves."""
+    """Polls POLL_S after the last answer. `here`: jobs at work in this process, which report their progress themselves."""
 
     def __init__(
         self, queue: JobQueue, hub: Hub, here: Callable[[], set[str]], shared: SharedQueue | None, on_change: OnChange

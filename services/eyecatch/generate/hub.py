@@ -19,7 +19,7 @@ class Hub:
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
     def tell(self, job_id: str, news: News) -> None:
-        """Must be called on the event loop's thread. News of a job that nobody watches is dropped, and so is what comes after its end."""
+        """To be called on the event loop's thread. News of a job that nobody watches is dropped, and so is news after its end."""
         latest = self._latest.get(job_id)
         over = isinstance(latest, JobStatus) and latest.state in FINAL
         if job_id in self._watchers and latest != news and not over:

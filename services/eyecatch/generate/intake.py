@@ -1,4 +1,4 @@
-"""Requests from the topic into the queue: decode -> dead letters or the queue, both acknowledged -> offsets. Knows no Kafka client."""
+"""Records of the topic of requests -> the queue or the dead letters, acknowledged -> offsets. Knows no Kafka client."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ FULL_PAUSE_S = 0.5
 
 
 class Intake:
-    """A record moves on when the queue has its job; one that comes again changes nothing. `accepted` is called for each new one."""
+    """A record is done when the queue has its job; the same record again changes nothing. `accepted` is called for each new job."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Intake:
         self._topic, self._patience, self._metrics, self._accepted = topic, patience, metrics, accepted
 
     async def run(self) -> None:
-        """Until the buffer is closed and empty. Raises Unavailable when a trouble lasts, and what cannot pass at once."""
+        """Run until the buffer is closed and empty. Raises Unavailable if a server stays unreachable, other errors at once."""
         while chunks := await self._buffer.take(BATCH):
             for chunk in chunks:
                 name = f"{chunk.log.name(self._topic)}/{chunk.partition.partition}"
@@ -63,7 +63,7 @@ class Intake:
             self._accepted()
 
     async def _accept(self, job: Job, place: str) -> bool:
-        """Waits for room: whoever is slower than the topic lets the topic wait."""
+        """Waits while the queue is full, so that requests wait in the topic."""
         while True:
             try:
                 return await self._queue.accept(job, place)

@@ -1,7 +1,7 @@
-"""A job into covers: draw, keep the best, enlarge those, store images and records, keep the pool in its size. Knows no queue.
+"""A job -> covers: draw pictures, keep the best, enlarge and store those, hold the pool at its size. Knows no queue.
 
-Recurrent generation (arXiv:2408.00418): a picture whose judge would not show it is drawn again with another seed, up to a budget; the
-most reliable one stays. Cover ids are derived from job and seed, so a job run twice after a crash replaces its own covers.
+Recurrent generation (arXiv:2408.00418): a picture that its judge would not show is drawn again with another seed, up to a limit, and
+the most reliable one stays. Cover ids come from job and seed, so a job that runs twice after a crash replaces its own covers.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import structlog
 from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import InvalidInput, NotFound, Unavailable
 from eyecatch.core.judgement import RELIABILITY
-from eyecatch.core.ports import Blobs, Brief, CatalogStore, Generator, Made, Progress, Upscaler
+from eyecatch.core.ports import Blobs, Brief, CatalogStore, GeneratedCover, Generator, Progress, Upscaler
 from eyecatch.core.score import Scoring
 from eyecatch.core.types import Cover, Item, Job, Origin, Pixels, Provenance, Vector, zeros
 from eyecatch.pictures import preview, thumbnail
@@ -32,16 +32,16 @@ SEEDS = 2**63
 OnChange = Callable[[str, Sequence[Cover], Sequence[str]], None]
 """(item id, covers that are new in its pool, ids of those that left it)"""
 OnJudged = Callable[[int, bool], None]
-"""(pictures drawn for a cover that is judged, whether the one that stays may be shown)"""
+"""(pictures drawn for one judged cover, whether the picture that stays may be shown)"""
 
 
-def unheard(attempts: int, available: bool) -> None:
-    """Nobody counts."""
+def ignored(attempts: int, available: bool) -> None:
+    """Nothing counts judged covers."""
 
 
 @dataclass(frozen=True)
-class Taste:
-    """`draws` pictures are drawn for each cover wanted, and the best by `scoring` stay; each is drawn up to `attempts` times.
+class MakerOptions:
+    """`draws` pictures are drawn for each cover of a job, and the best by `scoring` stay; each is drawn up to `attempts` times.
     `guided`: as in a Drawing."""
 
     scoring: Scoring = SCORING
@@ -56,7 +56,7 @@ def cover_id(job: Job, seed: int) -> str:
 
 
 class Maker:
-    """Any number of jobs at a time; the generator decides how many of their briefs share a batch."""
+    """Makes any number of jobs at a time; the generator decides how many of their briefs share a batch."""
 
     def __init__(
         self,
@@ -64,8 +64,8 @@ class Maker:
         blobs: Blobs,
         generator: Generator,
         on_change: OnChange,
-        taste: Taste = Taste(),
-        on_judged: OnJudged = unheard,
+        taste: MakerOptions = MakerOptions(),
+        on_judged: OnJudged = ignored,
         upscaler: Upscaler | None = None,
     ) -> None:
         self._catalog, self._blobs, self._generator = catalog, blobs, generator
@@ -73,7 +73,8 @@ class Maker:
         self._upscaler = upscaler
 
     async def make(self, job: Job, tell: Callable[[Progress], None]) -> list[Cover]:
-        """The covers, in the pool already. `tell` is called on this loop. Raises NotFound, Unavailable, StoreFull, InvalidInput."""
+        """The covers, already in the pool. `tell` is called on this loop. Raises NotFound, Unavailable, StoreFull, and what the
+        generator refuses: InvalidInput, NotFound, NotReady."""
         item = await self._catalog.item(job.item_id)
         if item is None:
             raise NotFound("item", job.item_id)
@@ -102,8 +103,8 @@ class Maker:
         best = [await self._enlarged(job, one) for one in self._best(made, user, job.count)]
         return await self._keep(job, item, best)
 
-    def _best(self, made: Sequence[Made], user: Vector, count: int) -> list[Made]:
-        """Those with the highest scores, in the order they were drawn. Raises InvalidInput on what is not a number."""
+    def _best(self, made: Sequence[GeneratedCover], user: Vector, count: int) -> list[GeneratedCover]:
+        """Those with the highest scores, in the order in which they were drawn. Raises InvalidInput for NaN or infinity."""
         bad = [
             m.seed for m in made if not np.isfinite(m.embedding).all() or not all(np.isfinite(list(m.rewards.values())))
         ]
@@ -113,12 +114,12 @@ class Maker:
         stored = scoring.contributions(np.stack([scoring.raw(m.rewards) for m in made])).sum(axis=1)
         dots = np.stack([m.embedding for m in made]) @ user
         like = scoring.preference
-        # A user of zeros prefers nothing, as on the fast path.
+        # A user embedding of zeros prefers nothing, as on the fast path.
         scores = stored + like.weight * (dots - like.mean) / like.deviation
         return [made[n] for n in sorted(np.argsort(-scores, kind="stable")[:count])]
 
-    async def _enlarged(self, job: Job, made: Made) -> Made:
-        """Larger, or as it was drawn where that fails: it took longer to draw than to enlarge, and small it can be shown too."""
+    async def _enlarged(self, job: Job, made: GeneratedCover) -> GeneratedCover:
+        """Enlarged, or as it was drawn if that fails: a small cover can be shown too, and drawing took longer than enlarging."""
         if self._upscaler is None:
             return made
         try:
@@ -127,7 +128,7 @@ class Maker:
             log.warning("not_upscaled", job=job.id, seed=made.seed, error=str(error))
             return made
 
-    async def _keep(self, job: Job, item: Item, made: Sequence[Made]) -> list[Cover]:
+    async def _keep(self, job: Job, item: Item, made: Sequence[GeneratedCover]) -> list[Cover]:
         covers = [
             Cover(
                 id=cover_id(job, m.seed),
@@ -160,7 +161,7 @@ class Maker:
         return covers
 
     async def _surplus(self, job: Job, new: set[str]) -> list[str]:
-        """What an earlier attempt of this job left, and more than the pool holds: the oldest generated covers, of the catalogue's none."""
+        """Covers that an earlier attempt of this job left, and the oldest generated ones above the pool's size. Catalogue covers stay."""
         pool = (await self._catalog.pools([job.item_id])).get(job.item_id, ())
         old = [c for c in pool if c.provenance.origin is Origin.GENERATED and c.id not in new]
         again = [c.id for c in old if c.provenance.job_id == job.id]
@@ -177,7 +178,7 @@ class Maker:
 
 
 class _Pictures:
-    """Pictures of one job, some at a time; `tell` hears of steps, and sees the first picture while it is drawn, and then others."""
+    """Draws the pictures of one job in batches, and reports steps and a preview of its first picture to `tell`."""
 
     def __init__(self, generator: Generator, sketch: Brief, wanted: int, tell: Callable[[Progress], None]) -> None:
         self._generator, self._sketch, self._tell = generator, sketch, tell
@@ -185,9 +186,9 @@ class _Pictures:
         self._done = 0
         self._preview = b""
 
-    async def draw(self, seeds: Sequence[int]) -> list[Made]:
+    async def draw(self, seeds: Sequence[int]) -> list[GeneratedCover]:
         loop = asyncio.get_running_loop()
-        made: list[Made] = []
+        made: list[GeneratedCover] = []
         self._left = max(self._left, self._done + -(-len(seeds) // BATCH))
         for first in range(0, len(seeds), BATCH):
 
@@ -208,9 +209,9 @@ class _Pictures:
         self._tell(Progress(0, step, total, self._preview))
 
     def _seen(self, pixels: Pixels) -> None:
-        # Half a millisecond, a few times a job: less than a thread would take from the loop.
+        # Half a millisecond, a few times a job: less than handing it to a thread would cost.
         self._preview = preview(pixels, PREVIEW_SIDE)
 
 
-def _unreliable(made: Sequence[Made]) -> list[int]:
+def _unreliable(made: Sequence[GeneratedCover]) -> list[int]:
     return [n for n, one in enumerate(made) if one.available is False]

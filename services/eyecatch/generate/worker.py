@@ -1,6 +1,6 @@
-"""The worker: takes jobs, has their covers made, and tells how they end. Restartable: what it holds when it dies is done by another.
+"""The worker: takes jobs, has their covers made, and reports how they end. If it dies, another worker takes over its jobs.
 
-A job is held by saying so again and again; one that was cancelled, forgotten or given away meanwhile is dropped within a beat.
+A job is held by renewing the hold every beat; one that was cancelled, forgotten or given away meanwhile is dropped within a beat.
 """
 
 import asyncio
@@ -23,39 +23,40 @@ log = structlog.get_logger(__name__)
 
 MAX_ATTEMPTS = 3
 RETRY = Backoff(1.0, 30.0)
-# Attempts count also those that ended with the worker; a job that every worker dies of must not be tried for ever.
+# Takes count too, because a job may end with its worker; a job that kills every worker must not be tried for ever.
 MAX_TAKES = 10
-# How long news of another process may be late: that there is a job, that one is not ours any more, how far one is.
+# Seconds until this process notices a new job, and until it renews holds and posts progress.
 POLL_S, BEAT_S = 0.5, 0.25
 STOPPED = Failure.of(Unavailable("its worker was stopped"))
 
 
 class Announcer:
-    """Who else is told before a job is over: here nobody."""
+    """Announces ends of jobs to other processes before they are stored. This one announces nothing."""
 
     async def made(self, job: Job, covers: Sequence[Cover]) -> None:
-        """These are in the pool."""
+        """The job's covers are in the pool."""
 
     async def given_up(self, job: Job, error: EyecatchError) -> None:
-        """It is not tried again."""
+        """The job is not tried again."""
 
 
 class Tally:
-    """Who counts: here nobody."""
+    """Counts what the worker does. This one counts nothing."""
 
     def ended(self, outcome: str, covers: int, seconds: float) -> None:
-        """A job came to this end after so many seconds."""
+        """A job ended so after this many seconds."""
 
     def running(self, jobs: int) -> None:
-        """So many are at work now."""
+        """The number of jobs at work now."""
 
     def queue(self, error: Unavailable | None) -> None:
-        """Whether the queue answers. What this raises ends the worker."""
+        """The queue answered, or failed with `error`. An exception raised here ends the worker."""
 
 
 @dataclass(eq=False)
 class _Held:
-    """A job at work. `dropped`: it is not ours any more, and the queue knows; `over`: its end is written down; `latest` is to be posted."""
+    """A job at work. `dropped`: it is not ours any more, and the queue knows. `over`: its end is being stored. `latest`: progress that
+    is not posted yet."""
 
     job: Job
     dropped: bool = False
@@ -64,7 +65,7 @@ class _Held:
 
 
 class Worker:
-    """At most `jobs` at a time."""
+    """Works on at most `jobs` at a time."""
 
     def __init__(
         self,
@@ -92,7 +93,7 @@ class Worker:
         self._wake.set()
 
     def drop(self, job_id: str) -> None:
-        """Stop a job within a denoising step; the queue knows already that it is not ours."""
+        """Stop a job within a denoising step; the queue already knows that it is not ours."""
         held, task = self._running.get(job_id, (None, None))
         if held is not None and task is not None and not held.over:
             held.dropped = True
@@ -121,7 +122,7 @@ class Worker:
                     await asyncio.wait_for(self._wake.wait(), POLL_S)
 
     async def drain(self, grace_s: float) -> None:
-        """Take no more; what runs has `grace_s` to end and is then left to others."""
+        """Take no more jobs; running ones get `grace_s` to end and then go back to the queue."""
         self._stopping = True
         self.wake()
         tasks = [task for _, task in self._running.values()]
@@ -138,7 +139,7 @@ class Worker:
         before, ending = self._running.get(job.id, (None, None))
         if before is not None and ending is not None:
             if not (before.dropped or before.over):
-                return  # our lease had ended and is ours again: the work goes on
+                return  # our lease ended and we took the job again: the work goes on
             await asyncio.wait([ending])
         held = _Held(job)
         task = asyncio.ensure_future(self._run_job(held))
@@ -152,7 +153,7 @@ class Worker:
         self.wake()
 
     async def _run_job(self, held: _Held) -> None:
-        """Run one taken job to its end and tell its watchers."""
+        """Run one job to its end and notify its watchers."""
         job = held.job
         beat = asyncio.ensure_future(self._beat(held))
         started = time.perf_counter()
@@ -173,7 +174,7 @@ class Worker:
                 await self._queue.fail(job.id, STOPPED, retry=True)
                 raise
             self._tally.ended("dropped", 0, time.perf_counter() - started)
-            return  # how it ended stands in the queue
+            return  # the queue has its end already
         except Unavailable as error:
             status = await self._failed(held, error, retry=job.attempts < MAX_ATTEMPTS)
         except EyecatchError as error:
@@ -201,7 +202,7 @@ class Worker:
         covers = await self._maker.make(job, tell)
         ids = [cover.id for cover in covers]
         if job.made_for and await self._queue.status(job.id) is None:
-            # The user was forgotten while we drew; whoever did it may have looked for covers before there were any.
+            # The user was forgotten while we drew, maybe before these covers could be found and removed.
             await self._maker.remove(job.item_id, ids)
             raise NotFound("job", job.id)
         await self._announcer.made(job, covers)

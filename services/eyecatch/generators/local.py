@@ -15,7 +15,7 @@ from PIL import Image
 
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.judgement import to_rewards
-from eyecatch.core.ports import Brief, Made, Scored
+from eyecatch.core.ports import Brief, GeneratedCover, Scored
 from eyecatch.core.types import Pixels
 from eyecatch.generators.progress import slowest
 from eyecatch.generators.refusals import translated
@@ -59,7 +59,7 @@ class LocalGenerator:
         briefs: Sequence[Brief],
         on_step: Callable[[int, int], None],
         on_preview: Callable[[Pixels], None] | None = None,
-    ) -> Sequence[Made]:
+    ) -> Sequence[GeneratedCover]:
         stop = threading.Event()
         try:
             futures = await self._run(partial(self._submit, briefs, on_step, on_preview, stop))
@@ -138,7 +138,7 @@ class LocalGenerator:
             for n, (brief, target) in enumerate(requests)
         ]
 
-    def _made(self, drawn: "Sequence[tuple[IcgBrief, Image.Image]]") -> list[Made]:
+    def _made(self, drawn: "Sequence[tuple[IcgBrief, Image.Image]]") -> list[GeneratedCover]:
         from icg.draw.ask import provenance
         from icg.reliability.judge import judgements
 
@@ -147,7 +147,7 @@ class LocalGenerator:
         scored = self._rate(images, [starter.pipeline.plain_title(b) for b in briefs])
         judged = judgements(starter.judge, images, briefs)
         return [
-            Made(
+            GeneratedCover(
                 image=to_png(image, provenance(starter.name, brief)),
                 suffix="png",
                 width=image.width,

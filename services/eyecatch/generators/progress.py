@@ -1,10 +1,10 @@
-"""Progress of several covers as one: that of the slowest. Knows no model."""
+"""The progress of several covers as one number: that of the slowest. Knows no model."""
 
 from collections.abc import Callable
 
 
 def slowest(count: int, tell: Callable[[int, int], None]) -> Callable[[int, int, int], None]:
-    """(which of `count`, step, total) -> `tell(step, total)` of the slowest, when it is further than ever before."""
+    """A callback (which of `count`, step, total) that calls `tell(step, total)` of the slowest whenever that one is further."""
     steps, furthest = [(0, 1)] * count, 0.0
 
     def watch(n: int, step: int, total: int) -> None:

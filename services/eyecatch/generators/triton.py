@@ -13,7 +13,7 @@ from tritonclient.utils import InferenceServerException
 
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.judgement import to_rewards
-from eyecatch.core.ports import Brief, Made, Scored
+from eyecatch.core.ports import Brief, GeneratedCover, Scored
 from eyecatch.core.types import Pixels
 from eyecatch.generators import triton_wire as wire
 from eyecatch.generators.progress import slowest
@@ -26,11 +26,11 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Asking:
-    """How Triton is asked. timeout_s: deadline of a call, from its beginning to its end, retries included. level: 1 goes first, to 3.
+class TritonOptions:
+    """timeout_s: deadline of a whole call, retries included. level: priority, 1 (first) to 3.
 
     space: which model must embed covers, as `cover_space` of our checkpoint. health_s: seconds between looks at each server.
-    engaging: covers get the reward `engagement` too, for which each has to be read.
+    engaging: covers get the reward `engagement` too, for which the VLM has to read each of them.
     """
 
     timeout_s: float
@@ -43,22 +43,22 @@ class Asking:
 class TritonGenerator:
     """Each cover goes to the server that has least to do.
 
-    It goes to another one, each at most once, when a server is full, dies or breaks: the same brief and seed are the same cover, so
-    doing it again harms nobody. A refused brief or a deadline is final. After three failures in a row a server is left alone for a while.
+    If a server is full, dies or breaks, the cover goes to another one, each at most once: the same brief and seed give the same cover,
+    so a second attempt harms nobody. A refused brief or a deadline is final. After three failures in a row a server gets a pause.
     """
 
-    def __init__(self, addresses: Sequence[str], asking: Asking) -> None:
+    def __init__(self, addresses: Sequence[str], asking: TritonOptions) -> None:
         self._asking = asking
         self.endpoints = Endpoints(addresses, DRAW, asking.health_s)
         self._closed = False
 
     @property
     def available(self) -> bool:
-        """Whether anybody could be asked now."""
+        """Whether a server could be asked now."""
         return any(each.available for each in self.endpoints.all)
 
     def start(self) -> None:
-        """Begin to look at the servers' health; asking them does so too."""
+        """Begin to watch the servers' health; the first request does so too."""
         self.endpoints.start()
 
     async def generate(
@@ -66,7 +66,7 @@ class TritonGenerator:
         briefs: Sequence[Brief],
         on_step: Callable[[int, int], None],
         on_preview: Callable[[Pixels], None] | None = None,
-    ) -> Sequence[Made]:
+    ) -> Sequence[GeneratedCover]:
         deadline = self._begin()
         watch = slowest(len(briefs), on_step)
 
@@ -81,12 +81,12 @@ class TritonGenerator:
         try:
             drawn = await asyncio.gather(*tasks)
         finally:
-            for task in tasks:  # one failed, or the caller went away: the others are not wanted any more
+            for task in tasks:  # one failed, or the caller went away: nobody wants the others any more
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         scored = await self._scored([image for image, _ in drawn], [brief.title for brief in briefs], deadline)
         return [
-            Made(
+            GeneratedCover(
                 image,
                 "png",
                 cover.pixels.shape[1],
@@ -123,7 +123,7 @@ class TritonGenerator:
         return found
 
     async def _anywhere(self, work: Callable[[Endpoint], Awaitable[T]], deadline: float) -> T:
-        """The work at the first server that can do it, in the order of what they have to do."""
+        """The result of `work` at the first server that can do it, the least busy one first."""
         tried: set[Endpoint] = set()
         failure: Unavailable | None = None
         while (endpoint := self.endpoints.choose(tried)) is not None and time.monotonic() < deadline:
@@ -199,7 +199,7 @@ def _silent() -> BaseException:
     return asyncio.CancelledError() if ours else Broken("it does not answer any more")
 
 
-def _late(asking: Asking) -> str:
+def _late(asking: TritonOptions) -> str:
     return f"no answer within {asking.timeout_s:g} s"
 
 

@@ -1,4 +1,4 @@
-"""Triton servers to choose from: who is there, who works, who has least to do. Knows no brief."""
+"""Triton servers to choose from: which answer, which work, which has least to do. Knows no brief."""
 
 import asyncio
 import time
@@ -18,17 +18,17 @@ from eyecatch.generators.triton_wire import Busy
 log = structlog.get_logger(__name__)
 
 FAILURES = 3
-"""In a row, after which an endpoint is left alone."""
+"""In a row, after which a server gets a pause."""
 PAUSE = Backoff(1.0, 30.0, jitter=0.0)
-"""For how long; each trial after a pause that fails is an attempt."""
+"""Its length; each failed trial after a pause is an attempt."""
 MISSES = 2
-"""Looks at its health without an answer, in a row, after which an endpoint is not there. One may be lost where the machine is busy."""
+"""Pings without an answer, in a row, after which a server counts as unreachable. One may be lost on a busy machine."""
 PING_S = 2.0
-"""For how long such a look waits."""
+"""Seconds that a ping waits."""
 CHANNEL = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", 256 << 20),
-    # gRPC's own waits grow to two minutes: a restarted server would be found that late.
+    # gRPC's own waits grow to two minutes: a restarted server would be noticed that late.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
@@ -42,12 +42,12 @@ class Breaker:
 
     @property
     def open(self) -> bool:
-        """Whether it keeps requests away, except a trial when the time has come."""
+        """Whether it keeps requests away, except for one trial after the pause."""
         return self._failures >= FAILURES
 
     @property
     def wait_s(self) -> float:
-        """Seconds until it may be asked again."""
+        """Seconds until the next trial."""
         return max(0.0, self._until - self._clock()) if self.open else 0.0
 
     def allows(self) -> bool:
@@ -60,7 +60,7 @@ class Breaker:
         self._failures, self._trial = 0, False
 
     def undecided(self) -> None:
-        """It was asked and nothing was learned: the caller went away, or there was no room."""
+        """The request taught nothing: the caller went away, or there was no room."""
         self._trial = False
 
     def failed(self) -> None:
@@ -71,7 +71,7 @@ class Breaker:
 
 
 class Endpoint:
-    """One server: its client, what it has to do for us, and what became of what it had. `ended` counts requests by outcome."""
+    """One server: its client, the number of our requests at work there, and `ended`, the others by outcome."""
 
     def __init__(self, address: str) -> None:
         self.address, self.client = address, InferenceServerClient(address, channel_args=CHANNEL)
@@ -87,7 +87,7 @@ class Endpoint:
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """One request: counted, and its outcome told to the breaker."""
+        """Count one request, and report its outcome to the breaker."""
         began, outcome = time.monotonic(), "cancelled"
         self.outstanding += 1
         self.breaker.begin()
@@ -115,7 +115,7 @@ class Endpoint:
 
     @contextmanager
     def calling(self, call: Any) -> Iterator[None]:
-        """The call is cancelled on leaving, and as soon as the endpoint is not there any more."""
+        """Cancel the call on leaving, and as soon as the server is unreachable."""
         self._calls.add(call)
         try:
             yield
@@ -124,7 +124,7 @@ class Endpoint:
             call.cancel()
 
     async def alive(self, model: str, within_s: float) -> bool:
-        """Whether the model's own process answers: Triton calls a model ready whose process was killed."""
+        """Whether the model's own process answers: Triton calls a model ready even if its process was killed."""
         stream = self.client.stream_infer(_ping(model), stream_timeout=within_s)
         try:
             async for _, error in stream:
@@ -136,7 +136,7 @@ class Endpoint:
         return False
 
     async def watch(self, model: str, every_s: float) -> None:
-        """Look whether it lives until cancelled: what went silent is found so, long before the deadlines of its requests."""
+        """Ping until cancelled: a silent server is noticed long before the deadlines of its requests."""
         while True:
             self._misses = 0 if await self.alive(model, PING_S) else self._misses + 1
             if self.there != (self._misses < MISSES):
@@ -161,17 +161,17 @@ class Endpoints:
         self._watches: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to look at their health, once."""
+        """Begin to watch their health, once."""
         if not self._watches:
             self._watches = [asyncio.create_task(each.watch(self._model, self._every_s)) for each in self.all]
 
     def choose(self, tried: set[Endpoint]) -> Endpoint | None:
-        """Who has least to do, of those that may be asked and were not tried."""
+        """The least busy of those that may be asked and were not tried."""
         left = [each for each in self.all if each.available and each not in tried]
         return min(left, key=lambda each: (each.outstanding, sum(each.ended.values())), default=None)
 
     def nobody(self) -> Unavailable:
-        """What to say when there is nobody to ask."""
+        """The error if no server can be asked."""
         states = ", ".join(f"{each.address} {'fails' if each.there else 'does not answer'}" for each in self.all)
         waits = [each.breaker.wait_s for each in self.all if each.there]
         return Unavailable(f"no Triton server can draw: {states}", max(1.0, min(waits, default=PAUSE.first_s)))

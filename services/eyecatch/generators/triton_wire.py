@@ -1,6 +1,6 @@
 """Triton's tensors: briefs and pictures -> inputs, responses -> covers and scores, messages -> errors. Knows no endpoint.
 
-The other side is deploy/triton. Whatever does not look as it says there is garbage, and garbage is Unavailable: nobody's input is to blame.
+The other side is deploy/triton. A response of another form is garbage, and garbage is Unavailable: no caller's input caused it.
 """
 
 import json
@@ -25,11 +25,11 @@ PROVENANCE = {"model": str, "adapter": str, "seed": int, "steps": int, "brief_di
 
 
 class Busy(Unavailable):
-    """An endpoint answers and has no room, or not enough time before the deadline: nothing is wrong with it."""
+    """A server answers, but has no room, or not enough time before the deadline: nothing is wrong with it."""
 
 
 class Broken(Unavailable):
-    """An endpoint does not answer, breaks while it works, or answers garbage."""
+    """A server does not answer, breaks while it works, or answers garbage."""
 
 
 def brief_inputs(brief: Brief) -> list[InferInput]:
@@ -62,7 +62,7 @@ def progress(result: InferResult) -> tuple[int, int] | None:
 
 
 def preview(result: InferResult) -> Pixels | None:
-    """What comes with progress now and then, from servers that know of it."""
+    """The preview beside some progress, or None."""
     found = _tensor(result, "preview")
     if found is not None and (not _is_picture(found) or max(found.shape) > MAX_PREVIEW):
         raise Broken(
@@ -72,7 +72,7 @@ def preview(result: InferResult) -> Pixels | None:
 
 
 class Cover(NamedTuple):
-    """pixels (H, W, 3) uint8, the provenance, and what a judge of product pictures says, where there is one: whether it would show
+    """pixels (H, W, 3) uint8, the provenance, and the verdict of a judge of product pictures if there is one: whether it would show
     the cover, and the probability of each class."""
 
     pixels: np.ndarray[Any, Any]

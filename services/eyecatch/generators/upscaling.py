@@ -9,7 +9,7 @@ from icg.provenance import read, to_png
 from PIL import Image
 
 from eyecatch.core.errors import InvalidInput, Unavailable
-from eyecatch.core.ports import Made
+from eyecatch.core.ports import GeneratedCover
 
 if TYPE_CHECKING:
     from icg.models.upscale import Upscaler
@@ -48,11 +48,11 @@ class LocalUpscaler:
         self._factor, self._turn = factor, asyncio.Lock()
         self._loaded: Upscaler | None = None
 
-    async def upscale(self, made: Made) -> Made:
+    async def upscale(self, made: GeneratedCover) -> GeneratedCover:
         async with self._turn:
             return await asyncio.to_thread(self._upscale, made)
 
-    def _upscale(self, made: Made) -> Made:
+    def _upscale(self, made: GeneratedCover) -> GeneratedCover:
         from icg.errors import CheckpointError, IcgError
         from icg.pictures import decode
 
@@ -66,7 +66,7 @@ class LocalUpscaler:
             raise InvalidInput.of("cover", f"{made.width} x {made.height}", str(error)) from error
         return replace(made, image=self._encoded(made, large), suffix="png", width=large.width, height=large.height)
 
-    def _encoded(self, made: Made, large: Image.Image) -> bytes:
+    def _encoded(self, made: GeneratedCover, large: Image.Image) -> bytes:
         said = {
             "model": made.model,
             "adapter": made.adapter,

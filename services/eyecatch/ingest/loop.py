@@ -1,4 +1,4 @@
-"""The absorbing loop: batches from the buffer -> dead letters and profiles, both acknowledged -> done. Knows no Kafka client."""
+"""The absorbing loop: batches of records -> profiles or dead letters, acknowledged -> done. Knows no Kafka client."""
 
 import time
 from collections import Counter
@@ -22,7 +22,7 @@ from eyecatch.observe.health import Health
 
 log = structlog.get_logger(__name__)
 
-# Sent at once: a slow broker must have time for them within its timeout, or they are all sent again.
+# Sent together: a slow broker must manage them within its timeout, or all of them are sent again.
 LETTERS_MAX = 1000
 LINGER_S = 0.05
 
@@ -30,14 +30,14 @@ _made = tuple.__new__  # at most half of what a named tuple's own takes
 
 
 class Arrivals(NamedTuple):
-    """The good ones of a batch, in the order of arrival: columns of equal length."""
+    """The events of a batch, in the order of arrival: columns of equal length."""
 
     events: list[Event]
     places: list[Position]
     records: list[Record]
 
     def add(self, chunk: Chunk, topic: str, now: float) -> list[tuple[Record, Poison]]:
-        """Those of a chunk; returns the others."""
+        """Add the events of a chunk; returns the records that hold none, with the reason."""
         name, partition, records = chunk.log.name(topic), chunk.partition.partition, chunk.records
         poison: list[tuple[Record, Poison]] = []
         events = decode_all(records, now)
@@ -57,7 +57,7 @@ class Arrivals(NamedTuple):
 
 
 class Loop:
-    """One batch at a time, in the order of arrival: a position says that everything before it was absorbed."""
+    """Absorbs one batch at a time, in the order of arrival, because a position says that everything before it was absorbed."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Loop:
         self._metrics, self._patient = metrics, Patience(health, metrics, give_up_s)
 
     async def run(self) -> None:
-        """Until the buffer is closed and empty. Raises Unavailable when a trouble lasts, and what cannot pass at once."""
+        """Run until the buffer is closed and empty. Raises Unavailable if a server stays unreachable, other errors at once."""
         while chunks := await self._buffer.take(self._batch_max, LINGER_S):
             await self._batch(chunks)
             self._done(chunks)
@@ -110,7 +110,7 @@ class Loop:
         log.warning("dead_letters", **{str(reason): count for reason, count in counts.items()})
 
     async def _absorb(self, arrivals: Arrivals) -> int:
-        """How many were new. One user's damaged profile must not hold up the others: halves until it stands alone."""
+        """How many were new. A damaged profile must not hold up other users: the batch is halved until its user is alone."""
         events, places, records = arrivals
         try:
             return await self._patient(STORE, lambda: self._profiles.absorb(events, self._encoder, places))

@@ -24,14 +24,14 @@ from eyecatch.observe.page import Registered
 HOST = "127.0.0.1"
 HEALTH, METRICS = "/health", "/metrics"
 ASK_S = 2.0
-_open = build_opener(ProxyHandler({})).open  # what the environment says of proxies is not for our own processes
+_open = build_opener(ProxyHandler({})).open  # proxies of the environment are not for our own processes
 
 Work = Callable[[Callable[[int], None]], None]
-"""Runs until SIGTERM, and gives the port of its own page once that is answered. It travels to another process: a function of a module."""
+"""Runs until SIGTERM, and reports the port of its page once that answers. It is pickled by name, so it is a function of a module."""
 
 
 class Members(Registered):
-    """What the members' pages tell, told as one: each metric with the number of its process, each trouble too."""
+    """The pages of all members as one: each metric and each trouble with the number of its process."""
 
     def __init__(self, ports: Mapping[int, int]) -> None:
         super().__init__()
@@ -57,9 +57,9 @@ class Members(Registered):
 
 @asynccontextmanager
 async def started(works: Sequence[Work]) -> AsyncIterator[tuple[Members, "asyncio.Future[None]"]]:
-    """Each in a process of its own: what they tell, and a future that ends, with Unavailable, when the first of them does.
+    """Each in a process of its own: their pages as one, and a future that ends, with Unavailable, when the first of them does.
 
-    On leaving they get SIGTERM and are waited for; should this process die, they get it as well. Raises Unavailable when one ends
+    On leaving they get SIGTERM and are waited for; if this process dies, they get it too. Raises Unavailable if one ends
     before it is ready.
     """
     context = multiprocessing.get_context("spawn")
@@ -95,7 +95,7 @@ async def started(works: Sequence[Work]) -> AsyncIterator[tuple[Members, "asynci
         for process in processes:
             await asyncio.to_thread(process.join)
         if ended.done():
-            ended.exception()  # told already, by whoever waited for it
+            ended.exception()  # whoever waited for it has it already
 
 
 async def _port(number: int, pipe: Connection, process: BaseProcess) -> int:
@@ -125,7 +125,7 @@ def _member(work: Work, pipe: Connection) -> None:
 
 
 def _ask(port: int, path: str) -> tuple[bool, str]:
-    """Whether it says that all is well, and its text. One that does not answer is not well, and has no metrics."""
+    """Whether the page answers 200, and its text. A member that does not answer is in trouble, and has no metrics."""
     try:
         with _open(f"http://{HOST}:{port}{path}", timeout=ASK_S) as answer:
             return True, answer.read().decode()

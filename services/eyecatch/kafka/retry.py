@@ -17,13 +17,13 @@ WAIT = Backoff(0.1, 10.0)
 
 
 class Patience:
-    """For `give_up_s` each time a part is in trouble."""
+    """Tries for `give_up_s` each time that a part is in trouble."""
 
     def __init__(self, health: Health, metrics: ReaderMetrics, give_up_s: float) -> None:
         self._health, self._metrics, self._give_up_s = health, metrics, give_up_s
 
     async def __call__(self, part: str, work: Callable[[], Awaitable[T]]) -> T:
-        """What `work` gives. Raises Unavailable in the end, and what else it raises at once."""
+        """The result of `work`. Raises Unavailable when time is up, other errors of `work` at once."""
         attempt = 0
         while True:
             try:

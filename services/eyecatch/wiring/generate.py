@@ -1,4 +1,4 @@
-"""Where Kafka, the shared queue and a generator are joined: the process that makes covers. Needs the `kafka` and `redis` extras."""
+"""`eyecatch generate`: Kafka, the shared queue and a generator, joined. Needs the `kafka` and `redis` extras."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -36,7 +36,7 @@ BUFFER = 1000
 
 @dataclass(frozen=True)
 class Generate:
-    """A running process and the parts tests look into. `work` ends with what broke it."""
+    """A running process, and the parts that tests look into. `work` ends with the error that broke it."""
 
     stores: Stores
     queue: SharedQueue
@@ -50,9 +50,9 @@ class Generate:
 
 @asynccontextmanager
 async def generating(config: GenerateConfig, generator: Generator | None = None) -> AsyncIterator[Generate]:
-    """Read requests and do jobs meanwhile; on leaving, take no more, let running ones end for `drain_s`, and leave the rest to others.
+    """Read requests and do jobs inside the context; on leaving, take no more, give running ones `drain_s`, and leave the rest to others.
 
-    Raises InvalidInput without a shared store, and what the store raises when it cannot be opened.
+    Raises InvalidInput without a shared store, and what the store raises if it cannot be opened.
     """
     client = config.kafka_client()
     health, metrics = Health(BROKER), Metrics()
@@ -110,7 +110,7 @@ async def _first_end(*work: "asyncio.Future[None]") -> None:
 
 
 async def generate(config: GenerateConfig, on_ready: Callable[[int], None], generator: Generator | None = None) -> None:
-    """Run until SIGTERM or SIGINT, or until a trouble lasts too long. `on_ready` gets the port of /health once it is answered."""
+    """Run until SIGTERM or SIGINT, or until a server was unreachable for too long. `on_ready` gets the port of /health once it answers."""
     stop = stopped()
     async with generating(config, generator) as running:
         quieten_collector()

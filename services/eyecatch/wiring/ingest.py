@@ -1,4 +1,4 @@
-"""Where Kafka is joined to the stores: the ingest process, and its dead letters. Needs the `kafka` extra."""
+"""`eyecatch ingest` and its dead letters: Kafka and the stores, joined. Needs the `kafka` extra."""
 
 import asyncio
 import gc
@@ -28,13 +28,12 @@ from eyecatch.wiring.stores import current_encoder, open_stores
 log = structlog.get_logger(__name__)
 
 REPLAY_GROUP = "eyecatch-dlq-replay"
-# As many objects as a batch has, all of them in use: the collector would walk them again and again.
 YOUNG = 500_000
 
 
 @dataclass(frozen=True)
 class Ingest:
-    """A running ingest and the parts tests look into. `work` ends when it has drained, or with what broke it."""
+    """A running ingest, and the parts that tests look into. `work` ends when it has drained, or with the error that broke it."""
 
     profiles: ProfileStore
     source: Source
@@ -47,9 +46,9 @@ class Ingest:
 
 @asynccontextmanager
 async def ingesting(config: IngestConfig) -> AsyncIterator[Ingest]:
-    """Read, absorb and commit meanwhile; on leaving, absorb what was read already for `drain_s`, commit and leave the group.
+    """Read, absorb and commit inside the context; on leaving, absorb for `drain_s` what was read, commit and leave the group.
 
-    With SQLite the folder is this process's alone. Raises what the stores raise when they cannot be opened.
+    An SQLite folder belongs to this process alone. Raises what the stores raise if they cannot be opened.
     """
     client = config.kafka_client()
     health, metrics = Health(BROKER), Metrics()
@@ -85,7 +84,7 @@ async def _drain(source: Source, work: "asyncio.Future[None]", drain_s: float) -
     source.stop()
     done, _ = await asyncio.wait([work], timeout=drain_s)
     if not done:
-        # Not committed, so nothing is lost: whoever reads next begins with it.
+        # Nothing is lost: what is not committed is read again by the next reader.
         log.warning("drain_cut_short", after_s=drain_s)
         work.cancel()
         await asyncio.wait([work])
@@ -93,14 +92,14 @@ async def _drain(source: Source, work: "asyncio.Future[None]", drain_s: float) -
 
 
 def quieten() -> None:
-    """Of the garbage collector, what a server does and more."""
+    """As a server does, and with a larger young generation: a batch has many objects, all of them in use."""
     quieten_collector()
     gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
 
 
 @asynccontextmanager
 async def several(config: IngestConfig) -> AsyncIterator[tuple[int, "asyncio.Future[None]"]]:
-    """`config.processes` members of the group and one page for all of them: its port, and what ends with the first that ends.
+    """`config.processes` members of the group and one page for all of them: its port, and a future that ends with the first member.
 
     Raises Unavailable when one of them cannot start or the page's port is taken.
     """
@@ -117,7 +116,7 @@ def member(config: IngestConfig, number: int, on_ready: Callable[[int], None]) -
 
 
 async def ingest(config: IngestConfig, on_ready: Callable[[int], None]) -> None:
-    """Run until SIGTERM or SIGINT, or until a trouble lasts too long. `on_ready` gets the port of /health once it is answered."""
+    """Run until SIGTERM or SIGINT, or until a server was unreachable for too long. `on_ready` gets the port of /health once it answers."""
     stop = stopped()
     if config.processes > 1:
         async with several(config) as (port, ended):

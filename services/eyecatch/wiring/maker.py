@@ -7,7 +7,7 @@ from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.ports import Blobs, Generator, Stores, Upscaler
 from eyecatch.core.score import Scoring
-from eyecatch.generate.making import Maker, OnChange, OnJudged, Taste, unheard
+from eyecatch.generate.making import Maker, MakerOptions, OnChange, OnJudged, ignored
 from eyecatch.generators.upscaling import PART, LocalUpscaler
 from eyecatch.wiring.stores import checkpoint
 
@@ -20,15 +20,15 @@ def maker(
     blobs: Blobs,
     generator: Generator,
     changed: OnChange,
-    on_judged: OnJudged = unheard,
+    on_judged: OnJudged = ignored,
 ) -> Maker:
     scoring = Scoring.parse(config.reward_weights, SCORING)
-    taste = Taste(scoring, config.draws_per_cover, config.pool_size, config.attempts, config.guided_part())
+    taste = MakerOptions(scoring, config.draws_per_cover, config.pool_size, config.attempts, config.guided_part())
     return Maker(stores.catalog, blobs, generator, changed, taste, on_judged, upscaler(config))
 
 
 def upscaler(config: MakingConfig) -> Upscaler | None:
-    """What enlarges kept covers, if anything does: as configured, or the checkpoint's own, or the shipped starter's."""
+    """Enlarges covers that are kept: the configured one, the checkpoint's own, or the shipped starter's; None for no upscaling."""
     if config.upscale == 1:
         return None
     own = checkpoint(config) / PART
@@ -36,7 +36,7 @@ def upscaler(config: MakingConfig) -> Upscaler | None:
 
 
 async def preload(generator: Generator) -> None:
-    """Load the model while the first calls are already answered; without a model the fast path still works."""
+    """Load the model while the server already answers; without a model the fast path still works."""
     try:
         await generator.score([], [])
     except Unavailable as error:

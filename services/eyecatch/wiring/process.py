@@ -20,7 +20,7 @@ def stopped() -> "asyncio.Future[None]":
 
 
 def quieten_collector() -> None:
-    """What start-up built lives as long as the process: without this every full collection walks it and stalls the work."""
+    """Objects of start-up live as long as the process: without this every full collection walks them and stalls the work."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

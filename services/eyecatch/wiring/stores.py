@@ -37,7 +37,7 @@ from eyecatch.wiring.generator import make_generator
 
 @dataclass(frozen=True)
 class Parts:
-    """What every command on a data folder needs: its stores, and the generator that also embeds pictures."""
+    """What every command on a data folder needs: its stores, and the generator, which also embeds pictures."""
 
     store: Stores
     blobs: Blobs
@@ -76,7 +76,7 @@ class OpenStores:
 
 @asynccontextmanager
 async def open_stores(config: StateConfig, any_space: bool = False) -> AsyncIterator[Stores]:
-    """The state. Raises what `_opened` raises, and StoreError when its covers belong to another checkpoint, unless `any_space`."""
+    """Open the stores. Raises what `_opened` raises, and StoreError if their covers belong to another checkpoint, unless `any_space`."""
     async with _opened(config) as stores:
         if not any_space:
             await claim(stores.catalog, stores.notes, cover_space(checkpoint(config)))
@@ -119,7 +119,7 @@ async def _opened(config: StateConfig) -> AsyncIterator[Stores]:
 async def open_parts(
     config: Config, generator: Generator | None = None, encoder: Encoder | None = None
 ) -> AsyncIterator[Parts]:
-    """Open the stores. With SQLite the folder is this process's alone (StoreLocked when another one serves it)."""
+    """Open the stores. An SQLite folder belongs to one process (StoreLocked if another one has it)."""
     config.folder.mkdir(parents=True, exist_ok=True)
     async with open_stores(config) as store:
         generator = generator or make_generator(config, checkpoint(config))
@@ -139,12 +139,12 @@ async def open_parts(
 
 
 def shared_queue(config: StateConfig, stores: Stores) -> SharedQueue | None:
-    """The queue as other processes share it; None in SQLite, which has one process."""
+    """The queue that other processes share; None with SQLite, which has one process."""
     return cast(SharedQueue, stores.queue) if config.store else None
 
 
 async def fill_index(parts: Parts, trust_made: bool) -> None:
-    """Put every stored cover into the index, in chunks so that memory stays flat; made ones only where they are trusted."""
+    """Put every stored cover into the index, in chunks so that memory stays flat; generated ones only if they are trusted."""
     ids: list[str] = []
     rows = []
     async for cover in parts.store.catalog.all_covers():

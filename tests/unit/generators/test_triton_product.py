@@ -9,7 +9,7 @@ from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import NotFound, NotReady
 from eyecatch.core.ports import Brief
 from eyecatch.generators.local import LocalGenerator
-from eyecatch.generators.triton import Asking, TritonGenerator
+from eyecatch.generators.triton import TritonGenerator, TritonOptions
 from icg import starter
 
 from tests import triton
@@ -28,7 +28,7 @@ async def test_a_product_over_triton(tmp_path: Path, monkeypatch: pytest.MonkeyP
     asked = [replace(plain, drawing=Drawing(3, product_id=id)) for id in ("one", "words", "")]
     local = LocalGenerator(None, tmp_path)
     with triton.running() as server:
-        remote = TritonGenerator([server.ready().address], Asking(60.0, 2, SPACE))
+        remote = TritonGenerator([server.ready().address], TritonOptions(60.0, 2, SPACE))
         try:
             theirs, ours = await remote.generate(asked, silent), await local.generate(asked, silent)
             assert len({made.image for made in ours}) == 3

@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from eyecatch.core.ports import Brief, Made, Scored
+from eyecatch.core.ports import Brief, GeneratedCover, Scored
 from eyecatch.core.types import EMBEDDING_DIM
 from PIL import Image
 
@@ -17,7 +17,7 @@ class HistogramGenerator:
 
     async def generate(
         self, briefs: Sequence[Brief], on_step: Callable[[int, int], None], on_preview: object = None
-    ) -> Sequence[Made]:
+    ) -> Sequence[GeneratedCover]:
         return []
 
     async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[Scored]:

@@ -5,10 +5,11 @@ Order of an absorption: names, log, profiles. Cut short anywhere, doing it again
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
+
+from cachetools import LRUCache
 
 from eyecatch.core.behaviour.absorb import Absorption
 from eyecatch.core.errors import Unavailable
@@ -59,7 +60,7 @@ class RedisProfiles:
         self._failures = 0
         self._anew = Anew()
         # By user: the head as it is stored, the version it was encoded with instead, and the embedding.
-        self._remembered: OrderedDict[str, tuple[bytes, int, Vector | None]] = OrderedDict()
+        self._remembered: LRUCache[str, tuple[bytes, int, Vector | None]] = LRUCache(ENCODED_ANEW)
 
     async def embedding(self, user_id: str, encoder: Encoder) -> Vector | None:
         """Reads only the head of the profile; gives up early when the server is slow or was just away (Unavailable)."""
@@ -83,10 +84,7 @@ class RedisProfiles:
         profiles = await self._references.named([codec.decode(user_id, data, self._references.known)])
         encoded = await self._encoded({p.user_id: Absorption(p).engagements for p in profiles}, encoder)
         embedding = encoded[user_id] if encoded[user_id].any() else None
-        self._remembered.pop(user_id, None)
         self._remembered[user_id] = (data[: codec.HEAD_BYTES], encoder.version, embedding)
-        if len(self._remembered) > ENCODED_ANEW:
-            self._remembered.popitem(last=False)
         return embedding
 
     async def profile(self, user_id: str) -> Profile | None:
