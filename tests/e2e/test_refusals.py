@@ -87,5 +87,5 @@ async def test_what_can_never_succeed_says_so_at_once(api: Api) -> None:
         stored = await api.app.parts.store.queue.status(job_id)
         assert stored is not None
         assert (stored.state, stored.job.attempts) == (JobState.FAILED, 1), what
-    drawn = [u async for u in api.covers.GenerateCovers(Generate(item_id="a", product_id="one", steps=1))]
-    assert drawn[-1].cover.image, "the same servers draw what they can"
+    updates = [u async for u in api.covers.GenerateCovers(Generate(item_id="a", product_id="one", steps=1))]
+    assert updates[-1].cover.image, "the same servers draw what they can"
