@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +156,10 @@ def test_what_cannot_be_tuned_is_named(small: Starter) -> None:
         Tuner(made.pipeline, made.judge, Config(aesthetic=1.0))
     with pytest.raises(IcgError, match="without a ControlNet"):
         Tuner(covers_of(small, "sana"), made.judge, Config())
+
+
+def test_briefs_without_guidance_are_tuned_too(small: Starter) -> None:
+    briefs = [replace(brief, guidance=1.0) for brief in some(2)]
+    losses = tuner(small).loss(briefs, 3)
+    assert torch.isfinite(losses["loss"])
+    assert losses["held"].item() < 2e-4
