@@ -40,7 +40,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckReport:
     """What fits: conditioning is `tokens` x `width` and, where `pooled` is not 0, one vector of that width.
 
     `reads` is the VLM's model_type, `family` the diffusion family and `draws` its denoiser's class.
@@ -68,7 +68,7 @@ def check(
     tokens: int = TOKENS,
     layers: int = LAYERS,
     size: tuple[int, int] = SIZE,
-) -> Report:
+) -> CheckReport:
     """The report of a pair; with a saved `adapter` its own tokens and layers count.
 
     Raises CheckpointError naming what does not fit and what was expected, BriefError for a size that cannot be drawn.
@@ -91,7 +91,7 @@ def check(
             between = IcgAdapter(config)
             _complete("adapter", adapter, between, weights("adapter", adapter))
     _drawable(size, family.multiple)
-    return Report(
+    return CheckReport(
         reads,
         "Sana" if type(family) is Family else type(family).__name__,  # the base class is one of the families
         draws,

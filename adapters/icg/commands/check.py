@@ -12,7 +12,7 @@ from icg.commands.common import Json, print_json, refusals
 from icg.errors import BriefError, IcgError
 
 if TYPE_CHECKING:
-    from icg.check import Report
+    from icg.check import CheckReport
 
 
 def check(
@@ -47,12 +47,12 @@ def _pixels(size: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _plain(report: Report) -> dict[str, Any]:
+def _plain(report: CheckReport) -> dict[str, Any]:
     parts = [{**asdict(part), "fp32_bytes": part.fp32, "bf16_bytes": part.bf16} for part in report.parts]
     return {"fits": True, **asdict(report), "parts": parts}
 
 
-def _print(report: Report) -> None:
+def _print(report: CheckReport) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -83,7 +83,7 @@ def list_(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
     if json:
         return print_json({"products": [asdict(one) for one in records], "broken": broken})
     rows = [
-        (one.id, one.kind, one.method + (", prior" if one.prior else ""), len(one.pictures), one.steps, one.base_name, one.made)
+        (one.id, one.kind, one.method + (", prior" if one.prior else ""), len(one.pictures), one.steps, one.base_name, one.created)
         for one in records
     ]  # fmt: skip
     print_table(f"{len(rows)} products", ("id", "class", "method", "pictures", "steps", "checkpoint", "made"), rows)

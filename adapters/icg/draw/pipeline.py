@@ -27,8 +27,8 @@ from icg.models import vlm as reading
 from icg.models.families import cast, family_of
 from icg.products import prompt as product_reading
 from icg.products.inpainting import Inpainter, planes, stand
-from icg.products.library import Trained
-from icg.products.selection import FineTuned
+from icg.products.library import TrainedProduct
+from icg.products.selection import ProductMixin
 
 
 @dataclass(eq=False)
@@ -36,7 +36,7 @@ class Batch:
     """Covers being sampled, of equal steps, size and product; `product` is what their product_id means."""
 
     samplers: list[Sampler]
-    product: Trained | None
+    product: TrainedProduct | None
 
     @property
     def done(self) -> int:
@@ -54,7 +54,7 @@ class Batch:
         return torch.cat([sampler.latents for sampler in self.samplers])
 
 
-class CoverPipeline(FineTuned):
+class CoverPipeline(ProductMixin):
     """See the module. `diffusion` is a stock diffusers pipeline of a family in `icg.models.families`; `cache` bounds the LRU."""
 
     inpainter: Inpainter | None = None
@@ -142,7 +142,9 @@ class CoverPipeline(FineTuned):
         images = self.family.images(batch.latents)
         return [sampler.finish(image) for sampler, image in zip(batch.samplers, images, strict=True)]
 
-    def sampler(self, brief: Brief, product: Trained | None = None, digest: str = "", trunk: bool = False) -> Sampler:
+    def sampler(
+        self, brief: Brief, product: TrainedProduct | None = None, digest: str = "", trunk: bool = False
+    ) -> Sampler:
         """A sampler of the brief before its first step, without conditions. digest: `item_key` of it, if that is known."""
         hint, placed = self.hinted(brief) if brief.inpaint else (None, None)
         return Sampler(self.family, brief, self.item(brief, product, digest), self.user(brief), hint, placed, trunk)
@@ -182,11 +184,11 @@ class CoverPipeline(FineTuned):
             given |= {"pooled_prompt_embeds": pooled, "negative_pooled_prompt_embeds": pooled_nothing}
         return given
 
-    def item(self, brief: Brief, product: Trained | None = None, digest: str = "") -> Tensor:
+    def item(self, brief: Brief, product: TrainedProduct | None = None, digest: str = "") -> Tensor:
         """What the VLM read of the item, (1, M, D), cached."""
         return self.readings.read(digest or self.item_key(brief, product), lambda: self._read(brief, product))
 
-    def _read(self, brief: Brief, product: Trained | None) -> Tensor:
+    def _read(self, brief: Brief, product: TrainedProduct | None) -> Tensor:
         texts, vectors = (brief.title, ""), None
         if product is not None:
             texts, vectors = product.texts(brief.title), product.vectors

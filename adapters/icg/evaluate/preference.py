@@ -14,7 +14,7 @@ from icg.data.behaviour import CLICK, DISLIKE, DWELL, ENGAGED, LIKE, PURCHASE, L
 from icg.data.tastes import Tastes
 from icg.users.cold_start import TasteMixture
 from icg.users.encoder import WINDOW, UserEncoder
-from icg.users.examples import Examples, embeddings, examples
+from icg.users.examples import NextCovers, embeddings, examples
 from icg.users.histories import user_embedding
 
 KNOWN = (0, 1, 3, 10, 32, 64)
@@ -46,7 +46,7 @@ class Pairs:
         return float((margin > 0).mean() + 0.5 * (margin == 0).mean())
 
 
-def mean_embeddings(given: Examples, users: np.ndarray, known: np.ndarray, covers: np.ndarray) -> np.ndarray:
+def mean_embeddings(given: NextCovers, users: np.ndarray, known: np.ndarray, covers: np.ndarray) -> np.ndarray:
     """The untrained baseline: the recency-weighted mean of the latest WINDOW events, as the services' first form."""
     e, out = given.events, np.zeros((len(users), covers.shape[1]), np.float32)
     for n, (user, count) in enumerate(zip(users, known, strict=True)):
@@ -81,7 +81,7 @@ def curve(
 
 
 def evidence(
-    given: Examples, users: np.ndarray, known: np.ndarray, covers: np.ndarray
+    given: NextCovers, users: np.ndarray, known: np.ndarray, covers: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """(B, D) engaged covers summed, rejected ones subtracted, each once, and how many there are (B,)."""
     e = given.events
@@ -95,7 +95,9 @@ def evidence(
     return total, count
 
 
-def nearest(given: Examples, users: np.ndarray, known: np.ndarray, covers: np.ndarray, asked: np.ndarray) -> np.ndarray:
+def nearest(
+    given: NextCovers, users: np.ndarray, known: np.ndarray, covers: np.ndarray, asked: np.ndarray
+) -> np.ndarray:
     """(B, N): cosine with the nearest engaged cover, 0 without one."""
     e, out = given.events, np.zeros((len(users), len(asked)), np.float32)
     for n, (user, k) in enumerate(zip(users, known, strict=True)):

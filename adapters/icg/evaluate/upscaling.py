@@ -15,7 +15,7 @@ from PIL import Image
 
 from icg import starter
 from icg.contact_sheet import Cell, Row, contact_sheet
-from icg.data.upscaling import KINDS, Pairs, catalogue, drawn, pairs
+from icg.data.upscaling import KINDS, Pairs, catalogue, pairs, random_cover
 from icg.models.upscale import Upscaler
 
 DRAWINGS = 1_000_000
@@ -71,7 +71,7 @@ def measure(
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         chosen = [held[n] for n in rng.permutation(len(held))[:count]]
-        new = pairs([drawn(DRAWINGS + seed, n) for n in range(count)], vae, seed)
+        new = pairs([random_cover(DRAWINGS + seed, n) for n in range(count)], vae, seed)
         drawings = [Image.fromarray(picture) for picture in new.large]
         told = {
             "catalogue": gains(whole, _smaller(chosen, 4), chosen),

@@ -16,7 +16,7 @@ import safetensors
 import torch
 from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.brief import Brief
-from icg.check import Report, check
+from icg.check import CheckReport, check
 from icg.cli import app
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import BriefError, CheckpointError
@@ -57,7 +57,7 @@ def numbers(*models: Any) -> list[int]:
     return [sum(p.numel() for p in model.parameters()) for model in models]
 
 
-def of(report: Report) -> list[int]:
+def of(report: CheckReport) -> list[int]:
     return [part.parameters for part in report.parts]
 
 

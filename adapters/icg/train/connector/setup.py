@@ -17,8 +17,8 @@ from icg.adapter.model import IcgAdapter
 from icg.checkpoints import DIFFUSERS, TRANSFORMERS
 from icg.data.art import STYLES, on_white, procedural
 from icg.data.buckets import Buckets
-from icg.data.catalogue import TEST, TRAIN, Catalogue, Example, Report, Splits
-from icg.data.precompute import Kind, Latents, Looks, Prepared, Readings, digest, fingerprint, prepare, show
+from icg.data.catalogue import TEST, TRAIN, Catalogue, Example, RowReport, Splits
+from icg.data.precompute import Kind, Latents, Looks, PreparedExample, Readings, digest, fingerprint, prepare, show
 from icg.draw.pipeline import load_diffusion
 from icg.errors import IcgError
 from icg.models import vlm as reading
@@ -60,7 +60,7 @@ def assemble(
         part.to(device)
     if half:
         cast(family.denoiser, torch.bfloat16)
-    catalogue, report = Catalogue.open(paths.data, Splits(held_out, 0.05)), Report()
+    catalogue, report = Catalogue.open(paths.data, Splits(held_out, 0.05)), RowReport()
     examples = [example for example in catalogue.examples(report) if example.split != TEST]
     if not any(example.split == TRAIN for example in examples):
         raise IcgError(f"data={str(paths.data)!r}: no cover to train on ({report}); allowed: at least one")
@@ -125,7 +125,7 @@ def _start(
     return IcgAdapter.from_pretrained(folder)
 
 
-def _tastes(catalogue: Catalogue, train: list[Prepared], looks: Looks, report: Report) -> Tastes:
+def _tastes(catalogue: Catalogue, train: list[PreparedExample], looks: Looks, report: RowReport) -> Tastes:
     covers = {one.example.cover: (row, one.example.item) for row, one in enumerate(train)}
     log = catalogue.log(covers, report)
     print(f"{len(log)} events of training users about these covers")

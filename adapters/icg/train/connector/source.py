@@ -16,12 +16,12 @@ from torch import Tensor
 from icg.adapter.model import IcgAdapter
 from icg.data.behaviour import ENGAGED, Log
 from icg.data.buckets import Epochs
-from icg.data.precompute import Prepared, show, stack
+from icg.data.precompute import PreparedExample, show, stack
 from icg.data.shards import Shards
 from icg.models import vlm as reading
 from icg.users.histories import user_embedding
 
-Read = Callable[[list[Prepared], np.ndarray], Tensor]
+Read = Callable[[list[PreparedExample], np.ndarray], Tensor]
 """(examples, whether each cover is shown beside its title (B,)) -> (B, M, D_vlm)."""
 
 
@@ -56,7 +56,7 @@ class Source:
     """Prepared examples in batches of one bucket; key 0 of an example is its latent's."""
 
     def __init__(
-        self, prepared: list[Prepared], latents: Shards, read: Read,
+        self, prepared: list[PreparedExample], latents: Shards, read: Read,
         tastes: Tastes | None, batch: int, seed: int,
     ) -> None:  # fmt: skip
         shapes = [latents.shape(one.keys[0]) for one in prepared]
@@ -81,7 +81,7 @@ class Source:
 def precomputed(seen: Shards, said: Shards) -> Read:
     """Readings from the disk: keys 1 and 2 of an example."""
 
-    def read(examples: list[Prepared], shown: np.ndarray) -> Tensor:
+    def read(examples: list[PreparedExample], shown: np.ndarray) -> Tensor:
         which = zip(examples, shown, strict=True)
         return torch.stack([seen.get(e.keys[1]) if s else said.get(e.keys[2]) for e, s in which]).float()
 
@@ -91,7 +91,7 @@ def precomputed(seen: Shards, said: Shards) -> Read:
 def by_vlm(vlm: Any, processor: Any, adapter: IcgAdapter) -> Read:
     """Readings by the VLM as the meta tokens are now, one by one: their prompts are of different lengths."""
 
-    def read(examples: list[Prepared], shown: np.ndarray) -> Tensor:
+    def read(examples: list[PreparedExample], shown: np.ndarray) -> Tensor:
         given = [(e.example, show(e.example) if s else ()) for e, s in zip(examples, shown, strict=True)]
         return torch.cat([adapter.read(vlm, reading.inputs(processor, e.title, seen)) for e, seen in given])
 

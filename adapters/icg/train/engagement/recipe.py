@@ -24,14 +24,23 @@ from torch import Tensor
 from icg import starter
 from icg.data import engagement as data
 from icg.data.art import Subject, load_subjects, procedural
-from icg.data.catalogue import Report
+from icg.data.catalogue import RowReport
 from icg.data.duplicates import leaking, perceptual_hash
 from icg.data.posts import Simulated, World, simulate
 from icg.data.ratings import as_posts
 from icg.errors import IcgError
 from icg.pictures import decode, read
 from icg.rewards.base import BATCH, pixels
-from icg.rewards.engagement_net import NOBODY, EngagementConfig, EngagementNet, Habit, Told, context, habits, told
+from icg.rewards.engagement_net import (
+    NOBODY,
+    EngagementConfig,
+    EngagementNet,
+    EngagementPrediction,
+    Habit,
+    context,
+    habits,
+    predict,
+)
 from icg.rewards.reader import SIDE, Reader
 from icg.train.flags import Flags
 from icg.train.loop import Fit, train
@@ -169,10 +178,10 @@ def masked(about: np.ndarray, account: int, time: int) -> np.ndarray:
     return (about * np.array([account] * 4 + [time] * 6, np.float32)).astype(np.float32)
 
 
-def said(net: EngagementNet, read: Read, rows: np.ndarray, seen: str = "all") -> Told:
+def said(net: EngagementNet, read: Read, rows: np.ndarray, seen: str = "all") -> EngagementPrediction:
     """Of those posts, by a model that was fitted with `seen`."""
     pictured, accounted, timed = SEEN[seen]
-    return told(
+    return predict(
         net, read.content[rows] * pictured, torch.from_numpy(masked(read.about(read.accounts)[rows], accounted, timed))
     )
 
@@ -219,7 +228,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.smoke:
         args.posts, args.accounts, args.steps = 200, 4, 20
     reader = Reader.from_pretrained(args.checkpoint or starter.path())
-    report = Report()
+    report = RowReport()
     if args.table:
         posts = data.load(args.table, args.pictures or args.table.parent, report, args.zone)
         print(report)

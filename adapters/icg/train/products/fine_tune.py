@@ -86,7 +86,7 @@ def fine_tune(
             alike=round(alike, 4),
             seconds=round(time.monotonic() - began, 1),
             memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-            made=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         shutil.rmtree(work)
         return made

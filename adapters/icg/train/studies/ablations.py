@@ -108,7 +108,7 @@ class Drawn:
         return cls(bank, latents.clone(), parts.embedding.covers(images))
 
 
-class Trained(nn.Module):
+class TrainedProduct(nn.Module):
     """A new adapter before the frozen denoiser; `items` (subjects, 2, M, D_vlm): read with a picture, and by the title alone."""
 
     def __init__(self, kind: str, parts: Starter, subjects: list[Subject], seed: int) -> None:
@@ -149,7 +149,7 @@ def one(
     kind: str, parts: Starter, subjects: list[Subject], data: tuple[Drawn, Drawn], sizes: Sizes, fit: Fit, out: Path
 ) -> dict[str, float]:
     """Train one variant with one seed, then judge it."""
-    model = Trained(kind, parts, subjects, fit.seed)
+    model = TrainedProduct(kind, parts, subjects, fit.seed)
     known, other = data
     crowds = Crowd(known.bank, known.covers), Crowd(known.bank, known.covers)
 

@@ -22,7 +22,7 @@ from icg.brief import Brief
 from icg.data.art import on_white
 from icg.draw.ask import anchoring
 from icg.products import record
-from icg.products.library import Library, Trained
+from icg.products.library import Library, TrainedProduct
 from icg.products.pictures import features
 from icg.products.record import DREAMBOOTH, FULL, PLACE, TEXTUAL_INVERSION
 from icg.starter import Starter
@@ -182,12 +182,12 @@ def colours(cover: Image.Image, wanted: np.ndarray, share: float = 0.3) -> float
 class ClassAlone(Library):
     """Products whose weights are on while a title asks for their class alone."""
 
-    def get(self, id: str) -> Trained:
+    def get(self, id: str) -> TrainedProduct:
         """See Library."""
         return _Unnamed(super().get(id).record, super().get(id).tensors)
 
 
-class _Unnamed(Trained):
+class _Unnamed(TrainedProduct):
     @property
     def vectors(self) -> None:
         """They are not in the title."""

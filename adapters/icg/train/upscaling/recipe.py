@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from icg import starter
-from icg.data.upscaling import FACTOR, Pairs, catalogue, drawn, pairs
+from icg.data.upscaling import FACTOR, Pairs, catalogue, pairs, random_cover
 from icg.train.flags import Flags
 from icg.train.loop import Fit, train
 
@@ -151,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     vae = starter.autoencoder()
     drawings = made(
         given.out / "drawings.npz",
-        lambda: pairs([drawn(given.seed, n, config.side) for n in range(config.drawings)], vae, given.seed),
+        lambda: pairs([random_cover(given.seed, n, config.side) for n in range(config.drawings)], vae, given.seed),
     )
     real = made(
         given.out / "real.npz", lambda: pairs(catalogue(given.pictures, held=False)[: config.drawings], vae, given.seed)

@@ -18,14 +18,14 @@ from torch import Tensor
 from icg.data.behaviour import Log
 from icg.train.loop import Fit, train
 from icg.users.encoder import WINDOW, UserConfig, UserEncoder
-from icg.users.examples import Examples, examples
+from icg.users.examples import NextCovers, examples
 
 ASKED = 8
 """Questions a window."""
 
 
 def loss_of(
-    encoder: UserEncoder, given: Examples, last: np.ndarray, covers: np.ndarray, exposure: np.ndarray,
+    encoder: UserEncoder, given: NextCovers, last: np.ndarray, covers: np.ndarray, exposure: np.ndarray,
     rng: np.random.Generator,
 ) -> dict[str, Tensor]:  # fmt: skip
     """The loss of questions `last` (B,) and of others in the same windows: covers (N, D) unit, exposure (N,) shares."""

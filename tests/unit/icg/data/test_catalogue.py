@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from icg.data.behaviour import CLICK, DWELL, IMPRESSION
-from icg.data.catalogue import TEST, TRAIN, VALIDATION, Catalogue, Report, Splits
+from icg.data.catalogue import TEST, TRAIN, VALIDATION, Catalogue, RowReport, Splits
 from icg.errors import IcgError
 from PIL import Image
 
@@ -30,8 +30,8 @@ def table(path: Path, *rows: dict[str, object]) -> Path:
     return path
 
 
-def taken(folder: Path) -> tuple[list[tuple[str, str, str]], Report]:
-    report = Report()
+def taken(folder: Path) -> tuple[list[tuple[str, str, str]], RowReport]:
+    report = RowReport()
     found = Catalogue.open(folder).examples(report)
     return [(e.item, e.cover, e.path.name) for e in found], report
 
@@ -78,7 +78,7 @@ def test_every_format_says_the_same(tmp_path: Path, suffix: str) -> None:
         frame.write_ndjson(path)
     else:
         frame.write_parquet(path)
-    examples = list(Catalogue.open(tmp_path).examples(Report()))
+    examples = list(Catalogue.open(tmp_path).examples(RowReport()))
     assert [(e.item, e.title, e.category) for e in examples] == [("1", "Ä, b", "x"), ("2", "c", "")]
 
 
@@ -111,7 +111,7 @@ def test_events_become_a_log_of_one_split(tmp_path: Path) -> None:
     table(tmp_path / "covers.csv", {"id": "c1", "item": "k", "path": "a.png"})
     table(tmp_path / "items.csv", {"id": "k", "title": "Kettle"})
     covers = {"c1": (0, "k"), "c2": (1, "k"), "c3": (2, "l")}
-    report = Report()
+    report = RowReport()
     log = Catalogue.open(tmp_path, splits).log(covers, report)
     assert log.action.tolist() == [IMPRESSION, IMPRESSION, CLICK, DWELL]
     assert log.cover.tolist() == [1, 0, 1, 2]
@@ -120,7 +120,7 @@ def test_events_become_a_log_of_one_split(tmp_path: Path) -> None:
     assert log.shown[0] == log.shown[1] == log.shown[2] != log.shown[3]
     assert report.refused == {"an unusable event": 3, "an event about another cover": 1}
     assert not any(users[0] in str(entry) for entry in report.shown)
-    assert len(Catalogue.open(tmp_path, splits).log(covers, Report(), VALIDATION)) == 0
+    assert len(Catalogue.open(tmp_path, splits).log(covers, RowReport(), VALIDATION)) == 0
 
 
 ids = st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=40, unique=True)

@@ -20,8 +20,8 @@ from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.checkpoints import TRANSFORMERS
 from icg.data import precompute
 from icg.data.buckets import Buckets, crop
-from icg.data.catalogue import Catalogue, Example, Report
-from icg.data.precompute import Latents, Prepared, Readings, prepare
+from icg.data.catalogue import Catalogue, Example, RowReport
+from icg.data.precompute import Latents, PreparedExample, Readings, prepare
 from icg.data.shards import Shards
 from icg.errors import IcgError
 from icg.models import vlm as reading
@@ -56,7 +56,7 @@ def shop(folder: Path, count: int = 6) -> Path:
     return folder
 
 
-def examples(folder: Path, report: Report) -> list[Example]:
+def examples(folder: Path, report: RowReport) -> list[Example]:
     return list(Catalogue.open(folder).examples(report))
 
 
@@ -74,8 +74,8 @@ def latents_of(folder: Path, family: Family, model: str = "m") -> Counted:
     return Counted(folder / "latents", family, BUCKETS, model, batch=2)
 
 
-def run(folder: Path, family: Family, model: str = "m") -> tuple[list[Prepared], Counted, Report]:
-    report, kind = Report(), latents_of(folder, family, model)
+def run(folder: Path, family: Family, model: str = "m") -> tuple[list[PreparedExample], Counted, RowReport]:
+    report, kind = RowReport(), latents_of(folder, family, model)
     return prepare(examples(folder / "shop", report), (kind,), report), kind, report
 
 
@@ -113,7 +113,7 @@ def test_a_reading_is_of_title_and_picture(tmp_path: Path, adapter: IcgAdapter, 
         made = [Readings(tmp_path / str(shown), vlm, processor, adapter, model, shown) for shown in (True, False)]
         return made[0], made[1]
 
-    report = Report()
+    report = RowReport()
     before = prepare(examples(folder, report), kinds(), report)
     first = before[0].example
     for shown in (True, False):
@@ -147,7 +147,7 @@ def test_damaged_pictures_are_left_out_with_their_reasons(tmp_path: Path, family
 
 def test_numbers_that_half_precision_cannot_hold_are_left_out(tmp_path: Path, family: Family) -> None:
     shop(tmp_path / "shop", 3)
-    report, kind = Report(), latents_of(tmp_path, family)
+    report, kind = RowReport(), latents_of(tmp_path, family)
     kind.family = type("Loud", (), {"vae": family.vae, "encode": lambda _, x: x.new_full((len(x), 1, 2, 2), 1e6)})()
     assert prepare(examples(tmp_path / "shop", report), (kind,), report) == []
     assert report.refused == {"numbers out of range": 3}
@@ -179,7 +179,7 @@ def test_pictures_in_memory_do_not_grow_with_the_catalogue(
             patch.setattr(pictures, "decode", counting)
             kind = latents_of(folder, family)
             kind.store.shard = 4
-            report = Report()
+            report = RowReport()
             assert len(prepare(Catalogue.open(folder / "shop").examples(report), (kind,), report)) == count
         assert len(list((folder / "latents").glob("*.safetensors"))) == -(-count // 4)
         most[count] = seen[0]

@@ -81,7 +81,7 @@ def test_columns_are_named_or_found_by_common_names(tmp_path: Path) -> None:
     table = Table(tmp_path / "t.csv")
     assert table.column(("id", "key")) == "Key"
     assert table.column(("id",), required=False) == ""
-    assert table.column(("id",), wanted="label") == "label"
+    assert table.column(("id",), chosen="label") == "label"
     with pytest.raises(InputError, match=r"columns.title='tittle'; allowed: one of the columns of t.csv: Key, label"):
         table.column(("title",), False, "title", "tittle")
     with pytest.raises(InputError, match=r"columns.id=none of id, item_id; allowed: one of"):

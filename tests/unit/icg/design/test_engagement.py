@@ -62,8 +62,8 @@ def test_texts_of_any_length_are_read_as_alone_and_stay_in_their_order(reader: R
 
 def test_account_and_time_are_told_apart(reward: Engagement) -> None:
     images, texts = pictures(1), ["panda"]
-    nobody, mia = reward.tell(images, texts), reward.of("mia").tell(images, texts)
-    later = reward.of("mia", 1.7e9).tell(images, texts)
+    nobody, mia = reward.predict(images, texts), reward.of("mia").predict(images, texts)
+    later = reward.of("mia", 1.7e9).predict(images, texts)
     assert len({float(told.mean[0]) for told in (nobody, mia, later)}) == 3
     assert mia.buckets.sum() == pytest.approx(1, abs=1e-5)
     assert (mia.deviation > 0).all()
@@ -84,8 +84,8 @@ def test_it_comes_back_from_its_folder(reward: Engagement, tmp_path: Path) -> No
     reward.net.save_pretrained(tmp_path, reward.accounts)
     net, accounts = EngagementNet.from_pretrained(tmp_path)
     images, texts = pictures(2), ["panda", "boat"]
-    again = Engagement(net, reward.reader, accounts).of("mia", 1.7e9).tell(images, texts)
-    np.testing.assert_allclose(again.mean, reward.of("mia", 1.7e9).tell(images, texts).mean, atol=1e-2)
+    again = Engagement(net, reward.reader, accounts).of("mia", 1.7e9).predict(images, texts)
+    np.testing.assert_allclose(again.mean, reward.of("mia", 1.7e9).predict(images, texts).mean, atol=1e-2)
     (tmp_path / "config.json").write_text((tmp_path / "config.json").read_text().replace('"hidden": 48', '"hidden": 9'))
     with pytest.raises(CheckpointError, match="does not match"):
         EngagementNet.from_pretrained(tmp_path)

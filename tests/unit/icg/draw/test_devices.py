@@ -10,7 +10,7 @@ import torch
 from icg.brief import Brief
 from icg.draw.pipeline import CoverPipeline
 from icg.models.families import to_bytes
-from icg.rewards.mix import TensorMixed
+from icg.rewards.mix import TensorMixScores
 from icg.train.alignment.grpo import Policy, PolicyConfig
 from icg.train.alignment.reward_gradient import AlignConfig, Aligner
 from icg.train.reliability.rfft import Config, Tuner
@@ -29,9 +29,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning")
 class Brightness:
     """Stands for a mix of rewards: a real one looks at its values, and meta tensors have none."""
 
-    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> TensorMixed:
+    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> TensorMixScores:
         assert images.device == META
-        return TensorMixed(images.mean((1, 2, 3)), {}, {})
+        return TensorMixScores(images.mean((1, 2, 3)), {}, {})
 
 
 def on_meta(pipeline: CoverPipeline, briefs: Sequence[Brief]) -> CoverPipeline:

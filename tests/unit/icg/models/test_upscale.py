@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from icg import starter
 from icg.brief import MAX_PIXELS
-from icg.data.upscaling import catalogue, drawn, held_out
+from icg.data.upscaling import catalogue, held_out, random_cover
 from icg.errors import CheckpointError, IcgError
 from icg.evaluate.upscaling import gains, psnr, seams, ssim
 from icg.models.upscale import OVERLAP, TILE, Upscaler
@@ -158,7 +158,7 @@ def test_the_shipped_one_beats_bicubic_on_subjects_it_never_saw(shipped: Upscale
 
 
 def test_the_shipped_one_has_no_seams_and_is_small(shipped: Upscaler) -> None:
-    found = seams(Upscaler(shipped.model, tile=128), drawn(77, 1, 128))
+    found = seams(Upscaler(shipped.model, tile=128), random_cover(77, 1, 128))
     assert found["most"] <= 1
     assert found["ratio"] < 1.5
     assert (TILE % shipped.window, OVERLAP % shipped.window) == (0, 0)
@@ -166,7 +166,7 @@ def test_the_shipped_one_has_no_seams_and_is_small(shipped: Upscaler) -> None:
 
 
 def test_measures() -> None:
-    picture = drawn(1, 2, 64)
+    picture = random_cover(1, 2, 64)
     soft = picture.filter(ImageFilter.GaussianBlur(1.5))
     assert (psnr(picture, picture), ssim(picture, picture)) == (99.0, pytest.approx(1))
     one_off = Image.fromarray(np.asarray(Image.new("RGB", (64, 64), (9, 9, 9))) + np.uint8(1))

@@ -265,11 +265,11 @@ def broken(folder: Path, into: Path, how: str) -> Path:
         "pickled": r"only pickled weights \(pytorch_model\.bin\); allowed: model\.safetensors",
         "no weights": r"model\.safetensors is missing; allowed: model\.safetensors",
         "no config": r"config\.json is missing; allowed: a whole checkpoint folder",
-        "no tokenizer": "the tokenizer's picture token is .*; allowed: 262, as in config",
+        "no tokenizer": "the tokenizer's image token is .*; allowed: 262, as in config",
         "unknown family": r"nobody_vl.*allowed: a transformers checkpoint that reads pictures and text",
         "text only": "allowed: a transformers checkpoint that reads pictures and text",
         "cut off": "bytes of weights where the header says .*; allowed: a whole file",
-        "incomplete": "1 weights are missing .*; allowed: all that its config asks for",
+        "incomplete": "1 weights are missing .*; allowed: all weights of its config.json",
         "other widths": "allowed: a transformers checkpoint that reads pictures and text",
     }.items(),
 )

@@ -18,7 +18,7 @@ from icg.products.record import RECORD, Record, training
 STATED: dict[str, Any] = {
     "id": "blue-mug", "kind": "mug", "method": "textual-inversion", "base": "b" * 64, "base_name": "tiny", "steps": 3, "lr": 0.1,
     "seed": 0, "size": (64, 64), "rank": 2, "vectors": 2, "prior": False, "pictures": ("0" * 64,), "alike": 0.5, "seconds": 1.5,
-    "memory_mb": 7, "made": "2026-01-01",
+    "memory_mb": 7, "created": "2026-01-01",
 }  # fmt: skip
 
 

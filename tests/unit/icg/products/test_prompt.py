@@ -11,7 +11,7 @@ import torch
 from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.errors import CheckpointError
 from icg.models import vlm as reading
-from icg.products.prompt import first_vectors, holding, read
+from icg.products.prompt import first_vectors, read, with_placeholders
 from PIL import Image
 
 from tests.unit.icg import tiny_vlm
@@ -60,7 +60,7 @@ def test_only_the_vectors_learn(vlm_of: Callable[[str], tuple[Any, Any]], name: 
 def test_special_tokens_of_a_title_hold_no_place(vlm_of: Callable[[str], tuple[Any, Any]]) -> None:
     vlm, processor = vlm_of("smolvlm")
     some = " ".join(processor.tokenizer.get_added_vocab())
-    given, id = holding(processor, (f"a {some} ", f" {some}"), 3, ())
+    given, id = with_placeholders(processor, (f"a {some} ", f" {some}"), 3, ())
     assert int((given["input_ids"] == id).sum()) == 3
     with pytest.raises(CheckpointError, match=rf"vectors width=7; allowed: {tiny_vlm.WIDTH}"):
         read(adapter(), vlm, processor, ("a ", ""), torch.zeros(3, 7))

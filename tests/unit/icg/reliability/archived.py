@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from icg.data.catalogue import Report as Tally
+from icg.data.catalogue import RowReport
 from icg.reliability.labels import Labels, Layout
 from icg.reliability.rf1m import RF1M, Example, Part, Report
 from PIL import Image
@@ -87,9 +87,9 @@ def all_of(data: RF1M, split: str | None = None) -> tuple[list[Example], Report]
     return list(reading), reading.report()
 
 
-def labels_of(path: Path, text: str | bytes, layout: Layout | None = None) -> tuple[Labels, Tally]:
+def labels_of(path: Path, text: str | bytes, layout: Layout | None = None) -> tuple[Labels, RowReport]:
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    tally = Tally()
+    tally = RowReport()
     return Labels(path, layout or Layout(), tally), tally
 
 

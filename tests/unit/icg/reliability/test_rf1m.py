@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from icg.data.catalogue import Report as Tally
-from icg.data.catalogue import Splits
+from icg.data.catalogue import RowReport, Splits
 from icg.errors import IcgError
 from icg.reliability.labels import Availability, Labels, Layout, available
 from icg.reliability.rf1m import RF1M, Part
@@ -175,7 +174,7 @@ def test_a_table_without_rows_is_an_error(tmp_path: Path, text: bytes | None, me
     if text is not None:
         (tmp_path / "label.txt").write_bytes(text)
     with pytest.raises(IcgError, match=message):
-        Labels(tmp_path / "label.txt", Layout(), Tally())
+        Labels(tmp_path / "label.txt", Layout(), RowReport())
 
 
 @pytest.mark.parametrize(

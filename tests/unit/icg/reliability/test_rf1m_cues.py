@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from icg.data.catalogue import Report as Tally
+from icg.data.catalogue import RowReport
 from icg.data.shards import Shards
 from icg.errors import IcgError
 from icg.reliability.rf1m import CueCache
@@ -33,7 +33,7 @@ def test_cues_are_computed_once_for_each_model_and_picture(tmp_path: Path) -> No
 
     found, _ = all_of(data_set(tmp_path / "data"))
     cache = CueCache(tmp_path / "cues", "gradient", 1.0, counted)
-    assert cache.compute(found, Tally()) == len(found) == len(seen) == 5
+    assert cache.compute(found, RowReport()) == len(found) == len(seen) == 5
     for _ in range(2):
         cache = CueCache(tmp_path / "cues", "gradient", 1.0, counted)
         for one in found:
@@ -46,7 +46,7 @@ def test_cues_are_computed_once_for_each_model_and_picture(tmp_path: Path) -> No
     half.store.flush()
     assert CueCache(tmp_path / "cues", "gradient", 1.0, counted).of(found[0]).max() == 1
     renamed, _ = all_of(data_set(tmp_path / "data", "p.tar"))
-    assert CueCache(tmp_path / "cues", "gradient", 1.0, counted).compute(renamed, Tally()) == 5
+    assert CueCache(tmp_path / "cues", "gradient", 1.0, counted).compute(renamed, RowReport()) == 5
     assert len(seen) == 6
 
 
@@ -56,7 +56,7 @@ def test_cues_are_computed_once_for_each_model_and_picture(tmp_path: Path) -> No
 )
 def test_a_cue_that_is_none_is_refused(tmp_path: Path, wrong: np.ndarray) -> None:
     found, _ = all_of(data_set(tmp_path / "data"))
-    cache, tally = CueCache(tmp_path / "cues", "odd", None, lambda *_: wrong), Tally()
+    cache, tally = CueCache(tmp_path / "cues", "odd", None, lambda *_: wrong), RowReport()
     with pytest.raises(IcgError, match=r"cue 'odd' of '000_0'.*allowed: \(H, W\) in 0..1"):
         cache.of(found[0])
     assert cache.compute(found, tally) == 0
@@ -98,7 +98,7 @@ def test_after_kill_9_only_what_no_whole_shard_holds_is_computed_again(tmp_path:
     found, _ = all_of(data_set(tmp_path / "data", count=60, classes=6))
     cache = CueCache(tmp_path / "cues", "gradient", 1.0, counted, shard=5)
     assert len(cache.store) == 20
-    assert cache.compute(found, Tally()) == 60
+    assert cache.compute(found, RowReport()) == 60
     assert len(seen) == 40
     assert len(Shards(cache.store.folder)) == 60
     np.testing.assert_array_equal(cache.of(found[3]).numpy(), gradient(1.0, found[3].picture))

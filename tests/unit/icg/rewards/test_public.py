@@ -15,7 +15,7 @@ from icg.brief import Brief
 from icg.errors import CheckpointError
 from icg.rewards.aesthetic import layers_of
 from icg.rewards.image_reward import DEVIATION, MEAN, ImageReward
-from icg.rewards.open_clip import translated
+from icg.rewards.open_clip import to_transformers
 from icg.starter import rewards
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -123,7 +123,7 @@ def test_hpsv2_reads_open_clips_names(tmp_path: Path) -> None:
     tiny.clip(tmp_path / "base", seed=2)
     (tmp_path / "base" / "model.safetensors").unlink()
     named = tiny.open_clip_names(model)
-    assert set(translated(named)) == set(model.state_dict())
+    assert set(to_transformers(named)) == set(model.state_dict())
     save_file({f"module.{k}": v for k, v in named.items()}, tmp_path / "base" / "HPS_v2.1_compressed.safetensors")
     whole, base = (rewards.load("hpsv2", tmp_path / f) for f in ("whole", "base"))
     np.testing.assert_allclose(whole(IMAGES, BRIEFS), base(IMAGES, BRIEFS), atol=1e-6)

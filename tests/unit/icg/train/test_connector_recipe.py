@@ -17,8 +17,8 @@ from icg.brief import Brief
 from icg.check import check
 from icg.data.behaviour import CLICK, DISLIKE, IMPRESSION, LIKE, Log
 from icg.data.buckets import Buckets
-from icg.data.catalogue import Catalogue, Report
-from icg.data.precompute import Latents, Prepared, Readings, prepare, show
+from icg.data.catalogue import Catalogue, RowReport
+from icg.data.precompute import Latents, PreparedExample, Readings, prepare, show
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import CheckpointError, IcgError
 from icg.models.families import cast, family_of
@@ -62,7 +62,7 @@ class Pair:
 
     def __init__(self, folder: Path, open_vlm: Open, drawing: str = "sd15") -> None:
         (self.vlm, self.processor), self.diffusion = open_vlm("llava"), tiny.diffusion(drawing)
-        self.family, report = family_of(self.diffusion), Report()
+        self.family, report = family_of(self.diffusion), RowReport()
         examples = list(Catalogue.open(shop(folder / "shop")).examples(report))
         self.adapter = new_adapter(self.vlm, self.diffusion, 0, tokens=tiny.TOKENS, layers=1)
         standardise(self.adapter, self.vlm, self.processor, [(e.title, show(e)) for e in examples])
@@ -71,7 +71,7 @@ class Pair:
         self.seen, self.said = Readings(folder / "seen", *read), Readings(folder / "said", *read, shown=False)
         self.prepared = prepare(examples, (self.latents, self.seen, self.said), report)
 
-    def recipe(self, config: ConnectorConfig, among: list[Prepared] | None = None) -> Recipe:
+    def recipe(self, config: ConnectorConfig, among: list[PreparedExample] | None = None) -> Recipe:
         torch.manual_seed(0)
         adapter = IcgAdapter(self.adapter.config)
         adapter.load_state_dict(self.adapter.state_dict())

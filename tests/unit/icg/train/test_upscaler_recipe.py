@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from icg import starter
-from icg.data.upscaling import KINDS, Pairs, drawn, figure, pairs
+from icg.data.upscaling import KINDS, Pairs, figure, pairs, random_cover
 from icg.evaluate import upscaling as evaluation
 from icg.models.upscale import Upscaler
 from icg.train.loop import Fit
@@ -21,14 +21,14 @@ SMALL = recipe.Config(dim=12, depths=(1,), heads=2, edge=16)
 
 @pytest.fixture(scope="module")
 def made() -> Pairs:
-    return pairs([drawn(3, n, 64) for n in range(4)], starter.autoencoder(), 3)
+    return pairs([random_cover(3, n, 64) for n in range(4)], starter.autoencoder(), 3)
 
 
 def test_it_begins_as_bicubic() -> None:
     model = recipe.build(SMALL)
     with torch.no_grad():
         model.swin2sr.conv_after_body.weight.zero_()
-    picture = drawn(5, 5, 64)
+    picture = random_cover(5, 5, 64)
     (said,) = Upscaler(model)([picture])
     plain = picture.resize((256, 256), Image.Resampling.BICUBIC)
     # Pillow rounds and clips between its two passes.
@@ -44,7 +44,7 @@ def test_pairs_are_what_they_say(made: Pairs) -> None:
         assert not np.array_equal(clean, spoiled)
     again = pairs([Image.fromarray(p) for p in made.large], starter.autoencoder(), 3)
     assert np.array_equal(again.small, made.small)
-    assert not np.array_equal(drawn(3, 0, 64), drawn(3, 1, 64))
+    assert not np.array_equal(random_cover(3, 0, 64), random_cover(3, 1, 64))
     sprite = figure(np.random.default_rng(1), 64)
     assert (sprite.shape, sprite[..., 3].max()) == ((64, 64, 4), 255)
 
@@ -74,7 +74,7 @@ def test_smoke(tmp_path: Path) -> None:
     files = {p.name for p in (tmp_path / "upscaler").iterdir()}
     assert files == {"config.json", "preprocessor_config.json", "model.safetensors"}
     assert (tmp_path / "run" / "config.json").exists()
-    (cover,) = Upscaler.from_pretrained(tmp_path / "upscaler")([drawn(1, 1, 32)])
+    (cover,) = Upscaler.from_pretrained(tmp_path / "upscaler")([random_cover(1, 1, 32)])
     assert cover.size == (128, 128)
 
 
