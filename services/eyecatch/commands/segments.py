@@ -16,8 +16,9 @@ from eyecatch.commands.common import (
     quieten_models,
     readable_errors,
 )
-from eyecatch.config import Config, resolve
+from eyecatch.config import Config
 from eyecatch.core.errors import NotFound
+from eyecatch.settings import resolved
 
 if TYPE_CHECKING:
     from icg.design.segments import Segment
@@ -229,7 +230,7 @@ def _opened(data_dir: str, work: "Callable[[Config, Stores, TasteClusters, int],
     from eyecatch.wiring.stores import current_encoder, open_stores
 
     async def run() -> T:
-        config = resolve({"data_dir": data_dir})
+        config = resolved(Config, {"data_dir": data_dir})
         async with open_stores(config) as stores:
             encoder = await current_encoder(config, stores)
             clusters = await load(stores.notes, encoder)
