@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import eyecatch
 from icg import starter
 from icg.brief import Brief
-from icg.data.upscaling import drawn
+from icg.data.upscaling import random_cover
 from icg.evaluate.upscaling import measure, seams
 from icg.models.upscale import Upscaler
 from icg.provenance import to_png
@@ -56,7 +56,7 @@ def main() -> None:
         shares.append(seconds(enlarge) / drawing)
         costs.append(seconds(lambda: upscaler(covers)) * 1000 / megapixels)
         print(f"upscaling {shares[-1]:.3f} of drawing, {costs[-1]:.0f} ms a megapixel", flush=True)
-    picture = drawn(1, 1, 320)
+    picture = random_cover(1, 1, 320)
     soft, hard = (seams(each, picture) for each in (upscaler, Upscaler(upscaler.model, overlap=0)))
     print(f"seams {json.dumps(soft)}, without overlap {json.dumps(hard)}", flush=True)
     table = measure(args.checkpoint, Path(eyecatch.__file__).parent / "sample" / "covers", args.seeds, args.count)

@@ -1,4 +1,4 @@
-"""icg check: do these checkpoints fit, and what do they weigh? Imports torch only to answer."""
+"""icg check: whether checkpoints fit together, and their sizes. Imports torch only when it runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check(
     size: Annotated[str, typer.Option("--size", help="Cover to draw, WIDTHxHEIGHT in pixels.")] = "512x512",
     json: Json = False,
 ) -> None:
-    """Do these checkpoints fit, and what do they weigh? Reads configs and headers, no weights; exit status 1 if they do not."""
+    """Check whether checkpoints fit together, and print their sizes. Reads configs and headers only; exit status 1 if they do not fit."""
     from icg.check import check as report_of
 
     with refusals():

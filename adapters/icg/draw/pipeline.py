@@ -93,14 +93,14 @@ class CoverPipeline(ProductMixin):
         root = Path(root)
         adapter = IcgAdapter.from_pretrained(root / "adapter")
         vlm, processor = reading.load(root / "vlm")
-        made = cls(vlm, processor, load_diffusion(root / "diffusion"), adapter, cache)
+        pipeline = cls(vlm, processor, load_diffusion(root / "diffusion"), adapter, cache)
         if (root / "adapter" / "lora").is_dir():
-            made.family.load_lora(root / "adapter" / "lora")
+            pipeline.family.load_lora(root / "adapter" / "lora")
         if (root / "controlnet").is_dir():
-            made.inpainter = Inpainter.from_pretrained(root / "controlnet", made.family)
-        for part in (made.family.denoiser, made.family.vae):
+            pipeline.inpainter = Inpainter.from_pretrained(root / "controlnet", pipeline.family)
+        for part in (pipeline.family.denoiser, pipeline.family.vae):
             part.eval().requires_grad_(False)
-        return made
+        return pipeline
 
     def __call__(self, briefs: list[Brief], on_step: Callable[[int, int], bool] | None = None) -> list[Image.Image]:
         """One cover per brief. `on_step(step, total)` runs after each step; returning False raises Cancelled."""
@@ -160,12 +160,12 @@ class CoverPipeline(ProductMixin):
         self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, hint: Tensor | None, size: tuple[int, int]
     ) -> Tensor:
         """`Family.predict`, around what `hint` (B, ...) shows."""
-        asked, dtype = x.dtype, self.family.denoiser.dtype
+        output_dtype, dtype = x.dtype, self.family.denoiser.dtype
         x, embeds, pooled = x.to(dtype), embeds.to(dtype), None if pooled is None else pooled.to(dtype)
         if hint is None or self.inpainter is None:
-            return self.family.predict(x, t, embeds, pooled, size).to(asked)
+            return self.family.predict(x, t, embeds, pooled, size).to(output_dtype)
         residuals = self.inpainter.residuals(x, t, embeds, pooled, hint.to(dtype), size)
-        return self.family.predict(x, t, embeds, pooled, size, residuals).to(asked)
+        return self.family.predict(x, t, embeds, pooled, size, residuals).to(output_dtype)
 
     def check_size(self, size: tuple[int, int]) -> None:
         """BriefError for a size this diffusion model cannot draw."""
@@ -179,10 +179,10 @@ class CoverPipeline(ProductMixin):
         """
         embeds, pooled = self.adapter(self.item(brief, self.product(brief)), self.user(brief), brief.strength)
         nothing, pooled_nothing = self.adapter.unconditional(1)
-        given = {"prompt_embeds": embeds, "negative_prompt_embeds": nothing}
+        kwargs = {"prompt_embeds": embeds, "negative_prompt_embeds": nothing}
         if pooled is not None and pooled_nothing is not None:
-            given |= {"pooled_prompt_embeds": pooled, "negative_pooled_prompt_embeds": pooled_nothing}
-        return given
+            kwargs |= {"pooled_prompt_embeds": pooled, "negative_pooled_prompt_embeds": pooled_nothing}
+        return kwargs
 
     def item(self, brief: Brief, product: TrainedProduct | None = None, digest: str = "") -> Tensor:
         """What the VLM read of the item, (1, M, D), cached."""

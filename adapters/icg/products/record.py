@@ -64,6 +64,12 @@ class Record:
         if not re.fullmatch(r"[0-9a-f]{64}\.safetensors", self.weights):
             raise CheckpointError(f"product weights={self.weights!r}; allowed: a digest, .safetensors")
 
+    def to_dict(self) -> dict[str, object]:
+        """The values of product.json."""
+        values = asdict(self)
+        values["made"] = values.pop("created")
+        return values
+
     @property
     def key(self) -> str:
         """Identifies the product and its training: it changes when the product is trained again."""
@@ -115,12 +121,10 @@ def write(folder: Path, tensors: Mapping[str, Tensor], **values: object) -> Reco
     """Store a product. values: all fields of its Record but `weights`."""
     data = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
     record = Record(weights=f"{hashlib.sha256(data).hexdigest()}.safetensors", **values)  # type: ignore[arg-type]
-    stored = asdict(record)
-    stored["made"] = stored.pop("created")
     home = folder / check_id(record.id)
     home.mkdir(parents=True, exist_ok=True)
     _replace(home / record.weights, data)
-    _replace(home / RECORD, json.dumps(stored, indent=2).encode())
+    _replace(home / RECORD, json.dumps(record.to_dict(), indent=2).encode())
     for path in home.iterdir():
         if path.name not in (record.weights, RECORD):
             path.unlink()

@@ -66,7 +66,7 @@ class Member:
     position: Any
 
 
-class Source(Protocol):
+class Archive(Protocol):
     """An archive of pictures. `members` refuses only what cannot become a Member; `read` raises one of BROKEN or Refusal."""
 
     def members(self, refuse: Refuse) -> Iterator[Member]: ...
@@ -76,7 +76,7 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
-def open_source(path: Path, refuse: Refuse) -> Source:
+def open_source(path: Path, refuse: Refuse) -> Archive:
     """The source at `path`; its first bytes tell its kind. Raises IcgError for anything else."""
     if path.is_dir():
         return Folder(path)
@@ -98,7 +98,7 @@ def open_source(path: Path, refuse: Refuse) -> Source:
         return DamagedZip(path)
 
 
-def pictures_of(source: Source, path: Path, refuse: Refuse) -> Iterator[Member]:
+def pictures_of(source: Archive, path: Path, refuse: Refuse) -> Iterator[Member]:
     """The members of `source` that may be pictures, in its order. Never raises for the archive's content."""
     try:
         for member in source.members(refuse):
@@ -115,7 +115,7 @@ def pictures_of(source: Source, path: Path, refuse: Refuse) -> Iterator[Member]:
         refuse("a damaged archive", path.name, f"{type(error).__name__}: {error}; the members before it are used")
 
 
-def read(source: Source, member: Member) -> bytes:
+def read(source: Archive, member: Member) -> bytes:
     """All bytes of a member. Raises Refusal if they are damaged, cut short or more than stated."""
     try:
         data = source.read(member)

@@ -28,7 +28,7 @@ from icg.data.catalogue import RowReport, Splits
 from icg.data.precompute import digest
 from icg.data.shards import SHARD, Shards
 from icg.errors import IcgError
-from icg.reliability.archives import Member, Refusal, Source, open_source, pictures_of, read
+from icg.reliability.archives import Archive, Member, Refusal, open_source, pictures_of, read
 from icg.reliability.labels import Availability, Labels, Layout, available
 
 SIDE = 384
@@ -181,7 +181,7 @@ class Pass:
     def _part(self, part: Part, met: bytearray) -> Iterator[Example]:
         sources = [open_source(path, self._refuse) for path in part.products]
         try:
-            cut_outs: dict[str, tuple[Source, Member]] = {}
+            cut_outs: dict[str, tuple[Archive, Member]] = {}
             for source, path in zip(sources, part.products, strict=True):
                 for member in pictures_of(source, path, self._refuse):
                     if re.search(part.cut_outs, member.name):
@@ -204,7 +204,7 @@ class Pass:
                 source.close()
 
     def _example(
-        self, part: Part, source: Source, member: Member, met: bytearray, cut_outs: dict[str, tuple[Source, Member]]
+        self, part: Part, source: Archive, member: Member, met: bytearray, cut_outs: dict[str, tuple[Archive, Member]]
     ) -> Example | None:
         """None for another split. Raises IcgError for a picture that cannot be used."""
         data, key = self._data, self._data.layout.key(member.name)
@@ -229,7 +229,7 @@ class Pass:
         picture, sha = pictures.decode(file, shortest=2 * data.side), hashlib.sha256(file).hexdigest()
         return Example(key, picture, self._product(cut_outs.get(key)), caption, label, part.subset, id, split, sha)
 
-    def _product(self, place: tuple[Source, Member] | None) -> Image.Image | None:
+    def _product(self, place: tuple[Archive, Member] | None) -> Image.Image | None:
         if place is None:
             return None
         try:

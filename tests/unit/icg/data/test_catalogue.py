@@ -32,8 +32,8 @@ def table(path: Path, *rows: dict[str, object]) -> Path:
 
 def taken(folder: Path) -> tuple[list[tuple[str, str, str]], RowReport]:
     report = RowReport()
-    found = Catalogue.open(folder).examples(report)
-    return [(e.item, e.cover, e.path.name) for e in found], report
+    examples = Catalogue.open(folder).examples(report)
+    return [(e.item, e.cover, e.path.name) for e in examples], report
 
 
 def test_own_pictures_are_covers_and_bad_rows_are_counted(tmp_path: Path) -> None:
@@ -55,11 +55,11 @@ def test_own_pictures_are_covers_and_bad_rows_are_counted(tmp_path: Path) -> Non
     table(tmp_path / "items.csv", *(dict(zip(names, row, strict=True)) for row in rows))
     with (tmp_path / "items.csv").open("a") as file:
         file.write("k9,only two cells\n")
-    found, report = taken(tmp_path)
-    assert found == [("k1", "k1", "a.png"), ("k1", "k1#2", "b.png"), ("k8", "k8", "b.png")]
+    examples, report = taken(tmp_path)
+    assert examples == [("k1", "k1", "a.png"), ("k1", "k1#2", "b.png"), ("k8", "k8", "b.png")]
     assert report.accepted == 3
-    wanted = {"no usable title": 2, "no such picture": 3, "no id of its own": 1, "no picture": 1, "a damaged row": 1}
-    assert report.refused == wanted
+    expected = {"no usable title": 2, "no such picture": 3, "no id of its own": 1, "no picture": 1, "a damaged row": 1}
+    assert report.refused == expected
     assert "3 with no such picture" in str(report)
     report.write(tmp_path / "left_out.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "left_out.jsonl").read_text().splitlines()]
@@ -85,10 +85,10 @@ def test_every_format_says_the_same(tmp_path: Path, suffix: str) -> None:
 def test_a_table_of_covers(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     table(tmp_path / "items.csv", {"item_id": "k", "title": "Kettle"}, {"item_id": "l", "title": "Lamp"})
-    given = [("c1", "k"), ("c2", "l"), ("c2", "k"), ("c3", "nobody"), ("c4", "k")]
-    table(tmp_path / "covers.csv", *({"cover_id": c, "item_id": i, "path": "a.png"} for c, i in given))
-    found, report = taken(tmp_path)
-    assert found == [("k", "c1", "a.png"), ("l", "c2", "a.png"), ("k", "c4", "a.png")]
+    rows = [("c1", "k"), ("c2", "l"), ("c2", "k"), ("c3", "nobody"), ("c4", "k")]
+    table(tmp_path / "covers.csv", *({"cover_id": c, "item_id": i, "path": "a.png"} for c, i in rows))
+    examples, report = taken(tmp_path)
+    assert examples == [("k", "c1", "a.png"), ("l", "c2", "a.png"), ("k", "c4", "a.png")]
     assert report.refused == {"no id of its own": 1, "an unknown item": 1}
 
 
@@ -138,10 +138,10 @@ def test_where_an_id_goes_depends_on_it_alone(names: list[str], validation: floa
 
 def test_shares_are_kept_and_users_split_apart_from_items() -> None:
     splits = Splits(0.1, 0.2)
-    found = [splits.of("item", str(n)) for n in range(4000)]
-    assert abs(found.count(TEST) / 4000 - 0.2) < 0.03
-    assert abs(found.count(VALIDATION) / 4000 - 0.1) < 0.03
-    both = [splits.of("user", str(n)) == TEST == item for n, item in enumerate(found)]
+    names = [splits.of("item", str(n)) for n in range(4000)]
+    assert abs(names.count(TEST) / 4000 - 0.2) < 0.03
+    assert abs(names.count(VALIDATION) / 4000 - 0.1) < 0.03
+    both = [splits.of("user", str(n)) == TEST == item for n, item in enumerate(names)]
     assert abs(np.mean(both) - 0.04) < 0.02
     with pytest.raises(IcgError, match="allowed: shares"):
         Splits(0.5, 0.5)

@@ -93,9 +93,9 @@ def test_the_fraction_read_rises_to_one(tmp_path: Path, suffix: str) -> None:
     frame, path = pl.DataFrame({"id": range(5000), "title": ["long " * 9] * 5000}), tmp_path / f"t.{suffix}"
     {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}[suffix](path)
     table = Table(path)
-    seen = [table.fraction for _ in table.batches(500)]
-    assert seen == sorted(seen)
-    assert 0 < seen[0] < 0.5 < seen[-1] <= 1
+    fractions = [table.fraction for _ in table.batches(500)]
+    assert fractions == sorted(fractions)
+    assert 0 < fractions[0] < 0.5 < fractions[-1] <= 1
     assert table.fraction == 1
 
 

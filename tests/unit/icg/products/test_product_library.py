@@ -25,12 +25,12 @@ def pipeline(covers: Callable[[str], CoverPipeline]) -> CoverPipeline:
 def test_found_again_and_read_anew_when_it_changes(tmp_path: Path, pipeline: CoverPipeline) -> None:
     library = Library(tmp_path)
     first = store_product(tmp_path, pipeline, "mug", TEXTUAL_INVERSION)
-    found = library.get("mug")
-    assert found.record == first
-    assert found is library.get("mug")
+    product = library.get("mug")
+    assert product.record == first
+    assert product is library.get("mug")
     again = store_product(tmp_path, pipeline, "mug", TEXTUAL_INVERSION, seed=1)
     assert library.get("mug").record == again
-    assert not torch.equal(library.get("mug").tensors[VECTORS], found.tensors[VECTORS])
+    assert not torch.equal(library.get("mug").tensors[VECTORS], product.tensors[VECTORS])
     record.remove(tmp_path, "mug")
     with pytest.raises(BriefError, match="product_id='mug'; allowed: none, no product is trained here"):
         library.get("mug")
@@ -58,8 +58,8 @@ def test_an_unknown_one_is_told_what_there_is(tmp_path: Path, pipeline: CoverPip
 
 
 def test_broken_weights_are_named(tmp_path: Path, pipeline: CoverPipeline) -> None:
-    made = store_product(tmp_path, pipeline, "mug", DREAMBOOTH)
-    path = tmp_path / "mug" / made.weights
+    product = store_product(tmp_path, pipeline, "mug", DREAMBOOTH)
+    path = tmp_path / "mug" / product.weights
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(CheckpointError, match=r"product_id='mug': .* is not readable .*; allowed: train it again"):
         Library(tmp_path).get("mug")
@@ -75,15 +75,15 @@ def test_broken_weights_are_named(tmp_path: Path, pipeline: CoverPipeline) -> No
 
 def test_readers_beside_a_writer_see_whole_products(tmp_path: Path, pipeline: CoverPipeline) -> None:
     library, wrong, done = Library(tmp_path), list[str](), threading.Event()
-    made = [store_product(tmp_path, pipeline, "mug", TEXTUAL_INVERSION, seed=n) for n in range(6)]
-    tensors = {r.key: Library(tmp_path).get("mug").tensors for r in made[-1:]}
+    products = [store_product(tmp_path, pipeline, "mug", TEXTUAL_INVERSION, seed=n) for n in range(6)]
+    tensors = {r.key: Library(tmp_path).get("mug").tensors for r in products[-1:]}
 
     def read() -> None:
         while not done.is_set():
-            found = library.get("mug")
-            known = tensors.setdefault(found.key, found.tensors)
-            if not torch.equal(known[VECTORS], found.tensors[VECTORS]):
-                wrong.append(found.key)
+            product = library.get("mug")
+            known = tensors.setdefault(product.key, product.tensors)
+            if not torch.equal(known[VECTORS], product.tensors[VECTORS]):
+                wrong.append(product.key)
 
     readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:

@@ -39,10 +39,10 @@ def served(tmp_path: Path, covers: Covers, opened: Opened) -> Callable[..., Step
     return make
 
 
-def direct(covers: Covers, name: str, folder: Path, asked: Brief) -> np.ndarray:
+def direct(covers: Covers, name: str, folder: Path, request: Brief) -> np.ndarray:
     pipeline = covers(name)
     pipeline.products = Library(folder)
-    return np.asarray(pipeline([asked])[0], int)
+    return np.asarray(pipeline([request])[0], int)
 
 
 @pytest.mark.parametrize("name", ["sana", *(pytest.param(n, marks=pytest.mark.slow) for n in ("sd15", "sdxl"))])
@@ -146,11 +146,11 @@ def test_beside_low_rank_weights_that_were_announced(covers: Covers, tmp_path: P
     pipeline([brief(product_id="one")])  # what it wears of its own is not there for all
     scheduler = StepScheduler(pipeline, (SIZE,), loras={"aligned": saved(covers("sana"), tmp_path / "lora", 1)})
     try:
-        asked = {"lora": "aligned"}, {}, {}
+        options = {"lora": "aligned"}, {}, {}
         ids = "", "one", ""
-        alone = [pixels(scheduler.submit(brief(product_id=id), **how)) for id, how in zip(ids, asked, strict=True)]
+        alone = [pixels(scheduler.submit(brief(product_id=id), **how)) for id, how in zip(ids, options, strict=True)]
         with scheduler._wake:
-            futures = [scheduler.submit(brief(product_id=id), **how) for id, how in zip(ids, asked, strict=True)]
+            futures = [scheduler.submit(brief(product_id=id), **how) for id, how in zip(ids, options, strict=True)]
         assert all(np.array_equal(pixels(f), a) for f, a in zip(futures, alone, strict=True))
         assert len({image.tobytes() for image in alone}) == 3
         with pytest.raises(BriefError, match="lora='aligned' with product_id='one'; allowed: one of them"):
@@ -175,19 +175,19 @@ def test_the_pipeline_takes_one_product_a_call_and_is_itself_again(covers: Cover
     store_product(tmp_path, pipeline, "one", seed=2)
     plain = np.asarray(pipeline([brief()])[0])
     pipeline.products = Library(tmp_path)
-    seen = {id: np.asarray(pipeline([brief(product_id=id)])[0]) for id in ("whole", "one", "", "whole")}
-    assert np.array_equal(seen[""], plain)
-    assert not np.array_equal(seen["whole"], plain)
-    assert not np.array_equal(seen["whole"], seen["one"])
+    drawings = {id: np.asarray(pipeline([brief(product_id=id)])[0]) for id in ("whole", "one", "", "whole")}
+    assert np.array_equal(drawings[""], plain)
+    assert not np.array_equal(drawings["whole"], plain)
+    assert not np.array_equal(drawings["whole"], drawings["one"])
     pipeline.bare()
     assert np.array_equal(np.asarray(pipeline([brief()])[0]), plain)
-    assert np.array_equal(np.asarray(pipeline([brief(product_id="one")])[0]), seen["one"])
+    assert np.array_equal(np.asarray(pipeline([brief(product_id="one")])[0]), drawings["one"])
     with pytest.raises(BriefError, match=r"product_id=\['', 'one'\] in one call"):
         pipeline([brief(), brief(product_id="one")])
     one, other = pipeline.start([brief(product_id="one")]), pipeline.start([brief()])
     while pipeline.step(one) | pipeline.step(other):  # two calls step by step
         continue
-    assert np.array_equal(np.asarray(pipeline.finish(one)[0]), seen["one"])
+    assert np.array_equal(np.asarray(pipeline.finish(one)[0]), drawings["one"])
     assert np.array_equal(np.asarray(pipeline.finish(other)[0]), plain)
 
 
