@@ -36,7 +36,7 @@ def decode(record: Record, now: float) -> Event | Poison:
         event = event_from_wire(message, "event")
     except InvalidInput as error:
         return Poison(Reason.UNKNOWN_ACTION, str(error))
-    if record.key == event.user_id.encode() and limits.Check.good(event, now):
+    if record.key == event.user_id.encode() and limits.Check.is_valid(event, now):
         return event
     return _refusal(event, record.key, now) or event
 
@@ -53,7 +53,7 @@ def decode_all(records: Sequence[Record], now: float) -> list[Event] | None:
     except (DecodeError, InvalidInput):
         return None
     keyed = [record.key for record in records] == [event.user_id.encode() for event in events]
-    return events if keyed and limits.Check.all_good(events, now) else None
+    return events if keyed and limits.Check.all_valid(events, now) else None
 
 
 def _refusal(event: Event, key: bytes | None, now: float) -> Poison | None:

@@ -14,10 +14,10 @@ from eyecatch.core.types import Event, Position
 from eyecatch.ingest.events import Reason, decode, decode_all
 from eyecatch.ingest.metrics import Metrics
 from eyecatch.kafka.buffer import Buffer, Chunk
-from eyecatch.kafka.dead_letters import letter
+from eyecatch.kafka.dead_letters import dead_letter
 from eyecatch.kafka.producer import Outbox
 from eyecatch.kafka.records import Poison, Record
-from eyecatch.kafka.retry import DEAD_LETTERS, STORE, Patience
+from eyecatch.kafka.retry import DEAD_LETTERS, STORE, Retry
 from eyecatch.observe.health import Health
 
 log = structlog.get_logger(__name__)
@@ -75,7 +75,7 @@ class Loop:
         self._buffer, self._done = buffer, done
         self._profiles, self._encoder, self._outbox = profiles, encoder, outbox
         self._topic, self._batch_max = topic, batch_max
-        self._metrics, self._patient = metrics, Patience(health, metrics, give_up_s)
+        self._metrics, self._patient = metrics, Retry(health, metrics, give_up_s)
 
     async def run(self) -> None:
         """Run until the buffer is closed and empty. Raises Unavailable if a server stays unreachable, other errors at once."""
@@ -101,7 +101,7 @@ class Loop:
             self._metrics.age_s.observe(max(time.time() - oldest, 0.0))
 
     async def _bury(self, poison: Sequence[tuple[Record, Poison]]) -> None:
-        letters = [letter(record, found) for record, found in poison]
+        letters = [dead_letter(record, found) for record, found in poison]
         for first in range(0, len(letters), LETTERS_MAX):
             await self._patient(DEAD_LETTERS, partial(self._outbox.send, letters[first : first + LETTERS_MAX]))
         counts = Counter(found.reason for _, found in poison)

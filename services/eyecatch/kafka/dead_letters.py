@@ -23,14 +23,14 @@ def topic_of(topic: str) -> str:
     return f"{topic}.dlq"
 
 
-def letter(record: Record, poison: Poison) -> Outgoing:
+def dead_letter(record: Record, poison: Poison) -> Outgoing:
     """The record as it was, with our headers behind its own."""
     source = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
     again = Outgoing(record.topic, record.key, record.value, record.headers)
-    return buried(again, poison, ((SOURCE, json.dumps(source)),))
+    return outgoing_dead_letter(again, poison, ((SOURCE, json.dumps(source)),))
 
 
-def buried(record: Outgoing, poison: Poison, more: Sequence[tuple[str, str]] = ()) -> Outgoing:
+def outgoing_dead_letter(record: Outgoing, poison: Poison, more: Sequence[tuple[str, str]] = ()) -> Outgoing:
     """The letter of a record that a replay is to send as it is here."""
     ours = ((REASON, poison.reason), (DETAIL, poison.detail), *more)
     headers = [*record.headers, *((name, text.encode(errors="backslashreplace")) for name, text in ours)]

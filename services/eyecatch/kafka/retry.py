@@ -16,7 +16,7 @@ STORE, DEAD_LETTERS = "store", "dead letters"
 WAIT = Backoff(0.1, 10.0)
 
 
-class Patience:
+class Retry:
     """Tries for `give_up_s` each time that a part is in trouble."""
 
     def __init__(self, health: Health, metrics: ReaderMetrics, give_up_s: float) -> None:

@@ -13,12 +13,12 @@ from eyecatch.core.ports import Generator, SharedQueue, Stores
 from eyecatch.generate.announce import KafkaAnnouncer
 from eyecatch.generate.hub import Hub
 from eyecatch.generate.intake import Intake
-from eyecatch.generate.metrics import Account, Metrics
+from eyecatch.generate.metrics import Metrics, MetricsObserver
 from eyecatch.generate.worker import Worker
 from eyecatch.kafka.buffer import Buffer
 from eyecatch.kafka.dead_letters import topic_of
 from eyecatch.kafka.producer import Producer
-from eyecatch.kafka.retry import Patience
+from eyecatch.kafka.retry import Retry
 from eyecatch.kafka.source import BROKER, Source, SourceOptions
 from eyecatch.observe.health import Health
 from eyecatch.observe.page import page
@@ -63,13 +63,18 @@ async def generating(config: GenerateConfig, generator: Generator | None = None)
                 raise InvalidInput.of("store", config.store, "redis://..., which the servers share")
             generator = generator or make_generator(config, checkpoint(config))
             count(metrics.registry, config, generator)
-            outbox, patience = Producer(client), Patience(health, metrics, config.give_up_s)
+            outbox, retry = Producer(client), Retry(health, metrics, config.give_up_s)
             making = maker(
-                config, stores, FsspecBlobs(config.blobs), generator, lambda item_id, new, gone: None, metrics.heard
+                config,
+                stores,
+                FsspecBlobs(config.blobs),
+                generator,
+                lambda item_id, new, gone: None,
+                metrics.count_judged,
             )
-            announcer = KafkaAnnouncer(outbox, config.requests_topic, config.generated_topic, patience, metrics)
-            account = Account(metrics, health, config.give_up_s)
-            worker = Worker(queue, making, Hub(), config.jobs, announcer, account)
+            announcer = KafkaAnnouncer(outbox, config.requests_topic, config.generated_topic, retry, metrics)
+            observer = MetricsObserver(metrics, health, config.give_up_s)
+            worker = Worker(queue, making, Hub(), config.jobs, announcer, observer)
             buffer = Buffer(BUFFER)
             options = SourceOptions(
                 config.requests_topic,
@@ -82,7 +87,7 @@ async def generating(config: GenerateConfig, generator: Generator | None = None)
                 (config.generated_topic,),
             )
             source = Source(client, options, buffer, health, metrics)
-            intake = Intake(buffer, source.done, queue, outbox, config.requests_topic, patience, metrics, worker.wake)
+            intake = Intake(buffer, source.done, queue, outbox, config.requests_topic, retry, metrics, worker.wake)
             source.start()
             reading = asyncio.ensure_future(source.consumed(intake.run))
             serving = asyncio.ensure_future(worker.run())

@@ -52,7 +52,7 @@ async def tell_health(server: "Server", generator: Generator) -> None:
     if isinstance(generator, TritonGenerator):
         generator.start()
         while True:
-            await server.tell(HEALTH, generator.available)
+            await server.set_health(HEALTH, generator.available)
             await asyncio.sleep(LOOK_S)
 
 

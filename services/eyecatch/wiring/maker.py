@@ -7,7 +7,7 @@ from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.ports import Blobs, Generator, Stores, Upscaler
 from eyecatch.core.score import Scoring
-from eyecatch.generate.making import Maker, MakerOptions, OnChange, OnJudged, ignored
+from eyecatch.generate.making import Maker, MakerOptions, OnChange, OnJudged, count_nothing
 from eyecatch.generators.upscaling import PART, LocalUpscaler
 from eyecatch.wiring.stores import checkpoint
 
@@ -20,7 +20,7 @@ def maker(
     blobs: Blobs,
     generator: Generator,
     changed: OnChange,
-    on_judged: OnJudged = ignored,
+    on_judged: OnJudged = count_nothing,
 ) -> Maker:
     scoring = Scoring.parse(config.reward_weights, SCORING)
     taste = MakerOptions(scoring, config.draws_per_cover, config.pool_size, config.attempts, config.guided_part())

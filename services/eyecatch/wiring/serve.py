@@ -58,14 +58,14 @@ async def open_ways(config: Config, parts: Parts) -> AsyncIterator[tuple[EventSi
         yield StoreSink(parts.store.profiles, parts.encoder), parts.store.queue
         return
     try:
-        from eyecatch.generate.announce import Requests
+        from eyecatch.generate.announce import RequestSender
         from eyecatch.kafka.producer import KafkaSink, Producer
     except ModuleNotFoundError as error:
         raise NotReady("--kafka needs the Kafka client: pip install 'eyecatch[kafka]'") from error
     producer = Producer(config.kafka_client())
     queue, shared = parts.store.queue, shared_queue(config, parts.store)
     if elsewhere and shared is not None:
-        queue = shared.through(Requests(producer, config.requests_topic))
+        queue = shared.with_log(RequestSender(producer, config.requests_topic))
     try:
         yield KafkaSink(producer, config.events_topic), queue
     finally:

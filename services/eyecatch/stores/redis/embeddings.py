@@ -25,8 +25,8 @@ class CatalogEmbeddings:
         self._known: dict[Key, tuple[float, Vector | None]] = {}
 
     async def of(self, events: Iterable[Event]) -> Mapping[str, Vector]:
-        """By `Event.shown`: embeddings of covers, and of items (the unit mean of their catalogue covers)."""
-        names = {(bool(e.cover_id), e.cover_id or e.item_id): e.shown for e in events}
+        """By `Event.cover_key`: embeddings of covers, and of items (the unit mean of their catalogue covers)."""
+        names = {(bool(e.cover_id), e.cover_id or e.item_id): e.cover_key for e in events}
         wanted = names.keys()
         now = self._clock()
         missing = [key for key in wanted if key not in self._known or self._known[key][0] <= now]

@@ -153,7 +153,7 @@ class RedisProfiles:
         for user_id in work.keys() - lost:
             absorption, data = work[user_id].absorption, work[user_id].data
             if user_id in after:
-                absorption.go_on(after[user_id])
+                absorption.rebase(after[user_id])
                 data = encoded[user_id]
             self._active.put(user_id, Stored(data, absorption))
         return done, lost

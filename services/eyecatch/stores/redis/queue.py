@@ -52,7 +52,7 @@ class RedisQueue:
         self._guarded = Guarded(link, keys.QUEUE_GUARD)
         self._me = secrets.token_hex(8)
 
-    def through(self, send: Callable[[Job], Awaitable[None]]) -> "RedisQueue":
+    def with_log(self, send: Callable[[Job], Awaitable[None]]) -> "RedisQueue":
         return RedisQueue(self._link, self._options, self._clock, send)
 
     async def put(self, job: Job) -> JobStatus:
@@ -183,7 +183,7 @@ class RedisQueue:
         text = json.dumps([progress.step, progress.total_steps, preview])
         await self._link.one("SET", keys.news(job_id), text, "EX", NEWS_S)
 
-    async def look(self, job_ids: Sequence[str]) -> Mapping[str, Progress | JobStatus]:
+    async def progress(self, job_ids: Sequence[str]) -> Mapping[str, Progress | JobStatus]:
         if not job_ids:
             return {}
         asked = [
@@ -269,7 +269,7 @@ class RedisQueue:
         found = await self._link.one("ZRANGEBYSCORE", keys.CHANGED, after + 1, last)
         return last, {member.decode().split("/", 1)[1] for member in found} if len(found) == last - after else None
 
-    async def tell(self, item_ids: Collection[str]) -> None:
+    async def announce(self, item_ids: Collection[str]) -> None:
         async def decide() -> tuple[list[Command], None]:
             return (await self._told(item_ids) if item_ids else []), None
 

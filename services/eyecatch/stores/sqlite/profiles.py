@@ -149,7 +149,7 @@ class SqliteProfiles:
             if mine.absorption.changed:
                 profile = mine.absorption.profile(now, embeddings.get(user_id), encoder.version)
                 after.append((user_id, codec.encode(profile)))
-                mine.absorption.go_on(profile)
+                mine.absorption.rebase(profile)
             self._active.put(user_id, mine)
         connection.executemany("INSERT OR REPLACE INTO profiles (user_id, profile) VALUES (?, ?)", after)
         return len(log)
@@ -231,11 +231,11 @@ def _encode(
 
 
 def _known(connection: sqlite3.Connection, events: Sequence[Event], cache: EmbeddingCache) -> dict[str, Vector]:
-    """By `Event.shown`: embeddings of covers, and of items (the mean of their catalogue covers)."""
+    """By `Event.cover_key`: embeddings of covers, and of items (the mean of their catalogue covers)."""
     cache.make_room()
     known: dict[str, Vector] = {}
     for event in events:
-        if event.shown in known:
+        if event.cover_key in known:
             continue
         if event.cover_id:
             id, table = event.cover_id, cache.covers
@@ -245,7 +245,7 @@ def _known(connection: sqlite3.Connection, events: Sequence[Event], cache: Embed
             table[id] = _cover(connection, id) if event.cover_id else _catalogue_mean(connection, id)
         vector = table[id]
         if vector is not None:
-            known[event.shown] = vector
+            known[event.cover_key] = vector
     return known
 
 

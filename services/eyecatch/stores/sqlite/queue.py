@@ -109,7 +109,7 @@ class SqliteQueue:
     async def post(self, job_id: str, progress: Progress) -> None:
         self._news[job_id] = progress
 
-    async def look(self, job_ids: Sequence[str]) -> Mapping[str, Progress | JobStatus]:
+    async def progress(self, job_ids: Sequence[str]) -> Mapping[str, Progress | JobStatus]:
         found: dict[str, Progress | JobStatus] = {}
         before = "SELECT count(*) FROM jobs WHERE state = ? AND seq <= (SELECT seq FROM jobs WHERE id = ?)"
         for id in job_ids:
@@ -175,7 +175,7 @@ class SqliteQueue:
 
         return await self._database.write(run)
 
-    async def tell(self, item_ids: Collection[str]) -> None:
+    async def announce(self, item_ids: Collection[str]) -> None:
         """There are no others."""
 
     async def waiting(self) -> int:
