@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.types import Vector
-from eyecatch.stores.reencode_on_read import ANEW_S, MAX_USERS, Anew
+from eyecatch.stores.reencode_on_read import MAX_USERS, REENCODE_S, ReencodeOnRead
 
 
 class Slow:
@@ -22,10 +22,10 @@ class Slow:
 
 
 async def test_it_goes_on_for_the_next_answer_and_is_made_once() -> None:
-    anew, encode = Anew(), Slow()
+    anew, encode = ReencodeOnRead(), Slow()
     began = asyncio.get_running_loop().time()
     answers = await asyncio.gather(*(anew.embedding("mia", encode) for _ in range(3)), return_exceptions=True)
-    assert asyncio.get_running_loop().time() - began >= ANEW_S
+    assert asyncio.get_running_loop().time() - began >= REENCODE_S
     assert [type(answer) for answer in answers] == [Unavailable] * 3
     encode.let.set()
     found = await anew.embedding("mia", encode)
@@ -36,7 +36,7 @@ async def test_it_goes_on_for_the_next_answer_and_is_made_once() -> None:
 
 
 async def test_a_failure_is_everybodys_who_waits_and_nobodys_later() -> None:
-    anew = Anew()
+    anew = ReencodeOnRead()
 
     async def fails() -> Vector:
         raise Unavailable("away")
@@ -47,7 +47,7 @@ async def test_a_failure_is_everybodys_who_waits_and_nobodys_later() -> None:
 
 
 async def test_too_many_at_once_are_refused_at_once() -> None:
-    anew, encode = Anew(), Slow()
+    anew, encode = ReencodeOnRead(), Slow()
     waiting = [asyncio.ensure_future(anew.embedding(n, encode)) for n in range(MAX_USERS)]
     await asyncio.sleep(0)
     with pytest.raises(Unavailable, match="encoded anew already"):
