@@ -44,13 +44,14 @@ from eyecatch.ingest.loop import Loop
 from eyecatch.ingest.metrics import Metrics
 from eyecatch.kafka.buffer import Buffer, Chunk
 from eyecatch.kafka.offsets import Log
+from eyecatch.kafka.retry import Retry
 from eyecatch.kafka.source import FETCH_BYTES, POLL_RECORDS
 from eyecatch.messages import event_to_wire
 from eyecatch.observe.health import Health
 from eyecatch.stores.redis import RedisStore
 from eyecatch.stores.sqlite import SqliteStore
 from eyecatch.v1 import types_pb2
-from eyecatch.wiring.ingest import quieten
+from eyecatch.wiring.ingest import tune_for_batches
 from eyecatch.wiring.stores import current_encoder
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
@@ -166,20 +167,11 @@ def memory(events: int, users: int, store: str, folder: str, still: bool) -> Rat
         for chunk in chunks(events, users):
             buffer.put(chunk)
         buffer.close()
-        quieten()
+        tune_for_batches()
         chosen = Still(encoder.version) if still else encoder
-        loop = Loop(
-            buffer,
-            lambda chunks: None,
-            opened.profiles,
-            chosen,
-            NoLetters(),
-            "t",
-            config.batch_max,
-            5.0,
-            Health(),
-            Metrics(),
-        )
+        metrics = Metrics()
+        sinks = (opened.profiles, chosen, NoLetters())
+        loop = Loop(buffer, lambda chunks: None, *sinks, "t", config.batch_max, Retry(Health(), metrics, 5.0), metrics)
         watch = Watch()
         await loop.run()
         rate = watch.rate(events)

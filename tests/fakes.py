@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from eyecatch.core.ports import Brief, GeneratedCover, Scored
+from eyecatch.core.ports import Brief, GeneratedCover, PictureScore
 from eyecatch.core.types import EMBEDDING_DIM
 from PIL import Image
 
@@ -54,10 +54,10 @@ class FakeGenerator:
         image = picture(f"#{digest[:6]}")
         return GeneratedCover(image, "png", 64, 64, embed(image), self.rewards, "fake", "fake", brief.seed, 4, digest)
 
-    async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[Scored]:
+    async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[PictureScore]:
         if self.error:
             raise self.error
-        return [Scored(embed(i), {"relevance": 0.5}) for i in images]
+        return [PictureScore(embed(i), {"relevance": 0.5}) for i in images]
 
     async def close(self) -> None:
         pass

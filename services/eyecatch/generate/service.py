@@ -1,4 +1,4 @@
-"""Generation as callers see it: request, watch, cancel; and background requests for thin pools. Knows no wire."""
+"""The Generation port: request, watch and cancel jobs; and background requests for thin pools. Knows no wire."""
 
 import asyncio
 import uuid
@@ -19,12 +19,12 @@ from eyecatch.generate.worker import Worker
 
 log = structlog.get_logger(__name__)
 
-# A thin pool is not requested again so soon, also if its job failed; the queue knows what is done.
+# A thin pool is not requested again within this time, even if its job failed.
 ASK_AGAIN_S, RECENT_KEYS = 3600.0, 100_000
 
 
 class GenerationService:
-    """The Generation port over a queue, and over the worker of this process if it has one."""
+    """The Generation port on a queue, and on the worker of this process if it has one."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class GenerationService:
         self._recent: TTLCache[str, bool] = TTLCache(RECENT_KEYS, ASK_AGAIN_S)
         self._cancelling: set[asyncio.Task[None]] = set()
         self._waiting_max = waiting_max
-        self._some = asyncio.Event()
+        self._added = asyncio.Event()
 
     async def request(self, job: Job) -> JobStatus:
         status = await self._queue.put(job)
@@ -51,11 +51,11 @@ class GenerationService:
 
     async def watch(self, job_id: str) -> AsyncIterator[Progress | JobStatus]:
         with self._hub.subscribe(job_id) as news:
-            stands = (await self._queue.look([job_id])).get(job_id)
-            if stands is None:
+            current = (await self._queue.progress([job_id])).get(job_id)
+            if current is None:
                 raise NotFound("job", job_id)
-            yield stands
-            if isinstance(stands, JobStatus):
+            yield current
+            if isinstance(current, JobStatus):
                 return
             async for latest in news:
                 if isinstance(latest, Progress):
@@ -66,7 +66,7 @@ class GenerationService:
 
     async def cancel(self, job_id: str) -> None:
         if self._hub.watching(job_id) == 0:
-            # The caller's task is being cancelled: this has to run on another one.
+            # The caller's task is being cancelled, so this needs a task of its own.
             task = asyncio.ensure_future(self._cancel(job_id))
             self._cancelling.add(task)
             task.add_done_callback(self._cancelling.discard)
@@ -80,9 +80,9 @@ class GenerationService:
             self._worker.drop(job_id)
 
     def on_thin(self, item_id: str, user: Vector) -> bool:
-        """Request a cover for a thin pool, at most once an hour per (item, taste cluster), without waiting.
+        """Request a cover for a thin pool without waiting, at most once an hour for an item and taste cluster.
 
-        The cover is made for the cluster's centroid: it is for everybody near it and holds no trace of this user.
+        The cover is made for the cluster's centroid: it serves all users near it and reveals nothing of this user.
         """
         if not self._background:
             return True
@@ -96,14 +96,14 @@ class GenerationService:
         self._recent[key] = True
         centroid = tuple(clusters.centroids[taste].tolist()) if taste >= 0 else ()
         self._thin.append(Job(uuid.uuid4().hex, key, item_id, centroid, taste, count=1))
-        self._some.set()
+        self._added.set()
         return True
 
     async def run_background(self) -> None:
-        """Move the requests of thin pools into the queue until cancelled."""
+        """Put requests for thin pools into the queue until cancelled."""
         while True:
-            await self._some.wait()
-            self._some.clear()
+            await self._added.wait()
+            self._added.clear()
             while self._thin:
                 job = self._thin[0]
                 try:

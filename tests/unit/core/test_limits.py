@@ -35,7 +35,7 @@ _EVENTS = st.builds(
 
 @given(_EVENTS)
 def test_what_passes_quickly_passes(e: Event) -> None:
-    if Check.good(e, NOW):
+    if Check.is_valid(e, NOW):
         check = Whole()
         check.event("event", e, NOW)
         check.done()
@@ -57,23 +57,23 @@ def test_what_passes_quickly_passes(e: Event) -> None:
     ],
 )
 def test_an_ordinary_event_passes_quickly_and_a_bad_one_never(bad: dict[str, object]) -> None:
-    assert Check.good(GOOD, NOW)
-    assert not Check.good(GOOD._replace(**bad), NOW)  # type: ignore[arg-type]
+    assert Check.is_valid(GOOD, NOW)
+    assert not Check.is_valid(GOOD._replace(**bad), NOW)  # type: ignore[arg-type]
     check = Whole()
     check.event("event", GOOD._replace(**bad), NOW)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput):
         check.done()
-    assert Check.all_good([GOOD, GOOD], NOW)
+    assert Check.all_valid([GOOD, GOOD], NOW)
     for place in range(3):
         events = [GOOD, GOOD]
         events.insert(place, GOOD._replace(**bad))  # type: ignore[arg-type]
-        assert not Check.all_good(events, NOW)
+        assert not Check.all_valid(events, NOW)
 
 
 @given(st.lists(_EVENTS | st.just(GOOD), max_size=4))
 def test_many_pass_together_where_each_does(events: list[Event]) -> None:
-    assert Check.all_good(events, NOW) == all(Check.good(e, NOW) for e in events)
+    assert Check.all_valid(events, NOW) == all(Check.is_valid(e, NOW) for e in events)
 
 
 def test_a_number_that_is_no_action_passes_with_nobody() -> None:
-    assert not Check.all_good([GOOD, GOOD._replace(action=7)], NOW)  # type: ignore[arg-type]
+    assert not Check.all_valid([GOOD, GOOD._replace(action=7)], NOW)  # type: ignore[arg-type]

@@ -170,7 +170,7 @@ async def test_a_picture_that_is_drawn_again_is_shown_meanwhile(room: Room) -> N
 def test_metrics_count_covers_and_the_pictures_drawn_for_them() -> None:
     metrics = Metrics()
     for attempts, available in [(1, True), (3, False), (2, True)]:
-        metrics.heard(attempts, available)
+        metrics.count_judged(attempts, available)
 
     def value(name: str, **labels: str) -> float | None:
         return metrics.registry.get_sample_value(name, labels)

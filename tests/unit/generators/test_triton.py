@@ -359,7 +359,7 @@ async def test_two_servers_share_the_work_and_one_takes_over(triton_server: Trit
         # a caller whose connection ends is gone too
         await until(lambda: triton_server.metrics()["cancelled"] == dropped + 2, "the news")
         assert second.ended["failed"] == 2
-        await until(lambda: not second.there, "the news")
+        await until(lambda: not second.reachable, "the news")
         before = first.ended["done"]
         again = await generator.generate([brief(n, 3) for n in range(4)], silent)
         assert [m.image for m in again] == [m.image for m in alone]

@@ -149,11 +149,11 @@ async def test_reading_pauses_while_the_store_is_slow(
     try:
         async with ingesting(config) as running:
             redis_server.client.execute_command("CLIENT PAUSE", 60_000, "WRITE")
-            places = running.source._places.values()
+            positions = running.source._positions.values()
             # all of it at one moment: before the store has its batch, a full buffer is emptied and filled once more
             await until(
                 lambda: (
-                    value(running, "paused") == 1 and sum(at for at, _ in list(places)) > len(running.buffer) >= limit
+                    value(running, "paused") == 1 and sum(at for at, _ in list(positions)) > len(running.buffer) >= limit
                 ),
                 "a pause, and a batch that waits for the store",
             )

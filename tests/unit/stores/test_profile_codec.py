@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from eyecatch.core.behaviour.absorb import MAX_POSITIONS, OLDER_IDS, as_kept
+from eyecatch.core.behaviour.absorb import MAX_POSITIONS, OLDER_IDS, compact_event
 from eyecatch.core.behaviour.tokens import token
 from eyecatch.core.errors import InvalidInput, StoreDamaged, StoreTooNew
 from eyecatch.core.types import (
@@ -35,7 +35,7 @@ def unit(seed: int) -> Vector:
 
 _EVENTS = st.builds(
     Event, _IDS, st.just("mia"), _IDS, st.sampled_from(Action), _TIMES, st.just("") | _IDS, _IDS, st.integers(0, 10**8)
-).map(as_kept)
+).map(compact_event)
 _PROFILES = st.builds(
     Profile,
     st.just("mia"),
