@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-slow lint proto serve bench clean
+.PHONY: demo check test test-slow lint proto serve bench clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml constraints.txt
@@ -20,6 +20,9 @@ demo: $(READY)
 
 serve: $(READY)
 	$(BIN)/eyecatch serve
+
+check: lint
+	$(BIN)/python -m pytest tests/unit -n 2 -m "not slow and not server and not long"
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -31,7 +31,7 @@ from icg import starter
 from benchmarks.load import Load, Result
 from tests.processes import owned
 
-ITEMS, COVERS, ASKED = 1000, 16, 20
+ITEMS, COVERS, REQUESTED = 1000, 16, 20
 
 
 def unit(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -82,7 +82,7 @@ def requests(users: int, n: int = 4000) -> list[bytes]:
     return [
         covers_pb2.RecommendCoversRequest(
             user_id=f"user-{rng.integers(users)}",
-            item_ids=[f"item-{i:05}" for i in rng.choice(ITEMS, ASKED, replace=False)],
+            item_ids=[f"item-{i:05}" for i in rng.choice(ITEMS, REQUESTED, replace=False)],
         ).SerializeToString()
         for _ in range(n)
     ]
@@ -185,12 +185,15 @@ async def growth(small: Path, large: Path, users: int, args: argparse.Namespace)
     return {"growth_ratio": statistics.median(ratios)}
 
 
-async def main() -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--users", type=int, default=1_000_000)
-    args = parser.parse_args()
+    asyncio.run(measure(parser.parse_args()))
+
+
+async def measure(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         small, large = Path(scratch, "small"), Path(scratch, "large")
         for folder, users in ((small, 10_000), (large, args.users)):
@@ -204,4 +207,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

@@ -11,6 +11,21 @@ import pytest
 from tests import broker, triton
 from tests.servers import RedisServer, running, running_cluster
 
+# pytest-xdist and some terminals set it, and tests look at tables as a pipe gets them.
+os.environ.pop("COLUMNS", None)
+
+LONG = (
+    *(
+        f"tests/unit/icg/{name}"
+        for name in ("train/", "evaluate/", "scheduler/", "starter/", "reliability/test_scenes")
+    ),
+    *(f"tests/unit/icg/draw/test_{name}" for name in ("devices", "pairs", "preview", "pipeline")),
+    *(f"tests/unit/icg/products/test_{name}" for name in ("product_serving", "lora", "inpainting")),
+    "tests/unit/icg/design/test_engagement.py",
+    "tests/unit/generators/test_local",
+    "tests/unit/commands/test_flags",
+)
+"""Tests that train a model or draw covers by the dozen: half of the time of all that start no server."""
 SERVERS = {"redis_server", "redis_cluster", "kafka", "triton_server"}
 
 
@@ -19,6 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if SERVERS.intersection(getattr(item, "fixturenames", ())) or "e2e" in item.path.parts:
             item.add_marker(pytest.mark.server)
+        if item.nodeid.startswith(LONG):
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from eyecatch.core.ports import Brief, Made, Scored
+from eyecatch.core.ports import Brief, GeneratedCover, PictureScore
 from eyecatch.core.types import EMBEDDING_DIM
 from PIL import Image
 
@@ -37,7 +37,7 @@ class FakeGenerator:
 
     async def generate(
         self, briefs: Sequence[Brief], on_step: Callable[[int, int], None], on_preview: object = None
-    ) -> Sequence[Made]:
+    ) -> Sequence[GeneratedCover]:
         self.briefs += briefs
         for step in range(4):
             if self.gate:
@@ -47,17 +47,17 @@ class FakeGenerator:
             self.steps_done += 1
             on_step(step + 1, 4)
             await asyncio.sleep(0)
-        return [self._made(b) for b in briefs]
+        return [self._cover(b) for b in briefs]
 
-    def _made(self, brief: Brief) -> Made:
+    def _cover(self, brief: Brief) -> GeneratedCover:
         digest = hashlib.sha256(f"{brief.title}/{brief.seed}".encode()).hexdigest()
         image = picture(f"#{digest[:6]}")
-        return Made(image, "png", 64, 64, embed(image), self.rewards, "fake", "fake", brief.seed, 4, digest)
+        return GeneratedCover(image, "png", 64, 64, embed(image), self.rewards, "fake", "fake", brief.seed, 4, digest)
 
-    async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[Scored]:
+    async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[PictureScore]:
         if self.error:
             raise self.error
-        return [Scored(embed(i), {"relevance": 0.5}) for i in images]
+        return [PictureScore(embed(i), {"relevance": 0.5}) for i in images]
 
     async def close(self) -> None:
         pass

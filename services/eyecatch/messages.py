@@ -1,4 +1,4 @@
-"""Messages <-> core values that both the API and Kafka carry: events and drawings. Pure translation: no limit is checked here."""
+"""Messages <-> core types that both the API and Kafka carry: events and drawings. Pure translation: no limit is checked."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from eyecatch.core.types import Action, Event
 from eyecatch.v1 import types_pb2
 
 _ACTIONS = {int(action): action for action in Action}
-_made = tuple.__new__  # at most half of what a named tuple's own takes
+_new_tuple = tuple.__new__  # the class's own __new__ takes twice as long
 
 
 def timestamp(seconds: float) -> Timestamp:
@@ -25,7 +25,7 @@ def event_from_wire(event: types_pb2.Event, field: str) -> Event:
     if action is None:
         allowed = ", ".join(f"ACTION_{a.name}" for a in Action)
         raise InvalidInput.of(f"{field}.action", int(event.action), allowed)
-    time = event.time  # each access makes an object
+    time = event.time  # each access creates an object
     return Event(
         event.id,
         event.user_id,
@@ -39,7 +39,7 @@ def event_from_wire(event: types_pb2.Event, field: str) -> Event:
 
 
 def events_from_wire(events: Sequence[types_pb2.Event]) -> list[Event]:
-    """Those of many messages, column by column in two thirds of the time. Raises InvalidInput as `event_from_wire` does."""
+    """The events of many messages: column by column, which takes two thirds of the time. Raises InvalidInput."""
     actions = [_ACTIONS.get(event.action) for event in events]
     if None in actions:
         return [event_from_wire(event, "event") for event in events]
@@ -54,7 +54,7 @@ def events_from_wire(events: Sequence[types_pb2.Event]) -> list[Event]:
         [event.decision_id for event in events],
         [event.dwell_ms for event in events],
     )
-    return [_made(Event, row) for row in zip(*columns, strict=True)]
+    return [_new_tuple(Event, row) for row in zip(*columns, strict=True)]
 
 
 def event_to_wire(event: Event) -> types_pb2.Event:
@@ -71,13 +71,13 @@ def event_to_wire(event: Event) -> types_pb2.Event:
 
 
 def drawing_from_wire(message: Message) -> Drawing:
-    """The knobs of a request, whose fields have the names of Drawing's. A field with presence that is absent is left to the model."""
+    """The knobs of a request, whose fields have the names of Drawing's fields. The model chooses knobs that are absent."""
     knobs = (field for field in message.DESCRIPTOR.fields if not field.has_presence or message.HasField(field.name))
     return Drawing.of({field.name: getattr(message, field.name) for field in knobs})
 
 
 def drawing_to_wire(drawing: Drawing, message: Message) -> None:
-    """Set the knobs that differ from their defaults, as far as the message has them."""
+    """Set the fields of knobs that differ from their defaults, as far as the message has them."""
     for name, value in drawing.set_knobs().items():
         if name in message.DESCRIPTOR.fields_by_name:
             setattr(message, name, value)

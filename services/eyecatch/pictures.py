@@ -1,6 +1,6 @@
-"""Hostile bytes -> a picture we keep: RGB, upright, small, WebP. And small previews of pictures of our own.
+"""Untrusted bytes -> a normalised picture: RGB, upright, small, WebP. And small previews of stored pictures.
 
-Shared by the API and by imports; knows neither, nor where pictures are stored. `icg.pictures` decodes; it imports no torch.
+Shared by the API and by imports; knows neither, and no store. `icg.pictures`, which imports no torch, decodes.
 """
 
 import io
@@ -24,8 +24,7 @@ __all__ = ["MAX_BYTES", "QUALITY", "STORED_SIDE", "file_inside", "normalise", "p
 def normalise(data: bytes, field: str) -> tuple[bytes, tuple[int, int]]:
     """Encoded bytes -> (WebP bytes, (width, height)) of at most STORED_SIDE. Raises InvalidInput naming `field`.
 
-    An animation gives its first frame, transparency becomes white, the orientation in the metadata is applied and
-    the metadata itself is dropped.
+    Takes the first frame of an animation, makes transparency white, applies the orientation of the metadata and drops the metadata.
     """
     try:
         picture = decode(data, field, longest=STORED_SIDE)
@@ -37,7 +36,7 @@ def normalise(data: bytes, field: str) -> tuple[bytes, tuple[int, int]]:
 
 
 def file_inside(root: Path, text: str, field: str) -> bytes:
-    """The bytes of a file below `root`. InvalidInput naming `field` for addresses, absolute paths, ways out and large files."""
+    """The bytes of a file below `root`. Raises InvalidInput naming `field` for URLs, absolute paths, paths outside and large files."""
     try:
         return read(inside(root, text))
     except InputError as error:
@@ -45,7 +44,7 @@ def file_inside(root: Path, text: str, field: str) -> bytes:
 
 
 def thumbnail(data: bytes, side: int) -> bytes:
-    """A picture of our own as a small WebP, at most `side` pixels wide and high."""
+    """A stored picture as a small WebP, at most `side` pixels wide and high."""
     with Image.open(io.BytesIO(data)) as image:
         small = image.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.BILINEAR)
@@ -53,7 +52,7 @@ def thumbnail(data: bytes, side: int) -> bytes:
 
 
 def preview(pixels: NDArray[np.uint8], side: int) -> bytes:
-    """A picture (h, w, 3) of a few pixels as a small WebP, `side` pixels wide or high: as large as the thumbnail that follows it."""
+    """A picture (h, w, 3) of a few pixels as a small WebP, enlarged to `side` pixels wide or high, the size of a thumbnail."""
     height, width = pixels.shape[:2]
     size = (max(1, round(side * width / max(width, height))), max(1, round(side * height / max(width, height))))
     return _preview(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))

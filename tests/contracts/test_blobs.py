@@ -33,9 +33,21 @@ async def test_a_deleted_blob_is_gone_and_may_come_back(blobs: Blobs) -> None:
 
 @pytest.mark.parametrize(
     "uri",
-    ["", "blob:", f"blob:{SOME}", f"blob:{SOME}.webp", f"blob:../{SOME}.webp", f"blob:{SOME}.webp/../x", "/etc/passwd",
-     "file:///etc/passwd", f"blob:{SOME.upper()}Z.webp", f"blob:{SOME}.we bp", f"blob:{SOME}.webp\n", f"memory://{SOME}.webp"],
-)  # fmt: skip
+    [
+        "",
+        "blob:",
+        f"blob:{SOME}",
+        f"blob:{SOME}.webp",
+        f"blob:../{SOME}.webp",
+        f"blob:{SOME}.webp/../x",
+        "/etc/passwd",
+        "file:///etc/passwd",
+        f"blob:{SOME.upper()}Z.webp",
+        f"blob:{SOME}.we bp",
+        f"blob:{SOME}.webp\n",
+        f"memory://{SOME}.webp",
+    ],
+)
 async def test_what_is_no_uri_of_ours_is_not_found(blobs: Blobs, uri: str) -> None:
     with pytest.raises(NotFound):
         await blobs.get(uri)

@@ -21,13 +21,13 @@ from eyecatch.core.errors import (
 from eyecatch.core.failures import Failure
 from eyecatch.core.ports import Progress
 from eyecatch.core.types import Budget, Caller, Job, JobState
-from eyecatch.generate.announce import Requests
+from eyecatch.generate.announce import RequestSender
 from eyecatch.generate.intake import Intake
 from eyecatch.generate.metrics import Metrics
 from eyecatch.kafka.buffer import Buffer
 from eyecatch.kafka.dead_letters import topic_of
 from eyecatch.kafka.producer import Producer
-from eyecatch.kafka.retry import Patience
+from eyecatch.kafka.retry import Retry
 from eyecatch.kafka.source import Source, SourceOptions
 from eyecatch.observe.health import Health
 from eyecatch.stores.redis.queue import RedisQueue
@@ -57,7 +57,7 @@ async def through_kafka(stores: Stores, kafka: Broker, folder: Path) -> AsyncIte
     topic = kafka.create(f"covers-{folder.name}")
     client = settings(kafka, topic, folder).kafka_client()
     health, metrics, producer = Health(), Metrics(), Producer(client)
-    requests = Requests(producer, topic)
+    requests = RequestSender(producer, topic)
 
     async def send(job: Job) -> None:
         queue.sent += 1
@@ -67,10 +67,10 @@ async def through_kafka(stores: Stores, kafka: Broker, folder: Path) -> AsyncIte
         queue.arrived += 1
 
     assert isinstance(stores.queue, RedisQueue)
-    queue = Settled(stores.queue.through(send))
+    queue = Settled(stores.queue.with_log(send))
     buffer = Buffer(100)
     source = Source(client, SourceOptions(topic, topic_of(topic), topic, 0, 1.0, 0.2, 5.0), buffer, health, metrics)
-    intake = Intake(buffer, source.done, queue, producer, topic, Patience(health, metrics, 5.0), metrics, accepted)
+    intake = Intake(buffer, source.done, queue, producer, topic, Retry(health, metrics, 5.0), metrics, accepted)
     source.start()
     reading = asyncio.ensure_future(intake.run())
     yield replace(stores, queue=queue)
@@ -280,18 +280,18 @@ async def test_who_holds_a_job_learns_that_it_is_gone(stores: Stores) -> None:
 async def test_where_jobs_stand(stores: Stores) -> None:
     for n in range(3):
         await stores.queue.put(job(f"j{n}"))
-    assert (await stores.queue.look(["j2"]))["j2"] == Progress(3)
+    assert (await stores.queue.progress(["j2"]))["j2"] == Progress(3)
     await stores.queue.take()
-    assert await stores.queue.look(["j0", "j1", "j2", "absent"]) == {
+    assert await stores.queue.progress(["j0", "j1", "j2", "absent"]) == {
         "j0": Progress(0),
         "j1": Progress(1),
         "j2": Progress(2),
     }
     await stores.queue.post("j0", Progress(0, 3, 8, b"picture"))
-    assert (await stores.queue.look(["j0"]))["j0"] == Progress(0, 3, 8, b"picture")
+    assert (await stores.queue.progress(["j0"]))["j0"] == Progress(0, 3, 8, b"picture")
     await stores.queue.finish("j0", ["c"])
-    assert await stores.queue.look(["j0"]) == {"j0": await stores.queue.status("j0")}
-    assert await stores.queue.look([]) == {}
+    assert await stores.queue.progress(["j0"]) == {"j0": await stores.queue.status("j0")}
+    assert await stores.queue.progress([]) == {}
 
 
 @pytest.mark.parametrize("budget", [Budget(per_item=3), Budget(per_hour=3)])

@@ -131,10 +131,20 @@ def test_a_like_in_the_topic_changes_the_next_recommendation(kafka: Broker, stor
     """From the topic through ingest and Redis to the server's answer; then the user is forgotten and the topic read again."""
     topic = kafka.create()
     with (
-        serving(tmp_path, "--store", store, "--kafka", kafka.address, "--events-topic", topic, "--exploration", "0",) as (address, _),
+        serving(
+            tmp_path,
+            "--store",
+            store,
+            "--kafka",
+            kafka.address,
+            "--events-topic",
+            topic,
+            "--exploration",
+            "0",
+        ) as (address, _),
         ingesting(kafka, topic, store),
         connect(address) as client,
-    ):  # fmt: skip
+    ):
         pictures = [types_pb2.Image(data=(SAMPLE / "covers" / f"guitar-{n}.webp").read_bytes()) for n in range(4)]
         item = types_pb2.Item(id="a", title="guitar", references=pictures)
         client.catalog.UpsertItems(catalog_pb2.UpsertItemsRequest(items=[item]), timeout=60)

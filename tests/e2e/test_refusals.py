@@ -11,7 +11,7 @@ from eyecatch.core.ports import Generator
 from eyecatch.core.types import JobState
 from eyecatch.encoders.learned import cover_space
 from eyecatch.generators.local import LocalGenerator
-from eyecatch.generators.triton import Asking, TritonGenerator
+from eyecatch.generators.triton import TritonGenerator, TritonOptions
 from eyecatch.v1 import catalog_pb2, covers_pb2, types_pb2
 from eyecatch.wiring.serve import application
 from google.rpc.error_details_pb2 import RetryInfo
@@ -23,7 +23,7 @@ from tests.contracts.builders import MEAN
 from tests.unit.api.conftest import Api, _Call
 from tests.unit.api.test_generation import rest
 from tests.unit.generators.test_local import square
-from tests.unit.icg.products.made import keep
+from tests.unit.icg.products.random_products import store_product
 
 Generate = covers_pb2.GenerateCoversRequest
 REFUSED = {
@@ -43,7 +43,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / part.name).symlink_to(part)
     pipeline = starter.load(folder).pipeline
     for id, method in (("one", "dreambooth"), ("whole", "dreambooth-full")):
-        keep(folder / "products", pipeline, id, method)
+        store_product(folder / "products", pipeline, id, method)
     return folder
 
 
@@ -55,7 +55,7 @@ def generator_of(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setenv("EYECATCH_CHECKPOINT", str(folder))
     monkeypatch.setenv("EYECATCH_PRODUCTS", str(folder / "products"))
     with triton.running() as server:
-        yield TritonGenerator([server.ready().address], Asking(60.0, 2, cover_space(folder)))
+        yield TritonGenerator([server.ready().address], TritonOptions(60.0, 2, cover_space(folder)))
 
 
 @pytest.fixture(params=["in process", pytest.param("over Triton", marks=pytest.mark.slow)])
@@ -87,5 +87,5 @@ async def test_what_can_never_succeed_says_so_at_once(api: Api) -> None:
         stored = await api.app.parts.store.queue.status(job_id)
         assert stored is not None
         assert (stored.state, stored.job.attempts) == (JobState.FAILED, 1), what
-    drawn = [u async for u in api.covers.GenerateCovers(Generate(item_id="a", product_id="one", steps=1))]
-    assert drawn[-1].cover.image, "the same servers draw what they can"
+    updates = [u async for u in api.covers.GenerateCovers(Generate(item_id="a", product_id="one", steps=1))]
+    assert updates[-1].cover.image, "the same servers draw what they can"

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from eyecatch.config import GenerateConfig
-from eyecatch.core.ports import Brief, Made
+from eyecatch.core.ports import Brief, GeneratedCover
 from eyecatch.wiring.generate import generate
 
 from tests.fakes import FakeGenerator
@@ -19,7 +19,7 @@ class Slow(FakeGenerator):
 
     async def generate(
         self, briefs: Sequence[Brief], on_step: Callable[[int, int], None], on_preview: object = None
-    ) -> Sequence[Made]:
+    ) -> Sequence[GeneratedCover]:
         for _ in range(4):
             await asyncio.sleep(STEP_S)
         return await super().generate(briefs, on_step)

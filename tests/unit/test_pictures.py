@@ -124,7 +124,7 @@ def test_large_pictures_shrink_and_small_ones_stay(size: tuple[int, int], kept: 
         (half(encoded(gradient(), "WEBP")), "a complete picture|a PNG"),
     ],
     ids=lambda value: f"{len(value)} bytes" if isinstance(value, bytes) else value,
-)  # fmt: skip
+)
 def test_everything_else_is_refused_with_what_is_allowed(data: bytes, allowed: str) -> None:
     with pytest.raises(InvalidInput, match=allowed) as refused:
         normalise(data, "items[3].references[1]")

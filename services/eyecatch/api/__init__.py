@@ -1,1 +1,1 @@
-"""The gRPC API over the core: servicers, the border to the wire (wire.py) and the border to status codes (status.py)."""
+"""The gRPC API: servicers, translation to messages (wire.py) and to status codes (status.py)."""

@@ -1,4 +1,4 @@
-"""The Behavior service: events in, profiles shown and forgotten. User ids never reach the log."""
+"""The Behavior service: records events, returns and forgets profiles. User ids never reach the log."""
 
 from typing import Any
 
@@ -29,9 +29,9 @@ class BehaviorServicer(behavior_pb2_grpc.BehaviorServiceServicer):
         check.count("events", len(request.events), 1, limits.MAX_BATCH)
         check.done()
         events: list[Event] = []
-        for n, sent in enumerate(request.events):
+        for n, message in enumerate(request.events):
             try:
-                event = event_from_wire(sent, f"events[{n}]")
+                event = event_from_wire(message, f"events[{n}]")
             except InvalidInput as error:
                 check.violations += error.violations
                 continue
@@ -45,7 +45,8 @@ class BehaviorServicer(behavior_pb2_grpc.BehaviorServiceServicer):
     async def GetProfile(
         self, request: behavior_pb2.GetProfileRequest, context: Any
     ) -> behavior_pb2.GetProfileResponse:
-        profile = await self._profiles.profile(_user(request.user_id))
+        limits.check_id("user_id", request.user_id)
+        profile = await self._profiles.profile(request.user_id)
         if profile is None:
             raise NotFound("user", request.user_id)
         user = await self._profiles.embedding(request.user_id, self._encoder)
@@ -56,11 +57,5 @@ class BehaviorServicer(behavior_pb2_grpc.BehaviorServiceServicer):
     async def ForgetUser(
         self, request: behavior_pb2.ForgetUserRequest, context: Any
     ) -> behavior_pb2.ForgetUserResponse:
-        return behavior_pb2.ForgetUserResponse(existed=await self._forgetting.forget(_user(request.user_id)))
-
-
-def _user(user_id: str) -> str:
-    check = limits.Check()
-    check.id("user_id", user_id)
-    check.done()
-    return user_id
+        limits.check_id("user_id", request.user_id)
+        return behavior_pb2.ForgetUserResponse(existed=await self._forgetting.forget(request.user_id))

@@ -1,4 +1,4 @@
-"""The Catalog service: items in and out."""
+"""The Catalog service: stores, returns and deletes items."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,7 @@ from eyecatch.api import wire
 from eyecatch.api.references import References
 from eyecatch.api.status import unary
 from eyecatch.core import limits
-from eyecatch.core.catalog import Catalog, Incoming
+from eyecatch.core.catalog import Catalog, IncomingItem
 from eyecatch.core.errors import InvalidInput, NotFound
 from eyecatch.core.recommending.pools import Pools
 from eyecatch.core.types import Item
@@ -17,8 +17,8 @@ from eyecatch.v1 import catalog_pb2, catalog_pb2_grpc
 class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
     def __init__(self, catalog: Catalog, references: References, pools: Pools) -> None:
         self._catalog, self._references, self._pools = catalog, references, pools
-        # Two bulk callers must not decode pictures at the same time: memory stays bounded by one request.
-        self._one_at_a_time = asyncio.Lock()
+        # Only one call decodes pictures at a time, so that memory is bounded by one request.
+        self._decoding = asyncio.Lock()
 
     @unary
     async def UpsertItems(
@@ -29,20 +29,20 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
         check.done()
         items = [Item(i.id, i.title, i.category) for i in request.items]
         check.ids("items", [i.id for i in items])
-        for n, (item, sent) in enumerate(zip(items, request.items, strict=True)):
+        for n, (item, message) in enumerate(zip(items, request.items, strict=True)):
             check.item(f"items[{n}]", item)
-            check.count(f"items[{n}].references", len(sent.references), 0, limits.MAX_REFERENCES)
+            check.count(f"items[{n}].references", len(message.references), 0, limits.MAX_REFERENCES)
         check.done()
-        async with self._one_at_a_time:
+        async with self._decoding:
             incoming = []
-            for n, (item, sent) in enumerate(zip(items, request.items, strict=True)):
+            for n, (item, message) in enumerate(zip(items, request.items, strict=True)):
                 pictures = []
-                for m, image in enumerate(sent.references):
+                for m, image in enumerate(message.references):
                     try:
                         pictures.append(await self._references.picture(image, f"items[{n}].references[{m}]"))
                     except InvalidInput as error:
                         check.violations += error.violations
-                incoming.append(Incoming(item, tuple(pictures)))
+                incoming.append(IncomingItem(item, tuple(pictures)))
             check.done()
             stored = await self._catalog.upsert(incoming)
         self._pools.drop([i.id for i in stored])
@@ -50,9 +50,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
 
     @unary
     async def GetItem(self, request: catalog_pb2.GetItemRequest, context: Any) -> catalog_pb2.GetItemResponse:
-        check = limits.Check()
-        check.id("item_id", request.item_id)
-        check.done()
+        limits.check_id("item_id", request.item_id)
         item = await self._catalog.store.item(request.item_id)
         if item is None:
             raise NotFound("item", request.item_id)
@@ -71,9 +69,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
 
     @unary
     async def DeleteItem(self, request: catalog_pb2.DeleteItemRequest, context: Any) -> catalog_pb2.DeleteItemResponse:
-        check = limits.Check()
-        check.id("item_id", request.item_id)
-        check.done()
+        limits.check_id("item_id", request.item_id)
         count = await self._catalog.delete(request.item_id)
         if count is None:
             raise NotFound("item", request.item_id)

@@ -1,4 +1,4 @@
-"""The Covers service: wire requests -> core verbs -> wire answers."""
+"""The Covers service: recommends, ranks, generates and returns covers."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -43,13 +43,13 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
 
     @unary
     async def RecommendCovers(self, request: covers_pb2.RecommendCoversRequest, context: Any) -> bytes:
-        """Answers with ready bytes; api/server.py registers it without a serializer."""
+        """Returns serialised bytes; api/server.py registers the method without a serializer."""
         item_ids = list(request.item_ids)
         check = limits.Check()
         check.id("user_id", request.user_id, optional=True)
         check.count("item_ids", len(item_ids), 1, limits.MAX_RECOMMEND_ITEMS)
         check.count("covers_per_item", request.covers_per_item, 0, limits.MAX_COVERS_PER_ITEM)
-        # Ids of items in memory were checked when they were stored; a known item asked for twice is found by its slot.
+        # Ids of items in memory were checked when they were stored; `hold` also finds ids that occur twice.
         if check.violations or not self._recommender.pools.hold(item_ids):
             if len(item_ids) <= limits.MAX_RECOMMEND_ITEMS:
                 check.ids("item_ids", item_ids)
@@ -81,7 +81,7 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
         user = await self._profiles.embedding(user_id, self._encoder) if user_id else None
         if user is None:
             raise NotReady(
-                "ranking the whole catalogue needs a user with behaviour; name an item_id to rank one item's covers"
+                "ranking the whole catalogue needs a user with behaviour; set item_id to rank the covers of one item"
             )
         covers = []
         for cover_id, dot in self._index.search(user, limit):
@@ -120,7 +120,7 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
                 else:
                     status, finished = news, True
         finally:
-            # Whoever gave a key will come back for the covers; for anyone else the work would be wasted.
+            # A caller with a key can repeat the call to get the covers; without a key the work would be wasted.
             if not finished and not request.idempotency_key:
                 await self._generation.cancel(job_id)
         if status.state is JobState.FAILED:
@@ -172,9 +172,7 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
 
     @unary
     async def GetCover(self, request: covers_pb2.GetCoverRequest, context: Any) -> covers_pb2.GetCoverResponse:
-        check = limits.Check()
-        check.id("cover_id", request.cover_id)
-        check.done()
+        limits.check_id("cover_id", request.cover_id)
         cover = await self._catalog.cover(request.cover_id)
         if cover is None:
             raise NotFound("cover", request.cover_id)

@@ -1,8 +1,8 @@
-"""A recommendation -> the bytes of a RecommendCoversResponse, without building the twenty nested messages of every answer.
+"""A recommendation -> the bytes of a RecommendCoversResponse, without building a nested message for each item.
 
-Only what protobuf promises is used: fields may come in any order, a message's bytes may be concatenated field by field, and a
-float is four bytes that can be set in place. An item is its head, made once per cover by the generated code, and a tail
-that is the same for every cover but for four floats. tests/unit/api proves the result equal to wire.py's plain messages.
+It relies only on guarantees of protobuf: fields may come in any order, a message may be concatenated field by field, and a float is
+four bytes that can be set in place. An item is a head, serialised once for each cover, and a tail that differs between covers only
+in four floats. tests/unit/api checks that the result equals wire.py's messages.
 """
 
 import struct
@@ -19,7 +19,7 @@ from eyecatch.v1 import covers_pb2, types_pb2
 ITEMS, TIMINGS = b"\x12", b"\x2a"  # tags of RecommendCoversResponse
 COVERS = b"\x12"  # tag of ItemCovers
 FLOATS = ("scores", "dots", "contributions", "propensity")  # of Ranked, in the order of the tail's fields
-# Four floats that occur nowhere else in the tail's bytes: their places are found by looking for them.
+# Four floats that occur nowhere else in the tail's bytes, so that their offsets can be found by searching.
 MARKS = tuple(struct.unpack("<f", bytes((0xF1, 0xC3, 0x5A, 0x40 + i)))[0] for i in range(4))
 
 
@@ -43,12 +43,12 @@ def _varint(n: int) -> bytes:
 
 
 def _field(tag: bytes, data: bytes, more: int = 0) -> bytes:
-    """`data` as a field whose length counts `more` bytes that will follow."""
+    """`data` as a field whose length includes `more` bytes that follow."""
     return tag + _varint(len(data) + more) + data
 
 
 def _item_head(pools: Pools, item_id: str, cover: int) -> bytes:
-    """Everything of an item whose one cover is this, up to the tail."""
+    """The bytes of an item with this one cover, up to the tail."""
     fixed = types_pb2.ScoredCover(
         cover_id=pools.ids[cover], uri=pools.uris[cover], parts=wire.stored_parts(pools, cover)
     ).SerializeToString()
@@ -57,7 +57,7 @@ def _item_head(pools: Pools, item_id: str, cover: int) -> bytes:
 
 
 def _head_format() -> bytes:
-    """The answer's fields but its items, to be filled in by %: decision id, personalised, two bytes a stage."""
+    """The answer's fields without its items, as a % format: decision id, personalised, two bytes for each stage."""
     stages = (_field(TIMINGS, types_pb2.StageTiming(stage=s).SerializeToString() + b"\x10", 2) for s in wire.STAGES)
     return b"\x0a%c%b\x18%c" + b"".join(stage + b"%c%c" for stage in stages)
 
@@ -70,14 +70,13 @@ def _answer_head(answer: Recommendation) -> bytes:
     if answer.degraded or max(answer.timings_us) > 0x3FFF:
         return wire.recommendation_head(answer).SerializeToString()
     id = answer.decision_id.encode()
-    low, high = 0x7F, 0x80  # a number of two bytes, also where one would do: any parser takes it
-    return HEAD % (
-        len(id), id, answer.personalised, a & low | high, a >> 7, b & low | high, b >> 7, c & low | high, c >> 7
-    )  # fmt: skip
+    low, high = 0x7F, 0x80  # always two bytes for a number: parsers accept it for small numbers too
+    micros = (a & low | high, a >> 7, b & low | high, b >> 7, c & low | high, c >> 7)
+    return HEAD % (len(id), id, answer.personalised, *micros)
 
 
 class AnswerWriter:
-    """Keeps the tails of one answer as rows to write floats into; used by one thread."""
+    """Holds the tails of one answer as rows to write floats into; used by one thread."""
 
     def __init__(self, pools: Pools) -> None:
         self._pools = pools
@@ -100,12 +99,12 @@ class AnswerWriter:
         contributions[:n] = ranked.contributions
         propensity[:n] = ranked.propensity
         covers = ranked.covers.tolist()
-        prepared = pools.prepared
-        heads = [prepared[cover] for cover in covers]
+        cached = pools.cached
+        heads = [cached[cover] for cover in covers]
         if not all(heads):
             for cover, item_id in zip(covers, item_ids, strict=True):
-                prepared[cover] = prepared[cover] or _item_head(pools, item_id, cover)
-            heads = [prepared[cover] for cover in covers]
+                cached[cover] = cached[cover] or _item_head(pools, item_id, cover)
+            heads = [cached[cover] for cover in covers]
         out = [head] * (2 * n + 1)
         out[1::2], out[2::2] = heads, self._tails[:n].tolist()
         return b"".join(out)

@@ -1,4 +1,4 @@
-"""Reference pictures of a request -> normalised pictures. Addresses are fetched only from hosts the operator allowed."""
+"""Reference pictures of a request -> normalised pictures. Addresses are fetched only from hosts that the operator allows."""
 
 import asyncio
 import http.client
@@ -31,7 +31,7 @@ class References:
         self._blobs, self._hosts = blobs, allowed_hosts
 
     async def picture(self, image: types_pb2.Image, field: str) -> Picture:
-        """Raises InvalidInput naming `field` for anything that is not a picture we accept, NotFound for an unknown blob."""
+        """Raises InvalidInput naming `field` for anything but an accepted picture, and NotFound for an unknown blob."""
         kind = image.WhichOneof("source")
         if kind is None:
             raise InvalidInput.of(field, "nothing", "data or uri")

@@ -1,4 +1,4 @@
-"""The gRPC server: services, health, reflection, limits, and a drain that lets running calls finish. Knows no store."""
+"""The gRPC server: services, health, reflection, limits, and a drain in which running calls finish. Knows no store."""
 
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
@@ -38,9 +38,9 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self._refuse = grpc.unary_unary_rpc_method_handler(refuse)
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
-        sent = next((v for k, v in details.invocation_metadata if k == "authorization"), "")
-        open_to_all = details.method.startswith("/grpc.health.v1.Health/")
-        if open_to_all or hmac.compare_digest(str(sent).encode(), self._expected):
+        header = next((v for k, v in details.invocation_metadata if k == "authorization"), "")
+        is_health = details.method.startswith("/grpc.health.v1.Health/")
+        if is_health or hmac.compare_digest(str(header).encode(), self._expected):
             return await continuation(details)
         return self._refuse
 
@@ -55,9 +55,9 @@ class ServerOptions:
 
 
 def _handlers(service: ServiceDescriptor, servicer: Any) -> "grpc.GenericRpcHandler[Any, Any]":
-    """The service's methods with a parser that reports malformed bytes instead of failing inside gRPC.
+    """The service's methods, with a parser that reports malformed bytes instead of failing inside gRPC.
 
-    RecommendCovers answers with ready bytes (see fast_wire.py), so nothing is serialised for it.
+    RecommendCovers returns serialised bytes (see fast_wire.py), so it has no serializer.
     """
     handlers = {}
     for method in service.methods:
@@ -69,7 +69,7 @@ def _handlers(service: ServiceDescriptor, servicer: Any) -> "grpc.GenericRpcHand
 
 
 class Server:
-    """start -> serve -> drain."""
+    """Created, then `start`, then `drain`."""
 
     def __init__(
         self, options: ServerOptions, covers: CoversServicer, catalog: CatalogServicer, behavior: BehaviorServicer
@@ -83,7 +83,7 @@ class Server:
             options=[
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
-                # Two servers on one port would each get half of the calls without anybody noticing.
+                # Otherwise two servers could listen on one port, and each would get half of the calls.
                 ("grpc.so_reuseport", 0),
             ],
         )
@@ -102,12 +102,12 @@ class Server:
         for name in ("", *NAMES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
-    async def tell(self, name: str, serving: bool) -> None:
-        """The health of a part under its own name. That of the server does not change: it serves what it can without the part."""
+    async def set_health(self, name: str, serving: bool) -> None:
+        """Set the health of a part under its own name. The server stays SERVING: it works as far as it can without the part."""
         state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         await self._health.set(name, state)
 
     async def drain(self, grace_s: float) -> None:
-        """Say NOT_SERVING, take no new calls, let running ones finish for `grace_s` seconds, then cancel them."""
+        """Report NOT_SERVING, refuse new calls, and cancel running calls that do not finish within `grace_s` seconds."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)

@@ -1,4 +1,4 @@
-"""Errors -> gRPC status, in one place. Knows no verb."""
+"""Errors -> gRPC status, in one place. Knows no service."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import wraps
@@ -33,7 +33,7 @@ CODES: tuple[tuple[type[errors.EyecatchError], int], ...] = (
 
 
 def details(error: errors.EyecatchError) -> list[Message]:
-    """The machine-readable part: field violations, the missing resource, or when to try again."""
+    """The machine-readable details: field violations, the missing resource, or when to retry."""
     if isinstance(error, errors.InvalidInput):
         fields = [
             BadRequest.FieldViolation(field=v.field, description=f"got {v.value}; allowed: {v.allowed}")
@@ -56,13 +56,13 @@ async def abort(context: Any, error: errors.EyecatchError) -> NoReturn:
         any_message = AnyMessage()
         any_message.Pack(detail)
         packed.append(any_message)
-    # Trailing metadata is limited to 8 KiB by default; a message that long helps nobody.
+    # gRPC limits trailing metadata to 8 KiB by default.
     await context.abort_with_status(rpc_status.to_status(Status(code=code, message=str(error)[:1000], details=packed)))
     raise error
 
 
 def parser(kind: type[Message]) -> Callable[[bytes], Message | errors.InvalidInput]:
-    """Bytes -> message, or the error that `unary` and `stream` answer with."""
+    """Bytes -> message, or the error that `unary` and `stream` return to the caller."""
 
     def parse(data: bytes) -> Message | errors.InvalidInput:
         try:
@@ -89,7 +89,7 @@ async def _unexpected(context: Any, error: Exception) -> NoReturn:
 def unary(
     method: Callable[[Self, Request, Any], Awaitable[Response]],
 ) -> Callable[[Self, Request, Any], Awaitable[Response]]:
-    """The RPC boundary of a unary method: the only place, with `stream`, that catches everything."""
+    """The RPC boundary of a unary method. Only here and in `stream` is every exception caught."""
 
     @wraps(method)
     async def answer(self: Self, request: Request, context: Any) -> Response:

@@ -1,4 +1,4 @@
-"""Wire <-> types, in one file but for events (messages.py). Pure translation: no limit is checked and nothing is looked up here."""
+"""Core types -> messages; messages.py has those that Kafka carries too. Pure translation: no limit is checked, no store is read."""
 
 from collections.abc import Sequence
 
@@ -65,7 +65,7 @@ def degraded_to_wire(degraded: Sequence[Degraded]) -> list[types_pb2.Degraded.Va
 def scored_cover(
     pools: Pools, cover: int, score: float, dot: float, contribution: float, propensity: float
 ) -> types_pb2.ScoredCover:
-    """`cover` is a place in the pools' flat lists."""
+    """`cover`: an index into the flat lists of the pools."""
     message = types_pb2.ScoredCover(
         cover_id=pools.ids[cover],
         uri=pools.uris[cover],
@@ -80,20 +80,20 @@ def scored_cover(
 def stored_parts(pools: Pools, cover: int) -> list[types_pb2.RewardPart]:
     slot, place = divmod(cover, pools.width)
     rows = zip(pools.scoring.stored, pools.raw[slot, place], pools.contributions[slot, place], strict=True)
-    # a cover without this reward has NaN
+    # the value is NaN if the cover does not have this reward
     return [types_pb2.RewardPart(name=s.name, value=v, contribution=c) for s, v, c in rows if v == v]
 
 
-def scored(pools: Pools, ranked: Ranked, row: int) -> list[types_pb2.ScoredCover]:
+def scored_covers(pools: Pools, ranked: Ranked, row: int) -> list[types_pb2.ScoredCover]:
     """The chosen covers of one item."""
-    places = range(row * ranked.k, (row + 1) * ranked.k)
+    indexes = range(row * ranked.k, (row + 1) * ranked.k)
     columns = (ranked.covers, ranked.scores, ranked.dots, ranked.contributions, ranked.propensity)
-    shown = ranked.shown
-    return [scored_cover(pools, *(column[i].item() for column in columns)) for i in places if shown[i]]
+    filled = ranked.filled
+    return [scored_cover(pools, *(column[i].item() for column in columns)) for i in indexes if filled[i]]
 
 
 def item_covers(pools: Pools, ranked: Ranked, row: int, item_id: str) -> covers_pb2.ItemCovers:
-    covers = scored(pools, ranked, row)
+    covers = scored_covers(pools, ranked, row)
     if covers:
         return covers_pb2.ItemCovers(item_id=item_id, covers=covers)
     unknown = ranked.covers[row * ranked.k] < pools.width
@@ -102,7 +102,7 @@ def item_covers(pools: Pools, ranked: Ranked, row: int, item_id: str) -> covers_
 
 
 def recommendation_head(answer: Recommendation) -> covers_pb2.RecommendCoversResponse:
-    """Everything of the answer but its items, which fast_wire.py writes."""
+    """The answer without its items, which fast_wire.py writes."""
     return covers_pb2.RecommendCoversResponse(
         decision_id=answer.decision_id,
         personalised=answer.personalised,
@@ -113,7 +113,7 @@ def recommendation_head(answer: Recommendation) -> covers_pb2.RecommendCoversRes
 
 def ranking(pools: Pools, answer: Recommendation) -> covers_pb2.RankCoversResponse:
     return covers_pb2.RankCoversResponse(
-        covers=scored(pools, answer.ranked, 0),
+        covers=scored_covers(pools, answer.ranked, 0),
         personalised=answer.personalised,
         degraded=degraded_to_wire(answer.degraded),
     )

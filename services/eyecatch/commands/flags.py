@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from eyecatch.config import PREFIX, Settings
+from eyecatch.settings import PREFIX, Settings
 
 
 def configured(kind: type[Settings]) -> Callable[[Callable[..., None]], Callable[..., None]]:

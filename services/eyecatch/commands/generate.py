@@ -6,7 +6,8 @@ import typer
 
 from eyecatch.commands.common import fail, readable_errors
 from eyecatch.commands.flags import configured
-from eyecatch.config import GenerateConfig, resolved
+from eyecatch.config import GenerateConfig
+from eyecatch.settings import resolved
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eyecatch.commands.common import DEFAULT_DATA, DataDir, Json, fail, print_json, readable_errors
-from eyecatch.config import resolve
+from eyecatch.config import Config
+from eyecatch.settings import resolved
 
 if TYPE_CHECKING:
     from eyecatch.importing.report import Progress, Report
@@ -59,7 +60,7 @@ def execute(what: str, file: Path, data_dir: str, refused: Path | None, json: bo
             TextColumn(f"import {what}"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
             console=Console(stderr=True),
         )  # fmt: skip
-        async with open_parts(resolve({"data_dir": data_dir})) as parts:
+        async with open_parts(resolved(Config, {"data_dir": data_dir})) as parts:
             with bar:
                 task = bar.add_task("", total=1.0)
 

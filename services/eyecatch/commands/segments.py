@@ -16,8 +16,9 @@ from eyecatch.commands.common import (
     quieten_models,
     readable_errors,
 )
-from eyecatch.config import Config, resolve
+from eyecatch.config import Config
 from eyecatch.core.errors import NotFound
+from eyecatch.settings import resolved
 
 if TYPE_CHECKING:
     from icg.design.segments import Segment
@@ -45,7 +46,7 @@ def describe(checkpoint: Checkpoint = None, data_dir: DataDir = DEFAULT_DATA, js
     from icg.pictures import decode
     from icg.reliability.cues import SmallCues
 
-    from eyecatch.core.tastes.segments import keep, load
+    from eyecatch.core.tastes.segments import load, save
     from eyecatch.upkeep.segments import gather
 
     root = checkpoint or starter.path()
@@ -76,7 +77,7 @@ def describe(checkpoint: Checkpoint = None, data_dir: DataDir = DEFAULT_DATA, js
         before = [Segment.from_dict(one) for one in await load(stores.notes, clusters)]
         found: list[Segment] = verb(groups, before, Namer(*reader))
         written = [one for one in before if not one.users]
-        await keep(stores.notes, clusters, [one.to_dict() for one in [*found, *written]])
+        await save(stores.notes, clusters, [one.to_dict() for one in [*found, *written]])
         return [*found, *written]
 
     _answer(data_dir, work, json)
@@ -110,7 +111,7 @@ def add(
     from icg.design.segments import from_text
     from icg.models.joint import JointEmbedding
 
-    from eyecatch.core.tastes.segments import keep, load
+    from eyecatch.core.tastes.segments import load, save
 
     quieten_models()
 
@@ -125,7 +126,7 @@ def add(
         tastes = np.stack([cover.embedding for cover in covers]) if covers else np.zeros((0, 1), np.float32)
         made = from_text(f"t{sha256(text.encode()).hexdigest()[:8]}", text, titles, relevance, tastes, closest)
         others = [one for one in await load(stores.notes, clusters) if one["id"] != made.id]
-        await keep(stores.notes, clusters, [*others, made.to_dict()])
+        await save(stores.notes, clusters, [*others, made.to_dict()])
         return [made]
 
     _answer(data_dir, work, json)
@@ -142,13 +143,13 @@ def edit(
     """Give a segment another name or description; describing again keeps both."""
     from icg.design.segments import Segment
 
-    from eyecatch.core.tastes.segments import keep, load, named
+    from eyecatch.core.tastes.segments import find, load, save
 
     async def work(config: Config, stores: "Stores", clusters: "TasteClusters", encoder: int) -> "list[Segment]":
         kept = await load(stores.notes, clusters)
-        chosen = named(kept, id)
+        chosen = find(kept, id)
         changed = Segment.from_dict(dict(chosen)).renamed(name, text)
-        await keep(stores.notes, clusters, [changed.to_dict() if one is chosen else one for one in kept])
+        await save(stores.notes, clusters, [changed.to_dict() if one is chosen else one for one in kept])
         return [changed]
 
     _answer(data_dir, work, json)
@@ -180,13 +181,13 @@ def generate(
     from icg.starter import load as starter
     from icg.starter import rewards
 
-    from eyecatch.core.tastes.segments import load, named
+    from eyecatch.core.tastes.segments import find, load
     from eyecatch.stores.blobs import FsspecBlobs
 
     async def work(
         config: Config, stores: "Stores", clusters: "TasteClusters", encoder: int
     ) -> tuple[Segment, str, list[bytes]]:
-        chosen = Segment.from_dict(dict(named(await load(stores.notes, clusters), id)))
+        chosen = Segment.from_dict(dict(find(await load(stores.notes, clusters), id)))
         found = await stores.catalog.item(item)
         if found is None:
             raise NotFound("item", item)
@@ -229,7 +230,7 @@ def _opened(data_dir: str, work: "Callable[[Config, Stores, TasteClusters, int],
     from eyecatch.wiring.stores import current_encoder, open_stores
 
     async def run() -> T:
-        config = resolve({"data_dir": data_dir})
+        config = resolved(Config, {"data_dir": data_dir})
         async with open_stores(config) as stores:
             encoder = await current_encoder(config, stores)
             clusters = await load(stores.notes, encoder)

@@ -6,7 +6,8 @@ import typer
 
 from eyecatch.commands.common import readable_errors
 from eyecatch.commands.flags import configured
-from eyecatch.config import Config, resolve
+from eyecatch.config import Config
+from eyecatch.settings import resolved
 
 
 @configured(Config)
@@ -20,7 +21,7 @@ def serve(**flags: Any) -> None:
     from eyecatch.wiring.serve import serve as run
 
     with readable_errors():
-        config = resolve(flags)
+        config = resolved(Config, flags)
         configure(config.log_format)
         for name, value in config.shown().items():
             typer.echo(f"  {name:22} {value}", err=True)

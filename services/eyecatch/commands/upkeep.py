@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eyecatch.commands.common import DEFAULT_DATA, DataDir, Json, fail, print_json, print_table, readable_errors
-from eyecatch.config import Config, resolve
+from eyecatch.config import Config
+from eyecatch.settings import resolved
 
 if TYPE_CHECKING:
     from eyecatch.core.ports import Stores
@@ -30,7 +31,7 @@ def progress(
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
     async def run() -> int:
-        config = resolve({"data_dir": data_dir})
+        config = resolved(Config, {"data_dir": data_dir})
         async with open_stores(config, any_space) as stores:
             users = not any_space
             total = await stores.profiles.user_count() if users else (await stores.catalog.counts())[1]
@@ -140,7 +141,7 @@ def _opened(
     from eyecatch.wiring.stores import open_stores
 
     async def run() -> "TasteClusters | None":
-        config = resolve({"data_dir": data_dir})
+        config = resolved(Config, {"data_dir": data_dir})
         async with open_stores(config) as stores:
             return await work(config, stores)
 

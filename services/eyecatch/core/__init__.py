@@ -1,1 +1,1 @@
-"""What the product means: words, ports, verbs and errors. numpy and the standard library only; no server, no store, no tensor."""
+"""The product's types, ports, operations and errors. numpy and the standard library only: no server, no store, no tensor."""

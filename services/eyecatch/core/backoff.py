@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Backoff:
-    """`first_s` doubles with each attempt, up to `last_s`. `jitter`, 0 to 1: the part of a wait that is random, so that processes
-    that failed together do not come back together."""
+    """A wait of `first_s` seconds that doubles with each attempt, up to `last_s`.
+
+    `jitter`, 0 to 1: the random part of a wait. It keeps processes that failed together from retrying together.
+    """
 
     first_s: float
     last_s: float

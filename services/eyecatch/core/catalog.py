@@ -1,4 +1,4 @@
-"""The verb behind every way items come in: pictures -> blobs, catalogue covers with embedding and rewards, one transaction."""
+"""Storing items, for the API and for imports: pictures -> blobs and catalogue covers with embedding and rewards, in one transaction."""
 
 import asyncio
 import hashlib
@@ -14,7 +14,7 @@ from eyecatch.core.types import Cover, Item, Origin, Provenance
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A decoded and normalised picture: encoded bytes with their size in pixels, or the URI of a blob already stored."""
+    """A normalised picture: encoded bytes and their size in pixels, or the URI of a stored blob."""
 
     data: bytes = b""
     width: int = 0
@@ -23,8 +23,8 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class OwnCover:
-    """A cover that comes with its own id, as in the caller's impression logs."""
+class IncomingCover:
+    """A catalogue cover to store. `id` is the caller's own, as in impression logs; "" for one computed from item and picture."""
 
     id: str
     item: Item
@@ -32,28 +32,28 @@ class OwnCover:
 
 
 @dataclass(frozen=True)
-class Incoming:
-    """An item to store. `pictures` empty keeps the pictures the item had."""
+class IncomingItem:
+    """An item to store. Without `pictures` the item keeps those it has."""
 
     item: Item
     pictures: tuple[Picture, ...] = ()
 
 
 def catalog_cover_id(item_id: str, uri: str) -> str:
-    """The same picture of the same item always is the same cover."""
+    """The same picture of the same item always gets the same cover id."""
     return hashlib.sha256(f"{item_id}\n{uri}".encode()).hexdigest()[:24]
 
 
 class Catalog:
-    """Adds and removes items; the pools and the index follow."""
+    """Adds and removes items, and keeps the index in step with the store."""
 
     def __init__(self, store: CatalogStore, blobs: Blobs, generator: Generator, index: CoverIndex) -> None:
         self.store, self._blobs, self._generator, self._index = store, blobs, generator, index
 
-    async def upsert(self, incoming: Sequence[Incoming]) -> list[Item]:
-        """Store items, all or none; each picture becomes a reference and a catalogue cover. Raises Unavailable, StoreFull."""
+    async def upsert(self, incoming: Sequence[IncomingItem]) -> list[Item]:
+        """Store all items or none. Each picture becomes a reference and a catalogue cover. Raises Unavailable, StoreFull."""
         now = time.time()
-        new = [OwnCover("", i.item, p) for i in incoming for p in i.pictures if p.data]
+        new = [IncomingCover("", i.item, p) for i in incoming for p in i.pictures if p.data]
         covers = await self._covers(new, now)
         uris = {id(n.picture): c.uri for n, c in zip(new, covers, strict=True)}
         items, stale = [], []
@@ -68,42 +68,44 @@ class Catalog:
                 stale += [c.id for c in pool if c.id == catalog_cover_id(i.item.id, c.uri) and c.uri in gone]
             items.append(replace(i.item, references=references, updated_at=now))
         await self.store.upsert_items(items, covers)
-        if covers:
-            self._index.add([c.id for c in covers], np.stack([c.embedding for c in covers]))
+        self._add_to_index(covers)
         await self._remove(stale)
         return items
 
-    async def add_covers(self, own: Sequence[OwnCover]) -> list[Cover]:
+    async def add_covers(self, incoming: Sequence[IncomingCover]) -> list[Cover]:
         """Add catalogue covers of items that exist, or replace them by id."""
-        covers = await self._covers(own, time.time())
+        covers = await self._covers(incoming, time.time())
         await self.store.add_covers(covers)
-        if covers:
-            self._index.add([c.id for c in covers], np.stack([c.embedding for c in covers]))
+        self._add_to_index(covers)
         return covers
 
-    async def _covers(self, own: Sequence[OwnCover], now: float) -> list[Cover]:
-        if not own:
+    def _add_to_index(self, covers: Sequence[Cover]) -> None:
+        if covers:
+            self._index.add([c.id for c in covers], np.stack([c.embedding for c in covers]))
+
+    async def _covers(self, incoming: Sequence[IncomingCover], now: float) -> list[Cover]:
+        if not incoming:
             return []
-        scored = await self._generator.score([o.picture.data for o in own], [o.item.title for o in own])
-        # Together: a disk that syncs one file waits as long as for many.
-        uris = await asyncio.gather(*(self._blobs.put(o.picture.data, "webp") for o in own))
+        scored = await self._generator.score([i.picture.data for i in incoming], [i.item.title for i in incoming])
+        # All at once: syncing many files takes a disk as long as syncing one.
+        uris = await asyncio.gather(*(self._blobs.put(i.picture.data, "webp") for i in incoming))
         return [
             Cover(
-                id=o.id or catalog_cover_id(o.item.id, uri),
-                item_id=o.item.id,
+                id=i.id or catalog_cover_id(i.item.id, uri),
+                item_id=i.item.id,
                 uri=uri,
                 embedding=s.embedding,
                 rewards=s.rewards,
                 provenance=Provenance(Origin.CATALOGUE),
-                width=o.picture.width,
-                height=o.picture.height,
+                width=i.picture.width,
+                height=i.picture.height,
                 created_at=now,
             )
-            for o, uri, s in zip(own, uris, scored, strict=True)
+            for i, uri, s in zip(incoming, uris, scored, strict=True)
         ]
 
     async def delete(self, item_id: str) -> int | None:
-        """Remove the item with its covers and their images; how many covers, or None if there was no such item."""
+        """Remove the item, its covers and their images; returns the number of covers, or None if there is no such item."""
         pool = (await self.store.pools([item_id])).get(item_id, ())
         uris = await self.store.delete_item(item_id)
         if uris is None:

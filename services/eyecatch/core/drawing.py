@@ -1,7 +1,7 @@
-"""The knobs of one request to draw: which there are, what each allows, what is left to the model. Knows no wire and no store.
+"""The knobs of one request to draw: their names, ranges and defaults. Knows no wire and no store.
 
 A knob is one field of Drawing. The API and the topic of requests (messages.py), the queue's JSON (stores/json_codec.py), Triton's
-tensors (generators/triton_wire.py) and the learning library (icg/draw/ask.py) take knobs by name, so none of them lists them again.
+tensors (generators/triton_wire.py) and the learning library (icg/draw/ask.py) pass knobs by name and do not list them again.
 """
 
 import re
@@ -19,7 +19,7 @@ PRODUCT = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 
 @dataclass(frozen=True)
 class Drawing:
-    """How to draw, apart from the item, the user and the seed. None leaves a knob to the model.
+    """How to draw, apart from the item, the user and the seed. The model chooses a knob that is None.
 
     steps: denoising steps. strength: of the personalisation. reference_strength: how far the cover is anchored in the item's own
     picture. inpaint: paint a scene around the item's product; not with reference_strength. product_id: a product that the generator
@@ -49,11 +49,11 @@ class Drawing:
         return {name: value for name, (value, default) in values.items() if value != default}
 
     def violations(self, prefix: str = "") -> list[Violation]:
-        """What is not allowed, each under its name behind `prefix`."""
+        """One Violation for each knob that is not allowed; its field is `prefix` and the knob's name."""
         refused: list[tuple[str, str]] = []
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:  # NaN is refused too: no comparison with it holds
+            if value is not None and not low <= value <= high:  # true for NaN too
                 refused.append((name, f"{low} to {high}"))
         if self.product_id and not PRODUCT.fullmatch(self.product_id):
             allowed = "1 to 64 of a-z, 0-9, '-' and '_', a letter or digit first and last, or nothing"

@@ -1,19 +1,19 @@
-"""The error tree. Each leaf says what is wrong and what would be right; api/status.py alone turns them into gRPC codes.
+"""The error tree. Messages say what is wrong and what is allowed; only api/status.py turns errors into gRPC codes.
 
 EyecatchError
 ├── InvalidInput          a field of the request is not allowed   (INVALID_ARGUMENT)
 ├── NotFound              the named thing does not exist           (NOT_FOUND)
 ├── Conflict              the same key was used for something else (ALREADY_EXISTS)
-├── NotReady              the request needs something that is not there yet (FAILED_PRECONDITION)
+├── NotReady              the request needs something that does not exist yet (FAILED_PRECONDITION)
 ├── Overloaded            refused early; try again later           (RESOURCE_EXHAUSTED)
 ├── Unavailable           a part we depend on does not answer      (UNAVAILABLE)
-│   └── StoreFull         the disk or the store has no room left
+│   └── StoreFull         the disk or the store is full
 ├── Cancelled             the caller went away or ran out of time  (CANCELLED)
-├── InternalError         a defect of ours; the log has the details (INTERNAL)
-└── StoreError            the store cannot be opened or understood (FAILED_PRECONDITION)
-    ├── StoreLocked       another process serves the same file
-    ├── StoreTooNew       what is stored was written by a newer version
-    └── StoreDamaged      what is stored is not what was written
+├── InternalError         a defect of Eyecatch; the log has the details (INTERNAL)
+└── StoreError            the store cannot be opened or read       (FAILED_PRECONDITION)
+    ├── StoreLocked       another process uses the same file
+    ├── StoreTooNew       a newer version wrote the stored data
+    └── StoreDamaged      the stored data is not what was written
 """
 
 from collections.abc import Sequence
@@ -21,16 +21,16 @@ from dataclasses import dataclass
 
 CALLER_GONE = "the caller went away"
 OVER_BUDGET = "over budget"
-"""How the error of a job begins that was refused for its costs."""
+"""The error of a job that the budget has no room for starts with this."""
 
 
 class EyecatchError(Exception):
-    """Everything this package raises on purpose."""
+    """The base of all errors that this package raises on purpose."""
 
 
 @dataclass(frozen=True)
 class Violation:
-    """One refused field: its path in the request, the value (shortened) and what is allowed."""
+    """One refused field: its path in the request, the shortened value and what is allowed."""
 
     field: str
     value: str
@@ -57,7 +57,7 @@ class InvalidInput(EyecatchError):
 
 
 class NotFound(EyecatchError):
-    """`allowed`: the ids that exist, in words, where they can be named."""
+    """`allowed`: the ids that exist, in words, if they can be listed."""
 
     def __init__(self, kind: str, id: str, allowed: str = "") -> None:
         super().__init__(f"no {kind} {shorten(id)}" + (f"; allowed: {allowed}" if allowed else ""))
@@ -65,11 +65,11 @@ class NotFound(EyecatchError):
 
 
 class Conflict(EyecatchError):
-    """An idempotency key or id that already stands for something different."""
+    """An idempotency key or id that is already used for something different."""
 
 
 class NotReady(EyecatchError):
-    """The request is fine but the state it needs is missing, for example a taste of a user without behaviour."""
+    """The request is valid but the state it needs is missing, for example the taste of a user without behaviour."""
 
 
 class Overloaded(EyecatchError):

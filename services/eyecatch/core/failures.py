@@ -1,4 +1,4 @@
-"""Why a job failed, as stores keep it: an error becomes a Failure, and a Failure becomes an error again for whoever asks later."""
+"""Why a job failed, in the form that stores keep: an error becomes a Failure, and later an error again for the caller."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,14 +28,14 @@ KINDS: tuple[tuple[type[EyecatchError], str], ...] = (
     (Unavailable, "unavailable"),
     (Cancelled, "cancelled"),
 )
-"""The kinds are stored: a name is never changed, and never used again for something else."""
+"""The kinds are stored: names must never change or get another meaning."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """kind: one of KINDS, "internal", or "" for a failure that was stored without one and whose text alone tells.
+    """kind: one of KINDS, "internal", or "" for a failure that was stored before kinds were; then only its text is known.
 
-    details: what the error named, as (field or kind of thing, value or id, what is allowed).
+    details: the fields or ids that the error named, as (field or kind of thing, value or id, what is allowed).
     """
 
     text: str = ""
@@ -53,7 +53,7 @@ class Failure:
         return cls(str(error), kind, tuple(details))
 
     def error(self) -> EyecatchError:
-        """What the caller of the job is told. Only Overloaded and Unavailable ask for another try."""
+        """The error for the caller of the job. Only Overloaded and Unavailable may succeed on another try."""
         return _ERRORS.get(self.kind, _without_kind)(self)
 
 

@@ -1,10 +1,10 @@
-"""What is allowed to come in. Every refusal names the field, the value and what is allowed; nothing here knows the wire."""
+"""Limits of all input. Every refusal names the field, the value and what is allowed. Knows no wire."""
 
 import math
 import time
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import InvalidInput, Violation, shorten
@@ -20,22 +20,19 @@ MAX_BATCH = 1000
 MAX_REFERENCES = 8
 MAX_PAGE = 1000
 MAX_DWELL_MS = 24 * 3600 * 1000
-# Clocks of phones drift; an hour ahead is drift, more is a mistake that would make an event the newest for ever.
+# Clocks of phones drift by up to an hour. An event further in the future would stay the newest for ever.
 MAX_CLOCK_AHEAD_S = 3600.0
 
-# Directional embeddings, overrides and isolates reorder the text around them (a title could rewrite a log line); letters of
-# right-to-left scripts and the LRM/RLM marks stay allowed.
+# Directional embeddings, overrides and isolates reorder the text around them: a title could rewrite a log line.
+# Letters of right-to-left scripts and the LRM/RLM marks stay allowed.
 BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 @dataclass
 class Check:
-    """Collects every violation of a request, so that a caller learns all of them at once."""
+    """Collects the violations of a request, so that a caller gets all of them at once."""
 
-    violations: list[Violation]
-
-    def __init__(self) -> None:
-        self.violations = []
+    violations: list[Violation] = field(default_factory=list)
 
     def refuse(self, field: str, value: object, allowed: str) -> None:
         self.violations.append(Violation(field, shorten(value), allowed))
@@ -52,11 +49,11 @@ class Check:
             self.refuse(field, value, f"1 to {MAX_ID} printable characters without spaces at the ends")
 
     def drawing(self, prefix: str, drawing: Drawing) -> None:
-        """Every knob; `prefix` comes before its name."""
+        """Check every knob; field names are `prefix` and the knob's name."""
         self.violations += drawing.violations(prefix)
 
     def text(self, field: str, value: str, limit: int, optional: bool = False) -> None:
-        """Title-like text: emoji and any script are welcome, control and direction-override characters are not."""
+        """Text such as a title: emoji and all scripts are allowed, control and direction-override characters are not."""
         if len(value) > limit:
             self.refuse(field, f"{len(value)} characters", f"at most {limit}")
             return
@@ -71,8 +68,8 @@ class Check:
             self.refuse(field, value, f"{low} to {high}")
 
     @staticmethod
-    def plain(values: list[str]) -> bool:
-        """Whether all are certainly good ids and none occurs twice; False only means that a closer look is needed."""
+    def all_valid_ids(values: list[str]) -> bool:
+        """A fast check that all are valid ids and none occurs twice. False only means that each has to be checked."""
         unique, joined = set(values), "".join(values)
         return (
             len(unique) == len(values)
@@ -83,15 +80,15 @@ class Check:
         )
 
     def ids(self, field: str, values: list[str]) -> None:
-        """Each a valid id, and each once. A thousand good ids are checked together; only bad ones are looked at singly."""
-        if self.plain(values):
+        """Check that each is a valid id and occurs once. One fast check covers all; only if it fails each is checked."""
+        if self.all_valid_ids(values):
             return
-        seen: set[str] = set()
+        earlier: set[str] = set()
         for i, value in enumerate(values):
             self.id(f"{field}[{i}]", value)
-            if value in seen:
+            if value in earlier:
                 self.refuse(f"{field}[{i}]", value, "each id once")
-            seen.add(value)
+            earlier.add(value)
 
     def item(self, field: str, item: Item) -> None:
         self.id(f"{field}.id", item.id)
@@ -99,8 +96,8 @@ class Check:
         self.text(f"{field}.category", item.category, MAX_CATEGORY, optional=True)
 
     @staticmethod
-    def good(event: Event, now: float) -> bool:
-        """Whether it certainly passes `event`; False only means that a closer look is needed."""
+    def is_valid(event: Event, now: float) -> bool:
+        """A fast check of one event. False only means that `event` has to check it field by field."""
         id, user_id, item_id, action, at, cover_id, decision_id, dwell_ms = event
         ids = id + user_id + item_id + cover_id + decision_id
         return (
@@ -117,8 +114,8 @@ class Check:
         )
 
     @staticmethod
-    def all_good(events: Sequence[Event], now: float) -> bool:
-        """Whether `good` holds for each; a column of thousands is looked at in one step."""
+    def all_valid(events: Sequence[Event], now: float) -> bool:
+        """`is_valid` for all events, column by column."""
         if not events:
             return True
         ids, users, items, actions, times, covers, decisions, dwells = zip(*events, strict=True)
@@ -140,7 +137,7 @@ class Check:
 
     def event(self, field: str, event: Event, now: float | None = None) -> None:
         now = time.time() if now is None else now
-        if self.good(event, now):
+        if self.is_valid(event, now):
             return
         self.id(f"{field}.id", event.id)
         self.id(f"{field}.user_id", event.user_id)
@@ -154,3 +151,10 @@ class Check:
                 f"{field}.time", event.time, "UNIX seconds after 1970 and at most one hour ahead of the server's clock"
             )
         self.count(f"{field}.dwell_ms", event.dwell_ms, 0, MAX_DWELL_MS)
+
+
+def check_id(field: str, value: str) -> None:
+    """Raises InvalidInput if `value` is not a valid id."""
+    check = Check()
+    check.id(field, value)
+    check.done()

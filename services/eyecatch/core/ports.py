@@ -1,7 +1,7 @@
-"""The ports: what the product needs from the world. Stores and generators implement them; tests/contracts prove each implementation alike.
+"""The ports: interfaces that stores, generators and encoders implement. tests/contracts runs the same tests on every implementation.
 
-Every method that waits is a coroutine. A store acknowledges (returns) only when the write survives `kill -9`.
-Stores raise StoreFull when there is no room and Unavailable when they do not answer; NotFound never (they return None).
+Every method that waits is a coroutine. A store returns from a write only when the write survives `kill -9`.
+Stores raise StoreFull when they are full and Unavailable when they do not answer. They return None instead of raising NotFound.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
@@ -27,66 +27,69 @@ from eyecatch.core.types import (
 
 
 class ProfileStore(Protocol):
-    """Profiles and the behaviour they were built from."""
+    """Profiles, and the events that they were computed from."""
 
     async def embedding(self, user_id: str, encoder: "Encoder") -> Vector | None:
-        """The user embedding (D,) as this encoder makes it, or None for a user never seen or without a taste (all zeros).
+        """The user embedding (D,) of this encoder, or None for an unknown user or one without a taste (all zeros).
 
-        The fast path's only read of a user. What an encoder of another version stored is never given out: the recent events are
-        encoded anew, in memory, which takes a tenth of a second at most (Unavailable).
+        The only read of a user on the fast path. If an encoder of another version wrote the stored embedding, the recent events are
+        encoded again in memory. Raises Unavailable if that takes longer than a tenth of a second.
         """
 
     async def profile(self, user_id: str) -> Profile | None:
-        """The whole profile with its recent events; its embedding is the stored one, of version `encoder`."""
+        """The whole profile with its recent events and the stored embedding, whose version is its `encoder`."""
 
     async def absorb(self, events: Sequence[Event], encoder: "Encoder", positions: Sequence[Position] = ()) -> int:
-        """Add events once each, re-encode all users with new engagements in one call of `encoder`, and return how many were new.
+        """Add each event once, encode all users with new engagements in one call of `encoder`, and return how many were new.
 
-        Events of a forgotten user and events known already change nothing. An event is known by its user and id (a store
-        remembers at least the last fifty ids of a user), and by its position where `positions` (one for each event, or none) give
-        it: whatever does not lie behind the last one absorbed of its topic and partition is a replay.
-        All or nothing when `encoder` fails; when the store fails, users may be done already, and doing it again is safe.
+        Events of forgotten users and known events change nothing. An event is known by its user and id (a store remembers at least
+        the last fifty ids of a user). With `positions`, one for each event, an event that is not after the last absorbed position
+        of its topic and partition is a replay too.
+        If `encoder` fails, nothing is stored. If the store fails, some users may be stored; repeating the call is safe.
         """
 
     async def forget(self, user_id: str) -> bool:
-        """Remove the user everywhere and leave a tombstone, so that replays do not revive them; False if nothing was known."""
+        """Remove the user and leave a tombstone, so that replays do not restore the profile; False if nothing was stored."""
 
     async def events(self, after: int = 0, limit: int = 1000) -> Sequence[tuple[int, Event]]:
-        """Events in the order of arrival as (sequence number, event), those with a sequence number > `after`."""
+        """At most `limit` events with a sequence number > `after`, as (sequence number, event) in the order of arrival."""
 
     async def user_count(self) -> int: ...
 
     def scan(self, batch: int = 1000) -> AsyncIterator[ProfileHeads]:
-        """All profiles, in no order, some at a time. One written meanwhile may be missed or come twice; unreadable ones are left out."""
+        """All profiles, unordered, `batch` at a time. One that is written meanwhile may be missed or come twice.
+
+        Profiles that cannot be read are left out.
+        """
 
     async def reencode(self, keys: Sequence[str], encoder: "Encoder") -> int:
-        """Write anew, in one call of `encoder`, what encoders of another version made of these profiles; returns how many.
+        """Encode those of these profiles again whose embedding has another version, in one call of `encoder`; returns how many.
 
-        Atomic for each user: a profile that changes or is forgotten meanwhile stays as others left it.
+        Atomic for each user: a profile that changes or is forgotten meanwhile is not overwritten.
         """
 
 
 class Encoder(Protocol):
-    """Events -> user embeddings. Called from any thread, one call at a time from each store."""
+    """Events -> user embeddings. Each store calls it from any thread, one call at a time."""
 
     @property
     def version(self) -> int:
-        """1 to 65535. Embeddings of different versions lie in different spaces: they never meet in one dot product."""
+        """1 to 65535. Embeddings of different versions are in different spaces and must never be compared."""
 
     def __call__(self, users: Sequence[Sequence[Event]], embeddings: Mapping[str, Vector]) -> Vector:
-        """Recent events of each of N users, newest first, and embeddings by `Event.shown` -> (N, D) float32, at most unit length.
+        """Recent events of N users, newest first, and embeddings by `Event.cover_key` -> (N, D) float32, at most unit length.
 
-        Events whose cover has no embedding (any more) say nothing; a user without others gets zeros.
+        Events without an embedding are ignored; a user without other events gets zeros.
         """
 
 
 class EventSink(Protocol):
-    """Where events go that arrive in a call: into the profiles, or into the topic that profiles are fed from."""
+    """Takes the events of an API call: into the profiles, or into the Kafka topic that feeds them."""
 
     async def record(self, events: Sequence[Event]) -> int:
-        """Take all events so that they survive `kill -9`; returns how many were new, as far as can be told by now.
+        """Take all events so that they survive `kill -9`; returns how many are new as far as is known.
 
-        Raises Unavailable when not all could be taken; some may be in, and doing it again is safe.
+        Raises Unavailable if not all were taken. Some may be stored then; repeating the call is safe.
         """
 
 
@@ -94,20 +97,20 @@ class CatalogStore(Protocol):
     """Items and their covers."""
 
     async def upsert_items(self, items: Sequence[Item], covers: Sequence[Cover] = ()) -> None:
-        """Insert or replace items, and add covers of theirs, in one transaction."""
+        """Insert or replace items and add their covers, in one transaction."""
 
     async def item(self, item_id: str) -> Item | None: ...
 
     async def known_items(self, item_ids: Sequence[str]) -> set[str]: ...
 
     async def items(self, page_size: int, token: str = "", category: str = "") -> Page[Item]:
-        """Items by id. Raises InvalidInput on a token that is not one of ours."""
+        """Items in the order of their ids. Raises InvalidInput for a token that this store did not return."""
 
     async def delete_item(self, item_id: str) -> Sequence[str] | None:
-        """Delete the item and its covers; returns the blob URIs nobody needs any more, or None if there was no such item."""
+        """Delete the item and its covers; returns the blob URIs that are unused now, or None if there is no such item."""
 
     async def add_covers(self, covers: Sequence[Cover]) -> None:
-        """Add or replace covers by id. Covers of an item that is gone are dropped."""
+        """Add or replace covers by id. Covers of an unknown item are dropped."""
 
     async def remove_covers(self, cover_ids: Sequence[str]) -> Sequence[str]:
         """Remove covers; returns their blob URIs."""
@@ -118,9 +121,9 @@ class CatalogStore(Protocol):
         """The covers of each known item (an empty sequence for an item without covers), oldest first. Unknown items are absent."""
 
     async def made_for(self, user: str) -> Sequence[Cover]:
-        """Covers whose provenance names this user (a tag, not empty) as the one they were made for."""
+        """Covers that were made for this user (a tag, not empty) according to their provenance."""
 
-    async def all_covers(self) -> AsyncIterator[Cover]:  # an async generator in implementations
+    async def all_covers(self) -> AsyncIterator[Cover]:  # implementations are async generators
         """Every cover, for building an index."""
         yield Cover("", "", "", None)  # type: ignore[arg-type]  # pragma: no cover
 
@@ -130,16 +133,16 @@ class CatalogStore(Protocol):
 
 class DecisionLog(Protocol):
     async def append(self, lines: Sequence[str]) -> None:
-        """Keep decisions, in the form of core.decisions.to_line; those of forgotten users are dropped."""
+        """Store decisions as lines of core/recommending/decisions.py; those of forgotten users are dropped."""
 
     async def decision(self, decision_id: str) -> Decision | None: ...
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a job stands: in line at `queue_position` (0 while it runs), `step` of `total_steps` denoising steps done.
+    """The progress of a job: its `queue_position` (0 while it runs), and `step` of `total_steps` denoising steps.
 
-    `preview` is a small WebP of the first picture, as far as it can be told while it is noise, and then as it is; or empty.
+    `preview` is a small WebP of the first picture, estimated while it is noisy; or empty.
     """
 
     queue_position: int
@@ -149,82 +152,82 @@ class Progress:
 
 
 class JobQueue(Protocol):
-    """Cover requests: at most one live job for a key, one running job for an item and taste cluster.
+    """Cover requests: at most one live job for a key, and one running job for an item and taste cluster.
 
-    Whoever takes a job holds it; a restart, or a lease that ran out, puts it in line again at its old place.
+    A worker that takes a job holds it. After a restart, or when its lease ends, the job is queued again at its old place.
     """
 
     async def put(self, job: Job) -> JobStatus:
-        """Queue the job, or return the status of the job that already has its key. Raises Overloaded when `max_length` are waiting."""
+        """Queue the job, or return the status of the job that has its key. Raises Overloaded if `max_length` jobs wait."""
 
     async def take(self) -> Job | None:
-        """The oldest queued job whose item and taste cluster nobody works on, now RUNNING with its attempts counted; else None.
+        """The oldest queued job whose item and taste cluster no running job has, or None. It is RUNNING and counts one more attempt.
 
-        A job that the budget has no room for is FAILED instead, its error beginning with OVER_BUDGET.
+        A job that the budget has no room for becomes FAILED instead, with an error that starts with OVER_BUDGET.
         """
 
     async def hold(self, job_ids: Sequence[str]) -> set[str]:
-        """Keep jobs that were taken; those that are still ours. Others were cancelled, forgotten or given to somebody else."""
+        """Renew the hold on jobs; returns those that are still ours. Others were cancelled, forgotten or taken by another worker."""
 
     async def post(self, job_id: str, progress: Progress) -> None:
-        """Tell those who look how far a running job is."""
+        """Publish the progress of a running job for `progress`."""
 
-    async def look(self, job_ids: Sequence[str]) -> Mapping[str, Progress | JobStatus]:
-        """Where jobs stand: the status of what is over, else the progress. Unknown ones are absent."""
+    async def progress(self, job_ids: Sequence[str]) -> Mapping[str, Progress | JobStatus]:
+        """The final status of jobs that are over, and the progress of others. Unknown jobs are absent."""
 
     async def finish(self, job_id: str, cover_ids: Sequence[str]) -> None: ...
 
     async def fail(self, job_id: str, failure: Failure, retry: bool, delay_s: float = 0.0) -> None:
-        """A running job of ours is FAILED, or QUEUED again when `retry`, and not taken before `delay_s` have passed."""
+        """Make a running job of ours FAILED, or QUEUED again with `retry`; then it is not taken for `delay_s` seconds."""
 
     async def cancel(self, job_id: str, failure: Failure) -> None:
-        """A job that is not over is FAILED, whoever works on it."""
+        """Make a job FAILED that is not over, whether or not a worker holds it."""
 
     async def status(self, job_id: str) -> JobStatus | None: ...
 
     async def recover(self) -> int:
-        """Queue again every RUNNING job whose worker is dead; returns how many."""
+        """Queue every RUNNING job again whose worker is dead; returns how many."""
 
     async def forget(self, user: str) -> int:
-        """Remove every job made for this user (a tag, not empty), also running and finished ones; returns how many."""
+        """Remove every job of this user (a tag, not empty), also running and finished ones; returns how many."""
 
     async def waiting(self) -> int: ...
 
-    async def tell(self, item_ids: Collection[str]) -> None:
-        """Let other processes know that the pools of these items changed without a job."""
+    async def announce(self, item_ids: Collection[str]) -> None:
+        """Announce to other processes that the pools of these items changed without a job."""
 
 
 class SharedQueue(JobQueue, Protocol):
-    """A queue that several processes share, and that jobs may also reach through a log."""
+    """A queue that several processes share. Jobs may also reach it through a log, such as a Kafka topic."""
 
-    def through(self, send: Callable[[Job], Awaitable[None]]) -> "SharedQueue":
-        """The same jobs, but `put` sends a new one and leaves it for `accept`; where `send` raises, there was no job."""
+    def with_log(self, send: Callable[[Job], Awaitable[None]]) -> "SharedQueue":
+        """The same queue, but `put` sends a new job with `send` and leaves it for `accept`. If `send` raises, there is no job."""
 
-    async def accept(self, job: Job, place: str) -> bool:
-        """A job has come through the log, where it stands at `place`: now it can be taken. False if that changes nothing.
+    async def accept(self, job: Job, position: str) -> bool:
+        """Queue a job that was read from the log at `position`. Returns False if that changes nothing.
 
-        It changes nothing for a place read again, a job that is queued, running or done, a key that another job has, and a job for a
-        user that is not known here (any more). A job that had FAILED starts anew. Raises Overloaded when `max_length` are waiting.
+        It changes nothing if the position was read before, if the job is queued, running or done, if another job has its key, or if
+        the job's user is unknown. A FAILED job is queued again. Raises Overloaded if `max_length` jobs wait.
         """
 
     async def changed(self, after: int) -> tuple[int, Collection[str] | None]:
-        """Items whose pools changed since, by a job that was DONE or as told: (next `after`, items), None where they are too many.
+        """(next `after`, items whose pools changed since `after`, by a DONE job or an announcement). None: too many to list.
 
-        -1 begins with those to come.
+        -1 starts with the next change.
         """
 
 
 class Notes(Protocol):
-    """Small values about the whole state, by name: the encoder rolled out last, the model of the covers, the taste clusters."""
+    """Small values about the whole state, by name: the last encoder rolled out, the model of the covers, the taste clusters."""
 
     async def read(self, name: str) -> bytes | None: ...
 
     async def replace(self, name: str, before: bytes | None, after: bytes) -> bool:
-        """Write `after` if the note is (still) `before`, None for one that is not there; else False."""
+        """Write `after` if the note still is `before` (None: there is no note); else return False."""
 
 
 class Stores(Protocol):
-    """The ports of one state, whatever it is kept in."""
+    """The ports of one state: in memory, in SQLite or in Redis."""
 
     @property
     def catalog(self) -> CatalogStore: ...
@@ -248,7 +251,7 @@ class Blobs(Protocol):
         """Raises NotFound."""
 
     async def delete(self, uri: str) -> None:
-        """No error if it is already gone."""
+        """No error if it does not exist."""
 
 
 class CoverIndex(Protocol):
@@ -267,7 +270,7 @@ class CoverIndex(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Brief:
-    """Everything a generator needs. `references` are encoded images, best first; `user_embedding` (D,) or zeros."""
+    """Everything a generator needs for one cover. `references`: encoded images, best first. `user_embedding`: (D,), or zeros."""
 
     title: str
     references: tuple[bytes, ...]
@@ -277,11 +280,11 @@ class Brief:
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class GeneratedCover:
     """One generated cover: PNG or WebP bytes carrying provenance, its embedding and its rewards.
 
-    `available`: whether the judge of product pictures would show it, None where it has nothing to say. What it says is among the rewards
-    (core.judged).
+    `available`: whether the judge of product pictures would show it, None if it was not judged. The probabilities are among the
+    rewards (core/judgement.py).
     """
 
     image: bytes
@@ -299,51 +302,52 @@ class Made:
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class PictureScore:
+    """The embedding (D,) of a picture, and its rewards by name."""
+
     embedding: Vector
     rewards: Mapping[str, float]
 
 
 class Generator(Protocol):
-    """Brief in, covers out, and the scorer of pictures that come from elsewhere (both live where the GPU is)."""
+    """Draws covers of briefs, and scores pictures that it did not draw: both need the GPU."""
 
     async def generate(
         self,
         briefs: Sequence[Brief],
         on_step: Callable[[int, int], None],
         on_preview: Callable[[Pixels], None] | None = None,
-    ) -> Sequence[Made]:
-        """Make one cover for each brief. `on_step(step, total)` is called after each denoising step, from any thread.
+    ) -> Sequence[GeneratedCover]:
+        """Draw one cover for each brief. `on_step(step, total)` is called after each denoising step, from any thread.
 
-        So is `on_preview`, a few times at most or never, with what the first cover looks like while it is noise, a few pixels wide.
-        Neither may wait.
-        Cancelling the task stops the denoiser within one step. Raises Unavailable when the model does not answer.
+        `on_preview` too is called from any thread, a few times or never, with a tiny estimate of the first cover. Neither may block.
+        Cancelling the task stops the denoiser within one step. Raises Unavailable if the model does not answer.
         """
 
-    async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[Scored]:
-        """Embedding and stored rewards of pictures made elsewhere."""
+    async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[PictureScore]:
+        """Embeddings and stored rewards of encoded pictures with these titles."""
 
     async def close(self) -> None: ...
 
 
 class Upscaler(Protocol):
-    """Makes covers larger that are kept. Lives where they are kept, wherever they were drawn."""
+    """Enlarges covers before they are stored, in the process that stores them."""
 
-    async def upscale(self, made: Made) -> Made:
-        """The same cover, larger, with what its image says of where it comes from, and that it was upscaled.
+    async def upscale(self, cover: GeneratedCover) -> GeneratedCover:
+        """The same cover, larger. Its image carries its provenance, and that it was upscaled.
 
-        Embedding and rewards stay those of the picture that was judged. Raises Unavailable, InvalidInput for a cover it cannot take.
+        Embedding and rewards stay those of the small picture. Raises Unavailable, and InvalidInput for a cover it cannot enlarge.
         """
 
 
 class Generation(Protocol):
-    """The slow path as its callers see it."""
+    """The slow path, as the API uses it."""
 
     async def request(self, job: Job) -> JobStatus:
-        """Queue the job or join the one with its key. Raises Overloaded, NotFound, Unavailable."""
+        """Queue the job, or return the status of the job that has its key. Raises Overloaded, NotFound, Unavailable."""
 
     def watch(self, job_id: str) -> AsyncIterator[Progress | JobStatus]:
         """Progress as it changes, then one final JobStatus (DONE or FAILED)."""
 
     async def cancel(self, job_id: str) -> None:
-        """Stop the job if nobody else watches it; its denoiser stops within one step."""
+        """Stop the job if no other caller watches it; its denoiser stops within one step."""

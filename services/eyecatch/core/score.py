@@ -1,4 +1,4 @@
-"""Rewards -> score: a weighted sum of standardised rewards whose parts are always kept. Knows no cover store and no wire."""
+"""Rewards -> score: a weighted sum of standardised rewards, returned with its parts. Knows no cover store and no wire."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ class Scoring:
 
     @classmethod
     def parse(cls, weights: str, base: "Scoring") -> "Scoring":
-        """`"preference=2,relevance=0.5"` -> `base` with those weights. Raises InvalidInput on an unknown name or a bad number.
+        """`"preference=2,relevance=0.5"` -> `base` with those weights. Raises InvalidInput for an unknown name or a bad number.
 
-        A reward that has no weight in `base` is left out unless it is given one: then nobody has to compute it.
+        A stored reward without a weight is left out, so that it need not be computed.
         """
         known = {s.name: s for s in (base.preference, *base.stored)}
         for pair in filter(None, (p.strip() for p in weights.split(","))):

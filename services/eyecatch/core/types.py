@@ -1,4 +1,4 @@
-"""The words of the product as values that never change. Embeddings are float32 unit vectors of EMBEDDING_DIM; times are UNIX seconds."""
+"""The product's types, all immutable. Embeddings are float32 unit vectors (EMBEDDING_DIM,); times are UNIX seconds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def zeros() -> Vector:
-    """The embedding of nobody: with it every preference is 0 and a cover is unpersonalised."""
+    """The embedding of no user: every preference is 0, and a cover is not personalised."""
     return np.zeros(EMBEDDING_DIM, np.float32)
 
 
@@ -56,9 +56,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a cover came to be; for a generated one it also stands inside the image file, but for `made_for`.
+    """How a cover was made. The image file of a generated cover holds all of it but `made_for`.
 
-    `made_for`: whose own embedding it was made of, as core/tokens.py's user_tag; empty for a cover of everybody's or of a cluster.
+    `made_for`: the user (user_tag of core/behaviour/tokens.py) whose embedding was used; "" for a cover for all users or a cluster.
     """
 
     origin: Origin = Origin.CATALOGUE
@@ -74,7 +74,7 @@ class Provenance:
 
 @dataclass(frozen=True, eq=False)
 class Cover:
-    """One candidate image of an item. `rewards` are raw values by name; `taste` is the taste cluster it was made for, or -1."""
+    """One candidate image of an item. `rewards`: raw values by name. `taste`: the taste cluster it was made for, or -1."""
 
     id: str
     item_id: str
@@ -88,8 +88,8 @@ class Cover:
     created_at: float = 0.0
 
 
-class Event(NamedTuple):  # as are all that come by the hundred thousand: made three times as fast as a frozen dataclass
-    """One behaviour record. `time` is the user's own clock; `dwell_ms` belongs to DWELL; ids of cover and decision may be empty."""
+class Event(NamedTuple):  # a named tuple is created three times as fast as a frozen dataclass
+    """One behaviour record. `time`: by the user's clock. `dwell_ms`: of DWELL only. `cover_id` and `decision_id` may be empty."""
 
     id: str
     user_id: str
@@ -101,16 +101,16 @@ class Event(NamedTuple):  # as are all that come by the hundred thousand: made t
     dwell_ms: int = 0
 
     @property
-    def shown(self) -> str:
-        """Under which key encoders find the embedding of what was shown: the cover, or the item of an event without one.
+    def cover_key(self) -> str:
+        """The key of the embedding that encoders use for this event: that of the cover, or of the item if no cover is named.
 
-        No id holds a unit separator, so a cover and an item of the same id stay apart.
+        No id contains the unit separator, so a cover and an item with the same id have different keys.
         """
         return self.cover_id or "\x1f" + self.item_id
 
 
 class Position(NamedTuple):
-    """Where an event stood in Kafka. `topic` also tells incarnations of a topic apart: one made anew needs another name here."""
+    """The position of an event in Kafka. A topic that was deleted and recreated must have another name here."""
 
     topic: str
     partition: int
@@ -118,14 +118,14 @@ class Position(NamedTuple):
 
 
 class Activity(NamedTuple):
-    """How much a user does: decayed counts (6,), in the order of Action, as of the user's own time `at`. See core/activity.py."""
+    """Decayed counts (6,) of a user's events, in the order of Action, at event time `at`. See core/behaviour/activity.py."""
 
     counts: tuple[float, ...] = (0.0,) * len(Action)
     at: float = 0.0
 
 
 class BotCounters(NamedTuple):
-    """What speaks against a user being human: a decayed count of engagements, and events weighed down. See core/bots.py."""
+    """Signs of a bot: the decayed count of engagements, and counts of events that weigh less. See core/behaviour/bots.py."""
 
     rate: float = 0.0
     too_fast: int = 0
@@ -134,12 +134,12 @@ class BotCounters(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """What is stored of a user.
+    """The stored state of a user.
 
-    `events` are the latest RECENT_EVENTS, newest first; a store that keeps no log of events lets impressions go first and keeps
-    long event ids as core/tokens.py shortens them. `recent_ids` are the tokens of events that have left it, newest first.
-    `positions` are the latest ones absorbed, one a partition, newest first. `encoder` is the version of the encoder that made
-    the embedding (0: not versioned); what another one made must not be compared with it.
+    events: the latest RECENT_EVENTS, newest first; a store without a log of events drops impressions first and shortens long event
+    ids (core/behaviour/tokens.py). recent_ids: tokens of the events dropped last, newest first. positions: the latest absorbed
+    position of each partition, newest first. encoder: the version of the encoder of `embedding` (0: no version); embeddings of
+    different versions must not be compared.
     """
 
     user_id: str
@@ -156,8 +156,7 @@ class Profile:
 
 @dataclass(frozen=True, eq=False)
 class ProfileHeads:
-    """What walking over all users gives, N at a time: keys that name profiles to their store, versions of the encoders that made the
-    embeddings (N,), and the embeddings (N, D), zeros for users without a taste."""
+    """N profiles of a scan: the store's keys, the encoder versions (N,), and the embeddings (N, D), zeros without a taste."""
 
     keys: Sequence[str]
     encoders: NDArray[np.int64]
@@ -165,9 +164,9 @@ class ProfileHeads:
 
 
 class Decision(NamedTuple):
-    """One answered recommendation, kept so that offline evaluation is unbiased: columns of equal length, one row an item with a cover.
+    """One answered recommendation, stored for unbiased offline evaluation: columns of equal length, a row for each item with a cover.
 
-    `propensities` are the probabilities, in (0, 1], with which each cover was put first for its item.
+    `propensities`: the probability, in (0, 1], that this cover was put first for its item.
     """
 
     id: str
@@ -180,9 +179,9 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True)
 class Caller:
-    """What a caller named, beside the item and the drawing, that a repeated call must name again.
+    """The fields of a call, beside item and drawing, that must be the same when the call is repeated.
 
-    user: user_tag (core/behaviour/tokens.py), also of a user without behaviour; "" for none. seed: None if it was left open.
+    user: user_tag (core/behaviour/tokens.py), also of a user without behaviour; "" for none. seed: None if the call had none.
     """
 
     user: str = ""
@@ -192,10 +191,10 @@ class Caller:
 
 @dataclass(frozen=True)
 class Job:
-    """A request to make `count` covers of an item for a taste. `key` makes it idempotent; `user_embedding` all zeros = unpersonalised.
+    """A request for `count` covers of an item. `key` makes it idempotent. An empty `user_embedding` means no personalisation.
 
-    `made_for` is that of the covers' provenance. `caller` is None for a job that no call can repeat, and for one that was stored
-    before callers were.
+    `made_for`: as in the covers' provenance. `caller`: None if no call can repeat the job, or if it was stored by a version
+    without callers.
     """
 
     id: str
@@ -213,20 +212,17 @@ class Job:
 
     @property
     def users(self) -> set[str]:
-        """Tags of the users whom it names: it goes when one of them is forgotten."""
+        """Tags of the users that the job names; it is removed when one of them is forgotten."""
         return {self.made_for, self.caller.user if self.caller else ""} - {""}
 
     def repeats(self, first: "Job") -> bool:
-        """Whether it asks for what `first`, which has the same key, asked for. A user's embedding may have moved meanwhile."""
-        if (self.item_id, self.count, self.drawing) != (
-            first.item_id,
-            first.count,
-            first.drawing,
-        ) or self.caller is None:
+        """Whether it is the same request as `first`, which has the same key. The user's embedding may differ by now."""
+        same = (self.item_id, self.count, self.drawing) == (first.item_id, first.count, first.drawing)
+        if not same or self.caller is None:
             return False
         if first.caller is not None:
             return self.caller == first.caller
-        # Stored before callers were: nobody gets what was made for another user's own embedding.
+        # `first` was stored without a caller: covers of one user's embedding must not go to another user.
         return first.made_for in ("", self.caller.user) and self.caller.seed in (None, first.seed)
 
 
@@ -252,7 +248,7 @@ class JobStatus:
 
 @dataclass(frozen=True)
 class Budget:
-    """Covers that may be made within one hour of the clock, of one item and in all; 0 = no limit. A job made anew costs nothing more."""
+    """Covers that may be drawn within one clock hour, of one item and in all; 0 = no limit. Retries of a job cost nothing."""
 
     per_item: int = 0
     per_hour: int = 0
@@ -263,7 +259,7 @@ UNLIMITED = Budget()
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """One page of a listing; an empty `next_token` means it was the last."""
+    """One page of a listing; an empty `next_token` means that it is the last."""
 
     rows: tuple[T, ...]
     next_token: str = ""

@@ -45,9 +45,9 @@ class LearnedEncoder:
         rows: dict[str, int] = {}
         known = [
             [
-                (rows.setdefault(event.shown, len(rows)), event.action, event.dwell_ms, event.time)
+                (rows.setdefault(event.cover_key, len(rows)), event.action, event.dwell_ms, event.time)
                 for event in reversed(events[:WINDOW])
-                if event.shown in embeddings
+                if event.cover_key in embeddings
             ]
             for events in users
         ]

@@ -120,7 +120,7 @@ async def _covers(catalog: CatalogStore) -> Covers:
     means = np.zeros((len(ids), EMBEDDING_DIM), np.float32)
     np.add.at(means, numbers, matrix)
     means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-6)
-    shown |= {Event("", "", id, Action.CLICK, 0.0).shown: means[number] for id, number in ids.items()}
+    shown |= {Event("", "", id, Action.CLICK, 0.0).cover_key: means[number] for id, number in ids.items()}
     return Covers(ids, matrix, numbers, shown)
 
 

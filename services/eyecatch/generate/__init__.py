@@ -1,1 +1,1 @@
-"""The slow path: jobs from the queue become covers in the pool. Knows no model, only ports; Kafka in intake, announce and requests."""
+"""The slow path: jobs from the queue become covers in the pool. Knows ports, no model; only intake, announce and requests know Kafka."""

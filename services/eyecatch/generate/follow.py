@@ -1,4 +1,4 @@
-"""What other processes do, told to this one: how far watched jobs are, their ends, and whose pools have new covers."""
+"""Follows other processes: the progress and ends of watched jobs, and items whose pools changed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
@@ -16,39 +16,44 @@ log = structlog.get_logger(__name__)
 POLL_S = 0.25
 
 OnChange = Callable[[Collection[str] | None], Awaitable[None]]
-"""Gets the items whose pools changed, or None where they were too many to know."""
+"""Called with the items whose pools changed, or None if they are too many to list."""
 
 
 class Follower:
-    """Asks POLL_S after the last answer. `here` are the jobs at work in this process, who tell their progress themselves."""
+    """Polls POLL_S after each answer. `local_jobs`: ids of jobs in this process, which report their progress themselves."""
 
     def __init__(
-        self, queue: JobQueue, hub: Hub, here: Callable[[], set[str]], shared: SharedQueue | None, on_change: OnChange
+        self,
+        queue: JobQueue,
+        hub: Hub,
+        local_jobs: Callable[[], set[str]],
+        shared: SharedQueue | None,
+        on_change: OnChange,
     ) -> None:
-        self._queue, self._hub, self._here = queue, hub, here
+        self._queue, self._hub, self._local_jobs = queue, hub, local_jobs
         self._shared, self._on_change = shared, on_change
 
     async def run(self) -> None:
-        after, away = -1, False
+        after, unavailable = -1, False
         while True:
             try:
-                await self._look()
+                await self._poll()
                 if self._shared is not None:
                     after, items = await self._shared.changed(after)
                     if items is None or items:
                         await self._on_change(items)
-                away = False
+                unavailable = False
             except EyecatchError as error:
-                if not away:
+                if not unavailable:
                     log.warning("queue_unavailable", error=str(error))
-                away = True
+                unavailable = True
             await asyncio.sleep(POLL_S)
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         watched = self._hub.watched
-        found = await self._queue.look(watched) if watched else {}
+        progress = await self._queue.progress(watched) if watched else {}
         for job_id in watched:
             forgotten = JobStatus(Job(job_id, "", ""), JobState.FAILED, (), Failure.of(NotFound("job", job_id)))
-            news = found.get(job_id, forgotten)
-            if not (isinstance(news, Progress) and job_id in self._here()):
-                self._hub.tell(job_id, news)
+            news = progress.get(job_id, forgotten)
+            if not (isinstance(news, Progress) and job_id in self._local_jobs()):
+                self._hub.publish(job_id, news)

@@ -1,4 +1,4 @@
-"""Who watches which job: fan-out of progress inside one process, bounded to the latest news of each job. Knows no queue."""
+"""Sends the progress of jobs to their watchers inside one process. Holds only the latest news of each job. Knows no queue."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -12,14 +12,14 @@ FINAL = (JobState.DONE, JobState.FAILED)
 
 
 class Hub:
-    """Watchers wait on a condition and read the latest news; a slow watcher skips steps and never makes a queue grow."""
+    """Watchers wait for an event and read the latest news, so a slow watcher skips steps and no queue grows."""
 
     def __init__(self) -> None:
         self._latest: dict[str, News] = {}
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
-    def tell(self, job_id: str, news: News) -> None:
-        """Must be called on the event loop's thread. News of a job that nobody watches is dropped, and so is what comes after its end."""
+    def publish(self, job_id: str, news: News) -> None:
+        """Call it on the event loop's thread. News of a job without watchers and news after a job's end are dropped."""
         latest = self._latest.get(job_id)
         over = isinstance(latest, JobStatus) and latest.state in FINAL
         if job_id in self._watchers and latest != news and not over:
@@ -29,7 +29,7 @@ class Hub:
 
     @property
     def watched(self) -> list[str]:
-        """Jobs that somebody watches."""
+        """Ids of jobs with watchers."""
         return list(self._watchers)
 
     def watching(self, job_id: str) -> int:
@@ -37,7 +37,7 @@ class Hub:
 
     @contextmanager
     def subscribe(self, job_id: str) -> Iterator[AsyncIterator[News]]:
-        """Register first, read the job's stored status next, then iterate: so no final news can fall between the two."""
+        """Subscribe first, then read the stored status of the job, then iterate: then no final news is missed."""
         changed = asyncio.Event()
         self._watchers.setdefault(job_id, set()).add(changed)
         try:

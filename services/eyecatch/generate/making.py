@@ -1,7 +1,7 @@
-"""A job into covers: draw, keep the best, enlarge those, store images and records, keep the pool in its size. Knows no queue.
+"""A job -> covers: draw pictures, select the best, enlarge and store them, limit the pool's size. Knows no queue.
 
-Recurrent generation (arXiv:2408.00418): a picture whose judge would not show it is drawn again with another seed, up to a budget; the
-most reliable one stays. Cover ids are derived from job and seed, so a job run twice after a crash replaces its own covers.
+Recurrent generation (arXiv:2408.00418): a picture that its judge would not show is drawn again with another seed, up to a limit, and
+the most reliable one is used. Cover ids come from job and seed, so a job that runs twice after a crash replaces its own covers.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import structlog
 from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import InvalidInput, NotFound, Unavailable
 from eyecatch.core.judgement import RELIABILITY
-from eyecatch.core.ports import Blobs, Brief, CatalogStore, Generator, Made, Progress, Upscaler
+from eyecatch.core.ports import Blobs, Brief, CatalogStore, GeneratedCover, Generator, Progress, Upscaler
 from eyecatch.core.score import Scoring
 from eyecatch.core.types import Cover, Item, Job, Origin, Pixels, Provenance, Vector, zeros
 from eyecatch.pictures import preview, thumbnail
@@ -30,19 +30,21 @@ PREVIEW_SIDE = 64
 SEEDS = 2**63
 
 OnChange = Callable[[str, Sequence[Cover], Sequence[str]], None]
-"""(item id, covers that are new in its pool, ids of those that left it)"""
+"""(item id, covers added to its pool, ids of covers removed from it)"""
 OnJudged = Callable[[int, bool], None]
-"""(pictures drawn for a cover that is judged, whether the one that stays may be shown)"""
+"""(pictures drawn for one judged cover, whether the judge would show the one that is used)"""
 
 
-def unheard(attempts: int, available: bool) -> None:
-    """Nobody counts."""
+def count_nothing(attempts: int, available: bool) -> None:
+    """The default OnJudged."""
 
 
 @dataclass(frozen=True)
-class Taste:
-    """`draws` pictures are drawn for each cover wanted, and the best by `scoring` stay; each is drawn up to `attempts` times.
-    `guided`: as in a Drawing."""
+class MakerOptions:
+    """For each cover of a job, `draws` pictures are drawn, each up to `attempts` times; the best by `scoring` are stored.
+
+    `guided`: as in a Drawing.
+    """
 
     scoring: Scoring = SCORING
     draws: int = 1
@@ -56,7 +58,7 @@ def cover_id(job: Job, seed: int) -> str:
 
 
 class Maker:
-    """Any number of jobs at a time; the generator decides how many of their briefs share a batch."""
+    """Makes covers for any number of jobs at a time; the generator decides which briefs share a batch."""
 
     def __init__(
         self,
@@ -64,70 +66,76 @@ class Maker:
         blobs: Blobs,
         generator: Generator,
         on_change: OnChange,
-        taste: Taste = Taste(),
-        on_judged: OnJudged = unheard,
+        options: MakerOptions = MakerOptions(),
+        on_judged: OnJudged = count_nothing,
         upscaler: Upscaler | None = None,
     ) -> None:
         self._catalog, self._blobs, self._generator = catalog, blobs, generator
-        self._on_change, self._taste, self._on_judged = on_change, taste, on_judged
+        self._on_change, self._options, self._on_judged = on_change, options, on_judged
         self._upscaler = upscaler
 
-    async def make(self, job: Job, tell: Callable[[Progress], None]) -> list[Cover]:
-        """The covers, in the pool already. `tell` is called on this loop. Raises NotFound, Unavailable, StoreFull, InvalidInput."""
+    async def make(self, job: Job, on_progress: Callable[[Progress], None]) -> list[Cover]:
+        """Make the covers of a job and put them into the pool. `on_progress` is called on this event loop.
+
+        Raises NotFound, Unavailable, StoreFull, and the refusals of the generator: InvalidInput, NotFound, NotReady.
+        """
         item = await self._catalog.item(job.item_id)
         if item is None:
             raise NotFound("item", job.item_id)
         references = tuple([await self._blobs.get(uri) for uri in item.references[:MAX_REFERENCES]])
         user: Vector = np.array(job.user_embedding, np.float32) if job.user_embedding else zeros()
-        wanted = job.count * self._taste.draws
-        sketch = Brief(item.title, references, user, 0, replace(job.drawing, guided=self._taste.guided))
-        pictures = _Pictures(self._generator, sketch, wanted, tell)
-        made = await pictures.draw([job.seed + n for n in range(wanted)])
-        drawn, again = [1] * wanted, _unreliable(made)
-        for attempt in range(1, self._taste.attempts):
-            if not again:
-                break
-            retried = await pictures.draw([job.seed + attempt * wanted + n for n in again])
-            for n, fresh in zip(again, retried, strict=True):
-                drawn[n] += 1
-                if fresh.rewards.get(RELIABILITY, 0) > made[n].rewards.get(RELIABILITY, 0):
-                    made[n] = fresh
-            again = _unreliable(made)
-        judged = [(n, one.available) for n, one in enumerate(made) if one.available is not None]
-        for n, available in judged:
-            self._on_judged(drawn[n], available)
-        if judged:
-            attempts = sum(drawn[n] for n, _ in judged) / len(judged)
-            log.info("judged", job=job.id, covers=len(judged), available=sum(a for _, a in judged), attempts=attempts)
-        best = [await self._enlarged(job, one) for one in self._best(made, user, job.count)]
-        return await self._keep(job, item, best)
+        brief = Brief(item.title, references, user, 0, replace(job.drawing, guided=self._options.guided))
+        drawer = _Drawer(self._generator, brief, job.count * self._options.draws, on_progress)
+        covers = await self._draw(job, drawer)
+        best = [await self._enlarge(job, cover) for cover in self._best(covers, user, job.count)]
+        return await self._store(job, item, best)
 
-    def _best(self, made: Sequence[Made], user: Vector, count: int) -> list[Made]:
-        """Those with the highest scores, in the order they were drawn. Raises InvalidInput on what is not a number."""
-        bad = [
-            m.seed for m in made if not np.isfinite(m.embedding).all() or not all(np.isfinite(list(m.rewards.values())))
-        ]
+    async def _draw(self, job: Job, drawer: "_Drawer") -> list[GeneratedCover]:
+        """All pictures of a job. Unreliable ones are drawn again; of two pictures the more reliable one stays."""
+        count = job.count * self._options.draws
+        covers = await drawer.draw([job.seed + n for n in range(count)])
+        attempts, unreliable = [1] * count, _unreliable(covers)
+        for attempt in range(1, self._options.attempts):
+            if not unreliable:
+                break
+            retries = await drawer.draw([job.seed + attempt * count + n for n in unreliable])
+            for n, retry in zip(unreliable, retries, strict=True):
+                attempts[n] += 1
+                if retry.rewards.get(RELIABILITY, 0) > covers[n].rewards.get(RELIABILITY, 0):
+                    covers[n] = retry
+            unreliable = _unreliable(covers)
+        judged = [(attempts[n], cover.available) for n, cover in enumerate(covers) if cover.available is not None]
+        for count, available in judged:
+            self._on_judged(count, available)
+        if judged:
+            mean = sum(count for count, _ in judged) / len(judged)
+            log.info("judged", job=job.id, covers=len(judged), available=sum(a for _, a in judged), attempts=mean)
+        return covers
+
+    def _best(self, covers: Sequence[GeneratedCover], user: Vector, count: int) -> list[GeneratedCover]:
+        """The covers with the highest scores, in their order. Raises InvalidInput for NaN or infinity."""
+        bad = [c.seed for c in covers if not np.isfinite([*c.embedding, *c.rewards.values()]).all()]
         if bad:
             raise InvalidInput.of("generator.rewards", f"not finite for seeds {bad}", "finite numbers")
-        scoring = self._taste.scoring
-        stored = scoring.contributions(np.stack([scoring.raw(m.rewards) for m in made])).sum(axis=1)
-        dots = np.stack([m.embedding for m in made]) @ user
-        like = scoring.preference
-        # A user of zeros prefers nothing, as on the fast path.
-        scores = stored + like.weight * (dots - like.mean) / like.deviation
-        return [made[n] for n in sorted(np.argsort(-scores, kind="stable")[:count])]
+        scoring = self._options.scoring
+        stored = scoring.contributions(np.stack([scoring.raw(c.rewards) for c in covers])).sum(axis=1)
+        dots = np.stack([c.embedding for c in covers]) @ user
+        preference = scoring.preference
+        # A user embedding of zeros prefers nothing, as on the fast path.
+        scores = stored + preference.weight * (dots - preference.mean) / preference.deviation
+        return [covers[n] for n in sorted(np.argsort(-scores, kind="stable")[:count])]
 
-    async def _enlarged(self, job: Job, made: Made) -> Made:
-        """Larger, or as it was drawn where that fails: it took longer to draw than to enlarge, and small it can be shown too."""
+    async def _enlarge(self, job: Job, cover: GeneratedCover) -> GeneratedCover:
+        """The enlarged cover, or `cover` if that fails: a small cover can be shown, and drawing it again takes longer."""
         if self._upscaler is None:
-            return made
+            return cover
         try:
-            return await self._upscaler.upscale(made)
+            return await self._upscaler.upscale(cover)
         except (Unavailable, InvalidInput) as error:
-            log.warning("not_upscaled", job=job.id, seed=made.seed, error=str(error))
-            return made
+            log.warning("not_upscaled", job=job.id, seed=cover.seed, error=str(error))
+            return cover
 
-    async def _keep(self, job: Job, item: Item, made: Sequence[Made]) -> list[Cover]:
+    async def _store(self, job: Job, item: Item, best: Sequence[GeneratedCover]) -> list[Cover]:
         covers = [
             Cover(
                 id=cover_id(job, m.seed),
@@ -151,66 +159,66 @@ class Maker:
                 taste=job.taste,
                 created_at=time.time(),
             )
-            for m in made
+            for m in best
         ]
         await self._catalog.add_covers(covers)
-        gone = await self._surplus(job, {c.id for c in covers})
-        await self._take_out(gone)
-        self._on_change(item.id, covers, gone)
+        surplus = await self._surplus(job, {c.id for c in covers})
+        await self._delete(surplus)
+        self._on_change(item.id, covers, surplus)
         return covers
 
     async def _surplus(self, job: Job, new: set[str]) -> list[str]:
-        """What an earlier attempt of this job left, and more than the pool holds: the oldest generated covers, of the catalogue's none."""
+        """Covers of an earlier attempt of this job, and the oldest generated ones above the pool's size. Never catalogue covers."""
         pool = (await self._catalog.pools([job.item_id])).get(job.item_id, ())
         old = [c for c in pool if c.provenance.origin is Origin.GENERATED and c.id not in new]
-        again = [c.id for c in old if c.provenance.job_id == job.id]
-        rest = [c.id for c in old if c.provenance.job_id != job.id]
-        return again + rest[: max(0, len(pool) - len(again) - self._taste.pool_size)]
+        own = [c.id for c in old if c.provenance.job_id == job.id]
+        others = [c.id for c in old if c.provenance.job_id != job.id]
+        return own + others[: max(0, len(pool) - len(own) - self._options.pool_size)]
 
     async def remove(self, item_id: str, cover_ids: Sequence[str]) -> None:
-        await self._take_out(cover_ids)
+        await self._delete(cover_ids)
         self._on_change(item_id, (), cover_ids)
 
-    async def _take_out(self, cover_ids: Sequence[str]) -> None:
+    async def _delete(self, cover_ids: Sequence[str]) -> None:
         for uri in await self._catalog.remove_covers(cover_ids) if cover_ids else ():
             await self._blobs.delete(uri)
 
 
-class _Pictures:
-    """Pictures of one job, some at a time; `tell` hears of steps, and sees the first picture while it is drawn, and then others."""
+class _Drawer:
+    """Draws the `count` pictures of one job in batches. Reports steps and a preview of the first picture to `on_progress`."""
 
-    def __init__(self, generator: Generator, sketch: Brief, wanted: int, tell: Callable[[Progress], None]) -> None:
-        self._generator, self._sketch, self._tell = generator, sketch, tell
-        self._left = -(-wanted // BATCH)
+    def __init__(self, generator: Generator, brief: Brief, count: int, on_progress: Callable[[Progress], None]) -> None:
+        self._generator, self._brief, self._on_progress = generator, brief, on_progress
+        self._batches = -(-count // BATCH)
         self._done = 0
         self._preview = b""
 
-    async def draw(self, seeds: Sequence[int]) -> list[Made]:
+    async def draw(self, seeds: Sequence[int]) -> list[GeneratedCover]:
         loop = asyncio.get_running_loop()
-        made: list[Made] = []
-        self._left = max(self._left, self._done + -(-len(seeds) // BATCH))
+        covers: list[GeneratedCover] = []
+        self._batches = max(self._batches, self._done + -(-len(seeds) // BATCH))
         for first in range(0, len(seeds), BATCH):
 
             def on_step(step: int, total: int, done: int = self._done) -> None:
-                loop.call_soon_threadsafe(self._stepped, done * total + step, self._left * total)
+                loop.call_soon_threadsafe(self._report, done * total + step, self._batches * total)
 
             def on_preview(pixels: Pixels) -> None:
-                loop.call_soon_threadsafe(self._seen, pixels)
+                loop.call_soon_threadsafe(self._set_preview, pixels)
 
-            briefs = [replace(self._sketch, seed=seed % SEEDS) for seed in seeds[first : first + BATCH]]
-            made += await self._generator.generate(briefs, on_step, None if self._done else on_preview)
+            briefs = [replace(self._brief, seed=seed % SEEDS) for seed in seeds[first : first + BATCH]]
+            covers += await self._generator.generate(briefs, on_step, None if self._done else on_preview)
             self._done += 1
-            if self._done == 1 and (self._left > 1 or _unreliable(made)):
-                self._preview = await asyncio.to_thread(thumbnail, made[0].image, PREVIEW_SIDE)
-        return made
+            if self._done == 1 and (self._batches > 1 or _unreliable(covers)):
+                self._preview = await asyncio.to_thread(thumbnail, covers[0].image, PREVIEW_SIDE)
+        return covers
 
-    def _stepped(self, step: int, total: int) -> None:
-        self._tell(Progress(0, step, total, self._preview))
+    def _report(self, step: int, total: int) -> None:
+        self._on_progress(Progress(0, step, total, self._preview))
 
-    def _seen(self, pixels: Pixels) -> None:
-        # Half a millisecond, a few times a job: less than a thread would take from the loop.
+    def _set_preview(self, pixels: Pixels) -> None:
+        # Takes half a millisecond a few times a job, which is less than a thread would cost.
         self._preview = preview(pixels, PREVIEW_SIDE)
 
 
-def _unreliable(made: Sequence[Made]) -> list[int]:
-    return [n for n, one in enumerate(made) if one.available is False]
+def _unreliable(covers: Sequence[GeneratedCover]) -> list[int]:
+    return [n for n, cover in enumerate(covers) if cover.available is False]

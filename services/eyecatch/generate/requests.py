@@ -1,4 +1,4 @@
-"""Cover requests: records of a topic <-> jobs. Pure: reads no clock, no store and no broker."""
+"""Cover requests: records of a topic <-> jobs. Pure: uses no clock, no store and no broker."""
 
 import hashlib
 import math
@@ -12,13 +12,13 @@ from eyecatch.kafka.records import Poison, Record, message_of
 from eyecatch.messages import drawing_from_wire, drawing_to_wire, timestamp
 from eyecatch.v1 import generation_pb2
 
-# Keys of our servers hold an item's id and more.
+# Keys of background jobs contain an item id and more.
 MAX_KEY = 4 * limits.MAX_ID
 MAX_TASTE = 4095
 
 
 class Reason(StrEnum):
-    """Why a request is not done, beside the reasons of a record that is no message at all. docs/generate.md says what to do about each."""
+    """Why a request fails, beside the reasons of kafka.records.Unreadable. docs/generate.md says what to do about each."""
 
     NOT_A_REQUEST = "not-a-request"
     KEY_MISMATCH = "key-mismatch"
@@ -26,8 +26,8 @@ class Reason(StrEnum):
     JOB_FAILED = "job-failed"
 
 
-def decode(record: Record, place: str) -> Job | Poison:
-    """The job of the record at `place`, from which the job gets its id if the record has none."""
+def decode(record: Record, position: str) -> Job | Poison:
+    """The job of the record at `position`; a job without an id gets one from its position."""
     message = message_of(record, generation_pb2.CoverRequest, Reason.NOT_A_REQUEST)
     if isinstance(message, Poison):
         return message
@@ -38,8 +38,8 @@ def decode(record: Record, place: str) -> Job | Poison:
     if record.key != message.item_id.encode():
         got = "no key" if record.key is None else f"a key of {len(record.key)} bytes"
         return Poison(Reason.KEY_MISMATCH, f"{got}; allowed: the request's item id")
-    id = message.job_id or hashlib.sha256(place.encode()).hexdigest()[:32]
-    # Keys of other producers get a prefix: they cannot collide with the keys of our callers.
+    id = message.job_id or hashlib.sha256(position.encode()).hexdigest()[:32]
+    # Keys of other producers get a prefix, so that they cannot collide with keys of API callers.
     key = message.idempotency_key if message.job_id else f"topic/{message.idempotency_key or id}"
     return Job(
         id=id,
@@ -74,7 +74,7 @@ def _check(message: generation_pb2.CoverRequest) -> None:
 
 
 def to_record(job: Job, topic: str) -> Outgoing:
-    """The embedding of one user is left out: a topic has many readers and cannot forget a user."""
+    """The record of a job, without the embedding of a single user: a topic has many readers and cannot forget a user."""
     message = generation_pb2.CoverRequest(
         item_id=job.item_id,
         idempotency_key=job.key,
@@ -89,7 +89,7 @@ def to_record(job: Job, topic: str) -> Outgoing:
     return Outgoing(topic, job.item_id.encode(), message.SerializeToString(), (PROTOBUF,))
 
 
-def made_record(job: Job, covers: list[Cover], topic: str, now: float) -> Outgoing:
+def covers_record(job: Job, covers: list[Cover], topic: str, now: float) -> Outgoing:
     message = generation_pb2.CoversGenerated(
         job_id=job.id,
         item_id=job.item_id,

@@ -1,13 +1,13 @@
-"""Generation as callers see it: request, watch, cancel; and the background requests that thin pools make. Knows no wire."""
+"""The Generation port: request, watch and cancel jobs; and background requests for thin pools. Knows no wire."""
 
 import asyncio
-import time
 import uuid
-from collections import OrderedDict
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import structlog
+from cachetools import TTLCache
 
 from eyecatch.core.errors import EyecatchError, NotFound, NotReady, Overloaded, Unavailable
 from eyecatch.core.failures import GONE
@@ -19,12 +19,12 @@ from eyecatch.generate.worker import Worker
 
 log = structlog.get_logger(__name__)
 
-# The queue knows what is done; this says how long what was refused is left alone.
-ASK_AGAIN_S = 3600.0
+# A thin pool is not requested again within this time, even if its job failed.
+ASK_AGAIN_S, RECENT_KEYS = 3600.0, 100_000
 
 
 class GenerationService:
-    """The Generation port over a queue, and a worker where this process has one."""
+    """The Generation port on a queue, and on the worker of this process if it has one."""
 
     def __init__(
         self,
@@ -37,11 +37,11 @@ class GenerationService:
     ) -> None:
         self._queue, self._worker, self._hub, self._tastes = queue, worker, hub, tastes
         self._background = background
-        self._thin: OrderedDict[str, Job] = OrderedDict()
-        self._asked: OrderedDict[str, float] = OrderedDict()
+        self._thin: deque[Job] = deque()
+        self._recent: TTLCache[str, bool] = TTLCache(RECENT_KEYS, ASK_AGAIN_S)
         self._cancelling: set[asyncio.Task[None]] = set()
         self._waiting_max = waiting_max
-        self._some = asyncio.Event()
+        self._added = asyncio.Event()
 
     async def request(self, job: Job) -> JobStatus:
         status = await self._queue.put(job)
@@ -51,11 +51,11 @@ class GenerationService:
 
     async def watch(self, job_id: str) -> AsyncIterator[Progress | JobStatus]:
         with self._hub.subscribe(job_id) as news:
-            stands = (await self._queue.look([job_id])).get(job_id)
-            if stands is None:
+            current = (await self._queue.progress([job_id])).get(job_id)
+            if current is None:
                 raise NotFound("job", job_id)
-            yield stands
-            if isinstance(stands, JobStatus):
+            yield current
+            if isinstance(current, JobStatus):
                 return
             async for latest in news:
                 if isinstance(latest, Progress):
@@ -66,7 +66,7 @@ class GenerationService:
 
     async def cancel(self, job_id: str) -> None:
         if self._hub.watching(job_id) == 0:
-            # The caller is being cancelled: what must still be done is not done on its task.
+            # The caller's task is being cancelled, so this needs a task of its own.
             task = asyncio.ensure_future(self._cancel(job_id))
             self._cancelling.add(task)
             task.add_done_callback(self._cancelling.discard)
@@ -80,38 +80,35 @@ class GenerationService:
             self._worker.drop(job_id)
 
     def on_thin(self, item_id: str, user: Vector) -> bool:
-        """The fast path found a thin pool: remember it, at most once an hour per (item, taste cluster), without waiting.
+        """Request a cover for a thin pool without waiting, at most once an hour for an item and taste cluster.
 
-        The covers are made for the cluster's centroid: they are everybody's near it and no trace of this user.
+        The cover is made for the cluster's centroid: it serves all users near it and reveals nothing of this user.
         """
         if not self._background:
             return True
         clusters = self._tastes.current
         taste = clusters.of(user)
         key = f"thin/{item_id}/{clusters.name}/{taste}"
-        now = time.monotonic()
-        if now - self._asked.get(key, -ASK_AGAIN_S) < ASK_AGAIN_S:
+        if key in self._recent:
             return True
         if len(self._thin) >= self._waiting_max:
             return False
-        self._asked[key] = now
-        if len(self._asked) > 100_000:
-            self._asked.popitem(last=False)
+        self._recent[key] = True
         centroid = tuple(clusters.centroids[taste].tolist()) if taste >= 0 else ()
-        self._thin[key] = Job(uuid.uuid4().hex, key, item_id, centroid, taste, count=1)
-        self._some.set()
+        self._thin.append(Job(uuid.uuid4().hex, key, item_id, centroid, taste, count=1))
+        self._added.set()
         return True
 
     async def run_background(self) -> None:
-        """Move what thin pools asked for into the queue until cancelled."""
+        """Put requests for thin pools into the queue until cancelled."""
         while True:
-            await self._some.wait()
-            self._some.clear()
+            await self._added.wait()
+            self._added.clear()
             while self._thin:
-                key, job = next(iter(self._thin.items()))
+                job = self._thin[0]
                 try:
                     await self.request(replace(job, seed=int(job.id[:8], 16)))
                 except (Overloaded, Unavailable, NotReady) as error:
                     log.warning("background_generation_refused", item=job.item_id, error=str(error))
-                    self._asked.pop(key, None)  # a later recommendation may ask again
-                del self._thin[key]
+                    self._recent.pop(job.key, None)  # a later recommendation may ask again
+                self._thin.popleft()

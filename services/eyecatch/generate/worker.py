@@ -1,6 +1,7 @@
-"""The worker: takes jobs, has their covers made, and tells how they end. Restartable: what it holds when it dies is done by another.
+"""The worker: takes jobs, has their covers made, and stores how they end. If it dies, another worker takes over its jobs.
 
-A job is held by saying so again and again; one that was cancelled, forgotten or given away meanwhile is dropped within a beat.
+A worker holds a job by renewing the hold every BEAT_S; a job that was cancelled, forgotten or given to another worker is dropped
+within that time.
 """
 
 import asyncio
@@ -23,39 +24,39 @@ log = structlog.get_logger(__name__)
 
 MAX_ATTEMPTS = 3
 RETRY = Backoff(1.0, 30.0)
-# Attempts count also those that ended with the worker; a job that every worker dies of must not be tried for ever.
+# A job that kills its worker fails without an error. Takes are limited so that it is not tried for ever.
 MAX_TAKES = 10
-# How long news of another process may be late: that there is a job, that one is not ours any more, how far one is.
+# Seconds until this process notices a new job, and until it renews holds and posts progress.
 POLL_S, BEAT_S = 0.5, 0.25
 STOPPED = Failure.of(Unavailable("its worker was stopped"))
 
 
 class Announcer:
-    """Who else is told before a job is over: here nobody."""
+    """Announces ends of jobs to other processes before they are stored. This base class announces nothing."""
 
-    async def made(self, job: Job, covers: Sequence[Cover]) -> None:
-        """These are in the pool."""
+    async def covers_made(self, job: Job, covers: Sequence[Cover]) -> None:
+        """The job's covers are in the pool."""
 
-    async def given_up(self, job: Job, error: EyecatchError) -> None:
-        """It is not tried again."""
+    async def job_failed(self, job: Job, error: EyecatchError) -> None:
+        """The job has failed and is not tried again."""
 
 
-class Tally:
-    """Who counts: here nobody."""
+class Observer:
+    """Observes a worker, for metrics. This base class does nothing."""
 
-    def ended(self, outcome: str, covers: int, seconds: float) -> None:
-        """A job came to this end after so many seconds."""
+    def job_ended(self, outcome: str, covers: int, seconds: float) -> None:
+        """A job ended with `outcome` after this many seconds."""
 
-    def running(self, jobs: int) -> None:
-        """So many are at work now."""
+    def jobs_running(self, jobs: int) -> None:
+        """The number of running jobs changed."""
 
-    def queue(self, error: Unavailable | None) -> None:
-        """Whether the queue answers. What this raises ends the worker."""
+    def queue_answered(self, error: Unavailable | None) -> None:
+        """The queue answered, or failed with `error`. An exception raised here ends the worker."""
 
 
 @dataclass(eq=False)
-class _Held:
-    """A job at work. `dropped`: it is not ours any more, and the queue knows; `over`: its end is written down; `latest` is to be posted."""
+class _ActiveJob:
+    """A running job. dropped: it is not ours any more, and the queue knows. over: its end is being stored. latest: unposted progress."""
 
     job: Job
     dropped: bool = False
@@ -64,7 +65,7 @@ class _Held:
 
 
 class Worker:
-    """At most `jobs` at a time."""
+    """Runs at most `jobs` jobs at a time."""
 
     def __init__(
         self,
@@ -73,43 +74,43 @@ class Worker:
         hub: Hub,
         jobs: int = 1,
         announcer: Announcer | None = None,
-        tally: Tally | None = None,
+        observer: Observer | None = None,
         backoff: Backoff = RETRY,
     ) -> None:
         self._queue, self._maker, self._hub, self._jobs = queue, maker, hub, jobs
-        self._announcer, self._tally = announcer or Announcer(), tally or Tally()
+        self._announcer, self._observer = announcer or Announcer(), observer or Observer()
         self._backoff = backoff
         self._wake = asyncio.Event()
-        self._running: dict[str, tuple[_Held, asyncio.Task[None]]] = {}
+        self._running: dict[str, tuple[_ActiveJob, asyncio.Task[None]]] = {}
         self._stopping = False
 
     @property
     def running(self) -> set[str]:
-        """Ids of the jobs at work here."""
+        """Ids of the jobs that run here."""
         return set(self._running)
 
     def wake(self) -> None:
         self._wake.set()
 
     def drop(self, job_id: str) -> None:
-        """Stop a job within a denoising step; the queue knows already that it is not ours."""
-        held, task = self._running.get(job_id, (None, None))
-        if held is not None and task is not None and not held.over:
-            held.dropped = True
+        """Stop a job within a denoising step; the queue already knows that it is not ours."""
+        active, task = self._running.get(job_id, (None, None))
+        if active is not None and task is not None and not active.over:
+            active.dropped = True
             task.cancel()
 
     async def run(self) -> None:
-        """Serve the queue until cancelled or drained."""
+        """Take and run jobs until cancelled or drained."""
         while not self._stopping:
             self._wake.clear()
             job = None
             if len(self._running) < self._jobs:
                 try:
                     job = await self._queue.take()
-                    self._tally.queue(None)
+                    self._observer.queue_answered(None)
                 except Unavailable as error:
                     log.warning("queue_unavailable", error=str(error))
-                    self._tally.queue(error)
+                    self._observer.queue_answered(error)
                     await asyncio.sleep(self._backoff(0))
                     continue
             if job is not None and self._stopping:
@@ -121,7 +122,7 @@ class Worker:
                     await asyncio.wait_for(self._wake.wait(), POLL_S)
 
     async def drain(self, grace_s: float) -> None:
-        """Take no more; what runs has `grace_s` to end and is then left to others."""
+        """Take no more jobs; jobs that still run after `grace_s` seconds go back to the queue."""
         self._stopping = True
         self.wake()
         tasks = [task for _, task in self._running.values()]
@@ -138,27 +139,27 @@ class Worker:
         before, ending = self._running.get(job.id, (None, None))
         if before is not None and ending is not None:
             if not (before.dropped or before.over):
-                return  # our lease had ended and is ours again: the work goes on
+                return  # our lease ended and we took the job again while it still runs
             await asyncio.wait([ending])
-        held = _Held(job)
-        task = asyncio.ensure_future(self._run_job(held))
-        self._running[job.id] = held, task
-        self._tally.running(len(self._running))
-        task.add_done_callback(lambda _: self._ended(job.id))
+        active = _ActiveJob(job)
+        task = asyncio.ensure_future(self._run_job(active))
+        self._running[job.id] = active, task
+        self._observer.jobs_running(len(self._running))
+        task.add_done_callback(lambda _: self._remove(job.id))
 
-    def _ended(self, job_id: str) -> None:
+    def _remove(self, job_id: str) -> None:
         del self._running[job_id]
-        self._tally.running(len(self._running))
+        self._observer.jobs_running(len(self._running))
         self.wake()
 
-    async def _run_job(self, held: _Held) -> None:
-        """Run one taken job to its end and tell its watchers."""
-        job = held.job
-        beat = asyncio.ensure_future(self._beat(held))
+    async def _run_job(self, active: _ActiveJob) -> None:
+        """Run one job to its end, store how it ended and notify its watchers."""
+        job = active.job
+        beat = asyncio.ensure_future(self._beat(active))
         started = time.perf_counter()
         try:
-            covers = await self._make(held)
-            held.over = True
+            covers = await self._make(active)
+            active.over = True
             await self._queue.finish(job.id, [cover.id for cover in covers])
             status = JobStatus(job, JobState.DONE, tuple(cover.id for cover in covers))
             log.info(
@@ -169,65 +170,65 @@ class Worker:
                 seconds=round(time.perf_counter() - started, 2),
             )
         except asyncio.CancelledError:
-            if not held.dropped:
+            if not active.dropped:
                 await self._queue.fail(job.id, STOPPED, retry=True)
                 raise
-            self._tally.ended("dropped", 0, time.perf_counter() - started)
-            return  # how it ended stands in the queue
+            self._observer.job_ended("dropped", 0, time.perf_counter() - started)
+            return  # the queue already has its end
         except Unavailable as error:
-            status = await self._failed(held, error, retry=job.attempts < MAX_ATTEMPTS)
+            status = await self._fail(active, error, retry=job.attempts < MAX_ATTEMPTS)
         except EyecatchError as error:
-            status = await self._failed(held, error, retry=False)
+            status = await self._fail(active, error, retry=False)
         except Exception as error:
             log.error("job_broke", job=job.id, item=job.item_id, exc_info=error)
-            status = await self._failed(
-                held, InternalError("internal error; the server's log has the details"), retry=False
+            status = await self._fail(
+                active, InternalError("internal error; the server's log has the details"), retry=False
             )
         finally:
             beat.cancel()
         outcome = "retried" if status.state is JobState.QUEUED else status.state.name.lower()
-        self._tally.ended(outcome, len(status.cover_ids), time.perf_counter() - started)
-        self._hub.tell(job.id, status)
+        self._observer.job_ended(outcome, len(status.cover_ids), time.perf_counter() - started)
+        self._hub.publish(job.id, status)
 
-    async def _make(self, held: _Held) -> list[Cover]:
-        job = held.job
+    async def _make(self, active: _ActiveJob) -> list[Cover]:
+        job = active.job
         if job.attempts > MAX_TAKES:
             raise InternalError(f"its workers died {MAX_TAKES} times")
 
-        def tell(progress: Progress) -> None:
-            held.latest = progress
-            self._hub.tell(job.id, progress)
+        def on_progress(progress: Progress) -> None:
+            active.latest = progress
+            self._hub.publish(job.id, progress)
 
-        covers = await self._maker.make(job, tell)
+        covers = await self._maker.make(job, on_progress)
         ids = [cover.id for cover in covers]
         if job.made_for and await self._queue.status(job.id) is None:
-            # The user was forgotten while we drew; whoever did it may have looked for covers before there were any.
+            # The user was forgotten while we drew, maybe before these covers were in the pool.
             await self._maker.remove(job.item_id, ids)
             raise NotFound("job", job.id)
-        await self._announcer.made(job, covers)
+        await self._announcer.covers_made(job, covers)
         return covers
 
-    async def _beat(self, held: _Held) -> None:
-        id = held.job.id
-        while not held.over:
+    async def _beat(self, active: _ActiveJob) -> None:
+        id = active.job.id
+        while not active.over:
             await asyncio.sleep(BEAT_S)
             try:
                 if not await self._queue.hold([id]):
                     return self.drop(id)
-                if held.latest is not None:
-                    latest, held.latest = held.latest, None
+                if active.latest is not None:
+                    latest, active.latest = active.latest, None
                     await self._queue.post(id, latest)
             except Unavailable as error:
                 log.warning("queue_unavailable", error=str(error))
 
-    async def _failed(self, held: _Held, error: EyecatchError, retry: bool) -> JobStatus:
-        job, failure = held.job, Failure.of(error)
+    async def _fail(self, active: _ActiveJob, error: EyecatchError, retry: bool) -> JobStatus:
+        job, failure = active.job, Failure.of(error)
         log.warning("job_failed", job=job.id, item=job.item_id, error=str(error), retry=retry)
         try:
             if not retry:
-                await self._announcer.given_up(job, error)
-            held.over = True
+                await self._announcer.job_failed(job, error)
+            active.over = True
             await self._queue.fail(job.id, failure, retry, self._backoff(job.attempts - 1))
-        except EyecatchError as unavailable:  # the job stays RUNNING in the store until its lease ends
+        except EyecatchError as unavailable:  # the job stays RUNNING until its lease ends
             log.warning("queue_unavailable", error=str(unavailable))
         return JobStatus(job, JobState.QUEUED if retry else JobState.FAILED, (), failure)

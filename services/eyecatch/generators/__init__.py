@@ -1,1 +1,1 @@
-"""Implementations of the Generator port. They know models or servers, and no wire type of ours."""
+"""Implementations of the Generator port. They know models or servers, but none of our messages."""

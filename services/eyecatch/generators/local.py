@@ -1,4 +1,4 @@
-"""The in-process generator: briefs -> covers on a checkpoint folder through icg. Heavy imports wait for the first use."""
+"""The in-process generator: draws briefs with icg on a checkpoint folder. Heavy packages are imported at the first use."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ from PIL import Image
 
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.judgement import to_rewards
-from eyecatch.core.ports import Brief, Made, Scored
+from eyecatch.core.ports import Brief, GeneratedCover, PictureScore
 from eyecatch.core.types import Pixels
 from eyecatch.generators.progress import slowest
 from eyecatch.generators.refusals import translated
@@ -38,9 +38,9 @@ class _Loaded:
 
 
 class LocalGenerator:
-    """One model. Covers of all calls are drawn in one running batch; loading, decoding and scoring have a thread beside it.
+    """One model. Covers of all calls share one running batch; loading, decoding and scoring run in a thread of their own.
 
-    `products`: the folder of products that `icg product train` makes; None if briefs may name none. `engaging`: covers get the
+    `products`: the folder of products of `icg product train`, or None if briefs may name no product. `engaging`: covers get the
     reward `engagement` too, for which the VLM has to read each of them.
     """
 
@@ -59,17 +59,17 @@ class LocalGenerator:
         briefs: Sequence[Brief],
         on_step: Callable[[int, int], None],
         on_preview: Callable[[Pixels], None] | None = None,
-    ) -> Sequence[Made]:
+    ) -> Sequence[GeneratedCover]:
         stop = threading.Event()
         try:
             futures = await self._run(partial(self._submit, briefs, on_step, on_preview, stop))
             with translated():
-                drawn = await asyncio.gather(*map(asyncio.wrap_future, futures))
+                pictures = await asyncio.gather(*map(asyncio.wrap_future, futures))
         finally:
-            stop.set()  # cancelled, or one brief failed: nobody wants the others any more
-        return await self._run(partial(self._made, drawn))
+            stop.set()  # after a cancellation or a failed brief the other covers are useless
+        return await self._run(partial(self._covers, pictures))
 
-    async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[Scored]:
+    async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[PictureScore]:
         return await self._run(partial(self._score, images, titles))
 
     async def close(self) -> None:
@@ -94,7 +94,7 @@ class LocalGenerator:
             from icg.scheduler.engine import StepScheduler
             from icg.starter import load
 
-            # Their loading bars would land between the lines of whoever runs us.
+            # Their progress bars would be mixed with the output of the process.
             diffusers.utils.logging.disable_progress_bar()
             transformers.utils.logging.disable_progress_bar()
 
@@ -138,16 +138,16 @@ class LocalGenerator:
             for n, (brief, target) in enumerate(requests)
         ]
 
-    def _made(self, drawn: "Sequence[tuple[IcgBrief, Image.Image]]") -> list[Made]:
+    def _covers(self, pictures: "Sequence[tuple[IcgBrief, Image.Image]]") -> list[GeneratedCover]:
         from icg.draw.ask import provenance
         from icg.reliability.judge import judgements
 
         starter = self._load().starter
-        briefs, images = [brief for brief, _ in drawn], [image for _, image in drawn]
+        briefs, images = [brief for brief, _ in pictures], [image for _, image in pictures]
         scored = self._rate(images, [starter.pipeline.plain_title(b) for b in briefs])
         judged = judgements(starter.judge, images, briefs)
         return [
-            Made(
+            GeneratedCover(
                 image=to_png(image, provenance(starter.name, brief)),
                 suffix="png",
                 width=image.width,
@@ -164,24 +164,24 @@ class LocalGenerator:
             for brief, image, s, j in zip(briefs, images, scored, judged, strict=True)
         ]
 
-    def _score(self, images: Sequence[bytes], titles: Sequence[str]) -> list[Scored]:
+    def _score(self, images: Sequence[bytes], titles: Sequence[str]) -> list[PictureScore]:
         from icg.pictures import decode
 
         with translated():
             return self._rate([decode(i, f"images[{n}]") for n, i in enumerate(images)], titles)
 
-    def _rate(self, images: Sequence[Image.Image], titles: Sequence[str]) -> list[Scored]:
+    def _rate(self, images: Sequence[Image.Image], titles: Sequence[str]) -> list[PictureScore]:
         from icg.brief import Brief as IcgBrief
 
         starter = self._load().starter
-        scored: list[Scored] = []
+        scored: list[PictureScore] = []
         for i in range(0, len(images), SCORE_BATCH):
             batch = list(images[i : i + SCORE_BATCH])
             briefs = [IcgBrief(title=t) for t in titles[i : i + SCORE_BATCH]]
             embeddings = starter.embedding.covers(batch)
             values = {name: reward(batch, briefs) for name, reward in starter.rewards.items() if name != "preference"}
             scored += [
-                Scored(np.asarray(e, np.float32), {name: float(v[j]) for name, v in values.items()})
+                PictureScore(np.asarray(e, np.float32), {name: float(v[j]) for name, v in values.items()})
                 for j, e in enumerate(embeddings)
             ]
         return scored

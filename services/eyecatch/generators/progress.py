@@ -1,10 +1,10 @@
-"""Progress of several covers as one: that of the slowest. Knows no model."""
+"""The progress of several covers as that of the slowest one. Knows no model."""
 
 from collections.abc import Callable
 
 
-def slowest(count: int, tell: Callable[[int, int], None]) -> Callable[[int, int, int], None]:
-    """(which of `count`, step, total) -> `tell(step, total)` of the slowest, when it is further than ever before."""
+def slowest(count: int, on_step: Callable[[int, int], None]) -> Callable[[int, int, int], None]:
+    """A callback (index of a cover below `count`, step, total). It calls `on_step(step, total)` when the slowest cover advances."""
     steps, furthest = [(0, 1)] * count, 0.0
 
     def watch(n: int, step: int, total: int) -> None:
@@ -13,6 +13,6 @@ def slowest(count: int, tell: Callable[[int, int], None]) -> Callable[[int, int,
         least = min(steps, key=lambda at: at[0] / at[1])
         if least[0] / least[1] > furthest:
             furthest = least[0] / least[1]
-            tell(*least)
+            on_step(*least)
 
     return watch

@@ -1,6 +1,6 @@
-"""Refusals of the learning library -> errors of the core, the same whether they were raised in this process or sent by a Triton server.
+"""Errors of icg -> errors of the core, for errors raised in this process and errors sent by a Triton server.
 
-icg.draw.ask names the kinds in the words of gRPC; deploy/triton sends such a word in brackets before the text.
+icg.draw.ask names their kinds as gRPC does; deploy/triton sends the kind in brackets before the text.
 """
 
 import re
@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 from eyecatch.core.errors import EyecatchError, InternalError, InvalidInput, NotFound, NotReady, Unavailable, Violation
 
-_NAMED = re.compile(r"(\w+)(?:\[\d+\])?[ =](.*); allowed: (.*)", re.S)
+_TEXT = re.compile(r"(\w+)(?:\[\d+\])?[ =](.*); allowed: (.*)", re.S)
 
 
 def error_of(word: str, text: str) -> EyecatchError:
-    """Only Unavailable may succeed when the same request comes again."""
-    named = _NAMED.match(text)
-    field, value, allowed = named.groups() if named else ("brief", text, "a brief the model accepts")
+    """The error for a kind and a text. Only Unavailable may succeed when the request is repeated."""
+    match = _TEXT.match(text)
+    field, value, allowed = match.groups() if match else ("brief", text, "a brief the model accepts")
     if word == "INVALID_ARGUMENT":
         return InvalidInput([Violation(field, value, allowed)])
     if word == "NOT_FOUND":
@@ -31,7 +31,7 @@ def error_of(word: str, text: str) -> EyecatchError:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise the errors of icg as those of the core."""
+    """Turn errors of icg that are raised inside into errors of the core."""
     from icg.draw.ask import word
     from icg.errors import IcgError
 

@@ -1,4 +1,4 @@
-"""The generator on Triton servers: briefs -> covers by cover_generator, embeddings and rewards by cover_scorer (deploy/triton)."""
+"""The generator on Triton servers: cover_generator draws briefs, cover_scorer gives embeddings and rewards (deploy/triton)."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from tritonclient.utils import InferenceServerException
 
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.judgement import to_rewards
-from eyecatch.core.ports import Brief, Made, Scored
+from eyecatch.core.ports import Brief, GeneratedCover, PictureScore
 from eyecatch.core.types import Pixels
 from eyecatch.generators import triton_wire as wire
 from eyecatch.generators.progress import slowest
@@ -26,11 +26,11 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Asking:
-    """How Triton is asked. timeout_s: deadline of a call, from its beginning to its end, retries included. level: 1 goes first, to 3.
+class TritonOptions:
+    """timeout_s: deadline of a whole call with its retries. level: priority, 1 (first) to 3.
 
-    space: which model must embed covers, as `cover_space` of our checkpoint. health_s: seconds between looks at each server.
-    engaging: covers get the reward `engagement` too, for which each has to be read.
+    space: the model that must embed covers, `cover_space` of our checkpoint. health_s: seconds between pings of each server.
+    engaging: covers get the reward `engagement` too, for which the VLM has to read each of them.
     """
 
     timeout_s: float
@@ -41,24 +41,24 @@ class Asking:
 
 
 class TritonGenerator:
-    """Each cover goes to the server that has least to do.
+    """Sends each cover to the least busy server.
 
-    It goes to another one, each at most once, when a server is full, dies or breaks: the same brief and seed are the same cover, so
-    doing it again harms nobody. A refused brief or a deadline is final. After three failures in a row a server is left alone for a while.
+    If a server is full, dies or fails, another server is tried, each at most once. That is safe, because the same brief and seed give
+    the same cover. A refused brief or a deadline is final. After three failures in a row a server gets no requests for a while.
     """
 
-    def __init__(self, addresses: Sequence[str], asking: Asking) -> None:
-        self._asking = asking
-        self.endpoints = Endpoints(addresses, DRAW, asking.health_s)
+    def __init__(self, addresses: Sequence[str], options: TritonOptions) -> None:
+        self._options = options
+        self.endpoints = Endpoints(addresses, DRAW, options.health_s)
         self._closed = False
 
     @property
     def available(self) -> bool:
-        """Whether anybody could be asked now."""
+        """Whether a server takes requests now."""
         return any(each.available for each in self.endpoints.all)
 
     def start(self) -> None:
-        """Begin to look at the servers' health; asking them does so too."""
+        """Start to watch the health of the servers; the first request does so too."""
         self.endpoints.start()
 
     async def generate(
@@ -66,27 +66,27 @@ class TritonGenerator:
         briefs: Sequence[Brief],
         on_step: Callable[[int, int], None],
         on_preview: Callable[[Pixels], None] | None = None,
-    ) -> Sequence[Made]:
+    ) -> Sequence[GeneratedCover]:
         deadline = self._begin()
         watch = slowest(len(briefs), on_step)
 
         async def draw(n: int) -> tuple[bytes, wire.Cover]:
-            drawn = await self._anywhere(
+            cover = await self._on_any_server(
                 lambda at: self._draw(at, briefs[n], deadline, lambda *s: watch(n, *s), None if n else on_preview),
                 deadline,
             )
-            return await asyncio.to_thread(_encoded, drawn), drawn
+            return await asyncio.to_thread(_encoded, cover), cover
 
         tasks = [asyncio.ensure_future(draw(n)) for n in range(len(briefs))]
         try:
-            drawn = await asyncio.gather(*tasks)
+            covers = await asyncio.gather(*tasks)
         finally:
-            for task in tasks:  # one failed, or the caller went away: the others are not wanted any more
+            for task in tasks:  # after a cancellation or a failure the other covers are useless
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        scored = await self._scored([image for image, _ in drawn], [brief.title for brief in briefs], deadline)
+        scored = await self._score_all([image for image, _ in covers], [brief.title for brief in briefs], deadline)
         return [
-            Made(
+            GeneratedCover(
                 image,
                 "png",
                 cover.pixels.shape[1],
@@ -96,14 +96,14 @@ class TritonGenerator:
                 rewards={**s.rewards, **(to_rewards(cover.probabilities) if cover.probabilities else {})},
                 **{name: cover.provenance[name] for name in wire.PROVENANCE},
             )
-            for (image, cover), s in zip(drawn, scored, strict=True)
+            for (image, cover), s in zip(covers, scored, strict=True)
         ]
 
-    async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[Scored]:
+    async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[PictureScore]:
         deadline = self._begin()
         if not images and not any([await each.alive(DRAW, PING_S) for each in self.endpoints.all]):
-            raise self.endpoints.nobody()
-        return await self._scored(images, titles, deadline)
+            raise self.endpoints.unavailable()
+        return await self._score_all(images, titles, deadline)
 
     async def close(self) -> None:
         self._closed = True
@@ -113,17 +113,17 @@ class TritonGenerator:
         if self._closed:
             raise Unavailable("the generator is closed")
         self.start()
-        return time.monotonic() + self._asking.timeout_s
+        return time.monotonic() + self._options.timeout_s
 
-    async def _scored(self, images: Sequence[bytes], titles: Sequence[str], deadline: float) -> list[Scored]:
-        found: list[Scored] = []
+    async def _score_all(self, images: Sequence[bytes], titles: Sequence[str], deadline: float) -> list[PictureScore]:
+        scored: list[PictureScore] = []
         for i in range(0, len(images), SCORE_BATCH):
-            batch, named = images[i : i + SCORE_BATCH], titles[i : i + SCORE_BATCH]
-            found += await self._anywhere(lambda at, b=batch, t=named: self._score(at, b, t, deadline), deadline)  # type: ignore[misc]
-        return found
+            batch, texts = images[i : i + SCORE_BATCH], titles[i : i + SCORE_BATCH]
+            scored += await self._on_any_server(lambda at, b=batch, t=texts: self._score(at, b, t, deadline), deadline)  # type: ignore[misc]
+        return scored
 
-    async def _anywhere(self, work: Callable[[Endpoint], Awaitable[T]], deadline: float) -> T:
-        """The work at the first server that can do it, in the order of what they have to do."""
+    async def _on_any_server(self, work: Callable[[Endpoint], Awaitable[T]], deadline: float) -> T:
+        """The result of `work` on the first server that succeeds; the least busy one is tried first."""
         tried: set[Endpoint] = set()
         failure: Unavailable | None = None
         while (endpoint := self.endpoints.choose(tried)) is not None and time.monotonic() < deadline:
@@ -133,7 +133,7 @@ class TritonGenerator:
                     return await work(endpoint)
             except Unavailable as error:
                 failure = type(error)(f"Triton at {endpoint.address}: {error}", max(1.0, endpoint.breaker.wait_s))
-        raise failure or self.endpoints.nobody()
+        raise failure or self.endpoints.unavailable()
 
     async def _draw(
         self,
@@ -147,10 +147,10 @@ class TritonGenerator:
         request = {
             "model_name": DRAW,
             "inputs": wire.brief_inputs(brief),
-            "parameters": {"level": self._asking.level, "preview": on_preview is not None},
+            "parameters": {"level": self._options.level, "preview": on_preview is not None},
             "timeout": max(1, round(left * 1e6)),
         }
-        stream = endpoint.client.stream_infer(_once(request), stream_timeout=left)
+        stream = endpoint.client.stream_infer(_single(request), stream_timeout=left)
         with endpoint.calling(stream):
             try:
                 async for result, error in stream:
@@ -165,42 +165,42 @@ class TritonGenerator:
                     on_step(*step)
             except grpc.aio.AioRpcError as error:
                 late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-                raise Broken(_late(self._asking) if late else str(error.details())) from error
+                raise Broken(_timeout_text(self._options) if late else str(error.details())) from error
             except asyncio.CancelledError:
-                raise _silent() from None
+                raise _cancellation() from None
         raise Broken("garbage: the answer ended without an image")
 
     async def _score(
         self, endpoint: Endpoint, images: Sequence[bytes], titles: Sequence[str], deadline: float
-    ) -> list[Scored]:
+    ) -> list[PictureScore]:
         left = deadline - time.monotonic()
-        inputs = wire.picture_inputs(images, titles, self._asking.engaging)
+        inputs = wire.picture_inputs(images, titles, self._options.engaging)
         call = asyncio.ensure_future(endpoint.client.infer(SCORE, inputs, client_timeout=left))
         try:
             with endpoint.calling(call):
                 result = await call
         except asyncio.CancelledError:
-            raise _silent() from None
+            raise _cancellation() from None
         except InferenceServerException as error:
             if error.status() == str(grpc.StatusCode.DEADLINE_EXCEEDED):
-                raise Broken(_late(self._asking)) from error
+                raise Broken(_timeout_text(self._options)) from error
             wire.refuse(str(error.message()))
-        return wire.scores(result, len(images), self._asking.space)
+        return wire.scores(result, len(images), self._options.space)
 
 
-async def _once(request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+async def _single(request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
     yield request
 
 
-def _silent() -> BaseException:
-    """What a cancelled call means: that somebody cancelled us, or that `Endpoint.watch` has ended it."""
+def _cancellation() -> BaseException:
+    """The error of a cancelled call: our task was cancelled, or `Endpoint.watch` cancelled the call of a silent server."""
     task = asyncio.current_task()
-    ours = task is not None and task.cancelling()
-    return asyncio.CancelledError() if ours else Broken("it does not answer any more")
+    cancelled = task is not None and task.cancelling()
+    return asyncio.CancelledError() if cancelled else Broken("it does not answer any more")
 
 
-def _late(asking: Asking) -> str:
-    return f"no answer within {asking.timeout_s:g} s"
+def _timeout_text(options: TritonOptions) -> str:
+    return f"no answer within {options.timeout_s:g} s"
 
 
 def _encoded(cover: wire.Cover) -> bytes:

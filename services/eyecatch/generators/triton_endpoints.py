@@ -1,4 +1,4 @@
-"""Triton servers to choose from: who is there, who works, who has least to do. Knows no brief."""
+"""Triton servers and the choice between them: which are reachable, which fail, which is the least busy. Knows no brief."""
 
 import asyncio
 import time
@@ -18,36 +18,36 @@ from eyecatch.generators.triton_wire import Busy
 log = structlog.get_logger(__name__)
 
 FAILURES = 3
-"""In a row, after which an endpoint is left alone."""
+"""After so many failures in a row a server gets a pause."""
 PAUSE = Backoff(1.0, 30.0, jitter=0.0)
-"""For how long; each trial after a pause that fails is an attempt."""
+"""The length of a pause; each failed trial after one doubles the next."""
 MISSES = 2
-"""Looks at its health without an answer, in a row, after which an endpoint is not there. One may be lost where the machine is busy."""
+"""After so many unanswered pings in a row a server counts as unreachable. A single one may be lost on a busy machine."""
 PING_S = 2.0
-"""For how long such a look waits."""
+"""Timeout of a ping."""
 CHANNEL = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", 256 << 20),
-    # gRPC's own waits grow to two minutes: a restarted server would be found that late.
+    # gRPC's default waits grow to two minutes, which is too long to notice a restarted server.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
 
 
 class Breaker:
-    """Closed while requests are answered; open for a pause after FAILURES in a row; then one trial decides."""
+    """A circuit breaker: closed while requests succeed, open for a pause after FAILURES in a row; then one trial decides."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._failures, self._until, self._trial = clock, 0, 0.0, False
 
     @property
     def open(self) -> bool:
-        """Whether it keeps requests away, except a trial when the time has come."""
+        """Whether requests are blocked, except for one trial after the pause."""
         return self._failures >= FAILURES
 
     @property
     def wait_s(self) -> float:
-        """Seconds until it may be asked again."""
+        """Seconds until the next trial."""
         return max(0.0, self._until - self._clock()) if self.open else 0.0
 
     def allows(self) -> bool:
@@ -60,7 +60,7 @@ class Breaker:
         self._failures, self._trial = 0, False
 
     def undecided(self) -> None:
-        """It was asked and nothing was learned: the caller went away, or there was no room."""
+        """The request says nothing about the server: the caller went away, or the server was full."""
         self._trial = False
 
     def failed(self) -> None:
@@ -71,11 +71,11 @@ class Breaker:
 
 
 class Endpoint:
-    """One server: its client, what it has to do for us, and what became of what it had. `ended` counts requests by outcome."""
+    """One server. outstanding: the number of our requests that run reachable. ended: the numbers of finished requests by outcome."""
 
     def __init__(self, address: str) -> None:
         self.address, self.client = address, InferenceServerClient(address, channel_args=CHANNEL)
-        self.breaker, self.there, self.outstanding = Breaker(), True, 0
+        self.breaker, self.reachable, self.outstanding = Breaker(), True, 0
         self.ended: Counter[str] = Counter()
         self.seconds = 0.0
         self._misses = 0
@@ -83,12 +83,12 @@ class Endpoint:
 
     @property
     def available(self) -> bool:
-        return self.there and self.breaker.allows()
+        return self.reachable and self.breaker.allows()
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """One request: counted, and its outcome told to the breaker."""
-        began, outcome = time.monotonic(), "cancelled"
+        """Count one request, and report its outcome to the breaker."""
+        start, outcome = time.monotonic(), "cancelled"
         self.outstanding += 1
         self.breaker.begin()
         try:
@@ -106,7 +106,7 @@ class Endpoint:
         finally:
             self.outstanding -= 1
             self.ended[outcome] += 1
-            self.seconds += time.monotonic() - began
+            self.seconds += time.monotonic() - start
             verdict = {"done": self.breaker.worked, "refused": self.breaker.worked, "failed": self.breaker.failed}
             was_open = self.breaker.open
             verdict.get(outcome, self.breaker.undecided)()
@@ -115,7 +115,7 @@ class Endpoint:
 
     @contextmanager
     def calling(self, call: Any) -> Iterator[None]:
-        """The call is cancelled on leaving, and as soon as the endpoint is not there any more."""
+        """Cancel the call at the end of the context, or as soon as the server is unreachable."""
         self._calls.add(call)
         try:
             yield
@@ -124,7 +124,7 @@ class Endpoint:
             call.cancel()
 
     async def alive(self, model: str, within_s: float) -> bool:
-        """Whether the model's own process answers: Triton calls a model ready whose process was killed."""
+        """Whether the model's process answers. Triton's own readiness stays true when that process was killed."""
         stream = self.client.stream_infer(_ping(model), stream_timeout=within_s)
         try:
             async for _, error in stream:
@@ -136,13 +136,13 @@ class Endpoint:
         return False
 
     async def watch(self, model: str, every_s: float) -> None:
-        """Look whether it lives until cancelled: what went silent is found so, long before the deadlines of its requests."""
+        """Ping until cancelled, so that a silent server is noticed long before the deadlines of its requests."""
         while True:
             self._misses = 0 if await self.alive(model, PING_S) else self._misses + 1
-            if self.there != (self._misses < MISSES):
-                self.there = not self.there
-                log.warning("triton_endpoint", endpoint=self.address, there=self.there)
-            if not self.there:
+            if self.reachable != (self._misses < MISSES):
+                self.reachable = not self.reachable
+                log.warning("triton_endpoint", endpoint=self.address, there=self.reachable)
+            if not self.reachable:
                 for call in list(self._calls):
                     call.cancel()
             await asyncio.sleep(every_s)
@@ -161,19 +161,19 @@ class Endpoints:
         self._watches: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to look at their health, once."""
+        """Start to watch their health, once."""
         if not self._watches:
             self._watches = [asyncio.create_task(each.watch(self._model, self._every_s)) for each in self.all]
 
     def choose(self, tried: set[Endpoint]) -> Endpoint | None:
-        """Who has least to do, of those that may be asked and were not tried."""
-        left = [each for each in self.all if each.available and each not in tried]
-        return min(left, key=lambda each: (each.outstanding, sum(each.ended.values())), default=None)
+        """The least busy available server that was not tried, or None."""
+        candidates = [each for each in self.all if each.available and each not in tried]
+        return min(candidates, key=lambda each: (each.outstanding, sum(each.ended.values())), default=None)
 
-    def nobody(self) -> Unavailable:
-        """What to say when there is nobody to ask."""
-        states = ", ".join(f"{each.address} {'fails' if each.there else 'does not answer'}" for each in self.all)
-        waits = [each.breaker.wait_s for each in self.all if each.there]
+    def unavailable(self) -> Unavailable:
+        """The error if no server is available."""
+        states = ", ".join(f"{each.address} {'fails' if each.reachable else 'does not answer'}" for each in self.all)
+        waits = [each.breaker.wait_s for each in self.all if each.reachable]
         return Unavailable(f"no Triton server can draw: {states}", max(1.0, min(waits, default=PAUSE.first_s)))
 
     async def close(self) -> None:

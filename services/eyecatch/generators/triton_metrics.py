@@ -1,4 +1,4 @@
-"""What Prometheus is told of Triton servers as we see them. Their own pages tell the rest."""
+"""Metrics of the Triton servers from our side. Their own metrics pages have the rest."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,26 +11,26 @@ PREFIX = "eyecatch_triton"
 
 
 class EndpointCollector(Collector):
-    """Reads the endpoints' own counters when it is asked."""
+    """Reads the counters of the endpoints when Prometheus scrapes."""
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         self._endpoints = endpoints
 
     def collect(self) -> Iterator[Metric]:
-        ended = CounterMetricFamily(f"{PREFIX}_requests", "Requests by how they ended.", labels=["endpoint", "outcome"])
+        ended = CounterMetricFamily(f"{PREFIX}_requests", "Requests by outcome.", labels=["endpoint", "outcome"])
         seconds = CounterMetricFamily(f"{PREFIX}_seconds", "Seconds that all requests took.", labels=["endpoint"])
         gauges = [
             GaugeMetricFamily(f"{PREFIX}_{name}", help, labels=["endpoint"])
             for name, help in (
                 ("outstanding", "Requests that are not answered yet."),
                 ("there", "1 while the model answers."),
-                ("breaker_open", "1 while it is left alone after failures in a row."),
+                ("breaker_open", "1 while it gets no requests after failures in a row."),
             )
         ]
         for each in self._endpoints:
             for outcome, count in sorted(each.ended.items()):
                 ended.add_metric([each.address, outcome], count)
             seconds.add_metric([each.address], each.seconds)
-            for gauge, value in zip(gauges, (each.outstanding, each.there, each.breaker.open), strict=True):
+            for gauge, value in zip(gauges, (each.outstanding, each.reachable, each.breaker.open), strict=True):
                 gauge.add_metric([each.address], float(value))
         yield from (ended, seconds, *gauges)

@@ -1,6 +1,6 @@
 """Triton's tensors: briefs and pictures -> inputs, responses -> covers and scores, messages -> errors. Knows no endpoint.
 
-The other side is deploy/triton. Whatever does not look as it says there is garbage, and garbage is Unavailable: nobody's input is to blame.
+The other side is deploy/triton. A response of another form is garbage and gives Unavailable, as the caller's input is not at fault.
 """
 
 import json
@@ -13,27 +13,27 @@ import numpy as np
 from tritonclient.grpc import InferInput, InferResult
 
 from eyecatch.core.errors import InternalError, Unavailable, shorten
-from eyecatch.core.ports import Brief, Scored
+from eyecatch.core.ports import Brief, PictureScore
 from eyecatch.core.types import EMBEDDING_DIM, Pixels
 from eyecatch.generators.refusals import error_of
 
 TYPES = {"b1": "BOOL", "u1": "UINT8", "i8": "INT64", "f4": "FP32", "f8": "FP64"}
 MAX_PREVIEW = 512
-"""Pixels of its longer edge: a cell of a latent each."""
+"""Pixels of the longer edge: one for each cell of a latent."""
 PROVENANCE = {"model": str, "adapter": str, "seed": int, "steps": int, "brief_digest": str}
-"""Beside these, `product` for a fine-tuned one."""
+"""A cover of a fine-tuned product has `product` too."""
 
 
 class Busy(Unavailable):
-    """An endpoint answers and has no room, or not enough time before the deadline: nothing is wrong with it."""
+    """A server answers but is full, or has not enough time before the deadline. It is not broken."""
 
 
 class Broken(Unavailable):
-    """An endpoint does not answer, breaks while it works, or answers garbage."""
+    """A server does not answer, fails at work, or answers garbage."""
 
 
 def brief_inputs(brief: Brief) -> list[InferInput]:
-    """cover_generator's inputs: a tensor for each knob that differs from its default, under the knob's name."""
+    """Inputs of cover_generator: a tensor for each knob that differs from its default, with the knob's name."""
     tensors = {name: _knob(value) for name, value in brief.drawing.set_knobs().items()}
     tensors |= {"title": _knob(brief.title), "seed": _knob(brief.seed)}
     if brief.references:
@@ -44,36 +44,35 @@ def brief_inputs(brief: Brief) -> list[InferInput]:
 
 
 def picture_inputs(images: Sequence[bytes], titles: Sequence[str], engaging: bool = False) -> list[InferInput]:
-    """cover_scorer's."""
+    """Inputs of cover_scorer."""
     pictures, lengths = _joined(images)
     texts, text_lengths = _joined([title.encode() for title in titles])
-    named = {"images": pictures, "image_lengths": lengths, "titles": texts, "title_lengths": text_lengths}
-    return _inputs(named | ({"engaging": np.array([True])} if engaging else {}))
+    tensors = {"images": pictures, "image_lengths": lengths, "titles": texts, "title_lengths": text_lengths}
+    return _inputs(tensors | ({"engaging": np.array([True])} if engaging else {}))
 
 
 def progress(result: InferResult) -> tuple[int, int] | None:
     """(step, total), or None for the last response."""
-    found = _tensor(result, "progress")
-    if found is None:
+    tensor = _tensor(result, "progress")
+    if tensor is None:
         return None
-    if found.dtype != np.int64 or found.shape != (2,) or not 0 <= found[0] <= found[1] or found[1] < 1:
-        raise Broken(f"garbage: progress {shorten(found.tolist())}; allowed: a step and of how many")
-    return int(found[0]), int(found[1])
+    if tensor.dtype != np.int64 or tensor.shape != (2,) or not 0 <= tensor[0] <= tensor[1] or tensor[1] < 1:
+        raise Broken(f"garbage: progress {shorten(tensor.tolist())}; allowed: a step and the number of steps")
+    return int(tensor[0]), int(tensor[1])
 
 
 def preview(result: InferResult) -> Pixels | None:
-    """What comes with progress now and then, from servers that know of it."""
-    found = _tensor(result, "preview")
-    if found is not None and (not _is_picture(found) or max(found.shape) > MAX_PREVIEW):
+    """The preview (h, w, 3) of a progress response, or None."""
+    pixels = _tensor(result, "preview")
+    if pixels is not None and (not _is_picture(pixels) or max(pixels.shape) > MAX_PREVIEW):
         raise Broken(
-            f"garbage: preview {_shown(found)}; allowed: uint8 (h, w, 3) of at most {MAX_PREVIEW} pixels an edge"
+            f"garbage: preview {_shape(pixels)}; allowed: uint8 (h, w, 3) of at most {MAX_PREVIEW} pixels an edge"
         )
-    return found
+    return pixels
 
 
 class Cover(NamedTuple):
-    """pixels (H, W, 3) uint8, the provenance, and what a judge of product pictures says, where there is one: whether it would show
-    the cover, and the probability of each class."""
+    """pixels: (H, W, 3) uint8. available, probabilities: the verdict of a judge of product pictures, None and empty without one."""
 
     pixels: np.ndarray[Any, Any]
     provenance: dict[str, Any]
@@ -82,68 +81,70 @@ class Cover(NamedTuple):
 
 
 def cover(result: InferResult) -> Cover:
-    """The last response."""
-    pixels, told = _tensor(result, "image"), _tensor(result, "provenance")
+    """The cover of the last response."""
+    pixels, text = _tensor(result, "image"), _tensor(result, "provenance")
     if pixels is None or not _is_picture(pixels):
-        raise Broken(f"garbage: image {_shown(pixels)}; allowed: uint8 (H, W, 3)")
+        raise Broken(f"garbage: image {_shape(pixels)}; allowed: uint8 (H, W, 3)")
     try:
-        provenance = json.loads(b"" if told is None else told.tobytes())
+        provenance = json.loads(b"" if text is None else text.tobytes())
     except ValueError as error:
         raise Broken(f"garbage: provenance is not JSON ({error})") from error
-    judged = provenance.pop("judgement", None) if isinstance(provenance, dict) else None
+    judgement = provenance.pop("judgement", None) if isinstance(provenance, dict) else None
     types = {name: type(value) for name, value in provenance.items()} if isinstance(provenance, dict) else provenance
     if types not in (PROVENANCE, PROVENANCE | {"product": str}):
         raise Broken(f"garbage: provenance {shorten(provenance)}; allowed: {', '.join(PROVENANCE)}, and product")
-    return Cover(pixels, provenance) if judged is None else Cover(pixels, provenance, *_judged(judged))
+    return Cover(pixels, provenance) if judgement is None else Cover(pixels, provenance, *_verdict(judgement))
 
 
-def _judged(told: Any) -> tuple[bool, dict[str, float]]:
-    available, found = (told.get("available"), told.get("probabilities")) if isinstance(told, dict) else (None, None)
+def _verdict(judgement: Any) -> tuple[bool, dict[str, float]]:
+    fields = judgement if isinstance(judgement, dict) else {}
+    available, probabilities = fields.get("available"), fields.get("probabilities")
     if (
         not isinstance(available, bool)
-        or not isinstance(found, dict)
-        or "available" not in found
-        or not all(isinstance(p, float) and 0 <= p <= 1 for p in found.values())
+        or not isinstance(probabilities, dict)
+        or "available" not in probabilities
+        or not all(isinstance(p, float) and 0 <= p <= 1 for p in probabilities.values())
     ):
-        raise Broken(f"garbage: judgement {shorten(told)}; allowed: available, and probabilities of it and others")
-    return available, found
+        raise Broken(f"garbage: judgement {shorten(judgement)}; allowed: available, and probabilities of it and others")
+    return available, probabilities
 
 
-def scores(result: InferResult, count: int, space: int) -> list[Scored]:
+def scores(result: InferResult, count: int, space: int) -> list[PictureScore]:
     """Embeddings and rewards of `count` pictures, embedded by the model `space`."""
-    embeddings, rewards, names, where = (
+    embeddings, rewards, names, its_space = (
         _tensor(result, name) for name in ("embeddings", "rewards", "reward_names", "space")
     )
-    for name, found, shape in (("embeddings", embeddings, (count, EMBEDDING_DIM)), ("rewards", rewards, (count, None))):
+    expected = (("embeddings", embeddings, (count, EMBEDDING_DIM)), ("rewards", rewards, (count, None)))
+    for name, tensor, shape in expected:
         if (
-            found is None
-            or found.dtype.kind != "f"
-            or found.ndim != 2
-            or shape not in (found.shape, (len(found), None))
+            tensor is None
+            or tensor.dtype.kind != "f"
+            or tensor.ndim != 2
+            or shape not in (tensor.shape, (len(tensor), None))
         ):
-            raise Broken(f"garbage: {name} {_shown(found)}; allowed: {shape}")
-        if not np.isfinite(found).all():
+            raise Broken(f"garbage: {name} {_shape(tensor)}; allowed: {shape}")
+        if not np.isfinite(tensor).all():
             raise Broken(f"garbage: {name} are not all finite")
     assert embeddings is not None and rewards is not None  # noqa: PT018, S101  (for the type checker)
-    listed = b"" if names is None else names.tobytes()
-    known = listed.decode(errors="replace").splitlines()
-    if len(known) != rewards.shape[1]:
-        raise Broken(f"garbage: reward_names {shorten(listed)}; allowed: a line for each of {rewards.shape[1]} rewards")
-    if where is None or where.tolist() != [space]:
-        told = None if where is None else where.tolist()
+    text = b"" if names is None else names.tobytes()
+    reward_names = text.decode(errors="replace").splitlines()
+    if len(reward_names) != rewards.shape[1]:
+        raise Broken(f"garbage: reward_names {shorten(text)}; allowed: a line for each of {rewards.shape[1]} rewards")
+    if its_space is None or its_space.tolist() != [space]:
+        got = None if its_space is None else its_space.tolist()
         raise Broken(
-            f"cover_scorer embeds with the model {told}; allowed: [{space}], our checkpoint's: use one folder for both"
+            f"cover_scorer embeds with the model {got}; allowed: [{space}], our checkpoint's: use one folder for both"
         )
     return [
-        Scored(embedding.astype(np.float32), dict(zip(known, map(float, row), strict=True)))
+        PictureScore(embedding.astype(np.float32), dict(zip(reward_names, map(float, row), strict=True)))
         for embedding, row in zip(embeddings, rewards, strict=True)
     ]
 
 
 def refuse(message: str) -> NoReturn:
-    """Raise what a server said instead of an answer. Our models begin with the kind in brackets; other texts are Triton's own."""
-    found = re.search(r"\[([A-Z_]+)\] (.*)", message, re.S)
-    word, text = found.groups() if found else ("", message)
+    """Raise the error that a server sent. Texts of our models start with the kind in brackets; other texts are Triton's own."""
+    match = re.search(r"\[([A-Z_]+)\] (.*)", message, re.S)
+    word, text = match.groups() if match else ("", message)
     error = error_of(word, text)
     if word == "UNAVAILABLE":
         raise Busy(str(error))
@@ -151,19 +152,18 @@ def refuse(message: str) -> NoReturn:
 
 
 def _knob(value: Any) -> np.ndarray[Any, Any]:
-    """Text as UTF-8 bytes, a tuple as its numbers, anything else as one element."""
+    """A text as UTF-8 bytes, a tuple as its numbers, any other value as one element."""
     if isinstance(value, str):
         return np.frombuffer(value.encode(), np.uint8)
     return np.array(value if isinstance(value, tuple) else [value])
 
 
-def _inputs(named: Mapping[str, np.ndarray[Any, Any]]) -> list[InferInput]:
-    made = []
-    for name, array in named.items():
-        one = InferInput(name, list(array.shape), TYPES[array.dtype.str[1:]])
-        one.set_data_from_numpy(array)
-        made.append(one)
-    return made
+def _inputs(tensors: Mapping[str, np.ndarray[Any, Any]]) -> list[InferInput]:
+    inputs = []
+    for name, array in tensors.items():
+        inputs.append(InferInput(name, list(array.shape), TYPES[array.dtype.str[1:]]))
+        inputs[-1].set_data_from_numpy(array)
+    return inputs
 
 
 def _joined(parts: Sequence[bytes]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -172,15 +172,15 @@ def _joined(parts: Sequence[bytes]) -> tuple[np.ndarray[Any, Any], np.ndarray[An
 
 def _tensor(result: InferResult, name: str) -> np.ndarray[Any, Any] | None:
     try:
-        found: np.ndarray[Any, Any] | None = result.as_numpy(name)
-    except (ValueError, TypeError) as error:  # the bytes do not fit the shape or the type they come with
+        tensor: np.ndarray[Any, Any] | None = result.as_numpy(name)
+    except (ValueError, TypeError) as error:  # the bytes do not fit their shape or type
         raise Broken(f"garbage: {name} ({error})") from error
-    return found
+    return tensor
 
 
 def _is_picture(array: np.ndarray[Any, Any]) -> bool:
     return array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3 and array.size > 0
 
 
-def _shown(array: np.ndarray[Any, Any] | None) -> str:
+def _shape(array: np.ndarray[Any, Any] | None) -> str:
     return "is missing" if array is None else f"of {array.dtype} {array.shape}"

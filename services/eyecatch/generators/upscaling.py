@@ -1,4 +1,4 @@
-"""The in-process upscaler: kept covers -> larger ones on a Swin2SR checkpoint through icg. Heavy imports wait for the first use."""
+"""The in-process upscaler: enlarges covers with a Swin2SR checkpoint through icg. Heavy packages are imported at the first use."""
 
 import asyncio
 from dataclasses import replace
@@ -9,20 +9,20 @@ from icg.provenance import read, to_png
 from PIL import Image
 
 from eyecatch.core.errors import InvalidInput, Unavailable
-from eyecatch.core.ports import Made
+from eyecatch.core.ports import GeneratedCover
 
 if TYPE_CHECKING:
     from icg.models.upscale import Upscaler
 
 
 PART = "upscaler"
-"""The folder of a checkpoint that holds one."""
+"""The folder of the upscaler inside a checkpoint."""
 
 
 class LocalUpscaler:
-    """One picture at a time, in a thread beside the loop. `source`: a folder, or a checkpoint's name on the hub; empty: the shipped one.
+    """Enlarges one picture at a time, in a thread. `source`: a folder, the name of a checkpoint on the hub, or "" for the shipped one.
 
-    Raises InvalidInput for a folder whose configuration is none of a Swin2SR that can do `factor`; weights are read at the first cover.
+    Raises InvalidInput for a folder that is no Swin2SR checkpoint or cannot enlarge by `factor`. Weights are read at the first cover.
     """
 
     def __init__(self, factor: int, source: str = "") -> None:
@@ -38,45 +38,38 @@ class LocalUpscaler:
                 config = read_json("upscaler", self._source / "config.json")
             except IcgError as error:
                 raise InvalidInput.of("upscaler", source, str(error)) from error
-            own = config.get("upscale", 0)
-            if config.get("model_type") != "swin2sr" or not isinstance(own, int):
+            scale = config.get("upscale", 0)
+            if config.get("model_type") != "swin2sr" or not isinstance(scale, int):
                 raise InvalidInput.of("upscaler", source, f"a Swin2SR checkpoint, not {config.get('model_type')!r}")
-            if own % factor:
-                allowed = " or ".join(str(n) for n in range(1, own + 1) if own % n == 0)
+            if scale % factor:
+                allowed = " or ".join(str(n) for n in range(1, scale + 1) if scale % n == 0)
                 raise InvalidInput.of("upscale", factor, f"{allowed} with this upscaler")
         self.name = SHIPPED if not source else name_of(self._source)
         self._factor, self._turn = factor, asyncio.Lock()
         self._loaded: Upscaler | None = None
 
-    async def upscale(self, made: Made) -> Made:
+    async def upscale(self, cover: GeneratedCover) -> GeneratedCover:
         async with self._turn:
-            return await asyncio.to_thread(self._upscale, made)
+            return await asyncio.to_thread(self._upscale, cover)
 
-    def _upscale(self, made: Made) -> Made:
+    def _upscale(self, cover: GeneratedCover) -> GeneratedCover:
         from icg.errors import CheckpointError, IcgError
         from icg.pictures import decode
 
         try:
             if self._loaded is None:
                 self._loaded = _load(self._source, self._factor)
-            (large,) = self._loaded([decode(made.image, "cover")])
+            (large,) = self._loaded([decode(cover.image, "cover")])
         except (CheckpointError, OSError, RuntimeError, MemoryError) as error:
             raise Unavailable(f"the upscaler {self.name}: {error}") from error
         except IcgError as error:
-            raise InvalidInput.of("cover", f"{made.width} x {made.height}", str(error)) from error
-        return replace(made, image=self._encoded(made, large), suffix="png", width=large.width, height=large.height)
+            raise InvalidInput.of("cover", f"{cover.width} x {cover.height}", str(error)) from error
+        return replace(cover, image=self._encoded(cover, large), suffix="png", width=large.width, height=large.height)
 
-    def _encoded(self, made: Made, large: Image.Image) -> bytes:
-        said = {
-            "model": made.model,
-            "adapter": made.adapter,
-            "seed": made.seed,
-            "steps": made.steps,
-            "brief_digest": made.brief_digest,
-        }
-        return to_png(
-            large, {**said, **read(made.image), "upscaled": f"{self._factor}x by {self.name}"}, optimize=False
-        )
+    def _encoded(self, cover: GeneratedCover, large: Image.Image) -> bytes:
+        names = ("model", "adapter", "seed", "steps", "brief_digest")
+        provenance = {name: getattr(cover, name) for name in names} | read(cover.image)
+        return to_png(large, provenance | {"upscaled": f"{self._factor}x by {self.name}"}, optimize=False)
 
 
 def _load(source: Path | str, factor: int) -> "Upscaler":
@@ -84,6 +77,6 @@ def _load(source: Path | str, factor: int) -> "Upscaler":
     import transformers
     from icg.models.upscale import Upscaler
 
-    # Its loading bar would land between the lines of whoever runs us.
+    # Its progress bar would be mixed with the output of the process.
     transformers.utils.logging.disable_progress_bar()
     return Upscaler.from_pretrained(source, factor, "cuda" if torch.cuda.is_available() else "cpu")

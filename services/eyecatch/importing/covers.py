@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from eyecatch.core.catalog import Catalog, OwnCover, Picture
+from eyecatch.core.catalog import Catalog, IncomingCover, Picture
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.limits import Check
 from eyecatch.core.ports import Blobs
@@ -46,7 +46,7 @@ async def import_covers(
     report = Report()
     seen: set[str] = set()
     for batch in table.batches(BATCH):
-        ready: list[OwnCover] = []
+        ready: list[IncomingCover] = []
         for row in batch:
             id = row.values.get(named.id, "")
             try:
@@ -66,7 +66,7 @@ async def import_covers(
     return report
 
 
-async def _own(row: Row, columns: CoverColumns, root: Path, catalog: Catalog) -> OwnCover:
+async def _own(row: Row, columns: CoverColumns, root: Path, catalog: Catalog) -> IncomingCover:
     if row.problem:
         raise InvalidInput.of("row", row.number, row.problem)
     id, item_id = row.values.get(columns.id, ""), row.values.get(columns.item, "")
@@ -79,9 +79,9 @@ async def _own(row: Row, columns: CoverColumns, root: Path, catalog: Catalog) ->
         raise InvalidInput.of("cover.item_id", item_id, "an item of the catalogue")
     data = file_inside(root, row.values.get(columns.image, ""), columns.image)
     normal, (width, height) = await asyncio.to_thread(normalise, data, columns.image)
-    return OwnCover(id, item, Picture(normal, width, height))
+    return IncomingCover(id, item, Picture(normal, width, height))
 
 
-async def _stored(own: OwnCover, catalog: Catalog, blobs: Blobs) -> bool:
+async def _stored(own: IncomingCover, catalog: Catalog, blobs: Blobs) -> bool:
     old = await catalog.store.cover(own.id)
     return old is not None and old.item_id == own.item.id and old.uri == await blobs.put(own.picture.data, "webp")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from eyecatch.core.catalog import Catalog, Incoming, Picture
+from eyecatch.core.catalog import Catalog, IncomingItem, Picture
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.limits import MAX_REFERENCES, Check
 from eyecatch.core.ports import Blobs
@@ -68,7 +68,7 @@ async def import_items(
         for batch in table.batches(BATCH):
             loop = asyncio.get_running_loop()
             read = [loop.run_in_executor(decoders, _read, row, named, images_root) for row in batch]
-            ready: list[Incoming] = []
+            ready: list[IncomingItem] = []
             for row, result in zip(batch, await asyncio.gather(*read), strict=True):
                 id = row.values.get(named.id, "")
                 if isinstance(result, str):
@@ -88,7 +88,7 @@ async def import_items(
     return report
 
 
-def _read(row: Row, columns: ItemColumns, root: Path) -> Incoming | str:
+def _read(row: Row, columns: ItemColumns, root: Path) -> IncomingItem | str:
     """The row's item with its decoded pictures, or why it is refused."""
     if row.problem:
         return row.problem
@@ -98,7 +98,7 @@ def _read(row: Row, columns: ItemColumns, root: Path) -> Incoming | str:
     check.item("item", item)
     try:
         check.done()
-        return Incoming(item, tuple(_pictures(value, columns.pictures, root)))
+        return IncomingItem(item, tuple(_pictures(value, columns.pictures, root)))
     except InvalidInput as error:
         return str(error)
 
@@ -113,7 +113,7 @@ def _pictures(values: dict[str, str], columns: Sequence[str], root: Path) -> lis
     return list(pictures.values())
 
 
-async def _stored(incoming: Incoming, catalog: Catalog, blobs: Blobs) -> bool:
+async def _stored(incoming: IncomingItem, catalog: Catalog, blobs: Blobs) -> bool:
     """Whether the catalogue holds exactly this item already (the same bytes have the same URI)."""
     old = await catalog.store.item(incoming.item.id)
     if old is None or (old.title, old.category) != (incoming.item.title, incoming.item.category):

@@ -1,1 +1,1 @@
-"""Behaviour events from Kafka into profiles: read, absorb, only then commit. Knows the stores as ports only."""
+"""Behaviour events from Kafka into profiles: read, absorb, then commit. Knows stores only as ports."""

@@ -1,4 +1,4 @@
-"""A Kafka record -> an Event, or the reason why it holds none. Never raises; reads no clock and no store."""
+"""A Kafka record -> an Event, or the reason why it has none. Never raises; uses no clock and no store."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -28,7 +28,7 @@ class Reason(StrEnum):
 
 
 def decode(record: Record, now: float) -> Event | Poison:
-    """The event of a record; `now` in UNIX seconds, which no event may be far ahead of."""
+    """The event of a record. `now`: UNIX seconds; events far in the future are poison."""
     message = message_of(record, types_pb2.Event, Reason.NOT_AN_EVENT)
     if isinstance(message, Poison):
         return message
@@ -36,14 +36,14 @@ def decode(record: Record, now: float) -> Event | Poison:
         event = event_from_wire(message, "event")
     except InvalidInput as error:
         return Poison(Reason.UNKNOWN_ACTION, str(error))
-    if record.key == event.user_id.encode() and limits.Check.good(event, now):
+    if record.key == event.user_id.encode() and limits.Check.is_valid(event, now):
         return event
     return _refusal(event, record.key, now) or event
 
 
 def decode_all(records: Sequence[Record], now: float) -> list[Event] | None:
-    """The events of many records in two thirds of the time, if all are protobuf and good; None if each has to be decoded alone."""
-    values = [record.value or b"{" for record in records]  # a record without a value is no protobuf
+    """The events of many records in two thirds of the time, or None if not all are valid protobuf events with their keys."""
+    values = [record.value or b"{" for record in records]  # a record without a value is not protobuf
     if max(map(len, values), default=0) > MAX_BYTES or JSON_BRACE in {value[0] for value in values}:
         return None
     if any(record.headers and is_json(b"-", record.headers) for record in records):
@@ -53,7 +53,7 @@ def decode_all(records: Sequence[Record], now: float) -> list[Event] | None:
     except (DecodeError, InvalidInput):
         return None
     keyed = [record.key for record in records] == [event.user_id.encode() for event in events]
-    return events if keyed and limits.Check.all_good(events, now) else None
+    return events if keyed and limits.Check.all_valid(events, now) else None
 
 
 def _refusal(event: Event, key: bytes | None, now: float) -> Poison | None:
@@ -61,13 +61,16 @@ def _refusal(event: Event, key: bytes | None, now: float) -> Poison | None:
         return Poison(Reason.NO_USER, "event.user_id: got ''; allowed: an id")
     if key != event.user_id.encode():
         got = "no key" if key is None else f"a key of {len(key)} bytes"
-        return Poison(Reason.KEY_MISMATCH, f"{got}; allowed: the event's user id, so that a user has one partition")
+        return Poison(
+            Reason.KEY_MISMATCH,
+            f"{got}; allowed: the event's user id, so that all events of a user are in one partition",
+        )
     check = limits.Check()
     check.event("event", event, now)
-    return _named(check.violations[0], event, now) if check.violations else None
+    return _poison_of(check.violations[0], event, now) if check.violations else None
 
 
-def _named(violation: Violation, event: Event, now: float) -> Poison:
+def _poison_of(violation: Violation, event: Event, now: float) -> Poison:
     match violation.field:
         case "event.time":
             reason = Reason.TIME_IN_FUTURE if event.time > now else Reason.BAD_TIME

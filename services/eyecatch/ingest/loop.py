@@ -1,4 +1,4 @@
-"""The absorbing loop: batches from the buffer -> dead letters and profiles, both acknowledged -> done. Knows no Kafka client."""
+"""The ingest loop: batches of records -> profiles or dead letters; then their offsets may be committed. Knows no Kafka client."""
 
 import time
 from collections import Counter
@@ -14,40 +14,39 @@ from eyecatch.core.types import Event, Position
 from eyecatch.ingest.events import Reason, decode, decode_all
 from eyecatch.ingest.metrics import Metrics
 from eyecatch.kafka.buffer import Buffer, Chunk
-from eyecatch.kafka.dead_letters import letter
+from eyecatch.kafka.dead_letters import dead_letter
 from eyecatch.kafka.producer import Outbox
 from eyecatch.kafka.records import Poison, Record
-from eyecatch.kafka.retry import DEAD_LETTERS, STORE, Patience
-from eyecatch.observe.health import Health
+from eyecatch.kafka.retry import DEAD_LETTERS, STORE, Retry
 
 log = structlog.get_logger(__name__)
 
-# Sent at once: a slow broker must have time for them within its timeout, or they are all sent again.
+# At most so many are sent together: if a slow broker does not take all within its timeout, all are sent again.
 LETTERS_MAX = 1000
 LINGER_S = 0.05
 
-_made = tuple.__new__  # at most half of what a named tuple's own takes
+_new_tuple = tuple.__new__  # the class's own __new__ takes twice as long
 
 
 class Arrivals(NamedTuple):
-    """The good ones of a batch, in the order of arrival: columns of equal length."""
+    """The events of a batch, in the order of arrival: columns of equal length."""
 
     events: list[Event]
-    places: list[Position]
+    positions: list[Position]
     records: list[Record]
 
     def add(self, chunk: Chunk, topic: str, now: float) -> list[tuple[Record, Poison]]:
-        """Those of a chunk; returns the others."""
+        """Add the events of a chunk; returns the records without an event, with the reason."""
         name, partition, records = chunk.log.name(topic), chunk.partition.partition, chunk.records
         poison: list[tuple[Record, Poison]] = []
         events = decode_all(records, now)
         if events is None:
-            found = [(decode(record, now), record) for record in records]
-            poison = [(record, bad) for bad, record in found if isinstance(bad, Poison)]
-            good = [(event, record) for event, record in found if not isinstance(event, Poison)]
+            decoded = [(decode(record, now), record) for record in records]
+            poison = [(record, bad) for bad, record in decoded if isinstance(bad, Poison)]
+            good = [(event, record) for event, record in decoded if not isinstance(event, Poison)]
             events, records = [event for event, _ in good], [record for _, record in good]
         self.events.extend(events)
-        self.places.extend([_made(Position, (name, partition, record.offset)) for record in records])
+        self.positions.extend([_new_tuple(Position, (name, partition, record.offset)) for record in records])
         self.records.extend(records)
         return poison
 
@@ -57,7 +56,7 @@ class Arrivals(NamedTuple):
 
 
 class Loop:
-    """One batch at a time, in the order of arrival: a position says that everything before it was absorbed."""
+    """Absorbs one batch at a time in the order of arrival, because a position means that everything before it was absorbed."""
 
     def __init__(
         self,
@@ -68,17 +67,15 @@ class Loop:
         outbox: Outbox,
         topic: str,
         batch_max: int,
-        give_up_s: float,
-        health: Health,
+        retry: Retry,
         metrics: Metrics,
     ) -> None:
         self._buffer, self._done = buffer, done
         self._profiles, self._encoder, self._outbox = profiles, encoder, outbox
-        self._topic, self._batch_max = topic, batch_max
-        self._metrics, self._patient = metrics, Patience(health, metrics, give_up_s)
+        self._topic, self._batch_max, self._retry, self._metrics = topic, batch_max, retry, metrics
 
     async def run(self) -> None:
-        """Until the buffer is closed and empty. Raises Unavailable when a trouble lasts, and what cannot pass at once."""
+        """Run until the buffer is closed and empty. Raises Unavailable if a server stays unreachable, other errors at once."""
         while chunks := await self._buffer.take(self._batch_max, LINGER_S):
             await self._batch(chunks)
             self._done(chunks)
@@ -91,7 +88,7 @@ class Loop:
         for chunk in chunks:
             poison += arrivals.add(chunk, self._topic, now)
         if poison:
-            await self._bury(poison)
+            await self._send_dead_letters(poison)
         if arrivals.events:
             with self._metrics.absorb_s.time():
                 new = await self._absorb(arrivals)
@@ -100,24 +97,29 @@ class Loop:
             oldest = min(chunk.records[0].timestamp for chunk in chunks) / 1000
             self._metrics.age_s.observe(max(time.time() - oldest, 0.0))
 
-    async def _bury(self, poison: Sequence[tuple[Record, Poison]]) -> None:
-        letters = [letter(record, found) for record, found in poison]
+    async def _send_dead_letters(self, poison: Sequence[tuple[Record, Poison]]) -> None:
+        letters = [dead_letter(record, reason) for record, reason in poison]
         for first in range(0, len(letters), LETTERS_MAX):
-            await self._patient(DEAD_LETTERS, partial(self._outbox.send, letters[first : first + LETTERS_MAX]))
-        counts = Counter(found.reason for _, found in poison)
+            await self._retry(DEAD_LETTERS, partial(self._outbox.send, letters[first : first + LETTERS_MAX]))
+        counts = Counter(bad.reason for _, bad in poison)
         for reason, count in counts.items():
             self._metrics.poison.labels(reason).inc(count)
         log.warning("dead_letters", **{str(reason): count for reason, count in counts.items()})
 
     async def _absorb(self, arrivals: Arrivals) -> int:
-        """How many were new. One user's damaged profile must not hold up the others: halves until it stands alone."""
-        events, places, records = arrivals
+        """Absorb a batch; returns how many events were new.
+
+        A damaged profile must not block other users, so the batch is halved until its user is alone.
+        """
+        events, positions, records = arrivals
         try:
-            return await self._patient(STORE, lambda: self._profiles.absorb(events, self._encoder, places))
+            return await self._retry(STORE, lambda: self._profiles.absorb(events, self._encoder, positions))
         except StoreDamaged as error:
             users = sorted({event.user_id for event in events})
             if len(users) == 1:
-                await self._bury([(record, Poison(Reason.DAMAGED_PROFILE, str(error))) for record in records])
+                await self._send_dead_letters(
+                    [(record, Poison(Reason.DAMAGED_PROFILE, str(error))) for record in records]
+                )
                 return 0
             first = set(users[: len(users) // 2])
             return await self._absorb(arrivals.of(first)) + await self._absorb(arrivals.of(set(users) - first))

@@ -1,4 +1,4 @@
-"""Metrics of `eyecatch ingest`. No label ever holds an id of a user."""
+"""Metrics of `eyecatch ingest`. Labels never hold a user id."""
 
 from prometheus_client import Counter, Histogram
 
@@ -10,7 +10,9 @@ class Metrics(ReaderMetrics):
         super().__init__("eyecatch_ingest")
         r = self.registry
         self.events = Counter("eyecatch_ingest_events", "Events, by whether they were new.", ["outcome"], registry=r)
-        self.absorb_s = Histogram("eyecatch_ingest_absorb_seconds", "One batch into the store.", registry=r)
+        self.absorb_s = Histogram("eyecatch_ingest_absorb_seconds", "Seconds to absorb a batch.", registry=r)
         self.age_s = Histogram(
-            "eyecatch_ingest_age_seconds", "From produced to absorbed, oldest of a batch.", registry=r
+            "eyecatch_ingest_age_seconds",
+            "Seconds from production to absorption of the oldest event of a batch.",
+            registry=r,
         )

@@ -1,7 +1,7 @@
-"""Batches of records (format 2 of the Kafka protocol) as kafka-python reads them, the usual ones in half the time.
+"""A faster reader of record batches (format 2 of the Kafka protocol) for kafka-python: usual records take half the time.
 
-Headers, a null for key or value, or a number of three bytes are unusual: kafka-python's own reader takes such a record. A header's name
-that is not UTF-8 does not stop it.
+Records with headers, a null key or value, or a number of three bytes are left to kafka-python's reader. Header names that are not
+UTF-8 do not stop it.
 """
 
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from kafka.record import memory_records
 from kafka.record.default_records import DefaultRecordBatch
 
-from eyecatch.kafka.headers import spell_out
+from eyecatch.kafka.headers import replace_bad_names
 
 
 class _Record(NamedTuple):
-    """What kafka-python asks of a record."""
+    """The attributes that kafka-python uses of a record."""
 
     size_in_bytes: int
     offset: int
@@ -26,7 +26,7 @@ class _Record(NamedTuple):
     checksum: None = None
 
     def validate_crc(self) -> bool:
-        """The batch has a checksum; its records have none."""
+        """Only the batch has a checksum."""
         return True
 
 
@@ -44,7 +44,8 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-python has no t
         for _ in range(self._next_record_index, self._num_records):
             pos = self._pos
             try:
-                # A number goes on behind a byte above 127: one or two bytes here, `more` tells of a third. The lowest bit is its sign.
+                # A number continues after a byte above 127. One or two bytes are read here; `more` is above 127 if there
+                # is a third. The lowest bit is the sign.
                 more = 0
                 size = buffer[pos]
                 pos += 1
@@ -53,7 +54,7 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-python has no t
                     size += (buffer[pos] << 7) - 128
                     pos += 1
                 end = pos + (size >> 1)
-                more |= buffer[pos]  # attributes, which mean nothing yet
+                more |= buffer[pos]  # attributes, which are unused
                 pos += 1
                 moment = buffer[pos]
                 pos += 1
@@ -92,22 +93,22 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-python has no t
             self._pos = end
             self._next_record_index += 1
             time = zero + ((moment >> 1) ^ -(moment & 1)) if fixed is None else fixed
-            yield _made(_Record, (size >> 1, first + (delta >> 1), time, kind, key, value, [], None))
+            yield _new_tuple(_Record, (size >> 1, first + (delta >> 1), time, kind, key, value, [], None))
         if self._pos != len(buffer):
-            super().__next__()  # says so
+            super().__next__()  # raises the error for excess bytes
 
     def _read_msg(self) -> Any:
         start = self._pos
         try:
             return super()._read_msg()
         except UnicodeDecodeError:
-            spell_out(self._buffer, start)
+            replace_bad_names(self._buffer, start)
             return super()._read_msg()
 
 
-_made = tuple.__new__  # at most half of what a named tuple's own takes
+_new_tuple = tuple.__new__  # the class's own __new__ takes twice as long
 
 
 def install() -> None:
-    """From now on every consumer of this process reads so."""
+    """Make all consumers of this process use this reader."""
     memory_records.DefaultRecordBatch = _Batch

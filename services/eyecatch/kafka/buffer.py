@@ -1,4 +1,4 @@
-"""What was read and is not absorbed yet: bounded, and shared by the thread that reads and the loop that absorbs."""
+"""A bounded buffer of records between the thread that reads and the loop that absorbs."""
 
 import asyncio
 import threading
@@ -12,12 +12,12 @@ from kafka import TopicPartition
 from eyecatch.kafka.offsets import Log
 from eyecatch.kafka.records import Record
 
-# With oversized records a count alone would bound nothing.
+# A limit of the number of records alone would not bound the memory of large records.
 MAX_BYTES = 64 << 20
 
 
 class Chunk(NamedTuple):
-    """Records of one partition in the order of their offsets, and the log that these belong to."""
+    """Records of one partition in the order of their offsets, and the log of these offsets."""
 
     partition: TopicPartition
     log: Log
@@ -29,11 +29,11 @@ class Chunk(NamedTuple):
 
 
 class Buffer:
-    """`put` from the reading thread, `take` on the event loop the buffer was made on. `full` tells the reader to pause."""
+    """Call `put` on the reading thread and `take` on the event loop that was running at construction. `full`: reading has to pause."""
 
     def __init__(self, max_records: int) -> None:
         self._max_records = max_records
-        self._chunks: deque[tuple[Chunk, int, float]] = deque()  # with their bytes, and when they came
+        self._chunks: deque[tuple[Chunk, int, float]] = deque()  # with their bytes and arrival times
         self._records = self._bytes = 0
         self._full = self._closed = False
         self._lock = threading.Lock()
@@ -41,12 +41,12 @@ class Buffer:
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
-        """Records in it."""
+        """The number of records."""
         return self._records
 
     @property
     def full(self) -> bool:
-        """True from the limit on until half of it is free again, so that reading does not stutter."""
+        """True from the limit until half of it is free again, so that reading does not pause too often."""
         if self._records >= self._max_records or self._bytes >= MAX_BYTES:
             self._full = True
         elif self._records <= self._max_records // 2 and self._bytes <= MAX_BYTES // 2:
@@ -62,16 +62,15 @@ class Buffer:
         self._wake()
 
     def drop(self, partitions: Iterable[TopicPartition]) -> None:
-        """Forget what belongs to others now; they read it again."""
-        gone = set(partitions)
+        """Remove the chunks of partitions that other members have now; they read them again."""
+        revoked = set(partitions)
         with self._lock:
-            kept = [held for held in self._chunks if held[0].partition not in gone]
-            self._chunks = deque(kept)
-            self._records = sum(len(chunk.records) for chunk, _, _ in kept)
-            self._bytes = sum(size for _, size, _ in kept)
+            self._chunks = deque(entry for entry in self._chunks if entry[0].partition not in revoked)
+            self._records = sum(len(chunk.records) for chunk, _, _ in self._chunks)
+            self._bytes = sum(size for _, size, _ in self._chunks)
 
     def close(self) -> None:
-        """Nothing is put any more: `take` gives what is left, then nothing."""
+        """After the last `put`: `take` returns the rest, then nothing."""
         self._closed = True
         self._wake()
 
@@ -80,10 +79,10 @@ class Buffer:
             self._loop.call_soon_threadsafe(self._changed.set)
 
     async def take(self, max_records: int, linger_s: float = 0.0) -> list[Chunk]:
-        """At least one chunk and as many more as hold `max_records` together; waits for one; empty when closed and empty.
+        """Wait for a chunk; return it and further chunks up to `max_records`. Empty if the buffer is closed and empty.
 
-        Where there is less than half of that it waits for more, until the first has waited for `linger_s`: a store does a thousand
-        events in little more time than ten.
+        With less than half of `max_records` it waits for more, until the first chunk has waited for `linger_s`: a store takes little
+        more time for a thousand events than for ten.
         """
         while not self._chunks and not self._closed:
             self._changed.clear()
@@ -92,17 +91,17 @@ class Buffer:
         if self._chunks and not self._closed and self._records < max_records // 2:
             await asyncio.sleep(max(self._chunks[0][2] + linger_s - time.monotonic(), 0.0))
         closed = self._closed
-        taken = self._pop(max_records)
-        return taken if taken or closed else await self.take(max_records, linger_s)
+        chunks = self._pop(max_records)
+        return chunks if chunks or closed else await self.take(max_records, linger_s)
 
     def _pop(self, max_records: int) -> list[Chunk]:
-        taken: list[Chunk] = []
+        chunks: list[Chunk] = []
         count = 0
         with self._lock:
-            while self._chunks and (not taken or count + len(self._chunks[0][0].records) <= max_records):
+            while self._chunks and (not chunks or count + len(self._chunks[0][0].records) <= max_records):
                 chunk, size, _ = self._chunks.popleft()
-                taken.append(chunk)
+                chunks.append(chunk)
                 count += len(chunk.records)
                 self._bytes -= size
             self._records -= count
-        return taken
+        return chunks

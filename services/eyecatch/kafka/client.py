@@ -1,4 +1,4 @@
-"""What kafka-python complains about as our errors, in one place, and the topics as brokers describe them."""
+"""Clients of kafka-python: connecting, errors of kafka-python -> errors of the core, and topics."""
 
 import socket
 import ssl
@@ -35,30 +35,30 @@ _TOO_LARGE = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
 
 
 def translate(error: Exception) -> EyecatchError:
-    """Unavailable if it may pass, else NotReady. Messages name the broker's trouble, never a key or a value."""
-    said = type(error).__name__
+    """Unavailable if it may pass, else NotReady. Messages name the broker's problem, never a key or a value."""
+    name = type(error).__name__
     if isinstance(error, _REFUSED):
-        return NotReady(f"the broker refuses us ({said}); check user, password and the ACLs of topics and group")
+        return NotReady(f"the broker refuses us ({name}); check user, password and the ACLs of topics and group")
     if isinstance(error, _TOO_LARGE):
-        return NotReady("the broker takes no record of that size; raise max.message.bytes of the topic it goes to")
+        return NotReady("the broker refuses a record of this size; raise max.message.bytes of its topic")
     if isinstance(error, kafka.UnsupportedCodecError):
-        return NotReady(f"records are compressed in a way that needs another package ({error})")
+        return NotReady(f"records have a compression that needs another package ({error})")
     if isinstance(error, kafka.CorruptRecordError):
         return Unavailable(
-            f"a batch of records came damaged ({error}); if it is so on every attempt, the log of that broker is"
+            f"a batch of records is damaged ({error}); if this persists, the log of that broker is damaged"
         )
     if isinstance(error, kafka.UnsupportedVersionError | kafka.KafkaConfigurationError):
-        return NotReady(f"the broker cannot do what is needed ({said}: {error})")
+        return NotReady(f"the broker lacks a feature that is needed ({name}: {error})")
     if isinstance(error, _REARRANGED):
-        return Unavailable(f"the group is being rearranged ({said})")
+        return Unavailable(f"the group is rebalancing ({name})")
     if isinstance(error, kafka.KafkaError | OSError):
-        return Unavailable(f"the broker does not answer ({said})")
+        return Unavailable(f"the broker does not answer ({name})")
     raise error
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """kafka-python's errors inside become ours."""
+    """Turn errors of kafka-python that are raised inside into errors of the core."""
     try:
         yield
     except (kafka.KafkaError, OSError) as error:
@@ -66,24 +66,24 @@ def translated() -> Iterator[None]:
 
 
 class _Socket(KafkaNetSocket):  # type: ignore[misc]  # kafka-python has no types
-    """kafka-python leaves the socket of an attempt that failed to the garbage collector; while brokers are away there are many."""
+    """Closes the socket of a failed attempt, which kafka-python leaves open; there are many while brokers are unreachable."""
 
     SCHEMES = ("direct",)
 
     def socket(self, *kind: Any) -> Any:
-        self._made = super().socket(*kind)
-        return self._made
+        self._latest = super().socket(*kind)
+        return self._latest
 
-    async def connect(self, *where: Any, **more: Any) -> Any:
+    async def connect(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return await super().connect(*where, **more)
+            return await super().connect(*args, **kwargs)
         except BaseException:
-            self._made.close()
+            self._latest.close()
             raise
 
 
 class _Client(KafkaNetClient):  # type: ignore[misc]  # kafka-python has no types
-    """kafka-python also leaves a socket behind that has a request half written when its client closes."""
+    """Also closes sockets with a half written request, which kafka-python leaves open when its client closes."""
 
     def close(self, node_id: Any = None) -> None:
         links = [c.transport for c in list(self._manager._conns.values()) if c.transport] if node_id is None else []
@@ -94,32 +94,32 @@ class _Client(KafkaNetClient):  # type: ignore[misc]  # kafka-python has no type
 
 
 def connected(kind: Callable[..., T], options: Options) -> T:
-    """A client of that kind, which creates no topic by asking for it. Raises Unavailable, NotReady."""
+    """A connected client of this class, which creates no topics by reading them. Raises Unavailable, NotReady."""
     batches.install()
-    _knock(options)
-    opened: list[_Client] = []
+    _check_listening(options)
+    clients: list[_Client] = []
 
     def client(**configs: Any) -> _Client:
-        # options that the clients do not hand on: a connection that is accepted and then silent would hold us up for longer, and
-        # what subscribes would create a topic that is not there
+        # Options that kafka-python does not pass on. Without them a silent connection blocks for longer, and
+        # a subscription creates a missing topic.
         limit_ms = options["request_timeout_ms"]
         setup = {"socket_connection_setup_timeout_ms": limit_ms, "socket_connection_setup_timeout_max_ms": limit_ms}
-        opened.append(_Client(**configs, **setup))
-        opened[-1].cluster.config["allow_auto_create_topics"] = False
-        return opened[-1]
+        clients.append(_Client(**configs, **setup))
+        clients[-1].cluster.config["allow_auto_create_topics"] = False
+        return clients[-1]
 
     try:
         with translated():
             return kind(kafka_client=client, proxy_url=f"{_Socket.SCHEMES[0]}:", **options)
     except EyecatchError:
-        # kafka-python leaves its threads and sockets behind when it fails in here, and we may try often
-        for each in opened:
+        # kafka-python leaves its threads and sockets open when it fails here, and we may try often.
+        for each in clients:
             each.close()
         raise
 
 
-def _knock(options: Options) -> None:
-    """Whether anybody listens, asked first: the answer comes sooner and says more than that of a client that cannot connect."""
+def _check_listening(options: Options) -> None:
+    """Raises if no broker listens: earlier, and with more details than a client that cannot connect."""
     tls, refusals = _tls(options), []
     for address in options["bootstrap_servers"]:
         host, _, port = address.rpartition(":")
@@ -150,7 +150,7 @@ def _tls(options: Options) -> ssl.SSLContext | None:
 
 
 class Topic(NamedTuple):
-    """`id` is "" where brokers tell none (before Kafka 2.8)."""
+    """`id` is "" for brokers before Kafka 2.8, which have no topic ids."""
 
     id: str
     partitions: int
@@ -163,15 +163,15 @@ class Brokers:
         self._admin = connected(KafkaAdminClient, options)
 
     def topic(self, name: str) -> Topic | None:
-        """None if there is none of that name."""
+        """The topic, or None if it does not exist."""
         with translated():
-            (found,) = self._admin.describe_topics([name])
-        if found["error_code"] == kafka.UnknownTopicOrPartitionError.errno or not found["partitions"]:
+            (topic,) = self._admin.describe_topics([name])
+        if topic["error_code"] == kafka.UnknownTopicOrPartitionError.errno or not topic["partitions"]:
             return None
-        if found["error_code"]:
-            raise Unavailable(f"the broker cannot describe {name} (error {found['error_code']})")
-        id = str(found["topic_id"] or "")
-        return Topic("" if set(id) <= set("0-") else id, len(found["partitions"]))
+        if topic["error_code"]:
+            raise Unavailable(f"the broker cannot describe {name} (error {topic['error_code']})")
+        id = str(topic["topic_id"] or "")
+        return Topic("" if set(id) <= set("0-") else id, len(topic["partitions"]))
 
     def ensure(self, name: str, partitions: int = 1) -> None:
         """Create the topic with the cluster's own replication if it does not exist."""

@@ -1,4 +1,4 @@
-"""The dead-letter topic: a record that cannot be absorbed goes there whole, with its reason; show and replay read it."""
+"""The dead-letter topic: takes records that cannot be absorbed, with the reason; its records can be listed and replayed."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -23,15 +23,15 @@ def topic_of(topic: str) -> str:
     return f"{topic}.dlq"
 
 
-def letter(record: Record, poison: Poison) -> Outgoing:
-    """The record as it was, with our headers behind its own."""
+def dead_letter(record: Record, poison: Poison) -> Outgoing:
+    """The dead letter of a record that was read: the unchanged record with our headers after its own."""
     source = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-    again = Outgoing(record.topic, record.key, record.value, record.headers)
-    return buried(again, poison, ((SOURCE, json.dumps(source)),))
+    unchanged = Outgoing(record.topic, record.key, record.value, record.headers)
+    return outgoing_dead_letter(unchanged, poison, ((SOURCE, json.dumps(source)),))
 
 
-def buried(record: Outgoing, poison: Poison, more: Sequence[tuple[str, str]] = ()) -> Outgoing:
-    """The letter of a record that a replay is to send as it is here."""
+def outgoing_dead_letter(record: Outgoing, poison: Poison, more: Sequence[tuple[str, str]] = ()) -> Outgoing:
+    """The dead letter of a record that was not sent; a replay sends the record."""
     ours = ((REASON, poison.reason), (DETAIL, poison.detail), *more)
     headers = [*record.headers, *((name, text.encode(errors="backslashreplace")) for name, text in ours)]
     return Outgoing(topic_of(record.topic), record.key, record.value, headers)
@@ -39,7 +39,7 @@ def buried(record: Outgoing, poison: Poison, more: Sequence[tuple[str, str]] = (
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """`source` is topic/partition/offset of the original; `time` in UNIX seconds is when it came here."""
+    """source: topic/partition/offset of the original record. time: of its arrival in the dead-letter topic, in UNIX seconds."""
 
     partition: int
     offset: int
@@ -50,52 +50,43 @@ class DeadLetter:
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: Headers  # the original ones
+    headers: Headers
 
 
-def opened(record: Record) -> DeadLetter:
-    """Also of records that others put there: their reason is empty, and they go back to where the topic's name says."""
+def parse(record: Record) -> DeadLetter:
+    """The dead letter in a record. For records of other programs the reason is empty and the topic comes from the record's topic."""
     ours = {name: (value or b"").decode(errors="replace") for name, value in record.headers if name.startswith(OURS)}
-    kept = [(name, value) for name, value in record.headers if not name.startswith(OURS)]
+    headers = [(name, value) for name, value in record.headers if not name.startswith(OURS)]
     topic, source = record.topic.removesuffix(".dlq"), ""
     try:
-        where = json.loads(ours.get(SOURCE, ""))
-        topic, source = where["topic"], f"{where['topic']}/{where['partition']}/{where['offset']}"
+        fields = json.loads(ours.get(SOURCE, ""))
+        topic, source = fields["topic"], f"{fields['topic']}/{fields['partition']}/{fields['offset']}"
     except (ValueError, KeyError, TypeError):
         pass
-    return DeadLetter(
-        record.partition,
-        record.offset,
-        record.timestamp / 1000,
-        ours.get(REASON, ""),
-        ours.get(DETAIL, ""),
-        source,
-        topic,
-        record.key,
-        record.value,
-        kept,
-    )
+    reason, detail, time = ours.get(REASON, ""), ours.get(DETAIL, ""), record.timestamp / 1000
+    position = (record.partition, record.offset, time)
+    return DeadLetter(*position, reason, detail, source, topic, record.key, record.value, headers)
 
 
 class DeadLetters:
-    """Reads what is in the dead-letter topic now. Blocking; raises Unavailable, NotReady, and NotFound without the topic."""
+    """Reads the current records of a dead-letter topic. Blocks; raises Unavailable, NotReady, and NotFound if there is no topic."""
 
     def __init__(self, client: Options, topic: str, group: str) -> None:
-        """Of what went to `topic`; `group` remembers how far was replayed."""
+        """The dead letters of `topic`. The consumer group `group` holds the position of the last replay."""
         self._client, self._topic, self._group = client, topic_of(topic), group
 
     def show(self, limit: int) -> Sequence[DeadLetter]:
         """The latest `limit`, oldest first."""
-        found: list[DeadLetter] = []
+        letters: list[DeadLetter] = []
         with self._reading(resume=False) as (_, batches):
             for batch in batches:
-                found = sorted([*found, *batch], key=lambda letter: letter.time)[-limit:]
-        return found
+                letters = sorted([*letters, *batch], key=lambda letter: letter.time)[-limit:]
+        return letters
 
     async def replay(self, producer: Producer, limit: int) -> int:
-        """Send at most `limit` letters, from the first one never replayed on, to where they came from; how many there were.
+        """Send at most `limit` letters that were not replayed yet back to their topics; returns how many.
 
-        Each batch is acknowledged there before it is remembered as replayed: cut short, some are sent twice, none is lost.
+        Each batch is acknowledged before its position is committed: after an interruption some are sent twice, and none is lost.
         """
         sent = 0
         with self._reading(resume=True) as (consumer, batches):
@@ -114,19 +105,15 @@ class DeadLetters:
 
     @contextmanager
     def _reading(self, resume: bool) -> Iterator[tuple[KafkaConsumer, Iterator[Sequence[DeadLetter]]]]:
-        own = {
-            "group_id": self._group,
-            "enable_auto_commit": False,
-            "auto_offset_reset": "earliest",
-        }
-        consumer = connected(KafkaConsumer, {**self._client, **own})
+        group = {"group_id": self._group, "enable_auto_commit": False, "auto_offset_reset": "earliest"}
+        consumer = connected(KafkaConsumer, {**self._client, **group})
         try:
             yield consumer, self._batches(consumer, resume)
         finally:
             consumer.close(autocommit=False, timeout_ms=self._client["request_timeout_ms"])
 
     def _batches(self, consumer: KafkaConsumer, resume: bool) -> Iterator[Sequence[DeadLetter]]:
-        """Up to the end as it is now: what a replay brings back here is not replayed again by the same one."""
+        """Batches up to the current end, so that letters that come back during a replay are not replayed again."""
         with translated():
             numbers = consumer.partitions_for_topic(self._topic)
             if not numbers:
@@ -136,19 +123,19 @@ class DeadLetters:
             if not resume:
                 consumer.seek_to_beginning(*partitions)
             ends = dict(consumer.end_offsets(partitions))
-            seen: set[TopicPartition] = set()
+            polled_before: set[TopicPartition] = set()
             silent = 0
             while True:
                 polled = consumer.poll(POLL_MS)
-                for p in polled.keys() - seen:
-                    # of the two answers to "how far" the one that comes with records is the surer one
+                for p in polled.keys() - polled_before:
+                    # the end that comes with records is more reliable than that of end_offsets
                     ends[p] = max(ends[p], consumer.highwater(p))
-                seen |= polled.keys()
+                polled_before |= polled.keys()
                 records = [r for p, rows in polled.items() for r in rows if r.offset < ends[p]]
                 if records:
-                    yield [opened(record) for record in records]
+                    yield [parse(record) for record in records]
                 elif all(consumer.position(p) >= ends[p] for p in partitions):
                     return
                 silent = 0 if polled else silent + 1
                 if silent * POLL_MS > self._client["request_timeout_ms"]:
-                    raise Unavailable("the broker does not answer (no records, though there are some)")
+                    raise Unavailable("the broker does not answer (there are records, but it sends none)")

@@ -1,10 +1,10 @@
-"""Names of headers that are not UTF-8. kafka-python takes the whole record for corrupt and would stop at its offset for ever."""
+"""Header names that are not UTF-8. Without this kafka-python treats the record as corrupt and stops at its offset for ever."""
 
 from kafka.record.util import decode_varint
 
 
-def spell_out(record: bytearray, start: int) -> None:
-    """In place: header names of the record (format 2) at `start` that are not UTF-8 become ASCII of the same length."""
+def replace_bad_names(record: bytearray, start: int) -> None:
+    """Replace header names that are not UTF-8 by ASCII of the same length, in place, in the record (format 2) at `start`."""
     pos = start
     _, pos = decode_varint(record, pos)  # length
     _, pos = decode_varint(record, pos)  # attributes

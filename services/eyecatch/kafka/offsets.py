@@ -1,7 +1,7 @@
-"""Where to read a partition from, and what its offsets are worth. Pure; knows no broker.
+"""The offset from which to read a partition, and the log that an offset belongs to. Pure; knows no broker.
 
-Offsets order the events of one log. A topic made anew, or cut back after an unclean failover, starts another log with offsets of the
-same numbers, so every log has a name of its own: the `topic` of core.types.Position.
+Offsets order the records of one log. A topic that was recreated, or truncated after an unclean failover, has another log with the
+same offsets, so every log has a name of its own: the `topic` of core.types.Position.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Log(NamedTuple):
-    """One log: the id of its topic ("" where brokers tell none) and how often it was cut back."""
+    """One log: the id of its topic ("" if the brokers have none) and how often it was truncated."""
 
     id: str
     cuts: int = 0
@@ -18,19 +18,19 @@ class Log(NamedTuple):
         return f"{topic}@{self.id}/{self.cuts}"
 
     def note(self) -> str:
-        """What a commit carries, so that the next reader knows of which log it speaks."""
+        """The metadata of a commit, which names the log of the offset for the next reader."""
         return f"{self.id}/{self.cuts}"
 
     @classmethod
     def parse(cls, note: str | None) -> "Log | None":
-        """None for what `note` never made, as other programs may commit too."""
+        """The log of a note; None for other texts, as other programs may commit too."""
         id, separator, cuts = (note or "").rpartition("/")
         return cls(id, int(cuts)) if separator and cuts.isascii() and cuts.isdigit() else None
 
 
 @dataclass(frozen=True)
-class Place:
-    """Read `log` from `offset`. `why` is for the operator; `missed` records went before anybody read them."""
+class Start:
+    """Read `log` from `offset`. why: for the operator. missed: the number of records that expired before they were read."""
 
     log: Log
     offset: int
@@ -38,22 +38,22 @@ class Place:
     missed: int = 0
 
 
-def place(
-    id: str, held: tuple[int, Log | None] | None, first: int, refused: bool = False, agreed: int | None = None
-) -> Place:
-    """Where to go on in a topic whose id is `id` and a partition of which the broker has nothing before `first`.
+def start(
+    id: str, last: tuple[int, Log | None] | None, first: int, refused: bool = False, agreed: int | None = None
+) -> Start:
+    """The start in a partition of the topic `id` whose first record has the offset `first`.
 
-    `held` is what was committed (or read) last: (next offset, its log or None where nothing is known of it). `refused`: the broker
-    says that this offset lies outside; `agreed` is then up to where its log is the one that we read, if it can tell.
+    last: the last committed or read position, (next offset, its log or None if unknown). refused: the broker says that this offset
+    is out of range. agreed: the offset up to which the broker's log is the one that we read, if it is known.
     """
-    if held is None:
-        return Place(Log(id), first, "start")
-    offset, log = held
+    if last is None:
+        return Start(Log(id), first, "start")
+    offset, log = last
     if log is not None and log.id and id and log.id != id:
-        return Place(Log(id), first, "recreated")
+        return Start(Log(id), first, "recreated")
     cuts = log.cuts if log is not None else 0
     if offset < first:
-        return Place(Log(id, cuts), first, "expired", first - offset)
+        return Start(Log(id, cuts), first, "expired", first - offset)
     if refused:
-        return Place(Log(id, cuts + 1), first if agreed is None else max(first, agreed), "cut-back")
-    return Place(Log(id, cuts), offset, "resumed")
+        return Start(Log(id, cuts + 1), first if agreed is None else max(first, agreed), "cut-back")
+    return Start(Log(id, cuts), offset, "resumed")

@@ -1,6 +1,6 @@
-"""Several processes of one ingest behind one command and one page. Knows how to start one, not what it does.
+"""Several processes of one ingest behind one command and one page. Knows how to start processes, not what they do.
 
-One process of Python uses one core; members of a consumer group share the partitions, so as many cores are used as there are members.
+A Python process uses one core; members of a consumer group share the partitions, so that each member uses a core.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ from eyecatch.observe.page import Registered
 
 HOST = "127.0.0.1"
 HEALTH, METRICS = "/health", "/metrics"
-ASK_S = 2.0
-_open = build_opener(ProxyHandler({})).open  # what the environment says of proxies is not for our own processes
+TIMEOUT_S = 2.0
+_open = build_opener(ProxyHandler({})).open  # without the proxies of the environment
 
 Work = Callable[[Callable[[int], None]], None]
-"""Runs until SIGTERM, and gives the port of its own page once that is answered. It travels to another process: a function of a module."""
+"""Runs until SIGTERM, and calls back with the port of its page when that answers. Pickled by name, so a module's function."""
 
 
 class Members(Registered):
-    """What the members' pages tell, told as one: each metric with the number of its process, each trouble too."""
+    """One page for all members: each metric and each problem has the number of its process."""
 
     def __init__(self, ports: Mapping[int, int]) -> None:
         super().__init__()
@@ -41,26 +41,26 @@ class Members(Registered):
     def collect(self) -> Iterator[Metric]:
         families: dict[str, Metric] = {}
         for process, port in sorted(self._ports.items()):
-            for family in text_string_to_metric_families(_ask(port, METRICS)[1]):
+            for family in text_string_to_metric_families(_get(port, METRICS)[1]):
                 whole = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
                 whole.samples += [s._replace(labels={**s.labels, "process": str(process)}) for s in family.samples]
         yield from families.values()
 
     def text(self) -> str:
-        """SERVING, or NOT_SERVING and a line for each trouble."""
-        troubles: list[str] = []
+        """SERVING, or NOT_SERVING and a line for each problem."""
+        problems: list[str] = []
         for process, port in sorted(self._ports.items()):
-            well, said = _ask(port, HEALTH)
-            troubles += [] if well else [f"process {process}: {line}" for line in said.splitlines()[1:]]
-        return "\n".join(["NOT_SERVING", *troubles] if troubles else ["SERVING"])
+            well, text = _get(port, HEALTH)
+            problems += [] if well else [f"process {process}: {line}" for line in text.splitlines()[1:]]
+        return "\n".join(["NOT_SERVING", *problems] if problems else ["SERVING"])
 
 
 @asynccontextmanager
-async def started(works: Sequence[Work]) -> AsyncIterator[tuple[Members, "asyncio.Future[None]"]]:
-    """Each in a process of its own: what they tell, and a future that ends, with Unavailable, when the first of them does.
+async def run_members(works: Sequence[Work]) -> AsyncIterator[tuple[Members, "asyncio.Future[None]"]]:
+    """Run each work in a process. Yields their pages as one, and a future that gets Unavailable when the first process ends.
 
-    On leaving they get SIGTERM and are waited for; should this process die, they get it as well. Raises Unavailable when one ends
-    before it is ready.
+    At the end of the context they get SIGTERM and are waited for; if this process dies, they get SIGTERM too. Raises Unavailable if
+    one ends before it is ready.
     """
     context = multiprocessing.get_context("spawn")
     pipes: list[Connection] = []
@@ -70,7 +70,7 @@ async def started(works: Sequence[Work]) -> AsyncIterator[tuple[Members, "asynci
 
     def end(number: int) -> None:
         loop.remove_reader(processes[number].sentinel)
-        processes[number].join()  # it has ended: for its exit code
+        processes[number].join()  # it has ended; this reads its exit code
         if not ended.done():
             ended.set_exception(_ended(number, processes[number]))
 
@@ -95,7 +95,7 @@ async def started(works: Sequence[Work]) -> AsyncIterator[tuple[Members, "asynci
         for process in processes:
             await asyncio.to_thread(process.join)
         if ended.done():
-            ended.exception()  # told already, by whoever waited for it
+            ended.exception()  # mark the exception as retrieved
 
 
 async def _port(number: int, pipe: Connection, process: BaseProcess) -> int:
@@ -108,13 +108,13 @@ async def _port(number: int, pipe: Connection, process: BaseProcess) -> int:
 
 
 def _ended(number: int, process: BaseProcess) -> Unavailable:
-    return Unavailable(f"process {number} ended with {process.exitcode}; why is said above")
+    return Unavailable(f"process {number} ended with {process.exitcode}; its output says why")
 
 
 def _member(work: Work, pipe: Connection) -> None:
     def follow() -> None:
         with suppress(EOFError, OSError):
-            pipe.recv()  # nothing is ever sent: it ends with the process at the other end
+            pipe.recv()  # nothing is ever sent; it raises when the parent process ends
         os.kill(os.getpid(), signal.SIGTERM)
 
     Thread(target=follow, daemon=True).start()
@@ -124,10 +124,10 @@ def _member(work: Work, pipe: Connection) -> None:
         raise SystemExit(f"error: {error}") from None
 
 
-def _ask(port: int, path: str) -> tuple[bool, str]:
-    """Whether it says that all is well, and its text. One that does not answer is not well, and has no metrics."""
+def _get(port: int, path: str) -> tuple[bool, str]:
+    """Whether the page answers 200, and its text. A member that does not answer has a problem and no metrics."""
     try:
-        with _open(f"http://{HOST}:{port}{path}", timeout=ASK_S) as answer:
+        with _open(f"http://{HOST}:{port}{path}", timeout=TIMEOUT_S) as answer:
             return True, answer.read().decode()
     except HTTPError as error:
         return False, error.read().decode()

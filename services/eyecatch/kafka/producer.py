@@ -1,4 +1,4 @@
-"""Records into a topic, awaited until the brokers have them: the EventSink of a cluster, and the way to the dead letters."""
+"""Sending records to topics and waiting until the brokers have them; and the EventSink port on a topic."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from eyecatch.kafka.client import Options, connected, translate, translated
 from eyecatch.kafka.records import CONTENT_TYPE, Headers
 from eyecatch.messages import event_to_wire
 
-# A dead letter has the size of the record it was, whatever that is; the broker's own limit decides.
+# A dead letter is as large as its record, so only the broker's own limit applies.
 MAX_REQUEST_BYTES = 64 << 20
 LINGER_MS = 2
-# Calls that wait for a slow broker must leave room for those that need none.
+# Calls that wait for a slow broker must not use up the threads of other calls.
 MAX_WAITING = 64
 PROTOBUF = (CONTENT_TYPE, b"application/x-protobuf")
 
@@ -28,14 +28,14 @@ class Outgoing(NamedTuple):
 
 
 class Outbox(Protocol):
-    """Where records are handed over; Producer is the real one."""
+    """Sends records; Producer implements it."""
 
     async def send(self, records: Sequence[Outgoing]) -> None:
         """Returns when the brokers have all of them. Raises Unavailable, NotReady."""
 
 
 class Producer:
-    """Connects when first used, so that a server starts without its brokers. For one event loop."""
+    """Connects at the first use, so that a server starts without its brokers. Use it on one event loop."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -45,7 +45,7 @@ class Producer:
     async def send(self, records: Sequence[Outgoing]) -> None:
         """Returns when all in-sync replicas have all records.
 
-        Raises Unavailable and NotReady, when some may be there; Overloaded when MAX_WAITING calls wait already.
+        Raises Unavailable and NotReady, when some records may be sent; Overloaded if MAX_WAITING calls wait already.
         """
         if self._waiting >= MAX_WAITING:
             raise Overloaded(f"{MAX_WAITING} calls wait for the broker already")
@@ -53,10 +53,9 @@ class Producer:
         try:
             connection = await self._connected()
             loop = asyncio.get_running_loop()
-            # In a thread: it waits for metadata of the topic, and for room when the brokers are slow.
-            handed = await asyncio.to_thread(_hand_over, connection, records)
-            acknowledged = [_awaitable(future, loop) for future in handed]
-            answers = await asyncio.gather(*acknowledged, return_exceptions=True)
+            # In a thread: it waits for the metadata of the topic, and for buffer space if the brokers are slow.
+            futures = await asyncio.to_thread(_send_all, connection, records)
+            answers = await asyncio.gather(*[_awaitable(f, loop) for f in futures], return_exceptions=True)
         finally:
             self._waiting -= 1
         failed = next((answer for answer in answers if isinstance(answer, Exception)), None)
@@ -64,7 +63,7 @@ class Producer:
             raise translate(failed) from failed
 
     async def _connected(self) -> KafkaProducer:
-        """All who wait share one attempt."""
+        """All callers share one attempt to connect."""
         if self._connection is None or (self._connection.done() and self._connection.exception()):
             self._connection = asyncio.ensure_future(asyncio.to_thread(_connect, self._options))
         return await asyncio.shield(self._connection)
@@ -81,35 +80,35 @@ class Producer:
 
 def _connect(options: Options) -> KafkaProducer:
     timeout_ms = options["request_timeout_ms"]
-    own = {
+    producer = {
         "acks": "all",
-        # Profiles know events by their ids; and while an idempotent producer waits for a new id of its own, no send ever times out.
+        # Profiles recognise repeated events; and sends of an idempotent producer never time out while it has no id.
         "enable_idempotence": False,
         "linger_ms": LINGER_MS,
         "max_block_ms": timeout_ms,
         "delivery_timeout_ms": 2 * timeout_ms,
         "max_request_size": MAX_REQUEST_BYTES,
     }
-    return connected(KafkaProducer, {**options, **own})
+    return connected(KafkaProducer, {**options, **producer})
 
 
-def _hand_over(connection: KafkaProducer, records: Sequence[Outgoing]) -> list[Any]:
+def _send_all(connection: KafkaProducer, records: Sequence[Outgoing]) -> list[Any]:
     with translated():
         return [_send(connection, record) for record in records]
 
 
 def _send(connection: KafkaProducer, record: Outgoing) -> Any:
-    """What other producers may and kafka-python may not send, a header without a value and a record of nothing, becomes empty."""
+    """Send a record. kafka-python cannot send a header without a value or an empty record; such nulls become empty bytes."""
     value = b"" if record.key is None and record.value is None else record.value
     headers = [(name, content or b"") for name, content in record.headers]
     return connection.send(record.topic, key=record.key, value=value, headers=headers)
 
 
 def _awaitable(future: Any, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
-    """kafka-python's future, which is settled on its own thread, as one of the loop's."""
+    """A future of the event loop for kafka-python's future, which completes on another thread."""
     waiting: asyncio.Future[None] = loop.create_future()
 
-    def settle(error: Exception | None) -> None:
+    def complete(error: Exception | None) -> None:
         if waiting.done():
             return
         if error is None:
@@ -117,17 +116,17 @@ def _awaitable(future: Any, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[
         else:
             waiting.set_exception(error)
 
-    def settled(error: Exception | None) -> None:
+    def on_done(error: Exception | None) -> None:
         if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, error)
+            loop.call_soon_threadsafe(complete, error)
 
-    future.add_callback(lambda _: settled(None))
-    future.add_errback(settled)
+    future.add_callback(lambda _: on_done(None))
+    future.add_errback(on_done)
     return waiting
 
 
 class KafkaSink:
-    """The EventSink port: into the topic, keyed by user. All events count as new: nobody has looked yet."""
+    """The EventSink port on a topic; the key of a record is the user. All events count as new, because they are not compared yet."""
 
     def __init__(self, producer: Producer, topic: str) -> None:
         self._producer, self._topic = producer, topic

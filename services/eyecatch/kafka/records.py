@@ -1,4 +1,4 @@
-"""Kafka records as we read them, and the message in one. Knows no event and no Kafka client; reads no clock and no store."""
+"""Kafka records and their messages. Knows no event and no Kafka client; uses no clock and no store."""
 
 import json
 from collections.abc import Sequence
@@ -8,17 +8,17 @@ from typing import NamedTuple, Protocol, TypeVar
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import DecodeError, Message
 
-# Five ids of 128 characters that JSON escapes at twelve bytes each are 8 KiB.
+# Five ids of 128 characters take 8 KiB if JSON escapes each character with twelve bytes.
 MAX_BYTES = 16 * 1024
 CONTENT_TYPE = "content-type"
 JSON_BRACE = ord("{")
 M = TypeVar("M", bound=Message)
 Headers = Sequence[tuple[str, bytes | None]]
-"""Other producers' headers may have null for a value."""
+"""The value of a header may be null."""
 
 
 class Unreadable(StrEnum):
-    """Why a record holds no message. docs/ingest.md says what to do about each."""
+    """Why a record has no message. docs/ingest.md says what to do about each."""
 
     EMPTY = "empty"
     TOO_LARGE = "too-large"
@@ -27,15 +27,14 @@ class Unreadable(StrEnum):
 
 
 class Poison(NamedTuple):
-    """Why a record goes to the dead letters. `detail` names field, value and what is allowed; it may hold ids of a user, so it never
-    goes to a log."""
+    """Why a record goes to the dead letters. `detail` names field, value and what is allowed. It may contain user ids: never log it."""
 
     reason: StrEnum
     detail: str
 
 
 class Record(Protocol):
-    """What we read of kafka-python's ConsumerRecord."""
+    """The attributes that we use of kafka-python's ConsumerRecord."""
 
     @property
     def topic(self) -> str: ...
@@ -54,7 +53,7 @@ class Record(Protocol):
 
 
 def message_of(record: Record, kind: type[M], wrong_shape: StrEnum) -> M | Poison:
-    """The message of a record, in protobuf or JSON; `wrong_shape` is the reason for JSON that does not fit `kind`. Never raises."""
+    """The message of a record in protobuf or JSON. `wrong_shape`: the reason for JSON that does not fit `kind`. Never raises."""
     value, name = record.value, kind.DESCRIPTOR.full_name
     if not value:
         return Poison(Unreadable.EMPTY, f"no bytes; allowed: an {name} in protobuf or JSON")
@@ -69,14 +68,14 @@ def message_of(record: Record, kind: type[M], wrong_shape: StrEnum) -> M | Poiso
         return ParseDict(data, kind(), ignore_unknown_fields=True)
     except DecodeError:
         return Poison(Unreadable.NOT_PROTOBUF, f"{len(value)} bytes; allowed: a serialised {name}")
-    except (ParseError, SystemError) as error:  # protobuf's C parser raises SystemError for half a surrogate in an enum
+    except (ParseError, SystemError) as error:  # protobuf's C parser raises SystemError for a lone surrogate in an enum
         return Poison(wrong_shape, str(error)[:200])
     except (ValueError, RecursionError) as error:
         return Poison(Unreadable.NOT_JSON, str(error)[:200])
 
 
 def is_json(value: bytes, headers: Headers) -> bool:
-    """By the content type if a header has it, else by the brace, with which no serialised message of ours begins."""
+    """By the content type if there is such a header, else by the brace, with which no serialised message of ours starts."""
     for name, content in headers:
         if name.lower() == CONTENT_TYPE:
             return b"json" in (content or b"").lower()

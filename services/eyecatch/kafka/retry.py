@@ -1,4 +1,4 @@
-"""Work that must not be given up while a server is unreachable: tried again with growing waits, and reported to /health."""
+"""Retries of work while a server is unreachable, with growing waits, reported to /health."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,18 +12,18 @@ from eyecatch.observe.health import Health
 T = TypeVar("T")
 
 STORE, DEAD_LETTERS = "store", "dead letters"
-"""Parts that may be in trouble."""
+"""Names of parts for /health."""
 WAIT = Backoff(0.1, 10.0)
 
 
-class Patience:
-    """For `give_up_s` each time a part is in trouble."""
+class Retry:
+    """Retries work until its part has been unreachable for `give_up_s` seconds."""
 
     def __init__(self, health: Health, metrics: ReaderMetrics, give_up_s: float) -> None:
         self._health, self._metrics, self._give_up_s = health, metrics, give_up_s
 
     async def __call__(self, part: str, work: Callable[[], Awaitable[T]]) -> T:
-        """What `work` gives. Raises Unavailable in the end, and what else it raises at once."""
+        """The result of `work`. Raises Unavailable after `give_up_s`, and other errors of `work` at once."""
         attempt = 0
         while True:
             try:

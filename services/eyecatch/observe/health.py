@@ -1,4 +1,4 @@
-"""Whether a process works, and why not: logged once when it changes, and answered over HTTP (observe/page.py) at any time."""
+"""The health of a process and its problems: logged once for each change, and served over HTTP by observe/page.py."""
 
 import time
 from collections.abc import Callable
@@ -9,32 +9,33 @@ log = structlog.get_logger(__name__)
 
 
 class Health:
-    """Parts in trouble, each with its reason and since when. Safe on any thread; `clock` is monotonic, in seconds."""
+    """The parts with a problem, each with its reason and start. Safe on any thread. `clock`: monotonic seconds."""
 
     def __init__(self, *starting: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """`starting` parts are in trouble until they are well for the first time."""
+        """The parts `starting` have the problem "starting" until `well` is called for them."""
         self._clock = clock
-        self._troubles = {part: ("starting", clock()) for part in starting}
+        self._problems = {part: ("starting", clock()) for part in starting}
 
     def trouble(self, part: str, why: str) -> float:
-        """Note a trouble; returns for how many seconds this part has been in trouble."""
-        before = self._troubles.get(part)
+        """Report a problem of a part; returns for how many seconds the part has had problems."""
+        before = self._problems.get(part)
         since = before[1] if before else self._clock()
-        self._troubles[part] = (why, since)
+        self._problems[part] = (why, since)
         if before is None or before[0] != why:
             log.warning("trouble", part=part, why=why)
         return self._clock() - since
 
     def well(self, part: str) -> None:
-        before = self._troubles.pop(part, None)
+        """Report that a part works."""
+        before = self._problems.pop(part, None)
         if before is not None:
             log.info("well", part=part, after_s=round(self._clock() - before[1], 3))
 
     @property
     def serving(self) -> bool:
-        return not self._troubles
+        return not self._problems
 
     def text(self) -> str:
-        """SERVING, or NOT_SERVING and a line for each trouble."""
-        troubles = [f"{part}: {why}" for part, (why, _) in sorted(self._troubles.items())]
-        return "\n".join(["NOT_SERVING", *troubles] if troubles else ["SERVING"])
+        """SERVING, or NOT_SERVING and a line for each problem."""
+        problems = [f"{part}: {why}" for part, (why, _) in sorted(self._problems.items())]
+        return "\n".join(["NOT_SERVING", *problems] if problems else ["SERVING"])

@@ -1,4 +1,4 @@
-"""Logging: structured events on standard error, readable or JSON. Call sites never pass a user id."""
+"""Logging: structured events on standard error, as text or JSON. Callers never pass a user id."""
 
 import logging
 import sys
@@ -7,8 +7,8 @@ import structlog
 
 
 def configure(log_format: str, **always: object) -> None:
-    """`always`: what every line says besides."""
-    # The Kafka client warns on every attempt to connect, in its own form; we say the same once, in ours.
+    """`log_format`: "json" or "console". `always`: fields of every line."""
+    # The Kafka client warns on every attempt to connect; we log the same once.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     renderer = (
         structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer(colors=False)

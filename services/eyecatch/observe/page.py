@@ -15,22 +15,22 @@ SERVING = "SERVING"
 
 
 class Registered:
-    """Metrics in a registry of their own, which a page shows."""
+    """Metrics in a registry of their own, for a page."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
 
 
 class HealthText(Protocol):
-    """What answers /health."""
+    """The source of the text of /health."""
 
     def text(self) -> str:
-        """SERVING, or NOT_SERVING and a line for each trouble."""
+        """SERVING, or NOT_SERVING and a line for each problem."""
 
 
 @contextmanager
 def page(host: str, port: int, metrics: Registered, health: HealthText) -> Iterator[int]:
-    """Answer /metrics and /health (200 or 503) inside the context; yields the port. Raises Unavailable if it is taken."""
+    """Serve /metrics and /health (200 or 503) inside the context; yields the port. Raises Unavailable if the port is in use."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -51,7 +51,7 @@ def page(host: str, port: int, metrics: Registered, health: HealthText) -> Itera
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Probes are not worth a line each."""
+            """Probes are not logged."""
 
     try:
         server = ThreadingHTTPServer((host, port), Handler)

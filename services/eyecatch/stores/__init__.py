@@ -1,1 +1,1 @@
-"""Stores: where users, items, covers and images live. They implement core/ports.py and know no wire."""
+"""Stores of users, items, covers, jobs and images. They implement core/ports.py and know no wire."""

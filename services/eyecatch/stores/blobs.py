@@ -1,6 +1,6 @@
-"""Image files by content on any fsspec file system: the Blobs port. A URI, `blob:<sha256>.<suffix>`, holds no path.
+"""The Blobs port: image files addressed by content, on any fsspec file system. A URI, `blob:<sha256>.<suffix>`, holds no path.
 
-Locally a file appears whole or not at all (written aside, fsynced, renamed); object stores do that themselves.
+A local file appears whole or not at all (written under another name, fsynced, renamed), as in object stores.
 """
 
 import asyncio
@@ -33,25 +33,25 @@ class FsspecBlobs:
         self._local = isinstance(self._fs, LocalFileSystem)
 
     async def put(self, data: bytes, suffix: str) -> str:
-        """`suffix` is a file name's ending without the dot ("webp"); a leading dot is allowed."""
+        """`suffix`: the ending of the file name ("webp"); a leading dot is ignored."""
         ending = suffix.removeprefix(".")
         if not _SUFFIX.fullmatch(ending):
             raise InvalidInput.of("suffix", suffix, "1 to 8 lower-case letters or digits")
         digest = hashlib.sha256(data).hexdigest()
-        await self._away(lambda: self._write(self._path(digest, ending), data))
+        await self._in_thread(lambda: self._write(self._path(digest, ending), data))
         return f"blob:{digest}.{ending}"
 
     async def get(self, uri: str) -> bytes:
         path = self._resolve(uri)
         try:
-            return await self._away(lambda: bytes(self._fs.cat_file(path)))
+            return await self._in_thread(lambda: bytes(self._fs.cat_file(path)))
         except FileNotFoundError:
             raise NotFound("picture", uri) from None
 
     async def delete(self, uri: str) -> None:
         path = self._resolve(uri)
         try:
-            await self._away(lambda: self._fs.rm_file(path))
+            await self._in_thread(lambda: self._fs.rm_file(path))
         except FileNotFoundError:
             return
 
@@ -72,8 +72,8 @@ class FsspecBlobs:
         else:
             self._fs.pipe_file(path, data)
 
-    async def _away(self, work: Callable[[], T]) -> T:
-        """Run off the event loop; what the file system complains about becomes one of our errors."""
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """Run `work` in a thread and translate errors of the file system, but for FileNotFoundError."""
         try:
             return await asyncio.to_thread(work)
         except FileNotFoundError:
@@ -84,7 +84,7 @@ class FsspecBlobs:
 
 def _translate(error: OSError) -> EyecatchError:
     if error.errno in _NO_ROOM:
-        return StoreFull("no room left for pictures; free disk space", 30.0)
+        return StoreFull("the disk for pictures is full; free disk space", 30.0)
     return Unavailable(f"the picture store does not answer ({error.strerror or type(error).__name__})")
 
 
@@ -93,21 +93,21 @@ def _write_whole(path: Path, data: bytes) -> None:
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         _sync(folder.parent)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with aside.open("xb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+        temporary.replace(path)
     except OSError:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     _sync(folder)
 
 
 def _sync(folder: Path) -> None:
-    """Put the names in a folder on disk."""
+    """Sync the names of files in a folder to disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,6 +1,6 @@
-"""A read cache before a profile store on another machine: the ProfileStore port over one. Bounded in age and in size.
+"""A read cache for a profile store on another machine, itself a ProfileStore. Bounded in age and in size.
 
-An answer is never older than `max_age_s`, counted from before the read began. What this process writes it sees at once.
+An embedding is at most `max_age_s` old, counted from the start of its read. Writes of this process are visible at once.
 """
 
 import time
@@ -12,9 +12,9 @@ from eyecatch.core.types import Event, Position, Profile, ProfileHeads, Vector
 
 
 class CachedProfiles:
-    """Remembers user embeddings, and who has none, of at most `capacity` users (about 0.5 KB each); the oldest reads leave first.
+    """Caches the embeddings of at most `capacity` users (about 0.5 KB each), or that they have none; the oldest reads go first.
 
-    `clock` gives seconds that only grow. For the event loop's thread alone.
+    `clock`: monotonic seconds. Use it only on the event loop's thread.
     """
 
     def __init__(
@@ -25,14 +25,14 @@ class CachedProfiles:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._max_age_s, self._capacity, self._clock = store, max_age_s, capacity, clock
-        # In the order of reading, so the entries that are too old are always the first ones.
+        # In the order of reading, so that expired entries come first.
         self._known: OrderedDict[str, tuple[float, Vector | None]] = OrderedDict()
         self._version = 0
         self._writes = 0
         self.hits = self.misses = 0
 
     async def embedding(self, user_id: str, encoder: Encoder) -> Vector | None:
-        """Raises what the store raises; a failure is not remembered."""
+        """Raises the errors of the store; failures are not cached."""
         if encoder.version != self._version:
             self._known.clear()
             self._version = encoder.version
@@ -44,9 +44,7 @@ class CachedProfiles:
         self.misses += 1
         writes = self._writes
         embedding = await self._store.embedding(user_id, encoder)
-        if (
-            writes == self._writes and encoder.version == self._version
-        ):  # else this may be what was there before one of our own writes
+        if writes == self._writes and encoder.version == self._version:  # else one of our writes may have changed it
             self._put(user_id, now, embedding)
         return embedding
 
@@ -54,7 +52,7 @@ class CachedProfiles:
         known = self._known
         known.pop(user_id, None)
         known[user_id] = (now + self._max_age_s, embedding)
-        # Two a read: expired entries go faster than new ones come, and no read pays for a sweep.
+        # Two for each read: expired entries go faster than new ones come, and no read pays for a sweep.
         for _ in range(2):
             oldest = next(iter(known))
             if len(known) > self._capacity or known[oldest][0] <= now:
@@ -72,16 +70,16 @@ class CachedProfiles:
         try:
             return await self._store.absorb(events, encoder, positions)
         finally:
-            self._written({event.user_id for event in events})
+            self._drop({event.user_id for event in events})
 
     async def forget(self, user_id: str) -> bool:
         try:
             return await self._store.forget(user_id)
         finally:
-            self._written([user_id])
+            self._drop([user_id])
 
-    def _written(self, user_ids: Iterable[str]) -> None:
-        """Also after a failure: nobody knows then how much was written."""
+    def _drop(self, user_ids: Iterable[str]) -> None:
+        """Call it after failed writes too: some of the users may be written."""
         self._writes += 1
         for user_id in user_ids:
             self._known.pop(user_id, None)
@@ -96,5 +94,5 @@ class CachedProfiles:
         return self._store.scan(batch)
 
     async def reencode(self, keys: Sequence[str], encoder: Encoder) -> int:
-        """What is remembered stays: it was made by the current encoder already."""
+        """Cached embeddings stay: they are of the current encoder."""
         return await self._store.reencode(keys, encoder)

@@ -1,4 +1,4 @@
-"""Embeddings of covers as bytes: little-endian float16. (User embeddings are part of a profile: codec.py.)"""
+"""Embeddings of covers as bytes: little-endian float16. User embeddings are in profile_codec.py."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def pack(embedding: Vector) -> bytes:
 
 
 def unpack(blob: bytes) -> Vector:
-    """2*D bytes -> (D,) float32, read-only because caches share it."""
+    """2*D bytes -> (D,) float32, read-only because it is shared by caches."""
     vector: Vector = np.frombuffer(blob, "<f2").astype(np.float32)
     vector.flags.writeable = False
     return vector

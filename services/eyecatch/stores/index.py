@@ -1,4 +1,4 @@
-"""Nearest covers by embedding with Faiss: the CoverIndex port. Exact inner products over ids; knows no cover."""
+"""The CoverIndex port on Faiss: nearest ids by exact inner product. Knows no cover."""
 
 import threading
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from eyecatch.core.types import EMBEDDING_DIM, Vector
 
 
 class FaissIndex:
-    """Safe to call from several threads. A flat index answers in about a millisecond at 100,000 covers."""
+    """Safe on any thread. The flat index takes about a millisecond for 100,000 covers."""
 
     def __init__(self, dim: int = EMBEDDING_DIM) -> None:
         self._dim = dim
@@ -22,7 +22,7 @@ class FaissIndex:
         self._lock = threading.Lock()
 
     def add(self, ids: Sequence[str], embeddings: Vector) -> None:
-        """(N,) ids, (N, D) embeddings. Of an id given twice the last row counts."""
+        """Add N ids with embeddings (N, D). If an id occurs twice, its last row counts."""
         rows = np.ascontiguousarray(embeddings, np.float32)
         if rows.shape != (len(ids), self._dim) or not np.isfinite(rows).all():
             raise InvalidInput.of("embeddings", rows.shape, f"{len(ids)} rows of {self._dim} finite numbers")

@@ -1,4 +1,4 @@
-"""What stores keep as compact JSON: rewards, provenance, jobs. Knows no database."""
+"""Compact JSON of rewards, provenance, failures and jobs for stores. Knows no database."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,35 +25,35 @@ def rewards_text(rewards: Mapping[str, float]) -> str:
 
 
 def provenance_text(provenance: Provenance) -> str:
-    """Everything but the origin, by which stores look covers up."""
+    """Everything but the origin, which stores keep in a field of its own."""
     return compact(
         "provenance", {name: value for name, value in asdict(provenance).items() if value and name != "origin"}
     )
 
 
 def failure_row(failure: Failure) -> list[Any]:
-    """Everything but the text, which stores keep as the job's error."""
+    """Everything but the text, which stores keep as the error of the job."""
     return [failure.kind, failure.details]
 
 
 def failure(text: str, row: Sequence[Any] = ("", ())) -> Failure:
-    """`row` as `failure_row` gave it; without one the failure has no kind."""
+    """`row`: from `failure_row`; without one the failure has no kind."""
     kind, details = row
     return Failure(text, kind, tuple((field, value, allowed) for field, value, allowed in details))
 
 
 def job_text(job: Job) -> str:
-    """Everything but the attempts, which the queue counts in a column. The knobs of its drawing are beside its other fields."""
-    own = {name: getattr(job, name) for name in JOB_FIELDS}
-    own |= {"caller": asdict(job.caller)} if job.caller else {}
-    return compact("job", own | job.drawing.set_knobs())
+    """Everything but the attempts, which the queue counts in a field of its own. Knobs of the drawing are fields beside the others."""
+    values = {name: getattr(job, name) for name in JOB_FIELDS}
+    values |= {"caller": asdict(job.caller)} if job.caller else {}
+    return compact("job", values | job.drawing.set_knobs())
 
 
 def job(text: str, attempts: int) -> Job:
     values: dict[str, Any] = json.loads(text)
-    if values.get("steps") == 0:  # None was stored as 0 once
+    if values.get("steps") == 0:  # older versions stored None as 0
         del values["steps"]
-    own = {name: values[name] for name in JOB_FIELDS if name in values}
-    own["user_embedding"] = tuple(values["user_embedding"])
+    known = {name: values[name] for name in JOB_FIELDS if name in values}
+    known["user_embedding"] = tuple(values["user_embedding"])
     caller = Caller(**values["caller"]) if "caller" in values else None
-    return Job(**own, drawing=Drawing.of(values), attempts=attempts, caller=caller)
+    return Job(**known, drawing=Drawing.of(values), attempts=attempts, caller=caller)

@@ -1,4 +1,4 @@
-"""Page tokens: the last id of a page, made opaque. A token that is not one of ours is refused, never guessed at."""
+"""Page tokens: the last id of a page in an opaque form. Any other text is refused."""
 
 import base64
 import binascii
@@ -14,7 +14,7 @@ def token(last_id: str) -> str:
 
 
 def last_id(text: str) -> str:
-    """The id inside; "" for the first page. Raises InvalidInput."""
+    """The id inside a token; "" for the first page. Raises InvalidInput."""
     if not text:
         return ""
     refusal = InvalidInput.of("page_token", text, "empty, or the next_page_token of the page before")

@@ -1,4 +1,4 @@
-"""Profile <-> bytes, at most PROFILE_BYTES of them: a fixed layout, little-endian, with the version in front.
+"""Profile <-> at most PROFILE_BYTES bytes: a fixed little-endian layout that starts with its version.
 
     head  version u8, encoder u16, dimensions u8, scale f32, embedding int8 (D,)          the fast path reads only this
     body  event count u32, updated at u64 ms, decayed counts f64 (6,) as of f64, rate f64,
@@ -7,7 +7,7 @@
           events, newest first: reference to (item, cover), id token, time u48 ms, action and dwell bucket u8
           recent ids: tokens
 
-A layout that shipped is never edited: a change is one more version, and decoders of old ones stay. Knows no database.
+A released layout never changes: a change adds a version, and decoders of old versions stay. Knows no database.
 """
 
 import hashlib
@@ -36,8 +36,8 @@ from eyecatch.core.types import (
 
 VERSION = 1
 PROFILE_BYTES = 1024
-# Embeddings with no larger component are all zeros: dividing by it would overflow.
-NOTHING = 1e-30
+# An embedding without a larger component is stored as zeros: division by a smaller scale would overflow.
+MIN_SCALE = 1e-30
 _HEAD = struct.Struct("<BHBf")
 HEAD_BYTES = _HEAD.size + EMBEDDING_DIM
 _BODY = struct.Struct("<IQ6dddIIBBB")
@@ -55,31 +55,29 @@ _UNNAMED = re.compile(r"~[0-9a-f]{16}")
 
 @lru_cache(1 << 17)  # a profile's events are written again and again
 def reference(item_id: str, cover_id: str) -> bytes:
-    """The eight bytes that stand for an item and its cover; of an id that `decode` could not name, the bytes it came from."""
+    """The eight bytes that stand for an item and a cover. For an id that `decode` could not name, the bytes that it came from."""
     if not cover_id and _UNNAMED.fullmatch(item_id):
         return bytes.fromhex(item_id[1:])
     return hashlib.blake2b(f"{item_id}\x1f{cover_id}".encode(), digest_size=8).digest()
 
 
-def unnamed(event: Event) -> bytes | None:
+def unknown_reference(event: Event) -> bytes | None:
     """The reference of an event whose item `decode` could not name, else None."""
-    found = not event.cover_id and _UNNAMED.fullmatch(event.item_id)
-    return bytes.fromhex(event.item_id[1:]) if found else None
+    match = not event.cover_id and _UNNAMED.fullmatch(event.item_id)
+    return bytes.fromhex(event.item_id[1:]) if match else None
 
 
 def encode(profile: Profile) -> bytes:
-    """Events as core.absorb keeps them; more of anything than a profile holds is cut. Raises InvalidInput for a broken embedding."""
+    """The bytes of a profile. Events have the form of core.behaviour.absorb; more rows than a profile holds are cut off.
+
+    Raises InvalidInput for an embedding of another shape or with a number that is not finite.
+    """
     positions, events = profile.positions[:MAX_POSITIONS], profile.events[:RECENT_EVENTS]
     ids, activity, bots = profile.recent_ids[:OLDER_IDS], profile.activity, profile.bots
-    parts = [
-        _quantised(profile),
-        _BODY.pack(
-            min(profile.event_count, _U32),
-            max(round(profile.updated_at * 1000), 0),
-            *activity.counts, activity.at, bots.rate, min(bots.too_fast, _U32), min(bots.impossible, _U32),
-            len(positions), len(events), len(ids),
-        ),
-    ]  # fmt: skip
+    counters = (bots.rate, min(bots.too_fast, _U32), min(bots.impossible, _U32))
+    total, updated_ms = min(profile.event_count, _U32), max(round(profile.updated_at * 1000), 0)
+    sizes = (len(positions), len(events), len(ids))
+    parts = [_quantised(profile), _BODY.pack(total, updated_ms, *activity.counts, activity.at, *counters, *sizes)]
     parts += [_POSITION.pack(_topic(p.topic), p.partition, p.offset) for p in positions]
     pack, token = _EVENT.pack, tokens.pack
     for id, _, item_id, action, seconds, cover_id, _, dwell_ms in events:
@@ -93,12 +91,12 @@ def encode(profile: Profile) -> bytes:
 
 
 def _quantised(profile: Profile) -> bytes:
-    """Components to a 127th of the largest: an error of at most 0.4 % of it, far below what two covers differ by."""
+    """Components in units of a 127th of the largest: an error of at most 0.4 % of it, far below the difference of two covers."""
     vector = np.asarray(profile.embedding, np.float32)
     if vector.shape != (EMBEDDING_DIM,) or not np.isfinite(vector).all():
         raise InvalidInput.of("embedding", vector.shape, f"{EMBEDDING_DIM} finite numbers of a unit vector")
     scale = float(np.abs(vector).max())
-    if scale < NOTHING:
+    if scale < MIN_SCALE:
         scale, rows = 0.0, np.zeros(EMBEDDING_DIM, np.float32)
     else:
         rows = np.rint(vector * np.float32(127 / scale))
@@ -106,7 +104,7 @@ def _quantised(profile: Profile) -> bytes:
 
 
 def embedding(data: bytes) -> tuple[int, Vector | None]:
-    """(encoder version, user embedding (D,), read-only, or None when it is all zeros) from at least HEAD_BYTES of a profile.
+    """(encoder version, user embedding (D,), read-only, or None if it is all zeros) of the first HEAD_BYTES of a profile.
 
     Raises StoreDamaged, StoreTooNew.
     """
@@ -133,7 +131,7 @@ def embedding(data: bytes) -> tuple[int, Vector | None]:
 
 
 def decode(user_id: str, data: bytes, names: Names | None = None) -> Profile:
-    """The profile; an event whose reference has no name gets "~" and its sixteen digits for an item. Raises StoreDamaged, StoreTooNew."""
+    """The profile. An event whose reference has no name gets "~" and sixteen digits as its item id. Raises StoreDamaged, StoreTooNew."""
     encoder, vector = embedding(data)
     try:
         return _DECODERS[data[0]](user_id, data, encoder, vector, names or {})
@@ -163,12 +161,10 @@ def _decode_1(user_id: str, data: bytes, encoder: int, vector: Vector | None, na
         for topic, partition, offset in _POSITION.iter_unpack(data[HEAD_BYTES + _BODY.size : first_event])
     ]
     ids = [tokens.unpack(data[n : n + tokens.TOKEN_BYTES]) for n in range(first_id, len(data), tokens.TOKEN_BYTES)]
-    return Profile(
-        user_id,
-        np.zeros(EMBEDDING_DIM, np.float32) if vector is None else vector,
-        count, updated / 1000, tuple(positions), tuple(events), tuple(ids),
-        Activity(tuple(counts), at), BotCounters(rate, too_fast, impossible), encoder,
-    )  # fmt: skip
+    vector = np.zeros(EMBEDDING_DIM, np.float32) if vector is None else vector
+    activity, bots = Activity(tuple(counts), at), BotCounters(rate, too_fast, impossible)
+    rows = (tuple(positions), tuple(events), tuple(ids))
+    return Profile(user_id, vector, count, updated / 1000, *rows, activity, bots, encoder)
 
 
 _DECODERS: dict[int, Callable[[str, bytes, int, Vector | None, Names], Profile]] = {1: _decode_1}

@@ -1,4 +1,4 @@
-"""Stored profiles when walking over all users: one that is damaged must not end a walk over millions. Knows no database."""
+"""Decoding many stored profiles in a scan over all users, which skips damaged ones. Knows no database."""
 
 from collections.abc import Mapping
 
@@ -8,14 +8,14 @@ from eyecatch.core.errors import StoreError
 from eyecatch.core.types import EMBEDDING_DIM, Profile, ProfileHeads
 from eyecatch.stores import profile_codec as codec
 
-# As codec.py lays it out; a whole batch is decoded at once, for this runs beside the fast path.
+# The head of profile_codec.py. A whole batch is decoded at once, because the fast path runs beside it.
 _HEAD = np.dtype(
     [("version", "u1"), ("encoder", "<u2"), ("dim", "u1"), ("scale", "<f4"), ("rows", "i1", (EMBEDDING_DIM,))]
 )
 
 
 def heads(rows: Mapping[str, bytes]) -> ProfileHeads:
-    """By key at least the head of a profile -> those that can be read."""
+    """Heads (or whole profiles) by key -> those that can be read."""
     whole = {key: data[: codec.HEAD_BYTES] for key, data in rows.items() if len(data) >= codec.HEAD_BYTES}
     table = np.frombuffer(b"".join(whole.values()), _HEAD)
     scale = table["scale"]
@@ -27,13 +27,13 @@ def heads(rows: Mapping[str, bytes]) -> ProfileHeads:
 
 
 def stale(rows: Mapping[str, bytes], version: int, names: codec.Names | None = None) -> list[Profile]:
-    """Of the profiles by key, those that can be read and that an encoder of another version made; `user_id` is the key."""
-    found = []
+    """Those of the profiles by key that can be read and whose embedding has another version; their `user_id` is the key."""
+    profiles = []
     for key, data in rows.items():
         try:
             profile = codec.decode(key, data, names)
         except StoreError:
             continue
         if profile.encoder != version:
-            found.append(profile)
-    return found
+            profiles.append(profile)
+    return profiles

@@ -1,6 +1,6 @@
-"""What the writer of profiles remembers of the users it wrote last, so that the next event of theirs needs no read. Knows no store.
+"""The profiles that were written last, in memory, so that the next event of such a user needs no read. Knows no store.
 
-Who changes a user takes the entry out, and puts one back only when the write is acknowledged: a failure anywhere leaves nothing stale.
+A writer takes the entry out before a change and puts a new one back only after the write, so that a failure leaves no stale entry.
 """
 
 from collections import OrderedDict
@@ -8,13 +8,13 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-ACTIVE_USERS = 10_000
+CAPACITY = 10_000
 
 
-class Active(Generic[T]):
-    """User id -> entry (some 10 KB with a full window), of at most `capacity` users; those untouched for longest leave first."""
+class RecentWrites(Generic[T]):
+    """User id -> entry (about 10 KB with a full window) of at most `capacity` users; the least recently used go first."""
 
-    def __init__(self, capacity: int = ACTIVE_USERS) -> None:
+    def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
         self._users: OrderedDict[str, T] = OrderedDict()
         self.clear = self._users.clear
@@ -23,7 +23,7 @@ class Active(Generic[T]):
         return len(self._users)
 
     def take(self, user_id: str) -> T | None:
-        """The entry, which is the caller's from now on."""
+        """Remove and return the entry."""
         return self._users.pop(user_id, None)
 
     def put(self, user_id: str, entry: T) -> None:

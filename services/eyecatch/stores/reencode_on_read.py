@@ -1,4 +1,4 @@
-"""Users encoded anew for an answer, because what is stored of them came from another encoder. Knows no database."""
+"""Encodes a user again for an answer, if the stored embedding has another encoder version. Knows no database."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
@@ -6,30 +6,30 @@ from collections.abc import Awaitable, Callable, Hashable
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.types import Vector
 
-# An answer waits so long, rare as it is: later, an unpersonalised one is better.
-ANEW_S = 0.1
-# At once; more would only wait for each other.
+# An answer waits at most so long; after that an answer without personalisation is better.
+REENCODE_S = 0.1
+# At a time; more would only wait for each other.
 MAX_USERS = 64
 
 
-class Anew:
-    """Each user once, however many ask; an encoding that takes too long for its answer goes on, for the next one."""
+class ReencodeOnRead:
+    """Encodes each user once for all callers that wait. An encoding that takes too long goes on, for the next call."""
 
     def __init__(self) -> None:
         self._running: dict[Hashable, asyncio.Future[Vector | None]] = {}
 
     async def embedding(self, key: Hashable, encode: Callable[[], Awaitable[Vector | None]]) -> Vector | None:
-        """What `encode` gives and remembers; `key` is the user, and whatever must be the same to share it.
+        """The result of `encode`. Calls with the same `key` share one run.
 
-        Raises Unavailable after ANEW_S, and at once when too many users are being encoded.
+        Raises Unavailable after REENCODE_S, and at once if MAX_USERS are being encoded.
         """
         if key not in self._running:
             if len(self._running) >= MAX_USERS:
-                raise Unavailable(f"{MAX_USERS} users are being encoded anew already")
+                raise Unavailable(f"{MAX_USERS} users are being encoded again already")
             task = self._running[key] = asyncio.ensure_future(encode())
             task.add_done_callback(lambda _: self._running.pop(key))
         try:
-            async with asyncio.timeout(ANEW_S):
+            async with asyncio.timeout(REENCODE_S):
                 return await asyncio.shield(self._running[key])
         except TimeoutError as error:
-            raise Unavailable("the store is too busy to encode a user anew") from error
+            raise Unavailable("the store is too busy to encode a user again") from error

@@ -1,5 +1,6 @@
-"""What users of each taste cluster engaged with, gathered from a state: what segments are told of. Knows no model."""
+"""What users of each taste cluster engaged with, read from the stores: the input of segment descriptions. Knows no model."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,46 +16,59 @@ PICTURES = 40
 
 
 @dataclass
-class Gathered:
-    """Of one cluster: engaged items, once for each engagement of the latest events, and some of the covers as images."""
+class ClusterBehaviour:
+    """What users of one cluster engaged with: items, one entry per engagement, and the images of their most engaged covers."""
 
     id: str
     embedding: Vector
     users: int = 0
     items: list[Item] = field(default_factory=list)
     images: list[bytes] = field(default_factory=list)
+    covers: Counter[str] = field(default_factory=Counter)
 
 
-async def gather(stores: Stores, blobs: Blobs, clusters: TasteClusters, encoder: int) -> list[Gathered]:
-    """Clusters in the order of their ids, those that nobody of the latest EVENTS events belongs to left out.
+async def gather(stores: Stores, blobs: Blobs, clusters: TasteClusters, encoder: int) -> list[ClusterBehaviour]:
+    """Behaviour in the latest EVENTS events by cluster id, without clusters that have none.
 
-    Users encoded by another encoder are left out: clusters say nothing of them.
+    Users of another encoder are left out: the clusters do not apply to their embeddings.
     """
-    engaged: dict[str, list[Event]] = {}
+    clusters_by_id = {
+        n: ClusterBehaviour(str(n), clusters.centroids[n]) for n in np.flatnonzero(clusters.shares).tolist()
+    }
+    items: dict[str, Item | None] = {}
+    for user, events in (await _engagements(stores)).items():
+        profile = await stores.profiles.profile(user)
+        if profile is None or profile.encoder != encoder:
+            continue
+        cluster = clusters_by_id.get(clusters.of(profile.embedding))
+        if cluster is not None:
+            cluster.users += 1
+            await _add(cluster, events, stores, items)
+    for cluster in clusters_by_id.values():
+        for cover_id, _ in sorted(cluster.covers.items(), key=lambda pair: (-pair[1], pair[0]))[:PICTURES]:
+            if (cover := await stores.catalog.cover(cover_id)) is not None:
+                cluster.images.append(await blobs.get(cover.uri))
+    return [cluster for cluster in clusters_by_id.values() if cluster.items]
+
+
+async def _engagements(stores: Stores) -> dict[str, list[Event]]:
+    """By user."""
+    engagements: dict[str, list[Event]] = {}
     after = read = 0
     while read < EVENTS and (page := await stores.profiles.events(after, PAGE)):
         after, read = page[-1][0], read + len(page)
         for _, event in page:
             if event.action in ENGAGED:
-                engaged.setdefault(event.user_id, []).append(event)
-    found = {n: Gathered(str(n), clusters.centroids[n]) for n in np.flatnonzero(clusters.shares).tolist()}
-    items: dict[str, Item | None] = {}
-    covers: dict[int, dict[str, int]] = {}
-    for user, events in engaged.items():
-        profile = await stores.profiles.profile(user)
-        if profile is None or profile.encoder != encoder or (cluster := clusters.of(profile.embedding)) not in found:
-            continue
-        found[cluster].users += 1
-        for event in events:
-            if event.item_id not in items:
-                items[event.item_id] = await stores.catalog.item(event.item_id)
-            if (item := items[event.item_id]) is not None:
-                found[cluster].items.append(item)
-                if event.cover_id:
-                    often = covers.setdefault(cluster, {})
-                    often[event.cover_id] = often.get(event.cover_id, 0) + 1
-    for cluster, often in covers.items():
-        for cover_id in sorted(often, key=lambda c: (-often[c], c))[:PICTURES]:
-            if (cover := await stores.catalog.cover(cover_id)) is not None:
-                found[cluster].images.append(await blobs.get(cover.uri))
-    return [one for one in found.values() if one.items]
+                engagements.setdefault(event.user_id, []).append(event)
+    return engagements
+
+
+async def _add(cluster: ClusterBehaviour, events: list[Event], stores: Stores, items: dict[str, Item | None]) -> None:
+    """Count a user's events; `items` caches the catalogue."""
+    for event in events:
+        if event.item_id not in items:
+            items[event.item_id] = await stores.catalog.item(event.item_id)
+        if (item := items[event.item_id]) is not None:
+            cluster.items.append(item)
+            if event.cover_id:
+                cluster.covers[event.cover_id] += 1

@@ -1,4 +1,4 @@
-"""Where Kafka, the shared queue and a generator are joined: the process that makes covers. Needs the `kafka` and `redis` extras."""
+"""`eyecatch generate`: connects Kafka, the shared queue and a generator. Needs the `kafka` and `redis` extras."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -13,30 +13,30 @@ from eyecatch.core.ports import Generator, SharedQueue, Stores
 from eyecatch.generate.announce import KafkaAnnouncer
 from eyecatch.generate.hub import Hub
 from eyecatch.generate.intake import Intake
-from eyecatch.generate.metrics import Account, Metrics
+from eyecatch.generate.metrics import Metrics, MetricsObserver
 from eyecatch.generate.worker import Worker
 from eyecatch.kafka.buffer import Buffer
 from eyecatch.kafka.dead_letters import topic_of
 from eyecatch.kafka.producer import Producer
-from eyecatch.kafka.retry import Patience
+from eyecatch.kafka.retry import Retry
 from eyecatch.kafka.source import BROKER, Source, SourceOptions
 from eyecatch.observe.health import Health
 from eyecatch.observe.page import page
 from eyecatch.stores.blobs import FsspecBlobs
-from eyecatch.wiring.generator import count, make_generator
+from eyecatch.wiring.generator import make_generator, register_metrics
 from eyecatch.wiring.maker import maker, preload
-from eyecatch.wiring.process import quieten_collector, stopped
+from eyecatch.wiring.process import stop_signal, tune_garbage_collector
 from eyecatch.wiring.stores import checkpoint, open_stores, shared_queue
 
 log = structlog.get_logger(__name__)
 
-# Requests wait in the queue, not here.
+# Requests wait in the queue, not in the buffer.
 BUFFER = 1000
 
 
 @dataclass(frozen=True)
 class Generate:
-    """A running process and the parts tests look into. `work` ends with what broke it."""
+    """A running process and its parts, for tests. `work` ends with the error that ended the process."""
 
     stores: Stores
     queue: SharedQueue
@@ -50,9 +50,9 @@ class Generate:
 
 @asynccontextmanager
 async def generating(config: GenerateConfig, generator: Generator | None = None) -> AsyncIterator[Generate]:
-    """Read requests and do jobs meanwhile; on leaving, take no more, let running ones end for `drain_s`, and leave the rest to others.
+    """Read requests and run jobs inside the context. At its end jobs that run longer than `drain_s` go back to the queue.
 
-    Raises InvalidInput without a shared store, and what the store raises when it cannot be opened.
+    Raises InvalidInput without a shared store, and the errors of opening the store.
     """
     client = config.kafka_client()
     health, metrics = Health(BROKER), Metrics()
@@ -62,14 +62,19 @@ async def generating(config: GenerateConfig, generator: Generator | None = None)
             if queue is None:
                 raise InvalidInput.of("store", config.store, "redis://..., which the servers share")
             generator = generator or make_generator(config, checkpoint(config))
-            count(metrics.registry, config, generator)
-            outbox, patience = Producer(client), Patience(health, metrics, config.give_up_s)
+            register_metrics(metrics.registry, config, generator)
+            outbox, retry = Producer(client), Retry(health, metrics, config.give_up_s)
             making = maker(
-                config, stores, FsspecBlobs(config.blobs), generator, lambda item_id, new, gone: None, metrics.heard
+                config,
+                stores,
+                FsspecBlobs(config.blobs),
+                generator,
+                lambda item_id, new, gone: None,
+                metrics.count_judged,
             )
-            announcer = KafkaAnnouncer(outbox, config.requests_topic, config.generated_topic, patience, metrics)
-            account = Account(metrics, health, config.give_up_s)
-            worker = Worker(queue, making, Hub(), config.jobs, announcer, account)
+            announcer = KafkaAnnouncer(outbox, config.requests_topic, config.generated_topic, retry, metrics)
+            observer = MetricsObserver(metrics, health, config.give_up_s)
+            worker = Worker(queue, making, Hub(), config.jobs, announcer, observer)
             buffer = Buffer(BUFFER)
             options = SourceOptions(
                 config.requests_topic,
@@ -82,7 +87,7 @@ async def generating(config: GenerateConfig, generator: Generator | None = None)
                 (config.generated_topic,),
             )
             source = Source(client, options, buffer, health, metrics)
-            intake = Intake(buffer, source.done, queue, outbox, config.requests_topic, patience, metrics, worker.wake)
+            intake = Intake(buffer, source.done, queue, outbox, config.requests_topic, retry, metrics, worker.wake)
             source.start()
             reading = asyncio.ensure_future(source.consumed(intake.run))
             serving = asyncio.ensure_future(worker.run())
@@ -103,17 +108,17 @@ async def generating(config: GenerateConfig, generator: Generator | None = None)
 
 
 async def _first_end(*work: "asyncio.Future[None]") -> None:
-    """Neither ends by itself while all is well."""
+    """Wait until the first of `work` ends, and raise its error. None of them ends while all is well."""
     done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
     for each in done:
         each.result()
 
 
 async def generate(config: GenerateConfig, on_ready: Callable[[int], None], generator: Generator | None = None) -> None:
-    """Run until SIGTERM or SIGINT, or until a trouble lasts too long. `on_ready` gets the port of /health once it is answered."""
-    stop = stopped()
+    """Run until SIGTERM or SIGINT, or until a server is unreachable for `give_up_s`. `on_ready` is called with the port of /health."""
+    stop = stop_signal()
     async with generating(config, generator) as running:
-        quieten_collector()
+        tune_garbage_collector()
         on_ready(running.health_port)
         await asyncio.wait({stop, running.work}, return_when=asyncio.FIRST_COMPLETED)
         log.info("draining", running=len(running.worker.running))

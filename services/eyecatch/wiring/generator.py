@@ -1,4 +1,4 @@
-"""Which generator the configuration asks for, and how its state is told: gRPC health under a name of its own, and /metrics."""
+"""Configuration -> the generator, and its state in gRPC health and /metrics."""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,42 +20,44 @@ if TYPE_CHECKING:
     from eyecatch.api.server import Server
 
 HEALTH = "eyecatch.generator"
-LOOK_S = 0.5
+POLL_S = 0.5
 
 
 def make_generator(config: MakingConfig, checkpoint: Path) -> Generator:
-    """In this process, or on Triton servers. Raises InvalidInput for what is no address, NotReady without the client library."""
+    """A generator in this process, or on Triton servers. Raises InvalidInput for a bad address, NotReady without the client library."""
     servers = config.triton_servers()
     if not servers:
         return LocalGenerator(
             Path(config.checkpoint) if config.checkpoint else None, Path(config.data_dir) / "products", engaging(config)
         )
     try:
-        from eyecatch.generators.triton import Asking, TritonGenerator
+        from eyecatch.generators.triton import TritonGenerator, TritonOptions
     except ModuleNotFoundError as error:
         raise NotReady("--triton needs the Triton client: pip install 'eyecatch[triton]'") from error
-    asking = Asking(config.triton_timeout_s, config.triton_level, cover_space(checkpoint), engaging=engaging(config))
-    return TritonGenerator(servers, asking)
+    space = cover_space(checkpoint)
+    return TritonGenerator(
+        servers, TritonOptions(config.triton_timeout_s, config.triton_level, space, engaging=engaging(config))
+    )
 
 
 def engaging(config: MakingConfig) -> bool:
-    """Whether covers are rated by engagement: where it has a weight, since each has to be read for it."""
+    """Whether covers get the reward `engagement`, for which the VLM reads each of them: only if it has a weight."""
     return Scoring.parse(config.reward_weights, SCORING).stores("engagement")
 
 
-async def tell_health(server: "Server", generator: Generator) -> None:
-    """Keep the health of HEALTH until cancelled, at most LOOK_S late, where the generator is on other servers."""
+async def watch_health(server: "Server", generator: Generator) -> None:
+    """Update the gRPC health named HEALTH every POLL_S until cancelled, if the generator is on Triton servers."""
     from eyecatch.generators.triton import TritonGenerator
 
     if isinstance(generator, TritonGenerator):
         generator.start()
         while True:
-            await server.tell(HEALTH, generator.available)
-            await asyncio.sleep(LOOK_S)
+            await server.set_health(HEALTH, generator.available)
+            await asyncio.sleep(POLL_S)
 
 
-def count(registry: "CollectorRegistry", config: MakingConfig, generator: Generator) -> None:
-    """Tell `registry` of the servers that draw, if any do."""
+def register_metrics(registry: "CollectorRegistry", config: MakingConfig, generator: Generator) -> None:
+    """Register metrics of the Triton servers, if there are any."""
     if config.triton:
         from eyecatch.generators.triton import TritonGenerator
         from eyecatch.generators.triton_metrics import EndpointCollector
@@ -66,7 +68,7 @@ def count(registry: "CollectorRegistry", config: MakingConfig, generator: Genera
 
 @contextmanager
 def metrics_page(config: Config, generator: Generator) -> Iterator[None]:
-    """Answer /metrics meanwhile, where a port is set. Raises NotReady without the library, Unavailable when the port is taken."""
+    """Serve /metrics inside the context, if a port is set. Raises NotReady without the library, Unavailable if the port is in use."""
     if not config.metrics_port:
         yield
         return
@@ -77,6 +79,6 @@ def metrics_page(config: Config, generator: Generator) -> Iterator[None]:
     from eyecatch.observe.health import Health
 
     metrics = Registered()
-    count(metrics.registry, config, generator)
+    register_metrics(metrics.registry, config, generator)
     with page(config.host, config.metrics_port, metrics, Health()):
         yield

@@ -1,4 +1,4 @@
-"""Where Kafka is joined to the stores: the ingest process, and its dead letters. Needs the `kafka` extra."""
+"""`eyecatch ingest` and its dead letters: connects Kafka and the stores. Needs the `kafka` extra."""
 
 import asyncio
 import gc
@@ -16,25 +16,25 @@ from eyecatch.ingest.loop import Loop
 from eyecatch.ingest.metrics import Metrics
 from eyecatch.kafka.buffer import Buffer
 from eyecatch.kafka.dead_letters import DeadLetter, DeadLetters, topic_of
-from eyecatch.kafka.processes import HOST, started
+from eyecatch.kafka.processes import HOST, run_members
 from eyecatch.kafka.producer import Producer
+from eyecatch.kafka.retry import Retry
 from eyecatch.kafka.source import BROKER, Source, SourceOptions
 from eyecatch.observe.health import Health
 from eyecatch.observe.logs import configure
 from eyecatch.observe.page import page
-from eyecatch.wiring.process import quieten_collector, stopped
+from eyecatch.wiring.process import stop_signal, tune_garbage_collector
 from eyecatch.wiring.stores import current_encoder, open_stores
 
 log = structlog.get_logger(__name__)
 
 REPLAY_GROUP = "eyecatch-dlq-replay"
-# As many objects as a batch has, all of them in use: the collector would walk them again and again.
 YOUNG = 500_000
 
 
 @dataclass(frozen=True)
 class Ingest:
-    """A running ingest and the parts tests look into. `work` ends when it has drained, or with what broke it."""
+    """A running ingest and its parts, for tests. `work` ends after draining, or with the error that ended it."""
 
     profiles: ProfileStore
     source: Source
@@ -47,9 +47,9 @@ class Ingest:
 
 @asynccontextmanager
 async def ingesting(config: IngestConfig) -> AsyncIterator[Ingest]:
-    """Read, absorb and commit meanwhile; on leaving, absorb what was read already for `drain_s`, commit and leave the group.
+    """Read, absorb and commit inside the context. At its end absorb the buffer for `drain_s`, commit and leave the group.
 
-    With SQLite the folder is this process's alone. Raises what the stores raise when they cannot be opened.
+    Only one process can use an SQLite folder. Raises the errors of opening the stores.
     """
     client = config.kafka_client()
     health, metrics = Health(BROKER), Metrics()
@@ -68,10 +68,8 @@ async def ingesting(config: IngestConfig) -> AsyncIterator[Ingest]:
             )
             source = Source(client, options, buffer, health, metrics)
             outbox = Producer(client)
-            loop = Loop(
-                buffer, source.done, stores.profiles, encoder, outbox,
-                config.events_topic, config.batch_max, config.give_up_s, health, metrics,
-            )  # fmt: skip
+            retry, sinks = Retry(health, metrics, config.give_up_s), (stores.profiles, encoder, outbox)
+            loop = Loop(buffer, source.done, *sinks, config.events_topic, config.batch_max, retry, metrics)
             source.start()
             work = asyncio.ensure_future(source.consumed(loop.run))
             try:
@@ -85,49 +83,52 @@ async def _drain(source: Source, work: "asyncio.Future[None]", drain_s: float) -
     source.stop()
     done, _ = await asyncio.wait([work], timeout=drain_s)
     if not done:
-        # Not committed, so nothing is lost: whoever reads next begins with it.
+        # Nothing is lost: the next reader reads uncommitted records again.
         log.warning("drain_cut_short", after_s=drain_s)
         work.cancel()
         await asyncio.wait([work])
     await asyncio.to_thread(source.close)
 
 
-def quieten() -> None:
-    """Of the garbage collector, what a server does and more."""
-    quieten_collector()
+def tune_for_batches() -> None:
+    """As `tune_garbage_collector`, with a larger young generation: a batch has many objects, all of them in use."""
+    tune_garbage_collector()
     gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
 
 
 @asynccontextmanager
-async def several(config: IngestConfig) -> AsyncIterator[tuple[int, "asyncio.Future[None]"]]:
-    """`config.processes` members of the group and one page for all of them: its port, and what ends with the first that ends.
+async def ingest_processes(config: IngestConfig) -> AsyncIterator[tuple[int, "asyncio.Future[None]"]]:
+    """Run `config.processes` members of the group and one page for all. Yields its port, and a future that ends with the first member.
 
-    Raises Unavailable when one of them cannot start or the page's port is taken.
+    Raises Unavailable if a member cannot start or the port is in use.
     """
     alone = replace(config, processes=1, health_host=HOST, health_port=0)
-    async with started([partial(member, alone, number) for number in range(config.processes)]) as (members, ended):
+    async with run_members([partial(run_member, alone, number) for number in range(config.processes)]) as (
+        members,
+        ended,
+    ):
         with page(config.health_host, config.health_port, members, members) as port:
             yield port, ended
 
 
-def member(config: IngestConfig, number: int, on_ready: Callable[[int], None]) -> None:
-    """One of several, in a process of its own."""
+def run_member(config: IngestConfig, number: int, on_ready: Callable[[int], None]) -> None:
+    """Run one member, in a process of its own."""
     configure(config.log_format, process=number)
     uvloop.run(ingest(config, on_ready))
 
 
 async def ingest(config: IngestConfig, on_ready: Callable[[int], None]) -> None:
-    """Run until SIGTERM or SIGINT, or until a trouble lasts too long. `on_ready` gets the port of /health once it is answered."""
-    stop = stopped()
+    """Run until SIGTERM or SIGINT, or until a server is unreachable for `give_up_s`. `on_ready` is called with the port of /health."""
+    stop = stop_signal()
     if config.processes > 1:
-        async with several(config) as (port, ended):
+        async with ingest_processes(config) as (port, ended):
             on_ready(port)
             await asyncio.wait({stop, ended}, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
                 ended.result()
         return
     async with ingesting(config) as running:
-        quieten()
+        tune_for_batches()
         on_ready(running.health_port)
         await asyncio.wait({stop, running.work}, return_when=asyncio.FIRST_COMPLETED)
         log.info("draining", buffered=len(running.buffer))
@@ -142,7 +143,7 @@ def dead_letters(config: KafkaConfig, topic: str, limit: int) -> Sequence[DeadLe
 
 
 async def replay(config: KafkaConfig, topic: str, limit: int) -> int:
-    """Send dead letters that were never replayed back to where they came from; how many."""
+    """Send dead letters that were not replayed yet back to their topics; returns how many."""
     producer = Producer(config.kafka_client())
     try:
         return await DeadLetters(config.kafka_client(), topic, REPLAY_GROUP).replay(producer, limit)

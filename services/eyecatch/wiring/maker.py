@@ -1,4 +1,4 @@
-"""Configuration -> the maker of covers, for processes that make them."""
+"""Configuration -> the maker and the upscaler, for processes that make covers."""
 
 import structlog
 
@@ -7,7 +7,7 @@ from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.ports import Blobs, Generator, Stores, Upscaler
 from eyecatch.core.score import Scoring
-from eyecatch.generate.making import Maker, OnChange, OnJudged, Taste, unheard
+from eyecatch.generate.making import Maker, MakerOptions, OnChange, OnJudged, count_nothing
 from eyecatch.generators.upscaling import PART, LocalUpscaler
 from eyecatch.wiring.stores import checkpoint
 
@@ -19,16 +19,16 @@ def maker(
     stores: Stores,
     blobs: Blobs,
     generator: Generator,
-    changed: OnChange,
-    on_judged: OnJudged = unheard,
+    on_change: OnChange,
+    on_judged: OnJudged = count_nothing,
 ) -> Maker:
     scoring = Scoring.parse(config.reward_weights, SCORING)
-    taste = Taste(scoring, config.draws_per_cover, config.pool_size, config.attempts, config.guided_part())
-    return Maker(stores.catalog, blobs, generator, changed, taste, on_judged, upscaler(config))
+    options = MakerOptions(scoring, config.draws_per_cover, config.pool_size, config.attempts, config.guided_part())
+    return Maker(stores.catalog, blobs, generator, on_change, options, on_judged, upscaler(config))
 
 
 def upscaler(config: MakingConfig) -> Upscaler | None:
-    """What enlarges kept covers, if anything does: as configured, or the checkpoint's own, or the shipped starter's."""
+    """The configured upscaler, the checkpoint's own, or that of the shipped starter; None for no upscaling."""
     if config.upscale == 1:
         return None
     own = checkpoint(config) / PART
@@ -36,7 +36,7 @@ def upscaler(config: MakingConfig) -> Upscaler | None:
 
 
 async def preload(generator: Generator) -> None:
-    """Load the model while the first calls are already answered; without a model the fast path still works."""
+    """Load the model while the server already answers; the fast path works without a model."""
     try:
         await generator.score([], [])
     except Unavailable as error:

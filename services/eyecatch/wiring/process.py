@@ -1,12 +1,12 @@
-"""What every process does: end on a signal, and keep the garbage collector from stalling the work."""
+"""Used by every process: the signal to stop, and the tuning of the garbage collector."""
 
 import asyncio
 import gc
 import signal
 
 
-def stopped() -> "asyncio.Future[None]":
-    """Done at the first SIGTERM or SIGINT from now on."""
+def stop_signal() -> "asyncio.Future[None]":
+    """A future that completes at the first SIGTERM or SIGINT from now on."""
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[None] = loop.create_future()
 
@@ -19,8 +19,8 @@ def stopped() -> "asyncio.Future[None]":
     return stop
 
 
-def quieten_collector() -> None:
-    """What start-up built lives as long as the process: without this every full collection walks it and stalls the work."""
+def tune_garbage_collector() -> None:
+    """Exclude the objects of start-up, which live as long as the process, from full collections, and collect less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

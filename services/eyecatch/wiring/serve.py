@@ -1,4 +1,4 @@
-"""`eyecatch serve`: configuration -> verbs, server and background work on the stores. The only module that knows them all."""
+"""`eyecatch serve`: builds the services, the server and the background tasks from the configuration."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
@@ -20,12 +20,7 @@ from eyecatch.core.behaviour.forget import Forgetting
 from eyecatch.core.behaviour.sinks import StoreSink
 from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import InvalidInput, NotReady
-from eyecatch.core.ports import (
-    Encoder,
-    EventSink,
-    Generator,
-    JobQueue,
-)
+from eyecatch.core.ports import Encoder, EventSink, Generator, JobQueue
 from eyecatch.core.recommending.decisions import DecisionBuffer
 from eyecatch.core.recommending.pools import Pools
 from eyecatch.core.recommending.recommend import Recommender
@@ -40,32 +35,32 @@ from eyecatch.generate.service import GenerationService
 from eyecatch.generate.worker import Worker
 from eyecatch.upkeep.clusters import ClusterOptions, keep_fitted
 from eyecatch.upkeep.sweep import keep_current
-from eyecatch.wiring.generator import metrics_page, tell_health
+from eyecatch.wiring.generator import metrics_page, watch_health
 from eyecatch.wiring.maker import maker, preload
-from eyecatch.wiring.process import quieten_collector, stopped
+from eyecatch.wiring.process import stop_signal, tune_garbage_collector
 from eyecatch.wiring.stores import Parts, fill_index, open_parts, shared_queue
 
 log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def open_ways(config: Config, parts: Parts) -> AsyncIterator[tuple[EventSink, JobQueue]]:
-    """Recorded events go into the profiles, or with `kafka` into the topic that `eyecatch ingest` reads; cover requests likewise."""
-    elsewhere = config.generation == "workers"
-    if elsewhere and not (config.kafka and config.store):
+async def open_outputs(config: Config, parts: Parts) -> AsyncIterator[tuple[EventSink, JobQueue]]:
+    """The sink of events, which writes to the profiles or with `kafka` to a topic, and the queue of cover requests likewise."""
+    by_workers = config.generation == "workers"
+    if by_workers and not (config.kafka and config.store):
         raise InvalidInput.of("generation", config.generation, "here, or kafka and store given too")
     if not config.kafka:
         yield StoreSink(parts.store.profiles, parts.encoder), parts.store.queue
         return
     try:
-        from eyecatch.generate.announce import Requests
+        from eyecatch.generate.announce import RequestSender
         from eyecatch.kafka.producer import KafkaSink, Producer
     except ModuleNotFoundError as error:
         raise NotReady("--kafka needs the Kafka client: pip install 'eyecatch[kafka]'") from error
     producer = Producer(config.kafka_client())
     queue, shared = parts.store.queue, shared_queue(config, parts.store)
-    if elsewhere and shared is not None:
-        queue = shared.through(Requests(producer, config.requests_topic))
+    if by_workers and shared is not None:
+        queue = shared.with_log(RequestSender(producer, config.requests_topic))
     try:
         yield KafkaSink(producer, config.events_topic), queue
     finally:
@@ -74,7 +69,7 @@ async def open_ways(config: Config, parts: Parts) -> AsyncIterator[tuple[EventSi
 
 @dataclass(frozen=True)
 class Application:
-    """The server, answering on `port`, and the parts tests look into. `worker` is None where covers are made elsewhere."""
+    """A running server and its parts, for tests. `worker` is None if other processes make covers."""
 
     parts: Parts
     server: Server
@@ -87,8 +82,8 @@ class Application:
 async def application(
     config: Config, generator: Generator | None = None, encoder: Encoder | None = None
 ) -> AsyncIterator[Application]:
-    """Open the data folder, answer calls and work in the background; on leaving, drain and close."""
-    async with open_parts(config, generator, encoder) as parts, open_ways(config, parts) as (sink, queue):
+    """Open the stores, answer calls and run background tasks inside the context. At its end drain and close."""
+    async with open_parts(config, generator, encoder) as parts, open_outputs(config, parts) as (sink, queue):
         store = parts.store
         trusted = config.made_covers == "trusted"
         await fill_index(parts, trusted)
@@ -97,23 +92,25 @@ async def application(
         pools = Pools(store.catalog, scoring, config.pool_size, thin_below=config.pool_min, trust_made=trusted)
         hub, tastes = Hub(), Tastes()
 
-        def changed(item_id: str, new: Sequence[Cover], gone: Sequence[str]) -> None:
-            shown = [c for c in new if trusted or c.provenance.origin is Origin.CATALOGUE]
-            if shown:
-                parts.index.add([c.id for c in shown], np.stack([c.embedding for c in shown]))
-            parts.index.remove(gone)
+        def on_change(item_id: str, new: Sequence[Cover], removed: Sequence[str]) -> None:
+            searchable = [c for c in new if trusted or c.provenance.origin is Origin.CATALOGUE]
+            if searchable:
+                parts.index.add([c.id for c in searchable], np.stack([c.embedding for c in searchable]))
+            parts.index.remove(removed)
             pools.drop([item_id])
 
         worker = None
         if config.generation == "here":
-            worker = Worker(queue, maker(config, parts.store, parts.blobs, parts.generator, changed), hub, config.jobs)
+            worker = Worker(
+                queue, maker(config, parts.store, parts.blobs, parts.generator, on_change), hub, config.jobs
+            )
         generation = GenerationService(queue, worker, hub, tastes, config.background_generation)
         follower = Follower(
             queue,
             hub,
             lambda: worker.running if worker else set(),
             shared_queue(config, store),
-            partial(_changed_elsewhere, parts, pools, changed, trusted),
+            partial(_on_remote_change, parts, pools, on_change, trusted),
         )
         decisions = DecisionBuffer(store.decisions, pools)
         forgetting = Forgetting(store.profiles, store.catalog, store.queue, parts.blobs, parts.index, pools.drop)
@@ -149,7 +146,7 @@ async def application(
         if config.preload:
             work.append(preload(parts.generator))
         if config.triton:
-            work.append(tell_health(server, parts.generator))
+            work.append(watch_health(server, parts.generator))
         tasks = tuple(asyncio.ensure_future(w) for w in work)
         try:
             with metrics_page(config, parts.generator):
@@ -164,18 +161,19 @@ async def application(
     log.info("stopped")
 
 
-async def _changed_elsewhere(
-    parts: Parts, pools: Pools, changed: OnChange, trust_made: bool, items: Collection[str] | None
+async def _on_remote_change(
+    parts: Parts, pools: Pools, on_change: OnChange, trust_made: bool, items: Collection[str] | None
 ) -> None:
+    """Another process changed the pools of `items`, or of too many items to list (None)."""
     if items is None:
         pools.drop([item_id for item_id in pools.items if item_id])
         return await fill_index(parts, trust_made)
     for item_id, pool in (await parts.store.catalog.pools(sorted(items))).items():
-        changed(item_id, pool, ())
+        on_change(item_id, pool, ())
 
 
 async def _end(tasks: "Sequence[asyncio.Future[None]]") -> None:
-    """Cancel until all have ended: a cancellation that comes together with an answer of Redis can be lost on the way."""
+    """Cancel until all have ended: a cancellation can get lost if it comes together with an answer of Redis."""
     while running := [task for task in tasks if not task.done()]:
         for task in running:
             task.cancel()
@@ -184,16 +182,16 @@ async def _end(tasks: "Sequence[asyncio.Future[None]]") -> None:
 
 
 async def serve(config: Config, on_ready: Callable[[int], None]) -> None:
-    """Run the embedded server until SIGTERM or SIGINT. `on_ready` gets the port once calls are answered."""
-    stop = stopped()
+    """Run the server until SIGTERM or SIGINT. `on_ready` is called with the port when calls are answered."""
+    stop = stop_signal()
     async with application(config) as app:
-        quieten_collector()
+        tune_garbage_collector()
         on_ready(app.server.port)
         pending: set[asyncio.Future[Any]] = {stop, *app.tasks}
         while not stop.done():
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                task.result()  # a background task that broke must not go unnoticed
+                task.result()  # raise the error of a failed background task
 
 
 async def _keep_fitted(config: Config, parts: Parts, tastes: Tastes) -> None:

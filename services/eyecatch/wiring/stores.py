@@ -1,4 +1,4 @@
-"""Configuration -> stores and what every process on them needs: blobs, the encoder, the index, the generator. Knows no server."""
+"""Configuration -> stores, blobs, encoder, index and generator. Knows no server."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from eyecatch.config import Config, EventLogConfig, QueueConfig, ServedStoreConfig, StateConfig, part
+from eyecatch.config import Config, EventLogConfig, QueueConfig, ServedStoreConfig, StateConfig
 from eyecatch.core.catalog import Catalog
 from eyecatch.core.errors import NotReady
 from eyecatch.core.ports import (
@@ -26,6 +26,7 @@ from eyecatch.core.ports import (
 )
 from eyecatch.core.types import Budget, Origin
 from eyecatch.encoders.learned import LearnedEncoder, cover_space, user_encoder
+from eyecatch.settings import part
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.cached_profiles import CachedProfiles
 from eyecatch.stores.index import FaissIndex
@@ -37,7 +38,7 @@ from eyecatch.wiring.generator import make_generator
 
 @dataclass(frozen=True)
 class Parts:
-    """What every command on a data folder needs: its stores, and the generator that also embeds pictures."""
+    """The parts that a command on a data folder needs. The generator also embeds pictures."""
 
     store: Stores
     blobs: Blobs
@@ -57,7 +58,7 @@ def checkpoint(config: StateConfig) -> Path:
 
 
 async def current_encoder(config: StateConfig, stores: Stores) -> Encoder:
-    """The checkpoint's encoder, with the taste clusters fitted last."""
+    """The checkpoint's encoder with the last fitted taste clusters."""
     encoder = user_encoder(checkpoint(config))
     clusters = await load(stores.notes, encoder)
     if clusters is not None and isinstance(encoder, LearnedEncoder):
@@ -76,16 +77,16 @@ class OpenStores:
 
 @asynccontextmanager
 async def open_stores(config: StateConfig, any_space: bool = False) -> AsyncIterator[Stores]:
-    """The state. Raises what `_opened` raises, and StoreError when its covers belong to another checkpoint, unless `any_space`."""
-    async with _opened(config) as stores:
+    """Open the stores. Raises StoreError if their covers are of another checkpoint, unless `any_space`, and errors of opening."""
+    async with _connect_stores(config) as stores:
         if not any_space:
             await claim(stores.catalog, stores.notes, cover_space(checkpoint(config)))
         yield stores
 
 
 @asynccontextmanager
-async def _opened(config: StateConfig) -> AsyncIterator[Stores]:
-    """SQLite in the data folder, or Redis behind a read cache. Raises what their `open` raises, NotReady without the client library."""
+async def _connect_stores(config: StateConfig) -> AsyncIterator[Stores]:
+    """SQLite in the data folder, or Redis with a read cache. Raises errors of opening, and NotReady without the client library."""
     jobs, served = part(QueueConfig, config), part(ServedStoreConfig, config)
     budget = Budget(jobs.budget_per_item, jobs.budget_per_hour)
     if not config.store:
@@ -119,7 +120,7 @@ async def _opened(config: StateConfig) -> AsyncIterator[Stores]:
 async def open_parts(
     config: Config, generator: Generator | None = None, encoder: Encoder | None = None
 ) -> AsyncIterator[Parts]:
-    """Open the stores. With SQLite the folder is this process's alone (StoreLocked when another one serves it)."""
+    """Open the stores and build the parts. Raises StoreLocked if another process uses the SQLite folder."""
     config.folder.mkdir(parents=True, exist_ok=True)
     async with open_stores(config) as store:
         generator = generator or make_generator(config, checkpoint(config))
@@ -139,12 +140,12 @@ async def open_parts(
 
 
 def shared_queue(config: StateConfig, stores: Stores) -> SharedQueue | None:
-    """The queue as other processes share it; None in SQLite, which has one process."""
+    """The queue that processes share; None with SQLite, which has one process."""
     return cast(SharedQueue, stores.queue) if config.store else None
 
 
 async def fill_index(parts: Parts, trust_made: bool) -> None:
-    """Put every stored cover into the index, in chunks so that memory stays flat; made ones only where they are trusted."""
+    """Put every stored cover into the index, in chunks to bound memory; generated covers only with `trust_made`."""
     ids: list[str] = []
     rows = []
     async for cover in parts.store.catalog.all_covers():

@@ -9,7 +9,7 @@ from eyecatch.config import Config
 from eyecatch.core.backoff import Backoff
 from eyecatch.core.errors import InvalidInput, NotFound, NotReady, Unavailable
 from eyecatch.core.tastes.clusters import directions
-from eyecatch.core.tastes.segments import keep
+from eyecatch.core.tastes.segments import save
 from eyecatch.core.types import JobState
 from eyecatch.v1 import behavior_pb2, covers_pb2, types_pb2
 
@@ -78,13 +78,13 @@ async def test_a_segment_stands_in_for_a_user(api: Api) -> None:
     await api.refused(api.covers.GenerateCovers(asked).read(), grpc.StatusCode.NOT_FOUND)
     clusters, notes = directions(), api.app.parts.store.notes
     taste = clusters.centroids[3]
-    await keep(notes, clusters, [{"id": "3", "name": "Coffee enthusiasts", "embedding": taste.tolist()}])
+    await save(notes, clusters, [{"id": "3", "name": "Coffee enthusiasts", "embedding": taste.tolist()}])
     _, (cover,) = await collect(api.covers.GenerateCovers(asked))
     np.testing.assert_allclose(api.generator.briefs[0].user_embedding, taste, atol=1e-6)
     status = await api.app.parts.store.queue.status(cover.provenance.job_id)
     assert status is not None
     assert (status.job.taste, status.job.made_for) == (3, "")
-    await keep(notes, clusters, [{"id": "3", "name": "Coffee enthusiasts"}])
+    await save(notes, clusters, [{"id": "3", "name": "Coffee enthusiasts"}])
     await api.refused(api.covers.GenerateCovers(asked).read(), grpc.StatusCode.FAILED_PRECONDITION)
 
 

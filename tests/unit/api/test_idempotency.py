@@ -9,7 +9,7 @@ import pytest
 from eyecatch.config import Config
 from eyecatch.core.behaviour.tokens import user_tag
 from eyecatch.core.tastes.clusters import directions
-from eyecatch.core.tastes.segments import keep
+from eyecatch.core.tastes.segments import save
 from eyecatch.core.types import Job
 from eyecatch.v1 import behavior_pb2, covers_pb2
 
@@ -74,7 +74,7 @@ async def test_another_segment_is_another_request(api: Api) -> None:
     await api.put("a", "red")
     clusters, notes = directions(), api.app.parts.store.notes
     segments = [{"id": str(n), "name": f"Group {n}", "embedding": clusters.centroids[n].tolist()} for n in range(2)]
-    await keep(notes, clusters, segments)
+    await save(notes, clusters, segments)
     first = await ids(api, segment="Group 0")
     assert await ids(api, segment="group 0") == first
     await conflict(api, segment="Group 1")

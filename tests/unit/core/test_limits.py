@@ -21,14 +21,21 @@ _IDS = st.text(max_size=4) | st.sampled_from(["a", "x" * MAX_ID, "x" * (MAX_ID +
 
 
 _EVENTS = st.builds(
-    Event, _IDS, _IDS, _IDS, st.sampled_from(Action), st.floats(),
-    _IDS, _IDS, st.integers(-1, 1) | st.just(MAX_DWELL_MS + 1),
-)  # fmt: skip
+    Event,
+    _IDS,
+    _IDS,
+    _IDS,
+    st.sampled_from(Action),
+    st.floats(),
+    _IDS,
+    _IDS,
+    st.integers(-1, 1) | st.just(MAX_DWELL_MS + 1),
+)
 
 
 @given(_EVENTS)
 def test_what_passes_quickly_passes(e: Event) -> None:
-    if Check.good(e, NOW):
+    if Check.is_valid(e, NOW):
         check = Whole()
         check.event("event", e, NOW)
         check.done()
@@ -37,29 +44,36 @@ def test_what_passes_quickly_passes(e: Event) -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        {"id": ""}, {"user_id": "u" * (MAX_ID + 1)}, {"item_id": "a\n"}, {"cover_id": " c"}, {"decision_id": "d\u00a0"},
-        {"time": float("nan")}, {"time": 0.0}, {"time": NOW + MAX_CLOCK_AHEAD_S + 1}, {"dwell_ms": -1},
+        {"id": ""},
+        {"user_id": "u" * (MAX_ID + 1)},
+        {"item_id": "a\n"},
+        {"cover_id": " c"},
+        {"decision_id": "d\u00a0"},
+        {"time": float("nan")},
+        {"time": 0.0},
+        {"time": NOW + MAX_CLOCK_AHEAD_S + 1},
+        {"dwell_ms": -1},
         {"dwell_ms": MAX_DWELL_MS + 1},
     ],
-)  # fmt: skip
+)
 def test_an_ordinary_event_passes_quickly_and_a_bad_one_never(bad: dict[str, object]) -> None:
-    assert Check.good(GOOD, NOW)
-    assert not Check.good(GOOD._replace(**bad), NOW)  # type: ignore[arg-type]
+    assert Check.is_valid(GOOD, NOW)
+    assert not Check.is_valid(GOOD._replace(**bad), NOW)  # type: ignore[arg-type]
     check = Whole()
     check.event("event", GOOD._replace(**bad), NOW)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput):
         check.done()
-    assert Check.all_good([GOOD, GOOD], NOW)
+    assert Check.all_valid([GOOD, GOOD], NOW)
     for place in range(3):
         events = [GOOD, GOOD]
         events.insert(place, GOOD._replace(**bad))  # type: ignore[arg-type]
-        assert not Check.all_good(events, NOW)
+        assert not Check.all_valid(events, NOW)
 
 
 @given(st.lists(_EVENTS | st.just(GOOD), max_size=4))
 def test_many_pass_together_where_each_does(events: list[Event]) -> None:
-    assert Check.all_good(events, NOW) == all(Check.good(e, NOW) for e in events)
+    assert Check.all_valid(events, NOW) == all(Check.is_valid(e, NOW) for e in events)
 
 
 def test_a_number_that_is_no_action_passes_with_nobody() -> None:
-    assert not Check.all_good([GOOD, GOOD._replace(action=7)], NOW)  # type: ignore[arg-type]
+    assert not Check.all_valid([GOOD, GOOD._replace(action=7)], NOW)  # type: ignore[arg-type]

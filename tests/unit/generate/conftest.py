@@ -26,20 +26,38 @@ def worker_config(kafka: Broker, redis_server: RedisServer, tmp_path: Path) -> G
     redis_server.client.flushall()
     topic = kafka.create(f"requests-{tmp_path.name}")
     return GenerateConfig(
-        kafka=kafka.address, requests_topic=topic, generated_topic=f"{topic}.made", group=topic,
+        kafka=kafka.address,
+        requests_topic=topic,
+        generated_topic=f"{topic}.made",
+        group=topic,
         store=redis_server.url,
-        data_dir=str(tmp_path), session_s=1.0, check_s=0.2, lease_s=2.0, kafka_timeout_s=2.0, give_up_s=5.0, drain_s=5.0,
+        data_dir=str(tmp_path),
+        session_s=1.0,
+        check_s=0.2,
+        lease_s=2.0,
+        kafka_timeout_s=2.0,
+        give_up_s=5.0,
+        drain_s=5.0,
         health_port=0,
-    )  # fmt: skip
+    )
 
 
 def server_config(config: GenerateConfig) -> Config:
     """Of a server whose covers are made by those workers."""
     return Config(
-        kafka=config.kafka, requests_topic=config.requests_topic, store=config.store, blob_url=config.blobs,
-        data_dir=config.data_dir, kafka_timeout_s=2.0, generation="workers", port=0, exploration=0.0, drain_s=0.0,
-        profile_cache_s=0.0, made_covers="trusted",
-    )  # fmt: skip
+        kafka=config.kafka,
+        requests_topic=config.requests_topic,
+        store=config.store,
+        blob_url=config.blobs,
+        data_dir=config.data_dir,
+        kafka_timeout_s=2.0,
+        generation="workers",
+        port=0,
+        exploration=0.0,
+        drain_s=0.0,
+        profile_cache_s=0.0,
+        made_covers="trusted",
+    )
 
 
 @asynccontextmanager

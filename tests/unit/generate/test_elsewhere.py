@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from eyecatch.config import Config, GenerateConfig
 from eyecatch.core.errors import InvalidInput
-from eyecatch.core.ports import Brief, Made
+from eyecatch.core.ports import Brief, GeneratedCover
 from eyecatch.core.types import JobState
 from eyecatch.stores.redis import RedisStore, keys
 from eyecatch.v1 import behavior_pb2, covers_pb2, types_pb2
@@ -37,11 +37,11 @@ class Gated(FakeGenerator):
 
     async def generate(
         self, briefs: Sequence[Brief], on_step: Callable[[int, int], None], on_preview: object = None
-    ) -> Sequence[Made]:
+    ) -> Sequence[GeneratedCover]:
         self.briefs += briefs
         on_step(2, 4)
         await self.opened.wait()
-        return [self._made(brief) for brief in briefs]
+        return [self._cover(brief) for brief in briefs]
 
 
 @pytest.fixture

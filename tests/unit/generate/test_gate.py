@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from eyecatch.core.drawing import Drawing
 from eyecatch.core.judgement import from_rewards, to_rewards
-from eyecatch.core.ports import Brief, Made, Progress
+from eyecatch.core.ports import Brief, GeneratedCover, Progress
 from eyecatch.core.types import Cover, Item, Job
-from eyecatch.generate.making import Maker, Taste
+from eyecatch.generate.making import Maker, MakerOptions
 from eyecatch.generate.metrics import Metrics
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.sqlite import SqliteStore
@@ -28,11 +28,11 @@ class Gated(FakeGenerator):
 
     async def generate(
         self, briefs: Sequence[Brief], on_step: Callable[[int, int], None], on_preview: object = None
-    ) -> Sequence[Made]:
+    ) -> Sequence[GeneratedCover]:
         self.calls.append([b.seed for b in briefs])
         return [self._judged(made) for made in await super().generate(briefs, on_step)]
 
-    def _judged(self, made: Made) -> Made:
+    def _judged(self, made: GeneratedCover) -> GeneratedCover:
         if self.reliable is None:
             return made
         score = self.reliable.get(made.seed, 0.1)
@@ -53,7 +53,7 @@ class Room:
             self.judged.append((attempts, available))
 
         blobs = FsspecBlobs(str(self._folder / "blobs"))
-        maker = Maker(self.store.catalog, blobs, generator, lambda *_: None, Taste(**taste), judged)
+        maker = Maker(self.store.catalog, blobs, generator, lambda *_: None, MakerOptions(**taste), judged)
         return await maker.make(
             Job("j", "k", "a", count=count, seed=seed, drawing=Drawing(inpaint=True)), self.told.append
         )
@@ -170,7 +170,7 @@ async def test_a_picture_that_is_drawn_again_is_shown_meanwhile(room: Room) -> N
 def test_metrics_count_covers_and_the_pictures_drawn_for_them() -> None:
     metrics = Metrics()
     for attempts, available in [(1, True), (3, False), (2, True)]:
-        metrics.heard(attempts, available)
+        metrics.count_judged(attempts, available)
 
     def value(name: str, **labels: str) -> float | None:
         return metrics.registry.get_sample_value(name, labels)

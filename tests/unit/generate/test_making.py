@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from eyecatch.core.errors import InvalidInput
-from eyecatch.core.ports import Brief, Made, Progress
+from eyecatch.core.ports import Brief, GeneratedCover, Progress
 from eyecatch.core.score import RewardSpec, Scoring
 from eyecatch.core.types import Cover, Item, Job
-from eyecatch.generate.making import Maker, Taste
+from eyecatch.generate.making import Maker, MakerOptions
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.sqlite import SqliteStore
 from PIL import Image
@@ -33,7 +33,7 @@ class Judged(FakeGenerator):
 
     async def generate(
         self, briefs: Sequence[Brief], on_step: Callable[[int, int], None], on_preview: object = None
-    ) -> Sequence[Made]:
+    ) -> Sequence[GeneratedCover]:
         return [
             replace(
                 made,
@@ -58,7 +58,9 @@ class Room:
         def changed(item_id: str, new: Sequence[Cover], gone: Sequence[str]) -> None:
             self.changes.append((item_id, [c.id for c in new], [*gone]))
 
-        maker = Maker(self.store.catalog, self._blobs, generator, changed, Taste(SCORING, draws, pool_size, **taste))
+        maker = Maker(
+            self.store.catalog, self._blobs, generator, changed, MakerOptions(SCORING, draws, pool_size, **taste)
+        )
         return await maker.make(job, self.told.append)
 
     async def pool(self) -> set[str]:

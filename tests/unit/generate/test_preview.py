@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from eyecatch.core.ports import Brief, Made, Progress
+from eyecatch.core.ports import Brief, GeneratedCover, Progress
 from eyecatch.core.types import Item, Job, Pixels
 from eyecatch.generate.making import Maker
 from eyecatch.pictures import preview
@@ -30,7 +30,7 @@ class Seen(FakeGenerator):
 
     async def generate(
         self, briefs: Sequence[Brief], on_step: Callable[[int, int], None], on_preview: OnPreview | None = None
-    ) -> Sequence[Made]:
+    ) -> Sequence[GeneratedCover]:
         self.looked.append(on_preview is not None)
 
         def step(done: int, total: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from eyecatch.core.drawing import Drawing
 from eyecatch.core.types import Cover, Job
-from eyecatch.generate.requests import Reason, decode, made_record, to_record
+from eyecatch.generate.requests import Reason, covers_record, decode, to_record
 from eyecatch.kafka.producer import PROTOBUF
 from eyecatch.kafka.records import Headers, Poison
 from eyecatch.v1 import generation_pb2
@@ -153,7 +153,7 @@ def test_any_bytes_are_a_job_or_a_reason() -> None:
 def test_what_is_told_of_covers() -> None:
     job = Job("id", "k", "a", taste=3)
     covers = [Cover(id, "a", "blob:x", unit(1)) for id in ("c1", "c2")]
-    sent = made_record(job, covers, "covers.generated", 1e9)
+    sent = covers_record(job, covers, "covers.generated", 1e9)
     message = generation_pb2.CoversGenerated.FromString(sent.value or b"")
     assert (sent.topic, sent.key, message.job_id, message.item_id) == ("covers.generated", b"a", "id", "a")
     assert ([*message.cover_ids], message.taste, message.time.seconds) == (["c1", "c2"], 3, 10**9)

@@ -54,7 +54,7 @@ async def test_a_job_through_the_log_waits_for_its_record(queue: RedisQueue) -> 
     async def send(job: Job) -> None:
         sent.append(job)
 
-    front = queue.through(send)
+    front = queue.with_log(send)
     assert (await front.put(job("j1", "k"))).state is JobState.QUEUED
     assert (await front.put(job("j2", "k"))).job.id == "j1"
     assert [j.id for j in sent] == ["j1"]
@@ -74,7 +74,7 @@ async def test_a_record_that_never_comes_is_not_waited_for(queue: RedisQueue, cl
     async def lose(job: Job) -> None:
         pass
 
-    await queue.through(lose).put(job("j1"))
+    await queue.with_log(lose).put(job("j1"))
     clock.now += RECORD_S - 1
     assert await queue.take() is None
     clock.now += 2
@@ -87,7 +87,7 @@ async def test_what_cannot_be_sent_was_never_there(queue: RedisQueue) -> None:
         raise Unavailable("no broker")
 
     with pytest.raises(Unavailable):
-        await queue.through(refuse).put(job("j1", "k", made_for="mia"))
+        await queue.with_log(refuse).put(job("j1", "k", made_for="mia"))
     assert await queue.status("j1") is None
     assert await queue.waiting() == 0
     assert (await queue.put(job("j2", "k"))).job.id == "j2", "its key is free"
@@ -166,7 +166,7 @@ async def test_whose_pools_changed_is_told_once(
     assert await other.changed(0) == (3, {"i/0", "i/1", "i/2"})
     assert await other.changed(3) == (3, ())
     assert await another().changed(-1) == (3, ()), "who comes later reads the pools as they are"
-    await one.tell(["i/2"])
-    await one.tell([])
+    await one.announce(["i/2"])
+    await one.announce([])
     assert await other.changed(3) == (4, {"i/2"})
     assert await other.changed(0) == (4, None), "too long ago"

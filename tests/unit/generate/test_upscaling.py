@@ -12,9 +12,9 @@ import pytest
 import torch
 from eyecatch.config import MakingConfig
 from eyecatch.core.errors import EyecatchError, InvalidInput, Unavailable
-from eyecatch.core.ports import Made, Upscaler
+from eyecatch.core.ports import GeneratedCover, Upscaler
 from eyecatch.core.types import Cover, Item, Job
-from eyecatch.generate.making import Maker, Taste
+from eyecatch.generate.making import Maker, MakerOptions
 from eyecatch.generators.upscaling import LocalUpscaler
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.sqlite import SqliteStore
@@ -31,9 +31,9 @@ from tests.unit.generate.test_making import SCORING, Judged
 DRAWN = {"model": "m", "adapter": "a", "seed": 7, "steps": 8, "brief_digest": "d"}
 
 
-def made(image: bytes, side: int = 32) -> Made:
+def made(image: bytes, side: int = 32) -> GeneratedCover:
     embedding = np.zeros(64, np.float32)
-    return Made(image, "png", side, side, embedding, {"relevance": 0.5}, "m", "a", 7, 8, "d")
+    return GeneratedCover(image, "png", side, side, embedding, {"relevance": 0.5}, "m", "a", 7, 8, "d")
 
 
 def small(side: int = 32) -> Image.Image:
@@ -57,7 +57,7 @@ class Doubling:
     broken: dict[int, EyecatchError]
     seen: list[int]
 
-    async def upscale(self, made: Made) -> Made:
+    async def upscale(self, made: GeneratedCover) -> GeneratedCover:
         self.seen.append(made.seed)
         if made.seed in self.broken:
             raise self.broken[made.seed]
@@ -76,7 +76,7 @@ async def make(
     store: SqliteStore, folder: Path, generator: FakeGenerator, larger: Upscaler, count: int, draws: int
 ) -> tuple[list[Cover], FsspecBlobs]:
     blobs = FsspecBlobs(str(folder / "blobs"))
-    maker = Maker(store.catalog, blobs, generator, lambda *_: None, Taste(SCORING, draws), upscaler=larger)
+    maker = Maker(store.catalog, blobs, generator, lambda *_: None, MakerOptions(SCORING, draws), upscaler=larger)
     return await maker.make(Job("j", "k", "a", count=count, seed=10), lambda _: None), blobs
 
 

@@ -14,7 +14,7 @@ from eyecatch.core.errors import InvalidInput, Unavailable
 from eyecatch.core.ports import Brief
 from eyecatch.encoders.learned import cover_space
 from eyecatch.generators.local import LocalGenerator
-from eyecatch.generators.triton import Asking, TritonGenerator
+from eyecatch.generators.triton import TritonGenerator, TritonOptions
 from eyecatch.generators.triton_wire import Broken, Busy
 from icg import starter
 from PIL import Image
@@ -31,7 +31,7 @@ SPACE = cover_space(starter.path())
 @asynccontextmanager
 async def drawing(*servers: Triton, **asking: Any) -> AsyncIterator[TritonGenerator]:
     options = {"timeout_s": 60.0, "level": 2, "space": SPACE, "health_s": 0.2} | asking
-    made = TritonGenerator([server.address for server in servers], Asking(**options))
+    made = TritonGenerator([server.address for server in servers], TritonOptions(**options))
     try:
         yield made
     finally:
@@ -304,7 +304,7 @@ async def test_another_checkpoint_behind_the_scorer_is_not_taken(triton_server: 
 
 async def test_a_server_that_goes_silent_is_noticed_before_the_deadline(triton_server: Triton) -> None:
     proxy = Proxy(triton_server.port)
-    generator = TritonGenerator([f"127.0.0.1:{proxy.port}"], Asking(60.0, 2, SPACE, 0.2))
+    generator = TritonGenerator([f"127.0.0.1:{proxy.port}"], TritonOptions(60.0, 2, SPACE, 0.2))
     watch = Watch()
     try:
         task = asyncio.create_task(generator.generate([brief(1, 100)], watch))
@@ -329,7 +329,7 @@ async def test_a_server_that_goes_silent_is_noticed_before_the_deadline(triton_s
 
 async def test_a_slow_server_ends_at_the_deadline(triton_server: Triton) -> None:
     proxy = Proxy(triton_server.port)
-    generator = TritonGenerator([f"127.0.0.1:{proxy.port}"], Asking(1.0, 2, SPACE, 60.0))
+    generator = TritonGenerator([f"127.0.0.1:{proxy.port}"], TritonOptions(1.0, 2, SPACE, 60.0))
     try:
         proxy.delay(0.8)
         with pytest.raises(Broken, match=r"no answer within 1 s"):
@@ -343,7 +343,7 @@ async def test_two_servers_share_the_work_and_one_takes_over(triton_server: Trit
     """The second way to the server is cut in the middle of its covers, and comes back."""
     proxy = Proxy(triton_server.port)
     addresses = [triton_server.address, f"127.0.0.1:{proxy.port}"]
-    generator = TritonGenerator(addresses, Asking(60.0, 2, SPACE, 0.2))
+    generator = TritonGenerator(addresses, TritonOptions(60.0, 2, SPACE, 0.2))
     try:
         first, second = generator.endpoints.all
         alone = await generator.generate([brief(n, 3) for n in range(4)], silent)
@@ -359,7 +359,7 @@ async def test_two_servers_share_the_work_and_one_takes_over(triton_server: Trit
         # a caller whose connection ends is gone too
         await until(lambda: triton_server.metrics()["cancelled"] == dropped + 2, "the news")
         assert second.ended["failed"] == 2
-        await until(lambda: not second.there, "the news")
+        await until(lambda: not second.reachable, "the news")
         before = first.ended["done"]
         again = await generator.generate([brief(n, 3) for n in range(4)], silent)
         assert [m.image for m in again] == [m.image for m in alone]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from eyecatch.core.errors import InvalidInput, Unavailable
 from eyecatch.generators import triton_wire as wire
-from eyecatch.generators.triton import Asking, TritonGenerator
+from eyecatch.generators.triton import TritonGenerator, TritonOptions
 from eyecatch.generators.triton_endpoints import FAILURES, PAUSE, Breaker
 from tritonclient.grpc import InferResult, service_pb2
 
@@ -61,7 +61,7 @@ def wrong_model(tmp_path: Path) -> Iterator[Triton]:
 
 
 async def test_a_wrong_model_is_unavailable_and_then_left_alone(wrong_model: Triton) -> None:
-    generator = TritonGenerator([wrong_model.address], Asking(20.0, 2, 7, 0.2))
+    generator = TritonGenerator([wrong_model.address], TritonOptions(20.0, 2, 7, 0.2))
     (endpoint,) = generator.endpoints.all
     try:
         for said in ("without an image", "image is missing", "CUDA out of memory"):
@@ -84,7 +84,7 @@ async def test_a_wrong_model_is_unavailable_and_then_left_alone(wrong_model: Tri
 async def test_a_model_process_that_is_killed_ends_what_waits_for_it(wrong_model: Triton) -> None:
     """Triton goes on calling such a model ready, answers nobody and starts no other process."""
     for _ in range(2):
-        generator = TritonGenerator([wrong_model.address], Asking(60.0, 2, 7, 0.2))
+        generator = TritonGenerator([wrong_model.address], TritonOptions(60.0, 2, 7, 0.2))
         (endpoint,) = generator.endpoints.all
         try:
             for _ in range(FAILURES):
@@ -92,7 +92,7 @@ async def test_a_model_process_that_is_killed_ends_what_waits_for_it(wrong_model
                     await generator.generate([brief(1, 2)], lambda *_: None)
         finally:
             await generator.close()
-    generator = TritonGenerator([wrong_model.address], Asking(60.0, 2, 7, 0.2))
+    generator = TritonGenerator([wrong_model.address], TritonOptions(60.0, 2, 7, 0.2))
     (endpoint,) = generator.endpoints.all
     try:
         task = asyncio.create_task(generator.generate([brief(1, 2)], lambda *_: None))
@@ -176,18 +176,28 @@ def test_no_judgement_is_none() -> None:
 @pytest.mark.parametrize(
     "judgement",
     [
-        "available", 0.5, True, [], {},
+        "available",
+        0.5,
+        True,
+        [],
+        {},
         {"available": True},
         {"probabilities": JUDGED["probabilities"]},
-        JUDGED | {"available": None}, JUDGED | {"available": 1}, JUDGED | {"available": "yes"},
-        JUDGED | {"probabilities": None}, JUDGED | {"probabilities": [0.5, 0.5]}, JUDGED | {"probabilities": {}},
+        JUDGED | {"available": None},
+        JUDGED | {"available": 1},
+        JUDGED | {"available": "yes"},
+        JUDGED | {"probabilities": None},
+        JUDGED | {"probabilities": [0.5, 0.5]},
+        JUDGED | {"probabilities": {}},
         JUDGED | {"probabilities": {"space_mismatch": 1.0}},
-        *(JUDGED | {"probabilities": {"available": p, "space_mismatch": 0.5}}
-          for p in (-0.01, 1.01, float("nan"), float("inf"), True, "0.5", None)),
+        *(
+            JUDGED | {"probabilities": {"available": p, "space_mismatch": 0.5}}
+            for p in (-0.01, 1.01, float("nan"), float("inf"), True, "0.5", None)
+        ),
         JUDGED | {"probabilities": {"available": 0.5, "space_mismatch": float("nan")}},
     ],
     ids=repr,
-)  # fmt: skip
+)
 def test_a_judgement_that_is_none_is_garbage(judgement: object) -> None:
     with pytest.raises(wire.Broken, match=r"garbage: judgement .*; allowed: available, and probabilities"):
         wire.cover(answer(image=PIXELS, provenance=text(GOOD | {"judgement": judgement})))

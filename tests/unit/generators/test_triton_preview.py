@@ -5,7 +5,7 @@ import pytest
 from eyecatch.core.types import Pixels
 from eyecatch.generators import triton_wire as wire
 from eyecatch.generators.local import LocalGenerator
-from eyecatch.generators.triton import Asking, TritonGenerator
+from eyecatch.generators.triton import TritonGenerator, TritonOptions
 
 from tests.triton import Triton
 from tests.unit.generators.test_local import brief
@@ -56,7 +56,7 @@ def test_bytes_that_do_not_fit_their_shape_are_garbage() -> None:
 
 
 async def test_a_real_server_shows_its_first_cover_to_those_who_look(triton_server: Triton) -> None:
-    generator, local = TritonGenerator([triton_server.address], Asking(60.0, 2, SPACE, 0.2)), LocalGenerator()
+    generator, local = TritonGenerator([triton_server.address], TritonOptions(60.0, 2, SPACE, 0.2)), LocalGenerator()
     seen, ours, told = list[Pixels](), list[Pixels](), list[int]()
     try:
         asked = [brief(1, 4), brief(2, 4)]

@@ -97,9 +97,20 @@ async def test_bad_rows_are_refused_with_number_and_reason_and_good_ones_stay(
     report = await import_items(table, shop, home.catalog, home.blobs)
     assert report.accepted == 2
     assert [(r.row, r.id) for r in report.refused] == [
-        (2, ""), (3, "t"), (4, "u"), (5, "l"), (6, "abs"), (7, "url"), (8, "gone"), (9, "dir"), (10, "pipe"),
-        (11, "broken"), (12, "ok"), (13, ""), (14, "bidi"),
-    ]  # fmt: skip
+        (2, ""),
+        (3, "t"),
+        (4, "u"),
+        (5, "l"),
+        (6, "abs"),
+        (7, "url"),
+        (8, "gone"),
+        (9, "dir"),
+        (10, "pipe"),
+        (11, "broken"),
+        (12, "ok"),
+        (13, ""),
+        (14, "bidi"),
+    ]
     reasons = {r.row: r.reason for r in report.refused}
     assert "item.title" in reasons[3]
     for row in range(4, 11):

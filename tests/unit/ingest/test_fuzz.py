@@ -58,15 +58,22 @@ HEADERS: list[tuple[str, bytes | None]] = [
     ("", b""),
     ("eyecatch-reason", b"forged"),
     ("eyecatch-source", b"{"),
-]  # fmt: skip
+]
 
 
 def hostile(rng: random.Random) -> Message:
     """A record that is an event, or was one, or never was."""
     names = [f"u{rng.randrange(50)}", *IDS]
     event = Event(
-        f"e{rng.getrandbits(64):x}", names[0], "i", rng.choice(list(Action)), rng.uniform(0, 2e9), "c", "d", rng.randrange(2**16)
-    )  # fmt: skip
+        f"e{rng.getrandbits(64):x}",
+        names[0],
+        "i",
+        rng.choice(list(Action)),
+        rng.uniform(0, 2e9),
+        "c",
+        "d",
+        rng.randrange(2**16),
+    )
     wire = event_to_wire(event)
     for field in rng.sample(["id", "user_id", "item_id", "cover_id", "decision_id"], rng.choice([0, 0, 0, 0, 1, 2])):
         setattr(wire, field, rng.choice(names))

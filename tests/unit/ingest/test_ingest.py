@@ -15,7 +15,7 @@ from tests.broker import Broker
 from tests.contracts.builders import event
 from tests.servers import RedisServer
 from tests.unit.ingest.helpers import absorbed, count, record, settings, until_absorbed, value
-from tests.unit.ingest.test_events import Row, poison
+from tests.unit.ingest.test_events import POISON, Row
 from tests.waiting import until
 
 
@@ -149,11 +149,12 @@ async def test_reading_pauses_while_the_store_is_slow(
     try:
         async with ingesting(config) as running:
             redis_server.client.execute_command("CLIENT PAUSE", 60_000, "WRITE")
-            places = running.source._places.values()
+            positions = running.source._positions.values()
             # all of it at one moment: before the store has its batch, a full buffer is emptied and filled once more
             await until(
                 lambda: (
-                    value(running, "paused") == 1 and sum(at for at, _ in list(places)) > len(running.buffer) >= limit
+                    value(running, "paused") == 1
+                    and sum(at for at, _ in list(positions)) > len(running.buffer) >= limit
                 ),
                 "a pause, and a batch that waits for the store",
             )
@@ -250,7 +251,7 @@ async def test_every_poisoned_record_is_kept_whole(kafka: Broker, topic: str, tm
     from eyecatch.kafka.records import MAX_BYTES, Unreadable
 
     reasons = [*Unreadable, *Reason]
-    bad: list[tuple[Reason | Unreadable, Row]] = [(reason, row) for reason in reasons for row in poison(reason)]
+    bad: list[tuple[Reason | Unreadable, Row]] = [(reason, row) for reason in reasons for row in POISON[reason]]
     bad.append((Unreadable.TOO_LARGE, Row(b"y" * 900_000)))
     sent = [(row.key, row.value, [*row.headers, ("trace", b"\x00\xff")]) for _, row in bad]
     kafka.produce(topic, sent, partition=0)

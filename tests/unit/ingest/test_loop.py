@@ -13,7 +13,7 @@ from eyecatch.ingest.metrics import Metrics
 from eyecatch.kafka.buffer import Buffer, Chunk
 from eyecatch.kafka.offsets import Log
 from eyecatch.kafka.producer import Outgoing
-from eyecatch.kafka.retry import DEAD_LETTERS, STORE
+from eyecatch.kafka.retry import DEAD_LETTERS, STORE, Retry
 from eyecatch.observe.health import Health
 from kafka import TopicPartition
 
@@ -60,7 +60,8 @@ class Rig:
 
 def rig(told: Told, give_up_s: float = 60.0, batch_max: int = 100) -> Rig:
     buffer, health, metrics = Buffer(100), Health(), Metrics()
-    loop = Loop(buffer, told.done, told, nothing, told, "t", batch_max, give_up_s, health, metrics)
+    retry = Retry(health, metrics, give_up_s)
+    loop = Loop(buffer, told.done, told, nothing, told, "t", batch_max, retry, metrics)
     return Rig(told, health, metrics, loop, buffer)
 
 

@@ -1,7 +1,7 @@
 """Where reading begins, and which log that is."""
 
 import pytest
-from eyecatch.kafka.offsets import Log, Place, place
+from eyecatch.kafka.offsets import Log, Start, start
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,26 +9,26 @@ from hypothesis import strategies as st
 @pytest.mark.parametrize(
     ("held", "refused", "expected"),
     [
-        (None, {}, Place(Log("id"), 7, "start")),
-        ((12, Log("id")), {}, Place(Log("id"), 12, "resumed")),
-        ((7, Log("id", 2)), {}, Place(Log("id", 2), 7, "resumed")),
-        ((12, None), {}, Place(Log("id"), 12, "resumed")),
-        ((12, Log("")), {}, Place(Log("id"), 12, "resumed")),  # the brokers learned to tell ids
-        ((12, Log("before", 3)), {}, Place(Log("id"), 7, "recreated")),
-        ((12, Log("before")), {"refused": True}, Place(Log("id"), 7, "recreated")),
-        ((12, Log("id")), {"refused": True}, Place(Log("id", 1), 7, "cut-back")),
-        ((12, Log("id", 1)), {"refused": True, "agreed": 10}, Place(Log("id", 2), 10, "cut-back")),
-        ((12, Log("id", 1)), {"refused": True, "agreed": 3}, Place(Log("id", 2), 7, "cut-back")),
-        ((4, Log("id", 1)), {"refused": True}, Place(Log("id", 1), 7, "expired", 3)),
-        ((4, Log("id", 1)), {}, Place(Log("id", 1), 7, "expired", 3)),
+        (None, {}, Start(Log("id"), 7, "start")),
+        ((12, Log("id")), {}, Start(Log("id"), 12, "resumed")),
+        ((7, Log("id", 2)), {}, Start(Log("id", 2), 7, "resumed")),
+        ((12, None), {}, Start(Log("id"), 12, "resumed")),
+        ((12, Log("")), {}, Start(Log("id"), 12, "resumed")),  # the brokers learned to tell ids
+        ((12, Log("before", 3)), {}, Start(Log("id"), 7, "recreated")),
+        ((12, Log("before")), {"refused": True}, Start(Log("id"), 7, "recreated")),
+        ((12, Log("id")), {"refused": True}, Start(Log("id", 1), 7, "cut-back")),
+        ((12, Log("id", 1)), {"refused": True, "agreed": 10}, Start(Log("id", 2), 10, "cut-back")),
+        ((12, Log("id", 1)), {"refused": True, "agreed": 3}, Start(Log("id", 2), 7, "cut-back")),
+        ((4, Log("id", 1)), {"refused": True}, Start(Log("id", 1), 7, "expired", 3)),
+        ((4, Log("id", 1)), {}, Start(Log("id", 1), 7, "expired", 3)),
     ],
 )
-def test_places(held: tuple[int, Log | None] | None, refused: dict[str, int], expected: Place) -> None:
-    assert place("id", held, 7, **refused) == expected
+def test_places(held: tuple[int, Log | None] | None, refused: dict[str, int], expected: Start) -> None:
+    assert start("id", held, 7, **refused) == expected
 
 
 def test_brokers_without_ids_tell_a_new_topic_by_its_end() -> None:
-    assert place("", (12, Log("")), 0, refused=True) == Place(Log("", 1), 0, "cut-back")
+    assert start("", (12, Log("")), 0, refused=True) == Start(Log("", 1), 0, "cut-back")
 
 
 def test_logs_have_names_of_their_own() -> None:
@@ -56,7 +56,7 @@ def test_notes_of_others_are_no_logs(note: str | None) -> None:
 def test_nothing_of_a_log_is_skipped_unsaid(
     held: tuple[int, Log | None] | None, id: str, first: int, refused: bool
 ) -> None:
-    found = place(id, held, first, refused)
+    found = start(id, held, first, refused)
     assert found.offset >= first
     if held and found.why in ("resumed", "expired"):
         assert found.offset == held[0] + found.missed

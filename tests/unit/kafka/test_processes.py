@@ -12,7 +12,7 @@ import pytest
 from eyecatch.config import IngestConfig
 from eyecatch.core.errors import InvalidInput, Unavailable
 from eyecatch.stores.redis import RedisStore
-from eyecatch.wiring.ingest import several
+from eyecatch.wiring.ingest import ingest_processes
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.broker import Broker
@@ -48,7 +48,7 @@ async def test_they_share_the_partitions_and_are_told_of_as_one(
     redis_server.client.flushall()
     topic, users = kafka.create(partitions=4), [f"u{n}" for n in range(40)]
     config = settings(kafka, topic, tmp_path, store=redis_server.url, processes=2)
-    async with several(config) as (port, ended):
+    async with ingest_processes(config) as (port, ended):
 
         async def shared() -> bool:
             return await told(port, "eyecatch_ingest_partitions") == {"0": 2, "1": 2}
@@ -79,7 +79,7 @@ async def test_they_share_the_partitions_and_are_told_of_as_one(
 
 async def test_one_that_is_killed_ends_the_others(kafka: Broker, redis_server: RedisServer, tmp_path: Path) -> None:
     config = settings(kafka, kafka.create(), tmp_path, store=redis_server.url, processes=2)
-    async with several(config) as (_, ended):
+    async with ingest_processes(config) as (_, ended):
         active_children()[0].kill()
         with pytest.raises(Unavailable, match=r"process \d ended with -9"):
             await ended
@@ -91,7 +91,7 @@ async def test_one_that_cannot_start_is_told(
 ) -> None:
     config = settings(kafka, kafka.create(), tmp_path, store=f"{redis_server.url}/99", processes=2)
     with pytest.raises(Unavailable, match="process 0 ended with 1"):
-        async with several(config):
+        async with ingest_processes(config):
             raise AssertionError("there is no such database")
     assert "error: " in capfd.readouterr().err
     assert not active_children()

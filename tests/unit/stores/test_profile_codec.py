@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from eyecatch.core.behaviour.absorb import MAX_POSITIONS, OLDER_IDS, as_kept
+from eyecatch.core.behaviour.absorb import MAX_POSITIONS, OLDER_IDS, compact_event
 from eyecatch.core.behaviour.tokens import token
 from eyecatch.core.errors import InvalidInput, StoreDamaged, StoreTooNew
 from eyecatch.core.types import (
@@ -35,7 +35,7 @@ def unit(seed: int) -> Vector:
 
 _EVENTS = st.builds(
     Event, _IDS, st.just("mia"), _IDS, st.sampled_from(Action), _TIMES, st.just("") | _IDS, _IDS, st.integers(0, 10**8)
-).map(as_kept)
+).map(compact_event)
 _PROFILES = st.builds(
     Profile,
     st.just("mia"),
@@ -77,9 +77,17 @@ def test_a_profile_comes_back_as_it_went_in(profile: Profile) -> None:
 def test_the_largest_profile_fits() -> None:
     e = Event("x" * 128, "mia", "y" * 128, Action.DWELL, 2**47 / 1000, "z" * 128, "d" * 128, 10**9)
     most = Profile(
-        "mia", unit(1), 2**33, 2**40, tuple(Position("t" * 249, n, 2**63) for n in range(9)), (e,) * 99,
-        ("i" * 128,) * 99, Activity((1e300,) * 6, 1e300), BotCounters(1e300, 2**40, 2**40), 65_535,
-    )  # fmt: skip
+        "mia",
+        unit(1),
+        2**33,
+        2**40,
+        tuple(Position("t" * 249, n, 2**63) for n in range(9)),
+        (e,) * 99,
+        ("i" * 128,) * 99,
+        Activity((1e300,) * 6, 1e300),
+        BotCounters(1e300, 2**40, 2**40),
+        65_535,
+    )
     data = codec.encode(most)
     assert len(data) <= codec.PROFILE_BYTES == 1024
     back = codec.decode("mia", data)
@@ -119,14 +127,20 @@ def test_version_1_is_read_for_ever() -> None:
 
 
 GOLDEN_PROFILE = Profile(
-    "mia", np.eye(EMBEDDING_DIM, dtype=np.float32)[3] * np.float32(-0.5), 41, 1_790_000_000.125,
+    "mia",
+    np.eye(EMBEDDING_DIM, dtype=np.float32)[3] * np.float32(-0.5),
+    41,
+    1_790_000_000.125,
     (Position("~843404fba301", 7, 123_456_789_012), Position("t", 0, 0)),
     (
         Event("~a1b2c3d4e5f6", "mia", "item-1", Action.DWELL, 1_789_999_999.999, "cover-1", "", 3200),
         Event("e1", "mia", "item-2", Action.PURCHASE, 1_700_000_000.5),
     ),
-    ("e0", "~ffffffffffff"), Activity((12.5, 3.25, 0.0, 0.5, 1.0, 2.0), 1_789_999_999.999), BotCounters(1.75, 3, 2), 9,
-)  # fmt: skip
+    ("e0", "~ffffffffffff"),
+    Activity((12.5, 3.25, 0.0, 0.5, 1.0, 2.0), 1_789_999_999.999),
+    BotCounters(1.75, 3, 2),
+    9,
+)
 
 
 def test_a_newer_version_is_left_alone() -> None:

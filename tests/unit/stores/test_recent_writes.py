@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from eyecatch.core.types import Action, Event, Position, Profile, Vector
 from eyecatch.stores.profile_codec import reference
-from eyecatch.stores.recent_writes import Active
+from eyecatch.stores.recent_writes import RecentWrites
 from eyecatch.stores.redis import RedisStore, keys
 from eyecatch.stores.redis.link import Command, Link
 from eyecatch.stores.redis.log import _rows
@@ -27,7 +27,7 @@ USERS = [f"user-{n}" for n in range(4)]
 
 
 def test_those_untouched_for_longest_leave_first() -> None:
-    active: Active[int] = Active(2)
+    active: RecentWrites[int] = RecentWrites(2)
     for n, user in enumerate(["a", "b", "a", "c"]):
         active.take(user)
         active.put(user, n)
@@ -64,9 +64,15 @@ async def catalogue(store: SqliteStore | RedisStore) -> None:
 def told(profile: Profile | None) -> tuple[object, ...]:
     assert profile is not None
     return (
-        profile.event_count, profile.positions, profile.events, profile.recent_ids, profile.activity, profile.bots,
-        profile.encoder, profile.embedding.tolist(),
-    )  # fmt: skip
+        profile.event_count,
+        profile.positions,
+        profile.events,
+        profile.recent_ids,
+        profile.activity,
+        profile.bots,
+        profile.encoder,
+        profile.embedding.tolist(),
+    )
 
 
 async def test_remembered_or_read_again_the_file_is_the_same(tmp_path: Path) -> None:

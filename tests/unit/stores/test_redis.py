@@ -109,8 +109,16 @@ def test_what_belongs_to_a_user_is_in_one_slot(user: str) -> None:
 
 
 def test_the_catalogue_is_in_one_slot_and_so_are_the_jobs() -> None:
-    catalog = [keys.CATALOG_GUARD, keys.ITEMS, keys.ITEM_IDS, keys.COVERS, keys.COVER_IDS,
-               keys.category("a{b}"), keys.pool("{x}"), keys.users_of_blob("blob:{}")]  # fmt: skip
+    catalog = [
+        keys.CATALOG_GUARD,
+        keys.ITEMS,
+        keys.ITEM_IDS,
+        keys.COVERS,
+        keys.COVER_IDS,
+        keys.category("a{b}"),
+        keys.pool("{x}"),
+        keys.users_of_blob("blob:{}"),
+    ]
     jobs = [keys.QUEUE_GUARD, keys.JOBS, keys.JOB_KEYS, keys.JOB_SEQUENCE, keys.QUEUED, keys.RUNNING, keys.OVER]
     for group in (catalog, jobs, [keys.LOG, keys.LOG_SEQUENCE]):
         assert len({key_slot(key.encode()) for key in group}) == 1
@@ -236,9 +244,12 @@ async def test_what_somebody_else_wrote_is_a_named_error(redis_server: RedisServ
     redis_server.client.hset(keys.ITEMS, "a", "rubbish")
     redis_server.client.hset(keys.COVERS, "c", b"\0" * 128 + b"[]")
     for call in (
-        store.profiles.embedding("mia", MEAN), store.profiles.profile("mia"), store.profiles.absorb([event("e")], nothing),
-        store.catalog.item("a"), store.catalog.cover("c"),
-    ):  # fmt: skip
+        store.profiles.embedding("mia", MEAN),
+        store.profiles.profile("mia"),
+        store.profiles.absorb([event("e")], nothing),
+        store.catalog.item("a"),
+        store.catalog.cover("c"),
+    ):
         with pytest.raises(StoreDamaged):
             await call
     redis_server.client.delete(keys.ITEMS)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.types import Vector
-from eyecatch.stores.reencode_on_read import ANEW_S, MAX_USERS, Anew
+from eyecatch.stores.reencode_on_read import MAX_USERS, REENCODE_S, ReencodeOnRead
 
 
 class Slow:
@@ -22,35 +22,35 @@ class Slow:
 
 
 async def test_it_goes_on_for_the_next_answer_and_is_made_once() -> None:
-    anew, encode = Anew(), Slow()
+    reencoding, encode = ReencodeOnRead(), Slow()
     began = asyncio.get_running_loop().time()
-    answers = await asyncio.gather(*(anew.embedding("mia", encode) for _ in range(3)), return_exceptions=True)
-    assert asyncio.get_running_loop().time() - began >= ANEW_S
+    answers = await asyncio.gather(*(reencoding.embedding("mia", encode) for _ in range(3)), return_exceptions=True)
+    assert asyncio.get_running_loop().time() - began >= REENCODE_S
     assert [type(answer) for answer in answers] == [Unavailable] * 3
     encode.let.set()
-    found = await anew.embedding("mia", encode)
+    found = await reencoding.embedding("mia", encode)
     assert found is not None
     assert encode.begun == 1
-    await anew.embedding("mia", encode)
+    await reencoding.embedding("mia", encode)
     assert encode.begun == 2, "what is over is the caller's to remember"
 
 
 async def test_a_failure_is_everybodys_who_waits_and_nobodys_later() -> None:
-    anew = Anew()
+    reencoding = ReencodeOnRead()
 
     async def fails() -> Vector:
         raise Unavailable("away")
 
     for _ in range(2):
         with pytest.raises(Unavailable, match="away"):
-            await anew.embedding("mia", fails)
+            await reencoding.embedding("mia", fails)
 
 
 async def test_too_many_at_once_are_refused_at_once() -> None:
-    anew, encode = Anew(), Slow()
-    waiting = [asyncio.ensure_future(anew.embedding(n, encode)) for n in range(MAX_USERS)]
+    reencoding, encode = ReencodeOnRead(), Slow()
+    waiting = [asyncio.ensure_future(reencoding.embedding(n, encode)) for n in range(MAX_USERS)]
     await asyncio.sleep(0)
-    with pytest.raises(Unavailable, match="encoded anew already"):
-        await anew.embedding("one more", encode)
+    with pytest.raises(Unavailable, match="encoded again already"):
+        await reencoding.embedding("one more", encode)
     encode.let.set()
     assert len(await asyncio.gather(*waiting)) == MAX_USERS

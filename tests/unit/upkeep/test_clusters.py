@@ -89,9 +89,11 @@ def test_a_taste_that_dies_out_leaves_its_place_to_another() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(
-    sizes=st.lists(st.integers(0, 80), min_size=1, max_size=8), least=st.integers(2, 20), seed=st.integers(0, 9),
+    sizes=st.lists(st.integers(0, 80), min_size=1, max_size=8),
+    least=st.integers(2, 20),
+    seed=st.integers(0, 9),
     warm=st.booleans(),
-)  # fmt: skip
+)
 def test_every_centroid_is_the_mean_of_enough_users(sizes: list[int], least: int, seed: int, warm: bool) -> None:
     users, _ = crowd([1 + sizes[0], *sizes[1:]], seed, 0.3)
     options = ClusterOptions(16, least)

@@ -45,7 +45,7 @@ COUNTERS = ("ticks", "rows", "calls", "shared", "reading_hits", "reading_misses"
 
 
 class TritonPythonModel:
-    """One instance: a pipeline on its device, its scheduler, and a thread that talks, so that no step waits for Triton."""
+    """One instance: a pipeline on its device, its scheduler, and a thread that sends responses, so that no step waits for Triton."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the checkpoint; CheckpointError keeps the model from being ready, and Triton says why."""

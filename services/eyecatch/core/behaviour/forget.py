@@ -1,6 +1,6 @@
-"""Forgetting a user: the profile with events and decisions, and whatever was drawn for that user alone. Knows no wire.
+"""Forgetting a user: removes the profile, events and decisions, and all that was drawn for this user alone. Knows no wire.
 
-Covers of a taste cluster stay: they were made for the mean of many users, see upkeep/clusters.py for how much of one it holds.
+Covers of a taste cluster stay: they were made for the mean of many users. upkeep/clusters.py says how much one user adds to it.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from eyecatch.core.ports import Blobs, CatalogStore, CoverIndex, JobQueue, Profi
 
 
 class Forgetting:
-    """`on_pool_change` gets the items that lose covers."""
+    """`on_pool_change` is called with the items that lose covers."""
 
     def __init__(
         self,
@@ -25,9 +25,9 @@ class Forgetting:
         self._index, self._on_pool_change = index, on_pool_change
 
     async def forget(self, user_id: str) -> bool:
-        """Whether anything was known. Cut short it can be repeated; replays of events do not undo it.
+        """Forget the user; returns whether anything was stored. Safe to repeat after a crash; replays of events do not undo it.
 
-        The order matters: without a profile nothing new is asked for, without its job a worker gives up what it drew.
+        The order matters: without a profile there are no new jobs, and a worker whose job is removed drops its covers.
         """
         existed = await self._profiles.forget(user_id)
         user = user_tag(user_id)
@@ -39,7 +39,7 @@ class Forgetting:
             self._index.remove(ids)
             items = sorted({cover.item_id for cover in covers})
             self._on_pool_change(items)
-            await self._queue.tell(items)
+            await self._queue.announce(items)
             for uri in uris:
                 await self._blobs.delete(uri)
         return existed or bool(jobs or covers)

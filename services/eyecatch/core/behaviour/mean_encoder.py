@@ -1,6 +1,7 @@
-"""Events -> user embedding: the form that needs no learned model. Knows no store.
+"""Events -> user embedding without a learned model. Knows no store.
 
-The user embedding is the normalised, recency-weighted mean of the covers a user engaged with; negative actions move away.
+The user embedding is the normalised mean of the covers that a user engaged with. Recent covers weigh more, and negative actions
+have negative weights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,14 +23,17 @@ HALF_LIFE_EVENTS = 16.0
 
 
 def weight(event: Event, age: int) -> float:
-    """What an event says of taste, from -1.5 to 3, halved every HALF_LIFE_EVENTS events of age; dwell counts up to ten seconds."""
+    """The weight of an event in the mean, -1.5 to 3, halved every HALF_LIFE_EVENTS events. Dwell counts up to DWELL_FULL_MS."""
     base = min(event.dwell_ms / DWELL_FULL_MS, 1.0) if event.action is Action.DWELL else ACTION_WEIGHT[event.action]
     return float(base * 0.5 ** (age / HALF_LIFE_EVENTS))
 
 
 @dataclass(frozen=True)
 class MeanEncoder:
-    """The Encoder port without a learned model: unit vectors, or zeros while nothing is known. `version` tells spaces of covers apart."""
+    """The Encoder port without a learned model: unit vectors, or zeros for a user without engagements.
+
+    `version` differs for different models of cover embeddings.
+    """
 
     version: int = 1
 
@@ -41,11 +45,11 @@ def _mean(events: Sequence[Event], embeddings: Mapping[str, Vector]) -> Vector:
     total = zeros()
     age = 0
     for event in events:
-        cover = embeddings.get(event.shown)
+        cover = embeddings.get(event.cover_key)
         if cover is None:
             continue
         w = weight(event, age)
-        # Impressions carry no weight and must not age the engagements before them.
+        # Impressions have no weight and must not age the engagements before them.
         age += w != 0.0
         total += w * cover
     norm = float(np.linalg.norm(total))

@@ -1,4 +1,4 @@
-"""The EventSink port without Kafka: events go straight into the profiles."""
+"""The EventSink port without Kafka: events go directly into the profiles."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,7 @@
-"""Ids and topics cut to six bytes, so that a profile can remember many. Knows no profile.
+"""Ids and topics shortened to six bytes, so that a profile can hold many. Knows no profile.
 
-A short text stays itself, a longer one becomes a keyless digest: enough to recognise it again, not to spell it out.
-A wrong match among the fifty ids that a profile remembers happens once in 10**12 events.
+A short text stays as it is; a longer one becomes an unkeyed digest, which can be compared but not read.
+With fifty ids in a profile, a false match happens once in 10**12 events.
 """
 
 import base64
@@ -15,7 +15,7 @@ _FIRST = {f"{digit:x}": f"{digit | 8:x}" for digit in range(16)}  # a digest's f
 
 
 def token(text: str) -> str:
-    """The text itself if it has at most five bytes, else "~" and the twelve digits of its digest. A token of a token is itself."""
+    """The text itself if it has at most five bytes, else "~" and twelve hexadecimal digits. The token of a token is itself."""
     raw = text.encode()
     if len(raw) <= _SHORT or (text[0] == "~" and _DIGEST.fullmatch(text)):
         return text
@@ -24,7 +24,7 @@ def token(text: str) -> str:
 
 
 def pack(text: str) -> bytes:
-    """Six bytes: a length up to five and the text, or a digest, whose first bit is set."""
+    """Six bytes: a length of at most five and the text, or a digest, whose first bit is set."""
     name = token(text)
     if len(name) > _SHORT:
         return bytes.fromhex(name[1:])
@@ -33,7 +33,7 @@ def pack(text: str) -> bytes:
 
 
 def unpack(packed: bytes) -> str:
-    """Six bytes -> the token. Raises ValueError for bytes that `pack` never makes."""
+    """Six bytes -> the token. Raises ValueError for bytes that `pack` never returns."""
     first = packed[0]
     if first & 0x80:
         return "~" + packed.hex()
@@ -43,5 +43,5 @@ def unpack(packed: bytes) -> str:
 
 
 def user_tag(user_id: str) -> str:
-    """Twenty characters that stand for a user; no two users in the world share them."""
+    """Twenty characters that identify a user without the user id (a digest of 120 bits)."""
     return base64.urlsafe_b64encode(hashlib.blake2b(user_id.encode(), digest_size=15).digest()).decode()

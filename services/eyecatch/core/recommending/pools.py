@@ -1,6 +1,6 @@
-"""The pools in memory: covers of the items in use as dense arrays, so that a request is a handful of numpy calls.
+"""The pools in memory: covers of the items in use as dense arrays, so that a request is a few numpy calls.
 
-A read-through cache of the CatalogStore, bounded in items; the oldest leave first. Knows no user and no wire.
+A read-through cache of the CatalogStore, bounded in items; the oldest are removed first. Knows no user and no wire.
 """
 
 from collections import OrderedDict
@@ -13,19 +13,19 @@ from eyecatch.core.ports import CatalogStore
 from eyecatch.core.score import Scoring
 from eyecatch.core.types import EMBEDDING_DIM, Cover, Origin, Vector
 
-# Far below every real score, yet finite: arithmetic with it never makes a NaN.
+# Far below every real score, but finite, so that arithmetic with it never gives NaN.
 EMPTY = np.float32(-1e30)
 
 
 class Pools:
-    """Arrays indexed by slot: an item has one slot, a slot has `width` places for covers. Slot 0 is always empty: unknown items.
+    """Arrays indexed by slot: an item has one slot, a slot has `width` flat for covers. Slot 0 is always empty: unknown items.
 
-    `rows` (S, P, D + 1) hold a cover's embedding and, last, the sum of its stored rewards' contributions (EMPTY for an empty
-    place), so that one gather and one product with [weighted user embedding, 1] give the scores; `base` (S, P) is that last
-    column again. `raw` and `contributions` (S, P, R) are the stored rewards behind the sum. `counts` (S,) are the numbers of
-    covers, `thin` the slots of items that have none or fewer than `thin_below` in the store, `items` their ids. Unless `trust_made`,
-    an item that has catalogue covers shows these alone: a made cover takes the place of none. `ids`, `uris` and `prepared` are flat:
-    place p of slot s is entry s * width + p. `before_change` are called before any slot gets other covers.
+    rows (S, P, D + 1): a cover's embedding, then the sum of its stored rewards' contributions (EMPTY for an empty place). One gather
+    and one product with [weighted user embedding, 1] give the scores. base (S, P): that last column again.
+    raw, contributions (S, P, R): the stored rewards, and their parts of the sum. counts (S,): the numbers of covers.
+    thin: slots of items with no cover or fewer than `thin_below` in the store. items: item ids by slot.
+    ids, uris, cached: flat lists; place p of slot s is entry s * width + p. before_change: called before a slot gets other covers.
+    Unless `trust_made`, an item with catalogue covers uses only these, and no made cover.
     """
 
     def __init__(
@@ -43,7 +43,9 @@ class Pools:
         self._trust_made = trust_made
         self._catalog = catalog
         self._max_slots = max_items + 1
-        self._slots: OrderedDict[str, int] = OrderedDict()  # a dict finds its oldest entry slowly after many deletions
+        self._slots: OrderedDict[str, int] = (
+            OrderedDict()
+        )  # a dict is slow to find its oldest entry after many deletions
         self._free: list[int] = []
         self.before_change: list[Callable[[], None]] = []
         self.items: list[str] = []
@@ -51,8 +53,8 @@ class Pools:
         self.uris: list[str] = []
         self.counts = np.zeros(0, np.intp)
         self.thin: set[int] = set()
-        self.prepared: list[bytes] = []
-        """For whoever answers: anything made once per cover, empty again when the pool changes."""
+        self.cached: list[bytes] = []
+        """Bytes that the API computes once for each cover; emptied when the pool changes."""
         self._grow(256)
         self._free.remove(0)
 
@@ -77,22 +79,22 @@ class Pools:
         self.items += [""] * (slots - old)
         self.ids += [""] * more
         self.uris += [""] * more
-        self.prepared += [b""] * more
+        self.cached += [b""] * more
         self._free += range(slots - 1, old - 1, -1)
 
     def _slot(self, item_id: str) -> int:
         slot = self._slots.get(item_id)
         if slot is None:
-            held = len(self.counts)
-            if not self._free and held < self._max_slots:
-                self._grow(min(2 * held, self._max_slots))
+            size = len(self.counts)
+            if not self._free and size < self._max_slots:
+                self._grow(min(2 * size, self._max_slots))
             if not self._free:
                 self.drop([next(iter(self._slots))])
             slot = self._slots[item_id] = self._free.pop()
         return slot
 
     def drop(self, item_ids: Sequence[str]) -> None:
-        """Forget items; the next request reads them from the store again."""
+        """Remove items from memory; the next request reads them from the store again."""
         for item_id in item_ids:
             slot = self._slots.pop(item_id, None)
             if slot is not None:
@@ -100,7 +102,7 @@ class Pools:
                 self._free.append(slot)
 
     def fill(self, item_id: str, covers: Sequence[Cover]) -> None:
-        """Set an item's pool; of more than `width` covers the ones with the best stored rewards stay, newer ones first among equals."""
+        """Set an item's pool. Of more than `width` covers those with the best stored rewards stay; among equals the newer ones."""
         stored_covers = len(covers)
         if not self._trust_made:
             covers = [c for c in covers if c.provenance.origin is Origin.CATALOGUE] or covers
@@ -111,8 +113,8 @@ class Pools:
         self._set(self._slot(item_id), item_id, covers, stored_covers)
 
     def _set(self, slot: int, item_id: str, covers: Sequence[Cover], stored_covers: int) -> None:
-        for prepare in self.before_change:
-            prepare()
+        for notify in self.before_change:
+            notify()
         n = len(covers)
         self.items[slot] = item_id
         self.base[slot] = EMPTY
@@ -124,29 +126,29 @@ class Pools:
             self.contributions[slot, :n] = self.scoring.contributions(self.raw[slot, :n])
             self.base[slot, :n] = self.contributions[slot, :n].sum(axis=1)
         self.rows[slot, :, -1] = self.base[slot]
-        places, rest = slice(slot * self.width, (slot + 1) * self.width), [""] * (self.width - n)
-        self.ids[places] = [c.id for c in covers] + rest
-        self.uris[places] = [c.uri for c in covers] + rest
-        self.prepared[places] = [b""] * self.width
+        flat, rest = slice(slot * self.width, (slot + 1) * self.width), [""] * (self.width - n)
+        self.ids[flat] = [c.id for c in covers] + rest
+        self.uris[flat] = [c.uri for c in covers] + rest
+        self.cached[flat] = [b""] * self.width
 
     def slots(self, item_ids: Sequence[str]) -> list[int]:
-        """The slot of each item, 0 for one that is not in memory. A slot is valid until the next await."""
+        """The slot of each item, 0 if it is not in memory. Valid until the next await."""
         slots = list(map(self._slots.get, item_ids))
         return [slot or 0 for slot in slots] if None in slots else slots  # type: ignore[return-value]
 
     def hold(self, item_ids: Sequence[str]) -> bool:
-        """Whether all are in memory and none occurs twice."""
+        """Whether all items are in memory and none occurs twice."""
         return len(set(item_ids)) == len(item_ids) and all(map(self._slots.__contains__, item_ids))
 
     async def load(self, item_ids: Sequence[str]) -> bool:
-        """Read the pools that are not in memory; False when the store does not answer."""
+        """Read the pools that are not in memory; False if the store does not answer."""
         known = self._slots
         missing = [i for i in item_ids if i not in known]
         if missing:
             try:
-                found = await self._catalog.pools(missing)
+                pools = await self._catalog.pools(missing)
             except Unavailable:
                 return False
-            for item_id, covers in found.items():
+            for item_id, covers in pools.items():
                 self.fill(item_id, covers)
         return True

@@ -13,11 +13,11 @@ from eyecatch.core.types import Vector
 
 @dataclass(eq=False, slots=True)
 class Ranked:
-    """The chosen covers of n items for one user, k places an item, best first.
+    """The chosen covers of n items for one user, k for each item, best first.
 
-    The arrays are flat: entry i * k + j is cover j of row i. `covers` are places in the flat lists of Pools; score = contribution
-    of the preference + stored part; `dots` are dot products with the user embedding, 0 without one. An item with fewer than k
-    covers has scores below `FEWER` in the places left over. `full` is a short cut: k is 1 and no item's pool is thin or empty.
+    The arrays are flat: entry i * k + j is cover j of item i. covers: indexes into the flat lists of Pools. scores: contribution of
+    the preference + that of the stored rewards; below NO_COVER if the item has fewer than k covers. dots: dot products with the
+    user embedding, 0 without one. full: k is 1 and no item's pool is thin or empty (a shortcut).
     """
 
     k: int
@@ -29,16 +29,16 @@ class Ranked:
     propensity: Vector
 
     @property
-    def shown(self) -> Any:
+    def filled(self) -> Any:
         """(n * k,) booleans: whether there is a cover."""
-        return self.scores > FEWER
+        return self.scores > NO_COVER
 
 
-FEWER = EMPTY / 2
+NO_COVER = EMPTY / 2
 
 
 class Ranker:
-    """rank() scores and chooses; `exploration` is the share of items whose first cover is drawn from the whole pool."""
+    """Scores and chooses. `exploration`: the share of items whose first cover is drawn from the whole pool."""
 
     def __init__(self, pools: Pools, exploration: float, seed: int | None = None) -> None:
         self._pools = pools
@@ -50,17 +50,17 @@ class Ranker:
         self._weights = np.ones(pools.rows.shape[-1], np.float32)
         self._taste = self._weights[:-1]
         counts = np.maximum(np.arange(pools.width + 1), 1)
-        # By the number of covers: the probability of each to be put first, of the best and of any other one.
+        # By the number of covers: the probabilities that the best cover, and any other one, is put first.
         self._others = (exploration / counts).astype(np.float32)
         self._best = self._others + np.float32(1 - exploration)
         self._scale = 1 / math.log1p(-min(exploration, 1 - 1e-12)) if exploration else 0.0
-        self._plain = self._gap() if exploration else 1 << 62  # items until the next explored one
+        self._until_explored = self._gap() if exploration else 1 << 62
 
     def rank(self, slots: list[int], user: Vector | None, k: int) -> Ranked:
-        """Slots of n items (0 = unknown) -> k covers each.
+        """Slots of n items (0 = unknown) -> k covers each, by score.
 
-        The order is by score; then, for a share `exploration` of the items, a uniformly drawn cover is put first (ε-greedy).
-        propensity is the probability of the cover to be put first: 1 − ε + ε/n for the best of n, ε/n for any other.
+        For a share `exploration` of the items, a uniformly drawn cover is put first (ε-greedy).
+        propensity: the probability that the cover is put first, 1 − ε + ε/n for the best of n and ε/n for any other.
         """
         pools, chosen = self._pools, np.array(slots)
         if user is None:
@@ -77,9 +77,9 @@ class Ranker:
             places = (-scores).argsort(1, kind="stable")[:, :k].ravel()
             best, first = first, self._others.take(counts).repeat(k)
             first[::k] = best
-        if self._plain < len(slots):
+        if self._until_explored < len(slots):
             self._explore(places, first, slots, k)
-        self._plain -= len(slots)
+        self._until_explored -= len(slots)
         starts = np.arange(0, scores.size, pools.width)  # of each row in the flat scores, as `chosen` in the flat pools
         chosen *= pools.width
         if k > 1:
@@ -98,19 +98,19 @@ class Ranker:
         return Ranked(k, k == 1 and pools.thin.isdisjoint(slots), chosen, top, dots, contributions, first)
 
     def _explore(self, places: Any, propensity: Vector, slots: list[int], k: int) -> None:
-        """For the items whose turn it is: the drawn cover changes places with the first, or pushes it out of the k."""
-        row = self._plain
+        """For explored items: the drawn cover swaps places with the first, or replaces it if it is not among the k."""
+        row = self._until_explored
         while row < len(slots):
             count, start = self._pools.counts.item(slots[row]), row * k
-            drawn = int(self._random.random() * count)
-            if count and places.item(start) != drawn:
+            choice = int(self._random.random() * count)
+            if count and places.item(start) != choice:
                 for i in range(start + 1, start + k):
-                    if places[i] == drawn:
+                    if places[i] == choice:
                         places[i], propensity[i] = places[start], propensity[start]
-                places[start], propensity[start] = drawn, self._exploration / count
+                places[start], propensity[start] = choice, self._exploration / count
             row += 1 + self._gap()
-        self._plain = row
+        self._until_explored = row
 
     def _gap(self) -> int:
-        """How many items come before the next explored one: geometric, so that each is explored independently with probability ε."""
+        """Items before the next explored one: geometric, so that each item is explored independently with probability ε."""
         return int(math.log(1 - self._random.random()) * self._scale)

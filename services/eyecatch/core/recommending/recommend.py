@@ -1,4 +1,4 @@
-"""The fast path: profile -> pool -> preference by dot product + stored rewards -> choice with a propensity. Never waits for a GPU."""
+"""The fast path: profile -> pool -> dot product + stored rewards -> choice with a propensity. Never waits for a GPU."""
 
 import random
 import time
@@ -15,7 +15,7 @@ from eyecatch.core.types import Vector, zeros
 
 
 class Degraded(IntEnum):
-    """What could not be done as well as usual. The numbers are those of the wire."""
+    """Parts of an answer that did not work. The numbers are those of the wire."""
 
     PROFILE_UNAVAILABLE = 1
     COVERS_UNAVAILABLE = 2
@@ -25,7 +25,7 @@ class Degraded(IntEnum):
 
 @dataclass(eq=False, slots=True)
 class Recommendation:
-    """One answer; `timings_us` are the stages profile, pool and score. Valid until the next await: slots may change hands."""
+    """One answer. `timings_us`: the stages profile, pool and score. Valid until the next await, because slots may be reused."""
 
     decision_id: str
     item_ids: Sequence[str]
@@ -36,11 +36,11 @@ class Recommendation:
 
 
 ThinPool = Callable[[str, Vector], bool]
-"""(item id, user embedding) -> whether generation could be asked for. Must not block."""
+"""(item id, user embedding) -> whether a cover could be requested. Must not block."""
 
 
 class Recommender:
-    """Answers from memory and one profile read."""
+    """Recommends and ranks covers from memory and one profile read."""
 
     def __init__(
         self,
@@ -57,13 +57,13 @@ class Recommender:
         self._decisions = decisions
         self._on_thin = on_thin
         self._ranker = Ranker(pools, exploration, seed)
-        self._in_order = Ranker(pools, 0.0)
+        self._ranker_by_score = Ranker(pools, 0.0)
         self._random = random.Random()
 
     async def recommend(
         self, user_id: str, item_ids: Sequence[str], k: int = 1, generate: bool = True
     ) -> Recommendation:
-        """The k covers of each item to show to the user. Raises NotFound when no item is known and the store answered."""
+        """The k best covers of each item for the user. Raises NotFound if no item is known and the store answered."""
         t0 = time.perf_counter_ns()
         degraded: list[Degraded] = []
         user = await self._user(user_id, degraded)
@@ -74,11 +74,11 @@ class Recommender:
         t2 = time.perf_counter_ns()
         ranked = self._ranker.rank(slots, user, min(k, self.pools.width))
         now = time.time()
-        # Ids that grow with time are appended to a store's index instead of scattered over it.
+        # Ids that grow with time are appended to the index of a store, which is faster than random inserts.
         decision_id = (int(now * 1000) << 64 | self._random.getrandbits(64)).to_bytes(14, "big").hex()
         if not self._decisions.add(decision_id, user_id, now, ranked):
             degraded.append(Degraded.DECISION_NOT_LOGGED)
-        if generate and not ranked.full and not self._ask_for_more(item_ids, slots, user):
+        if generate and not ranked.full and not self._request_covers(item_ids, slots, user):
             degraded.append(Degraded.GENERATION_UNAVAILABLE)
         t3 = time.perf_counter_ns()
         timings = ((t1 - t0) // 1000, (t2 - t1) // 1000, (t3 - t2) // 1000)
@@ -93,7 +93,7 @@ class Recommender:
         slots = self.pools.slots([item_id])
         if not slots[0]:
             raise NotFound("item", item_id)
-        ranked = self._in_order.rank(slots, user, self.pools.width)
+        ranked = self._ranker_by_score.rank(slots, user, self.pools.width)
         return Recommendation("", [item_id], ranked, user is not None, degraded, (0, 0, 0))
 
     async def _load(self, item_ids: Sequence[str], degraded: list[Degraded]) -> list[int]:
@@ -110,13 +110,13 @@ class Recommender:
             return None
         try:
             return await self._profiles.embedding(user_id, self._encoder)
-        except (Unavailable, StoreError):  # a profile that cannot be read is as good as one that does not come
+        except (Unavailable, StoreError):  # the answer is not personalised then
             degraded.append(Degraded.PROFILE_UNAVAILABLE)
             return None
 
-    def _ask_for_more(self, item_ids: Sequence[str], slots: list[int], user: Vector | None) -> bool:
+    def _request_covers(self, item_ids: Sequence[str], slots: list[int], user: Vector | None) -> bool:
         if not self.pools.thin_below:
             return True
         thin = self.pools.thin
-        wanted = [item_id for item_id, slot in zip(item_ids, slots, strict=True) if slot and slot in thin]
-        return all([self._on_thin(item_id, zeros() if user is None else user) for item_id in wanted])  # noqa: C419  (ask for each)
+        thin_ids = [item_id for item_id, slot in zip(item_ids, slots, strict=True) if slot and slot in thin]
+        return all([self._on_thin(id, zeros() if user is None else user) for id in thin_ids])  # noqa: C419  (call for each)

@@ -1,6 +1,6 @@
 """Taste clusters: groups of users that covers are generated for, as centroids of user embeddings. Knows no store and no fitting.
 
-Until there are users enough to learn from, fixed directions stand in: generation 0.
+Fixed directions (generation 0) are used until there are enough users to fit clusters to.
 """
 
 import json
@@ -20,11 +20,11 @@ PLANES = 5
 
 @dataclass(frozen=True, eq=False)
 class TasteClusters:
-    """K clusters by id: unit `centroids` (K, D) and `shares` (K,) of the users, both zero for a cluster that too few users have.
+    """K clusters by id: unit `centroids` (K, D) and `shares` (K,) of the users, both zero for a cluster with too few users.
 
-    `generation` counts fits; in all of them of one `encoder` (its version) a cluster keeps its id. `users` were fitted to at
-    `fitted_at`. Drift since the generation before: `drift` (K,) is 1 - cosine of the old and the new centroid (1 for a cluster that
-    came or went), `moved` the share of users who are in another cluster now.
+    generation: the number of fits; a cluster keeps its id in all fits of one `encoder` version. users: how many were fitted to, at
+    `fitted_at`. drift (K,): 1 - cosine of the old and the new centroid, 1 for a cluster that is new or removed. moved: the share of
+    users whose cluster changed in the last fit.
     """
 
     centroids: Vector
@@ -38,7 +38,7 @@ class TasteClusters:
 
     @property
     def name(self) -> str:
-        """Ids mean the same as long as this does."""
+        """Cluster ids have the same meaning as long as the name is the same."""
         return f"{self.encoder:04x}" if self.generation else "directions"
 
     @property
@@ -50,39 +50,35 @@ class TasteClusters:
         return np.asarray(np.where(self.shares > 0, embeddings @ self.centroids.T, -np.inf).argmax(1))
 
     def of(self, embedding: Vector) -> int:
-        """The id of the cluster of a user embedding (D,), -1 for a user without a taste."""
+        """The id of the cluster of a user embedding (D,), or -1 for a user without a taste."""
         return int(self.nearest(embedding[None])[0]) if embedding.any() else -1
 
     def to_bytes(self) -> bytes:
         """A header of JSON, then little-endian float32: centroids, shares, drift."""
-        about = json.dumps(
-            {
-                "clusters": len(self.shares), "generation": self.generation, "encoder": self.encoder, "users": self.users,
-                "fitted_at": self.fitted_at, "moved": self.moved,
-            }
-        ).encode()  # fmt: skip
+        fields = {name: getattr(self, name) for name in ("generation", "encoder", "users", "fitted_at", "moved")}
+        header = json.dumps({"clusters": len(self.shares), **fields}).encode()
         numbers = np.concatenate([self.centroids.ravel(), self.shares, self.drift]).astype("<f4")
-        return struct.pack("<I", len(about)) + about + numbers.tobytes()
+        return struct.pack("<I", len(header)) + header + numbers.tobytes()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "TasteClusters":
         """Raises StoreDamaged."""
         try:
             (length,) = struct.unpack_from("<I", data)
-            about = json.loads(data[4 : 4 + length])
-            count = about.pop("clusters")
+            header = json.loads(data[4 : 4 + length])
+            count = header.pop("clusters")
             numbers = np.frombuffer(data[4 + length :], "<f4").astype(np.float32)
             centroids, shares, drift = np.split(numbers, [count * EMBEDDING_DIM, count * (EMBEDDING_DIM + 1)])
             if len(drift) != count or not count or not np.isfinite(numbers).all():
                 raise ValueError(f"{len(numbers)} numbers for {count} clusters")
-            return cls(centroids.reshape(count, EMBEDDING_DIM), shares, drift=drift, **about)
+            return cls(centroids.reshape(count, EMBEDDING_DIM), shares, drift=drift, **header)
         except (ValueError, KeyError, TypeError, struct.error) as error:
             raise StoreDamaged(f"the stored taste clusters cannot be read ({error}); fit them again") from error
 
 
 @cache
 def directions() -> TasteClusters:
-    """2**PLANES directions, the same everywhere and for ever: the sums of PLANES random vectors with all their signs."""
+    """2**PLANES fixed directions, the same in every process: the sums of PLANES random vectors with all their signs."""
     planes = np.random.default_rng(20_261).standard_normal((PLANES, EMBEDDING_DIM))
     signs = np.array(list(product((-1, 1), repeat=PLANES)))
     centroids = (signs @ planes).astype(np.float32)
@@ -92,7 +88,7 @@ def directions() -> TasteClusters:
 
 
 class Tastes:
-    """The clusters in use, replaced whole whenever others were fitted."""
+    """Holds the clusters in use; `current` is replaced after each fit."""
 
     def __init__(self) -> None:
         self.current = directions()

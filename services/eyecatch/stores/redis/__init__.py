@@ -4,7 +4,7 @@
     store.catalog, store.profiles, store.decisions, store.queue, store.notes
     await store.close()
 
-Several processes may share it. What a crash of the server can lose is the server's configuration: docs/stores.md.
+Several processes may share it. How much a crash of the server can lose depends on its configuration: docs/stores.md.
 """
 
 from eyecatch.core.types import UNLIMITED, Budget
@@ -24,7 +24,7 @@ DAY_S = 24 * 3600
 
 
 class RedisStore:
-    """The five ports over one server or cluster."""
+    """The five ports on one server or cluster."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class RedisStore:
         lease_s: float = 30.0,
         budget: Budget = UNLIMITED,
     ) -> "RedisStore":
-        """`max_log` events stay listed (0: none, Kafka is the log); decisions stay for `retention_days`."""
+        """`max_log`: events kept in the log (0: none, Kafka is the log). Decisions are kept for `retention_days`."""
         link = await Link.open(url)
         try:
             await check_layout(link)

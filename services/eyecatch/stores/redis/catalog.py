@@ -1,7 +1,7 @@
-"""Items and covers in Redis: the CatalogStore port, all of it in one slot. Knows no image bytes; blobs are only URIs here.
+"""The CatalogStore port on Redis: items and covers, all in one slot. Knows no image bytes, only blob URIs.
 
-Pools are kept in memory by every server (core/pools.py), so this slot is read when a pool is first needed and written when
-covers are made: its node carries little traffic.
+Every server holds pools in memory (core/recommending/pools.py), so this slot is read when a pool is first needed and written when
+covers are made. Its node has little traffic.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ class RedisCatalog:
         self._guarded = Guarded(link, keys.CATALOG_GUARD)
 
     async def upsert_items(self, items: Sequence[Item], covers: Sequence[Cover] = ()) -> None:
-        rows = [(cover, cover_bytes(cover)) for cover in covers]  # refused before anything is written
+        rows = [(cover, cover_bytes(cover)) for cover in covers]  # raises before anything is written
 
         async def decide() -> tuple[list[Command], set[str]]:
             commands: list[Command] = []
@@ -47,8 +47,8 @@ class RedisCatalog:
         after = pages.last_id(token)
         key = keys.category(category) if category else keys.ITEM_IDS
         ids = await self._ids_after(key, after, page_size + 1)
-        found = await self._items(ids[:page_size])
-        return Page(tuple(found.values()), pages.token(ids[page_size - 1]) if len(ids) > page_size else "")
+        items = await self._items(ids[:page_size])
+        return Page(tuple(items.values()), pages.token(ids[page_size - 1]) if len(ids) > page_size else "")
 
     async def delete_item(self, item_id: str) -> Sequence[str] | None:
         async def decide() -> tuple[list[Command], tuple[list[str], list[str]] | None]:
@@ -63,26 +63,27 @@ class RedisCatalog:
                 *(("SREM", keys.users_of_blob(uri), _ITEM + item_id) for uri in item.references),
                 *(command for cover in covers for command in _remove_cover(cover.id, cover)),
             ]
-            leaving = {_ITEM + item_id, *(_COVER + cover.id for cover in covers)}
-            uris = await self._unneeded([*(cover.uri for cover in covers), *item.references], leaving)
+            users = {_ITEM + item_id, *(_COVER + cover.id for cover in covers)}
+            uris = await self._unused([*(cover.uri for cover in covers), *item.references], users)
             return commands, (uris, [cover.id for cover in covers])
 
-        done = await self._guarded.change(decide)
-        if done is None:
+        deleted = await self._guarded.change(decide)
+        if deleted is None:
             return None
-        self._embeddings.drop(done[1], [item_id])
-        return done[0]
+        uris, cover_ids = deleted
+        self._embeddings.drop(cover_ids, [item_id])
+        return uris
 
     async def add_covers(self, covers: Sequence[Cover]) -> None:
         await self.upsert_items([], covers)
 
     async def remove_covers(self, cover_ids: Sequence[str]) -> Sequence[str]:
-        """Those of the covers' blob URIs that no other cover or item needs."""
+        """Remove covers; returns their blob URIs that no other cover or item uses."""
 
         async def decide() -> tuple[list[Command], tuple[list[str], set[str]]]:
             old = await self._covers(cover_ids)
             commands = [command for id, cover in old.items() for command in _remove_cover(id, cover)]
-            uris = await self._unneeded([cover.uri for cover in old.values()], {_COVER + id for id in old})
+            uris = await self._unused([cover.uri for cover in old.values()], {_COVER + id for id in old})
             return commands, (uris, {cover.item_id for cover in old.values()})
 
         uris, changed = await self._guarded.change(decide)
@@ -133,7 +134,7 @@ class RedisCatalog:
         return (await self.pools([item_id])).get(item_id, ())
 
     async def _add(self, rows: Sequence[tuple[Cover, bytes]], known: set[str]) -> tuple[list[Command], set[str]]:
-        """(commands that add or replace the covers of items known or stored, items whose pools change)."""
+        """(commands that add or replace covers of items that are `known` or stored, items whose pools change)."""
         known = known | await self.known_items(list({cover.item_id for cover, _ in rows} - known))
         old = await self._covers([cover.id for cover, _ in rows])
         commands: list[Command] = []
@@ -155,11 +156,11 @@ class RedisCatalog:
                 changed.add(cover.item_id)
         return commands, changed
 
-    async def _unneeded(self, uris: Iterable[str], leaving: set[str]) -> list[str]:
-        """Of these URIs, each once, those that only `leaving` items and covers use."""
-        each = list(dict.fromkeys(uris))
-        users = await self._link.many([("SMEMBERS", keys.users_of_blob(uri)) for uri in each])
-        return [uri for uri, of in zip(each, users, strict=True) if {u.decode() for u in of} <= leaving]
+    async def _unused(self, uris: Iterable[str], removed: set[str]) -> list[str]:
+        """The distinct URIs that only the `removed` items and covers use."""
+        unique = list(dict.fromkeys(uris))
+        users = await self._link.many([("SMEMBERS", keys.users_of_blob(uri)) for uri in unique])
+        return [uri for uri, of in zip(unique, users, strict=True) if {u.decode() for u in of} <= removed]
 
 
 _ITEM, _COVER = "i:", "c:"

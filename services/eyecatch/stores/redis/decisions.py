@@ -1,4 +1,4 @@
-"""Decisions in Redis: the DecisionLog port. One key a decision, gone after its retention, and the ids of each user's decisions."""
+"""The DecisionLog port on Redis: a key for each decision, which expires, and a set of decision ids for each user."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ class RedisDecisions:
                 commands.append(("SET", keys.decision(id), line, "EX", self._retention_s))
         commands += [("EXPIRE", keys.decisions_of(user_id), self._retention_s) for user_id in users - gone]
         await self._link.many(commands)
-        # Who was forgotten meanwhile has a tombstone by now, whichever of the two was written first.
+        # A user forgotten meanwhile has a tombstone by now, whichever of the two was written first.
         for user_id in await forgotten(self._link, users - gone):
             await self.forget(user_id)
 
@@ -33,9 +33,9 @@ class RedisDecisions:
         return from_line(line.decode()) if line else None
 
     async def forget(self, user_id: str) -> int:
-        """Take the user's decisions out; returns how many there were."""
+        """Remove the user's decisions; returns how many."""
         key = keys.decisions_of(user_id)
         ids = [id.decode() for id in await self._link.one("SMEMBERS", key)]
         gone: list[int] = await self._link.many([("DEL", keys.decision(id)) for id in ids])
-        await self._link.one("DEL", key)  # last, so that a forgetting cut short can be finished
+        await self._link.one("DEL", key)  # last, so that an interrupted call can be repeated
         return sum(gone)

@@ -1,4 +1,4 @@
-"""What Redis and its client complain about as our errors, in one place. Messages name the server's trouble, never a key or a value."""
+"""Errors of Redis and its client -> errors of the core. Messages name the server's problem, never a key or a value."""
 
 import re
 
@@ -6,7 +6,7 @@ from redis import exceptions as redis
 
 from eyecatch.core.errors import EyecatchError, StoreError, StoreFull, Unavailable
 
-# A script's failure quotes the server's own answer somewhere inside: "... @user_script: 7: -OOM command not allowed ..."
+# The error of a script quotes the server's own error: "... @user_script: 7: -OOM command not allowed ..."
 _CODE = re.compile(
     r"\b(OOM|MISCONF|READONLY|NOREPLICAS|CLUSTERDOWN|MASTERDOWN|LOADING|TRYAGAIN|NOAUTH|WRONGPASS|NOPERM)\b"
 )
@@ -21,22 +21,20 @@ _CODES = {
 
 
 def translate(error: Exception) -> tuple[EyecatchError, bool]:
-    """(our error, whether the same commands may succeed in a moment)."""
+    """(error of the core, whether the same commands may succeed in a moment)."""
     known = next((code for kind, code in _CODES.items() if isinstance(error, kind)), None)
-    found = _CODE.search(str(error))
-    match known or (found[1] if found else ""):
+    quoted = _CODE.search(str(error))
+    match known or (quoted[1] if quoted else ""):
         case "OOM":
             return StoreFull(
                 "Redis has no memory left (maxmemory, noeviction); raise maxmemory or add nodes", 30.0
             ), False
         case "MISCONF":
             return StoreFull(
-                "Redis cannot write its disk and refuses writes; free space where its AOF and RDB lie", 30.0
+                "Redis cannot write its disk and refuses writes; free space on the disk of its AOF and RDB", 30.0
             ), False
         case "READONLY":
-            return Unavailable(
-                "Redis is read-only (a replica, or a failover is under way); point --store at a primary"
-            ), True
+            return Unavailable("Redis is read-only (a replica, or during a failover); point --store at a primary"), True
         case "NOREPLICAS":
             return Unavailable("Redis refuses writes without enough replicas (min-replicas-to-write)"), True
         case "NOAUTH" | "WRONGPASS" | "NOPERM":

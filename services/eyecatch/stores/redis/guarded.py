@@ -1,6 +1,6 @@
-"""Changes of several keys of one slot, all or none: read, decide, and write only if nobody changed anything meanwhile.
+"""Atomic changes of several keys of one slot: read, decide, and write only if no other change came between.
 
-A guard key holds a random token, new with every change. Knows no port.
+A guard key holds a random token that every change replaces. Knows no port.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from eyecatch.stores.redis.link import WAIT, Command, Link
 
 T = TypeVar("T")
 
-# Conflicts come only from other processes; each lost race means that another one was won.
+# Conflicts come only from other processes; for each conflict another process has succeeded.
 ATTEMPTS = 32
 
-# Redis runs a script alone and, as its first write decides about memory, wholly or not at all. The second line answers
-# a change that was made although its answer was lost. Keys named only in ARGV share the guard's slot.
+# Redis runs a script atomically, and checks memory only before its first write. The second line answers a
+# repeated change whose first answer was lost. Keys that are named only in ARGV share the guard's slot.
 _APPLY = """
 local now = redis.call('GET', KEYS[1]) or ''
 if now == ARGV[2] then return 1 end
@@ -33,18 +33,18 @@ return 1
 """
 
 Decide = Callable[[], Awaitable[tuple[list[Command], T]]]
-"""Reads what it needs and returns (commands to apply, result); called again after a conflict."""
+"""Reads what it needs and returns (commands to apply, result). Called again after a conflict."""
 
 
 class Guarded:
-    """Changes under one guard key; those of this process take turns."""
+    """Changes under one guard key; a process makes one at a time."""
 
     def __init__(self, link: Link, guard: str) -> None:
         self._link, self._guard = link, guard
         self._turn = asyncio.Lock()
 
     async def change(self, decide: Decide[T]) -> T:
-        """Raises what `decide` raises, and Unavailable when other processes always came first."""
+        """The result of `decide`, after its commands are applied. Raises its errors, and Unavailable after ATTEMPTS conflicts."""
         async with self._turn:
             for attempt in range(ATTEMPTS):
                 before = await self._link.one("GET", self._guard) or b""

@@ -1,6 +1,6 @@
-"""Every key of the store. The part in braces decides the cluster's slot: what must change together shares it.
+"""All keys of the store. The part in braces decides the cluster's slot; keys that must change together share it.
 
-Keys of users hold digests: whoever lists keys learns no user id. Knows no command.
+Keys of users hold digests, so that a list of keys reveals no user id. Knows no command.
 """
 
 from eyecatch.core.behaviour.tokens import user_tag

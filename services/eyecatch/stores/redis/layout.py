@@ -1,4 +1,4 @@
-"""Which layout of keys the server holds; an older program keeps its hands off a newer one's."""
+"""The version of the key layout on the server; a program refuses a newer layout than its own."""
 
 from eyecatch.core.errors import StoreError, StoreTooNew
 from eyecatch.stores.redis import keys
@@ -8,15 +8,15 @@ LAYOUT = 1
 
 
 async def check_layout(link: Link) -> None:
-    """Raises StoreTooNew, and StoreFull or Unavailable when an empty server cannot be written."""
-    found = await link.one("GET", keys.LAYOUT)
-    if found is None:
+    """Raises StoreTooNew, and StoreFull or Unavailable if an empty server cannot be written."""
+    layout = await link.one("GET", keys.LAYOUT)
+    if layout is None:
         await link.one("SET", keys.LAYOUT, LAYOUT, "NX")
-        found = await link.one("GET", keys.LAYOUT)
-    if not found or not bytes(found).isdigit():
+        layout = await link.one("GET", keys.LAYOUT)
+    if not layout or not bytes(layout).isdigit():
         raise StoreError(f"{keys.LAYOUT} holds something that eyecatch did not write; use another database")
-    if int(found) > LAYOUT:
+    if int(layout) > LAYOUT:
         raise StoreTooNew(
-            f"the store has layout {int(found)}, this program knows layouts up to {LAYOUT}; "
+            f"the store has layout {int(layout)}, this program knows layouts up to {LAYOUT}; "
             "run the newer eyecatch, or use another database"
         )

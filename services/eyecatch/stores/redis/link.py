@@ -1,6 +1,6 @@
-"""The way to the server: a pool of connections, timeouts, pipelines, and limited retries with jitter. Knows no key.
+"""The connection to the server: a pool, timeouts, pipelines, and limited retries with jitter. Knows no key.
 
-Commands sent through it may be sent twice (the answer of the first time was lost), so each must be safe to repeat.
+A command may be sent twice if the first answer was lost, so every command must be safe to repeat.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ from eyecatch.stores.redis.errors import translate
 
 Command = Sequence[str | bytes | int | float]
 
-# A failover of a cluster takes its node timeout and a little; what fails after these attempts (3 s on average) is the caller's to repeat.
+# These attempts take 3 s on average: a failover of a cluster takes little more than its node timeout.
 ATTEMPTS = 8
 WAIT = Backoff(0.05, 1.0, jitter=1.0)
-# A slow answer costs more than an unpersonalised one: the fast path gives up early, and then leaves the server alone for a moment.
+# On the fast path a slow answer is worse than one without personalisation: it gives up early, then pauses.
 HURRY_S = 0.1
 PAUSE_S = 0.25
 _TIMEOUTS = {"socket_timeout": 2.0, "socket_connect_timeout": 1.0}
@@ -35,7 +35,7 @@ Client = Redis | RedisCluster
 
 
 class Link:
-    """`open` it, or give it a client. `sleep` and `clock` are for tests."""
+    """A connection from `open`, or on a given client. `sleep` and `clock` are for tests."""
 
     def __init__(
         self,
@@ -46,27 +46,28 @@ class Link:
         self._client: Any = client
         self._sleep, self._clock = sleep, clock
         self._quiet_until: dict[str, float] = {}
-        self.failures = 0  # so far; who remembers what was written forgets it when this grows, for the server may have forgotten it too
+        # Callers drop their caches of written data when this grows, because the server may have lost the data.
+        self.failures = 0
 
     @classmethod
     async def open(cls, url: str, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> "Link":
         """Connect to a server, or to the cluster it is a node of. Raises InvalidInput, Unavailable, StoreError."""
         if not url.startswith(_SCHEMES):
             raise InvalidInput.of(
-                "store", hidden(url), "redis://, rediss:// or unix:// with a host, or empty for SQLite"
+                "store", without_password(url), "redis://, rediss:// or unix:// with a host, or empty for SQLite"
             )
         try:
-            # We retry ourselves, in one place for servers and clusters.
+            # No retries of the library: `many` retries, for servers and clusters alike.
             pool = BlockingConnectionPool.from_url(
                 url, max_connections=CONNECTIONS, timeout=2.0, retry=Retry(NoBackoff(), 0), **_TIMEOUTS
             )
         except ValueError as error:
-            raise InvalidInput.of("store", hidden(url), f"a URL of a Redis server ({error})") from error
+            raise InvalidInput.of("store", without_password(url), f"a URL of a Redis server ({error})") from error
         link = cls(Redis.from_pool(pool), sleep)
         try:
             if int((await link.one("INFO", "cluster")).get("cluster_enabled", 0)):
                 await link.close()
-                # The library's own retries follow the cluster's map after a failover; pauses between attempts are ours.
+                # One retry of the library follows the cluster's new map after a failover.
                 link = cls(
                     RedisCluster.from_url(
                         url, max_connections=8 * CONNECTIONS, retry=Retry(NoBackoff(), 1), **_TIMEOUTS
@@ -77,13 +78,13 @@ class Link:
         except EyecatchError as error:
             await link.close()
             if isinstance(error, Unavailable):
-                raise type(error)(f"cannot use {hidden(url)} after {ATTEMPTS} attempts: {error}") from error
+                raise type(error)(f"cannot use {without_password(url)} after {ATTEMPTS} attempts: {error}") from error
             raise
         return link
 
     @property
     def clustered(self) -> bool:
-        """Whether keys that one command names must share a slot."""
+        """Whether the keys of one command must share a slot."""
         return isinstance(self._client, RedisCluster)
 
     async def one(self, *command: str | bytes | int | float) -> Any:
@@ -94,23 +95,23 @@ class Link:
         """The answers to commands that do not depend on each other, pipelined. Raises Unavailable, StoreFull, StoreError."""
         answers: list[Any] = []
         for first in range(0, len(commands), PIPELINE):
-            answers += await self._patient(commands[first : first + PIPELINE])
+            answers += await self._with_retries(commands[first : first + PIPELINE])
         return answers
 
-    async def _patient(self, commands: Sequence[Command]) -> list[Any]:
+    async def _with_retries(self, commands: Sequence[Command]) -> list[Any]:
         for attempt in range(ATTEMPTS):
             answers, error = await self._send(commands)
             if error is None:
                 return answers
             self.failures += 1
-            ours, again = translate(error)
-            if not again or attempt == ATTEMPTS - 1:
-                raise ours from error
+            translated, retry = translate(error)
+            if not retry or attempt == ATTEMPTS - 1:
+                raise translated from error
             await self._sleep(WAIT(attempt))
         raise AssertionError("unreachable")  # pragma: no cover
 
     async def quick(self, command: str, key: str, *more: str | bytes | int | float) -> Any:
-        """The answer to one command, tried once and for HURRY_S, and not at all just after the key's node failed to give one."""
+        """The answer to one command. Raises Unavailable after HURRY_S, and for PAUSE_S after a failure of the key's node."""
         node = self._node(key)
         if self._clock() < self._quiet_until.get(node, 0.0):
             raise Unavailable("Redis did not answer a moment ago")
@@ -125,7 +126,7 @@ class Link:
         return answers[0]
 
     def _node(self, key: str) -> str:
-        """The name of the cluster's node that holds a key; one name for all where that is not known."""
+        """The name of the cluster's node that holds a key; "" if that is unknown or there is no cluster."""
         if not self.clustered:
             return ""
         try:
@@ -147,7 +148,7 @@ class Link:
         return answers, next((answer for answer in answers if isinstance(answer, Exception)), None)
 
     async def scan(self, pattern: str) -> AsyncIterator[bytes]:
-        """Every key that matches, from all nodes; a key may come twice."""
+        """All keys that match, from all nodes; a key may come twice."""
         try:
             async for key in self._client.scan_iter(match=pattern, count=1000):
                 yield key
@@ -158,6 +159,6 @@ class Link:
         await self._client.aclose()
 
 
-def hidden(url: str) -> str:
+def without_password(url: str) -> str:
     """The URL without user and password."""
     return re.sub(r"([?&]password=)[^&\s]*", r"\1***", re.sub(r"//[^/@\s]*@", "//***@", url))

@@ -1,6 +1,6 @@
-"""Events in the order of arrival, the latest `max_length` of them: one stream, in one slot. Kafka keeps the whole of it.
+"""The latest `max_length` events in the order of arrival: one stream in one slot. Kafka has the whole log.
 
-An event whose profile could not be written may stand here twice or without effect; readers tell by user and event id.
+If the write of a profile failed, its events may be here twice or without effect; readers recognise them by user and event id.
 """
 
 from collections.abc import Sequence
@@ -29,23 +29,23 @@ return last
 class EventLog:
     def __init__(self, link: Link, max_length: int) -> None:
         self._link, self._max_length = link, max_length
-        self.last = 0  # where the log ended after our last `append`, or some time before
+        self.last = 0  # the last sequence number of our last `append`, or an earlier one
 
     async def append(self, events: Sequence[Event]) -> None:
         if self._max_length:
             for first in range(0, len(events), _PAGE):
                 page = events[first : first + _PAGE]
-                # One argument: the client takes longer over five thousand than the server over cutting them apart.
+                # One argument for all rows: five thousand arguments cost the client more than splitting costs the server.
                 command = ("EVAL", _APPEND, 2, keys.LOG, keys.LOG_SEQUENCE, self._max_length, len(page), _rows(page))
                 self.last = await self._link.one(*command)
 
     async def after(self, number: int, limit: int) -> list[tuple[int, Event]]:
         """At most `limit` (sequence number, event) with a sequence number > `number`."""
-        found = await self._link.one("XRANGE", keys.LOG, f"{number + 1}-0", "+", "COUNT", limit)
-        return [(int(id.split(b"-")[0]), _event(fields)) for id, fields in found]
+        entries = await self._link.one("XRANGE", keys.LOG, f"{number + 1}-0", "+", "COUNT", limit)
+        return [(int(id.split(b"-")[0]), _event(fields)) for id, fields in entries]
 
     async def forget(self, user_id: str, after: int = 0) -> int:
-        """Take a user's events with a sequence number > `after` out; returns how many there were. Reads all of these."""
+        """Remove a user's events with a sequence number > `after`; returns how many. Reads the log from there on."""
         gone, last = 0, after
         while page := await self.after(last, _PAGE):
             last = page[-1][0]
@@ -56,7 +56,7 @@ class EventLog:
 
 
 def _rows(events: Sequence[Event]) -> str:
-    """JSON, each on a line of its own. Formatted where no id needs escaping, in a fifth of the time."""
+    """A line of JSON for each event. If no id needs escaping, % formatting takes a fifth of the time."""
     rows = [_PLAIN % event for event in events]
     text = "".join(rows)
     if text.count('"') != _QUOTES * len(rows) or "\\" in text or not text.isprintable():

@@ -1,6 +1,6 @@
-"""What the references in profiles stand for: (item id, cover id) by eight bytes. Written before the profile that uses them.
+"""Names of the references in profiles: eight bytes -> (item id, cover id). Written before the profile that uses them.
 
-A name lives NAME_DAYS after the last event that used it, so that ids which somebody made up do not fill the server for ever.
+A name expires NAME_DAYS after the last event that used it, so that invented ids do not fill the server.
 """
 
 import time
@@ -13,19 +13,19 @@ from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.link import Link
 
 NAME_DAYS = 400
-# For so long a name that was written is not written again. Redis may lose it meanwhile, which is seen as a failure of the link.
+# A written name is not written again for this time, unless the link had a failure: then Redis may have lost it.
 WRITTEN_S = 60.0
 _SECONDS = NAME_DAYS * 24 * 3600
 _SEPARATOR = "\x1f"  # ids are printable
 _PAGE = 1000
-# The client takes five times as long over a command of its own for each.
+# One command for each name would cost the client five times as much.
 _WRITE = """
 for n, key in ipairs(KEYS) do redis.call('SET', key, ARGV[n + 1], 'EX', ARGV[1]) end
 """
 
 
 class References:
-    """Names never change, so what was read once stays true; at most `capacity` are remembered."""
+    """Reads and writes names. Names never change, so that they are cached without expiry, at most `capacity` of them."""
 
     def __init__(self, link: Link, capacity: int = 200_000, clock: Callable[[], float] = time.monotonic) -> None:
         self._link, self._capacity, self._clock = link, capacity, clock
@@ -34,14 +34,14 @@ class References:
         self._failures = 0
 
     async def write(self, events: Iterable[Event]) -> None:
-        """Keep the names of these events."""
+        """Store the names of these events."""
         now, failures = self._clock(), self._link.failures
         if failures != self._failures or len(self._written) > self._capacity:
             self._written.clear()
         names = {(e.item_id, e.cover_id) for e in events}
         due = [name for name in names if self._written.get(name, now) <= now]
         texts = {keys.name(codec.reference(*name)): _SEPARATOR.join(name) for name in due}
-        if self._link.clustered:  # where each has a slot of its own
+        if self._link.clustered:  # each name has a slot of its own
             await self._link.many([("SET", key, text, "EX", _SECONDS) for key, text in texts.items()])
         else:
             pages = [list(texts)[first : first + _PAGE] for first in range(0, len(texts), _PAGE)]
@@ -51,25 +51,25 @@ class References:
         self._failures = failures
         self._written.update(dict.fromkeys(due, now + WRITTEN_S))
 
-    async def named(self, profiles: Sequence[Profile]) -> list[Profile]:
-        """The profiles with the items and covers of their events where they are still known."""
-        wanted = {reference for p in profiles for e in p.events if (reference := codec.unnamed(e))}
-        if not wanted:
+    async def resolve(self, profiles: Sequence[Profile]) -> list[Profile]:
+        """The profiles with the item and cover ids of their events, as far as the names are stored."""
+        references = {reference for p in profiles for e in p.events if (reference := codec.unknown_reference(e))}
+        if not references:
             return list(profiles)
-        found = {reference: self.known[reference] for reference in wanted if reference in self.known}
-        missing = list(wanted - found.keys())
+        names = {reference: self.known[reference] for reference in references if reference in self.known}
+        missing = list(references - names.keys())
         answers = await self._link.many([("GET", keys.name(reference)) for reference in missing])
         for reference, data in zip(missing, answers, strict=True):
             if data:
                 item_id, _, cover_id = data.decode().partition(_SEPARATOR)
-                found[reference] = (item_id, cover_id)
+                names[reference] = (item_id, cover_id)
         if len(self.known) + len(missing) > self._capacity:
             self.known.clear()
-        self.known.update(found)
-        return [replace(p, events=tuple(_named(e, found) for e in p.events)) for p in profiles]
+        self.known.update(names)
+        return [replace(p, events=tuple(_with_name(e, names) for e in p.events)) for p in profiles]
 
 
-def _named(event: Event, names: codec.Names) -> Event:
-    reference = codec.unnamed(event)
+def _with_name(event: Event, names: codec.Names) -> Event:
+    reference = codec.unknown_reference(event)
     name = names.get(reference) if reference else None
     return event._replace(item_id=name[0], cover_id=name[1]) if name else event

@@ -1,9 +1,9 @@
-"""Small values about the whole state in Redis: the Notes port, one key a note."""
+"""The Notes port on Redis: a key for each note."""
 
 from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.link import Link
 
-# The first line answers a write that was made although its answer was lost.
+# The second line answers a repeated write whose first answer was lost.
 _REPLACE = """
 local now = redis.call('GET', KEYS[1])
 if now == ARGV[1] then return 1 end
@@ -18,8 +18,8 @@ class RedisNotes:
         self._link = link
 
     async def read(self, name: str) -> bytes | None:
-        found: bytes | None = await self._link.one("GET", keys.note(name))
-        return found
+        note: bytes | None = await self._link.one("GET", keys.note(name))
+        return note
 
     async def replace(self, name: str, before: bytes | None, after: bytes) -> bool:
         expected = () if before is None else (before,)

@@ -1,14 +1,15 @@
-"""Users in Redis: the ProfileStore port. A profile is one key, replaced whole if nobody else replaced it meanwhile.
+"""The ProfileStore port on Redis. A profile is one key, which is replaced only if no other process has replaced it.
 
-Order of an absorption: names, log, profiles. Cut short anywhere, doing it again completes it: a profile knows what it has seen.
+`absorb` writes names, then the log, then profiles. If it is interrupted, repeating it is safe: a profile recognises known events.
 """
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
+
+from cachetools import LRUCache
 
 from eyecatch.core.behaviour.absorb import Absorption
 from eyecatch.core.errors import Unavailable
@@ -16,7 +17,7 @@ from eyecatch.core.ports import Encoder
 from eyecatch.core.types import Event, Position, Profile, ProfileHeads, Vector, zeros
 from eyecatch.stores import profile_codec as codec
 from eyecatch.stores.profile_heads import heads, stale
-from eyecatch.stores.recent_writes import Active
+from eyecatch.stores.recent_writes import RecentWrites
 from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.decisions import RedisDecisions
 from eyecatch.stores.redis.embeddings import CatalogEmbeddings
@@ -24,14 +25,14 @@ from eyecatch.stores.redis.link import WAIT, Command, Link
 from eyecatch.stores.redis.log import EventLog
 from eyecatch.stores.redis.names import References
 from eyecatch.stores.redis.tombstones import TOMBSTONE
-from eyecatch.stores.reencode_on_read import Anew
+from eyecatch.stores.reencode_on_read import ReencodeOnRead
 
-# Conflicts need two processes with events of one user at one time: rare, and over in one more round.
+# Conflicts need two processes with events of one user at the same time: rare, and usually over in one round.
 ATTEMPTS = 16
-# Users encoded anew that are remembered at most (0.5 KB each).
-ENCODED_ANEW = 100_000
+# At most so many re-encoded users are cached (0.5 KB each).
+REENCODED = 100_000
 
-# The first line answers a write that was made although its answer was lost.
+# The second line answers a repeated write whose first answer was lost.
 _REPLACE = """
 local now = redis.call('GET', KEYS[1]) or ''
 if now == ARGV[2] then return 1 end
@@ -44,7 +45,7 @@ Arrivals = Sequence[tuple[Event, Position | None]]
 
 
 class Stored(NamedTuple):
-    """A profile: the bytes in Redis (empty: none), and what they say, ready for more events."""
+    """A profile: its bytes in Redis (empty: none), and the Absorption that adds events to it."""
 
     data: bytes
     absorption: Absorption
@@ -55,123 +56,120 @@ class RedisProfiles:
         self._link, self._embeddings, self._log, self._decisions = link, embeddings, log, decisions
         self._references = References(link)
         self._turn = asyncio.Lock()
-        self._active: Active[Stored] = Active()
+        self._recent: RecentWrites[Stored] = RecentWrites()
         self._failures = 0
-        self._anew = Anew()
-        # By user: the head as it is stored, the version it was encoded with instead, and the embedding.
-        self._remembered: OrderedDict[str, tuple[bytes, int, Vector | None]] = OrderedDict()
+        self._reencoding = ReencodeOnRead()
+        # By user: the stored head, the version of the new encoder, and the embedding.
+        self._reencoded: LRUCache[str, tuple[bytes, int, Vector | None]] = LRUCache(REENCODED)
 
     async def embedding(self, user_id: str, encoder: Encoder) -> Vector | None:
-        """Reads only the head of the profile; gives up early when the server is slow or was just away (Unavailable)."""
+        """Reads only the head of the profile. Raises Unavailable early if the server is slow or just failed."""
         head = await self._link.quick("GETRANGE", keys.profile(user_id), 0, codec.HEAD_BYTES - 1)
         if not head or head == TOMBSTONE:
             return None
         version, embedding = codec.embedding(head)
         if version == encoder.version:
             return embedding
-        known = self._remembered.get(user_id)
+        known = self._reencoded.get(user_id)
         if known and known[:2] == (head, encoder.version):
             return known[2]
         key = user_id, encoder.version, head
-        return await self._anew.embedding(key, lambda: self._encoded_anew(user_id, encoder))
+        return await self._reencoding.embedding(key, lambda: self._reencode_user(user_id, encoder))
 
-    async def _encoded_anew(self, user_id: str, encoder: Encoder) -> Vector | None:
-        """Only remembered, until the stored one changes: servers of two versions that both wrote would take turns for ever."""
+    async def _reencode_user(self, user_id: str, encoder: Encoder) -> Vector | None:
+        """Cached, but not written: servers of two versions would overwrite each other for ever."""
         data = await self._link.quick("GET", keys.profile(user_id))
         if not data or data == TOMBSTONE:
             return None
-        profiles = await self._references.named([codec.decode(user_id, data, self._references.known)])
+        profiles = await self._references.resolve([codec.decode(user_id, data, self._references.known)])
         encoded = await self._encoded({p.user_id: Absorption(p).engagements for p in profiles}, encoder)
         embedding = encoded[user_id] if encoded[user_id].any() else None
-        self._remembered.pop(user_id, None)
-        self._remembered[user_id] = (data[: codec.HEAD_BYTES], encoder.version, embedding)
-        if len(self._remembered) > ENCODED_ANEW:
-            self._remembered.popitem(last=False)
+        self._reencoded[user_id] = (data[: codec.HEAD_BYTES], encoder.version, embedding)
         return embedding
 
     async def profile(self, user_id: str) -> Profile | None:
         data = await self._link.one("GET", keys.profile(user_id))
         if not data or data == TOMBSTONE:
             return None
-        return (await self._references.named([codec.decode(user_id, data)]))[0]
+        return (await self._references.resolve([codec.decode(user_id, data)]))[0]
 
     async def absorb(self, events: Sequence[Event], encoder: Encoder, positions: Sequence[Position] = ()) -> int:
-        """Absorptions of one process take turns: two at once would only conflict."""
-        places: Sequence[Position | None] = positions or [None] * len(events)
-        waiting: Arrivals = list(zip(events, places, strict=True))
+        """A process absorbs one batch at a time, because two would only conflict."""
+        per_event: Sequence[Position | None] = positions or [None] * len(events)
+        waiting: Arrivals = list(zip(events, per_event, strict=True))
         logged: set[tuple[str, str]] = set()
         new = 0
         async with self._turn:
-            if self._failures != self._link.failures:  # the server may have lost what we remember, and it comes again
-                self._active.clear()
+            if self._failures != self._link.failures:  # the server may have lost what we wrote
+                self._recent.clear()
                 self._failures = self._link.failures
             log_before = self._log.last
             for attempt in range(ATTEMPTS):
                 users = {event.user_id for event, _ in waiting}
                 work = await self._load(users)
-                # Those were forgotten after their events were logged.
+                # These users were forgotten after their events were logged.
                 for user_id in {user_id for user_id, _ in logged} & users - work.keys():
                     await self._log.forget(user_id, log_before)
                 done, conflicts = await self._absorb(waiting, work, encoder, logged)
                 new += done
                 if not conflicts:
                     return new
-                waiting = [(event, place) for event, place in waiting if event.user_id in conflicts]
+                waiting = [(event, position) for event, position in waiting if event.user_id in conflicts]
                 await asyncio.sleep(WAIT(min(attempt, 3)))
         raise Unavailable("too many processes absorb events of the same users at once")
 
     async def _absorb(
         self, arrivals: Arrivals, work: Mapping[str, Stored], encoder: Encoder, logged: set[tuple[str, str]]
     ) -> tuple[int, set[str]]:
-        """(events that were new, users whose profile somebody else changed meanwhile); `logged` gets the latter's events."""
+        """(number of new events, users whose profile another process changed meanwhile). The events of these are added to `logged`."""
         new = []
         for event, position in arrivals:
-            if (mine := work.get(event.user_id)) and mine.absorption.add(event, position):
+            if (entry := work.get(event.user_id)) and entry.absorption.add(event, position):
                 new.append(event)
-        changed = {user_id: mine for user_id, mine in work.items() if mine.absorption.changed}
+        changed = {user_id: entry for user_id, entry in work.items() if entry.absorption.changed}
         recent = {
-            user_id: mine.absorption.engagements
-            for user_id, mine in changed.items()
-            if mine.absorption.stale(encoder.version)
+            user_id: entry.absorption.engagements
+            for user_id, entry in changed.items()
+            if entry.absorption.stale(encoder.version)
         }
         embeddings = await self._encoded(recent, encoder)
         now = time.time()
         after = {
-            user_id: mine.absorption.profile(now, embeddings.get(user_id), encoder.version)
-            for user_id, mine in changed.items()
+            user_id: entry.absorption.profile(now, embeddings.get(user_id), encoder.version)
+            for user_id, entry in changed.items()
         }
         encoded = {user_id: codec.encode(profile) for user_id, profile in after.items()}
         await self._references.write(new)
         await self._log.append([e for e in new if (e.user_id, e.id) not in logged] if logged else new)
         answers = await self._link.many(
             [
-                ("EVAL", _REPLACE, 1, keys.profile(user_id), mine.data, encoded[user_id])
-                for user_id, mine in changed.items()
+                ("EVAL", _REPLACE, 1, keys.profile(user_id), entry.data, encoded[user_id])
+                for user_id, entry in changed.items()
             ]
         )
         lost = {user_id for user_id, stored in zip(changed, answers, strict=True) if not stored}
         logged.update((e.user_id, e.id) for e in new if e.user_id in lost)
-        done = sum(len(mine.absorption.new) for user_id, mine in changed.items() if user_id not in lost)
+        done = sum(len(entry.absorption.new) for user_id, entry in changed.items() if user_id not in lost)
         for user_id in work.keys() - lost:
             absorption, data = work[user_id].absorption, work[user_id].data
             if user_id in after:
-                absorption.go_on(after[user_id])
+                absorption.rebase(after[user_id])
                 data = encoded[user_id]
-            self._active.put(user_id, Stored(data, absorption))
+            self._recent.put(user_id, Stored(data, absorption))
         return done, lost
 
     async def _encoded(self, recent: Mapping[str, Sequence[Event]], encoder: Encoder) -> dict[str, Vector]:
-        """User embeddings from the events of each user, in one call."""
+        """User embeddings from the events of each user, in one call of the encoder."""
         if not recent:
             return {}
         users = list(recent.values())
         known = await self._embeddings.of([event for events in users for event in events])
-        # In a thread: a thousand events take a learned encoder some tenths of a second.
+        # In a thread: a thousand events can take a learned encoder some tenths of a second.
         return dict(zip(recent, await asyncio.to_thread(encoder, users, known), strict=True))
 
     async def _load(self, user_ids: set[str]) -> dict[str, Stored]:
-        """By user, of those who are not forgotten. What is remembered is taken out, and is right unless the write finds other bytes."""
-        work = {user_id: known for user_id in user_ids if (known := self._active.take(user_id))}
+        """Profiles by user, without forgotten users. Entries from memory are valid unless the write finds other bytes."""
+        work = {user_id: known for user_id in user_ids if (known := self._recent.take(user_id))}
         users = list(user_ids - work.keys())
         answers = await self._link.many([("GET", keys.profile(user_id)) for user_id in users])
         before = {user_id: data or b"" for user_id, data in zip(users, answers, strict=True) if data != TOMBSTONE}
@@ -179,11 +177,11 @@ class RedisProfiles:
             codec.decode(user_id, data, self._references.known) if data else Profile(user_id, zeros())
             for user_id, data in before.items()
         ]
-        named = await self._references.named(profiles)
-        return work | {p.user_id: Stored(before[p.user_id], Absorption(p)) for p in named}
+        profiles = await self._references.resolve(profiles)
+        return work | {p.user_id: Stored(before[p.user_id], Absorption(p)) for p in profiles}
 
     async def forget(self, user_id: str) -> bool:
-        """The tombstone first: what other processes write from then on finds it. A forgetting cut short can be repeated."""
+        """Writes the tombstone first, so that other processes find it. An interrupted call can be repeated."""
         before = await self._link.one("GETSET", keys.profile(user_id), TOMBSTONE)
         decisions = await self._decisions.forget(user_id)
         events = await self._log.forget(user_id)
@@ -193,24 +191,24 @@ class RedisProfiles:
         return await self._log.after(after, limit)
 
     async def scan(self, batch: int = 1000) -> AsyncIterator[ProfileHeads]:
-        """Keys are those of Redis: no user id is stored."""
-        some: list[str] = []
+        """Keys are those of Redis, because no user id is stored."""
+        page: list[str] = []
         async for key in self._link.scan(keys.PROFILES):
-            some.append(key.decode())
-            if len(some) == batch:
-                yield await self._heads(some)
-                some = []
-        if some:
-            yield await self._heads(some)
+            page.append(key.decode())
+            if len(page) == batch:
+                yield await self._heads(page)
+                page = []
+        if page:
+            yield await self._heads(page)
 
-    async def _heads(self, found: Sequence[str]) -> ProfileHeads:
-        answers = await self._link.many([("GETRANGE", key, 0, codec.HEAD_BYTES - 1) for key in found])
-        return heads(dict(zip(found, answers, strict=True)))
+    async def _heads(self, page: Sequence[str]) -> ProfileHeads:
+        answers = await self._link.many([("GETRANGE", key, 0, codec.HEAD_BYTES - 1) for key in page])
+        return heads(dict(zip(page, answers, strict=True)))
 
     async def reencode(self, keys: Sequence[str], encoder: Encoder) -> int:
         answers = await self._link.many([("GET", key) for key in keys])
         before = {key: data for key, data in zip(keys, answers, strict=True) if data and data != TOMBSTONE}
-        profiles = await self._references.named(stale(before, encoder.version, self._references.known))
+        profiles = await self._references.resolve(stale(before, encoder.version, self._references.known))
         encoded = await self._encoded({p.user_id: Absorption(p).engagements for p in profiles}, encoder)
         commands: list[Command] = []
         for p in profiles:
@@ -219,7 +217,7 @@ class RedisProfiles:
         return sum(await self._link.many(commands))
 
     async def user_count(self) -> int:
-        """Walks all keys: a second or two for each million users."""
-        found = list({key async for key in self._link.scan(keys.PROFILES)})  # a scan may give a key twice
-        lengths = await self._link.many([("STRLEN", key) for key in found])
+        """Scans all keys: a second or two for each million users."""
+        profiles = list({key async for key in self._link.scan(keys.PROFILES)})  # a scan may return a key twice
+        lengths = await self._link.many([("STRLEN", key) for key in profiles])
         return sum(length > len(TOMBSTONE) for length in lengths)

@@ -1,4 +1,4 @@
-"""Items and covers <-> the values of hashes. Knows no command."""
+"""Items and covers <-> values of Redis hashes. Knows no command."""
 
 import json
 
@@ -25,18 +25,17 @@ def item_from(id: str, data: bytes) -> Item:
 
 def cover_bytes(cover: Cover) -> bytes:
     """The embedding, then everything else as JSON. Raises InvalidInput."""
-    rest = [
-        cover.item_id, cover.uri, json.loads(rewards_text(cover.rewards)), int(cover.provenance.origin),
-        json.loads(provenance_text(cover.provenance)), cover.width, cover.height, cover.taste, cover.created_at,
-    ]  # fmt: skip
+    rewards, provenance = json.loads(rewards_text(cover.rewards)), json.loads(provenance_text(cover.provenance))
+    rest = [cover.item_id, cover.uri, rewards, int(cover.provenance.origin), provenance]
+    rest += [cover.width, cover.height, cover.taste, cover.created_at]
     return pack(cover.embedding) + compact("cover", rest).encode()
 
 
 def cover_from(id: str, data: bytes) -> Cover:
     """Raises StoreDamaged."""
     try:
-        item_id, uri, rewards, origin, made, width, height, taste, created_at = json.loads(data[_EMBEDDING_BYTES:])
-        provenance = Provenance(Origin(origin), **made)
+        item_id, uri, rewards, origin, rest, width, height, taste, created_at = json.loads(data[_EMBEDDING_BYTES:])
+        provenance = Provenance(Origin(origin), **rest)
     except (ValueError, TypeError) as error:
         raise StoreDamaged("a stored cover cannot be read; import or generate it again") from error
     embedding = unpack(data[:_EMBEDDING_BYTES])

@@ -1,6 +1,6 @@
-"""Who asked to be forgotten: their profile's key holds one byte that no profile begins with. Knows no user id, only its key.
+"""Tombstones of forgotten users: the key of the profile holds one byte that no profile starts with. Stores no user id.
 
-Being the same key as the profile, it is read with it, and nothing can be written past it.
+It has the key of the profile, so that every read and write of a profile finds it.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ TOMBSTONE = b"\0"
 
 
 async def forgotten(link: Link, user_ids: Iterable[str]) -> set[str]:
-    """Those of the users who have a tombstone."""
+    """The users that have a tombstone."""
     users = list(user_ids)
     answers = await link.many([("GETRANGE", keys.profile(user_id), 0, 0) for user_id in users])
     return {user_id for user_id, first in zip(users, answers, strict=True) if first == TOMBSTONE}

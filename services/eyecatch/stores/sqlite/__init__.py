@@ -4,7 +4,7 @@
     store.catalog, store.profiles, store.decisions, store.queue, store.notes
     store.close()
 
-Created for the path of one process with one event loop; every write is on disk when it returns.
+For one process with one event loop. Every write is on disk when it returns.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ __all__ = ["SqliteStore"]
 
 
 class SqliteStore:
-    """The five ports over one file."""
+    """The five ports on one file."""
 
     def __init__(self, database: Database, max_waiting_jobs: int, budget: Budget = UNLIMITED) -> None:
         self._database = database
@@ -38,7 +38,7 @@ class SqliteStore:
     def open(
         cls, folder: str | Path, *, max_waiting_jobs: int = 1000, max_bytes: int = 0, budget: Budget = UNLIMITED
     ) -> "SqliteStore":
-        """Open or create the store in `folder`. `max_bytes` bounds the file (0: the disk does)."""
+        """Open or create the store in `folder`. `max_bytes`: limit of the file's size, 0 for none."""
         return cls(Database(Path(folder), max_bytes), max_waiting_jobs, budget)
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""What the process remembers of the file: decoded embeddings of covers and of users. Knows no SQL.
+"""Caches of decoded embeddings of covers and of users. Knows no SQL.
 
-Only this process writes the file (see lock.py), so memory is right as long as every write drops what it touched.
+Only this process writes the file (see lock.py), so a cache is valid as long as every write drops the entries that it changes.
 """
 
 from collections import OrderedDict
@@ -10,7 +10,7 @@ from eyecatch.core.types import Vector
 
 
 class EmbeddingCache:
-    """Cover id or item id -> embedding, None for one known to have none. Used by one thread alone."""
+    """Cover id or item id -> embedding, or None if it has none. Use it on one thread only."""
 
     def __init__(self, capacity: int = 100_000) -> None:
         self._capacity = capacity
@@ -33,15 +33,15 @@ class EmbeddingCache:
 
 
 class UserCache:
-    """User id -> user embedding, oldest entry dropped first, at most `capacity` users (about 0.5 KB each).
+    """User id -> user embedding of at most `capacity` users (about 0.5 KB each); the oldest entries go first.
 
-    Used by the event loop's thread alone. A read and its `put` happen in one step there, and a write drops its users in that
-    thread after it is committed: so nothing older than the last acknowledged write is ever kept.
+    Use it on the event loop's thread only. A read and its `put` run there without an await between them, and a write drops its users
+    there after the commit, so that no entry is older than the last acknowledged write.
     """
 
     def __init__(self, capacity: int = 100_000) -> None:
         self._capacity = capacity
-        # Not a dict: finding the oldest entry of one walks over all that were deleted before it.
+        # Not a dict, which is slow to find its oldest entry after many deletions.
         self._users: OrderedDict[str, Vector] = OrderedDict()
         self.get = self._users.get
         self.clear = self._users.clear

@@ -1,4 +1,4 @@
-"""Items and covers in SQLite: the CatalogStore port. Knows no image bytes; blobs are only URIs here."""
+"""The CatalogStore port on SQLite: items and covers. Knows no image bytes, only blob URIs."""
 
 # ruff: noqa: S608 (only constants of this package are formatted into statements)
 
@@ -22,7 +22,7 @@ _UPSERT_COVER = f"INSERT OR REPLACE INTO covers ({rows.COVER_COLUMNS}) VALUES (?
 _POOL = f"SELECT {rows.COVER_COLUMNS} FROM covers WHERE item_id = ? ORDER BY created_at, id"
 _MADE_FOR = f"""SELECT {rows.COVER_COLUMNS} FROM covers WHERE json_extract(provenance, '$.made_for') = ?
     AND json_extract(provenance, '$.made_for') IS NOT NULL"""
-_NEEDED = "SELECT EXISTS (SELECT 1 FROM covers WHERE uri = ?1) OR EXISTS (SELECT 1 FROM pictures WHERE uri = ?1)"
+_USED = "SELECT EXISTS (SELECT 1 FROM covers WHERE uri = ?1) OR EXISTS (SELECT 1 FROM pictures WHERE uri = ?1)"
 _SCAN = 1000
 
 
@@ -43,8 +43,8 @@ class SqliteCatalog:
         await self._database.write(run)
 
     async def item(self, item_id: str) -> Item | None:
-        found = self._database.read(f"{_ITEM} WHERE id = ?", (item_id,))
-        return _item(found[0]) if found else None
+        row = self._database.row(f"{_ITEM} WHERE id = ?", (item_id,))
+        return _item(row) if row else None
 
     async def known_items(self, item_ids: Sequence[str]) -> set[str]:
         sql = "SELECT id FROM items WHERE id IN (SELECT value FROM json_each(?))"
@@ -52,22 +52,21 @@ class SqliteCatalog:
 
     async def items(self, page_size: int, token: str = "", category: str = "") -> Page[Item]:
         after = pages.last_id(token)
-        narrowed, given = ("AND category = ?", [category]) if category else ("", [])
-        sql = f"{_ITEM} WHERE id > ? {narrowed} ORDER BY id LIMIT ?"
-        found = [_item(row) for row in await self._database.scan(sql, [after, *given, page_size + 1])]
-        more = len(found) > page_size
-        page = tuple(found[:page_size])
-        return Page(page, pages.token(page[-1].id) if more and page else "")
+        condition, values = ("AND category = ?", [category]) if category else ("", [])
+        sql = f"{_ITEM} WHERE id > ? {condition} ORDER BY id LIMIT ?"
+        items = [_item(row) for row in await self._database.scan(sql, [after, *values, page_size + 1])]
+        page = tuple(items[:page_size])
+        return Page(page, pages.token(page[-1].id) if len(items) > page_size and page else "")
 
     async def delete_item(self, item_id: str) -> Sequence[str] | None:
         def run(connection: sqlite3.Connection) -> list[str] | None:
-            gone = _column(connection, "SELECT id FROM covers WHERE item_id = ?", item_id)
+            cover_ids = _column(connection, "SELECT id FROM covers WHERE item_id = ?", item_id)
             uris = _column(connection, "SELECT uri FROM covers WHERE item_id = ?", item_id)
             uris += _column(connection, "SELECT uri FROM pictures WHERE item_id = ?", item_id)
             if not connection.execute("DELETE FROM items WHERE id = ?", (item_id,)).rowcount:
                 return None
-            self._embeddings.drop(gone, [item_id])
-            return _unneeded(connection, uris)
+            self._embeddings.drop(cover_ids, [item_id])
+            return _unused(connection, uris)
 
         return await self._database.write(run)
 
@@ -75,7 +74,7 @@ class SqliteCatalog:
         await self._database.write(lambda connection: self._add(connection, covers))
 
     async def remove_covers(self, cover_ids: Sequence[str]) -> Sequence[str]:
-        """Those of the covers' blob URIs that no other cover or item needs."""
+        """Remove covers; returns their blob URIs that no other cover or item uses."""
 
         def run(connection: sqlite3.Connection) -> list[str]:
             changed: set[str] = set()
@@ -88,21 +87,21 @@ class SqliteCatalog:
                     uris.append(uri)
             connection.executemany("DELETE FROM covers WHERE id = ?", [(id,) for id in cover_ids])
             self._embeddings.drop(cover_ids, changed)
-            return _unneeded(connection, uris)
+            return _unused(connection, uris)
 
         return await self._database.write(run)
 
     async def cover(self, cover_id: str) -> Cover | None:
-        found = self._database.read(f"SELECT {rows.COVER_COLUMNS} FROM covers WHERE id = ?", (cover_id,))
-        return rows.cover(found[0]) if found else None
+        row = self._database.row(f"SELECT {rows.COVER_COLUMNS} FROM covers WHERE id = ?", (cover_id,))
+        return rows.cover(row) if row else None
 
     async def pools(self, item_ids: Sequence[str]) -> Mapping[str, Sequence[Cover]]:
-        """Inline on the calling thread; core/pools.py keeps them."""
-        found: dict[str, Sequence[Cover]] = {}
+        """Reads on the calling thread; core/recommending/pools.py caches pools."""
+        pools: dict[str, Sequence[Cover]] = {}
         for item_id in item_ids:
-            if self._database.read("SELECT 1 FROM items WHERE id = ?", (item_id,)):
-                found[item_id] = tuple(rows.cover(row) for row in self._database.read(_POOL, (item_id,)))
-        return found
+            if self._database.row("SELECT 1 FROM items WHERE id = ?", (item_id,)):
+                pools[item_id] = tuple(rows.cover(row) for row in self._database.read(_POOL, (item_id,)))
+        return pools
 
     async def made_for(self, user: str) -> Sequence[Cover]:
         return [rows.cover(row) for row in await self._database.scan(_MADE_FOR, (user,))]
@@ -111,12 +110,12 @@ class SqliteCatalog:
         after = ""
         while True:
             sql = f"SELECT {rows.COVER_COLUMNS} FROM covers WHERE id > ? ORDER BY id LIMIT {_SCAN}"
-            found = await self._database.scan(sql, (after,))
-            for row in found:
+            page = await self._database.scan(sql, (after,))
+            for row in page:
                 yield rows.cover(row)
-            if len(found) < _SCAN:
+            if len(page) < _SCAN:
                 return
-            after = found[-1][0]
+            after = page[-1][0]
 
     async def counts(self) -> tuple[int, int]:
         ((items, covers),) = await self._database.scan(
@@ -143,6 +142,6 @@ def _column(connection: sqlite3.Connection, sql: str, parameter: str) -> list[st
     return [row[0] for row in connection.execute(sql, (parameter,)).fetchall()]
 
 
-def _unneeded(connection: sqlite3.Connection, uris: Iterable[str]) -> list[str]:
-    """Of these URIs, each once, those that no row names any more."""
-    return [uri for uri in dict.fromkeys(uris) if not connection.execute(_NEEDED, (uri,)).fetchone()[0]]
+def _unused(connection: sqlite3.Connection, uris: Iterable[str]) -> list[str]:
+    """The distinct URIs that no row uses."""
+    return [uri for uri in dict.fromkeys(uris) if not connection.execute(_USED, (uri,)).fetchone()[0]]

@@ -1,6 +1,6 @@
-"""The file and its connections: one writes on its own thread, one reads inline, one scans on a thread.
+"""The file and its three connections: one writes on its own thread, one reads on the caller's thread, one scans on another thread.
 
-A point read takes some 20 microseconds, a thread hop 100: the fast path reads on the caller's thread. Knows no table.
+A point read takes about 20 microseconds and a thread switch 100, so the fast path reads on the caller's thread. Knows no table.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ Row = tuple[Any, ...]
 
 
 class Database:
-    """An open store file. Raises StoreLocked, StoreTooNew or StoreError when it cannot be opened."""
+    """An open store file. Raises StoreLocked, StoreTooNew or StoreError if it cannot be connections."""
 
     def __init__(self, folder: Path, max_bytes: int = 0) -> None:
         try:
@@ -33,30 +33,30 @@ class Database:
         except OSError as error:
             raise StoreError(f"cannot use {folder} as the data folder: {error.strerror or error}") from error
         self._rollback_hooks: list[Callable[[], None]] = []
-        opened: list[sqlite3.Connection] = []
+        connections: list[sqlite3.Connection] = []
         try:
             with translated():
                 for _ in range(3):
-                    opened.append(_connect(folder / DATABASE_FILE))
-                    if len(opened) == 1:
-                        migrate(opened[0])
-                writing, self._inline, self._scanning = opened
+                    connections.append(_connect(folder / DATABASE_FILE))
+                    if len(connections) == 1:
+                        migrate(connections[0])
+                writing, self._inline, self._scanning = connections
                 if max_bytes:
                     page = int(writing.execute("PRAGMA page_size").fetchone()[0])
                     writing.execute(f"PRAGMA max_page_count = {max(1, max_bytes // page)}")
                 for reading in (self._inline, self._scanning):
                     reading.execute("PRAGMA query_only = ON")
         except Unavailable as error:
-            raise self._refuse(opened, StoreError(f"cannot open {folder / DATABASE_FILE}: {error}")) from error
+            raise self._refuse(connections, StoreError(f"cannot open {folder / DATABASE_FILE}: {error}")) from error
         except StoreError as error:
-            raise self._refuse(opened, error) from error.__cause__
+            raise self._refuse(connections, error) from error.__cause__
         self._writing = writing
         self._writer = Writer(writing, self._rolled_back)
         self._reader = ThreadPoolExecutor(1, "eyecatch-sqlite-reader")
         self._closed = False
 
-    def _refuse(self, opened: list[sqlite3.Connection], error: StoreError) -> StoreError:
-        for connection in opened:
+    def _refuse(self, connections: list[sqlite3.Connection], error: StoreError) -> StoreError:
+        for connection in connections:
             connection.close()
         self._lock.release()
         return error
@@ -70,12 +70,17 @@ class Database:
         except sqlite3.Error as error:
             raise translate(error) from error
 
+    def row(self, sql: str, parameters: Sequence[object] = ()) -> Row | None:
+        """The first row of a point read, or None."""
+        rows = self.read(sql, parameters)
+        return rows[0] if rows else None
+
     async def scan(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """A longer read on the reader thread."""
-        return await self.look(lambda connection: connection.execute(sql, parameters).fetchall())
+        return await self.run_reader(lambda connection: connection.execute(sql, parameters).fetchall())
 
-    async def look(self, run: Callable[[sqlite3.Connection], T]) -> T:
-        """`run` on the reader thread, beside whatever is written."""
+    async def run_reader(self, run: Callable[[sqlite3.Connection], T]) -> T:
+        """Call `run` on the reader thread; writes go on meanwhile."""
         if self._closed:
             raise Unavailable("the store is closed")
         with translated():
@@ -86,7 +91,7 @@ class Database:
         return await self._writer.write(run)
 
     def on_rollback(self, hook: Callable[[], None]) -> None:
-        """Called in the writer's thread whenever rows are undone, so that what was remembered of them is dropped."""
+        """Call `hook` in the writer's thread after each rollback, so that caches of the changed rows are dropped."""
         self._rollback_hooks.append(hook)
 
     def _rolled_back(self) -> None:
@@ -94,7 +99,7 @@ class Database:
             hook()
 
     def close(self) -> None:
-        """Finish waiting writes, fold the log into the file and let others open it. Closing twice does nothing."""
+        """Finish waiting writes, merge the log into the file and release the lock. A second call does nothing."""
         if self._closed:
             return
         self._writer.close()
@@ -113,7 +118,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         "journal_mode = WAL",
         "synchronous = FULL",  # an acknowledged write survives power loss
         "foreign_keys = ON",
-        "secure_delete = FAST",  # what is forgotten is overwritten where that costs no extra page
+        "secure_delete = FAST",  # overwrites deleted data if that needs no extra page
         f"mmap_size = {MMAP_BYTES}",
         "cache_size = -32768",
         "temp_store = MEMORY",

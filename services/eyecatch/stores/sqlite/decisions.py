@@ -1,7 +1,7 @@
-"""Answered recommendations in SQLite: the DecisionLog port. A forgotten user's decisions are not kept.
+"""The DecisionLog port on SQLite. Decisions of forgotten users are not stored.
 
-A log, not a table of decisions: each batch is one row of lines, which costs a quarter of a row a decision. Looking up one
-decision reads its segment; forgetting a user reads them all.
+Each batch is one row of lines, which costs a quarter of a row for each decision. Finding a decision reads its row; forgetting a user
+reads all rows.
 """
 
 import sqlite3
@@ -34,16 +34,16 @@ class SqliteDecisions:
 
 
 def forget(connection: sqlite3.Connection, user_id: str) -> int:
-    """Take the user's decisions out; returns how many there were."""
+    """Remove the user's decisions; returns how many."""
     sql = "SELECT seq, lines FROM decision_segments WHERE instr(lines, ?)"
-    gone = 0
+    count = 0
     for seq, segment in connection.execute(sql, (f"{FIELD}{user_id}{FIELD}",)).fetchall():
         lines = segment.split("\n")
-        kept = [line for line in lines if id_and_user(line)[1] != user_id]
-        gone += len(lines) - len(kept)
+        others = [line for line in lines if id_and_user(line)[1] != user_id]
+        count += len(lines) - len(others)
         connection.execute("DELETE FROM decision_segments WHERE seq = ?", (seq,))
-        _insert(connection, kept)
-    return gone
+        _insert(connection, others)
+    return count
 
 
 def _append(connection: sqlite3.Connection, lines: Sequence[str]) -> None:

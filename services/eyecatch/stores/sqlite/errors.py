@@ -1,4 +1,4 @@
-"""SQLite's errors as ours, in one place. Messages name the file's trouble, never a user."""
+"""Errors of SQLite -> errors of the core. Messages name the file's problem, never a user."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 def translate(error: sqlite3.Error) -> EyecatchError:
-    """StoreFull when there is no room, StoreError when the file is damaged, Unavailable otherwise."""
+    """StoreFull if the disk or the store is full, StoreError if the file is damaged, else Unavailable."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     if code in _FULL:
-        return StoreFull(f"the store has no room left ({error}); free disk space or raise its size limit", 30.0)
+        return StoreFull(f"the store is full ({error}); free disk space or raise its size limit", 30.0)
     if code & 0xFF in _BROKEN:
         return StoreError(f"the store's file is damaged ({error}); restore it from a backup")
     if code & 0xFF == sqlite3.SQLITE_READONLY:
@@ -31,7 +31,7 @@ def translate(error: sqlite3.Error) -> EyecatchError:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """sqlite3.Error inside becomes one of ours."""
+    """Turn sqlite3.Error that is raised inside into an error of the core."""
     try:
         yield
     except sqlite3.Error as error:

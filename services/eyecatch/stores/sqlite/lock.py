@@ -1,4 +1,4 @@
-"""One process per data folder: an advisory lock that the kernel drops when its holder dies. Knows nothing of SQLite."""
+"""A lock for one process per data folder: advisory, and released by the kernel when its holder dies. Knows no SQLite."""
 
 import fcntl
 import os
@@ -10,7 +10,7 @@ LOCK_FILE = "eyecatch.lock"
 
 
 class FolderLock:
-    """Held from construction to `release`. Raises StoreLocked naming the holder's pid, the folder and what to do."""
+    """Locked from construction to `release`. Raises StoreLocked, which names the folder and the holder's pid."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOCK_FILE
@@ -27,6 +27,6 @@ class FolderLock:
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
-        # The file stays: unlinking it would let two processes lock two different files of one name.
+        # The file stays: if it was deleted, two processes could lock two different files of one name.
         os.ftruncate(self._fd, 0)
         os.close(self._fd)

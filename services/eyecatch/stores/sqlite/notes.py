@@ -1,4 +1,4 @@
-"""Small values about the whole state in SQLite: the Notes port."""
+"""The Notes port on SQLite."""
 
 import sqlite3
 
@@ -10,8 +10,8 @@ class SqliteNotes:
         self._database = database
 
     async def read(self, name: str) -> bytes | None:
-        found = self._database.read("SELECT value FROM notes WHERE name = ?", (name,))
-        return bytes(found[0][0]) if found else None
+        row = self._database.row("SELECT value FROM notes WHERE name = ?", (name,))
+        return bytes(row[0]) if row else None
 
     async def replace(self, name: str, before: bytes | None, after: bytes) -> bool:
         def run(connection: sqlite3.Connection) -> bool:

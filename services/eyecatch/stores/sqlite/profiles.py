@@ -1,4 +1,4 @@
-"""Users in SQLite: the ProfileStore port. Events, embeddings and profiles change in one transaction."""
+"""The ProfileStore port on SQLite. Events, embeddings and profiles change in one transaction."""
 
 # ruff: noqa: S608 (only constants of this package are formatted into statements)
 
@@ -19,8 +19,8 @@ from eyecatch.core.types import RECENT_EVENTS, Action, Event, Origin, Position, 
 from eyecatch.stores import profile_codec as codec
 from eyecatch.stores.embedding_codec import unpack
 from eyecatch.stores.profile_heads import heads, stale
-from eyecatch.stores.recent_writes import Active
-from eyecatch.stores.reencode_on_read import Anew
+from eyecatch.stores.recent_writes import RecentWrites
+from eyecatch.stores.reencode_on_read import ReencodeOnRead
 from eyecatch.stores.sqlite import decisions, rows
 from eyecatch.stores.sqlite.cache import EmbeddingCache, UserCache
 from eyecatch.stores.sqlite.connection import Database
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 _RECENT = f"""SELECT {rows.EVENT_COLUMNS} FROM events WHERE user_id = ?
     ORDER BY time DESC, seq DESC LIMIT {RECENT_EVENTS}"""
-# Impressions say nothing of taste: they must not push the engagements out of what is encoded.
+# Impressions carry no taste, so they must not push engagements out of the encoder's input.
 _ENGAGED = f"""SELECT {rows.EVENT_COLUMNS} FROM events
     WHERE user_id = ? AND action <> {Action.IMPRESSION:d} AND NOT suspect ORDER BY time DESC, seq DESC LIMIT {RECENT_EVENTS}"""
 _HEAD = f"SELECT substr(profile, 1, {codec.HEAD_BYTES}) FROM profiles WHERE user_id = ?"
@@ -38,22 +38,22 @@ _HEADS = f"""SELECT user_id, substr(profile, 1, {codec.HEAD_BYTES}) FROM profile
     ORDER BY user_id LIMIT ?"""
 _PROFILE = "SELECT profile FROM profiles WHERE user_id = ?"
 _INSERT = f"INSERT INTO events ({rows.EVENT_COLUMNS}, suspect) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_SEEN = """SELECT e.user_id, e.event_id FROM json_each(?) AS asked JOIN events AS e
-    ON e.user_id = json_extract(asked.value, '$[0]') AND e.event_id = json_extract(asked.value, '$[1]')"""
+_LOGGED = """SELECT e.user_id, e.event_id FROM json_each(?) AS arrival JOIN events AS e
+    ON e.user_id = json_extract(arrival.value, '$[0]') AND e.event_id = json_extract(arrival.value, '$[1]')"""
 
 
 @dataclass
-class _Known:
-    """A profile as stored, ready for more events, and the engagements in the log that an encoder sees of it (None: not read yet)."""
+class _User:
+    """A stored profile that takes more events, and the engagements in the log that the encoder reads (None: not read yet)."""
 
     absorption: Absorption
     engaged: list[Event] | None = None
 
     def add(self, event: Event) -> None:
-        """A new engagement, as `_ENGAGED` would find it."""
+        """Add a new engagement in the order of `_ENGAGED`."""
         if self.engaged is not None:
-            place = next((n for n, e in enumerate(self.engaged) if e.time <= event.time), len(self.engaged))
-            self.engaged.insert(place, event)
+            index = next((n for n, e in enumerate(self.engaged) if e.time <= event.time), len(self.engaged))
+            self.engaged.insert(index, event)
             del self.engaged[RECENT_EVENTS:]
 
 
@@ -61,9 +61,9 @@ class SqliteProfiles:
     def __init__(self, database: Database, embeddings: EmbeddingCache) -> None:
         self._database = database
         self._embeddings = embeddings
-        self._users, self._anew = UserCache(), Anew()
-        self._active: Active[_Known] = Active()  # the writer's thread alone
-        database.on_rollback(self._active.clear)
+        self._users, self._reencoding = UserCache(), ReencodeOnRead()
+        self._recent: RecentWrites[_User] = RecentWrites()  # used on the writer's thread only
+        database.on_rollback(self._recent.clear)
         self._version = 0  # of the embeddings in `_users`
         self._writes = 0
 
@@ -73,20 +73,20 @@ class SqliteProfiles:
             self._version = encoder.version
         embedding = self._users.get(user_id)
         if embedding is None:
-            found = self._database.read(_HEAD, (user_id,))
-            if found:
-                version, embedding = codec.embedding(found[0][0])
+            row = self._database.row(_HEAD, (user_id,))
+            if row:
+                version, embedding = codec.embedding(row[0])
                 if version != encoder.version:
                     key = user_id, encoder.version, self._writes
-                    return await self._anew.embedding(key, lambda: self._encoded_anew(user_id, encoder))
+                    return await self._reencoding.embedding(key, lambda: self._reencode_user(user_id, encoder))
                 if embedding is not None:
                     self._users.put(user_id, embedding)
         return embedding
 
-    async def _encoded_anew(self, user_id: str, encoder: Encoder) -> Vector | None:
-        """Beside the writer, and only remembered: a recommendation waits for no disk."""
+    async def _reencode_user(self, user_id: str, encoder: Encoder) -> Vector | None:
+        """Cached, but not written: a recommendation must not wait for the disk."""
         writes = self._writes
-        encoded = await self._database.look(lambda c: _encoded(c, [user_id], encoder, EmbeddingCache()))
+        encoded = await self._database.run_reader(lambda c: _encode_users(c, [user_id], encoder, EmbeddingCache()))
         embedding = encoded[user_id]
         if not embedding.any():
             return None
@@ -95,21 +95,21 @@ class SqliteProfiles:
         return embedding
 
     async def profile(self, user_id: str) -> Profile | None:
-        found = self._database.read(_PROFILE, (user_id,))
-        if not found:
+        row = self._database.row(_PROFILE, (user_id,))
+        if not row:
             return None
         recent = tuple(rows.event(row) for row in self._database.read(_RECENT, (user_id,)))
-        return replace(codec.decode(user_id, found[0][0]), events=recent)
+        return replace(codec.decode(user_id, row[0]), events=recent)
 
     async def absorb(self, events: Sequence[Event], encoder: Encoder, positions: Sequence[Position] = ()) -> int:
-        """`encoder` runs in the writer's thread. The file remembers every event id."""
-        places: Sequence[Position | None] = positions or [None] * len(events)
-        arrivals = list(zip(events, places, strict=True))
+        """`encoder` runs in the writer's thread. The file has every event id."""
+        per_event: Sequence[Position | None] = positions or [None] * len(events)
+        arrivals = list(zip(events, per_event, strict=True))
         users = {event.user_id for event in events}
         return await asyncio.shield(self._write(users, lambda c: self._absorb(c, arrivals, encoder)))
 
     async def _write(self, user_ids: set[str], run: Callable[[sqlite3.Connection], T]) -> T:
-        """A write that changes these users. Shielded by callers: if they go away the cache must still hear of the commit."""
+        """A write that changes these users. Callers shield it, because the cache must be updated even if they are cancelled."""
         self._writes += 1
         try:
             return await self._database.write(run)
@@ -124,50 +124,48 @@ class SqliteProfiles:
         encoder: Encoder,
     ) -> int:
         users = {event.user_id for event, _ in arrivals}
-        work = {user_id: known for user_id in users if (known := self._active.take(user_id))}
+        work = {user_id: known for user_id in users if (known := self._recent.take(user_id))}
         others = users - work.keys()
-        # The log has the events: the profile's row stays as small as what is read for a recommendation.
-        work |= {
-            id: _Known(Absorption(_stored(connection, id), False)) for id in others - forgotten(connection, others)
-        }
-        asked = json.dumps([(event.user_id, event.id) for event, _ in arrivals])
-        seen = set(connection.execute(_SEEN, (asked,)).fetchall())
+        # The log has the events, so that the row of the profile stays small for the fast path.
+        work |= {id: _User(Absorption(_stored(connection, id), False)) for id in others - forgotten(connection, others)}
+        ids = json.dumps([(event.user_id, event.id) for event, _ in arrivals])
+        logged = set(connection.execute(_LOGGED, (ids,)).fetchall())
         log = []
         for event, position in arrivals:
             key = event.user_id, event.id
-            if (mine := work.get(event.user_id)) and mine.absorption.add(event, position, key in seen):
-                seen.add(key)
-                suspect = mine.absorption.weights[-1] < KEEP
+            if (user := work.get(event.user_id)) and user.absorption.add(event, position, key in logged):
+                logged.add(key)
+                suspect = user.absorption.weights[-1] < KEEP
                 log.append((*rows.event_row(event), suspect))
                 if not suspect and event.action is not Action.IMPRESSION:
-                    mine.add(event)
+                    user.add(event)
         connection.executemany(_INSERT, log)
-        embeddings = self._encoded_known(connection, work, encoder)
+        embeddings = self._encode_stale(connection, work, encoder)
         now = time.time()
         after = []
-        for user_id, mine in work.items():
-            if mine.absorption.changed:
-                profile = mine.absorption.profile(now, embeddings.get(user_id), encoder.version)
+        for user_id, user in work.items():
+            if user.absorption.changed:
+                profile = user.absorption.profile(now, embeddings.get(user_id), encoder.version)
                 after.append((user_id, codec.encode(profile)))
-                mine.absorption.go_on(profile)
-            self._active.put(user_id, mine)
+                user.absorption.rebase(profile)
+            self._recent.put(user_id, user)
         connection.executemany("INSERT OR REPLACE INTO profiles (user_id, profile) VALUES (?, ?)", after)
         return len(log)
 
-    def _encoded_known(
-        self, connection: sqlite3.Connection, work: dict[str, _Known], encoder: Encoder
+    def _encode_stale(
+        self, connection: sqlite3.Connection, work: dict[str, _User], encoder: Encoder
     ) -> dict[str, Vector]:
-        """User embeddings of those whose old one no longer holds, in one call."""
-        stale = {user_id: mine for user_id, mine in work.items() if mine.absorption.stale(encoder.version)}
-        for user_id, mine in stale.items():
-            if mine.engaged is None:
-                mine.engaged = _engaged(connection, user_id)
-        engaged = {user_id: mine.engaged or [] for user_id, mine in stale.items()}
+        """User embeddings of users whose stored one is stale, in one call of the encoder."""
+        stale = {user_id: user for user_id, user in work.items() if user.absorption.stale(encoder.version)}
+        for user_id, user in stale.items():
+            if user.engaged is None:
+                user.engaged = _engaged(connection, user_id)
+        engaged = {user_id: user.engaged or [] for user_id, user in stale.items()}
         return _encode(connection, engaged, encoder, self._embeddings)
 
     async def forget(self, user_id: str) -> bool:
         def run(connection: sqlite3.Connection) -> bool:
-            self._active.take(user_id)
+            self._recent.take(user_id)
             connection.execute("INSERT OR IGNORE INTO tombstones VALUES (?)", (user_digest(user_id),))
             tables = ("profiles", "events")
             deleted = [connection.execute(f"DELETE FROM {t} WHERE user_id = ?", (user_id,)).rowcount for t in tables]
@@ -181,19 +179,19 @@ class SqliteProfiles:
 
     async def scan(self, batch: int = 1000) -> AsyncIterator[ProfileHeads]:
         last = ""
-        while found := await self._database.scan(_HEADS, (last, batch)):
-            last = found[-1][0]
-            yield heads(dict(found))
+        while page := await self._database.scan(_HEADS, (last, batch)):
+            last = page[-1][0]
+            yield heads(dict(page))
 
     async def reencode(self, keys: Sequence[str], encoder: Encoder) -> int:
         def run(connection: sqlite3.Connection) -> int:
             for user_id in keys:
-                self._active.take(user_id)
-            rows = {id: found[0] for id in keys if (found := connection.execute(_PROFILE, (id,)).fetchone())}
+                self._recent.take(user_id)
+            rows = {id: row[0] for id in keys if (row := connection.execute(_PROFILE, (id,)).fetchone())}
             profiles = {p.user_id: p for p in stale(rows, encoder.version)}
             after = [
                 (codec.encode(replace(profiles[id], embedding=embedding, encoder=encoder.version)), id)
-                for id, embedding in _encoded(connection, list(profiles), encoder, self._embeddings).items()
+                for id, embedding in _encode_users(connection, list(profiles), encoder, self._embeddings).items()
             ]
             connection.executemany("UPDATE profiles SET profile = ? WHERE user_id = ?", after)
             return len(after)
@@ -205,18 +203,18 @@ class SqliteProfiles:
 
 
 def _stored(connection: sqlite3.Connection, user_id: str) -> Profile:
-    found = connection.execute(_PROFILE, (user_id,)).fetchone()
-    return codec.decode(user_id, found[0]) if found else Profile(user_id, zeros())
+    row = connection.execute(_PROFILE, (user_id,)).fetchone()
+    return codec.decode(user_id, row[0]) if row else Profile(user_id, zeros())
 
 
 def _engaged(connection: sqlite3.Connection, user_id: str) -> list[Event]:
     return [rows.event(row) for row in connection.execute(_ENGAGED, (user_id,))]
 
 
-def _encoded(
+def _encode_users(
     connection: sqlite3.Connection, user_ids: Sequence[str], encoder: Encoder, cache: EmbeddingCache
 ) -> dict[str, Vector]:
-    """User embeddings from what the log holds of these users, in one call."""
+    """User embeddings from the events of these users in the log, in one call of the encoder."""
     return _encode(connection, {user_id: _engaged(connection, user_id) for user_id in user_ids}, encoder, cache)
 
 
@@ -226,16 +224,18 @@ def _encode(
     if not engaged:
         return {}
     users = list(engaged.values())
-    embeddings = encoder(users, _known(connection, [event for events in users for event in events], cache))
+    embeddings = encoder(users, _cover_embeddings(connection, [event for events in users for event in events], cache))
     return dict(zip(engaged, embeddings, strict=True))
 
 
-def _known(connection: sqlite3.Connection, events: Sequence[Event], cache: EmbeddingCache) -> dict[str, Vector]:
-    """By `Event.shown`: embeddings of covers, and of items (the mean of their catalogue covers)."""
+def _cover_embeddings(
+    connection: sqlite3.Connection, events: Sequence[Event], cache: EmbeddingCache
+) -> dict[str, Vector]:
+    """By `Event.cover_key`: embeddings of covers, and of items (the mean of their catalogue covers)."""
     cache.make_room()
     known: dict[str, Vector] = {}
     for event in events:
-        if event.shown in known:
+        if event.cover_key in known:
             continue
         if event.cover_id:
             id, table = event.cover_id, cache.covers
@@ -245,20 +245,20 @@ def _known(connection: sqlite3.Connection, events: Sequence[Event], cache: Embed
             table[id] = _cover(connection, id) if event.cover_id else _catalogue_mean(connection, id)
         vector = table[id]
         if vector is not None:
-            known[event.shown] = vector
+            known[event.cover_key] = vector
     return known
 
 
 def _cover(connection: sqlite3.Connection, cover_id: str) -> Vector | None:
-    found = connection.execute("SELECT embedding FROM covers WHERE id = ?", (cover_id,)).fetchone()
-    return unpack(found[0]) if found else None
+    row = connection.execute("SELECT embedding FROM covers WHERE id = ?", (cover_id,)).fetchone()
+    return unpack(row[0]) if row else None
 
 
 def _catalogue_mean(connection: sqlite3.Connection, item_id: str) -> Vector | None:
-    """The unit mean of the embeddings of the item's own covers, or None without any."""
+    """The unit mean of the embeddings of the item's catalogue covers, or None if it has none."""
     sql = "SELECT embedding FROM covers WHERE item_id = ? AND origin = ?"
-    found = connection.execute(sql, (item_id, int(Origin.CATALOGUE))).fetchall()
-    if not found:
+    covers = connection.execute(sql, (item_id, int(Origin.CATALOGUE))).fetchall()
+    if not covers:
         return None
-    mean: Vector = np.mean([unpack(row[0]) for row in found], axis=0, dtype=np.float32)
+    mean: Vector = np.mean([unpack(row[0]) for row in covers], axis=0, dtype=np.float32)
     return mean / np.float32(max(float(np.linalg.norm(mean)), 1e-6))

@@ -1,4 +1,4 @@
-"""Cover requests in SQLite: the JobQueue port. The job that has a key answers every later request with it."""
+"""The JobQueue port on SQLite: cover requests. Later requests with the key of a job get this job."""
 
 # ruff: noqa: S608 (only constants of this package are formatted into statements)
 
@@ -23,18 +23,18 @@ HOUR_S = 3600
 
 
 class SqliteQueue:
-    """A failed job frees its key. At most `max_length` wait; KEEP_FINISHED finished ones are remembered."""
+    """A failed job frees its key. At most `max_length` jobs wait; the last KEEP_FINISHED finished jobs are kept."""
 
     def __init__(
         self, database: Database, max_length: int, budget: Budget = UNLIMITED, clock: Callable[[], float] = time.time
     ) -> None:
         self._database, self._max_length, self._budget, self._clock = database, max_length, budget, clock
-        # Of this process alone, as the jobs that run are: a restart tries again at once.
+        # In memory, as only this process runs jobs. After a restart they are tried again at once.
         self._not_before: dict[str, float] = {}
         self._news: dict[str, Progress] = {}
 
     async def put(self, job: Job) -> JobStatus:
-        """Raises Conflict when the id already stands for a job with another key."""
+        """Raises Conflict if a job with another key has this id."""
 
         def run(connection: sqlite3.Connection) -> JobStatus:
             sql = f"SELECT {_COLUMNS} FROM jobs WHERE key = ? AND state != ? ORDER BY seq DESC LIMIT 1"
@@ -54,7 +54,7 @@ class SqliteQueue:
         return await self._database.write(run)
 
     async def take(self) -> Job | None:
-        # Looking is cheap and most looks find nothing; only a find costs a transaction.
+        # Most calls find no job; this count saves them a transaction.
         if not await self.waiting():
             return None
 
@@ -64,30 +64,30 @@ class SqliteQueue:
             sql = f"SELECT {_COLUMNS} FROM jobs WHERE state = ? ORDER BY seq"
             running = [_status(row).job for row in connection.execute(sql, (int(JobState.RUNNING),))]
             busy = {(job.item_id, job.taste) for job in running}
-            taken, refused = None, []
+            next_job, refused = None, []
             for row in connection.execute(sql, (int(JobState.QUEUED),)):
                 job = _status(row).job
                 if (job.item_id, job.taste) in busy or self._not_before.get(job.id, now) > now:
                     continue
-                refusal = self._spent(connection, job, now)
+                refusal = self._charge(connection, job, now)
                 if not refusal:
-                    taken = row[0], replace(job, attempts=job.attempts + 1)
+                    next_job = row[0], replace(job, attempts=job.attempts + 1)
                     break
                 refused.append((int(JobState.FAILED), *_stored(Failure(refusal, "overloaded")), row[0]))
             connection.executemany("UPDATE jobs SET state = ?, error = ?, failure = ? WHERE seq = ?", refused)
-            if taken is None:
+            if next_job is None:
                 return None
             update = "UPDATE jobs SET state = ?, attempts = attempts + 1 WHERE seq = ?"
-            connection.execute(update, (int(JobState.RUNNING), taken[0]))
-            return taken[1]
+            connection.execute(update, (int(JobState.RUNNING), next_job[0]))
+            return next_job[1]
 
         job = await self._database.write(run)
         if job is not None:
             self._forget_news([job.id])
         return job
 
-    def _spent(self, connection: sqlite3.Connection, job: Job, now: float) -> str:
-        """Why a job taken for the first time is refused; else "", and its covers are written down."""
+    def _charge(self, connection: sqlite3.Connection, job: Job, now: float) -> str:
+        """Charge the budget for a job's first attempt. Returns why the budget refuses it, or ""."""
         budget, hour = self._budget, int(now // HOUR_S)
         if job.attempts or not (budget.per_item or budget.per_hour):
             return ""
@@ -103,26 +103,26 @@ class SqliteQueue:
         return ""
 
     async def hold(self, job_ids: Sequence[str]) -> set[str]:
-        found = {id: await self.status(id) for id in job_ids}
-        return {id for id, status in found.items() if status and status.state is JobState.RUNNING}
+        statuses = {id: await self.status(id) for id in job_ids}
+        return {id for id, status in statuses.items() if status and status.state is JobState.RUNNING}
 
     async def post(self, job_id: str, progress: Progress) -> None:
         self._news[job_id] = progress
 
-    async def look(self, job_ids: Sequence[str]) -> Mapping[str, Progress | JobStatus]:
-        found: dict[str, Progress | JobStatus] = {}
+    async def progress(self, job_ids: Sequence[str]) -> Mapping[str, Progress | JobStatus]:
+        progress: dict[str, Progress | JobStatus] = {}
         before = "SELECT count(*) FROM jobs WHERE state = ? AND seq <= (SELECT seq FROM jobs WHERE id = ?)"
         for id in job_ids:
             status = await self.status(id)
             if status is None:
                 continue
             if status.state is JobState.QUEUED:
-                found[id] = Progress(int(self._database.read(before, (int(JobState.QUEUED), id))[0][0]))
+                progress[id] = Progress(int(self._database.read(before, (int(JobState.QUEUED), id))[0][0]))
             elif status.state is JobState.RUNNING:
-                found[id] = self._news.get(id, Progress(0))
+                progress[id] = self._news.get(id, Progress(0))
             else:
-                found[id] = status
-        return found
+                progress[id] = status
+        return progress
 
     def _forget_news(self, job_ids: Sequence[str]) -> None:
         for id in job_ids:
@@ -141,7 +141,7 @@ class SqliteQueue:
         await self._set(job_id, _LIVE, JobState.FAILED, (), failure)
 
     async def _set(self, job_id: str, where: str, state: JobState, cover_ids: Sequence[str], failure: Failure) -> bool:
-        """A job that is already over stays as it is: a late worker does not change the answer."""
+        """A job that is over does not change, so that a late worker does not change its result."""
 
         def run(connection: sqlite3.Connection) -> bool:
             changed = connection.execute(
@@ -175,8 +175,8 @@ class SqliteQueue:
 
         return await self._database.write(run)
 
-    async def tell(self, item_ids: Collection[str]) -> None:
-        """There are no others."""
+    async def announce(self, item_ids: Collection[str]) -> None:
+        """There are no other processes."""
 
     async def waiting(self) -> int:
         return int(self._database.read("SELECT count(*) FROM jobs WHERE state = ?", (int(JobState.QUEUED),))[0][0])

@@ -23,15 +23,14 @@ def event(row: Row) -> Event:
 
 
 def cover_row(cover: Cover) -> Row:
-    return (
-        cover.id, cover.item_id, cover.uri, pack(cover.embedding), rewards_text(cover.rewards),
-        int(cover.provenance.origin), provenance_text(cover.provenance),
-        cover.width, cover.height, cover.taste, cover.created_at,
-    )  # fmt: skip
+    origin = (int(cover.provenance.origin), provenance_text(cover.provenance))
+    numbers = (cover.width, cover.height, cover.taste, cover.created_at)
+    texts = (cover.id, cover.item_id, cover.uri)
+    return (*texts, pack(cover.embedding), rewards_text(cover.rewards), *origin, *numbers)
 
 
 def cover(row: Row) -> Cover:
     """The last columns of `row` are COVER_COLUMNS."""
-    id, item_id, uri, embedding, rewards, origin, made, width, height, taste, created_at = row[-_COVER_WIDTH:]
-    provenance = Provenance(Origin(origin), **json.loads(made))
+    id, item_id, uri, embedding, rewards, origin, rest, width, height, taste, created_at = row[-_COVER_WIDTH:]
+    provenance = Provenance(Origin(origin), **json.loads(rest))
     return Cover(id, item_id, uri, unpack(embedding), json.loads(rewards), provenance, width, height, taste, created_at)

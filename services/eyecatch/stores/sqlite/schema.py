@@ -1,6 +1,6 @@
-"""The tables, as a list of forward migrations; the file's PRAGMA user_version counts those applied.
+"""The tables, as a list of forward migrations; PRAGMA user_version of the file is the number of applied ones.
 
-A migration that shipped is never edited: a change is one more entry at the end.
+A released migration never changes: a change is a new entry at the end.
 """
 
 import sqlite3
@@ -48,7 +48,7 @@ CREATE INDEX jobs_by_state ON jobs (state, seq);
 CREATE INDEX jobs_by_key ON jobs (key, seq);
 """
 
-# Which blobs are still needed must be answerable by URI: an item's pictures get a table of their own.
+# Pictures of items get their own table, so that unused blobs can be found by URI.
 _V2 = """
 CREATE TABLE pictures (
     item_id TEXT NOT NULL REFERENCES items (id) ON DELETE CASCADE, place INTEGER NOT NULL, uri TEXT NOT NULL,
@@ -60,7 +60,7 @@ CREATE INDEX pictures_by_uri ON pictures (uri);
 CREATE INDEX covers_by_uri ON covers (uri);
 """
 
-# A row a decision cost the fast path's core more than the decision itself: a batch is now one row of lines (decisions.py).
+# A row for each decision cost more than the decision itself; now a batch is one row of lines (decisions.py).
 _V3 = """
 CREATE TABLE decision_segments (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, first_id TEXT NOT NULL, last_id TEXT NOT NULL, lines TEXT NOT NULL
@@ -73,8 +73,8 @@ INSERT INTO decision_segments (first_id, last_id, lines) SELECT id, id,
 DROP TABLE decisions;
 """
 
-# Profiles became one value, the same bytes in every store (stores/codec.py); an event is known by its user and id, so that nobody's
-# ids can suppress another's events; and events that count too little for the encoder are marked.
+# A profile is one value with the same bytes in every store (profile_codec.py). Event ids are unique for each user,
+# so that ids of one user cannot suppress events of another. Events with too little weight are marked as suspect.
 _V4 = """
 CREATE TABLE profiles_4 (user_id TEXT PRIMARY KEY, profile BLOB NOT NULL) WITHOUT ROWID;
 INSERT INTO profiles_4 SELECT user_id, profile_bytes(embedding, event_count, updated_at) FROM profiles;
@@ -96,20 +96,20 @@ CREATE INDEX events_by_user ON events (user_id, time);
 
 _V5 = "CREATE TABLE notes (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;"
 
-# Covers made for one user go when the user is forgotten.
+# Covers for a single user are deleted when the user is forgotten.
 _V6 = """
 CREATE INDEX covers_by_user ON covers (json_extract(provenance, '$.made_for'))
     WHERE json_extract(provenance, '$.made_for') IS NOT NULL;
 """
 
-# What was made of the budget; the item "" stands for all.
+# The spent budget; the item "" counts all items.
 _V7 = """
 CREATE TABLE spent (
     hour INTEGER NOT NULL, item_id TEXT NOT NULL, covers INTEGER NOT NULL, PRIMARY KEY (hour, item_id)
 ) WITHOUT ROWID;
 """
 
-# Beside the text of a job's error: its kind and what it names, as JSON; empty for older jobs.
+# The kind of a job's error and its details, as JSON; empty for older jobs.
 _V8 = "ALTER TABLE jobs ADD COLUMN failure TEXT NOT NULL DEFAULT '';"
 
 MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8)
@@ -120,17 +120,17 @@ def version(connection: sqlite3.Connection) -> int:
 
 
 def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS) -> None:
-    """Bring the file to the newest version, each step in a transaction. Raises StoreTooNew."""
-    found = version(connection)
-    if found > len(migrations):
+    """Migrate the file to the newest version, each step in a transaction. Raises StoreTooNew."""
+    current = version(connection)
+    if current > len(migrations):
         raise StoreTooNew(
-            f"the store has version {found}, this program knows versions up to {len(migrations)}; "
+            f"the store has version {current}, this program knows versions up to {len(migrations)}; "
             "run the newer eyecatch, or use another data folder"
         )
     connection.create_function("profile_bytes", 3, _profile_bytes, deterministic=True)
-    for number in range(found, len(migrations)):
+    for number in range(current, len(migrations)):
         try:
-            # executescript commits first and then obeys the script's own BEGIN and COMMIT.
+            # executescript commits first, then runs the BEGIN and COMMIT of the script.
             connection.executescript(
                 f"BEGIN IMMEDIATE; {migrations[number]}; PRAGMA user_version = {number + 1}; COMMIT;"
             )

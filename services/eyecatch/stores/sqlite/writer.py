@@ -1,6 +1,6 @@
-"""The one thread that writes. Writes that wait together share a transaction and its fsync, yet fail one by one.
+"""The only thread that writes. Writes that wait at the same time share a transaction and its fsync, but fail separately.
 
-Knows functions of a connection and their results; nothing of what they write.
+Knows functions of a connection and their results, and no table.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ MAX_GROUP = 256
 
 
 class _RolledBack(Exception):
-    """SQLite ended the whole transaction because of one statement (a full disk does that)."""
+    """SQLite rolled the whole transaction back because of one statement, for example on a full disk."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class _Write:
 
 
 class Writer:
-    """`write` returns when the transaction is on disk. `on_rollback` is called when a transaction is undone."""
+    """`write` returns when the transaction is on disk. `on_rollback` is called after each rollback."""
 
     def __init__(self, connection: sqlite3.Connection, on_rollback: Callable[[], None]) -> None:
         self._connection = connection
@@ -43,9 +43,9 @@ class Writer:
         self._thread.start()
 
     async def write(self, run: Callable[[sqlite3.Connection], T]) -> T:
-        """Run inside a transaction in the writer's thread; returns when it is on disk.
+        """Call `run` inside a transaction in the writer's thread; returns its result when it is on disk.
 
-        If a neighbour's failure undoes the shared transaction `run` is called again, so it must change nothing else.
+        If another write of the group breaks the transaction, `run` is called again, so it must change nothing else.
         """
         if self._closed:
             raise Unavailable("the store is closed")
@@ -56,7 +56,7 @@ class Writer:
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
-        """Finish what is waiting, then stop."""
+        """Finish the waiting writes, then stop."""
         if not self._closed:
             self._closed = True
             self._waiting.put(None)
@@ -80,17 +80,17 @@ class Writer:
                 except Empty:
                     break
             if group:
-                self._settle(group)
+                self._commit(group)
 
-    def _settle(self, group: list[_Write]) -> None:
-        """Commit the group and answer its futures; if the transaction is lost, everyone gets one of their own."""
+    def _commit(self, group: list[_Write]) -> None:
+        """Commit the group and complete its futures. If the transaction breaks, each write gets one of its own."""
         try:
             outcomes = self._transaction(group)
         except (sqlite3.Error, _RolledBack) as error:
-            self._abandon()
+            self._roll_back()
             if len(group) > 1:
                 for entry in group:
-                    self._settle([entry])
+                    self._commit([entry])
                 return
             cause = error.__cause__ if isinstance(error, _RolledBack) else error
             group[0].future.set_exception(translate(cause) if isinstance(cause, sqlite3.Error) else cause)
@@ -109,9 +109,7 @@ class Writer:
             connection.execute("SAVEPOINT entry")
             try:
                 outcomes.append((entry.run(connection), None))
-            except (
-                Exception
-            ) as error:  # the consumer loop: whatever one write raises is its caller's, the thread goes on
+            except Exception as error:  # the consumer loop: an error is for the caller of one write
                 if not connection.in_transaction:
                     raise _RolledBack from error
                 connection.execute("ROLLBACK TO entry")
@@ -121,7 +119,7 @@ class Writer:
         connection.execute("COMMIT")
         return outcomes
 
-    def _abandon(self) -> None:
+    def _roll_back(self) -> None:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
         self._on_rollback()

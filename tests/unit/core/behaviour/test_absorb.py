@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 from eyecatch.core.behaviour import activity, bots, dwell
-from eyecatch.core.behaviour.absorb import MAX_POSITIONS, OLDER_IDS, Absorption, as_kept
+from eyecatch.core.behaviour.absorb import MAX_POSITIONS, OLDER_IDS, Absorption, compact_event
 from eyecatch.core.behaviour.tokens import pack, token, unpack
 from eyecatch.core.types import (
     RECENT_EVENTS,
@@ -54,7 +54,7 @@ def test_how_arrivals_are_cut_into_batches_changes_nothing(events: list[Event], 
     for cut in [*sorted(cuts), len(events)]:
         for e, position in zip(events[last:cut], positions[last:cut], strict=True):
             kept.add(e, position)
-        kept.go_on(kept.profile(0.0))
+        kept.rebase(kept.profile(0.0))
         assert (kept.changed, kept.new, kept.stale(0)) == (False, [], False)
         parts, last = absorbed(parts, events[last:cut], positions[last:cut]), max(last, cut)
     for name in ("event_count", "positions", "events", "recent_ids", "activity", "bots"):
@@ -66,16 +66,16 @@ def test_how_arrivals_are_cut_into_batches_changes_nothing(events: list[Event], 
 
 def test_counts_halve_every_week_whatever_the_order() -> None:
     week = activity.HALF_LIFE_S
-    in_time = activity.counted(activity.counted(Activity(), Action.LIKE, 1e9), Action.LIKE, 1e9 + week)
-    late = activity.counted(activity.counted(Activity(), Action.LIKE, 1e9 + week), Action.LIKE, 1e9)
+    in_time = activity.add_event(activity.add_event(Activity(), Action.LIKE, 1e9), Action.LIKE, 1e9 + week)
+    late = activity.add_event(activity.add_event(Activity(), Action.LIKE, 1e9 + week), Action.LIKE, 1e9)
     assert in_time == late == Activity((0, 0, 1.5, 0, 0, 0), 1e9 + week)
-    assert activity.decayed(late, 1e9 + 2 * week)[2] == 0.75
-    assert activity.decayed(late, 0.0)[2] == 1.5, "nothing grows backwards"
+    assert activity.decayed_counts(late, 1e9 + 2 * week)[2] == 0.75
+    assert activity.decayed_counts(late, 0.0)[2] == 1.5, "nothing grows backwards"
 
 
 def test_an_impossible_dwell_counts_for_nothing() -> None:
     day = 24 * 3600 * 1000
-    weight, counters = bots.judged(BotCounters(), 0.0, event("e", action=Action.DWELL, dwell_ms=day))
+    weight, counters = bots.weigh(BotCounters(), 0.0, event("e", action=Action.DWELL, dwell_ms=day))
     assert (weight, counters.impossible, counters.too_fast) == (0.0, 1, 0)
     profile = absorbed(NOBODY, [event("e", action=Action.DWELL, dwell_ms=day), event("f", 1e9 + 1)])
     assert [e.id for e in profile.events] == ["f"]
@@ -99,7 +99,7 @@ def test_a_screen_full_of_impressions_is_human() -> None:
 
 
 def test_the_weight_falls_with_the_square_of_the_rate() -> None:
-    weight, _ = bots.judged(BotCounters(rate=2 * bots.MAX_RATE - 1), 1e9, event("e", 1e9))
+    weight, _ = bots.weigh(BotCounters(rate=2 * bots.MAX_RATE - 1), 1e9, event("e", 1e9))
     assert weight == pytest.approx(0.25)
 
 
@@ -137,10 +137,10 @@ def test_positions_are_kept_of_the_latest_partitions() -> None:
 
 def test_the_form_kept_is_kept() -> None:
     e = Event("a-long-event-id", "mia", "i", Action.DWELL, 1e9 + 0.123456, "c", "d", 12_345)
-    kept = as_kept(e)
+    kept = compact_event(e)
     assert (kept.time, kept.decision_id, kept.item_id, kept.cover_id) == (1e9 + 0.123, "", "i", "c")
     assert kept.dwell_ms == pytest.approx(12_345, rel=0.2)
-    assert as_kept(kept) == kept
+    assert compact_event(kept) == kept
 
 
 def test_every_dwell_has_its_nearest_bucket() -> None:

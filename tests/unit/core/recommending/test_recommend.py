@@ -57,7 +57,7 @@ async def test_a_profile_that_cannot_be_read_is_as_good_as_none() -> None:
 async def test_without_covers_what_is_in_memory_is_answered() -> None:
     answer = await recommender(profiles=True, covers=False).recommend("mia", ["a", "elsewhere"])
     assert answer.degraded == [Degraded.COVERS_UNAVAILABLE]
-    assert answer.ranked.shown.tolist() == [True, False]
+    assert answer.ranked.filled.tolist() == [True, False]
     assert answer.ranked.dots[0] == 1, "still personalised"
 
 

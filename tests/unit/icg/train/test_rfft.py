@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +156,10 @@ def test_an_untunable_model_is_named(small: Starter) -> None:
         Tuner(rfft.pipeline, rfft.judge, RFFTConfig(aesthetic=1.0))
     with pytest.raises(IcgError, match="without a ControlNet"):
         Tuner(covers_of(small, "sana"), rfft.judge, RFFTConfig())
+
+
+def test_briefs_without_guidance_are_tuned_too(small: Starter) -> None:
+    briefs = [replace(brief, guidance=1.0) for brief in some(2)]
+    losses = tuner(small).loss(briefs, 3)
+    assert torch.isfinite(losses["loss"])
+    assert losses["held"].item() < 2e-4
