@@ -50,8 +50,8 @@ def opened(covers: Callable[[str], CoverPipeline]) -> Iterator[Callable[..., Ste
     """Schedulers that are closed after the test."""
     schedulers: list[StepScheduler] = []
 
-    def make(name: str = "sana", **how: Any) -> StepScheduler:
-        schedulers.append(StepScheduler(covers(name), **{"sizes": (SIZE, WIDE), **how}))
+    def make(name: str = "sana", **options: Any) -> StepScheduler:
+        schedulers.append(StepScheduler(covers(name), **{"sizes": (SIZE, WIDE), **options}))
         return schedulers[-1]
 
     yield make
@@ -64,8 +64,10 @@ def user(seed: int) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-def brief(seed: int = 0, **how: Any) -> Brief:
-    return Brief(**{"title": "red kettle", "user_embedding": user(seed), "seed": seed, "steps": 4, "size": SIZE} | how)
+def brief(seed: int = 0, **options: Any) -> Brief:
+    return Brief(
+        **{"title": "red kettle", "user_embedding": user(seed), "seed": seed, "steps": 4, "size": SIZE} | options
+    )
 
 
 def pixels(future: Future[Image.Image]) -> np.ndarray:

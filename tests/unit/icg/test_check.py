@@ -221,10 +221,10 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("how", BROKEN)
-def test_an_unusable_model_is_refused_by_name(root: Path, how: str) -> None:
+@pytest.mark.parametrize("breakage", BROKEN)
+def test_an_unusable_model_is_refused_by_name(root: Path, breakage: str) -> None:
     """By `icg check`, and by the pipeline that would have to load it."""
-    breaking, message = BROKEN[how]
+    breaking, message = BROKEN[breakage]
     breaking(root)
     with pytest.raises(CheckpointError, match=f"(?s){message}"):
         check(root / "vlm", root / "diffusion", root / "adapter", size=SIZE)

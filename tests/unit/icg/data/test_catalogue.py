@@ -30,7 +30,7 @@ def table(path: Path, *rows: dict[str, object]) -> Path:
     return path
 
 
-def taken(folder: Path) -> tuple[list[tuple[str, str, str]], RowReport]:
+def take_all(folder: Path) -> tuple[list[tuple[str, str, str]], RowReport]:
     report = RowReport()
     examples = Catalogue.open(folder).examples(report)
     return [(e.item, e.cover, e.path.name) for e in examples], report
@@ -55,7 +55,7 @@ def test_own_pictures_are_covers_and_bad_rows_are_counted(tmp_path: Path) -> Non
     table(tmp_path / "items.csv", *(dict(zip(names, row, strict=True)) for row in rows))
     with (tmp_path / "items.csv").open("a") as file:
         file.write("k9,only two cells\n")
-    examples, report = taken(tmp_path)
+    examples, report = take_all(tmp_path)
     assert examples == [("k1", "k1", "a.png"), ("k1", "k1#2", "b.png"), ("k8", "k8", "b.png")]
     assert report.accepted == 3
     expected = {"no usable title": 2, "no such picture": 3, "no id of its own": 1, "no picture": 1, "a damaged row": 1}
@@ -87,7 +87,7 @@ def test_a_table_of_covers(tmp_path: Path) -> None:
     table(tmp_path / "items.csv", {"item_id": "k", "title": "Kettle"}, {"item_id": "l", "title": "Lamp"})
     rows = [("c1", "k"), ("c2", "l"), ("c2", "k"), ("c3", "nobody"), ("c4", "k")]
     table(tmp_path / "covers.csv", *({"cover_id": c, "item_id": i, "path": "a.png"} for c, i in rows))
-    examples, report = taken(tmp_path)
+    examples, report = take_all(tmp_path)
     assert examples == [("k", "c1", "a.png"), ("l", "c2", "a.png"), ("k", "c4", "a.png")]
     assert report.refused == {"no id of its own": 1, "an unknown item": 1}
 

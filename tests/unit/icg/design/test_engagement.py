@@ -106,12 +106,12 @@ def test_it_learns_what_posts_were_liked_for(tmp_path: Path) -> None:
     kpi = np.expm1(np.maximum(log, 0))
     bucket = np.digitize(log - 2.0 * account, [0.3, 1.3])
     read = PostFeatures(content, account.astype(str), np.full(count, 1.7e9), kpi, bucket, split)
-    how, config = Fit(160, 8e-3, 128, warmup=10), EngagementConfig(4, hidden=16, dropout=0.0)
+    schedule, config = Fit(160, 8e-3, 128, warmup=10), EngagementConfig(4, hidden=16, dropout=0.0)
     scores = {}
     for inputs in ("all", "account and time", "picture and text"):
-        net = fit(tmp_path / inputs, read, config, how, inputs)
+        net = fit(tmp_path / inputs, read, config, schedule, inputs)
         scores[inputs] = correlations(predictions(net, read, split == TEST, inputs).mean, kpi[split == TEST])[0]
-    net = fit(tmp_path / "shuffled", read, config, how, shuffled=True)
+    net = fit(tmp_path / "shuffled", read, config, schedule, shuffled=True)
     scores["shuffled"] = correlations(predictions(net, read, split == TEST).mean, kpi[split == TEST])[0]
     assert scores["all"] > 0.98
     assert scores["all"] > scores["account and time"] + 0.02

@@ -54,8 +54,8 @@ def test_an_invalid_design_is_refused(text: str) -> None:
 
 
 def test_people_see_hex_codes_and_shares() -> None:
-    shown = GOOD.shown()
-    assert shown["colours"][0] == {"name": "navy", "hex": NAMED["navy"], "share": 0.5}
+    display = GOOD.to_display()
+    assert display["colours"][0] == {"name": "navy", "hex": NAMED["navy"], "share": 0.5}
     assert GOOD.phrase() == "ink style, navy, sky, dark cool vivid, large"
 
 

@@ -41,10 +41,10 @@ def test_semi_transparent_pixels_are_separated_from_the_ground() -> None:
     picture.paste(soft, (0, 0), soft)
     product = product_of(picture)
     assert product is not None
-    there, want = np.asarray(product).astype(int), np.asarray(soft).astype(int)
-    assert np.abs(there[..., 3] - want[..., 3]).max() < 12
-    visible = there[..., 3] > 60
-    assert np.abs(there[visible][:, :3] - (30, 60, 220)).max() < 25, "no white fringe"
+    pixels, expected = np.asarray(product).astype(int), np.asarray(soft).astype(int)
+    assert np.abs(pixels[..., 3] - expected[..., 3]).max() < 12
+    visible = pixels[..., 3] > 60
+    assert np.abs(pixels[visible][:, :3] - (30, 60, 220)).max() < 25, "no white fringe"
 
 
 def test_specks_go_and_bites_are_filled() -> None:

@@ -20,7 +20,7 @@ from tests.unit.icg import tiny
 from tests.unit.icg.pipelines import SIZE
 
 
-def some(pipeline: CoverPipeline, model: Model, size: tuple[int, int], count: int) -> Rows:
+def random_rows(pipeline: CoverPipeline, model: Model, size: tuple[int, int], count: int) -> Rows:
     times = pipeline.family.schedule(7, size).timesteps
     kind = Conditioner(pipeline.adapter).nothing
     torch.manual_seed(3)
@@ -32,7 +32,7 @@ def some(pipeline: CoverPipeline, model: Model, size: tuple[int, int], count: in
 def agree(pipeline: CoverPipeline, size: tuple[int, int], count: int) -> None:
     with torch.inference_mode():
         model = Model(pipeline, Conditioner(pipeline.adapter).nothing, (size,), count, Loras(pipeline.family, {}))
-        rows = some(pipeline, model, size, count)
+        rows = random_rows(pipeline, model, size, count)
         alone = [model.denoise(size, "", rows.of(slice(n, n + 1)))[0] for n in range(count)]
         for first in (0, 1, count // 2, count - 2):
             together, _ = model.denoise(size, "", rows.of(slice(first, count)))
@@ -57,7 +57,7 @@ def test_a_batch_invariant_model_predicts_as_before(covers: Callable[[str], Cove
     for name in ("sana", "sdxl"):
         pipeline = covers(name)
         with torch.inference_mode():
-            rows = some(pipeline, Model.__new__(Model), SIZE, 3)
+            rows = random_rows(pipeline, Model.__new__(Model), SIZE, 3)
             before = pipeline.predict(*rows, SIZE)
             steady(pipeline.family.denoiser)
             assert torch.allclose(before, pipeline.predict(*rows, SIZE), atol=1e-5)

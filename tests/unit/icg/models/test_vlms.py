@@ -229,30 +229,30 @@ def test_padding_on_the_left_changes_nothing(vlm_of: Open, meta: MetaTokens, nam
         assert torch.allclose(meta.read(model, padded), meta.read(model, inputs), atol=1e-4)
 
 
-def broken(folder: Path, into: Path, how: str) -> Path:
+def broken(folder: Path, into: Path, breakage: str) -> Path:
     shutil.copytree(folder, into)
     weights, config = into / "model.safetensors", into / "config.json"
-    if how == "pickled":
+    if breakage == "pickled":
         torch.save(load_file(weights), into / "pytorch_model.bin")
         weights.unlink()
-    elif how == "no weights":
+    elif breakage == "no weights":
         weights.unlink()
-    elif how == "no config":
+    elif breakage == "no config":
         config.unlink()
-    elif how == "no tokenizer":
+    elif breakage == "no tokenizer":
         for left in ("tokenizer.json", "tokenizer_config.json"):
             (into / left).unlink()
-    elif how == "unknown family":
+    elif breakage == "unknown family":
         config.write_text(json.dumps({"model_type": "nobody_vl"}))
-    elif how == "text only":
+    elif breakage == "text only":
         config.write_text(json.dumps({"model_type": "llama"}))
-    elif how == "cut off":
+    elif breakage == "cut off":
         weights.write_bytes(weights.read_bytes()[:-100])
-    elif how == "incomplete":
+    elif breakage == "incomplete":
         tensors = load_file(weights)
         tensors.pop(next(key for key in tensors if "mlp.down_proj" in key))
         save_file(tensors, weights, {"format": "pt"})
-    elif how == "other widths":
+    elif breakage == "other widths":
         stated = json.loads(config.read_text())
         stated["text_config"]["hidden_size"] = 64
         config.write_text(json.dumps(stated))
@@ -260,7 +260,7 @@ def broken(folder: Path, into: Path, how: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("how", "message"),
+    ("breakage", "message"),
     {
         "pickled": r"only pickled weights \(pytorch_model\.bin\); allowed: model\.safetensors",
         "no weights": r"model\.safetensors is missing; allowed: model\.safetensors",
@@ -274,9 +274,9 @@ def broken(folder: Path, into: Path, how: str) -> Path:
     }.items(),
 )
 def test_a_model_that_cannot_be_loaded_is_named(
-    vlm_folder: Callable[[str], Path], tmp_path: Path, how: str, message: str
+    vlm_folder: Callable[[str], Path], tmp_path: Path, breakage: str, message: str
 ) -> None:
-    folder = broken(vlm_folder("qwen2_5_vl"), tmp_path / "vlm", how)
+    folder = broken(vlm_folder("qwen2_5_vl"), tmp_path / "vlm", breakage)
     with pytest.raises(CheckpointError, match=f"(?s){message}"):
         reading.load(folder)
     with pytest.raises(CheckpointError, match="no such folder; allowed"):

@@ -45,7 +45,7 @@ def controlled(pipeline: CoverPipeline, seed: int = 3) -> CoverPipeline:
     return pipeline
 
 
-def product_brief(**how: Any) -> Brief:
+def product_brief(**settings: Any) -> Brief:
     values = {
         "user_embedding": USER,
         "seed": 5,
@@ -55,7 +55,7 @@ def product_brief(**how: Any) -> Brief:
         "product": cut_out(),
         "inpaint": True,
     }
-    return Brief("red circle", **values | how)
+    return Brief("red circle", **values | settings)
 
 
 @pytest.mark.parametrize("name", ["sana", "sd15", "sdxl"])
@@ -67,7 +67,7 @@ def test_what_is_around_the_product_equals_the_stock_pipelines(small: Starter, n
     kwargs: dict[str, Any] = pipeline.conditioning(brief)
     latents = torch.randn((1, *pipeline.family.shape(SIZE)), generator=torch.Generator().manual_seed(5))
     assert pipeline.inpainter is not None
-    how = {
+    settings = {
         "latents": latents,
         "num_inference_steps": 3,
         "height": 64,
@@ -106,7 +106,7 @@ def test_what_is_around_the_product_equals_the_stock_pipelines(small: Starter, n
             **unused,
         )
         kwargs["image"] = pipeline.inpainter.hint(planes(placed))
-    theirs = stock(**kwargs, **how).images[0]
+    theirs = stock(**kwargs, **settings).images[0]
     free = np.asarray(placed.getchannel("A")) == 0
     assert np.abs(mine - theirs)[free].max() <= 1.01 / 255
     other = np.asarray(controlled(pipeline, seed=4)([brief])[0], np.float32) / 255
@@ -151,17 +151,17 @@ def test_it_is_saved_and_goes_on_other_denoisers_of_the_family(small: Starter, t
     torch.manual_seed(9)
     other.family.denoiser.proj_out.weight.data += 0.05 * torch.randn_like(other.family.denoiser.proj_out.weight)
     other.inpainter = Inpainter.from_pretrained(tmp_path / "controlnet", other.family)
-    here, there = (np.asarray(p([product_brief()])[0], int) for p in (pipeline, other))
-    assert np.abs(here - there).max() > 0, "it is another denoiser"
+    cover, other_cover = (np.asarray(p([product_brief()])[0], int) for p in (pipeline, other))
+    assert np.abs(cover - other_cover).max() > 0, "it is another denoiser"
     for p in other.inpainter.net.controlnet_blocks.parameters():
         p.data.zero_()
     free = np.asarray(stand(cut_out(), product_brief().seed, SIZE).getchannel("A")) == 0
-    assert np.abs(there - np.asarray(other([product_brief()])[0], int))[free].max() > 2, (
+    assert np.abs(other_cover - np.asarray(other([product_brief()])[0], int))[free].max() > 2, (
         "and the ControlNet has an effect there too"
     )
     again = covers_of(small, "sana")
     again.inpainter = Inpainter.from_pretrained(tmp_path / "controlnet", again.family)
-    assert np.array_equal(np.asarray(again([product_brief()])[0], int), here)
+    assert np.array_equal(np.asarray(again([product_brief()])[0], int), cover)
     with pytest.raises(CheckpointError, match="SanaControlNetModel for a UNet2DConditionModel"):
         Inpainter.from_pretrained(tmp_path / "controlnet", covers_of(small, "sd15").family)
 

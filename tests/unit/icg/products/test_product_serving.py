@@ -29,10 +29,10 @@ METHODS = {"one": DREAMBOOTH, "two": DREAMBOOTH, "words": TEXTUAL_INVERSION}
 def served(tmp_path: Path, covers: Covers, opened: Opened) -> Callable[..., StepScheduler]:
     """A scheduler that knows the products of tmp_path."""
 
-    def make(name: str = "sana", **how: object) -> StepScheduler:
+    def make(name: str = "sana", **options: object) -> StepScheduler:
         for n, (id, method) in enumerate(METHODS.items()):
             store_product(tmp_path, covers(name), id, method, seed=n)
-        scheduler = opened(name, **how)
+        scheduler = opened(name, **options)
         scheduler._pipeline.products = Library(tmp_path)
         return scheduler
 
@@ -93,7 +93,7 @@ def test_a_request_keeps_the_product_it_came_for(
     served: Callable[..., StepScheduler], covers: Covers, tmp_path: Path
 ) -> None:
     scheduler = served()
-    want = {id: pixels(scheduler.submit(brief(product_id=id))) for id in METHODS}
+    expected = {id: pixels(scheduler.submit(brief(product_id=id))) for id in METHODS}
     with scheduler._wake:
         futures = {id: scheduler.submit(brief(product_id=id, title="kettle")) for id in METHODS}
         again = {id: scheduler.submit(brief(product_id=id)) for id in METHODS}
@@ -101,7 +101,7 @@ def test_a_request_keeps_the_product_it_came_for(
             store_product(tmp_path, covers("sana"), id, method, seed=9)
             record.remove(tmp_path, id)
     for id in METHODS:
-        assert np.array_equal(pixels(again[id]), want[id])
+        assert np.array_equal(pixels(again[id]), expected[id])
         pixels(futures[id])
 
 
@@ -131,12 +131,12 @@ def test_weights_that_do_not_fit_fail_alone(
     scheduler = served()
     foreign = {name: value[..., :1].contiguous() for name, value in tensors_of(covers("sana"), DREAMBOOTH, 3).items()}
     store_product(tmp_path, covers("sana"), "odd", tensors=foreign)
-    want = pixels(scheduler.submit(brief(product_id="one")))
+    expected = pixels(scheduler.submit(brief(product_id="one")))
     with scheduler._wake:
         bad, good = scheduler.submit(brief(product_id="odd")), scheduler.submit(brief(product_id="one"))
     with pytest.raises(CheckpointError, match="product_id='odd': its weights are not for this denoiser; allowed"):
         bad.result(60)
-    assert np.array_equal(pixels(good), want)
+    assert np.array_equal(pixels(good), expected)
 
 
 def test_beside_low_rank_weights_that_were_announced(covers: Covers, tmp_path: Path) -> None:
@@ -148,9 +148,13 @@ def test_beside_low_rank_weights_that_were_announced(covers: Covers, tmp_path: P
     try:
         options = {"lora": "aligned"}, {}, {}
         ids = "", "one", ""
-        alone = [pixels(scheduler.submit(brief(product_id=id), **how)) for id, how in zip(ids, options, strict=True)]
+        alone = [
+            pixels(scheduler.submit(brief(product_id=id), **options)) for id, options in zip(ids, options, strict=True)
+        ]
         with scheduler._wake:
-            futures = [scheduler.submit(brief(product_id=id), **how) for id, how in zip(ids, options, strict=True)]
+            futures = [
+                scheduler.submit(brief(product_id=id), **kwargs) for id, kwargs in zip(ids, options, strict=True)
+            ]
         assert all(np.array_equal(pixels(f), a) for f, a in zip(futures, alone, strict=True))
         assert len({image.tobytes() for image in alone}) == 3
         with pytest.raises(BriefError, match="lora='aligned' with product_id='one'; allowed: one of them"):

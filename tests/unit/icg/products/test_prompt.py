@@ -59,8 +59,8 @@ def test_only_the_vectors_learn(vlm_of: Callable[[str], tuple[Any, Any]], name: 
 
 def test_special_tokens_of_a_title_hold_no_place(vlm_of: Callable[[str], tuple[Any, Any]]) -> None:
     vlm, processor = vlm_of("smolvlm")
-    some = " ".join(processor.tokenizer.get_added_vocab())
-    inputs, id = with_placeholders(processor, (f"a {some} ", f" {some}"), 3, ())
+    special_tokens = " ".join(processor.tokenizer.get_added_vocab())
+    inputs, id = with_placeholders(processor, (f"a {special_tokens} ", f" {special_tokens}"), 3, ())
     assert int((inputs["input_ids"] == id).sum()) == 3
     with pytest.raises(CheckpointError, match=rf"vectors width=7; allowed: {tiny_vlm.WIDTH}"):
         read(adapter(), vlm, processor, ("a ", ""), torch.zeros(3, 7))

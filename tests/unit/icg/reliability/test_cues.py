@@ -128,8 +128,8 @@ def test_public_cues_equal_the_outputs_of_their_models(tmp_path: Path, classes: 
         near, logits = deep(pixel_values=normal).predicted_depth, segmenter(pixel_values=normal).logits
     low, high = near.amin((1, 2), True), near.amax((1, 2), True)
     assert (high - low).min() > 0.1
-    there = logits.sigmoid() if classes == 1 else logits.softmax(1)[:, 1:].sum(1, keepdim=True)
-    for plane, expected in ((depth, ((near - low) / (high - low))[:, None]), (saliency, there)):
+    salient = logits.sigmoid() if classes == 1 else logits.softmax(1)[:, 1:].sum(1, keepdim=True)
+    for plane, expected in ((depth, ((near - low) / (high - low))[:, None]), (saliency, salient)):
         assert plane.shape == (2, 1, 384, 384)
         target = F.interpolate(expected, (384, 384), mode="bilinear")
         torch.testing.assert_close(plane, target, atol=1e-4, rtol=0)

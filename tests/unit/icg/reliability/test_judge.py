@@ -228,8 +228,8 @@ def test_as_many_of_each(images: int, products: int, captions: int) -> None:
     assert judge()([], [], []) == []
 
 
-def product_brief(**how: Any) -> Brief:
-    return Brief(**{"title": "a mug", "product": cut_out(), "inpaint": True} | how)
+def product_brief(**options: Any) -> Brief:
+    return Brief(**{"title": "a mug", "product": cut_out(), "inpaint": True} | options)
 
 
 UNKNOWN = product_brief(product=None, inpaint=False), product_brief(inpaint=False)

@@ -35,22 +35,22 @@ from tests.unit.icg.reliability.archive_files import (
 @kinds
 def test_every_container_gives_the_same_examples(tmp_path: Path, kind: str) -> None:
     examples, report = all_of(data_set(tmp_path, kind, classes=6))
-    assert [one.name for one in examples] == ["000_0", "000_1", "001_0", "001_1", "002_0", "002_1"]
-    assert [one.label for one in examples] == list(Availability)
-    assert [one.available for one in examples] == [True] + [False] * 5
-    assert [one.product_id for one in examples] == ["000", "000", "001", "001", "002", "002"]
-    assert {one.subset for one in examples} == {1}
+    assert [example.name for example in examples] == ["000_0", "000_1", "001_0", "001_1", "002_0", "002_1"]
+    assert [example.label for example in examples] == list(Availability)
+    assert [example.available for example in examples] == [True] + [False] * 5
+    assert [example.product_id for example in examples] == ["000", "000", "001", "001", "002", "002"]
+    assert {example.subset for example in examples} == {1}
     assert examples[5].product is None
-    for n, one in enumerate(examples):
+    for n, example in enumerate(examples):
         file = image(n, "JPEG")
-        assert one.digest == hashlib.sha256(file).hexdigest()
-        assert one.picture.mode == "RGB"
-        np.testing.assert_array_equal(np.asarray(one.picture), np.asarray(Image.open(io.BytesIO(file))))
+        assert example.digest == hashlib.sha256(file).hexdigest()
+        assert example.picture.mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(example.picture), np.asarray(Image.open(io.BytesIO(file))))
         if n < 5:
-            assert one.product is not None
-            assert one.product.mode == "RGBA"
+            assert example.product is not None
+            assert example.product.mode == "RGBA"
             np.testing.assert_array_equal(
-                np.asarray(one.product), np.asarray(Image.open(io.BytesIO(image(n, mode="RGBA"))))
+                np.asarray(example.product), np.asarray(Image.open(io.BytesIO(image(n, mode="RGBA"))))
             )
     assert (report.pictures, report.products, report.cut_outs, report.refused) == (6, 3, 5, {})
 
@@ -84,8 +84,8 @@ def test_cut_outs_may_lie_among_the_pictures(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar.gz", {"cut/1.png": image(1, mode="RGBA"), "1.jpg": image(1, "JPEG")}, "w:gz")
     (tmp_path / "label.txt").write_text("1.jpg 1\n")
     paths = (tmp_path / "a.tar.gz",)
-    (one,), report = all_of(RF1M(tmp_path / "label.txt", (Part(1, paths, paths, "^cut/"),)))
-    assert one.product is not None
+    (example,), report = all_of(RF1M(tmp_path / "label.txt", (Part(1, paths, paths, "^cut/"),)))
+    assert example.product is not None
     assert report.refused == {}
 
 
@@ -94,9 +94,9 @@ def test_a_large_picture_and_its_product_are_scaled_equally(tmp_path: Path) -> N
     write_zip(tmp_path / "b.zip", {"1.png": image(1, size=(400, 320), mode="RGBA")})
     (tmp_path / "label.txt").write_text("1 1\n")
     part = Part(1, (tmp_path / "a.zip",), (tmp_path / "b.zip",))
-    (one,), _ = all_of(RF1M(tmp_path / "label.txt", (part,), side=64))
-    assert one.product is not None
-    assert one.product.size == one.picture.size == (160, 128)
+    (example,), _ = all_of(RF1M(tmp_path / "label.txt", (part,), side=64))
+    assert example.product is not None
+    assert example.product.size == example.picture.size == (160, 128)
 
 
 def test_numbers_are_those_of_the_description_and_captions_and_products_may_be_columns(tmp_path: Path) -> None:
@@ -105,9 +105,9 @@ def test_numbers_are_those_of_the_description_and_captions_and_products_may_be_c
     layout = Layout(("name", "label", "product", "caption"))
     examples, _ = all_of(only(tmp_path, files, rows, layout=layout, classes=6))
     order = ["AVAILABLE", "UNSUITABLE", "SPACE_MISMATCH", "SIZE_MISMATCH", "INDISTINCTIVENESS", "SHAPE_HALLUCINATION"]
-    assert [one.label.name for one in examples] == order
-    assert {one.caption for one in examples} == {"a kettle, red"}
-    assert [one.product_id for one in examples] == ["sku0", "sku1"] * 3
+    assert [example.label.name for example in examples] == order
+    assert {example.caption for example in examples} == {"a kettle, red"}
+    assert [example.product_id for example in examples] == ["sku0", "sku1"] * 3
     assert [available(label) for label in Availability] == [True] + [False] * 5
 
 
@@ -205,7 +205,7 @@ def test_a_layout_error_names_the_allowed_values(tmp_path: Path, wrong: dict[str
 def test_rows_without_pictures_and_pictures_without_rows_are_counted(tmp_path: Path) -> None:
     files = {"1.png": image(1), "2/1.png": image(2), "3.png": image(3), "4.png": image(4)}
     examples, report = all_of(only(tmp_path, files, "1 1\n4 1\n4 3\n5 1\n6 1\n"))
-    assert [one.name for one in examples] == ["1"]
+    assert [example.name for example in examples] == ["1"]
     assert report.refused == {
         "contradicting rows": 1,
         "a doubled picture": 1,
@@ -214,7 +214,7 @@ def test_rows_without_pictures_and_pictures_without_rows_are_counted(tmp_path: P
         "a row without a picture": 2,
     }
     deeper, _ = all_of(only(tmp_path, files, "1 1\n2/1 1\n", layout=Layout(depth=2)))
-    assert [one.name for one in deeper] == ["1", "2/1"]
+    assert [example.name for example in deeper] == ["1", "2/1"]
 
 
 @pytest.mark.parametrize(
@@ -230,8 +230,8 @@ def test_a_product_without_a_cut_out_is_counted_and_its_picture_kept(tmp_path: P
     write_zip(tmp_path / "b.zip", {"1.png": file})
     (tmp_path / "label.txt").write_text("1 1\n")
     part = Part(1, (tmp_path / "a.zip",), (tmp_path / "b.zip",))
-    (one,), report = all_of(RF1M(tmp_path / "label.txt", (part,)))
-    assert one.product is None
+    (example,), report = all_of(RF1M(tmp_path / "label.txt", (part,)))
+    assert example.product is None
     assert report.refused == {kind: 1}
     assert report.cut_outs == 0
 
@@ -239,20 +239,23 @@ def test_a_product_without_a_cut_out_is_counted_and_its_picture_kept(tmp_path: P
 def test_splits_are_of_products_and_stay(tmp_path: Path) -> None:
     splits = Splits(0.2, 0.2)
     examples, _ = all_of(data_set(tmp_path / "a", count=120, splits=splits, classes=6))
-    of = {one.product_id: one.split for one in examples}
-    assert all(one.split == of[one.product_id] for one in examples)
+    of = {example.product_id: example.split for example in examples}
+    assert all(example.split == of[example.product_id] for example in examples)
     assert [of[f"{n:03}"] for n in range(12)] == EXPECTED
     parts = [
         all_of(data_set(tmp_path / "a", count=120, splits=splits, classes=6), s)
         for s in ("train", "validation", "test")
     ]
-    assert sorted(one.name for some, _ in parts for one in some) == sorted(one.name for one in examples)
+    assert sorted(example.name for examples_of_part, _ in parts for example in examples_of_part) == sorted(
+        example.name for example in examples
+    )
     assert all(not report.refused for _, report in parts)
     assert all(
-        {one.split for one in some} == {s} for (some, _), s in zip(parts, ("train", "validation", "test"), strict=True)
+        {example.split for example in examples_of_part} == {s}
+        for (examples_of_part, _), s in zip(parts, ("train", "validation", "test"), strict=True)
     )
     fewer, _ = all_of(data_set(tmp_path / "b", "p.tar", count=40, splits=splits))
-    assert all(of[one.product_id] == one.split for one in fewer)
+    assert all(of[example.product_id] == example.split for example in fewer)
 
 
 EXPECTED = [
@@ -275,8 +278,8 @@ def test_file_names_without_a_product_are_counted(tmp_path: Path) -> None:
     data = only(
         tmp_path, {"12-a.png": image(1), "b.png": image(2)}, "12-a 1\nb 1\n", layout=Layout(product=r"(\d+)-.*")
     )
-    (one,), report = all_of(data)
-    assert one.product_id == "12"
+    (example,), report = all_of(data)
+    assert example.product_id == "12"
     assert report.refused == {"no product in its name": 1}
 
 
@@ -295,7 +298,7 @@ def test_memory_does_not_grow_with_the_archive(tmp_path: Path, kind: str, bytes_
         tracemalloc.start()
         reading, most = data.read(), 0
         for example in reading:
-            alive = [*(one for one in alive if one() is not None), weakref.ref(example.picture)]
+            alive = [*(example for example in alive if example() is not None), weakref.ref(example.picture)]
             most = max(most, len(alive))
         peaks[count] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

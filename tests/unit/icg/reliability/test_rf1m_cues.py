@@ -32,10 +32,10 @@ def test_cues_are_computed_once_for_each_model_and_picture(tmp_path: Path) -> No
     assert cache.compute(examples, RowReport()) == len(examples) == len(calls) == 5
     for _ in range(2):
         cache = CueCache(tmp_path / "cues", "gradient", 1.0, counted)
-        for one in examples:
-            cue = cache.of(one)
+        for example in examples:
+            cue = cache.of(example)
             assert cue.dtype == torch.float16
-            np.testing.assert_array_equal(cue.numpy(), gradient(1.0, one.picture))
+            np.testing.assert_array_equal(cue.numpy(), gradient(1.0, example.picture))
     assert len(calls) == 5
     half = CueCache(tmp_path / "cues", "half the gradient", 0.5, counted)
     assert half.of(examples[0]).max() == 0.5

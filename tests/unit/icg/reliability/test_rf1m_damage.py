@@ -42,7 +42,7 @@ def test_hostile_and_useless_members_are_refused_by_name(tmp_path: Path, write: 
         "11.png": whole,
     }
     examples, report = all_of(only(tmp_path, files, "".join(f"{n} 1\n" for n in range(1, 12)), write))
-    assert [one.name for one in examples] == ["11"]
+    assert [example.name for example in examples] == ["11"]
     assert report.refused == {
         "an unsafe name": 5,
         "no picture": 1,
@@ -96,7 +96,7 @@ def test_a_truncated_archive_yields_its_whole_members(tmp_path: Path, kind: str)
     (tmp_path / kind).write_bytes(whole[: len(whole) * 6 // 10])
     (tmp_path / "label.txt").write_text("".join(f"{n} 1\n" for n in range(8)))
     examples, report = all_of(RF1M(tmp_path / "label.txt", (Part(2, (tmp_path / kind,)),)))
-    assert [one.name for one in examples] == [str(n) for n in range(len(examples))]
+    assert [example.name for example in examples] == [str(n) for n in range(len(examples))]
     assert 3 <= len(examples) <= 5
     assert report.refused["a damaged archive"] == 1
     assert report.pictures + report.refused.get("a damaged member", 0) + report.refused["a row without a picture"] == 8
@@ -133,7 +133,7 @@ def test_a_zip_written_to_a_pipe_is_read_without_its_directory(tmp_path: Path) -
     (tmp_path / "a.zip").write_bytes(data[: data.index(b"PK\x01\x02")])
     (tmp_path / "label.txt").write_text("0 1\n1 1\n2 1\n3 1\n")
     examples, report = all_of(RF1M(tmp_path / "label.txt", (Part(2, (tmp_path / "a.zip",)),)))
-    assert [one.digest for one in examples] == [hashlib.sha256(noise(n)).hexdigest() for n in range(4)]
+    assert [example.digest for example in examples] == [hashlib.sha256(noise(n)).hexdigest() for n in range(4)]
     assert report.refused == {"a damaged archive": 1}
 
 
@@ -153,7 +153,7 @@ def test_damage_anywhere_never_raises(tmp_path: Path, kind: str) -> None:
         (tmp_path / kind).write_bytes(data[: rng.integers(len(data) // 2, len(data) + 1)])
         examples, report = all_of(RF1M(tmp_path / "label.txt", (Part(2, (tmp_path / kind,)),)))
         if kind != "p.tar":  # a plain tar has no checksum of its data
-            assert {one.digest for one in examples} <= good
+            assert {example.digest for example in examples} <= good
         assert len(examples) == 3 or report.refused
 
 

@@ -39,9 +39,9 @@ def held_out(*cues: str) -> tuple[float, float]:
     best = torch.optim.AdamW(net.parameters(), lr=3e-3)
     for step in range(STEPS):
         best.param_groups[0]["lr"] = 3e-3 * min(1, (step + 1) / 20)
-        some = torch.randint(512, (32,))
-        shown = {f.name: getattr(training, f.name) for f in fields(training)}
-        loss = F.cross_entropy(net(Cues(**{k: v if v is None else v[some] for k, v in shown.items()})), kind[some])
+        rows = torch.randint(512, (32,))
+        inputs = {f.name: getattr(training, f.name) for f in fields(training)}
+        loss = F.cross_entropy(net(Cues(**{k: v if v is None else v[rows] for k, v in inputs.items()})), kind[rows])
         best.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)

@@ -93,8 +93,10 @@ def scenes_by_kind() -> ScenesByKind:
     titles = [title for sizes in SIZES.values() for title in sizes]
     subjects = [replace(shape, title=title) for title, shape in zip(titles, cycle(procedural(12)))]
     scenes = list(Scenes(subjects, available=0.15).stream(11, 70))
-    result = {kind: [s for s in scenes if of(s)][:8] for kind, of in KINDS.items()}
-    return {kind: [exact(measure(s.picture, s.placed)) for s in some] for kind, some in result.items()}
+    return {
+        kind: [exact(measure(s.picture, s.placed)) for s in [s for s in scenes if of(s)][:8]]
+        for kind, of in KINDS.items()
+    }
 
 
 def share(verdicts: list[bool]) -> float:

@@ -140,8 +140,8 @@ def test_the_device_is_checked(load_reward: Callable[[str], Any], name: str, sma
     CASES[name].build(folder)
     with pytest.raises(IcgError, match="device='warp'; allowed: cpu or"):
         rewards.load(name.replace("siglip", "clip"), folder, "warp")
-    here = rewards.load(name.replace("siglip", "clip"), folder, "cpu")
-    np.testing.assert_allclose(here(STRANGE, BRIEFS), load_reward(name)(STRANGE, BRIEFS), atol=1e-5)
+    on_cpu = rewards.load(name.replace("siglip", "clip"), folder, "cpu")
+    np.testing.assert_allclose(on_cpu(STRANGE, BRIEFS), load_reward(name)(STRANGE, BRIEFS), atol=1e-5)
 
 
 @pytest.mark.gpu
@@ -153,8 +153,8 @@ def test_scores_on_a_gpu_equal_those_on_the_cpu(
         pytest.skip("no CUDA device")
     folder = small_root if name in ("relevance", "preference") else tmp_path
     CASES[name].build(folder)
-    there = rewards.load(name.replace("siglip", "clip"), folder, "cuda")
-    np.testing.assert_allclose(there(STRANGE, BRIEFS), load_reward(name)(STRANGE, BRIEFS), atol=1e-2)
+    on_gpu = rewards.load(name.replace("siglip", "clip"), folder, "cuda")
+    np.testing.assert_allclose(on_gpu(STRANGE, BRIEFS), load_reward(name)(STRANGE, BRIEFS), atol=1e-2)
 
 
 def as_tensor(images: list[Image.Image]) -> torch.Tensor:

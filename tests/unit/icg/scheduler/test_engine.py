@@ -156,9 +156,9 @@ def test_priority_overtakes_and_is_served_first(opened: Open) -> None:
     blocker = scheduler.submit(brief(0, steps=2), on_progress=gate)
     assert gate.reached.wait(60)
     futures = []
-    for name, how in {"late": {}, "soon": {"timeout": 60.0}, "first": {"priority": 1}}.items():
+    for name, options in {"late": {}, "soon": {"timeout": 60.0}, "first": {"priority": 1}}.items():
         futures.append(
-            scheduler.submit(brief(1, steps=20), **how) if name == "late" else scheduler.submit(brief(1), **how)
+            scheduler.submit(brief(1, steps=20), **options) if name == "late" else scheduler.submit(brief(1), **options)
         )
         futures[-1].add_done_callback(lambda _, name=name: order.append(name))
     gate.open.set()

@@ -73,8 +73,8 @@ def test_a_judge_learns_everyones_taste_and_each_accounts_own(tmp_path: Path) ->
     judge = DesignJudge.fit(
         [DARK if d else LIGHT for d in dark], account.astype(str), likes + 0.1 * rng.standard_normal(400)
     )
-    there = judge([DARK, LIGHT], ["0", "0"])
-    assert there[0] > 0.5 > -0.5 > there[1]
+    ratings = judge([DARK, LIGHT], ["0", "0"])
+    assert ratings[0] > 0.5 > -0.5 > ratings[1]
     other = judge([DARK, LIGHT], ["1", "1"])
     assert other[1] > 0.5 > -0.5 > other[0]
     assert abs(judge([DARK], ["nobody"])[0]) < 0.5, "equal tastes of both do not predict an unknown account's"

@@ -52,12 +52,12 @@ def cover(pipeline: CoverPipeline, id: str = "") -> np.ndarray:
 def test_killed_and_resumed_as_if_unbroken(
     covers: Callable[[str], CoverPipeline], tmp_path: Path, name: str, method: str
 ) -> None:
-    pipeline, how = covers(name), settings(method, steps=4)
+    pipeline, config = covers(name), settings(method, steps=4)
     before, plain = pipeline.base, cover(pipeline)
-    unbroken = Tuner(pipeline, "teapot", SHOWN, how).run(tmp_path / "a")
-    Tuner(pipeline, "teapot", SHOWN, how).run(tmp_path / "b", until=2)
+    unbroken = Tuner(pipeline, "teapot", SHOWN, config).run(tmp_path / "a")
+    Tuner(pipeline, "teapot", SHOWN, config).run(tmp_path / "b", until=2)
     times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("b/class/*.png")}
-    resumed = Tuner(pipeline, "teapot", SHOWN, how).run(tmp_path / "b")
+    resumed = Tuner(pipeline, "teapot", SHOWN, config).run(tmp_path / "b")
     assert unbroken.keys() == resumed.keys()
     assert len(unbroken) > 0
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
@@ -133,8 +133,8 @@ def shop(small: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
     def make(
         id: str = "teapot-1", kind: str = "teapot", tell: Callable[[str], None] = len, **more: Any
     ) -> record.Record:
-        how = settings(more.pop("method", TEXTUAL_INVERSION), **more)
-        return verb.fine_tune(tmp_path / "products", small, id, kind, [tmp_path], how, tell=tell)
+        config = settings(more.pop("method", TEXTUAL_INVERSION), **more)
+        return verb.fine_tune(tmp_path / "products", small, id, kind, [tmp_path], config, tell=tell)
 
     return make
 

@@ -116,8 +116,8 @@ def test_examples_use_the_history_before_their_list_alone() -> None:
         (1, 5, DISLIKE, 0, 2.0, 2, 0),
     )
     next_covers = users.examples(log, np.random.default_rng(0))
-    assert next_covers.who.tolist() == [0, 0]
-    assert next_covers.known.tolist() == [0, 2]
+    assert next_covers.user.tolist() == [0, 0]
+    assert next_covers.length.tolist() == [0, 2]
     assert next_covers.chosen.tolist() == [1, 4]
     assert next_covers.passed[:, 0].tolist() == [2, 3], "a passed-over cover is of the same list"
     assert (next_covers.passed[:, 1:] == -1).all()
