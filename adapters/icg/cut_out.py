@@ -89,7 +89,7 @@ def _along_rows(connected: np.ndarray, matches: np.ndarray) -> np.ndarray:
 
 
 def _shares(offsets: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
-    """offsets (h, w, 3) from the ground -> the subject's share in 0..1 and the distance of the strongest colour in `reach` pixels, (h, w)."""
+    """The subject's share (h, w) in 0..1 and the distance (h, w) of the strongest colour in `reach` pixels, from `offsets` (h, w, 3)."""
     strongest = np.pad(offsets, ((reach, reach), (reach, reach), (0, 0)))
     far = np.linalg.norm(strongest, axis=-1)
     for axis in (0, 1):
