@@ -146,7 +146,7 @@ def test_provenance_names_a_fine_tuned_product_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "word"),
+    ("error", "status"),
     [
         (Cancelled("x"), "CANCELLED"),
         (Shed("x"), "UNAVAILABLE"),
@@ -157,8 +157,8 @@ def test_provenance_names_a_fine_tuned_product_alone() -> None:
         (RuntimeError("x"), "INTERNAL"),
     ],
 )
-def test_each_error_has_a_word(error: Exception, word: str) -> None:
-    assert ask.word(error) == word
+def test_each_error_has_a_status(error: Exception, status: str) -> None:
+    assert ask.status_name(error) == status
 
 
 class Line:
