@@ -11,7 +11,7 @@ from eyecatch.config import Config, resolve
 if TYPE_CHECKING:
     from eyecatch.core.ports import Stores
     from eyecatch.core.tastes.clusters import TasteClusters
-    from eyecatch.upkeep.sweep import Swept
+    from eyecatch.upkeep.sweep import SweepProgress
 
 Tell = Callable[[int], None]
 
@@ -56,8 +56,8 @@ def reencode(
         encoder = await current_encoder(config, stores)
         await announce(stores.notes, encoder)
 
-        def show(swept: "Swept") -> None:
-            tell(swept.seen)
+        def show(swept: "SweepProgress") -> None:
+            tell(swept.checked)
 
         return (await sweep(stores.profiles, stores.notes, encoder, show, share)).rewritten
 

@@ -153,7 +153,8 @@ async def test_reading_pauses_while_the_store_is_slow(
             # all of it at one moment: before the store has its batch, a full buffer is emptied and filled once more
             await until(
                 lambda: (
-                    value(running, "paused") == 1 and sum(at for at, _ in list(positions)) > len(running.buffer) >= limit
+                    value(running, "paused") == 1
+                    and sum(at for at, _ in list(positions)) > len(running.buffer) >= limit
                 ),
                 "a pause, and a batch that waits for the store",
             )
