@@ -43,11 +43,11 @@ def events(count: int, users: int, seed: int = 1) -> Iterator[Event]:
     """In the order of time, up to now. Users and items are drawn like 1/rank, users a little flatter: some do a hundred times as much."""
     rng = np.random.default_rng(seed)
 
-    def drawn(n: int, power: float) -> np.ndarray:
+    def sampled(n: int, power: float) -> np.ndarray:
         weights = np.arange(1, n + 1) ** -power
         return rng.choice(n, count, p=weights / weights.sum())
 
-    who, what, which = drawn(users, 0.8), drawn(ITEMS, 1.0), rng.integers(COVERS, size=count)
+    who, what, which = sampled(users, 0.8), sampled(ITEMS, 1.0), rng.integers(COVERS, size=count)
     actions = rng.choice(list(SHARES), count, p=list(SHARES.values()))
     dwells, ids = rng.integers(500, 60_000, count), rng.integers(1 << 62, size=count)
     began = time.time() - count / PACE

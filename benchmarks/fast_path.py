@@ -31,7 +31,7 @@ from icg import starter
 from benchmarks.load import Load, Result
 from tests.processes import owned
 
-ITEMS, COVERS, ASKED = 1000, 16, 20
+ITEMS, COVERS, REQUESTED = 1000, 16, 20
 
 
 def unit(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -82,7 +82,7 @@ def requests(users: int, n: int = 4000) -> list[bytes]:
     return [
         covers_pb2.RecommendCoversRequest(
             user_id=f"user-{rng.integers(users)}",
-            item_ids=[f"item-{i:05}" for i in rng.choice(ITEMS, ASKED, replace=False)],
+            item_ids=[f"item-{i:05}" for i in rng.choice(ITEMS, REQUESTED, replace=False)],
         ).SerializeToString()
         for _ in range(n)
     ]

@@ -45,29 +45,29 @@ def briefs(parts: Starter, users: int, anchored: bool) -> list[Brief]:
         picture = Image.open(SAMPLE / item["image"]).convert("RGB")
         for _ in range(users):
             user = covers[rng.integers(len(covers))]
-            given = {"references": (picture,), "reference_strength": REFERENCE_STRENGTH} if anchored else {}
-            out.append(Brief(item["title"], user_embedding=user, seed=len(out), **given))
+            anchor = {"references": (picture,), "reference_strength": REFERENCE_STRENGTH} if anchored else {}
+            out.append(Brief(item["title"], user_embedding=user, seed=len(out), **anchor))
     return out
 
 
-def table(parts: Starter, asked: list[Brief], counts: list[int]) -> dict[int, dict[str, float]]:
+def table(parts: Starter, requests: list[Brief], counts: list[int]) -> dict[int, dict[str, float]]:
     """{steps: {reward or figure: mean}} and the median milliseconds a cover."""
-    made: dict[int, list[Image.Image]] = defaultdict(list)
+    covers: dict[int, list[Image.Image]] = defaultdict(list)
     took: dict[int, list[float]] = defaultdict(list)
-    parts.pipeline(asked[:1])
-    for start in range(0, len(asked), BATCH):
+    parts.pipeline(requests[:1])
+    for start in range(0, len(requests), BATCH):
         for steps in counts:
-            batch = [replace(b, steps=steps) for b in asked[start : start + BATCH]]
+            batch = [replace(b, steps=steps) for b in requests[start : start + BATCH]]
             began = time.perf_counter()
-            made[steps] += parts.pipeline(batch)
+            covers[steps] += parts.pipeline(batch)
             took[steps].append((time.perf_counter() - began) / len(batch) * 1000)
-    titles = [b.title for b in asked]
+    titles = [b.title for b in requests]
     among = list(dict.fromkeys(titles))
     out = {}
     for steps in counts:
-        found = {name: float(reward(made[steps], asked).mean()) for name, reward in parts.rewards.items()}
-        found["title_top5"] = retrieval(parts.embedding, made[steps], titles, among)["top5"]
-        out[steps] = {k: round(v, 4) for k, v in found.items()} | {"ms": round(statistics.median(took[steps]), 1)}
+        figures = {name: float(reward(covers[steps], requests).mean()) for name, reward in parts.rewards.items()}
+        figures["title_top5"] = retrieval(parts.embedding, covers[steps], titles, among)["top5"]
+        out[steps] = {k: round(v, 4) for k, v in figures.items()} | {"ms": round(statistics.median(took[steps]), 1)}
     return out
 
 
@@ -82,11 +82,11 @@ def main() -> None:
     result: dict[str, object] = {}
     for kind, anchored in (("title_only", False), ("anchored", True)):
         counts = [n for n in sorted(args.steps) if n > 1 or not anchored]
-        found = table(parts, briefs(parts, args.users, anchored), counts)
+        figures = table(parts, briefs(parts, args.users, anchored), counts)
         print(kind)
-        for steps, figures in found.items():
-            print(f"  {steps:3d} steps  " + "  ".join(f"{name} {value}" for name, value in figures.items()))
-        result[kind] = found
+        for steps, row in figures.items():
+            print(f"  {steps:3d} steps  " + "  ".join(f"{name} {value}" for name, value in row.items()))
+        result[kind] = figures
     print(json.dumps(result))
 
 

@@ -53,7 +53,7 @@ class Probe:
         self._covers = covers_pb2_grpc.CoversServiceStub(channel)
         self._producer, self._topic = producer, topic
         self._asking: set[asyncio.Task[None]] = set()
-        self.seen: dict[str, list[float]] = {"profile": [], "covers": []}
+        self.latencies: dict[str, list[float]] = {"profile": [], "covers": []}
 
     def send(self, event: Event) -> None:
         self._producer.send(self._topic, key=event.user_id.encode(), value=event_to_wire(event).SerializeToString())
@@ -70,13 +70,13 @@ class Probe:
         return newest.seconds + newest.nanos * 1e-9 >= event.time - 1e-3
 
     async def _recommended(self, event: Event) -> bool:
-        asked = covers_pb2.RecommendCoversRequest(user_id=event.user_id, item_ids=[event.item_id])
-        return (await self._covers.RecommendCovers(asked)).personalised
+        request = covers_pb2.RecommendCoversRequest(user_id=event.user_id, item_ids=[event.item_id])
+        return (await self._covers.RecommendCovers(request)).personalised
 
     async def _until(self, what: str, sent: float, shows: Callable[[], Awaitable[bool]]) -> None:
         while not await shows():
             await asyncio.sleep(max(ASK_S, (time.perf_counter() - sent) / 10))
-        self.seen[what].append(time.perf_counter() - sent)
+        self.latencies[what].append(time.perf_counter() - sent)
 
     def look(self, what: str, event: Event) -> None:
         ask = self._profile if what == "profile" else self._recommended
@@ -125,16 +125,19 @@ def freshness(broker: Broker, store: str, folder: str, seconds: float) -> dict[s
                 probe.send(first)
                 probe.look("covers", first)  # the group is joined and all is warm when it is seen
                 await asyncio.gather(*probe._asking)
-                probe.seen["covers"].clear()
+                probe.latencies["covers"].clear()
                 rate = await probe.run(seconds)
             producer.close()
             return rate, probe
 
         rate, probe = asyncio.run(run())
-    every = {"": probe.seen["profile"] + probe.seen["covers"], **{f"{k}_": v for k, v in probe.seen.items()}}
-    found = {
+    every = {
+        "": probe.latencies["profile"] + probe.latencies["covers"],
+        **{f"{k}_": v for k, v in probe.latencies.items()},
+    }
+    figures = {
         f"freshness_{kind}p{q}_s": float(np.percentile(values, q))
         for kind, values in every.items()
         for q in (50, 95, 99)
     }
-    return found | {"freshness_rate": rate, "freshness_samples": len(every[""])}
+    return figures | {"freshness_rate": rate, "freshness_samples": len(every[""])}

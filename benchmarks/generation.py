@@ -64,8 +64,8 @@ class OverTriton:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._generator = self._run(self._made(address)).result()
-        self._model, self._work = whole, self._whole if whole else self._drawn
+        self._generator = self._run(self._connected(address)).result()
+        self._model, self._work = whole, self._whole if whole else self._draw
 
     def submit(
         self, brief: Brief, timeout: float = math.inf, on_progress: Callable[[int, int], None] | None = None
@@ -80,23 +80,23 @@ class OverTriton:
     def _run(self, work: Any) -> Future:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    async def _made(self, address: str) -> TritonGenerator:
+    async def _connected(self, address: str) -> TritonGenerator:
         return TritonGenerator([address], TritonOptions(600.0, 2, 0))
 
-    async def _drawn(self, brief: Brief, limit: float, on_progress: Callable[[int, int], None]) -> Any:
-        asked = ports.Brief(brief.title, (), brief.user_embedding, brief.seed, Drawing(brief.steps))
+    async def _draw(self, brief: Brief, limit: float, on_progress: Callable[[int, int], None]) -> Any:
+        request = ports.Brief(brief.title, (), brief.user_embedding, brief.seed, Drawing(brief.steps))
         (endpoint,) = self._generator.endpoints.all
-        return await self._generator._draw(endpoint, asked, time.monotonic() + limit, on_progress, None)
+        return await self._generator._draw(endpoint, request, time.monotonic() + limit, on_progress, None)
 
     async def _whole(self, brief: Brief, limit: float, on_progress: Callable[[int, int], None]) -> Any:
-        given = {
+        tensors = {
             "title": np.frombuffer(brief.title.ljust(16).encode(), np.uint8)[None],
             "user_embedding": brief.user_embedding[None],
             "seed": np.array([[brief.seed]]),
             "steps": np.array([[brief.steps]]),
         }
         inputs = []
-        for name, array in given.items():
+        for name, array in tensors.items():
             inputs.append(InferInput(name, list(array.shape), wire.TYPES[array.dtype.str[1:]]))
             inputs[-1].set_data_from_numpy(array)
         (endpoint,) = self._generator.endpoints.all
@@ -110,16 +110,16 @@ def p95(address: str, whole: str, rounds: int, requests: int) -> dict[str, float
         play(side, arrivals(1, 2 * BATCH, math.inf), lambda _: math.inf)  # proves the sizes of calls
     took, seconds = play(sides["whole"], arrivals(2, requests // 2, math.inf), lambda _: math.inf)
     rate = len(took) / seconds
-    found: dict[str, list[float]] = {side: [] for side in sides}
+    results: dict[str, list[float]] = {side: [] for side in sides}
     done: dict[str, list[float]] = {side: [] for side in sides}
     for n in range(rounds):
         for side in sorted(sides, reverse=n % 2 == 0):
             took, seconds = play(sides[side], arrivals(1000 * n + 7, requests, 0.8 * rate), lambda _: math.inf)
-            found[side] += took
+            results[side] += took
             done[side].append(len(took) / seconds)
     for side in sides.values():
         side.close()
-    late = {side: float(np.percentile(took, 95)) for side, took in found.items()}
+    late = {side: float(np.percentile(took, 95)) for side, took in results.items()}
     return {
         f"{whole}_per_s": rate,
         f"p95_s{kind}": late["ours"],
@@ -155,7 +155,7 @@ def overhead_triton(address: str, ours: StepScheduler, rounds: int) -> dict[str,
                 pair[name] = seconds(server, count, **how)
             ratios[kind].append(pair["triton"] / pair["local"] - 1)
     through.close()
-    return {kind: statistics.median(found[1:]) for kind, found in ratios.items()}
+    return {kind: statistics.median(results[1:]) for kind, results in ratios.items()}
 
 
 def main() -> None:

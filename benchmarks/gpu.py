@@ -102,12 +102,12 @@ def pipeline_of(name: str, device: torch.device, tokens: int, narrow: bool) -> C
     stock.set_progress_bar_config(disable=True)
     vlm, processor = reading.load(starter.path() / "vlm")
     spec, width = family_of(stock).spec, vlm.config.get_text_config().hidden_size
-    made = CoverPipeline(
+    pipeline = CoverPipeline(
         vlm, processor, stock, IcgAdapter(AdapterConfig(width, spec.width, spec.pooled, tokens=tokens))
     )
     for part in (stock.unet, stock.vae):
         part.eval().requires_grad_(False)
-    return made.to(device)
+    return pipeline.to(device)
 
 
 class Stock:
@@ -118,15 +118,19 @@ class Stock:
         self.pipeline, self.batch = pipeline, batch
 
     @torch.inference_mode()
-    def __call__(self, asked: list[Brief]) -> list[Any]:
+    def __call__(self, requests: list[Brief]) -> list[Any]:
         out: list[Any] = []
-        for n in range(0, len(asked), self.batch):
-            part = asked[n : n + self.batch]
-            told = [self.pipeline.conditioning(b) for b in part]
-            given = {name: torch.cat([t[name] for t in told]).bfloat16() for name in told[0]}
+        for n in range(0, len(requests), self.batch):
+            part = requests[n : n + self.batch]
+            conditions = [self.pipeline.conditioning(b) for b in part]
+            conditioning = {name: torch.cat([t[name] for t in conditions]).bfloat16() for name in conditions[0]}
             width, height = part[0].size
             out += self.pipeline.diffusion(
-                **given, num_inference_steps=part[0].steps, guidance_scale=part[0].guidance, width=width, height=height
+                **conditioning,
+                num_inference_steps=part[0].steps,
+                guidance_scale=part[0].guidance,
+                width=width,
+                height=height,
             ).images
         return out
 
@@ -141,13 +145,13 @@ class Ours:
         self.pipeline, self.scheduler = pipeline, StepScheduler(pipeline, (size,), rows=rows, fast=fast)
         self.close = self.scheduler.close
 
-    def __call__(self, asked: list[Brief]) -> list[Any]:
-        return drawn(self.scheduler, asked)
+    def __call__(self, requests: list[Brief]) -> list[Any]:
+        return draw_all(self.scheduler, requests)
 
 
-def drawn(scheduler: StepScheduler, asked: list[Brief]) -> list[Any]:
+def draw_all(scheduler: StepScheduler, requests: list[Brief]) -> list[Any]:
     """All at once."""
-    return [future.result() for future in [scheduler.submit(b) for b in asked]]
+    return [future.result() for future in [scheduler.submit(b) for b in requests]]
 
 
 def operations(pipeline: CoverPipeline, size: tuple[int, int]) -> float:
@@ -159,38 +163,38 @@ def operations(pipeline: CoverPipeline, size: tuple[int, int]) -> float:
     return float(counter.get_total_flops())
 
 
-def measure(name: str, device: torch.device, given: argparse.Namespace) -> Figures:
+def measure(name: str, device: torch.device, args: argparse.Namespace) -> Figures:
     """All sides of one architecture."""
-    size = (64, 64) if given.smoke and name != "starter" else SIZES[name]
-    asked = [
-        Brief(f"cup {n}", user_embedding=user(n), seed=n, steps=given.steps, size=size) for n in range(given.covers)
+    size = (64, 64) if args.smoke and name != "starter" else SIZES[name]
+    requests = [
+        Brief(f"cup {n}", user_embedding=user(n), seed=n, steps=args.steps, size=size) for n in range(args.covers)
     ]
-    cuda, found, works = device.type == "cuda", dict[str, Figures](), dict[str, Callable[[list[Brief]], list[Any]]]()
+    cuda, figures, works = device.type == "cuda", dict[str, Figures](), dict[str, Callable[[list[Brief]], list[Any]]]()
     sides: dict[str, Any] = {} if name == "starter" else {"stock": 1, "stock_batched": BATCH}
     for side, how in {**sides, **SIDES}.items():
         began = time.perf_counter()
-        pipeline = pipeline_of(name, device, given.tokens, given.smoke)
+        pipeline = pipeline_of(name, device, args.tokens, args.smoke)
         fast = how
         if isinstance(how, Fast):  # few rungs: each is compiled for itself, which takes a large model minutes
             fast = replace(how, rungs=(2, 2 * BATCH)) if cuda else replace(how, compiled=False, graphs=False)
-        works[side] = Ours(pipeline, fast, size, given.rows) if isinstance(fast, Fast) else Stock(pipeline, fast)
-        works[side](asked[:BATCH])
-        works[side](asked[:1])
-        found[side] = {"ready_s": time.perf_counter() - began, "times": [], "alone": [], "bytes": 0}
-    for n in range(given.rounds):
+        works[side] = Ours(pipeline, fast, size, args.rows) if isinstance(fast, Fast) else Stock(pipeline, fast)
+        works[side](requests[:BATCH])
+        works[side](requests[:1])
+        figures[side] = {"ready_s": time.perf_counter() - began, "times": [], "alone": [], "bytes": 0}
+    for n in range(args.rounds):
         for side in sorted(works, reverse=n % 2 == 0):
             if cuda:
                 torch.cuda.reset_peak_memory_stats(device)
             held = torch.cuda.memory_allocated(device) if cuda else 0
-            for key, part in (("times", asked), ("alone", asked[:1])):
+            for key, part in (("times", requests), ("alone", requests[:1])):
                 began = time.perf_counter()
                 works[side](part)
-                found[side][key].append(time.perf_counter() - began)
+                figures[side][key].append(time.perf_counter() - began)
             peak = torch.cuda.max_memory_allocated(device) if cuda else 0
-            found[side]["bytes"] = max(found[side]["bytes"], peak - held)
+            figures[side]["bytes"] = max(figures[side]["bytes"], peak - held)
     out: Figures = {}
-    for side, each in found.items():
-        rate = given.covers / statistics.median(each["times"])
+    for side, each in figures.items():
+        rate = args.covers / statistics.median(each["times"])
         out[side] = {
             "images_per_s": rate,
             "alone_s": statistics.median(each["alone"]),
@@ -200,7 +204,7 @@ def measure(name: str, device: torch.device, given: argparse.Namespace) -> Figur
     best = max(SIDES, key=lambda side: out[side]["images_per_s"])
     rate = out[best]["images_per_s"]
     row = operations(works["half"].pipeline, size)  # type: ignore[attr-defined]
-    out |= {"best": best, "mfu": rate * 2 * given.steps * row / ceiling(device, torch.bfloat16)}
+    out |= {"best": best, "mfu": rate * 2 * args.steps * row / ceiling(device, torch.bfloat16)}
     if sides:
         out |= {f"ratio_{side}": rate / out[side]["images_per_s"] for side in sides}
     for work in works.values():
@@ -211,13 +215,13 @@ def measure(name: str, device: torch.device, given: argparse.Namespace) -> Figur
 def reward_loss(device: torch.device, count: int, cuda: bool) -> float:
     """Of the starter's covers drawn fast, against float32 as it comes."""
     parts = starter.load()
-    asked = sample(parts, 1, anchored=False)[:count]
+    requests = sample(parts, 1, anchored=False)[:count]
     means = []
     for fast in (None, Fast() if cuda else HALF):
-        scheduler = StepScheduler(starter.load().pipeline.to(device), queue=len(asked), fast=fast)
-        made = drawn(scheduler, asked)
+        scheduler = StepScheduler(starter.load().pipeline.to(device), queue=len(requests), fast=fast)
+        covers = draw_all(scheduler, requests)
         scheduler.close()
-        means.append({name: float(np.mean(reward(made, asked))) for name, reward in parts.rewards.items()})
+        means.append({name: float(np.mean(reward(covers, requests))) for name, reward in parts.rewards.items()})
     return loss(*means)
 
 
@@ -230,13 +234,13 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=77)
     parser.add_argument("--rows", type=int, default=GPU_ROWS)
     parser.add_argument("--smoke", action="store_true")
-    given = parser.parse_args()
-    if not given.smoke and not torch.cuda.is_available():
+    args = parser.parse_args()
+    if not args.smoke and not torch.cuda.is_available():
         raise SystemExit("no CUDA device; allowed: --smoke without one")
-    device = torch.device("cpu" if given.smoke else "cuda")
+    device = torch.device("cpu" if args.smoke else "cuda")
     result: Figures = {}
-    for name in given.only:
-        result[name] = measure(name, device, given)
+    for name in args.only:
+        result[name] = measure(name, device, args)
         print(name, json.dumps(result[name], indent=1), flush=True)
         gc.collect()
     large = [figures for name, figures in result.items() if name != "starter"]
@@ -245,7 +249,7 @@ def main() -> None:
         result["images_per_s_ratio_batched"] = min(figures["ratio_stock_batched"] for figures in large)
         result["mfu"] = min(figures["mfu"] for figures in large)
     if "starter" in result:
-        result["reward_loss"] = reward_loss(device, 4 if given.smoke else 96, not given.smoke)
+        result["reward_loss"] = reward_loss(device, 4 if args.smoke else 96, not args.smoke)
     print(json.dumps(result))
 
 

@@ -95,15 +95,15 @@ def bare(address: str, topic: str, events: int) -> float:
     )
     consumer.assign([TopicPartition(topic, n) for n in range(PARTITIONS)])
     watch: Watch | None = None
-    seen, decode = 0, types_pb2.Event.FromString
-    while watch is None or seen < events:
+    count, decode = 0, types_pb2.Event.FromString
+    while watch is None or count < events:
         polled = consumer.poll(50)
         watch = watch or (Watch() if polled else None)
         for records in polled.values():
             for record in records:
                 decode(record.value)
-            seen += len(records)
-    rate = watch.rate(seen).wall
+            count += len(records)
+    rate = watch.rate(count).wall
     consumer.close()
     return rate
 
@@ -116,7 +116,7 @@ def ours(config: IngestConfig, fill: Callable[[], None], events: int) -> float:
         assert process.stdout is not None
         page = process.stdout.readline().rpartition(" ")[2].strip().removesuffix("/health") + "/metrics"
         share = PARTITIONS / config.processes
-        while told(page, "eyecatch_ingest_partitions") != [share] * config.processes:
+        while metric(page, "eyecatch_ingest_partitions") != [share] * config.processes:
             time.sleep(0.05)
         together = [psutil.Process(process.pid), *psutil.Process(process.pid).children()]
         for each in together:
@@ -125,7 +125,7 @@ def ours(config: IngestConfig, fill: Callable[[], None], events: int) -> float:
         for each in together:
             each.resume()
         began = time.perf_counter()
-        while sum(told(page, "eyecatch_ingest_events_total", 'outcome="new"')) < events:
+        while sum(metric(page, "eyecatch_ingest_events_total", 'outcome="new"')) < events:
             time.sleep(0.05)  # telling costs as much as absorbing a hundred events
             if process.poll() is not None:
                 raise RuntimeError(f"ingest ended with {process.returncode}")
@@ -134,7 +134,7 @@ def ours(config: IngestConfig, fill: Callable[[], None], events: int) -> float:
     return rate
 
 
-def told(page: str, name: str, label: str = "") -> list[float]:
+def metric(page: str, name: str, label: str = "") -> list[float]:
     """Values of a metric, one a process."""
     with urllib.request.urlopen(page) as answer:
         lines = answer.read().decode().splitlines()
@@ -197,10 +197,10 @@ def chunks(events: int, users: int) -> Iterator[Chunk]:
                 yield Chunk(TopicPartition("t", number), Log("id"), some)
 
 
-def apart(work: Callable[..., Any], *given: Any) -> Any:
+def apart(work: Callable[..., Any], *args: Any) -> Any:
     """Its result, from a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(work, given)
+        return pool.apply(work, args)
 
 
 def produce(address: str, topic: str, records: Sequence[tuple[bytes, bytes]]) -> None:
@@ -273,28 +273,28 @@ class Bench:
                     rates[side].append(ours(config, fill, events))
                     size = self.bytes_per_user() if kind == "redis" else size
         result = {"bytes_per_user": size}
-        for side, found in rates.items():
-            result[f"events_per_s_{side}"] = statistics.median(found)
+        for side, figures in rates.items():
+            result[f"events_per_s_{side}"] = statistics.median(figures)
             if side != "bare":
                 result[f"throughput_ratio_{side}"] = statistics.median(
-                    a / b for a, b in zip(found, rates["bare"], strict=True)
+                    a / b for a, b in zip(figures, rates["bare"], strict=True)
                 )
         return result
 
     def from_memory(self, events: int, users: int, rounds: int) -> dict[str, float]:
-        found: dict[str, list[float]] = {}
+        figures: dict[str, list[float]] = {}
         for _ in range(rounds):
             for kind in ("redis", "sqlite"):
                 for still in (False, True):
                     with self.store(kind) as where:
                         rate = apart(memory, events, users, *where, still)
-                    found.setdefault(f"memory_{kind}{'_still' if still else ''}", []).append(rate.cpu)
-        return {name: statistics.median(values) for name, values in found.items()}
+                    figures.setdefault(f"memory_{kind}{'_still' if still else ''}", []).append(rate.cpu)
+        return {name: statistics.median(values) for name, values in figures.items()}
 
 
-def said(found: dict[str, float], suffix: str = "") -> dict[str, float]:
+def as_figures(figures: dict[str, float], suffix: str = "") -> dict[str, float]:
     """The same with longer names, printed."""
-    named = {f"{name}{suffix}": value for name, value in found.items()}
+    named = {f"{name}{suffix}": value for name, value in figures.items()}
     for name, value in named.items():
         print(f"{name:32} {value:.3f}", flush=True)
     return named
@@ -309,14 +309,14 @@ def main() -> None:
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with brokers.running() as broker, servers.running() as redis, tempfile.TemporaryDirectory() as scratch:
         bench = Bench(broker, redis, Path(scratch))
-        found = said(bench.against_bare(args.events, 500, args.rounds))
-        found |= said(bench.against_bare(args.events, 10_000, args.rounds), "_10k")
-        found |= said(bench.from_memory(args.events, 500, args.rounds))
-        found |= said(bench.from_memory(args.events, 10_000, 1), "_10k")
+        figures = as_figures(bench.against_bare(args.events, 500, args.rounds))
+        figures |= as_figures(bench.against_bare(args.events, 10_000, args.rounds), "_10k")
+        figures |= as_figures(bench.from_memory(args.events, 500, args.rounds))
+        figures |= as_figures(bench.from_memory(args.events, 10_000, 1), "_10k")
         with bench.store("redis") as (url, folder):
-            found |= said(freshness(broker, url, folder, args.seconds))
-    found |= {"throughput_ratio": found["throughput_ratio_redis"], "events_per_s": found["events_per_s_redis"]}
-    print(json.dumps({name: round(value, 4) for name, value in found.items()}))
+            figures |= as_figures(freshness(broker, url, folder, args.seconds))
+    figures |= {"throughput_ratio": figures["throughput_ratio_redis"], "events_per_s": figures["events_per_s_redis"]}
+    print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
 
 
 if __name__ == "__main__":

@@ -40,12 +40,12 @@ def main() -> None:
     args = parser.parse_args()
     parts = starter.load(args.checkpoint)
     judge: Judge = parts.judge or Judge.from_pretrained(args.checkpoint / "reliability")
-    asked = briefs(args.covers)
-    products, captions = [b.product for b in asked], [b.title for b in asked]
+    requests = briefs(args.covers)
+    products, captions = [b.product for b in requests], [b.title for b in requests]
     scheduler = StepScheduler(parts.pipeline)
 
     def draw() -> list[Image.Image]:
-        return [future.result() for future in [scheduler.submit(b) for b in asked]]
+        return [future.result() for future in [scheduler.submit(b) for b in requests]]
 
     covers = draw()
     judge(covers, products, captions)  # type: ignore[arg-type]
@@ -67,8 +67,8 @@ def main() -> None:
         beside.join()
         print(f"judge {shares[-1]:.3f} of drawing, a batch beside it {waits[-1]:.2f}", flush=True)
     scheduler.close()
-    found = {"judge_share": statistics.median(shares), "wait_ratio": statistics.median(waits)}
-    print(json.dumps({name: round(value, 4) for name, value in found.items()}))
+    figures = {"judge_share": statistics.median(shares), "wait_ratio": statistics.median(waits)}
+    print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
 
 
 if __name__ == "__main__":

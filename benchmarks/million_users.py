@@ -41,7 +41,7 @@ DIFFERENT = 10_000
 
 def full(rng: np.random.Generator, n: int, version: int) -> list[bytes]:
     """Stored profiles that hold as much as a profile can, but for the positions: one, as nearly all users have."""
-    made = []
+    rows = []
     for row in unit(rng, n):
         times = 1.7e9 - np.cumsum(rng.exponential(3600.0, RECENT_EVENTS))
         covers = rng.integers(ITEMS * COVERS, size=RECENT_EVENTS)
@@ -53,8 +53,8 @@ def full(rng: np.random.Generator, n: int, version: int) -> list[bytes]:
         older = tuple(token(f"o{t}") for t in times[:OLDER_IDS])
         at = Position("behavior.events@id/0", int(rng.integers(64)), int(rng.integers(2**40)))
         activity = Activity(tuple(float(x) for x in rng.exponential(5.0, len(Action))), 1.7e9)
-        made.append(encode(Profile("u", row, 200, 1.7e9, (at,), events, older, activity, encoder=version)))
-    return made
+        rows.append(encode(Profile("u", row, 200, 1.7e9, (at,), events, older, activity, encoder=version)))
+    return rows
 
 
 async def fill(url: str, users: int, profiles: list[bytes]) -> float:
@@ -103,8 +103,8 @@ def serving(url: str):
     flags = ("--no-preload", "--clusters-every-s", "0", "--reencode-every-s", "0", "--profile-cache-s", "0")
     with tempfile.TemporaryDirectory() as folder:
         command = ("-m", "eyecatch.cli", "serve", "--data-dir", folder, "--port", "0", "--store", url)
-        with server(*command, *flags) as found:
-            yield found
+        with server(*command, *flags) as server_info:
+            yield server_info
 
 
 def compared(name: str, few: list[list[float]], many: list[list[float]]) -> dict[str, float]:

@@ -40,29 +40,29 @@ def request(model: str, steps: int) -> dict[str, Any]:
     }
 
 
-def analyze(server: Triton, model: str, given: argparse.Namespace, folder: Path) -> dict[str, dict[str, float]]:
+def analyze(server: Triton, model: str, args: argparse.Namespace, folder: Path) -> dict[str, dict[str, float]]:
     """{requests at a time: figures}."""
-    asked, table = request(model, given.steps), folder / f"{model}.csv"
+    body, table = request(model, args.steps), folder / f"{model}.csv"
     inputs = folder / f"{model}.json"
-    inputs.write_text(json.dumps({"data": [asked]}))
-    least, most = min(given.concurrency), max(given.concurrency)
+    inputs.write_text(json.dumps({"data": [body]}))
+    least, most = min(args.concurrency), max(args.concurrency)
     command = [
-        *(given.binary, "-m", model, "-i", "grpc", "-u", server.address, "--input-data", inputs, "-f", table),
+        *(args.binary, "-m", model, "-i", "grpc", "-u", server.address, "--input-data", inputs, "-f", table),
         *(
             "--concurrency-range",
             f"{least}:{most}:{max(1, most - least)}",
             "--measurement-interval",
-            str(1000 * given.seconds),
+            str(1000 * args.seconds),
         ),
-        *(part for name, each in asked.items() for part in ("--shape", f"{name}:{each['shape'][0]}")),
+        *(part for name, each in body.items() for part in ("--shape", f"{name}:{each['shape'][0]}")),
         *("--stability-percentage", "200", "--percentile", "95"),
         *(("--streaming", "--async") if model == "cover_generator" else ()),
     ]
-    for wanted in LIBRARIES:
-        name = wanted.split(".")[0]
-        (found,) = (_wheel().parent / "nvidia_pytriton.libs").glob(f"{name}-*.so.*")
-        if not (folder / wanted).exists():
-            (folder / wanted).symlink_to(found)
+    for library in LIBRARIES:
+        name = library.split(".")[0]
+        (path,) = (_wheel().parent / "nvidia_pytriton.libs").glob(f"{name}-*.so.*")
+        if not (folder / library).exists():
+            (folder / library).symlink_to(path)
     done = subprocess.run(
         list(map(str, command)), env={**os.environ, "LD_LIBRARY_PATH": str(folder)}, capture_output=True, text=True
     )
@@ -86,10 +86,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--models", nargs="+", default=["cover_generator", "cover_scorer"])
-    given = parser.parse_args()
+    args = parser.parse_args()
     with running() as server, tempfile.TemporaryDirectory() as folder:
         server.ready()
-        result = {model: analyze(server, model, given, Path(folder)) for model in given.models}
+        result = {model: analyze(server, model, args, Path(folder)) for model in args.models}
     print(json.dumps(result))
 
 

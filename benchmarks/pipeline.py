@@ -51,15 +51,15 @@ def main() -> None:
     titles = ("panda", "rocket", "fox", "pizza")
     briefs = [Brief(titles[i % 4], (), user(i), seed=i, guidance=4.0) for i in range(args.batch)]
     conditions = [pipeline.conditioning(b) for b in briefs]
-    given = {name: torch.cat([c[name] for c in conditions]) for name in conditions[0]}
-    ones = torch.ones(given["prompt_embeds"].shape[:2])
+    conditioning = {name: torch.cat([c[name] for c in conditions]) for name in conditions[0]}
+    ones = torch.ones(conditioning["prompt_embeds"].shape[:2])
     masks = {"prompt_attention_mask": ones, "negative_prompt_attention_mask": ones, "negative_prompt": None}
     latents = torch.cat([first_noise(pipeline.family, b) for b in briefs])
     size, steps = briefs[0].size, briefs[0].steps
 
     def stock() -> None:
         pipeline.diffusion(
-            **given,
+            **conditioning,
             **masks,
             latents=latents.clone(),
             num_inference_steps=steps,

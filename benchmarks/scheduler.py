@@ -74,7 +74,7 @@ class WholeRequests:
 
     def __init__(self, ours: StepScheduler, mixed: bool) -> None:
         self._ours, self._mixed, self._waiting = ours, mixed, queue.Queue[Any]()
-        self._kept: list[Any] = []
+        self._held: list[Any] = []
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._thread.start()
 
@@ -89,13 +89,13 @@ class WholeRequests:
 
     def _batch(self) -> list[Any] | None:
         """The first in line and, up to BATCH, whoever may go with it."""
-        self._kept += [] if self._kept else [self._waiting.get()]
+        self._held += [] if self._held else [self._waiting.get()]
         while not self._waiting.empty():
-            self._kept.append(self._waiting.get())
-        if None in self._kept:
+            self._held.append(self._waiting.get())
+        if None in self._held:
             return None
-        batch = [r for r in self._kept if self._mixed or r[0].steps == self._kept[0][0].steps][:BATCH]
-        self._kept = [r for r in self._kept if r not in batch]
+        batch = [r for r in self._held if self._mixed or r[0].steps == self._held[0][0].steps][:BATCH]
+        self._held = [r for r in self._held if r not in batch]
         return batch
 
     @torch.inference_mode()
@@ -107,8 +107,8 @@ class WholeRequests:
             pipeline = self._ours._pipeline
             runs = [pipeline.sampler(b) for b, _, _ in batch]
             while going := [run for run in runs if not run.finished]:
-                for run, said in zip(going, self._ours._denoise(SIZE, "", None, going), strict=True):
-                    run.advance(said)
+                for run, predictions in zip(going, self._ours._denoise(SIZE, "", None, going), strict=True):
+                    run.advance(predictions)
             if runs:
                 for (_, _, future), image in zip(
                     batch, pipeline.family.images(torch.cat([r.latents for r in runs])), strict=True
@@ -146,29 +146,29 @@ def turns(
     ours: StepScheduler, rounds: int, trace: Callable[[int], list], timeout: Callable[[Brief], float], *sides: str
 ) -> dict[str, list]:
     """{side: [(latencies, seconds) of each round]}, in turns."""
-    found: dict[str, list] = {"ours": [], **{side: [] for side in sides}}
+    results: dict[str, list] = {"ours": [], **{side: [] for side in sides}}
     for n in range(rounds):
-        for side in sorted(found, reverse=n % 2 == 0):
+        for side in sorted(results, reverse=n % 2 == 0):
             server = ours if side == "ours" else WholeRequests(ours, side == "mixed")
-            found[side].append(play(server, trace(n), timeout))
+            results[side].append(play(server, trace(n), timeout))
             if server is not ours:
                 server.close()
-    return found
+    return results
 
 
 def capacity(ours: StepScheduler, rounds: int, requests: int) -> tuple[float, float]:
     """(covers a second of the stronger baseline, throughput ratio) with all requests there from the start."""
-    found = turns(ours, rounds, lambda n: arrivals(1000 * n, requests, math.inf), lambda _: math.inf, "mixed")
-    rates = {side: [len(took) / seconds for took, seconds in plays] for side, plays in found.items()}
+    results = turns(ours, rounds, lambda n: arrivals(1000 * n, requests, math.inf), lambda _: math.inf, "mixed")
+    rates = {side: [len(took) / seconds for took, seconds in plays] for side, plays in results.items()}
     ratio = statistics.median(a / b for a, b in zip(rates["ours"], rates["mixed"], strict=True))
     return statistics.median(rates["mixed"]), ratio
 
 
 def load(ours: StepScheduler, rounds: int, requests: int, rate: float) -> dict[str, float]:
     trace = lambda n: arrivals(1000 * n + 7, requests, 0.8 * rate)  # noqa: E731
-    found = turns(ours, rounds, trace, lambda _: math.inf, "same", "mixed")
-    p95 = {side: float(np.percentile([t for took, _ in plays for t in took], 95)) for side, plays in found.items()}
-    done = {side: sum(len(took) for took, _ in plays) / sum(s for _, s in plays) for side, plays in found.items()}
+    results = turns(ours, rounds, trace, lambda _: math.inf, "same", "mixed")
+    p95 = {side: float(np.percentile([t for took, _ in plays for t in took], 95)) for side, plays in results.items()}
+    done = {side: sum(len(took) for took, _ in plays) / sum(s for _, s in plays) for side, plays in results.items()}
     return {
         "p95_s": p95["ours"],
         "p95_ratio": p95["ours"] / p95["same"],
@@ -181,8 +181,8 @@ def overload(ours: StepScheduler, rounds: int, requests: int, rate: float) -> di
     """Deadlines are four times what a request of its steps takes in a full batch's share of the machine."""
     step = 1 / rate / 12
     trace = lambda n: arrivals(1000 * n + 13, requests, 1.2 * rate)  # noqa: E731
-    found = turns(ours, rounds, trace, lambda b: (b.steps + 4) * step * 4, "mixed")
-    good = {side: sum(len(took) for took, _ in plays) / (rounds * requests) for side, plays in found.items()}
+    results = turns(ours, rounds, trace, lambda b: (b.steps + 4) * step * 4, "mixed")
+    good = {side: sum(len(took) for took, _ in plays) / (rounds * requests) for side, plays in results.items()}
     return {"overload_goodput_ratio": good["ours"] / max(good["mixed"], 1e-9), "overload_goodput": good["ours"]}
 
 
@@ -232,10 +232,10 @@ def speedups(parts: Starter, rounds: int) -> dict[str, float]:
     for n in range(rounds + 1):
         for name in sorted(sides, reverse=n % 2 == 0):
             began = time.perf_counter()
-            asked = [replace(b, guided=sides[name][0]) for b in plain]
+            requests = [replace(b, guided=sides[name][0]) for b in plain]
             # Trunks are kept: another seed, and they are drawn anew.
-            made = [schedulers[name].submit(b, share=Share(n, t)) for b, t in zip(asked, tastes, strict=True)]
-            for future in made:
+            covers = [schedulers[name].submit(b, share=Share(n, t)) for b, t in zip(requests, tastes, strict=True)]
+            for future in covers:
                 future.result()
             times[name].append(time.perf_counter() - began)
     for scheduler in schedulers.values():
@@ -277,28 +277,28 @@ def curve(
 
     The shared steps are drawn for the nearest of `tastes` centroids of all sample covers, for nobody when that is 0.
     """
-    asked = [
+    requests = [
         replace(b, seed=n // users, guided=guided)
         for n, b in enumerate(sample(parts, users, anchored=False)[: items * users])
     ]
-    common: Sequence[np.ndarray | None] = [None] * len(asked)
+    common: Sequence[np.ndarray | None] = [None] * len(requests)
     if tastes:
-        common = list(nearest(covers_of(parts), tastes, np.stack([b.user_embedding for b in asked])))
-    shares = [Share(b.seed, taste) for b, taste in zip(asked, common, strict=True)]
-    found = {}
+        common = list(nearest(covers_of(parts), tastes, np.stack([b.user_embedding for b in requests])))
+    shares = [Share(b.seed, taste) for b, taste in zip(requests, common, strict=True)]
+    results = {}
     for fraction in fractions:
-        scheduler = StepScheduler(parts.pipeline, shared=fraction, queue=len(asked))
-        futures = [scheduler.submit(b, share=share) for b, share in zip(asked, shares, strict=True)]
-        made = [future.result() for future in futures]
+        scheduler = StepScheduler(parts.pipeline, shared=fraction, queue=len(requests))
+        futures = [scheduler.submit(b, share=share) for b, share in zip(requests, shares, strict=True)]
+        covers = [future.result() for future in futures]
         scheduler.close()
-        means = {name: round(float(r(made, asked).mean()), 4) for name, r in parts.rewards.items()}
-        found[str(fraction)] = means
+        means = {name: round(float(r(covers, requests).mean()), 4) for name, r in parts.rewards.items()}
+        results[str(fraction)] = means
         print(
             f"  guided {guided}  {tastes:3d} tastes  shared {fraction:5.3f}  "
             + "  ".join(f"{k} {v:.4f}" for k, v in means.items()),
             flush=True,
         )
-    return found
+    return results
 
 
 def main() -> None:
@@ -337,9 +337,9 @@ def main() -> None:
         result["curve"] = {"none": none}
         for guided in (ALL, TWO, ONE):
             for tastes in args.tastes:
-                found = curve(*how, tastes, args.shared, guided)
-                result["curve"][f"guided {guided}, {tastes} tastes"] = found
-                for means in found.values():
+                results = curve(*how, tastes, args.shared, guided)
+                result["curve"][f"guided {guided}, {tastes} tastes"] = results
+                for means in results.values():
                     means["loss"] = round(loss(none, means), 4)
     result["threads"] = args.threads
     for name, value in result.items():

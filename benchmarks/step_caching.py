@@ -75,7 +75,7 @@ class Cache:
                 del block.forward
 
 
-def draw(pipeline: CoverPipeline, asked: list[Brief], reused: Collection[int]) -> list[Image.Image]:
+def draw(pipeline: CoverPipeline, requests: list[Brief], reused: Collection[int]) -> list[Image.Image]:
     """Covers of one batch, whose briefs are guided in all steps alike."""
     cache = Cache(reused)
 
@@ -84,7 +84,7 @@ def draw(pipeline: CoverPipeline, asked: list[Brief], reused: Collection[int]) -
         return True
 
     with cache.within(pipeline.family.denoiser.transformer_blocks[BLOCKS]):
-        return pipeline(asked, count)
+        return pipeline(requests, count)
 
 
 def main() -> None:
@@ -93,42 +93,42 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=80)
     parser.add_argument("--users", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
     parts = starter.load()
-    asked = sample(parts, given.users, anchored=False)[: given.items * given.users]
+    requests = sample(parts, args.users, anchored=False)[: args.items * args.users]
     ways = {"whole": (8, ())} | {name: (8, reused) for name, reused in REUSED.items()}
     ways |= {f"{steps} steps": (steps, ()) for steps in FEWER}
-    draw(parts.pipeline, asked[:BATCH], ())
-    made: dict[str, list[Image.Image]] = {way: [] for way in ways}
+    draw(parts.pipeline, requests[:BATCH], ())
+    covers: dict[str, list[Image.Image]] = {way: [] for way in ways}
     took: dict[str, list[float]] = {way: [] for way in ways}
-    for n in range(given.rounds):
-        for start in range(0, len(asked), BATCH):
-            batch = asked[start : start + BATCH]
+    for n in range(args.rounds):
+        for start in range(0, len(requests), BATCH):
+            batch = requests[start : start + BATCH]
             for way in sorted(ways, reverse=n % 2 == 0):
                 steps, reused = ways[way]
                 began = time.perf_counter()
-                drawn = draw(parts.pipeline, [replace(b, steps=steps) for b in batch], reused)
+                images = draw(parts.pipeline, [replace(b, steps=steps) for b in batch], reused)
                 took[way].append((time.perf_counter() - began) / len(batch))
-                made[way] += drawn if n == 0 else []
-    means = {way: {k: float(r(made[way], asked).mean()) for k, r in parts.rewards.items()} for way in ways}
-    found = {}
+                covers[way] += images if n == 0 else []
+    means = {way: {k: float(r(covers[way], requests).mean()) for k, r in parts.rewards.items()} for way in ways}
+    figures = {}
     for way in ways:
         ratio = statistics.median(a / b for a, b in zip(took["whole"], took[way], strict=True))
-        found[way] = {"speedup": round(ratio, 3), "loss": round(loss(means["whole"], means[way]), 4)} | {
+        figures[way] = {"speedup": round(ratio, 3), "loss": round(loss(means["whole"], means[way]), 4)} | {
             k: round(v, 4) for k, v in means[way].items()
         }
-        print(f"{way:28} " + "  ".join(f"{k} {v}" for k, v in found[way].items()))
+        print(f"{way:28} " + "  ".join(f"{k} {v}" for k, v in figures[way].items()))
 
     def best(names: Collection[str]) -> float:
-        return max([1.0, *(found[n]["speedup"] for n in names if found[n]["loss"] <= ALLOWED)])
+        return max([1.0, *(figures[n]["speedup"] for n in names if figures[n]["loss"] <= ALLOWED)])
 
     print(
         json.dumps(
             {
                 "best_speedup": best(REUSED),
                 "fewer_steps_speedup": best([f"{steps} steps" for steps in FEWER]),
-                "ways": found,
+                "ways": figures,
             }
         )
     )

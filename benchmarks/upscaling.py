@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import eyecatch
 from icg import starter
 from icg.brief import Brief
-from icg.data.upscaling import drawn
+from icg.data.upscaling import random_cover
 from icg.evaluate.upscaling import measure, seams
 from icg.models.upscale import Upscaler
 from icg.provenance import to_png
@@ -39,8 +39,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=24)
     args = parser.parse_args()
     upscaler, pipeline = Upscaler.from_pretrained(args.checkpoint), starter.load().pipeline
-    asked = [Brief("panda", seed=n) for n in range(COVERS)]
-    covers = pipeline(asked)
+    briefs = [Brief("panda", seed=n) for n in range(COVERS)]
+    covers = pipeline(briefs)
 
     def enlarge() -> list[Image.Image]:
         large: list[Image.Image] = upscaler(covers)
@@ -48,22 +48,22 @@ def main() -> None:
             to_png(picture, {}, optimize=False)
         return large
 
-    made = enlarge()
-    megapixels = sum(picture.width * picture.height for picture in made) / 1e6
+    enlarged = enlarge()
+    megapixels = sum(picture.width * picture.height for picture in enlarged) / 1e6
     shares, costs = [], []
     for _ in range(args.rounds):
-        drawing = seconds(lambda: pipeline(asked))
+        drawing = seconds(lambda: pipeline(briefs))
         shares.append(seconds(enlarge) / drawing)
         costs.append(seconds(lambda: upscaler(covers)) * 1000 / megapixels)
         print(f"upscaling {shares[-1]:.3f} of drawing, {costs[-1]:.0f} ms a megapixel", flush=True)
-    picture = drawn(1, 1, 320)
+    picture = random_cover(1, 1, 320)
     soft, hard = (seams(each, picture) for each in (upscaler, Upscaler(upscaler.model, overlap=0)))
     print(f"seams {json.dumps(soft)}, without overlap {json.dumps(hard)}", flush=True)
     table = measure(args.checkpoint, Path(eyecatch.__file__).parent / "sample" / "covers", args.seeds, args.count)
     for what, row in table.items():
         means = {name: f"{statistics.fmean(v):.4f} ± {statistics.pstdev(v):.4f}" for name, v in row.items()}
         print(what, json.dumps(means, ensure_ascii=False), flush=True)
-    found = {
+    figures = {
         "psnr_gain": statistics.fmean(table["catalogue"]["psnr_gain"]),
         "ssim_gain": statistics.fmean(table["catalogue"]["ssim_gain"]),
         "seam_ratio": soft["ratio"],
@@ -71,7 +71,7 @@ def main() -> None:
         "ms_per_megapixel": statistics.median(costs),
         "upscaler_share": statistics.median(shares),
     }
-    print(json.dumps({name: round(value, 4) for name, value in found.items()}))
+    print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
 
 
 if __name__ == "__main__":

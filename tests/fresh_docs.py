@@ -18,16 +18,16 @@ APPS = {"eyecatch": app, "icg": icg}
 
 def _walk(name: str, command: object) -> list[tuple[str, object]]:
     children = {n: c for n, c in getattr(command, "commands", {}).items() if not c.hidden}
-    found = [] if children else [(name, command)]
+    commands = [] if children else [(name, command)]
     for child in children:
-        found += _walk(f"{name} {child}", children[child])
-    return found
+        commands += _walk(f"{name} {child}", children[child])
+    return commands
 
 
 def commands_and_flags() -> dict[str, list[tuple[str, str]]]:
     """Each command with its (flag or argument, help)."""
     out: dict[str, list[tuple[str, str]]] = {}
-    for name, command in [found for script, made in APPS.items() for found in _walk(script, get_command(made))]:
+    for name, command in [commands for script, cli in APPS.items() for commands in _walk(script, get_command(cli))]:
         rows = []
         for p in command.params:  # type: ignore[attr-defined]
             is_option = p.param_type_name == "option"

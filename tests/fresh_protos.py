@@ -24,9 +24,9 @@ def stale() -> list[str]:
     """Generated files that differ from the committed ones, are missing, or should not be there."""
     with tempfile.TemporaryDirectory() as scratch:
         fresh = {p: Path(scratch, p).read_bytes() for p in generate(Path(scratch))}
-    kept = {p.relative_to(OUT) for p in (OUT / "eyecatch" / "v1").glob("*_pb2*.py*")}
+    present = {p.relative_to(OUT) for p in (OUT / "eyecatch" / "v1").glob("*_pb2*.py*")}
     differ = [p for p, data in fresh.items() if not (OUT / p).is_file() or (OUT / p).read_bytes() != data]
-    return sorted(map(str, {*differ, *(kept - set(fresh))}))
+    return sorted(map(str, {*differ, *(present - set(fresh))}))
 
 
 if __name__ == "__main__":

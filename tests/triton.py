@@ -97,8 +97,10 @@ class Triton:
         """What the models of this repository count: {what or status: value}."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as page:
             text = page.read().decode()
-        found = re.findall(r'^eyecatch_(?:covers_|scheduler_)(\w+){instance="\w+"(?:,\w+="(\w+)")?} (\S+)$', text, re.M)
-        return Counter({label or name: round(float(value)) for name, label, value in found})
+        samples = re.findall(
+            r'^eyecatch_(?:covers_|scheduler_)(\w+){instance="\w+"(?:,\w+="(\w+)")?} (\S+)$', text, re.M
+        )
+        return Counter({label or name: round(float(value)) for name, label, value in samples})
 
     def model_processes(self) -> list[int]:
         """The ids of the processes in which the models run."""

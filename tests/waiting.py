@@ -8,7 +8,7 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], what: str, seco
     """Wait for something that another thread or process does."""
     async with asyncio.timeout(seconds):
         while True:
-            found = condition()
-            if found if isinstance(found, bool) else await found:
+            outcome = condition()
+            if outcome if isinstance(outcome, bool) else await outcome:
                 return
             await asyncio.sleep(0.01)

@@ -1,7 +1,7 @@
-"""icg: everything of Eyecatch that is learned. Importing this package imports neither torch nor transformers.
+"""icg: the machine learning of Eyecatch. Importing this package imports neither torch nor transformers.
 
-Knows nothing about services or the wire. `icg.Brief` is the input, `icg.CoverPipeline` the verb, `icg.IcgAdapter` what is trained;
-`icg.starter.load()` gives a small working set.
+Knows nothing about services or the wire. `icg.Brief` is the input, `icg.CoverPipeline` draws it, `icg.IcgAdapter` is the trained part;
+`icg.starter.load()` loads a small working set.
 """
 
 from importlib import import_module
@@ -20,7 +20,7 @@ _HOMES = {"Brief": "icg.brief", "CoverPipeline": "icg.draw.pipeline", "IcgAdapte
 
 
 def __getattr__(name: str) -> Any:
-    # On first use, because torch takes seconds to import and half of the package does without it.
+    # Imported at first use: torch takes seconds to import, and half of the package does not need it.
     if name not in _HOMES:
         raise AttributeError(f"module 'icg' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

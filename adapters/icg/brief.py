@@ -26,16 +26,16 @@ class Brief:
     """What to draw, for whom, and how.
 
     title: up to 512 characters. references: up to 4 pictures of the item. user_embedding: (U,) unit or zero
-    vector in cover-embedding space, None for a cold user. strength: how far the user may move the cover, 0..1.
-    steps: 1..100. guidance: 0..20, how firmly to follow item and user. user_guidance: 0..20 to weigh the user
-    apart from the item (one more denoiser call), None to follow `guidance`. guided: (from, to), 0..1, the part of
-    the steps that guidance is computed in (arXiv:2404.07724); the others follow item and user alone, a denoiser
-    row each. reference_strength: 0..0.95, after which share of the steps the first reference is cut out and set
-    into the cover (0: it is only read); higher keeps more of it. product: RGBA, what is sold, cut out; set into
-    the cover in the reference's place (0: when all steps are taken), and every pixel of it stays as it is, but for
-    its size. inpaint: paint around the product from the first step on, where the seed has it stand, by the
-    pipeline's ControlNet. product_id: one the pipeline was fine-tuned for (icg.products), "" for none; {product}
-    in the title, or its class, is where it is named. size: (width, height), multiples of 16 in 32..2048.
+    vector in cover-embedding space, None for a cold user. strength: how far the user may change the cover, 0..1.
+    steps: 1..100. guidance: 0..20, guidance weight of item and user. user_guidance: 0..20, a separate weight of
+    the user (one more denoiser call), None to use `guidance`. guided: (from, to), 0..1, the part of the steps with
+    guidance (arXiv:2404.07724); the others use item and user alone, one denoiser row each. reference_strength:
+    0..0.95, the share of the steps after which the first reference is cut out and pasted into the latents (0: it is
+    only read); higher keeps more of it. product: RGBA cut-out of the product; pasted in the reference's place (0:
+    after the last step), and all of its pixels stay unchanged except for scaling. inpaint: paint around the product
+    from the first step on, at a place set by the seed, with the pipeline's ControlNet. product_id: a product the
+    pipeline was fine-tuned on (icg.products), "" for none; {product} or its class in the title is its place.
+    size: (width, height), multiples of 16 in 32..2048.
 
     Raises BriefError naming the field, the value and what is allowed.
     """
@@ -56,23 +56,12 @@ class Brief:
     product_id: str = ""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.title, str) or len(self.title) > MAX_TITLE:
-            raise BriefError(f"title of {_shown(self.title)}; allowed: text of at most {MAX_TITLE} characters")
-        object.__setattr__(self, "references", tuple(self.references))
-        if len(self.references) > MAX_REFERENCES:
-            raise BriefError(f"references={len(self.references)} pictures; allowed: at most {MAX_REFERENCES}")
-        for picture in self.references:
-            if not isinstance(picture, Image.Image) or picture.width * picture.height > MAX_PIXELS:
-                raise BriefError(
-                    f"references holds {_shown(picture)}; allowed: PIL images of at most {MAX_PIXELS} pixels"
-                )
-        if not self.title.strip() and not self.references:
-            raise BriefError("title='' without references; allowed: a title, a reference or both")
-        if self.product is not None:
-            check_product(self.product)
-        if self.product_id != "":
-            check_id(self.product_id)
-        self._check_user()
+        self._check_item()
+        if self.user_embedding is not None:
+            user = np.asarray(self.user_embedding, np.float32)
+            if user.ndim != 1 or not np.isfinite(user).all():
+                raise BriefError(f"user_embedding of shape {user.shape} or not finite; allowed: one finite vector")
+            object.__setattr__(self, "user_embedding", user)
         _within("strength", self.strength, 0, 1)
         _whole("seed", self.seed, 0, 2**63 - 1)
         _whole("steps", self.steps, 1, MAX_STEPS)
@@ -81,14 +70,7 @@ class Brief:
             _within("user_guidance", self.user_guidance, 0, MAX_GUIDANCE)
         if len(self.guided) != 2 or not 0 <= self.guided[0] <= self.guided[1] <= 1:
             raise BriefError(f"guided={self.guided!r}; allowed: (from, to) with 0 <= from <= to <= 1")
-        _within("reference_strength", self.reference_strength, 0, MAX_REFERENCE_STRENGTH)
-        if self.reference_strength > 0 and not self.references and self.product is None:
-            raise BriefError(f"reference_strength={self.reference_strength} without references or product; allowed: 0")
-        if self.inpaint and (self.product is None or self.reference_strength > 0):
-            given = (
-                "without a product" if self.product is None else f"with reference_strength={self.reference_strength}"
-            )
-            raise BriefError(f"inpaint=True {given}; allowed: a product, and reference_strength=0")
+        self._check_anchor()
         if len(self.size) != 2 or any(not 32 <= edge <= 2048 or edge % 16 for edge in self.size):
             raise BriefError(f"size={self.size!r}; allowed: (width, height), multiples of 16 in 32..2048")
 
@@ -98,11 +80,11 @@ class Brief:
         return begin <= step / self.steps and (step / self.steps < end or end == 1)
 
     def item_digest(self) -> str:
-        """sha256 of title, references and product_id: the key of the VLM's part."""
+        """sha256 of title, references and product_id: the cache key of the VLM's part."""
         return self._hash().hexdigest()
 
     def digest(self) -> str:
-        """sha256 of everything: equal briefs on any machine have equal digests."""
+        """sha256 of all fields: equal briefs have equal digests on any machine."""
         state = self._hash()
         user = b"" if self.user_embedding is None else np.asarray(self.user_embedding, "<f4").tobytes()
         rest = (float(self.strength), int(self.seed), int(self.steps), float(self.guidance), self.user_guidance)
@@ -110,8 +92,8 @@ class Brief:
         if self.guided != (0, 1):
             state.update(f"|guided={tuple(map(float, self.guided))}".encode())
         if self.product is not None:
-            how = "inpaint|" if self.inpaint else ""
-            state.update(f"|{how}{self.product.width}x{self.product.height}|".encode() + self.product.tobytes())
+            inpaint = "inpaint|" if self.inpaint else ""
+            state.update(f"|{inpaint}{self.product.width}x{self.product.height}|".encode() + self.product.tobytes())
         return state.hexdigest()
 
     def _hash(self) -> hashlib._Hash:
@@ -123,33 +105,52 @@ class Brief:
             state.update(f"|product_id={self.product_id}".encode())
         return state
 
-    def _check_user(self) -> None:
-        if self.user_embedding is None:
-            return
-        user = np.asarray(self.user_embedding, np.float32)
-        if user.ndim != 1 or not np.isfinite(user).all():
-            raise BriefError(f"user_embedding of shape {user.shape} or not finite; allowed: one finite vector")
-        object.__setattr__(self, "user_embedding", user)
+    def _check_item(self) -> None:
+        if not isinstance(self.title, str) or len(self.title) > MAX_TITLE:
+            raise BriefError(f"title of {_kind_of(self.title)}; allowed: text of at most {MAX_TITLE} characters")
+        object.__setattr__(self, "references", tuple(self.references))
+        if len(self.references) > MAX_REFERENCES:
+            raise BriefError(f"references={len(self.references)} pictures; allowed: at most {MAX_REFERENCES}")
+        for picture in self.references:
+            if not isinstance(picture, Image.Image) or picture.width * picture.height > MAX_PIXELS:
+                raise BriefError(
+                    f"references holds {_kind_of(picture)}; allowed: PIL images of at most {MAX_PIXELS} pixels"
+                )
+        if not self.title.strip() and not self.references:
+            raise BriefError("title='' without references; allowed: a title, a reference or both")
+        if self.product_id != "":
+            check_id(self.product_id)
+
+    def _check_anchor(self) -> None:
+        strength = self.reference_strength
+        if self.product is not None:
+            check_product(self.product)
+        _within("reference_strength", strength, 0, MAX_REFERENCE_STRENGTH)
+        if strength > 0 and not self.references and self.product is None:
+            raise BriefError(f"reference_strength={strength} without references or product; allowed: 0")
+        if self.inpaint and (self.product is None or strength > 0):
+            problem = "without a product" if self.product is None else f"with reference_strength={strength}"
+            raise BriefError(f"inpaint=True {problem}; allowed: a product, and reference_strength=0")
 
 
 def check_id(id: str) -> str:
-    """The id itself. Raises BriefError for what is no id of a product: it names a folder."""
+    """The id itself. Raises BriefError for an invalid product id: it becomes a folder's name."""
     if not isinstance(id, str) or not _ID.fullmatch(id):
-        shown = repr(id[:80]) if isinstance(id, str) else type(id).__name__
+        text = repr(id[:80]) if isinstance(id, str) else type(id).__name__
         raise BriefError(
-            f"product_id={shown}; allowed: 1 to 64 of a-z, 0-9, '-' and '_', a letter or digit first and last"
+            f"product_id={text}; allowed: 1 to 64 of a-z, 0-9, '-' and '_', a letter or digit first and last"
         )
     return id
 
 
 def check_product(product: Image.Image) -> None:
-    """BriefError unless it is an RGBA cut-out of allowed size, neither empty nor opaque."""
+    """Raise BriefError unless it is an RGBA cut-out of allowed size, neither empty nor opaque."""
     if not isinstance(product, Image.Image) or product.mode != "RGBA" or product.width * product.height > MAX_PIXELS:
-        what = f"{product.mode}, {product.size}" if isinstance(product, Image.Image) else _shown(product)
-        raise BriefError(f"product is {what}; allowed: an RGBA picture of at most {MAX_PIXELS} pixels")
+        kind = f"{product.mode}, {product.size}" if isinstance(product, Image.Image) else _kind_of(product)
+        raise BriefError(f"product is {kind}; allowed: an RGBA picture of at most {MAX_PIXELS} pixels")
     low, high = product.getchannel("A").getextrema()
     if low > 0 or high < 255:
-        raise BriefError(f"product has alpha {low}..{high}; allowed: a cut-out, 0 around what is sold and 255 on it")
+        raise BriefError(f"product has alpha {low}..{high}; allowed: a cut-out, 0 around the product and 255 on it")
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:
@@ -164,5 +165,5 @@ def _whole(name: str, value: int, low: int, high: int) -> None:
         raise BriefError(f"{name}={value!r}; allowed: a whole number in {low}..{high}")
 
 
-def _shown(value: object) -> str:
+def _kind_of(value: object) -> str:
     return f"{len(value)} characters" if isinstance(value, str) else type(value).__name__

@@ -1,12 +1,13 @@
-"""Do a VLM, a diffusion model and an adapter fit, and what do they weigh? From configs and headers: no weights are loaded.
+"""Checks whether a VLM, a diffusion model and an adapter fit, and their sizes, from configs and headers: no weights are loaded.
 
-Models are built on torch's meta device, where tensors have shapes and no numbers. Knows nothing about briefs.
+Models are built on torch's meta device, where tensors have shapes and no values. Knows nothing about briefs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,7 @@ TOKENS, LAYERS, SIZE = 77, 2, (512, 512)
 
 @dataclass(frozen=True)
 class Part:
-    """One model: its role, its class and how many numbers it is made of."""
+    """One model: its role, its class and its number of parameters."""
 
     name: str
     kind: str
@@ -30,21 +31,21 @@ class Part:
 
     @property
     def fp32(self) -> int:
-        """Bytes."""
+        """Bytes in float32."""
         return 4 * self.parameters
 
     @property
     def bf16(self) -> int:
-        """Bytes."""
+        """Bytes in bfloat16."""
         return 2 * self.parameters
 
 
 @dataclass(frozen=True)
-class Report:
-    """What fits: conditioning is `tokens` x `width` and, where `pooled` is not 0, one vector of that width.
+class CheckReport:
+    """The conditioning is `tokens` x `width` and, if `pooled` is not 0, one vector of that width.
 
-    `reads` is the VLM's model_type, `family` the diffusion family and `draws` its denoiser's class.
-    `latent` (C, h, w) is that of a cover of `size` = (width, height) pixels, whose edges must be multiples of `multiple`.
+    `reads`: the VLM's model_type. `family`: the diffusion family. `draws`: its denoiser's class.
+    `latent`: (C, h, w) for a cover of `size` = (width, height) pixels, whose edges must be multiples of `multiple`.
     """
 
     reads: str
@@ -68,8 +69,8 @@ def check(
     tokens: int = TOKENS,
     layers: int = LAYERS,
     size: tuple[int, int] = SIZE,
-) -> Report:
-    """The report of a pair; with a saved `adapter` its own tokens and layers count.
+) -> CheckReport:
+    """The report of a pair; a saved `adapter` replaces tokens and layers by its own.
 
     Raises CheckpointError naming what does not fit and what was expected, BriefError for a size that cannot be drawn.
     """
@@ -91,9 +92,9 @@ def check(
             between = IcgAdapter(config)
             _complete("adapter", adapter, between, weights("adapter", adapter))
     _drawable(size, family.multiple)
-    return Report(
+    return CheckReport(
         reads,
-        "Sana" if type(family) is Family else type(family).__name__,  # the base class is one of the families
+        "Sana" if type(family) is Family else type(family).__name__,  # the base class is the Sana family
         draws,
         hidden,
         config.tokens,
@@ -116,45 +117,43 @@ def _vlm(folder: Path) -> Any:
     def build() -> Any:
         return AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(folder))
 
-    model = _built(
-        "vlm", folder, f"model_type={family!r}", "a family of transformers that reads pictures and text", build
-    )
+    allowed = "a family of transformers that reads pictures and text"
+    model = _built("vlm", folder, f"model_type={family!r}", allowed, build)
     _complete("vlm", folder, model, headers)
     return model
 
 
 def _diffusion(folder: Path) -> tuple[Family, tuple[Part, ...]]:
-    """The family and its parts, without text encoders, which are not used."""
+    """The family and its parts, without text encoders, which are unused."""
     import diffusers
 
     index = read_json("diffusion", folder / "model_index.json")
     role = "unet" if index.get("unet") else "transformer"
-    named = {name: _class_of(index, name, folder) for name in (role, "vae", "scheduler")}
-    if named[role] not in FAMILIES:
-        raise CheckpointError(f"diffusion {role}={named[role]!r}; allowed: {', '.join(FAMILIES)}")
+    classes = {name: _class_of(index, name, folder) for name in (role, "vae", "scheduler")}
+    if classes[role] not in FAMILIES:
+        raise CheckpointError(f"diffusion {role}={classes[role]!r}; allowed: {', '.join(FAMILIES)}")
     read_json("diffusion scheduler", folder / "scheduler" / "scheduler_config.json")
     models = {}
     for name in (role, "vae"):
-        part, kind = f"diffusion {name}", getattr(diffusers, named[name], None)
+        part, kind = f"diffusion {name}", getattr(diffusers, classes[name], None)
         if kind is None:
-            raise CheckpointError(f"{part}={named[name]!r}; allowed: a class of diffusers {diffusers.__version__}")
+            raise CheckpointError(f"{part}={classes[name]!r}; allowed: a class of diffusers {diffusers.__version__}")
         headers = weights(part, folder / name, DIFFUSERS)
-        stated = read_json(part, folder / name / "config.json")
-        allowed = "what this class takes"
-        models[name] = _built(part, folder / name, named[name], allowed, lambda k=kind, s=stated: k.from_config(s))
+        build = partial(kind.from_config, read_json(part, folder / name / "config.json"))
+        models[name] = _built(part, folder / name, classes[name], "what this class takes", build)
         _complete(part, folder / name, models[name], headers)
     family = family_of(SimpleNamespace(**models))
     return family, (_part("denoiser", family.denoiser), _part("autoencoder", family.vae))
 
 
 def _class_of(index: dict[str, object], name: str, folder: Path) -> str:
-    """model_index.json says [library, class] of each part."""
-    stated = index.get(name)
-    if not isinstance(stated, list) or len(stated) != 2 or not isinstance(stated[1], str):
+    """The class of a part in model_index.json, which has [library, class] for each."""
+    entry = index.get(name)
+    if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[1], str):
         raise CheckpointError(
-            f"diffusion={str(folder)!r}: {name}={stated!r}; allowed: [library, class] in model_index.json"
+            f"diffusion={str(folder)!r}: {name}={entry!r}; allowed: [library, class] in model_index.json"
         )
-    return stated[1]
+    return entry[1]
 
 
 def _built(part: str, folder: Path, what: str, allowed: str, build: Callable[[], Any]) -> Any:
@@ -165,16 +164,16 @@ def _built(part: str, folder: Path, what: str, allowed: str, build: Callable[[],
 
 
 def _complete(part: str, folder: Path, model: Any, headers: dict[str, tuple[int, ...]]) -> None:
-    """Names are compared only where both sides have them: libraries rename the parts of older checkpoints as they load."""
+    """Compares only names on both sides: libraries rename parts of older checkpoints when they load them."""
     for name, value in model.state_dict().items():
         if name in headers and headers[name] != tuple(value.shape):
             raise CheckpointError(
                 f"{part}={str(folder)!r}: {name!r} is of shape {list(headers[name])}; allowed: {list(value.shape)}, as in config.json"
             )
-    had, wanted = parameters(headers), _count(model)
-    if had < wanted:
+    actual, expected = parameters(headers), _count(model)
+    if actual < expected:
         raise CheckpointError(
-            f"{part}={str(folder)!r}: {had:,} numbers in its weights; allowed: {wanted:,}, as in config.json"
+            f"{part}={str(folder)!r}: {actual:,} numbers in its weights; allowed: {expected:,}, as in config.json"
         )
 
 

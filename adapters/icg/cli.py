@@ -8,12 +8,12 @@ import typer
 
 from icg.commands import check, design, evaluate, judge, product, train, upscale
 
-# Read when torch loads OpenMP, later. Its threads spin while they wait by default: beside any other busy process, work
-# then takes ten times as long.
+# Read when torch loads OpenMP, later. Its waiting threads spin by default: beside another busy process,
+# work then takes ten times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
-    help="icg: a user's taste between a vision-language model and a diffusion model of your own.",
+    help="icg: personalisation between a vision-language model and a diffusion model of your own.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,

@@ -54,8 +54,8 @@ def contact_sheet(
         draw.line((GAP, y - GAP // 2, sheet.width - GAP, y - GAP // 2), fill=LINE)
         draw.text((GAP, y + 8), _fit(draw, row.label, 18, LABEL - GAP, 2), fill=INK, font=_font(18))
         draw.text((GAP, y + 56), _fit(draw, row.note, 13, LABEL - GAP, 6), fill=FAINT, font=_font(13))
-        for c, one in enumerate(row.cells):
-            _paste(sheet, draw, left + c * (cell + GAP), y, one, cell)
+        for c, content in enumerate(row.cells):
+            _paste(sheet, draw, left + c * (cell + GAP), y, content, cell)
     return sheet
 
 

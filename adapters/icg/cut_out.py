@@ -1,7 +1,7 @@
-"""What stands on a plain ground, cut out with soft edges. numpy and PIL only.
+"""Cuts out the subject of a picture with a plain ground, with soft edges. numpy and PIL only.
 
-The ground is what is connected to the corners and has their colour. Pixels at its edge are mixtures of ground and subject: how much
-is subject, and of which colour, follows from the strongest colour nearby (blue screen matting, Smith and Blinn 1996, of one known ground).
+The ground is connected to the corners and has their colour. Pixels at its edge are mixtures of ground and subject: the subject's share and
+colour follow from the strongest colour nearby (blue screen matting, Smith and Blinn 1996, with one known ground).
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ import numpy as np
 from PIL import Image
 
 TOLERANCE = 12
-"""How far, summed over channels, a pixel may be from its corner's colour and still be ground: a pale rim must hold."""
+"""Largest difference of a ground pixel from its corner's colour, summed over channels: a pale rim must not count as ground."""
 GAP = 3
-"""Bites that the ground takes out of a pale subject are filled again where they are at most twice as wide."""
+"""Holes that the ground cuts into a pale subject are filled if they are at most twice as wide."""
 FRINGE, LARGE = 2, 200
-"""So many pixels may be mixed with the ground, and as many again for every so many of the picture's edge."""
+"""Width in pixels of the mixed fringe; as much again for each LARGE pixels of the picture's longer edge."""
 PALE = 30.0
-"""Nothing nearby is farther than this from the ground's colour: then mixtures cannot be told."""
+"""If no colour nearby is farther than this from the ground's, mixtures cannot be measured."""
 
 
-KEPT = 8
-"""Pictures whose cut-outs are remembered: the covers of a job, and of a crowd, are of the same few items."""
+CACHED = 8
+"""Pictures whose cut-outs are cached: the covers of a job, and of many users, share few items."""
 
 
 def cut_out(picture: Image.Image, edge: int | None = None) -> Image.Image:
-    """RGBA of `picture` without the plain ground connected to its corners, cropped to what is left.
+    """RGBA of `picture` without the plain ground connected to its corners, cropped to the subject.
 
-    A picture without a plain ground comes back whole. `edge` as for `product_of`.
+    A picture without a plain ground is returned whole. `edge`: see `product_of`.
     """
     out = product_of(picture, edge)
     return picture.convert("RGBA") if out is None else out.crop(out.getchannel("A").getbbox())
 
 
 def product_of(picture: Image.Image, edge: int | None = None) -> Image.Image | None:
-    """RGBA of what stands on the plain ground of `picture`, as a brief's product; None where there is no such ground.
+    """RGBA of the subject on the plain ground of `picture`, for a brief's product; None without such a ground.
 
-    edge: pixels that are enough for the longer edge of the picture, all of them by default.
+    edge: enough pixels for the longer edge of the picture; None keeps all.
     """
     rgb = picture.convert("RGB")
     if edge is not None:
@@ -45,7 +45,7 @@ def product_of(picture: Image.Image, edge: int | None = None) -> Image.Image | N
     return _product(rgb.size, rgb.tobytes())
 
 
-@lru_cache(KEPT)
+@lru_cache(CACHED)
 def _product(size: tuple[int, int], data: bytes) -> Image.Image | None:
     rgb = Image.frombytes("RGB", size, data)
     pixels = np.asarray(rgb, np.float32)
@@ -57,7 +57,7 @@ def _product(size: tuple[int, int], data: bytes) -> Image.Image | None:
     rim = _without_bites(subject) & ~inner
     colour = np.median(pixels[~subject], axis=0)
     share, far = _shares(pixels - colour, fringe)
-    # What cannot be told is subject beside the subject, but for specks.
+    # Pale pixels beside the subject count as subject, except specks.
     pale = grown(inner, 2 * fringe) & _without_bites(grown(~grown(~subject, 1), 1))
     share = np.where(far < PALE, pale, share)
     unmixed = colour + (pixels - colour) / np.maximum(share, 0.25)[..., None]
@@ -71,25 +71,25 @@ def _ground(pixels: np.ndarray) -> np.ndarray:
     ground = np.zeros(pixels.shape[:2], bool)
     for corner in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
         alike = np.abs(pixels - pixels[corner]).sum(-1) <= TOLERANCE
-        found = np.zeros_like(ground)
-        found[corner] = True
+        connected = np.zeros_like(ground)
+        connected[corner] = True
         reached = 0
-        while reached < (reached := int(found.sum())):
-            found = _along_rows(_along_rows(found, alike).T, alike.T).T
-        ground |= found
+        while reached < (reached := int(connected.sum())):
+            connected = _along_rows(_along_rows(connected, alike).T, alike.T).T
+        ground |= connected
     return ground
 
 
-def _along_rows(found: np.ndarray, alike: np.ndarray) -> np.ndarray:
-    """All of each run of pixels `alike` in a row of which some is `found`."""
+def _along_rows(connected: np.ndarray, alike: np.ndarray) -> np.ndarray:
+    """Extend `connected` to each run of `alike` pixels in a row that it touches."""
     runs = np.cumsum(np.pad(~alike, ((0, 0), (1, 0)), constant_values=True)).reshape(len(alike), -1)[:, 1:]
     hit = np.zeros(runs[-1, -1] + 1, bool)
-    hit[runs[found & alike]] = True
+    hit[runs[connected & alike]] = True
     return hit[runs] & alike
 
 
 def _shares(apart: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
-    """apart (h, w, 3) from the ground -> (share of subject in 0..1, how far the strongest colour within `reach` pixels is), each (h, w)."""
+    """apart (h, w, 3) from the ground -> (the subject's share in 0..1, distance of the strongest colour within `reach` pixels), (h, w)."""
     strongest = np.pad(apart, ((reach, reach), (reach, reach), (0, 0)))
     far = np.linalg.norm(strongest, axis=-1)
     for axis in (0, 1):
@@ -108,7 +108,7 @@ def _without_bites(subject: np.ndarray) -> np.ndarray:
 
 
 def grown(mask: np.ndarray, by: int) -> np.ndarray:
-    """(h, w) bool with all within a square of `by` pixels around."""
+    """(h, w) bool, dilated by a square of `by` pixels."""
     out = np.pad(mask, by)
     for axis in (0, 1):
         out = np.logical_or.reduce([np.roll(out, step, axis) for step in range(-by, by + 1)])

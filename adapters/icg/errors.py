@@ -1,19 +1,19 @@
 """Errors of icg. Knows nothing about how they are reported.
 
 ValueError
-└── IcgError               anything icg refuses
-    ├── BriefError         a brief names a value outside what is allowed
-    │   ├── InputError     a picture, a table or a cell that others made is outside what is allowed
-    │   ├── UnknownProduct a brief names a product that is not here
-    │   └── Unsupported    a brief asks for something that this checkpoint or this service cannot do
+└── IcgError               all errors of icg
+    ├── BriefError         a field of a brief is out of range
+    │   ├── InputError     a foreign picture, table or cell is out of range
+    │   ├── UnknownProduct a brief names a product that does not exist
+    │   └── Unsupported    this checkpoint or this service cannot draw a valid brief
     ├── CheckpointError    a checkpoint is missing, pickled, incomplete, of the wrong widths or for another family
-    ├── Cancelled          the caller asked to stop between two denoising steps
+    ├── Cancelled          the caller stopped a request between two denoising steps
     └── Shed               there is no room or no time left for a request
 """
 
 
 class IcgError(ValueError):
-    """Something icg refuses; the message names the field, the value and what is allowed."""
+    """Something that icg refuses; the message names the field, the value and what is allowed."""
 
 
 class BriefError(IcgError):
@@ -25,11 +25,11 @@ class UnknownProduct(BriefError):
 
 
 class Unsupported(BriefError):
-    """The brief is well formed, and another checkpoint or service could draw it."""
+    """The brief is valid, and another checkpoint or service could draw it."""
 
 
 class InputError(BriefError):
-    """A file or a cell that others made cannot be used: `name` of the field, its `value` in words, and what is `allowed`."""
+    """A foreign file or cell cannot be used: `name` of the field, its `value` in words, and what is `allowed`."""
 
     def __init__(self, name: str, value: str, allowed: str) -> None:
         super().__init__(f"{name}={value}; allowed: {allowed}")
@@ -41,8 +41,8 @@ class CheckpointError(IcgError):
 
 
 class Cancelled(IcgError):
-    """The caller's `on_step` returned False, its request was withdrawn, or what served it was closed."""
+    """The caller's `on_step` returned False, its request was cancelled, or its scheduler was closed."""
 
 
 class Shed(IcgError):
-    """A request was turned away: the queue is full, or it cannot finish before its deadline. Trying again later may help."""
+    """A request was refused: the queue is full, or it cannot finish before its deadline. A later try may succeed."""

@@ -1,7 +1,7 @@
-"""Hostile bytes -> pictures: the one place in the library that decodes files made by others. Knows no item; numpy and PIL only.
+"""Untrusted bytes -> pictures: the only place in the library that decodes foreign files. Knows no item; numpy and PIL only.
 
-Limits on bytes, pixels and shape are checked on the header, before a pixel is decoded. `split` and `text` take apart a
-request in which texts and pictures come end to end with their lengths.
+Limits on bytes, pixels and shape are checked on the header, before a pixel is decoded. `split` and `text` parse requests in which texts
+and pictures are concatenated, with their lengths.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MIN_SIDE, MAX_SIDE = 16, 16_384
 MAX_RATIO = 20
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 REDUCING_GAP = 3.0
-"""Pillow averages whole blocks first if a picture becomes over three times this smaller: no visible difference, less time."""
+"""Pillow first averages whole blocks if the scale is above this: no visible difference, less time."""
 DAMAGE = (
     OSError,
     ValueError,
@@ -37,27 +37,27 @@ DAMAGE = (
     MemoryError,
     Image.DecompressionBombError,
 )
-"""What Pillow's decoders raise on damaged files; MemoryError from a header that lies about a chunk's size."""
+"""Errors of Pillow's decoders for damaged files; MemoryError for a header with a wrong size of a chunk."""
 
 
 def decode(
     data: bytes, name: str = "picture", mode: str = "RGB", shortest: int | None = None, longest: int | None = None
 ) -> Image.Image:
-    """The picture in `data`, upright: RGB with transparency on white, or RGBA. An animation gives its first frame.
+    """The picture in `data`, upright: RGB with transparency on white, or RGBA. Of an animation the first frame.
 
-    A picture whose shorter edge has more than `shortest` pixels, or whose longer edge has more than `longest`, is scaled
-    down to that. Raises InputError, which names `name`, for bytes that are damaged, too many or outside the limits.
+    A picture whose shorter edge is above `shortest` pixels, or whose longer edge is above `longest`, is scaled down to it. Raises
+    InputError, which names `name`, for bytes that are damaged, too many or outside the limits.
     """
     if len(data) > MAX_BYTES:
         raise InputError(name, f"{len(data)} bytes", f"at most {MAX_BYTES}")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns about what is refused here or does not matter (bad EXIF)
+        warnings.simplefilter("ignore")  # Pillow warns about pictures that are refused here, or about bad EXIF
         try:
             image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         except Image.DecompressionBombError as error:
             raise InputError(name, "a picture of too many pixels", f"at most {MAX_PIXELS} pixels") from error
         except DAMAGE as error:
-            value = f"{len(data)} bytes that are no such picture"
+            value = f"{len(data)} bytes that are not such a picture"
             raise InputError(name, value, "a PNG, JPEG, WebP, GIF or BMP picture") from error
         kind = image.format
         _check_size(name, *image.size)
@@ -66,7 +66,7 @@ def decode(
             image.draft("RGB", size)  # a JPEG is decoded at a fraction of its size; other formats ignore it
             image.load()
             if image.mode in ("RGB", "L", "RGBA") and "transparency" not in image.info:
-                image = _scaled(image, shortest, longest)  # before any copy is made of a large picture
+                image = _scaled(image, shortest, longest)  # before a copy of a large picture is made
             return _scaled(_mode(ImageOps.exif_transpose(image), mode), shortest, longest)
         except DAMAGE as error:
             value = f"a damaged {kind} picture ({type(error).__name__})"
@@ -100,7 +100,7 @@ def read(path: Path, name: str = "picture") -> bytes:
 
 
 def split(data: bytes, lengths: Sequence[int], name: str, lengths_name: str) -> list[bytes]:
-    """`data` in pieces of `lengths`; the names are those of the two fields. Raises BriefError if they do not add up."""
+    """`data` in pieces of `lengths`; the names are of the two fields. Raises BriefError if the lengths do not add up."""
     if min(lengths, default=1) < 1 or sum(lengths) != len(data):
         raise BriefError(
             f"{lengths_name}={list(lengths)[:9]} for {len(data)} bytes of {name}; "
@@ -142,7 +142,7 @@ def _scaled(image: Image.Image, shortest: int | None, longest: int | None) -> Im
 
 
 def _mode(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):  # 16 bits a pixel, of which `convert` would keep the low ones
+    if image.mode == "F" or image.mode.startswith("I"):  # 16 bits a pixel; `convert` would keep the low ones
         image = Image.fromarray((np.asarray(image, np.float32) / 257).clip(0, 255).astype(np.uint8))
     if mode == "RGB" and (image.has_transparency_data or "a" in image.getbands()):
         above = image.convert("RGBA")

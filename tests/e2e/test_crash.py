@@ -187,8 +187,8 @@ def ready(process: subprocess.Popen[str]) -> str:
 def new(address: str) -> int:
     """Events that this process was the first to absorb."""
     page = health(address.replace("/health", "/metrics"))[1]
-    found = re.search(r'events_total\{outcome="new"\} (\S+)', page)
-    return int(float(found[1])) if found else 0
+    actual = re.search(r'events_total\{outcome="new"\} (\S+)', page)
+    return int(float(actual[1])) if actual else 0
 
 
 async def furnish(config: IngestConfig) -> None:
@@ -206,10 +206,10 @@ async def profiles(config: IngestConfig) -> dict[str, Profile | None]:
 async def rebuild(config: IngestConfig, log: Sequence[ConsumerRecord]) -> dict[str, Profile | None]:
     """The whole log in order into a fresh store, in one clean pass."""
     brokers = Brokers(config.kafka_client())
-    found = brokers.topic(config.events_topic)
+    actual = brokers.topic(config.events_topic)
     brokers.close()
-    assert found is not None
-    name, now = Log(found.id).name(config.events_topic), time.time()
+    assert actual is not None
+    name, now = Log(actual.id).name(config.events_topic), time.time()
     arrivals = [(e, Position(name, r.partition, r.offset)) for r in log if isinstance(e := decode(r, now), Event)]
     await furnish(config)
     async with open_stores(config) as stores:
@@ -220,11 +220,11 @@ async def rebuild(config: IngestConfig, log: Sequence[ConsumerRecord]) -> dict[s
     return await profiles(config)
 
 
-def differences(found: Mapping[str, Profile | None], wanted: Mapping[str, Profile | None]) -> list[tuple[str, str]]:
+def differences(actual: Mapping[str, Profile | None], expected: Mapping[str, Profile | None]) -> list[tuple[str, str]]:
     """(user, field) wherever two differ, but for when they were stored."""
     wrong = []
-    for user, a in found.items():
-        b = wanted[user]
+    for user, a in actual.items():
+        b = expected[user]
         if a is None or b is None:
             wrong += [(user, "profile")] if a is not b else []
             continue
@@ -257,11 +257,11 @@ def crash(scene: Scene, fresh: IngestConfig, kinds: Sequence[str], seed: int) ->
     decoded = [(record, decode(record, now)) for record in log]
     logged = Counter(event.id for _, event in decoded if isinstance(event, Event))
     assert logged.keys() == {event.id for event in writer.written}, "what was acknowledged is in the log"
-    found = asyncio.run(profiles(scene.config))
+    actual = asyncio.run(profiles(scene.config))
     counts = Counter(event.user_id for event in writer.written)
-    assert {user: profile.event_count for user, profile in found.items() if profile} == counts, "each event once"
+    assert {user: profile.event_count for user, profile in actual.items() if profile} == counts, "each event once"
     exact = asyncio.run(rebuild(fresh, log))
-    assert differences(found, exact) == []
+    assert differences(actual, exact) == []
     letters = scene.kafka.records(f"{topic}.dlq")
     sources = {(s["partition"], s["offset"]) for x in letters if (s := json.loads(dict(x.headers)["eyecatch-source"]))}
     assert sources == {(r.partition, r.offset) for r, event in decoded if not isinstance(event, Event)}

@@ -117,12 +117,12 @@ def test_killed_again_and_again_each_job_ends_once(kafka: Broker, store: RedisSe
         until(over, "the end of all jobs", 60)
     assert several > 1, "several at a time"
     statuses, covers = ask(store, [job.id for job in jobs])
-    made = {job.id: tuple(cover_id(job, job.seed + i) for i in range(job.count)) for job in jobs}
-    assert {id: s.cover_ids for id, s in statuses.items() if s and s.state is JobState.DONE} == made
-    assert sorted(c.id for c in covers) == sorted(id for ids in made.values() for id in ids)
+    expected = {job.id: tuple(cover_id(job, job.seed + i) for i in range(job.count)) for job in jobs}
+    assert {id: s.cover_ids for id, s in statuses.items() if s and s.state is JobState.DONE} == expected
+    assert sorted(c.id for c in covers) == sorted(id for ids in expected.values() for id in ids)
     assert max(s.job.attempts for s in statuses.values() if s) > 1, "some were begun again"
-    told = {record.key for record in kafka.records(f"{topic}.made")}
-    assert told == {item.encode() for item in items}
+    announced = {record.key for record in kafka.records(f"{topic}.made")}
+    assert announced == {item.encode() for item in items}
 
 
 def generating(
@@ -172,12 +172,12 @@ def test_covers_of_the_starter_are_drawn_in_another_process(kafka: Broker, store
 
 
 def test_what_is_missing_is_a_readable_error(tmp_path: Path) -> None:
-    for flags, said in [
+    for flags, message in [
         (("--store", "redis://127.0.0.1:1"), "allowed: host:port of each broker"),
         (("--kafka", "127.0.0.1:1"), "allowed: redis://"),
     ]:
         done = run("generate", *flags, "--data-dir", str(tmp_path), "--health-port", "0", check=False)
-        assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (1, True, False), done.stderr
+        assert (done.returncode, message in done.stderr, "Traceback" in done.stderr) == (1, True, False), done.stderr
     done = run("serve", "--generation", "workers", "--data-dir", str(tmp_path), "--port", "0", check=False)
     assert done.returncode == 1
     assert "generation: got 'workers'; allowed: here, or kafka and store given too" in done.stderr

@@ -23,7 +23,7 @@ from tests.contracts.builders import MEAN
 from tests.unit.api.conftest import Api, _Call
 from tests.unit.api.test_generation import rest
 from tests.unit.generators.test_local import square
-from tests.unit.icg.products.made import keep
+from tests.unit.icg.products.random_products import store_product
 
 Generate = covers_pb2.GenerateCoversRequest
 REFUSED = {
@@ -43,7 +43,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / part.name).symlink_to(part)
     pipeline = starter.load(folder).pipeline
     for id, method in (("one", "dreambooth"), ("whole", "dreambooth-full")):
-        keep(folder / "products", pipeline, id, method)
+        store_product(folder / "products", pipeline, id, method)
     return folder
 
 
@@ -87,5 +87,5 @@ async def test_what_can_never_succeed_says_so_at_once(api: Api) -> None:
         stored = await api.app.parts.store.queue.status(job_id)
         assert stored is not None
         assert (stored.state, stored.job.attempts) == (JobState.FAILED, 1), what
-    drawn = [u async for u in api.covers.GenerateCovers(Generate(item_id="a", product_id="one", steps=1))]
-    assert drawn[-1].cover.image, "the same servers draw what they can"
+    updates = [u async for u in api.covers.GenerateCovers(Generate(item_id="a", product_id="one", steps=1))]
+    assert updates[-1].cover.image, "the same servers draw what they can"

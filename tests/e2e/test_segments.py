@@ -21,10 +21,10 @@ def invoke(*arguments: str) -> tuple[int, str]:
 
 
 def segments(*arguments: str) -> list[dict[str, Any]]:
-    code, said = invoke(*arguments, "--json")
-    assert code == 0, said
-    found: list[dict[str, Any]] = json.loads(said)["segments"]
-    return found
+    code, output = invoke(*arguments, "--json")
+    assert code == 0, output
+    segments: list[dict[str, Any]] = json.loads(output)["segments"]
+    return segments
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,9 @@ def test_what_a_person_wrote_stays(where: tuple[str, str], described: list[dict[
         "edit", described[0]["name"], "--name", "Coffee enthusiasts", "--text", "Small, dark, hot.", *where
     )
     assert (edited["id"], edited["edited"]) == (described[0]["id"], True)
-    code, said = invoke("edit", "coffee enthusiasts", "--text", " ", *where)
+    code, output = invoke("edit", "coffee enthusiasts", "--text", " ", *where)
     assert code == 1
-    assert "text=' '; allowed: 1 to 1000 printable characters" in said
+    assert "text=' '; allowed: 1 to 1000 printable characters" in output
     assert invoke("edit", "nobody", "--name", "x", *where) == (1, "error: no segment 'nobody'\n")
     again = segments("describe", *where)
     assert [one["name"] for one in again if one["edited"]] == ["Coffee enthusiasts"]
@@ -70,18 +70,29 @@ def test_a_segment_from_words_alone(where: tuple[str, str], described: list[dict
 
 
 def test_covers_for_a_segment(where: tuple[str, str], described: list[dict[str, Any]], tmp_path: Path) -> None:
-    asked = ("generate", described[1]["id"], "--item", "panda", "--out", str(tmp_path), "--count", "1", "--draws", "2")
-    code, said = invoke(*asked, "--json", *where)
-    assert code == 0, said
-    (path,) = json.loads(said)["covers"]
+    arguments = (
+        "generate",
+        described[1]["id"],
+        "--item",
+        "panda",
+        "--out",
+        str(tmp_path),
+        "--count",
+        "1",
+        "--draws",
+        "2",
+    )
+    code, output = invoke(*arguments, "--json", *where)
+    assert code == 0, output
+    (path,) = json.loads(output)["covers"]
     with Image.open(path) as cover:
         assert cover.size == (128, 128)
         assert f'"segment": "{described[1]["id"]}"' in str(cover.info)
-    code, said = invoke("generate", described[1]["id"], "--item", "no such", "--out", str(tmp_path), *where)
-    assert (code, said) == (1, "error: no item 'no such'\n")
+    code, output = invoke("generate", described[1]["id"], "--item", "no such", "--out", str(tmp_path), *where)
+    assert (code, output) == (1, "error: no item 'no such'\n")
 
 
 def test_without_clusters_it_says_what_to_do(data_dir: Path) -> None:
-    code, said = invoke("describe", "--data-dir", str(data_dir))
+    code, output = invoke("describe", "--data-dir", str(data_dir))
     assert code == 1
-    assert "try: eyecatch clusters fit" in said
+    assert "try: eyecatch clusters fit" in output

@@ -50,37 +50,37 @@ def test_a_generated_cover_joins_the_pool_and_says_what_it_is(server: str, tmp_p
         "--server",
         server,
     )
-    made = run_json(*args)["covers"]
-    assert [c["provenance"]["seed"] for c in made] == ["3", "4"]
+    covers = run_json(*args)["covers"]
+    assert [c["provenance"]["seed"] for c in covers] == ["3", "4"]
     after = run_json("covers", "owl", "--server", server)["covers"]
     assert len(after) == len(before) + 2
-    for cover in made:
+    for cover in covers:
         data = (tmp_path / f"{cover['id']}.png").read_bytes()
         image = Image.open(io.BytesIO(data)).convert("RGB")
         assert min(image.size) >= 64
-        said = provenance.read(data)
-        assert said["ai_generated"] is True
-        assert str(said["seed"]) == cover["provenance"]["seed"]
-        assert said["brief_digest"] == cover["provenance"]["brief_digest"]
+        stated = provenance.read(data)
+        assert stated["ai_generated"] is True
+        assert str(stated["seed"]) == cover["provenance"]["seed"]
+        assert stated["brief_digest"] == cover["provenance"]["brief_digest"]
         assert provenance.AI_GENERATED.encode() in data
         colours = image.getcolors(maxcolors=1 << 20)
         assert colours is not None
         assert len(colours) > 100, "a picture, not a flat colour"
     ranked = run_json("rank", "owl", "--user", "noah", "--server", server)["covers"]
-    assert {c["id"] for c in made} <= {c["cover_id"] for c in ranked}
+    assert {c["id"] for c in covers} <= {c["cover_id"] for c in ranked}
 
 
 def test_engagement_counts_where_it_has_a_weight(data_dir: Path) -> None:
     flags = ("--exploration", "0", "--made-covers", "trusted", "--reward-weights", "engagement=2,preference=0.5")
     with serving(data_dir, *flags) as (address, _):
-        (made,) = run_json("draw", "owl", "--user", "noah", "--seed", "3", "--server", address)["covers"]
+        (covers,) = run_json("draw", "owl", "--user", "noah", "--seed", "3", "--server", address)["covers"]
         ranked = {c["cover_id"]: c for c in run_json("rank", "owl", "--user", "noah", "--server", address)["covers"]}
     parts = {id: {part["name"]: part for part in cover["parts"]} for id, cover in ranked.items()}
-    ours, scale = parts.pop(made["id"])["engagement"], next(s for s in SCORING.stored if s.name == "engagement")
-    assert ours["value"] == pytest.approx(made["rewards"]["engagement"], abs=1e-5)
+    ours, scale = parts.pop(covers["id"])["engagement"], next(s for s in SCORING.stored if s.name == "engagement")
+    assert ours["value"] == pytest.approx(covers["rewards"]["engagement"], abs=1e-5)
     assert ours["contribution"] == pytest.approx(2 * (ours["value"] - scale.mean) / scale.deviation, abs=1e-4)
     assert parts
-    assert not any("engagement" in said for said in parts.values()), "covers from before count as the mean"
+    assert not any("engagement" in stated for stated in parts.values()), "covers from before count as the mean"
 
 
 def test_the_same_seed_gives_the_same_cover_and_users_differ(client: Client) -> None:

@@ -29,8 +29,8 @@ def covers(client: Client, **fields: object) -> list[covers_pb2.GenerateCoversRe
 
 def health(address: str, name: str) -> int:
     with grpc.insecure_channel(address) as channel:
-        asked = health_pb2.HealthCheckRequest(service=name)
-        return int(health_pb2_grpc.HealthStub(channel).Check(asked, timeout=5).status)
+        request = health_pb2.HealthCheckRequest(service=name)
+        return int(health_pb2_grpc.HealthStub(channel).Check(request, timeout=5).status)
 
 
 def retry_delay_s(error: grpc.RpcError) -> float:
@@ -63,12 +63,12 @@ def test_covers_come_from_triton_and_its_death_is_survived(data_dir: Path, morta
     port, at = free_port(), mortal.address
     flags = ("--triton", at, "--metrics-port", str(port), "--made-covers", "trusted", "--exploration", "0")
     with serving(data_dir, *flags) as (address, _), connect(address) as client:
-        *news, made = covers(client, seed=5, steps=6)
+        *news, cover = covers(client, seed=5, steps=6)
         steps = [(n.progress.step, n.progress.total_steps) for n in news]
         assert steps[-1] == (6, 6)
-        assert provenance.read(made.cover.image)["seed"] == 5
-        assert Image.open(io.BytesIO(made.cover.image)).size == (128, 128)
-        assert made.cover.id in pool(client)
+        assert provenance.read(cover.cover.image)["seed"] == 5
+        assert Image.open(io.BytesIO(cover.cover.image)).size == (128, 128)
+        assert cover.cover.id in pool(client)
         until(lambda: health(address, "eyecatch.generator") == SERVING, "the generator's health")
         before = metrics(port)
         assert before[f'eyecatch_triton_requests_total{{endpoint="{at}",outcome="done"}}'] == 2, "drawn and scored"
@@ -85,8 +85,8 @@ def test_covers_come_from_triton_and_its_death_is_survived(data_dir: Path, morta
         assert retry_delay_s(failed.value) >= 1
         until(lambda: health(address, "eyecatch.generator") == NOT_SERVING, "the generator's health")
         assert health(address, "") == SERVING
-        asked = covers_pb2.RecommendCoversRequest(user_id="mia", item_ids=["panda"])
-        assert client.covers.RecommendCovers(asked, timeout=5).items[0].covers
+        request = covers_pb2.RecommendCoversRequest(user_id="mia", item_ids=["panda"])
+        assert client.covers.RecommendCovers(request, timeout=5).items[0].covers
         during = metrics(port)
         assert during[f'eyecatch_triton_there{{endpoint="{at}"}}'] == 0
         assert during[f'eyecatch_triton_requests_total{{endpoint="{at}",outcome="failed"}}'] >= 1
@@ -95,4 +95,4 @@ def test_covers_come_from_triton_and_its_death_is_survived(data_dir: Path, morta
         mortal.launch()
         mortal.ready()
         until(lambda: health(address, "eyecatch.generator") == SERVING, "the generator's recovery")
-        assert covers(client, seed=5, steps=6)[-1].cover.image == made.cover.image
+        assert covers(client, seed=5, steps=6)[-1].cover.image == cover.cover.image

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 from eyecatch.cli import app as eyecatch
-from eyecatch.config import Config, resolve
+from eyecatch.config import Config
 from eyecatch.core.errors import InvalidInput
 from eyecatch.generate import requests
 from eyecatch.ingest.events import Reason
 from eyecatch.kafka.records import Unreadable
+from eyecatch.settings import resolved
 from icg.train import recipes
 from typer.testing import CliRunner
 
@@ -138,11 +139,11 @@ def test_a_part_of_the_steps_is_read() -> None:
 
 def test_flags_beat_environment_beats_defaults() -> None:
     environ = {"EYECATCH_PORT": "7", "EYECATCH_PRELOAD": "no", "EYECATCH_HOST": "1.1.1.1"}
-    config = resolve({"host": "::1", "port": None}, environ)
+    config = resolved(Config, {"host": "::1", "port": None}, environ)
     assert (config.host, config.port, config.preload, config.pool_size) == ("::1", 7, False, Config.pool_size)
     for name, value in (("EYECATCH_PRELOAD", "maybe"), ("EYECATCH_PORT", "x"), ("EYECATCH_POOL_SIZE", "0")):
         with pytest.raises(InvalidInput):
-            resolve({}, {name: value})
+            resolved(Config, {}, {name: value})
 
 
 def test_secrets_are_hidden() -> None:

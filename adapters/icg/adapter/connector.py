@@ -1,7 +1,7 @@
 """The connector: refined meta tokens become the conditioning of a diffusion model. Knows nothing about users.
 
 Bidirectional transformer layers, then Linear-GELU-Linear-RMSNorm to the family's caption width (MetaQueries,
-arXiv:2504.06256). `icg.models.families` says what the tokens must become for each diffusion family.
+arXiv:2504.06256). `icg.models.families` defines the conditioning of each diffusion family.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from icg.models.families import ConditioningSpec
 
 
 class Connector(nn.Module):
-    """(B, M, D) -> prompt_embeds (B, M, spec.width) and, where the family wants one, pooled (B, spec.pooled)."""
+    """(B, M, D) -> prompt_embeds (B, M, spec.width) and pooled (B, spec.pooled), None for a family without it."""
 
     def __init__(self, width: int, spec: ConditioningSpec, layers: int = 2, heads: int = 4) -> None:
         super().__init__()

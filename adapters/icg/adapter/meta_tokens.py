@@ -1,7 +1,7 @@
-"""Meta tokens: learnable tokens appended to a frozen VLM's input whose last hidden states carry the item's semantics.
+"""Meta tokens: trained tokens at the end of a frozen VLM's input; their last hidden states describe the item.
 
-MetaQueries (arXiv:2504.06256). They enter through the VLM's own embedding layer: placeholder ids are appended to the
-prompt and a hook replaces their rows, so that positions, masks and image merging stay the family's own.
+MetaQueries (arXiv:2504.06256). They enter through the VLM's own embedding layer: placeholder ids are appended to the prompt and a hook
+replaces their rows, so that the family's own code computes positions and masks and merges images.
 Knows nothing about users or drawing.
 """
 
@@ -23,9 +23,9 @@ class MetaTokens(nn.Module):
         self.weight = nn.Parameter(torch.randn(count, width) * 0.02)
 
     def read(self, vlm: Any, inputs: dict[str, Tensor]) -> Tensor:
-        """Run the VLM on prompt + meta tokens: (B, M, D_vlm) last hidden states, on the meta tokens' device and in their dtype.
+        """Run the VLM on prompt + meta tokens: last hidden states (B, M, D_vlm) with the meta tokens' device and dtype.
 
-        CheckpointError when the VLM is of another width, BriefError when a prompt is padded on its right.
+        Raises CheckpointError for a VLM of another width, BriefError for a prompt with padding on its right.
         """
         layer = vlm.get_input_embeddings()
         count, width = self.weight.shape
@@ -40,7 +40,7 @@ class MetaTokens(nn.Module):
         longer = {name: value.to(layer.weight.device) for name, value in inputs.items()}
         longer |= {name: value.to(layer.weight.dtype) for name, value in longer.items() if value.is_floating_point()}
         new = {"input_ids": self._placeholder(vlm), "attention_mask": 1}
-        # Where a family says of each token whether it is text or picture, meta tokens are text.
+        # Some families mark each token as text or image; meta tokens are text.
         new |= {name: 0 for name in longer if name.endswith("token_type_ids")}
         for name, value in new.items():
             longer[name] = nn.functional.pad(longer[name], (0, count), value=value)

@@ -23,8 +23,8 @@ from icg.models.families import ConditioningSpec, family_of
 class AdapterConfig:
     """Widths: `vlm` of the VLM's hidden states, `user` of user embeddings, `caption` and `pooled` of the denoiser.
 
-    `reads` and `draws` name the families it was made for (a VLM's model_type, a denoiser's class), empty for any: widths
-    alone do not tell, Qwen2.5-VL-3B and Qwen3-VL-2B are both 2048 wide. Raises CheckpointError for numbers that make no adapter.
+    `reads` and `draws`: the families that it was trained for (a VLM's model_type, a denoiser's class), "" for any. Widths do not
+    identify a family: Qwen2.5-VL-3B and Qwen3-VL-2B are both 2048 wide. Raises CheckpointError for values out of range.
     """
 
     vlm: int
@@ -47,31 +47,31 @@ class AdapterConfig:
             raise CheckpointError(f"adapter heads={self.heads}; allowed: a divisor of {self.vlm}, the VLM's width")
 
     @classmethod
-    def between(cls, vlm: Any, diffusion: Any, **more: int) -> AdapterConfig:
-        """For a loaded VLM and a loaded stock diffusers pipeline: their widths and families; `more` is everything else."""
+    def between(cls, vlm: Any, diffusion: Any, **fields: int) -> AdapterConfig:
+        """The config for a loaded VLM and a loaded stock diffusers pipeline: their widths and families, and the other `fields`."""
         family = family_of(diffusion)
         spec, width = family.spec, vlm.get_input_embeddings().weight.shape[1]
         names = {"reads": vlm.config.model_type, "draws": type(family.denoiser).__name__}
-        return cls(width, spec.width, spec.pooled, **names, **more)
+        return cls(width, spec.width, spec.pooled, **names, **fields)
 
     @classmethod
     def read(cls, folder: Path) -> AdapterConfig:
-        """config.json of a saved adapter; CheckpointError when it is missing or says something else."""
-        stated = read_json("adapter", folder / "config.json")
+        """Read config.json of a saved adapter. Raises CheckpointError if it is missing or has other fields."""
+        config = read_json("adapter", folder / "config.json")
         known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(stated) - known):
+        if unknown := sorted(set(config) - known):
             raise CheckpointError(
                 f"adapter={str(folder)!r}: config.json says {unknown}; allowed: {', '.join(sorted(known))}"
             )
-        if missing := sorted({"vlm", "caption"} - set(stated)):
+        if missing := sorted({"vlm", "caption"} - set(config)):
             raise CheckpointError(
                 f"adapter={str(folder)!r}: config.json lacks {missing}; allowed: a folder of save_pretrained"
             )
-        return cls(**stated)  # type: ignore[arg-type]  # checked above
+        return cls(**config)  # type: ignore[arg-type]  # checked above
 
 
 class IcgAdapter(nn.Module):
-    """Everything that is trained between the two frozen models."""
+    """The trained part between the two frozen models."""
 
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__()
@@ -82,40 +82,40 @@ class IcgAdapter(nn.Module):
             config.vlm, ConditioningSpec(config.caption, config.pooled), config.layers, config.heads
         )
         self.nothing = nn.Parameter(torch.randn(config.tokens, config.vlm) * 0.02)
-        """Stands for "no item" in guidance."""
+        """The tokens of an empty item, for classifier-free guidance."""
         self.register_buffer("centre", torch.zeros(config.tokens, config.vlm))
         self.register_buffer("spread", torch.ones(()))
-        """Hidden states are mostly the same whatever the item: what differs is brought to unit deviation."""
+        """Hidden states of different items differ little: their difference from the mean is scaled to unit deviation."""
 
     def read(self, vlm: Any, inputs: dict[str, Tensor]) -> Tensor:
-        """The item's part of a brief: (B, M, D_vlm). Depends on title and references only, so it can be cached."""
+        """The item's part of a brief: (B, M, D_vlm). It depends on title and references only, so it can be cached."""
         return self.standard(self.meta_tokens.read(vlm, inputs))
 
     def standard(self, hidden: Tensor) -> Tensor:
-        """(B, M, D_vlm) hidden states, centred over items and scaled."""
+        """Hidden states (B, M, D_vlm), centred over items and scaled."""
         return (hidden - self.centre) / self.spread
 
     @torch.no_grad()
     def standardise(self, hidden: Tensor) -> None:
-        """Take centre and spread from the hidden states of many items, (N, M, D_vlm)."""
+        """Set centre and spread from the hidden states of many items, (N, M, D_vlm)."""
         self.centre.copy_(hidden.mean(0))
         self.spread.copy_((hidden - self.centre).std())
 
     def forward(self, items: Tensor, users: Tensor, strength: Tensor | float = 1.0) -> tuple[Tensor, Tensor | None]:
         """items (B, M, D_vlm), users (B, U) unit or zero rows -> prompt_embeds (B, M, W) and pooled or None.
 
-        BriefError for users of another width.
+        Raises BriefError for users of another width.
         """
         self.check_width(users.shape[-1])
         return self.connector(self.refiner(items, users, strength))
 
     def check_width(self, width: int) -> None:
-        """BriefError for a width that no user embedding of this adapter has."""
+        """Raise BriefError if the width is not that of this adapter's user embeddings."""
         if width != self.config.user:
             raise BriefError(f"user_embedding width={width}; allowed: {self.config.user}")
 
     def unconditional(self, batch: int) -> tuple[Tensor, Tensor | None]:
-        """Conditioning for no item and no user, for guidance."""
+        """The conditioning without item and user, for classifier-free guidance."""
         return self(self.nothing.expand(batch, -1, -1), self.nothing.new_zeros(batch, self.config.user))
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
@@ -127,7 +127,7 @@ class IcgAdapter(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> IcgAdapter:
-        """Read what `save_pretrained` wrote; CheckpointError when a file is missing or widths do not match."""
+        """Read a folder of `save_pretrained`. Raises CheckpointError if a file is missing or widths do not match."""
         folder = Path(folder)
         config = AdapterConfig.read(folder)
         weights("adapter", folder)
@@ -139,12 +139,12 @@ class IcgAdapter(nn.Module):
         return adapter.eval()
 
     def check(self, vlm: Any, spec: ConditioningSpec, draws: str = "") -> None:
-        """CheckpointError when this adapter cannot stand between the VLM and a denoiser of that spec and class."""
+        """Raise CheckpointError if this adapter does not fit the VLM, or a denoiser of this spec and class."""
         fits(self.config, vlm.config.model_type, vlm.get_input_embeddings().weight.shape[1], draws, spec)
 
 
 def fits(config: AdapterConfig, reads: str, width: int, draws: str, spec: ConditioningSpec) -> None:
-    """CheckpointError naming both sides when an adapter is not one for a VLM `reads` of `width` and a denoiser `draws`."""
+    """Raise CheckpointError unless the adapter fits a VLM of family `reads` and this width, and a denoiser of class `draws`."""
     pairs = (
         ("vlm width", config.vlm, width, "the width of this VLM"),
         ("caption width", config.caption, spec.width, "of this denoiser"),
@@ -152,6 +152,6 @@ def fits(config: AdapterConfig, reads: str, width: int, draws: str, spec: Condit
         ("reads", config.reads, config.reads and reads, "the family of this VLM"),
         ("draws", config.draws, config.draws and draws, "the class of this denoiser"),
     )
-    for name, had, wanted, whose in pairs:
-        if had != wanted:
-            raise CheckpointError(f"adapter {name}={had}; allowed: {wanted}, {whose}")
+    for name, actual, expected, owner in pairs:
+        if actual != expected:
+            raise CheckpointError(f"adapter {name}={actual}; allowed: {expected}, {owner}")

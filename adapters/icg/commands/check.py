@@ -1,4 +1,4 @@
-"""icg check: do these checkpoints fit, and what do they weigh? Imports torch only to answer."""
+"""icg check: whether checkpoints fit together, and their sizes. Imports torch only when it runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from icg.commands.common import Json, print_json, refusals
 from icg.errors import BriefError, IcgError
 
 if TYPE_CHECKING:
-    from icg.check import Report
+    from icg.check import CheckReport
 
 
 def check(
@@ -24,7 +24,7 @@ def check(
     size: Annotated[str, typer.Option("--size", help="Cover to draw, WIDTHxHEIGHT in pixels.")] = "512x512",
     json: Json = False,
 ) -> None:
-    """Do these checkpoints fit, and what do they weigh? Reads configs and headers, no weights; exit status 1 if they do not."""
+    """Check whether checkpoints fit together, and print their sizes. Reads configs and headers only; exit status 1 if they do not fit."""
     from icg.check import check as report_of
 
     with refusals():
@@ -47,12 +47,12 @@ def _pixels(size: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _plain(report: Report) -> dict[str, Any]:
+def _plain(report: CheckReport) -> dict[str, Any]:
     parts = [{**asdict(part), "fp32_bytes": part.fp32, "bf16_bytes": part.bf16} for part in report.parts]
     return {"fits": True, **asdict(report), "parts": parts}
 
 
-def _print(report: Report) -> None:
+def _print(report: CheckReport) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""What commands share: refusals as one readable line, tables and JSON. Knows no verb."""
+"""Shared by commands: errors as one readable line, tables and JSON. Knows no verb."""
 
 import json
 import os
@@ -13,11 +13,11 @@ import typer
 from icg.errors import IcgError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
-Checkpoint = Annotated[Path | None, typer.Option(help="Starter-shaped folder; default: the shipped starter.")]
+Checkpoint = Annotated[Path | None, typer.Option(help="Folder of the starter's layout; default: the shipped starter.")]
 Art = Annotated[Path, typer.Option(help="A node_modules folder with the emoji packages of the starter's recipe.")]
 
 WIDE = 400
-"""Columns of an output that is not a terminal: a file has no edge, so no cell is cut."""
+"""Columns of an output that is not a terminal, so that no cell is cut."""
 
 
 def fail(message: str) -> NoReturn:
@@ -28,17 +28,17 @@ def fail(message: str) -> NoReturn:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """What the library refuses, and files that cannot be read, as one line and exit status 1."""
+    """Print the library's errors, and those of unreadable files, as one line, with exit status 1."""
     try:
         yield
     except ModuleNotFoundError as error:
         fail(f"error: this needs {error.name}: pip install 'eyecatch[train]'")
     except (IcgError, OSError) as error:
-        fail(f"error: {' '.join(str(error).split())}")  # libraries that are quoted in it write paragraphs
+        fail(f"error: {' '.join(str(error).split())}")  # quoted libraries write paragraphs
 
 
 def quieten_models() -> None:
-    """Their loading bars would land between the lines of a command."""
+    """Hide loading bars, which would appear between a command's lines."""
     import diffusers
     import transformers
 
@@ -47,13 +47,13 @@ def quieten_models() -> None:
 
 
 def print_json(data: object) -> None:
-    """One line on standard output."""
+    """Print one line on standard output."""
     json.dump(data, sys.stdout, ensure_ascii=False)
     sys.stdout.write("\n")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table whose cells are text, not markup: titles and names of files may hold square brackets."""
+    """Print a table with cells as text, not markup: titles and file names may contain square brackets."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""icg design: how a cover of a title should look to reach a wanted engagement. Without a server."""
+"""icg design: how a cover of a title should look for a target engagement. Without a server."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,17 +9,17 @@ from icg.commands.common import Json, print_json, print_table, quieten_models, r
 
 
 def design(
-    title: Annotated[str, typer.Argument(help="What the cover is of.", show_default=False)],
-    target: Annotated[str, typer.Option(help="The engagement wanted: low, medium or high.")] = "high",
+    title: Annotated[str, typer.Argument(help="The subject of the cover.", show_default=False)],
+    target: Annotated[str, typer.Option(help="The target engagement: low, medium or high.")] = "high",
     account: Annotated[
-        str, typer.Option(help="Who publishes it, by a name the model was trained on; may be empty.")
+        str, typer.Option(help="The publishing account, one that the model was trained on; may be empty.")
     ] = "",
-    time: Annotated[str, typer.Option(help="When, ISO 8601 with its zone; may be empty.")] = "",
+    time: Annotated[str, typer.Option(help="Time of publishing, ISO 8601 with its zone; may be empty.")] = "",
     count: Annotated[int, typer.Option(help="Designs; several are sampled, one is the likeliest.", min=1, max=32)] = 1,
     best_of: Annotated[
         int | None,
         typer.Option(
-            help="Sample and draw so many, and show those first whose covers the engagement model finds most fitting.",
+            help="Sample and draw so many, and sort them by the engagement model's rating of their covers.",
             min=2,
             max=64,
         ),
@@ -27,11 +27,11 @@ def design(
     out: Annotated[Path | None, typer.Option(help="Picture file: also draw the first design.", dir_okay=False)] = None,
     seed: Annotated[int, typer.Option(help="Seed of samples and of the picture.", min=0)] = 0,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Starter-shaped folder with design/; default: the shipped starter.")
+        Path | None, typer.Option(help="Folder of the starter's layout with design/; default: the shipped starter.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Colours, tones, composition and style for a title, written by a model that saw designs and the engagement they got."""
+    """Colours, tones, composition and style for a title, by a model that was trained on designs and their engagement."""
     import torch
 
     from icg import starter
@@ -48,31 +48,33 @@ def design(
     rated, cover = [], None
     with refusals():
         brief = Brief(title, seed=seed)
-        designer, at = Designer.from_pretrained(root), seconds(time, None) if time else None
+        designer, moment = Designer.from_pretrained(root), seconds(time, None) if time else None
         if best_of is None:
-            found = designer.model.write(title, target, account, at, count, 0.0 if count == 1 else 1.0)
+            designs = designer.model.write(title, target, account, moment, count, 0.0 if count == 1 else 1.0)
         else:
-            reward = Engagement.from_pretrained(root / "engagement").of("", at)
+            reward = Engagement.from_pretrained(root / "engagement").of("", moment)
             pipeline = starter.load(checkpoint).pipeline
-            fitting = search(designer, pipeline, reward, brief, target, best_of, account, at)[:count]
-            found, cover = [one.design for one in fitting], fitting[0].cover
-            rated = [round(one.engagement, 4) for one in fitting]
+            best = search(designer, pipeline, reward, brief, target, best_of, account, moment)[:count]
+            designs, cover = [result.design for result in best], best[0].cover
+            rated = [round(result.engagement, 4) for result in best]
         if out is not None:
-            towards = designer.apply(brief, found[0])
-            told = {"model": checkpoint.name if checkpoint else starter.Starter.name, "design": found[0].to_json()}
-            told |= {"seed": seed, "steps": brief.steps, "brief_digest": towards.digest()}
-            out.write_bytes(to_png(cover or starter.load(checkpoint).pipeline([towards])[0], told))
+            designed = designer.apply(brief, designs[0])
+            origin = {"model": checkpoint.name if checkpoint else starter.Starter.name, "design": designs[0].to_json()}
+            origin |= {"seed": seed, "steps": brief.steps, "brief_digest": designed.digest()}
+            out.write_bytes(to_png(cover or starter.load(checkpoint).pipeline([designed])[0], origin))
     if json:
-        return print_json({"designs": [one.shown() for one in found]} | ({"engagement": rated} if rated else {}))
-    rows = [
-        [
-            ", ".join(f"{name} {10 * share} %" for name, share in one.colours), " ".join(one.tones), f"{one.size}, {one.place}",
-            one.style, ", ".join(one.objects), ", ".join(one.avoid) or "-",
+        return print_json({"designs": [d.shown() for d in designs]} | ({"engagement": rated} if rated else {}))
+    columns = ["colours", "tones", "composition", "style", "objects", "avoid", *(["engagement"] if rated else [])]
+    rows = []
+    for n, d in enumerate(designs):
+        colours = ", ".join(f"{name} {10 * share} %" for name, share in d.colours)
+        row = [
+            colours,
+            " ".join(d.tones),
+            f"{d.size}, {d.place}",
+            d.style,
+            ", ".join(d.objects),
+            ", ".join(d.avoid) or "-",
         ]
-        for one in found
-    ]  # fmt: skip
-    columns = ["colours", "tones", "composition", "style", "objects", "avoid"]
-    if rated:
-        columns.append("engagement")
-        rows = [[*row, f"{value:.3f}"] for row, value in zip(rows, rated, strict=True)]
+        rows.append([*row, f"{rated[n]:.3f}"] if rated else row)
     print_table(f"{title}, for {target} engagement", columns, rows)

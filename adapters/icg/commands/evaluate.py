@@ -1,4 +1,4 @@
-"""icg evaluate: how good a checkpoint is, each figure beside its baselines and controls. On SIMULATED users and accounts."""
+"""icg evaluate: figures of a checkpoint, each with its baselines and controls. On SIMULATED users and accounts."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from icg.commands.common import Art, Checkpoint, fail, print_table, refusals
 
-app = typer.Typer(help="How good a checkpoint is.", no_args_is_help=True)
+app = typer.Typer(help="Measure the quality of a checkpoint.", no_args_is_help=True)
 
 
 @app.command("personalisation")
@@ -22,27 +22,29 @@ def personalisation(
     before: Annotated[Path | None, typer.Option(help="Adapter before alignment, for diversity_ratio.")] = None,
     second: Annotated[
         Path | None,
-        typer.Option(help="Folder of a dual encoder (icg train dual --judge) that judges titles too."),
+        typer.Option(help="Folder of a dual encoder (icg train dual --judge) that recognises titles too."),
     ] = None,
     ablations: Annotated[
         bool,
         typer.Option(
             "--ablations",
-            help="Also covers from the reference alone, two references, a reference only read, the best of four draws.",
+            help="Also covers from the reference alone, two references, a reference without anchor, the best of four draws.",
         ),
     ] = False,
 ) -> None:
-    """Do covers show their title and suit their user? On held-out SIMULATED users and titles, with controls."""
+    """Whether covers show their title and suit their user, on held-out SIMULATED users and titles, with controls."""
     from json import dumps
 
     from icg import starter
-    from icg.evaluate.personalisation import Compared, measure
+    from icg.evaluate.personalisation import OtherAdapters, measure
 
     with refusals():
-        found = measure(checkpoint or starter.path(), art, seeds, count, Compared(without, before), second, ablations)
-    rows = [(name, f"{v['mean']:.3f} ± {v['deviation']:.3f}" if v else "not asked for") for name, v in found.items()]
+        figures = measure(
+            checkpoint or starter.path(), art, seeds, count, OtherAdapters(without, before), second, ablations
+        )
+    rows = [(name, f"{v['mean']:.3f} ± {v['deviation']:.3f}" if v else "not measured") for name, v in figures.items()]
     print_table(f"personalisation, {seeds} seeds, {count} covers a figure, SIMULATED users", ("figure", "mean"), rows)
-    typer.echo(dumps({name: v and round(v["mean"], 4) for name, v in found.items()}))
+    typer.echo(dumps({name: v and round(v["mean"], 4) for name, v in figures.items()}))
 
 
 @app.command("reliability")
@@ -50,32 +52,32 @@ def reliability(
     art: Art,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="Starter-shaped folder with controlnet/ and reliability/; default: the shipped starter."),
+        typer.Option(
+            help="Folder of the starter's layout with controlnet/ and reliability/; default: the shipped starter."
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Rounds with other products, places and noise.", min=1)] = 3,
     count: Annotated[int, typer.Option(help="Briefs a round, four pictures each.", min=2, max=200)] = 24,
     before: Annotated[Path | None, typer.Option(help="ControlNet before RFFT.")] = None,
     no_regulariser: Annotated[Path | None, typer.Option(help="ControlNet tuned without a regulariser.")] = None,
     kl: Annotated[Path | None, typer.Option(help="ControlNet tuned with KL in place of consistent condition.")] = None,
-    image_only: Annotated[
-        Path | None, typer.Option(help="Judge that sees the picture alone, for rfnet_f1_gain.")
-    ] = None,
-    second: Annotated[Path | None, typer.Option(help="Judge that RFFT never met, to judge too.")] = None,
+    image_only: Annotated[Path | None, typer.Option(help="Judge of the picture alone, for rfnet_f1_gain.")] = None,
+    second: Annotated[Path | None, typer.Option(help="Second judge, which RFFT never used.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Picture file for a contact sheet.", dir_okay=False)] = None,
 ) -> None:
-    """Could its product pictures be shown? On held-out products, before and after RFFT, by three judges."""
+    """Whether its product pictures may be shown, on held-out products, before and after RFFT, by three judges."""
     from json import dumps
 
     from icg import starter
-    from icg.evaluate.reliability import Compared, measure
+    from icg.evaluate.reliability import OtherNetworks, measure
 
     with refusals():
-        compared = Compared(before, no_regulariser, kl, image_only, second)
-        found, table = measure(checkpoint or starter.path(), art, seeds, count, compared, sheet)
+        compared = OtherNetworks(before, no_regulariser, kl, image_only, second)
+        figures, table = measure(checkpoint or starter.path(), art, seeds, count, compared, sheet)
     columns = sorted({name for row in table.values() for name in row})
     rows = [(kind, *(f"{row[c][0]:.3f} ± {row[c][1]:.3f}" for c in columns)) for kind, row in table.items()]
     print_table(f"product pictures, {seeds} seeds, {count} briefs x 4 pictures", ("ControlNet", *columns), rows)
-    typer.echo(dumps({name: value and round(value[0], 4) for name, value in found.items()}))
+    typer.echo(dumps({name: value and round(value[0], 4) for name, value in figures.items()}))
 
 
 @app.command("design")
@@ -91,36 +93,36 @@ def design(
     ] = None,
     seeds: Annotated[int, typer.Option(help="Rounds with other accounts, users and noise.", min=1)] = 3,
     posts: Annotated[int, typer.Option(help="SIMULATED posts a round.", min=300)] = 3000,
-    items: Annotated[int, typer.Option(help="Items a round that designs are written for.", min=4)] = 30,
+    items: Annotated[int, typer.Option(help="Items to design a round.", min=4)] = 30,
 ) -> None:
-    """Engagement, designs, segments, products and the upscaler, each beside its baselines. On held-out SIMULATED accounts and users."""
+    """Engagement, designs, segments, products and the upscaler, each with its baselines. On held-out SIMULATED accounts and users."""
     from json import dumps
 
     from icg import starter
-    from icg.train.studies.design_measure import Extent, Folders, measure
+    from icg.train.studies.design_measure import EvaluationFolders, Extent, measure
 
     with refusals():
-        folders = Folders(checkpoint or starter.path(), art, designs, products, pictures)
-        found, tables = measure(folders, Extent(seeds, posts=posts, items=items))
+        folders = EvaluationFolders(checkpoint or starter.path(), art, designs, products, pictures)
+        figures, tables = measure(folders, Extent(seeds, posts=posts, items=items))
     for name, table in tables.items():
         columns = list(dict.fromkeys(column for row in table.values() for column in row))
         rows = [(kind, *(_spread(row.get(column)) for column in columns)) for kind, row in table.items()]
         print_table(f"{name}, {seeds} seeds", ("", *columns), rows)
-    typer.echo(dumps({name: values and round(sum(values) / len(values), 4) for name, values in found.items()}))
+    typer.echo(dumps({name: values and round(sum(values) / len(values), 4) for name, values in figures.items()}))
 
 
 @app.command("upscaling")
 def upscaling(
     pictures: Annotated[
-        Path | None, typer.Option(help="Folder of pictures called SUBJECT-NUMBER: gains over bicubic.")
+        Path | None, typer.Option(help="Folder of pictures named SUBJECT-NUMBER, for gains over bicubic.")
     ] = None,
-    covers: Annotated[Path | None, typer.Option(help="Folder of covers to look at.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Picture file for them: as they are, bicubic, upscaled.")] = None,
+    covers: Annotated[Path | None, typer.Option(help="Folder of covers for the sheet.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Picture file: covers as drawn, bicubic, upscaled.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Swin2SR folder; default: the shipped upscaler.")] = None,
     seeds: Annotated[int, typer.Option(help="Rounds with other pictures.", min=1)] = 3,
     count: Annotated[int, typer.Option(help="Pictures a round.", min=1)] = 24,
 ) -> None:
-    """PSNR and SSIM over bicubic, on pictures of subjects it never saw and on new drawings; or a sheet to look at."""
+    """PSNR and SSIM over bicubic, on pictures of held-out subjects and on new drawings; or a contact sheet."""
     from json import dumps
 
     from icg import starter
@@ -151,7 +153,7 @@ def segments(
     checkpoint: Checkpoint = None,
     seeds: Annotated[int, typer.Option(help="Rounds with other users.", min=1)] = 3,
 ) -> None:
-    """Can a segment be told from its description? SIMULATED users; descriptions that change places are the control."""
+    """Whether a segment is recognised by its description, on SIMULATED users; permuted descriptions are the control."""
     from json import dumps
 
     from icg import starter
@@ -161,8 +163,8 @@ def segments(
     root = checkpoint or starter.path()
     with refusals():
         subjects = load_subjects(art)
-        found = [evaluate(root, shelf(root, subjects, seed), seed)[0] for seed in range(seeds)]
-    table = {name: [one[name] for one in found] for name in found[0]}
+        results = [evaluate(root, shelf(root, subjects, seed), seed)[0] for seed in range(seeds)]
+    table = {name: [result[name] for result in results] for name in results[0]}
     print_table(f"segments, {seeds} seeds", ("figure", "mean"), [(n, _spread(v)) for n, v in table.items()])
     typer.echo(dumps({name: round(sum(values) / len(values), 4) for name, values in table.items()}))
 

@@ -14,16 +14,16 @@ COMMAND: dict[str, Any] = {
 
 def train(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The recipe; its own flags follow: icg train NAME --help.")] = "",
+    name: Annotated[str, typer.Argument(help="The recipe, followed by its own flags: icg train NAME --help.")] = "",
 ) -> None:
-    """Train a part of the library. Without a name: what there is to train, what each needs and how long it takes."""
+    """Train a part of the library. Without a name: list the recipes, what each needs and how long it takes."""
     from icg.train.recipes import NOTE, RECIPES, run
 
     arguments = list(context.args)
     if name.startswith("-"):
         name, arguments = "", [name, *arguments]
     if not name:
-        rows = [(key, one.trains, one.needs, one.takes) for key, one in RECIPES.items()]
+        rows = [(key, recipe.trains, recipe.needs, recipe.takes) for key, recipe in RECIPES.items()]
         print_table("recipes of icg train NAME", ("name", "trains", "needs", "takes"), rows)
         typer.echo(f"{NOTE}\nicg train NAME --help shows a recipe's own flags")
         return

@@ -2,7 +2,7 @@
 
 Reads `@lobehub/fluent-emoji-3d` (MIT), and of `@iconify-json`: `noto` (Apache-2.0), `twemoji` (CC-BY 4.0) and
 `fluent-emoji-high-contrast` (MIT); names come from `emoji-datasource`.
-Knows nothing about covers, users or models. `procedural` draws stand-in shapes for machines without the packages.
+Knows nothing about covers, users or models. `procedural` draws replacement shapes for machines without the packages.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from icg.errors import IcgError
 STYLES: tuple[str, ...] = ("3d", "painted", "flat", "ink")
 CATEGORIES: tuple[str, ...] = ("nature", "food", "travel", "activities", "objects")
 SIDE = 128
-"""Sprites are SIDE x SIDE RGBA, cropped to their ink and centred."""
+"""Sprites are SIDE x SIDE RGBA, cropped to their visible pixels and centred."""
 
 _CATEGORY = {
     "Animals & Nature": "nature",
@@ -35,7 +35,7 @@ _CATEGORY = {
 
 @dataclass(frozen=True)
 class Subject:
-    """One thing to draw. `sprites` maps a style to (SIDE, SIDE, 4) uint8 RGBA, straight alpha."""
+    """An object to draw. `sprites` maps a style to (SIDE, SIDE, 4) uint8 RGBA, straight alpha."""
 
     id: str
     title: str
@@ -44,14 +44,14 @@ class Subject:
 
     @property
     def held_out(self) -> bool:
-        """True for the ~10 % of subjects, chosen by a hash of the id, that no training stage ever sees."""
+        """True for the ~10 % of subjects, chosen by a hash of the id, that no training stage uses."""
         return int(hashlib.sha256(f"starter:{self.id}".encode()).hexdigest(), 16) % 10 == 0
 
 
 def load_subjects(art: Path, cache: Path | None = None) -> list[Subject]:
     """Subjects drawn in every style, sorted by id. `art` is a node_modules folder.
 
-    `cache` names an .npz of decoded sprites that is written when missing. Raises IcgError when the art is not there.
+    `cache`: an .npz of decoded sprites, written if it is missing. Raises IcgError if the art is missing.
     """
     if cache is not None and cache.exists():
         with np.load(cache) as z:
@@ -60,29 +60,29 @@ def load_subjects(art: Path, cache: Path | None = None) -> list[Subject]:
     if not (art / "emoji-datasource" / "emoji.json").exists():
         raise IcgError(f"art={str(art)!r}: no emoji-datasource/emoji.json there; allowed: a node_modules folder")
     entries = json.loads((art / "emoji-datasource" / "emoji.json").read_text())
-    drawn = [IconSet(art, name) for name in ("noto", "twemoji", "fluent-emoji-high-contrast")]
-    wanted = set((Path(__file__).parent / "subjects.txt").read_text().split())
+    icon_sets = [IconSet(art, name) for name in ("noto", "twemoji", "fluent-emoji-high-contrast")]
+    names = set((Path(__file__).parent / "subjects.txt").read_text().split())
     subjects: dict[str, Subject] = {}
     for entry in entries:
         code = entry["unified"].lower()
-        slug = drawn[-1].slug(code)
+        slug = icon_sets[-1].slug(code)
         category = _CATEGORY.get(entry["category"])
-        if slug is None or category is None or slug not in wanted:
+        if slug is None or category is None or slug not in names:
             continue
-        sprites = _sprites(art, drawn, code)
+        sprites = _sprites(art, icon_sets, code)
         if sprites is not None:
             subjects[slug] = Subject(slug, _title(slug), category, sprites)
-    found = [subjects[k] for k in sorted(subjects)]
+    ordered = [subjects[k] for k in sorted(subjects)]
     if cache is not None:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        stack = np.stack([np.stack([s.sprites[k] for k in STYLES]) for s in found])
-        columns = {"ids": [s.id for s in found], "titles": [s.title for s in found]}
-        np.savez(cache, sprites=stack, categories=np.array([s.category for s in found]), **columns)
-    return found
+        stack = np.stack([np.stack([s.sprites[k] for k in STYLES]) for s in ordered])
+        columns = {"ids": [s.id for s in ordered], "titles": [s.title for s in ordered]}
+        np.savez(cache, sprites=stack, categories=np.array([s.category for s in ordered]), **columns)
+    return ordered
 
 
 def procedural(count: int = 12) -> list[Subject]:
-    """Stand-in subjects (coloured shapes) so that every recipe runs without the art packages. Deterministic."""
+    """Replacement subjects (coloured shapes), so that every recipe runs without the art packages. Deterministic."""
     shapes, hues = ("circle", "square", "triangle"), ("red", "green", "blue", "orange")
     out = []
     for i in range(count):
@@ -94,7 +94,7 @@ def procedural(count: int = 12) -> list[Subject]:
 
 
 def on_white(sprite: np.ndarray, side: int = SIDE, margin: float = 0.06) -> Image.Image:
-    """A sprite flattened on white, (side, side) RGB: what a shop calls a product picture."""
+    """A sprite on white, (side, side) RGB: like a shop's product picture."""
     inner = round(side * (1 - 2 * margin))
     small = Image.fromarray(sprite).resize((inner, inner), Image.Resampling.LANCZOS)
     canvas = Image.new("RGB", (side, side), "white")
@@ -107,14 +107,14 @@ def _title(slug: str) -> str:
     return slug.replace("-", " ").replace("piata", "pinata")
 
 
-def _sprites(art: Path, drawn: list[IconSet], code: str) -> dict[str, np.ndarray] | None:
+def _sprites(art: Path, icon_sets: list[IconSet], code: str) -> dict[str, np.ndarray] | None:
     folder = art / "@lobehub" / "fluent-emoji-3d" / "assets"
     names = [folder / f"{n}.webp" for n in (code, code.replace("-fe0f", ""))]
     fluent = next((name for name in names if name.exists()), None)
-    flat = [icons.slug(code) for icons in drawn]
-    if fluent is None or not all(slug in icons.names for icons, slug in zip(drawn, flat, strict=True)):
+    flat = [icons.slug(code) for icons in icon_sets]
+    if fluent is None or not all(slug in icons.names for icons, slug in zip(icon_sets, flat, strict=True)):
         return None
-    pictures = [icons.draw(str(slug), 2 * SIDE) for icons, slug in zip(drawn, flat, strict=True)]
+    pictures = [icons.draw(str(slug), 2 * SIDE) for icons, slug in zip(icon_sets, flat, strict=True)]
     pictures.insert(0, Image.open(fluent).convert("RGBA"))
     return {style: trim(picture, SIDE) for style, picture in zip(STYLES, pictures, strict=True)}
 

@@ -1,4 +1,4 @@
-"""The bank: many composed covers with known subject and look, kept as one .npz. Knows nothing about models."""
+"""The bank: many composed covers with known subject and look, stored as one .npz. Knows nothing about models."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def look_of(codes: np.ndarray) -> Look:
 
 
 def build(subjects: list[Subject], count: int, seed: int, workers: int = 1, among: list[int] | None = None) -> Bank:
-    """Draw `count` covers; every subject of `among` (default: all) and every look comes up about equally often."""
+    """Draw `count` covers; every subject of `among` (default: all) and every look occurs about equally often."""
     rng = np.random.default_rng(seed)
     chosen = np.array(among if among is not None else range(len(subjects)))
     order = np.concatenate([rng.permutation(chosen) for _ in range(-(-count // len(chosen)))])[:count]
@@ -44,15 +44,15 @@ def build(subjects: list[Subject], count: int, seed: int, workers: int = 1, amon
     ]
     if workers > 1:
         with ProcessPoolExecutor(workers) as pool:
-            drawn = list(pool.map(_draw, jobs, chunksize=256))
+            images = list(pool.map(_draw, jobs, chunksize=256))
     else:
-        drawn = [_draw(job) for job in jobs]
-    images = np.stack(drawn) if drawn else np.zeros((0, SIDE, SIDE, 3), np.uint8)
+        images = [_draw(job) for job in jobs]
+    images = np.stack(images) if images else np.zeros((0, SIDE, SIDE, 3), np.uint8)
     return Bank(images, order.astype(np.int32), looks.astype(np.int32))
 
 
 def load_or_build(path: Path, subjects: list[Subject], count: int, seed: int, among: list[int], workers: int) -> Bank:
-    """The bank at `path`, drawn and saved when missing."""
+    """Read the bank at `path`; draw and save it if it is missing."""
     if path.exists():
         with np.load(path) as z:
             return Bank(z["images"], z["subject"], z["look"])

@@ -1,6 +1,6 @@
-"""Behaviour logs: what was shown to whom, and what they did. A table of events, and a SIMULATED one. numpy only.
+"""Behaviour logs: which covers users saw and what they did. A table of events, and a SIMULATED one. numpy only.
 
-Knows no model. Action numbers are those of the wire.
+Knows no model. Action numbers are those of the wire format.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ ENGAGED = (CLICK, LIKE, PURCHASE)
 LIST = 8
 """Covers in one simulated list."""
 SHARP, THRESHOLD = 4.0, 1.2
-"""A simulated user clicks half of the covers that are THRESHOLD deviations above their mean utility."""
+"""A simulated user clicks half of the covers whose utility is THRESHOLD deviations above their mean."""
 
 
 @dataclass(frozen=True)
 class Log:
     """Columns of equal length E, ordered by user, then time.
 
-    user, cover: indices. action: number of the wire. dwell_ms: for DWELL, else 0. time: seconds. shown: the number of the list
-    (the decision) the cover was part of. position: its place there, 0 at the top; only the order matters where it is not known.
+    user, cover: indices. action: wire number. dwell_ms: for DWELL, else 0. time: seconds. shown: the number of the list (the
+    decision) of the cover. position: its place in the list, 0 at the top; where it is unknown, only the order matters.
     """
 
     user: np.ndarray
@@ -53,14 +53,14 @@ class Log:
         return Log(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     def exposure(self, covers: int) -> np.ndarray:
-        """(covers,) the share of impressions each cover had, smoothed so that none is zero."""
-        seen = np.bincount(self.cover[self.action == IMPRESSION], minlength=covers) + 1.0
-        return seen / seen.sum()
+        """(covers,) each cover's share of impressions, smoothed so that none is zero."""
+        count = np.bincount(self.cover[self.action == IMPRESSION], minlength=covers) + 1.0
+        return count / count.sum()
 
     def examination(self) -> np.ndarray:
-        """(positions,) click rate of each position over that of the top one: how likely a cover there is looked at.
+        """(positions,) click rate of each position over that of the top one: the probability that a cover there is looked at.
 
-        Unbiased where covers are placed at random, as by exploration; at most 1, at least 0.05.
+        Unbiased if covers are placed at random, as by exploration; 0.05 to 1.
         """
         shown = np.bincount(self.position[self.action == IMPRESSION]).astype(float)
         clicked = np.bincount(self.position[self.action == CLICK], minlength=len(shown))[: len(shown)]
@@ -69,7 +69,7 @@ class Log:
 
 
 def population(users: int, rng: np.random.Generator, seed: int = 7) -> tastes.Tastes:
-    """SIMULATED users of one population: some looks are favourites more often than others (the same ones for one `seed`)."""
+    """SIMULATED users of one population: some looks are favourites more often than others, the same ones for one `seed`."""
     order = np.random.default_rng(seed)
     favourite = []
     for size in tastes.SIZES:
@@ -79,13 +79,18 @@ def population(users: int, rng: np.random.Generator, seed: int = 7) -> tastes.Ta
 
 
 def simulate(
-    people: tastes.Tastes, look: np.ndarray, category: np.ndarray, lists: int, rng: np.random.Generator, drift: float = 0.2
-) -> tuple[Log, tastes.Tastes]:  # fmt: skip
+    people: tastes.Tastes,
+    look: np.ndarray,
+    category: np.ndarray,
+    lists: int,
+    rng: np.random.Generator,
+    drift: float = 0.2,
+) -> tuple[Log, tastes.Tastes]:
     """SIMULATED behaviour of `people` on covers of `look` (N, 4) and `category` (N,): the log, and the tastes at its end.
 
-    Each user sees `lists` lists of LIST covers, popular ones more often, placed at random. A cover is examined with a probability
-    that falls with its position, then clicked by its utility to this user; dwell, likes, purchases and dislikes follow utility
-    too. A share `drift` of the users has another taste from a random moment on.
+    Each user gets `lists` lists of LIST covers, popular ones more often, placed at random. A user looks at a cover with a probability
+    that falls with its position, then clicks it by its utility; dwell, likes, purchases and dislikes follow utility too. For a share
+    `drift` of the users the taste changes at a random moment.
     """
     users, covers = len(people.favourite), len(look)
     other = population(users, rng)
@@ -100,14 +105,14 @@ def simulate(
     clicked = examined & (rng.random(shown.shape) < _sigmoid(SHARP * (utility - THRESHOLD)))
     chance = {LIKE: clicked * 0.3 * _sigmoid(utility), PURCHASE: clicked * 0.1 * _sigmoid(utility)}
     chance[DISLIKE] = (examined & ~clicked) * 0.15 * _sigmoid(-2 * (utility + 1.0))
-    did = {IMPRESSION: np.ones_like(clicked), CLICK: clicked, DWELL: clicked}
-    did |= {action: rng.random(shown.shape) < p for action, p in chance.items()}
+    happened = {IMPRESSION: np.ones_like(clicked), CLICK: clicked, DWELL: clicked}
+    happened |= {action: rng.random(shown.shape) < p for action, p in chance.items()}
     dwell = np.exp(rng.normal(8.3 + 0.6 * utility, 0.5)).clip(200, 600_000)
     started = np.cumsum(rng.exponential(20_000, (users, lists)), 1)[..., None]
     order = (IMPRESSION, CLICK, DISLIKE, DWELL, LIKE, PURCHASE)
     columns = []
     for n, action in enumerate(order):
-        u, i, k = np.nonzero(did[action])
+        u, i, k = np.nonzero(happened[action])
         when = started[u, i, 0] + (n > 0) * (1 + 10 * k) + n
         ms = dwell[u, i, k] * (action == DWELL)
         columns.append(np.stack([u, shown[u, i, k], np.full(len(u), action), ms, when, u * lists + i, k], 1))

@@ -1,4 +1,4 @@
-"""Aspect-ratio buckets: a few sizes of about equal area, pictures cropped to the nearest, batches of one size each.
+"""Aspect-ratio buckets: a few sizes of about equal area; pictures are cropped to the nearest, a batch has one size.
 
 NovelAI's bucketing as in SDXL (arXiv:2307.01952, section 2.3). Knows no model and no file.
 """
@@ -23,7 +23,7 @@ EDGES = (32, 2048)
 class Buckets:
     """Sizes (width, height) of about `pixels` pixels whose edges are multiples of GRID and of the family's `multiple`.
 
-    Areas are within `spread` of `pixels` and ratios within 1/`ratio`..`ratio`; a square is always among them.
+    Areas are within `spread` of `pixels` and ratios within 1/`ratio`..`ratio`; a square is always included.
     """
 
     pixels: int
@@ -41,38 +41,38 @@ class Buckets:
 
     @property
     def unit(self) -> int:
-        """Every edge is a multiple of it."""
+        """Every edge is a multiple of this."""
         return math.lcm(GRID, self.multiple)
 
     @cached_property
     def sizes(self) -> tuple[tuple[int, int], ...]:
-        """All sizes, wider ones last."""
+        """All sizes, ordered from tall to wide."""
         least, most = -(-EDGES[0] // self.unit), EDGES[1] // self.unit
         side = self.unit * min(max(round(math.sqrt(self.pixels) / self.unit), least), most)
-        found = {(side, side)}
+        sizes = {(side, side)}
         for n in range(least, most + 1):
             width = n * self.unit
             height = self.unit * min(max(round(self.pixels / width / self.unit), least), most)
             near = abs(width * height / self.pixels - 1) <= self.spread
             if near and max(width, height) <= self.ratio * min(width, height):
-                found |= {(width, height), (height, width)}
-        return tuple(sorted(found, key=lambda size: (size[0] / size[1], size)))
+                sizes |= {(width, height), (height, width)}
+        return tuple(sorted(sizes, key=lambda size: (size[0] / size[1], size)))
 
     def nearest(self, width: int, height: int) -> tuple[int, int]:
-        """The size whose ratio is nearest to that of width x height, as ratios of ratios go."""
-        wanted = math.log(width / height)
-        return min(self.sizes, key=lambda size: abs(math.log(size[0] / size[1]) - wanted))
+        """The size whose ratio is nearest to that of width x height, by the logarithm of ratios."""
+        target = math.log(width / height)
+        return min(self.sizes, key=lambda size: abs(math.log(size[0] / size[1]) - target))
 
 
 def crop(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Scaled to cover `size` = (width, height), and what stands over is cut off on both sides alike."""
+    """Scale to cover `size` = (width, height), and crop equally on both sides."""
     return ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
 
 
 class Epochs:
-    """Batches of examples of one bucket; every example once an epoch, the last batch of a bucket may be small.
+    """Batches of examples of one bucket; every example once an epoch, the last batch of a bucket may be smaller.
 
-    A batch is a function of (seed, its number) alone, so that training can go on anywhere. Raises IcgError without examples.
+    A batch depends on (seed, its number) only, so that training can resume anywhere. Raises IcgError without examples.
     """
 
     def __init__(self, bucket: np.ndarray, batch: int, seed: int) -> None:
@@ -81,11 +81,11 @@ class Epochs:
             raise IcgError(f"examples={len(bucket)}, batch={batch}; allowed: at least one each")
         self.bucket, self.batch, self.seed = np.asarray(bucket), batch, seed
         self.length = int(sum(-(-n // batch) for n in np.unique(self.bucket, return_counts=True)[1]))
-        """Batches an epoch."""
+        """Batches of an epoch."""
         self._epoch, self._order = -1, list[np.ndarray]()
 
     def rows(self, number: int) -> np.ndarray:
-        """(B,) examples of batch `number`, counted through all epochs; B at most the batch size."""
+        """(B,) examples of batch `number`, which counts through all epochs; B is at most the batch size."""
         epoch, place = divmod(number, self.length)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._shuffled(epoch)

@@ -1,6 +1,6 @@
-"""A shop's own tables -> training examples: one a cover, with its item's title and split. Rows stream; no pixel is read here.
+"""A shop's tables -> training examples: one a cover, with its item's title and split. Rows stream; no pixel is read here.
 
-The tables are those that `eyecatch import` takes. Knows no model.
+The tables are those of `eyecatch import`. Knows no model.
 """
 
 from __future__ import annotations
@@ -31,16 +31,15 @@ COVER_PICTURE = ("image", "cover", "picture", "path")
 USER = ("user_id", "user", "userId", "customer_id")
 EVENT_ITEM = ("item_id", "item", "itemId", "movieId", "product_id", "sku")
 TIME = ("timestamp", "time", "event_time", "ts", "created_at")
-ACTIONS = {
-    "impression": IMPRESSION, "click": CLICK, "like": LIKE, "dislike": DISLIKE, "purchase": PURCHASE, "dwell": DWELL,
-}  # fmt: skip
+ACTIONS = {"impression": IMPRESSION, "click": CLICK, "like": LIKE}
+ACTIONS |= {"dislike": DISLIKE, "purchase": PURCHASE, "dwell": DWELL}
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
-SHOWN = 1000
+MAX_SHOWN = 1000
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Shares of items, and apart from them of users, that are held out. The hash of an id alone decides where it goes."""
+    """Held-out shares of items and, independently, of users. The hash of an id decides its split."""
 
     validation: float = 0.05
     test: float = 0.05
@@ -51,13 +50,13 @@ class Splits:
 
     def of(self, kind: str, id: str) -> str:
         """TRAIN, VALIDATION or TEST for a `kind` ("item" or "user") and its id."""
-        drawn = int.from_bytes(hashlib.sha256(f"{kind}\n{id}".encode()).digest()[:8], "big") / 2**64
-        return TEST if drawn < self.test else VALIDATION if drawn < self.test + self.validation else TRAIN
+        position = int.from_bytes(hashlib.sha256(f"{kind}\n{id}".encode()).digest()[:8], "big") / 2**64
+        return TEST if position < self.test else VALIDATION if position < self.test + self.validation else TRAIN
 
 
 @dataclass(frozen=True)
 class Example:
-    """One cover of one item. `path`: its picture, a file that exists."""
+    """One cover of one item. `path`: its picture, an existing file."""
 
     item: str
     title: str
@@ -68,50 +67,54 @@ class Example:
 
 
 @dataclass
-class Report:
-    """What became of rows: how many were taken, and how many were refused for which kind of reason; some in full."""
+class RowReport:
+    """How many rows were accepted, and how many were refused for each kind of reason; the first MAX_SHOWN refusals in full."""
 
     accepted: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     shown: list[dict[str, object]] = field(default_factory=list)
 
     def refuse(self, kind: str, table: str, row: int, id: str, reason: str) -> None:
-        """`row` counts from 1, 0 where none is known. The first SHOWN are kept, all are counted."""
+        """Count a refusal. `row` counts from 1, 0 for an unknown one."""
         self.refused[kind] += 1
-        if len(self.shown) < SHOWN:
+        if len(self.shown) < MAX_SHOWN:
             self.shown.append({"table": table, "row": row, "id": id[:200], "kind": kind, "reason": reason})
 
     def __str__(self) -> str:
-        said = ", ".join(f"{count} with {kind}" for kind, count in self.refused.most_common())
-        return f"{self.accepted} covers" + (f", left out: {said}" if said else "")
+        reasons = ", ".join(f"{count} with {kind}" for kind, count in self.refused.most_common())
+        return f"{self.accepted} covers" + (f", left out: {reasons}" if reasons else "")
 
     def write(self, path: Path) -> None:
-        """One JSON object a line for each that is kept."""
+        """Write `shown`, one JSON object a line."""
         path.write_text("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in self.shown))
 
 
 class Catalogue:
-    """Tables `items`, maybe `covers` and `events`, and the `pictures` folder their paths are relative to.
+    """Tables `items`, optionally `covers` and `events`, and the folder `pictures` that their paths are relative to.
 
-    Titles stay in memory, some hundred bytes an item; covers stream. Without a table of covers an item's own pictures are
+    Titles stay in memory, some hundred bytes an item; covers stream. Without a table of covers, an item's own pictures are
     its covers. Raises IcgError for a table without its columns.
     """
 
     def __init__(
-        self, items: Table, pictures: Path, covers: Table | None = None, events: Table | None = None,
+        self,
+        items: Table,
+        pictures: Path,
+        covers: Table | None = None,
+        events: Table | None = None,
         splits: Splits | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.items, self.pictures, self.covers, self.events = items, pictures, covers, events
         self.splits = splits or Splits()
         self._id, self._title = items.column(ITEM), items.column(TITLE)
         self._category = items.column(CATEGORY, required=False)
-        self._own = [name for name in (items.column((n,), required=False) for n in PICTURES) if name]
-        if covers is None and not self._own:
+        self._own_pictures = [name for name in (items.column((n,), required=False) for n in PICTURES) if name]
+        if covers is None and not self._own_pictures:
             items.column(PICTURES)
 
     @classmethod
     def open(cls, folder: Path, splits: Splits | None = None) -> Catalogue:
-        """`folder` holds items.csv (or .tsv, .jsonl, .parquet), maybe covers and events likewise, and the pictures."""
+        """folder: with items.csv (or .tsv, .jsonl, .parquet), optionally covers and events likewise, and the pictures."""
         items = Table.beside(folder, "items")
         if items is None:
             raise IcgError(
@@ -119,39 +122,39 @@ class Catalogue:
             )
         return cls(items, folder, Table.beside(folder, "covers"), Table.beside(folder, "events"), splits)
 
-    def examples(self, report: Report) -> Iterator[Example]:
-        """Every cover in the order of the tables; what cannot be used is in `report` instead."""
+    def examples(self, report: RowReport) -> Iterator[Example]:
+        """Every cover in the order of the tables; rows that cannot be used go to `report`."""
         if self.covers is None:
             for row, item, cells in self._items(report):
                 if not cells:
                     report.refuse("no picture", "items", row, item.item, "its picture columns are empty")
                 for n, text in enumerate(dict.fromkeys(cells)):
                     cover = item.cover if n == 0 else f"{item.cover}#{n + 1}"
-                    yield from self._found(report, "items", row, item, cover, text)
+                    yield from self._example(report, "items", row, item, cover, text)
             return
         known = {item.item: item for _, item, _ in self._items(report)}
         id, of = self.covers.column(COVER, required=False), self.covers.column(COVER_ITEM)
-        picture, seen = self.covers.column(COVER_PICTURE), set()
+        picture, cover_ids = self.covers.column(COVER_PICTURE), set()
         for row in self.covers.rows():
-            named, text = row.values.get(of, ""), row.values.get(picture, "")
-            cover = row.values.get(id, "") if id else f"{named}/{text}"
+            cover_item, text = row.values.get(of, ""), row.values.get(picture, "")
+            cover = row.values.get(id, "") if id else f"{cover_item}/{text}"
             if row.problem:
                 report.refuse("a damaged row", "covers", row.number, "", row.problem)
-            elif named not in known:
+            elif cover_item not in known:
                 report.refuse(
-                    "an unknown item", "covers", row.number, cover, f"item {named[:200]!r} is not in the table"
+                    "an unknown item", "covers", row.number, cover, f"item {cover_item[:200]!r} is not in the table"
                 )
-            elif not cover or cover in seen:
+            elif not cover or cover in cover_ids:
                 report.refuse("no id of its own", "covers", row.number, cover, "each cover needs an id of its own")
             else:
-                seen.add(cover)
-                yield from self._found(report, "covers", row.number, known[named], cover, text)
+                cover_ids.add(cover)
+                yield from self._example(report, "covers", row.number, known[cover_item], cover, text)
 
-    def log(self, covers: Mapping[str, tuple[int, str]], report: Report, split: str = TRAIN) -> Log:
+    def log(self, covers: Mapping[str, tuple[int, str]], report: RowReport, split: str = TRAIN) -> Log:
         """The events of users of a split. `covers`: cover id -> (its row, its item), in the order of `examples`.
 
-        An event that names no cover, or has no table of covers to name one of, is about its item's first. Lists are what the
-        decision column says; without it, all that a user does with one cover is a list of its own.
+        An event without a cover, or without a table of covers, is about its item's first cover. The decision column identifies lists;
+        without it, all events of a user with one cover are a list.
         """
         whole, time = [array("q") for _ in range(6)], array("d")
         if self.events is not None:
@@ -161,25 +164,27 @@ class Catalogue:
         columns = (user, cover, action, dwell, np.array(time), shown, position)
         return Log(*(column[order] for column in columns))
 
-    def _items(self, report: Report) -> Iterator[tuple[int, Example, list[str]]]:
-        """(row, the item as an example without a picture, the cells of its picture columns)."""
-        seen: set[str] = set()
+    def _items(self, report: RowReport) -> Iterator[tuple[int, Example, list[str]]]:
+        """Yields (row, the item as an example without a picture, the cells of its picture columns)."""
+        item_ids: set[str] = set()
         for row in self.items.rows():
             id, title = row.values.get(self._id, ""), row.values.get(self._title, "")
             if row.problem:
                 report.refuse("a damaged row", "items", row.number, "", row.problem)
-            elif not id or id in seen:
+            elif not id or id in item_ids:
                 report.refuse("no id of its own", "items", row.number, id, "each item needs an id of its own")
             elif not title.strip() or len(title) > MAX_TITLE:
                 reason = f"title of {len(title)} characters; allowed: 1..{MAX_TITLE}, not only spaces"
                 report.refuse("no usable title", "items", row.number, id, reason)
             else:
-                seen.add(id)
+                item_ids.add(id)
                 category = row.values.get(self._category, "") if self._category else ""
                 item = Example(id, title, category, id, Path(), self.splits.of("item", id))
-                yield row.number, item, [text for name in self._own if (text := row.values.get(name, ""))]
+                yield row.number, item, [text for name in self._own_pictures if (text := row.values.get(name, ""))]
 
-    def _found(self, report: Report, table: str, row: int, item: Example, cover: str, text: str) -> Iterator[Example]:
+    def _example(
+        self, report: RowReport, table: str, row: int, item: Example, cover: str, text: str
+    ) -> Iterator[Example]:
         try:
             path = inside(self.pictures, text)
         except IcgError as error:
@@ -189,9 +194,14 @@ class Catalogue:
         yield Example(item.item, item.title, item.category, cover, path, item.split)
 
     def _read(
-        self, events: Table, whole: list[array[int]], time: array[float], covers: Mapping[str, tuple[int, str]], report: Report,
+        self,
+        events: Table,
+        whole: list[array[int]],
+        time: array[float],
+        covers: Mapping[str, tuple[int, str]],
+        report: RowReport,
         split: str,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Append the events of users of `split`: user, cover, action, dwell_ms, list and position to `whole`."""
         user, action, when = events.column(USER), events.column(("action", "event_type", "event")), events.column(TIME)
         item = events.column(EVENT_ITEM)
@@ -217,23 +227,24 @@ class Catalogue:
             try:
                 if row.problem or not who:
                     raise IcgError(row.problem or "user=''; allowed: a user's id")
-                did, then = cell.get(action, "").strip().lower(), seconds(cell.get(when, ""))
-                if did not in ACTIONS:
-                    raise IcgError(f"action={did[:200]!r}; allowed: {', '.join(ACTIONS)}")
-                stayed, at = _whole("dwell_ms", cell.get(dwell, "")), _whole("position", cell.get(position, ""))
+                done, moment = cell.get(action, "").strip().lower(), seconds(cell.get(when, ""))
+                if done not in ACTIONS:
+                    raise IcgError(f"action={done[:200]!r}; allowed: {', '.join(ACTIONS)}")
+                dwelt, place = _whole("dwell_ms", cell.get(dwell, "")), _whole("position", cell.get(position, ""))
             except IcgError as error:
-                report.refuse("an unusable event", "events", row.number, "", str(error))  # users are not named
+                report.refuse("an unusable event", "events", row.number, "", str(error))  # never name a user
                 continue
             if named not in covers:
                 reason = f"item {cell.get(item, '')[:200]!r}, cover {named[:200]!r}; allowed: a cover to train on"
                 report.refuse("an event about another cover", "events", row.number, "", reason)
                 continue
-            of_list = (cell[decision],) if cell.get(decision) else (who, named)
-            number = lists.setdefault(of_list, len(lists))
-            known = (users.setdefault(who, len(users)), covers[named][0], ACTIONS[did])
-            for column, value in zip(whole, (*known, stayed if ACTIONS[did] == DWELL else 0, number, at), strict=True):
+            list_id = (cell[decision],) if cell.get(decision) else (who, named)
+            number = lists.setdefault(list_id, len(lists))
+            known = (users.setdefault(who, len(users)), covers[named][0], ACTIONS[done])
+            values = (*known, dwelt if ACTIONS[done] == DWELL else 0, number, place)
+            for column, value in zip(whole, values, strict=True):
                 column.append(value)
-            time.append(then)
+            time.append(moment)
 
 
 def _whole(name: str, text: str) -> int:

@@ -1,6 +1,6 @@
 """The cover composer: a sprite on a palette, a backdrop and a framing, as a (128, 128) picture.
 
-Deterministic given its arguments and seed. Knows nothing about subjects' names, users or models.
+Deterministic for its arguments and seed. Knows nothing about subjects' names, users or models.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FRAMINGS: tuple[str, ...] = tuple(PLACES)
 
 @dataclass(frozen=True)
 class Look:
-    """What a user can like about a cover apart from its subject."""
+    """What a user can like about a cover besides its subject."""
 
     style: str
     palette: str
@@ -45,7 +45,7 @@ class Look:
 
 
 def compose(sprite: np.ndarray, look: Look, seed: int = 0, side: int = SIDE) -> Image.Image:
-    """Draw `sprite` (S, S, 4) uint8 in `look`. The seed moves pattern and subject a little, may mirror."""
+    """Draw `sprite` (S, S, 4) uint8 in `look`. The seed varies pattern and position a little, and may mirror the subject."""
     rng = np.random.default_rng(seed)
     big = side * 2
     canvas = Image.fromarray(_background(look, rng, big))
@@ -61,7 +61,7 @@ def compose(sprite: np.ndarray, look: Look, seed: int = 0, side: int = SIDE) -> 
 
 
 def subject_box(framing: str, side: int) -> np.ndarray:
-    """(side, side) float32: 1 where the subject stands, 0 elsewhere."""
+    """(side, side) float32: 1 at the subject's place, 0 elsewhere."""
     scale, cx, cy = PLACES[framing]
     middle = (np.arange(side) + 0.5) / side
     inside = (np.abs(middle[:, None] - cy) < scale / 2) & (np.abs(middle[None] - cx) < scale / 2)
@@ -76,7 +76,7 @@ def all_looks() -> list[Look]:
 
 
 def stable_seed(*parts: object) -> int:
-    """A seed that depends only on the text of `parts`, the same in every process."""
+    """A seed that depends on the text of `parts` only, equal in every process."""
     return zlib.crc32("|".join(map(str, parts)).encode())
 
 

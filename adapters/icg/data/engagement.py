@@ -1,6 +1,6 @@
-"""Posts and the engagement they got: tables of social posts, or a catalogue's impressions and clicks. Knows no picture and no model.
+"""Posts and their engagement: tables of social posts, or a catalogue's impressions and clicks. Knows no picture and no model.
 
-Shaped as BoigBench (arXiv:2311.10995): account, time, text, picture, KPI. What a KPI is worth depends on the account, so it is told by
+Shaped like BoigBench (arXiv:2311.10995): account, time, text, picture, KPI. The value of a KPI depends on the account, so KPIs become
 buckets: low, medium and high, cut at each account's own 60th and 90th percentile.
 """
 
@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from icg.data.behaviour import CLICK, IMPRESSION
-from icg.data.catalogue import Catalogue, Report, Splits
+from icg.data.catalogue import Catalogue, RowReport, Splits
 from icg.data.tables import Row, Table
 from icg.data.times import NoZoneError, seconds
 from icg.errors import IcgError, InputError
@@ -33,16 +33,16 @@ KPI = ("kpi", "likes", "like_count", "favorite_count", "engagement", "clicks")
 BUCKETS = ("low", "medium", "high")
 PERCENTILES = (60.0, 90.0)
 FLOORS = (1.0, 2.0)
-"""KPIs below which nothing is medium, or high, however little the account is used to."""
+"""KPIs up to these are never medium, or high, even for an account with less engagement."""
 FEW = 10
-"""An account of fewer posts has no percentiles worth the name: it shares those of all such accounts."""
+"""Accounts with fewer posts have no meaningful percentiles: they share those of all such accounts."""
 PRIOR = 20.0
-"""Impressions for which a cover's click rate is that of all covers."""
+"""Weight, in impressions, of the mean click rate in a cover's click rate."""
 
 
 @dataclass(frozen=True)
 class Posts:
-    """Columns of N posts in the order of time: account (N,), time (N,) in UTC seconds, text (N,), picture (N,) paths, kpi (N,) from 0."""
+    """Columns of N posts in order of time: account (N,), time (N,) in UTC seconds, text (N,), picture (N,) paths, kpi (N,) from 0."""
 
     account: np.ndarray
     time: np.ndarray
@@ -65,24 +65,23 @@ class Posts:
         return len(self.kpi)
 
     def take(self, rows: np.ndarray) -> Posts:
-        """Those of `rows` (indices in the order of time, or booleans)."""
+        """The posts of `rows` (indices in order of time, or booleans)."""
         return Posts(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     @classmethod
     def of(cls, account: object, time: object, text: object, picture: object, kpi: object) -> Posts:
-        """From columns in any order of rows."""
+        """Posts from columns in any order of rows."""
         order = np.argsort(np.asarray(time, float), kind="stable")
-        texts = (np.asarray(column, object)[order] for column in (account, text, picture))
-        accounts, said, pictures = texts
-        return cls(accounts, np.asarray(time, float)[order], said, pictures, np.asarray(kpi, float)[order])
+        accounts, texts, pictures = (np.asarray(column, object)[order] for column in (account, text, picture))
+        return cls(accounts, np.asarray(time, float)[order], texts, pictures, np.asarray(kpi, float)[order])
 
 
-def load(path: Path, folder: Path, report: Report, zone: str = "") -> Posts:
-    """Posts of a table whose pictures lie in `folder`; rows that cannot be used are in `report` instead.
+def load(path: Path, folder: Path, report: RowReport, zone: str = "") -> Posts:
+    """Posts of a table whose pictures are in `folder`; rows that cannot be used go to `report`.
 
-    Accounts are told apart by an id where the table has one; else by name, whatever its case and spelling in Unicode, so two accounts of
-    one name are one. A time is UNIX seconds (or milliseconds), or ISO 8601 with its zone; `zone` (as "Europe/Paris") is that of times
-    without one, which are refused otherwise. Raises IcgError for a table without its columns, an unknown zone, or without any engagement.
+    An account is identified by an id if the table has one; else by name, in any case and Unicode spelling, so two accounts of one name
+    become one. A time is UNIX seconds (or milliseconds), or ISO 8601 with its zone; `zone` (as "Europe/Paris") is that of times without
+    one, which are otherwise refused. Raises IcgError for a table without its columns or any engagement, and for an unknown zone.
     """
     try:
         local = ZoneInfo(zone) if zone else None
@@ -90,14 +89,15 @@ def load(path: Path, folder: Path, report: Report, zone: str = "") -> Posts:
         raise IcgError(f"zone={zone!r}; allowed: a name of the IANA database, for example UTC") from error
     table = Table(path)
     id = table.column(ACCOUNT_ID, required=False)
-    of, at, said, media, kpi = id or table.column(ACCOUNT), *map(table.column, (TIME, TEXT, MEDIA, KPI))
+    account, time, text, media, kpi = id or table.column(ACCOUNT), *map(table.column, (TIME, TEXT, MEDIA, KPI))
+    columns = _Columns(account, id != "", time, text, media, kpi)
     rows: list[tuple[str, float, str, Path, float]] = []
     for row in table.rows():
         try:
-            rows.append(_post(row, id != "", of, at, said, media, kpi, folder, local))
+            rows.append(_post(row, columns, folder, local))
             report.accepted += 1
         except _UnusableError as error:
-            report.refuse(error.kind, path.name, row.number, row.values.get(of, ""), str(error))
+            report.refuse(error.kind, path.name, row.number, row.values.get(account, ""), str(error))
     if not rows:
         raise IcgError(f"table={str(path)!r}: no usable post ({report}); allowed: at least one")
     return Posts.of(*zip(*rows, strict=True))
@@ -109,27 +109,38 @@ class _UnusableError(IcgError):
         self.kind = kind
 
 
-def _post(
-    row: Row, by_id: bool, of: str, at: str, said: str, media: str, kpi: str, folder: Path, zone: ZoneInfo | None
-) -> tuple[str, float, str, Path, float]:
+@dataclass(frozen=True)
+class _Columns:
+    account: str
+    by_id: bool
+    time: str
+    text: str
+    media: str
+    kpi: str
+
+
+def _post(row: Row, columns: _Columns, folder: Path, zone: ZoneInfo | None) -> tuple[str, float, str, Path, float]:
     if row.problem:
         raise _UnusableError("a damaged row", row.problem)
-    account = row.values[of] if by_id else " ".join(unicodedata.normalize("NFKC", row.values[of]).casefold().split())
+    account = row.values[columns.account]
+    if not columns.by_id:
+        account = " ".join(unicodedata.normalize("NFKC", account).casefold().split())
     if not account:
-        raise _UnusableError("no account", f"{of}=''; allowed: a name")
-    value = _number(row.values[kpi])
+        raise _UnusableError("no account", f"{columns.account}=''; allowed: a name")
+    kpi = row.values[columns.kpi]
+    value = _number(kpi)
     if value is None or value < 0:
-        raise _UnusableError("a bad kpi", f"{kpi}={row.values[kpi][:80]!r}; allowed: a number from 0")
+        raise _UnusableError("a bad kpi", f"{columns.kpi}={kpi[:80]!r}; allowed: a number from 0")
     try:
-        picture = inside(folder, row.values[media])
+        picture = inside(folder, row.values[columns.media])
     except InputError as error:
         raise _UnusableError("no such picture", str(error)) from None
     try:
-        time = seconds(row.values[at], zone, at)
+        time = seconds(row.values[columns.time], zone, columns.time)
     except InputError as error:
         kind = "a time without zone" if isinstance(error, NoZoneError) else "a bad time"
         raise _UnusableError(kind, str(error)) from None
-    return account, time, row.values[said], picture, value
+    return account, time, row.values[columns.text], picture, value
 
 
 def _number(text: str) -> float | None:
@@ -140,9 +151,9 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def from_catalogue(folder: Path, report: Report) -> Posts:
-    """Covers that were shown: the account is the item's category, the KPI clicks per thousand impressions, drawn towards that of all
-    covers by `PRIOR` impressions; the time is that of the first one. Raises IcgError without events or impressions."""
+def from_catalogue(folder: Path, report: RowReport) -> Posts:
+    """Covers with impressions: the account is the item's category, the KPI clicks per thousand impressions, smoothed towards the mean
+    by `PRIOR` impressions; the time is that of the first impression. Raises IcgError without events or impressions."""
     catalogue = Catalogue.open(folder, Splits(0.0, 0.0))
     examples = list(catalogue.examples(report))
     if catalogue.events is None:
@@ -167,10 +178,10 @@ def buckets(
     percentiles: tuple[float, float] = PERCENTILES,
     floors: tuple[float, float] = FLOORS,
 ) -> np.ndarray:
-    """(N,) 0 low, 1 medium, 2 high, cut at each account's percentiles of its `known` (N,) booleans posts alone.
+    """(N,) 0 low, 1 medium, 2 high, cut at each account's percentiles of its posts in `known` (N,), booleans.
 
-    Accounts of fewer than FEW known posts, one of a single picture too, share the percentiles of all such accounts (or of all posts, where
-    these are few as well). An account without any engagement is low throughout.
+    Accounts of fewer than FEW known posts share the percentiles of all such accounts (or of all posts, if these are few as well). An
+    account without any engagement is always low. Raises IcgError without known posts.
     """
     if not known.any():
         raise IcgError("known=0 posts; allowed: at least one, to cut buckets at")
@@ -189,13 +200,13 @@ def buckets(
 
 
 def temporal(posts: Posts, validation: float = 0.15, test: float = 0.15) -> np.ndarray:
-    """(N,) 0 to train on, 1 to validate, 2 to test: the latest are tested. Posts of one moment stay together."""
+    """(N,) 0 training, 1 validation, 2 test: the latest posts are the test. Posts of one moment stay together."""
     if not (0 < test < 1 and 0 < validation < 1 - test):
         raise IcgError(f"validation={validation}, test={test}; allowed: shares above 0 that leave some")
     starts = np.quantile(posts.time, (1 - validation - test, 1 - test), method="higher")
     split: np.ndarray = np.searchsorted(starts, posts.time, side="right")
     if len(np.unique(split)) < 3:
         raise IcgError(
-            f"{len(posts)} posts of {len(np.unique(posts.time))} moments; allowed: enough to part them by time"
+            f"{len(posts)} posts of {len(np.unique(posts.time))} moments; allowed: enough to split them by time"
         )
     return split

@@ -1,4 +1,4 @@
-"""SIMULATED posts of accounts that publish covers: what their audience likes is known, so a model of it can be judged. Knows no model."""
+"""SIMULATED posts of accounts that publish covers: the audience's taste is known, so a model of it can be evaluated. Knows no model."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ HOURS = 24 * 3600
 
 @dataclass(frozen=True)
 class World:
-    """What decides engagement. `everyone`, `theirs`: by axis (4 of a look) what all like and what each account's audience likes besides,
-    (values,) and (accounts, values). `scale` (accounts,): log-KPI that an account is used to. `hour` (24,), `category` (5,)."""
+    """The causes of engagement. `everyone` (values,), `theirs` (accounts, values): for each of a look's 4 axes, the effect on every
+    account and in addition on each account. `scale` (accounts,): an account's mean log-KPI. `hour` (24,), `category` (5,): effects."""
 
     everyone: tuple[np.ndarray, ...]
     theirs: tuple[np.ndarray, ...]
@@ -28,7 +28,7 @@ class World:
 
     @classmethod
     def sample(cls, accounts: int, rng: np.random.Generator, visual: float = 0.35, own: float = 0.2) -> World:
-        """`visual`: how much one axis of a look moves the log-KPI of every account; `own`: of one account besides."""
+        """visual: effect of one axis of a look on the log-KPI of every account; own: its additional effect on one account."""
         strength = np.array(STRENGTH[:4]) / np.mean(STRENGTH[:4])
         everyone = tuple(visual * s * _unit(rng.normal(size=len(axis))) for s, axis in zip(strength, AXES, strict=True))
         theirs = tuple(own * s * rng.normal(size=(accounts, len(axis))) for s, axis in zip(strength, AXES, strict=True))
@@ -38,7 +38,7 @@ class World:
         )
 
     def appeal(self, look: np.ndarray, account: np.ndarray) -> np.ndarray:
-        """look (N, 4), account (N,) -> (N,): what the look alone adds to the log-KPI."""
+        """look (N, 4), account (N,) -> (N,): the look's effect on the log-KPI."""
         parts = [
             (e[look[:, n]] + t[account, look[:, n]])
             for n, (e, t) in enumerate(zip(self.everyone, self.theirs, strict=True))
@@ -48,7 +48,7 @@ class World:
 
 @dataclass(frozen=True)
 class Simulated:
-    """Columns of N posts in the order of time; `appeal` is the truth that no model is given. `images` (N, S, S, 3) uint8."""
+    """Columns of N posts in order of time; `appeal` is the truth, which no model gets. `images` (N, S, S, 3) uint8."""
 
     account: np.ndarray
     time: np.ndarray
@@ -68,7 +68,7 @@ def simulate(
     noise: float = 0.5,
     side: int = 96,
 ) -> Simulated:
-    """`count` posts over a year. A share `newcomers` of the accounts, and all held-out subjects, appear in its last 15 % alone."""
+    """`count` posts over a year. A share `newcomers` of the accounts, and all held-out subjects, occur only in its last 15 %."""
     accounts = len(world.scale)
     new = np.arange(accounts) < round(accounts * newcomers)
     time = np.sort(START + SPAN * rng.random(count))

@@ -1,4 +1,4 @@
-"""Ratings as a behaviour log: who rated what, when. Ratings of items are not clicks on covers: say so beside every figure.
+"""Ratings as a behaviour log: who rated what, when. Ratings of items are not clicks on covers: state that with every figure.
 
 Knows no model. Reads MovieLens-shaped tables.
 """
@@ -19,9 +19,8 @@ from icg.errors import IcgError
 
 @dataclass(frozen=True)
 class Ratings:
-    """`log`: LIKE for a rating from `liked` on, DISLIKE up to `disliked`, else a
-    DWELL of 0 ms, which says least; each with an impression before it, so that
-    exposure is how often a thing was rated. `titles` and `pictures` of the log's covers."""
+    """`log`: LIKE for a rating of at least `liked`, DISLIKE for at most `disliked`, else a DWELL of 0 ms, the weakest signal; each follows
+    an impression, so that exposure is the number of ratings. `titles` and `pictures` of the log's covers."""
 
     log: Log
     titles: list[str]
@@ -54,25 +53,27 @@ def load(folder: Path, liked: float = 4.0, disliked: float = 2.5) -> Ratings:
 
 
 def as_posts(folder: Path, kpi: str = "count", limit: int = 0, seed: int = 0) -> Posts:
-    """Films as posts of their first genre at the time of their first rating: KPI is how many ratings came, or their mean.
+    """Films as posts of their first genre at the time of their first rating: the KPI is the number of ratings, or their mean.
 
-    The year leaves the title, as age explains counts. `limit`: so many films drawn at random, 0 for all. Raises IcgError for another
-    KPI, and as `load`.
+    The year is removed from the title, because age explains counts. limit: so many random films, 0 for all. Raises IcgError for
+    another KPI, and as `load`.
     """
     if kpi not in ("count", "mean"):
         raise IcgError(f"kpi={kpi!r}; allowed: count or mean")
     items = [r for r in _rows(folder / "items.csv", ("item_id", "title", "cover", "genres")) if r[2]]
-    told: dict[str, list[tuple[float, float]]] = {}
+    rated: dict[str, list[tuple[float, float]]] = {}
     for item, rating, time in _rows(folder / "ratings.csv", ("movieId", "rating", "timestamp")):
-        told.setdefault(item, []).append((float(time), float(rating)))
-    items = [r for r in items if r[0] in told]
+        rated.setdefault(item, []).append((float(time), float(rating)))
+    items = [r for r in items if r[0] in rated]
     if limit and limit < len(items):
         items = [items[n] for n in np.sort(np.random.default_rng(seed).permutation(len(items))[:limit])]
-    values = [len(told[r[0]]) if kpi == "count" else float(np.mean([v for _, v in told[r[0]]])) for r in items]
     return Posts.of(
-        [r[3].split("|")[0] for r in items], [min(told[r[0]])[0] for r in items],
-        [re.sub(r"\s*\(\d{4}\)\s*$", "", r[1]) for r in items], [folder / r[2] for r in items], values,
-    )  # fmt: skip
+        account=[r[3].split("|")[0] for r in items],
+        time=[min(rated[r[0]])[0] for r in items],
+        text=[re.sub(r"\s*\(\d{4}\)\s*$", "", r[1]) for r in items],
+        picture=[folder / r[2] for r in items],
+        kpi=[len(rated[r[0]]) if kpi == "count" else float(np.mean([v for _, v in rated[r[0]]])) for r in items],
+    )
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> list[list[str]]:

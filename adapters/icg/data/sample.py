@@ -15,7 +15,7 @@ from icg.data.art import CATEGORIES, STYLES, Subject, on_white
 from icg.data.bank import AXES, AXIS_NAMES, look_of
 from icg.data.compose import compose, stable_seed
 
-SEEN = """
+FAVOURITES = """
 panda fox owl octopus butterfly sunflower cactus penguin tiger dolphin koala strawberry avocado pizza
 hamburger doughnut cupcake hot-beverage watermelon sushi rocket sailboat hot-air-balloon volcano castle
 locomotive ferris-wheel desert-island bicycle automobile soccer-ball basketball guitar violin artist-palette
@@ -52,13 +52,11 @@ Names from emoji-datasource (MIT).
 
 
 def choose(subjects: list[Subject]) -> list[Subject]:
-    """36 seen and 4 held-out subjects, attractive ones first, padded with others."""
+    """36 training and 4 held-out subjects, favourites first, then others."""
     by_id = {s.id: s for s in subjects}
-    liked = [by_id[i] for i in SEEN if i in by_id]
-    rest = [s for s in subjects if s not in liked]
-    seen = [s for s in liked + rest if not s.held_out][:36]
-    unseen = [s for s in liked + rest if s.held_out][:4]
-    return seen + unseen
+    first = [by_id[i] for i in FAVOURITES if i in by_id]
+    ordered = first + [s for s in subjects if s not in first]
+    return [s for s in ordered if not s.held_out][:36] + [s for s in ordered if s.held_out][:4]
 
 
 def write(out: Path, subjects: list[Subject], seed: int = 7) -> None:
@@ -74,8 +72,8 @@ def write(out: Path, subjects: list[Subject], seed: int = 7) -> None:
         item_rows.append((subject.id, subject.title, subject.category, picture))
         for k, codes in enumerate(_looks(rng)):
             look, cover = look_of(codes), f"{subject.id}-{k}"
-            drawn = compose(subject.sprites[look.style], look, stable_seed(seed, cover))
-            drawn.save(out / "covers" / f"{cover}.webp", quality=86)
+            picture = compose(subject.sprites[look.style], look, stable_seed(seed, cover))
+            picture.save(out / "covers" / f"{cover}.webp", quality=86)
             values = (look.style, look.palette, look.backdrop, look.framing)
             cover_rows.append((cover, subject.id, f"covers/{cover}.webp", *values))
             looks.append(codes)
@@ -94,7 +92,7 @@ def write(out: Path, subjects: list[Subject], seed: int = 7) -> None:
 
 
 def simulate(looks: np.ndarray, themes: np.ndarray, covers: list[tuple], rng: np.random.Generator) -> list[tuple]:
-    """About 200 SIMULATED events a user: impressions, and clicks, likes, dwell or dislikes that follow from taste."""
+    """About 200 SIMULATED events a user: impressions, then clicks, likes, dwell or dislikes according to taste."""
     axes = (*AXES, CATEGORIES)
     favourite = np.array([[axis.index(v) for axis, v in zip(axes, taste, strict=True)] for taste in USERS.values()])
     utility = tastes.with_favourites(favourite, rng, 0.1).utility(looks, themes)
@@ -110,15 +108,15 @@ def simulate(looks: np.ndarray, themes: np.ndarray, covers: list[tuple], rng: np
 
 
 def _actions(score: float, rng: np.random.Generator) -> list[tuple[str, int, int]]:
-    done = [("impression", 0, 0)]
+    actions = [("impression", 0, 0)]
     if rng.random() < 1 / (1 + np.exp(-(score - 2.5) * 5)):
-        done.append(("click", 900, 0))
-        done.append(("dwell", 1000, int(1500 + 4000 * max(score, 0) * rng.uniform(0.6, 1.4))))
+        actions.append(("click", 900, 0))
+        actions.append(("dwell", 1000, int(1500 + 4000 * max(score, 0) * rng.uniform(0.6, 1.4))))
         if score > 3.0:
-            done.append(("like", 5000, 0))
+            actions.append(("like", 5000, 0))
     elif score < 0.1 and rng.random() < 0.25:
-        done.append(("dislike", 1200, 0))
-    return done
+        actions.append(("dislike", 1200, 0))
+    return actions
 
 
 def _looks(rng: np.random.Generator) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Rows of a CSV, TSV, JSON Lines or Parquet file as text by column, a few in memory at a time. Knows no item and no event.
 
-The one reader of tables, also that of `eyecatch import`. Imports neither torch nor, before a Parquet file is opened, polars.
+Also used by `eyecatch import`. Imports neither torch nor, before a Parquet file is opened, polars.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from icg.errors import IcgError, InputError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 PARQUET_ROWS = 10_000
-LOOKED = 100
-"""JSON objects whose keys make the columns: an optional key may be absent from the first one."""
+SAMPLED = 100
+"""JSON objects whose keys are the columns: the first object may lack an optional key."""
 DAMAGED = "\ufffd"
 """Replaces bytes that are not UTF-8."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """`number` counts from 1 without the header; a row that cannot be read has a `problem` and no values."""
+    """`number` counts from 1 without the header; an unreadable row has a `problem` and no values."""
 
     number: int
     values: dict[str, str] = field(default_factory=dict)
@@ -32,9 +32,9 @@ class Row:
 
 
 class Table:
-    """A file of rows. `fraction`: how much of it has been read, 0..1.
+    """A file of rows. `fraction`: the share that has been read, 0..1.
 
-    Raises InputError for a file that is missing, not a table, or whose columns do not have a name each.
+    Raises InputError for a file that is missing, not a table, or has a column without a unique name.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,28 +55,28 @@ class Table:
 
     @classmethod
     def beside(cls, folder: Path, stem: str) -> Table | None:
-        """The table `stem`.csv, .jsonl, ... of a folder, None without one; IcgError for two."""
+        """The table `stem`.csv, .jsonl, ... of a folder, None without one. Raises IcgError for two."""
         paths = [folder / f"{stem}{suffix}" for suffix in SUFFIXES if (folder / f"{stem}{suffix}").is_file()]
         if len(paths) > 1:
             raise IcgError(f"{stem}={[path.name for path in paths]} in {str(folder)!r}; allowed: one of them")
         return cls(paths[0]) if paths else None
 
-    def column(self, names: Sequence[str], required: bool = True, meaning: str = "", wanted: str = "") -> str:
-        """The column `wanted`, else the first of `names` that the table has, in any case; "" if none is required.
+    def column(self, names: Sequence[str], required: bool = True, meaning: str = "", chosen: str = "") -> str:
+        """The column `chosen`, else the first of `names` that the table has, in any case; "" if none is required.
 
-        Raises InputError, which lists the columns, for one that the table does not have.
+        Raises InputError, which lists the columns, if the table does not have it.
         """
         lower = {column.lower(): column for column in self.columns}
         first = next((lower[name.lower()] for name in names if name.lower() in lower), "")
-        column = (wanted if wanted in self.columns else "") if wanted else first
-        if not column and (wanted or required):
-            value = repr(wanted) if wanted else f"none of {', '.join(names)}"
+        column = (chosen if chosen in self.columns else "") if chosen else first
+        if not column and (chosen or required):
+            value = repr(chosen) if chosen else f"none of {', '.join(names)}"
             allowed = f"one of the columns of {self.path.name}: {', '.join(self.columns)}"
             raise InputError(f"columns.{meaning or names[0]}", value, allowed)
         return column
 
     def rows(self) -> Iterator[Row]:
-        """Every row, damaged ones too."""
+        """Every row, including damaged ones."""
         if self.suffix == ".parquet":
             yield from self._parquet()
         else:
@@ -102,7 +102,7 @@ class Table:
                 return next(self._cells(), [])
             except csv.Error as error:
                 raise InputError("file", repr(self.path.name), f"comma-separated text ({error})") from error
-        return list(dict.fromkeys(name for row in islice(self._jsonl(), LOOKED) for name in row.values))
+        return list(dict.fromkeys(name for row in islice(self._jsonl(), SAMPLED) for name in row.values))
 
     def _lines(self) -> Iterator[str]:
         done = 0
@@ -122,13 +122,13 @@ class Table:
             try:
                 cells = next(reader, None)
             except csv.Error as error:
-                # The reader has lost its place in the file: what follows cannot be told from the damage.
+                # The reader has lost its place in the file: the rest cannot be separated from the damage.
                 yield Row(number + 1, problem=f"not readable as CSV, nor is anything after it: {error}")
                 return
             if cells is None:
                 return
             if not cells:
-                continue  # an empty line is no row
+                continue  # an empty line is not a row
             number += 1
             if len(cells) != len(self.columns):
                 yield Row(number, problem=f"{len(cells)} cells; allowed: {len(self.columns)}, as the header has")
@@ -162,7 +162,7 @@ class Table:
 
 
 def _text(value: object) -> str:
-    """As a CSV file would hold it: nothing for None, whole floats without a point, lists joined by "|"."""
+    """The value as in a CSV file: "" for None, whole floats without a point, lists joined by "|"."""
     if value is None:
         return ""
     if isinstance(value, list):

@@ -1,7 +1,7 @@
 """Simulated users: what they like about covers, and how they behave. Everything here is SIMULATED. numpy only.
 
-A taste is a weight for every style, palette, backdrop, framing and theme (category); the utility of a cover is the sum
-of the weights of what it shows.
+A taste is a weight for every style, palette, backdrop, framing and theme (category); the utility of a cover is the sum of the weights
+of its values.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from icg.data.art import CATEGORIES
 from icg.data.bank import AXES
 
 STRENGTH: tuple[float, ...] = (1.6, 1.3, 1.0, 0.8, 0.5)
-"""How much style, palette, backdrop, framing and theme matter."""
+"""Weights of style, palette, backdrop, framing and theme."""
 SIZES: tuple[int, ...] = (*(len(axis) for axis in AXES), len(CATEGORIES))
 WIDTH = sum(SIZES)
 _STARTS = np.cumsum((0, *SIZES[:-1]))
@@ -22,7 +22,7 @@ _STARTS = np.cumsum((0, *SIZES[:-1]))
 
 @dataclass(frozen=True)
 class Tastes:
-    """`weights` (U, WIDTH): one row per user; `favourite` (U, 5): the best liked value of each axis."""
+    """`weights` (U, WIDTH): one row a user; `favourite` (U, 5): the best liked value of each axis."""
 
     weights: np.ndarray
     favourite: np.ndarray
@@ -40,7 +40,7 @@ def sample(users: int, rng: np.random.Generator) -> Tastes:
 
 
 def with_favourites(favourite: np.ndarray, rng: np.random.Generator, noise: float = 0.2) -> Tastes:
-    """Tastes with the given favourites, (U, 5) indices of style, palette, backdrop, framing, theme."""
+    """Tastes with these favourites, (U, 5) indices of style, palette, backdrop, framing, theme."""
     users = len(favourite)
     weights = rng.normal(0, noise, (users, WIDTH))
     for axis, (start, size, strength) in enumerate(zip(_STARTS, SIZES, STRENGTH, strict=True)):

@@ -1,4 +1,4 @@
-"""A cell of a table as a moment. Knows no table."""
+"""A table's cell as a time. Knows no table."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from datetime import UTC, datetime, tzinfo
 from icg.errors import InputError
 
 MILLISECONDS = 1e11
-"""A number from here on is milliseconds: as seconds it would be the year 5138, as milliseconds it is 1973."""
+"""Numbers from here on are milliseconds: as seconds this is the year 5138, as milliseconds 1973."""
 
 
 class NoZoneError(InputError):
-    """An ISO 8601 time without a zone, if none is assumed."""
+    """An ISO 8601 time without a zone, if no zone is assumed."""
 
 
 def seconds(text: str, zone: tzinfo | None = UTC, name: str = "time") -> float:
-    """UNIX seconds of UNIX seconds, UNIX milliseconds or ISO 8601. `zone` is that of a time that names none.
+    """UNIX seconds of UNIX seconds, UNIX milliseconds or ISO 8601. `zone`: of times without one.
 
     Raises InputError for anything else, NaN included, and NoZoneError for a time without a zone if `zone` is None.
     """
@@ -25,7 +25,7 @@ def seconds(text: str, zone: tzinfo | None = UTC, name: str = "time") -> float:
     except ValueError:
         return _iso(text, zone, name)
     if not math.isfinite(number):
-        raise _refused(text, name)
+        raise _error(text, name)
     return number / 1000 if abs(number) >= MILLISECONDS else number
 
 
@@ -33,11 +33,11 @@ def _iso(text: str, zone: tzinfo | None, name: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None and zone is None:
-            raise NoZoneError(name, repr(text[:80]), "a zone in it, or one named for all")
+            raise NoZoneError(name, repr(text[:80]), "a time with a zone, or a zone for all times")
         return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
     except (ValueError, OverflowError) as error:
-        raise error if isinstance(error, NoZoneError) else _refused(text, name) from None
+        raise error if isinstance(error, NoZoneError) else _error(text, name) from None
 
 
-def _refused(text: str, name: str) -> InputError:
+def _error(text: str, name: str) -> InputError:
     return InputError(name, repr(text[:80]), "UNIX seconds, UNIX milliseconds or ISO 8601")

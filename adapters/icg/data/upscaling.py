@@ -1,6 +1,6 @@
-"""Pictures to learn upscaling from: made-up drawings on the starter's backgrounds, large and small, whole and spoiled as covers are.
+"""Training pictures for upscaling: random drawings on the starter's backgrounds, large and small, clean and degraded as covers are.
 
-A drawing is a vector graphic, so that it is sharp at any size; no art package is needed. Knows no upscaler.
+A drawing is a vector graphic, so it is sharp at any size; no art package is needed. Knows no upscaler.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from icg.pictures import decode, read
 
 FACTOR = 4
 KINDS = ("clean", "drawn", "spoiled")
-"""Small pictures: scaled down; that, through an autoencoder with a little noise in its latents, as covers come; blurred, noisy, JPEG."""
+"""Small pictures: scaled down; then through an autoencoder with a little latent noise, as covers are; or blurred, noisy, JPEG."""
 LATENT_NOISE = 0.12
-"""At most, in deviations of the latents."""
+"""Largest noise, in deviations of the latents."""
 DOWN = (Image.Resampling.BICUBIC, Image.Resampling.LANCZOS, Image.Resampling.BOX)
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """large: N pictures, (N, S, S, 3) uint8. small: what they are learned from, one of each of KINDS, (N, 3, S / 4, S / 4, 3) uint8."""
+    """large: N pictures, (N, S, S, 3) uint8. small: their inputs, one of each of KINDS, (N, 3, S / 4, S / 4, 3) uint8."""
 
     large: np.ndarray
     small: np.ndarray
@@ -41,7 +41,7 @@ class Pairs:
         return len(self.large)
 
     def crop(self, row: int, kind: int, edge: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """A window of `edge` pixels of the small picture and the same of the large one, turned and mirrored alike."""
+        """A window of `edge` pixels of the small picture and its part of the large one, equally rotated and mirrored."""
         y, x = rng.integers(0, self.small.shape[2] - edge + 1, 2)
         low = self.small[row, kind, y : y + edge, x : x + edge]
         high = self.large[row, FACTOR * y : FACTOR * (y + edge), FACTOR * x : FACTOR * (x + edge)]
@@ -51,24 +51,24 @@ class Pairs:
 
 
 def held_out(subject: str) -> bool:
-    """True for a quarter of the subjects, chosen by a hash of the name, that no upscaler is trained on."""
+    """True for a quarter of the subjects, chosen by a hash of the name, which are held out of training."""
     return int(hashlib.sha256(f"upscaler:{subject}".encode()).hexdigest(), 16) % 4 == 0
 
 
 def catalogue(folder: Path, held: bool, side: int = 128) -> list[Image.Image]:
-    """Pictures of at least (side, side), cut to that, of files named SUBJECT-NUMBER of the subjects that are held out, or of the others.
+    """The top left (side, side) of all pictures named SUBJECT-NUMBER of at least that size, whose subjects are held out (or are not).
 
     Raises IcgError for a folder without any.
     """
     files = sorted(p for p in folder.glob("*.*") if held_out(p.stem.rpartition("-")[0]) == held)
-    found = [picture for path in files if min((picture := decode(read(path))).size) >= side]
-    if not found:
+    pictures = [picture for path in files if min((picture := decode(read(path))).size) >= side]
+    if not pictures:
         raise IcgError(f"pictures={str(folder)!r}: none of {side} pixels there; allowed: files named SUBJECT-NUMBER")
-    return [picture.crop((0, 0, side, side)) for picture in found]
+    return [picture.crop((0, 0, side, side)) for picture in pictures]
 
 
-def drawn(seed: int, number: int, side: int = 512) -> Image.Image:
-    """Cover number `number` of `seed`: a drawing nobody has a name for, on one of the starter's backgrounds, (side, side) RGB."""
+def random_cover(seed: int, number: int, side: int = 512) -> Image.Image:
+    """Cover `number` of `seed`: a random drawing on one of the starter's backgrounds, (side, side) RGB."""
     rng = np.random.default_rng((seed, number))
     ink = rng.random() < 0.2
     axes = [list(PALETTES), BACKDROPS, FRAMINGS]
@@ -78,7 +78,7 @@ def drawn(seed: int, number: int, side: int = 512) -> Image.Image:
 
 
 def figure(rng: np.random.Generator, side: int) -> np.ndarray:
-    """A drawing of three to ten parts, mirrored or not, with outlines or without: (side, side, 4) uint8, straight alpha."""
+    """A drawing of three to ten shapes, mirrored or not, with or without outlines: (side, side, 4) uint8, straight alpha."""
     import resvg_py
 
     outline = rng.random() < 0.4
@@ -99,19 +99,19 @@ def figure(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def pairs(large: Sequence[Image.Image], vae: Any, seed: int) -> Pairs:
-    """Scale down and spoil pictures of one size, whose edge is a multiple of 32. `vae`: a diffusers autoencoder, its scaling as it is."""
+    """Scale down and degrade pictures of one size, whose edge is a multiple of 32. vae: a diffusers autoencoder with its own scaling."""
     small = []
     for n, picture in enumerate(large):
         rng = np.random.default_rng((seed, n))
         low = picture.resize((picture.width // FACTOR, picture.height // FACTOR), DOWN[int(rng.integers(len(DOWN)))])
         clean = picture.resize(low.size, Image.Resampling.BICUBIC)
-        small.append(np.stack([np.asarray(clean), through(vae, low, rng), _spoiled(low, rng)]))
+        small.append(np.stack([np.asarray(clean), through(vae, low, rng), _degraded(low, rng)]))
     return Pairs(np.stack([np.asarray(picture) for picture in large]), np.stack(small))
 
 
 @torch.inference_mode()
 def through(vae: Any, picture: Image.Image, rng: np.random.Generator) -> np.ndarray:
-    """As a cover comes: encoded, a little noise added to the latents, decoded."""
+    """Encode, add a little noise to the latents, decode: the artefacts of a generated cover."""
     x = torch.from_numpy(np.asarray(picture, np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
     latents = vae.encode(x).latent
     noise = torch.from_numpy(rng.standard_normal(latents.shape).astype(np.float32))
@@ -120,7 +120,7 @@ def through(vae: Any, picture: Image.Image, rng: np.random.Generator) -> np.ndar
     return pixels
 
 
-def _spoiled(picture: Image.Image, rng: np.random.Generator) -> np.ndarray:
+def _degraded(picture: Image.Image, rng: np.random.Generator) -> np.ndarray:
     picture = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0, 0.9))))
     noisy = np.asarray(picture, np.float32) + rng.standard_normal((*picture.size[::-1], 3)) * rng.uniform(0, 6)
     out = io.BytesIO()
@@ -129,7 +129,7 @@ def _spoiled(picture: Image.Image, rng: np.random.Generator) -> np.ndarray:
 
 
 def _fill(rng: np.random.Generator, n: int) -> tuple[str, np.ndarray]:
-    """A gradient called f`n`, its stops alike or apart, and its colours (2, 3)."""
+    """A gradient with the id f`n`, its stops equal or different, and its colours (2, 3)."""
     first = rng.uniform(0, 1, 3) if rng.random() < 0.85 else np.full(3, rng.choice([0.04, 0.97]))
     second = first if rng.random() < 0.4 else np.clip(first + rng.uniform(-0.35, 0.35, 3), 0, 1)
     colours = np.stack([first, second]) * 255
@@ -139,17 +139,17 @@ def _fill(rng: np.random.Generator, n: int) -> tuple[str, np.ndarray]:
     return f'<linearGradient id="f{n}" x2="{rng.integers(2)}" y2="1">{stops}</linearGradient>', colours
 
 
-def _part(rng: np.random.Generator, reach: float, how: str, dark: str) -> str:
-    """One shape of at most about `reach` around a centre that strays less the larger it is."""
+def _part(rng: np.random.Generator, reach: float, attributes: str, dark: str) -> str:
+    """One shape of about `reach` at most; the larger it is, the closer its centre is to the middle."""
     x, y = 50 + rng.uniform(-1, 1, 2) * (44 - reach)
     w, h = reach * rng.uniform(0.35, 1, 2)
     kind = int(rng.integers(6))
     if kind == 0:
-        return f'<ellipse cx="{x:.1f}" cy="{y:.1f}" rx="{w:.1f}" ry="{h:.1f}" {how}/>'
+        return f'<ellipse cx="{x:.1f}" cy="{y:.1f}" rx="{w:.1f}" ry="{h:.1f}" {attributes}/>'
     if kind == 1:
         turn = f'transform="rotate({rng.uniform(-40, 40):.0f} {x:.1f} {y:.1f})"'
         box = f'x="{x - w:.1f}" y="{y - h:.1f}" width="{2 * w:.1f}" height="{2 * h:.1f}"'
-        return f'<rect {box} rx="{rng.uniform(0, min(w, h)):.1f}" {turn} {how}/>'
+        return f'<rect {box} rx="{rng.uniform(0, min(w, h)):.1f}" {turn} {attributes}/>'
     if kind == 2:  # strokes: whiskers, strings, stems
         bend = rng.uniform(-1, 1, (3, 2)) * (w, h) + (x, y)
         curve = " ".join(f"{a:.1f},{b:.1f}" for a, b in bend)
@@ -164,10 +164,10 @@ def _part(rng: np.random.Generator, reach: float, how: str, dark: str) -> str:
     radii = np.where(np.arange(2 * count) % 2, rng.uniform(0.45, 1), 1.0) * rng.uniform(0.8, 1, 2 * count)
     points = np.stack([x + w * radii * np.cos(angles), y + h * radii * np.sin(angles)], 1)
     if kind == 4:
-        return f'<polygon points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in points)}" {how}/>'
+        return f'<polygon points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in points)}" {attributes}/>'
     middle = (points + np.roll(points, -1, 0)) / 2
     path = " ".join(f"Q{a:.1f},{b:.1f} {c:.1f},{d:.1f}" for (a, b), (c, d) in zip(points, middle, strict=True))
-    return f'<path d="M{middle[-1][0]:.1f},{middle[-1][1]:.1f} {path} Z" {how}/>'
+    return f'<path d="M{middle[-1][0]:.1f},{middle[-1][1]:.1f} {path} Z" {attributes}/>'
 
 
 def _css(colour: np.ndarray) -> str:

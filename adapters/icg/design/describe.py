@@ -1,5 +1,5 @@
-"""Pictures -> designs without a person: palette by k-means, tones from it, objects by the joint embedding, composition by saliency, style
-by what a VLM says of them."""
+"""Pictures -> designs, automatically: palette by k-means, tones from the palette, objects by the joint embedding, composition by saliency,
+style by a VLM."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from icg.rewards.base import pixels
 SIDE = 128
 SALIENT = 0.5
 FEWEST = 0.01
-"""Share of the picture below which nothing stands out: it is then all of it."""
+"""If the salient part is a smaller share of the picture, the whole picture counts as salient."""
 LIGHT, WARM, VIVID = (48.0, 68.0), (-6.0, 12.0), (18.0, 36.0)
-"""Where the words of a tone part: mean lightness L*, mean a* + b*, mean chroma."""
+"""Limits between the words of a tone: mean lightness L*, mean a* + b*, mean chroma."""
 LARGE = (0.18, 0.33)
-"""Where sizes part: the salient part's share of the picture's area."""
+"""Limits between sizes: the salient part's share of the picture's area."""
 ASIDE = 0.08
-"""How far from the middle, as a share of the width, the salient part is no longer in the centre."""
+"""Largest distance from the middle, in shares of the width, at which the salient part is in the centre."""
 
 
 class Describer:
-    """`vocabulary`: names of what pictures may show, up to 64 characters each. `cues`: tells saliency, as icg.reliability.cues do."""
+    """`vocabulary`: names of objects that pictures may show, up to 64 characters each. `cues`: a network of icg.reliability.cues."""
 
     def __init__(
         self, embedding: JointEmbedding, cues: Any, vlm: Any, processor: Any, vocabulary: Sequence[str]
@@ -41,23 +41,23 @@ class Describer:
         self._names = embedding.texts(self._vocabulary)
 
     def __call__(self, images: Sequence[Image.Image]) -> list[Design]:
-        """One design a picture, with nothing to avoid."""
-        shown = self._embedding.images(list(images)) @ self._names.T
-        found = []
+        """One design a picture, with an empty `avoid`."""
+        scores = self._embedding.images(list(images)) @ self._names.T
+        parts = []
         for first in range(0, len(images), 64):
-            some = list(images[first : first + 64])
+            batch = list(images[first : first + 64])
             with torch.inference_mode():
-                salient = self._cues(pixels(some, SIDE))[1][:, 0].numpy()
-            found += [_described(image, map) for image, map in zip(some, salient, strict=True)]
-        named = [self._vocabulary[k] for k in shown.argmax(1)]
-        styles = [self._style(image, name) for image, name in zip(images, named, strict=True)]
+                salient = self._cues(pixels(batch, SIDE))[1][:, 0].numpy()
+            parts += [_describe(image, map) for image, map in zip(batch, salient, strict=True)]
+        names = [self._vocabulary[k] for k in scores.argmax(1)]
+        styles = [self._style(image, name) for image, name in zip(images, names, strict=True)]
         return [
             Design(colours, tones, (name,), place, size, style)
-            for name, style, (colours, tones, place, size) in zip(named, styles, found, strict=True)
+            for name, style, (colours, tones, place, size) in zip(names, styles, parts, strict=True)
         ]
 
     def _style(self, image: Image.Image, name: str) -> str:
-        """What the VLM would go on with, having seen the picture and read what it shows."""
+        """The style that the VLM considers likeliest after the picture and the name of its object."""
         inputs = reading.inputs(self._processor, f"{name},", (image,))
         return choose(self._vlm, self._pieces, inputs, STYLES)
 
@@ -65,7 +65,7 @@ class Describer:
 Parts = tuple[tuple[tuple[str, int], ...], tuple[str, str, str], str, str]
 
 
-def _described(image: Image.Image, salient: np.ndarray) -> Parts:
+def _describe(image: Image.Image, salient: np.ndarray) -> Parts:
     """salient (SIDE, SIDE) in 0..1."""
     lab = to_lab(np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)))
     inside = salient > SALIENT
@@ -85,7 +85,7 @@ def _described(image: Image.Image, salient: np.ndarray) -> Parts:
 
 
 def tenths(shares: Sequence[tuple[str, float]]) -> tuple[tuple[str, int], ...]:
-    """Shares, the largest first, in tenths from 1, together at most 10."""
+    """Shares, the largest first -> tenths of at least 1, together at most 10."""
     out: list[tuple[str, int]] = []
     left, last = TENTHS, TENTHS
     for name, share in shares:

@@ -1,4 +1,4 @@
-"""A brief with a target KPI -> a brief that is drawn that way: the design model's answer, put where the checkpoint can follow it."""
+"""A brief with a target KPI -> a brief with the design model's design, in the form that the checkpoint can follow."""
 
 from __future__ import annotations
 
@@ -13,31 +13,30 @@ from icg.design.kpi import DesignModel
 from icg.design.schema import Design
 
 SHARE = 0.6
-"""Of a design beside a user's own taste."""
+"""Weight of a design; the user's own taste has the rest."""
 
 
 class Designer:
-    """Checkpoints whose VLM reads designs in titles get the design's phrase there, through the adapter's text side. For others, as the
-    starter, which was trained on bare titles, icg.train.engagement.design leaves a `direction`: the design
-    then speaks through the space of cover
-    embeddings, beside the user."""
+    """Without a `direction`, the design's phrase is added to the title, for checkpoints whose VLM was trained on such titles. For others,
+    such as the starter, which was trained on bare titles, icg.train.engagement.design writes a `direction`: the design then changes
+    the user embedding, in the space of cover embeddings."""
 
     def __init__(self, model: DesignModel, direction: Direction | None = None) -> None:
         self.model, self.direction = model, direction
 
     @classmethod
     def from_pretrained(cls, root: str | Path) -> Designer:
-        """`root` is a starter-shaped folder with vlm/ and design/. Raises CheckpointError for what is missing or does not fit."""
+        """root: a folder of the starter's layout with vlm/ and design/. Raises CheckpointError if a part is missing or does not fit."""
         folder = Path(root) / "design"
         direction = Direction.from_pretrained(folder) if (folder / "direction.safetensors").is_file() else None
         return cls(DesignModel.from_pretrained(Path(root) / "vlm", folder), direction)
 
     def design(self, brief: Brief, target: str, account: str = "", time: float | None = None) -> Design:
-        """The most fitting design of a brief's title for a bucket of KPI. Raises IcgError for an unknown one."""
+        """The best design of a brief's title for a bucket of KPI. Raises IcgError for an unknown bucket."""
         return self.model.write(brief.title.strip() or "cover", target, account, time)[0]
 
     def apply(self, brief: Brief, design: Design) -> Brief:
-        """The brief as it is to be drawn; a user keeps 1 - SHARE of their say."""
+        """The brief with the design; the user's weight is 1 - SHARE."""
         if self.direction is None:
             return replace(brief, title=f"{brief.title}, {design.phrase()}"[:MAX_TITLE])
         towards = self.direction(design)

@@ -1,4 +1,4 @@
-"""Designs as numbers, and as a direction in the space of cover embeddings, where users live too. Knows no KPI."""
+"""Designs as numbers, and as a direction in the space of cover and user embeddings. Knows no KPI."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ RIDGE = 10.0
 
 
 def features(designs: Sequence[Design]) -> np.ndarray:
-    """(N, WIDTH) float32: the colours' shares in 0..1, then a 1 for each word that is said."""
+    """(N, WIDTH) float32: the colours' shares in 0..1, then a 1 for each word of the design."""
     rows = np.zeros((len(designs), WIDTH), np.float32)
     colour = {name: n for n, name in enumerate(NAMED)}
     for row, design in zip(rows, designs, strict=True):
         for name, share in design.colours:
             row[colour[name]] = share / TENTHS
         at = len(NAMED)
-        for words, said in zip(_WORDS, (*design.tones, design.place, design.size, design.style), strict=True):
-            row[at + words.index(said)] = 1
+        for words, word in zip(_WORDS, (*design.tones, design.place, design.size, design.style), strict=True):
+            row[at + words.index(word)] = 1
             at += len(words)
     return rows
 
 
 class Direction:
-    """Where in the space of cover embeddings (D,) pictures of a design lie: a ridge regression, `weight` (WIDTH, D) and `mean` (D,)."""
+    """Predicts the cover embedding (D,) of a design: a ridge regression, `weight` (WIDTH, D) and `mean` (D,)."""
 
     def __init__(self, weight: np.ndarray, mean: np.ndarray) -> None:
         self.weight, self.mean = weight, mean
@@ -50,8 +50,8 @@ class Direction:
 
     def __call__(self, design: Design) -> np.ndarray:
         """(D,) float32 of unit length."""
-        found = features([design])[0] @ self.weight + self.mean
-        return (found / max(float(np.linalg.norm(found)), 1e-6)).astype(np.float32)
+        embedding = features([design])[0] @ self.weight + self.mean
+        return (embedding / max(float(np.linalg.norm(embedding)), 1e-6)).astype(np.float32)
 
     def save_pretrained(self, folder: Path) -> None:
         """Write direction.safetensors."""
@@ -63,15 +63,15 @@ class Direction:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Direction:
-        """Read what `save_pretrained` wrote; CheckpointError when it is missing or of another width."""
+        """Read a folder of `save_pretrained`. Raises CheckpointError if the file is missing or of another width."""
         path = Path(folder) / "direction.safetensors"
         try:
-            found = load_file(path)
-            made = cls(found["weight"].astype(np.float32), found["mean"].astype(np.float32))
+            tensors = load_file(path)
+            direction = cls(tensors["weight"].astype(np.float32), tensors["mean"].astype(np.float32))
         except (OSError, SafetensorError, KeyError) as error:
             raise CheckpointError(
                 f"design={str(folder)!r}: {error}; allowed: icg.train.engagement.design's folder"
             ) from error
-        if made.weight.shape != (WIDTH, *made.mean.shape):
-            raise CheckpointError(f"design={str(folder)!r}: weight of {made.weight.shape}; allowed: ({WIDTH}, D)")
-        return made
+        if direction.weight.shape != (WIDTH, *direction.mean.shape):
+            raise CheckpointError(f"design={str(folder)!r}: weight of {direction.weight.shape}; allowed: ({WIDTH}, D)")
+        return direction

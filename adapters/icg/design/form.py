@@ -1,6 +1,6 @@
-"""Forms that a language model fills in: fixed text, and gaps where it chooses among what is allowed. Knows no design and no prompt.
+"""Forms that a language model fills in: fixed text, and gaps with a set of options. Knows no design and no prompt.
 
-Constrained decoding by transformers' own `prefix_allowed_tokens_fn`, so any causal model can fill in any form, greedily or by sampling.
+Constrained decoding with transformers' own `prefix_allowed_tokens_fn`, so any causal model can fill in any form, greedily or by sampling.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import torch
 from icg.errors import IcgError
 
 Form = Generator[Sequence[str], str, None]
-"""Yields what may come next and is sent what did; a single option is fixed text. No option may begin with another of the same gap."""
+"""Yields the options of the next piece and receives the chosen one; a single option is fixed text. No option may be a prefix of another."""
 
 
 class Pieces:
-    """Options as a tokenizer's ids, each tokenised alone, so that what is written and what was learned are the same ids."""
+    """Options as a tokenizer's ids, each tokenised alone, so that generated and trained ids are the same."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.end = int(tokenizer.eos_token_id)
@@ -42,7 +42,7 @@ class Filling:
         self._advance(None)
 
     def allowed(self) -> list[int]:
-        """Ids of which one must come next; the end once the form is full."""
+        """The allowed next ids; the end's id after the form is complete."""
         if self.done:
             return [self._pieces.end]
         at = len(self._begun)
@@ -88,19 +88,26 @@ def encode(pieces: Pieces, form: Form, text: str) -> tuple[list[int], list[bool]
     except StopIteration:
         pass
     if left:
-        raise IcgError(f"text={left[:60]!r} behind the end of the form; allowed: nothing")
+        raise IcgError(f"text={left[:60]!r} after the end of the form; allowed: nothing")
     return [*ids, pieces.end], [*chosen, False]
 
 
 @torch.inference_mode()
 def fill(
-    model: Any, pieces: Pieces, inputs: dict[str, torch.Tensor], form: Callable[[], Form], count: int = 1, temperature: float = 0.0,
-    against: torch.Tensor | None = None, guidance: Sequence[float] = (), limit: int = 400,
-) -> list[str]:  # fmt: skip
-    """`count` texts of the form behind a prompt (batch of one): the likeliest choice at each gap, or sampled at a temperature above 0.
+    model: Any,
+    pieces: Pieces,
+    inputs: dict[str, torch.Tensor],
+    form: Callable[[], Form],
+    count: int = 1,
+    temperature: float = 0.0,
+    against: torch.Tensor | None = None,
+    guidance: Sequence[float] = (),
+    limit: int = 400,
+) -> list[str]:
+    """`count` texts of the form after a prompt (one row): the likeliest option of each gap, or sampled at a temperature above 0.
 
-    against (1, T): ids of another prompt, what is likelier behind the first one is preferred, and `guidance` says for each text how firmly
-    (above 0; at 1 the other prompt says nothing). Raises IcgError when a form is not full after `limit` tokens.
+    against (1, T): ids of a negative prompt for classifier-free guidance with the weights `guidance`, one a text (above 0; at 1 the
+    negative prompt has no effect). Raises IcgError if a form is incomplete after `limit` tokens.
     """
     from transformers import LogitsProcessorList
 
@@ -112,38 +119,40 @@ def fill(
             fillings[row].add(int(ids[-1]))
         return fillings[row].allowed()
 
-    how: dict[str, Any] = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+    kwargs: dict[str, Any] = {"do_sample": temperature > 0}
+    if temperature > 0:
+        kwargs["temperature"] = temperature
     if against is not None:
         contrast: Any = _Contrast(model, against.repeat_interleave(count, 0), torch.tensor(guidance))
-        how["logits_processor"] = LogitsProcessorList([contrast])
-    repeated = {name: value.repeat_interleave(count, 0) for name, value in inputs.items()}
-    model.generate(**repeated, prefix_allowed_tokens_fn=allowed, max_new_tokens=limit, pad_token_id=pieces.end, **how)
+        kwargs["logits_processor"] = LogitsProcessorList([contrast])
+    kwargs |= {name: value.repeat_interleave(count, 0) for name, value in inputs.items()}
+    model.generate(**kwargs, prefix_allowed_tokens_fn=allowed, max_new_tokens=limit, pad_token_id=pieces.end)
     if not all(filling.done for filling in fillings):
         raise IcgError(f"limit={limit} tokens are too few for the form; allowed: more")
     return [filling.text for filling in fillings]
 
 
 class _Contrast:
-    """Classifier-free guidance of language models (arXiv:2306.17806); unlike transformers' own each row has a `scale` (B,)."""
+    """Classifier-free guidance of language models (arXiv:2306.17806); unlike in transformers, each row has its own `scale` (B,)."""
 
     def __init__(self, model: Any, against: torch.Tensor, scale: torch.Tensor) -> None:
         self._model, self._against, self._scale, self._past = model, against, scale[:, None], None
 
     def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """ids (B, T), scores (B, V), -inf for what is not allowed -> scores."""
+        """ids (B, T), scores (B, V), -inf for forbidden ids -> scores."""
         next_ids = self._against if self._past is None else ids[:, -1:]
-        told = self._model(input_ids=next_ids, past_key_values=self._past, use_cache=True)
-        self._past = told.past_key_values
-        other = told.logits[:, -1].log_softmax(-1)
+        output = self._model(input_ids=next_ids, past_key_values=self._past, use_cache=True)
+        self._past = output.past_key_values
+        other = output.logits[:, -1].log_softmax(-1)
         return self._scale.to(other) * (scores.log_softmax(-1) - other) + other
 
 
 @torch.inference_mode()
 def choose(model: Any, pieces: Pieces, inputs: dict[str, torch.Tensor], options: Sequence[str]) -> str:
-    """The option that the model finds likeliest behind a prompt (batch of one)."""
-    (chosen,) = fill(model, pieces, inputs, lambda: _one(options))
+    """The option that the model considers likeliest after a prompt (one row)."""
+    (chosen,) = fill(model, pieces, inputs, lambda: _single_gap(options))
     return chosen
 
 
-def _one(options: Sequence[str]) -> Form:
+def _single_gap(options: Sequence[str]) -> Form:
     yield options

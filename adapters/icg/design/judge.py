@@ -1,4 +1,4 @@
-"""Which of several designs an audience likes better: a ridge regression of KPIs on designs. Knows no picture and no language model."""
+"""Ranks designs by how much an audience likes them: a ridge regression of KPIs on designs. Knows no picture and no language model."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ FILE = "judge.safetensors"
 
 
 class DesignJudge:
-    """By how much more than its account is used to a design is liked, in log-KPI: `weight` (1 + A, WIDTH), what everybody likes, and what
-    the audience of each of the `accounts` likes beside that."""
+    """Predicts a design's log-KPI above its account's mean. `weight` (1 + A, WIDTH): the taste of all audiences, then the difference of
+    the audience of each of the `accounts`."""
 
     def __init__(self, weight: np.ndarray, accounts: Sequence[str]) -> None:
         self.weight, self.accounts = weight, {name: n for n, name in enumerate(accounts, 1)}
 
     @classmethod
     def fit(cls, designs: Sequence[Design], account: np.ndarray, log_kpi: np.ndarray) -> DesignJudge:
-        """Of N posts: their designs, account names (N,) and log-KPIs (N,)."""
+        """From N posts: their designs, account names (N,) and log-KPIs (N,)."""
         names, which = np.unique(account, return_inverse=True)
-        seen = features(designs)
-        x = np.zeros((len(seen), 1 + len(names), WIDTH), np.float32)
-        x[:, 0], x[np.arange(len(seen)), 1 + which] = seen, seen
-        flat = x.reshape(len(seen), -1)
+        rows = features(designs)
+        x = np.zeros((len(rows), 1 + len(names), WIDTH), np.float32)
+        x[:, 0], x[np.arange(len(rows)), 1 + which] = rows, rows
+        flat = x.reshape(len(rows), -1)
         centred = log_kpi - np.array([log_kpi[which == n].mean() for n in range(len(names))])[which]
         weight = np.linalg.solve(flat.T @ flat + RIDGE * np.eye(flat.shape[1]), flat.T @ centred)
         return cls(weight.reshape(1 + len(names), WIDTH).astype(np.float32), [str(name) for name in names])
 
     def __call__(self, designs: Sequence[Design], account: Sequence[str]) -> np.ndarray:
-        """(N,), an account name each; one that is not known has everybody's taste."""
+        """(N,), with one account name a design; unknown accounts get the taste of all audiences."""
         own = [self.weight[self.accounts[name]] if name in self.accounts else np.zeros(WIDTH) for name in account]
         return (features(designs) * (self.weight[0] + np.stack(own))).sum(1)
 
     def save_pretrained(self, folder: Path) -> None:
         """Write judge.safetensors."""
         folder.mkdir(parents=True, exist_ok=True)
-        told = {"accounts": json.dumps(list(self.accounts))}
-        save_file({"weight": self.weight.astype(np.float16)}, folder / FILE, told)
+        metadata = {"accounts": json.dumps(list(self.accounts))}
+        save_file({"weight": self.weight.astype(np.float16)}, folder / FILE, metadata)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> DesignJudge:
-        """Read what `save_pretrained` wrote; CheckpointError when it is missing or does not fit."""
+        """Read a folder of `save_pretrained`. Raises CheckpointError if the file is missing or does not fit."""
         try:
-            with safe_open(Path(folder) / FILE, "np") as found:
-                weight, names = found.get_tensor("weight").astype(np.float32), json.loads(found.metadata()["accounts"])
+            with safe_open(Path(folder) / FILE, "np") as file:
+                weight, names = file.get_tensor("weight").astype(np.float32), json.loads(file.metadata()["accounts"])
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"design={str(folder)!r}: {error}; allowed: icg.train.engagement.design's folder"

@@ -1,4 +1,4 @@
-"""Colours by name: the palette of a picture as a few named colours with their shares. Knows no design."""
+"""Colours by name: a picture's palette as a few named colours with their shares. Knows no design."""
 
 from __future__ import annotations
 
@@ -7,23 +7,20 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-NAMED: dict[str, str] = {
-    "black": "#101014", "charcoal": "#3c3f46", "grey": "#8b8f98", "silver": "#c6c9cf", "white": "#fafafa",
-    "cream": "#fbf1d6", "beige": "#dfc7a0", "brown": "#7a4a28", "maroon": "#6b1f2e", "red": "#d7342f",
-    "coral": "#ff7f66", "orange": "#f58a1f", "gold": "#e0ab2b", "yellow": "#ffe04d", "olive": "#7f8033",
-    "lime": "#a8d84a", "green": "#3d9b4f", "mint": "#bfe8cf", "teal": "#1f8f8f", "sky": "#8fd0f0",
-    "blue": "#2f6fd0", "navy": "#1d2a57", "lavender": "#cdb9f0", "purple": "#7a3fb0", "pink": "#ff9fcb",
-}  # fmt: skip
-"""sRGB; a colour is called by the nearest of them in CIE L*a*b*."""
+_CODES = """black 101014 charcoal 3c3f46 grey 8b8f98 silver c6c9cf white fafafa cream fbf1d6 beige dfc7a0 brown 7a4a28
+maroon 6b1f2e red d7342f coral ff7f66 orange f58a1f gold e0ab2b yellow ffe04d olive 7f8033 lime a8d84a green 3d9b4f
+mint bfe8cf teal 1f8f8f sky 8fd0f0 blue 2f6fd0 navy 1d2a57 lavender cdb9f0 purple 7a3fb0 pink ff9fcb"""
+NAMED = {name: f"#{code}" for name, code in zip(_CODES.split()[::2], _CODES.split()[1::2], strict=True)}
+"""Name -> sRGB; a colour gets the name of the nearest in CIE L*a*b*."""
 SIDE = 48
 COLOURS = 5
 LEAST = 0.05
-"""Share of a picture below which a colour goes unnamed."""
+"""Colours with a smaller share of the picture are left out."""
 ROUNDS = 12
 
 
 class Colour(NamedTuple):
-    """`hex` as measured, `share` of the picture in 0..1."""
+    """`hex`: as measured. `share`: of the picture, in 0..1."""
 
     name: str
     hex: str
@@ -52,12 +49,12 @@ _LAB = to_lab(np.array([rgb(code) for code in NAMED.values()]))
 
 
 def name(colour: np.ndarray) -> str:
-    """Of sRGB (3,) in 0..255."""
+    """The name of an sRGB colour (3,) in 0..255."""
     return _NAMES[int(((_LAB - to_lab(colour)) ** 2).sum(1).argmin())]
 
 
 def palette(picture: Image.Image, count: int = COLOURS) -> list[Colour]:
-    """At most `count` colours, the commonest first: k-means in L*a*b* from spread-out starts; clusters of one name are one colour."""
+    """At most `count` colours, the commonest first: k-means in L*a*b* from distant starts; clusters of one name are one colour."""
     small = np.asarray(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)).reshape(-1, 3)
     lab = to_lab(small)
     centres = _spread(lab, count + 3)
@@ -67,17 +64,19 @@ def palette(picture: Image.Image, count: int = COLOURS) -> list[Colour]:
     shares: dict[str, float] = {}
     parts: dict[str, list[np.ndarray]] = {}
     for n in np.unique(nearest):
-        of = small[nearest == n]
-        called = name(of.mean(0))
-        shares[called] = shares.get(called, 0.0) + len(of) / len(small)
-        parts.setdefault(called, []).append(of)
-    means = {called: np.concatenate(of).mean(0).round().astype(int) for called, of in parts.items()}
-    found = [Colour(c, "#{:02x}{:02x}{:02x}".format(*means[c]), share) for c, share in shares.items() if share >= LEAST]
-    return sorted(found, key=lambda c: -c.share)[:count]
+        cluster = small[nearest == n]
+        label = name(cluster.mean(0))
+        shares[label] = shares.get(label, 0.0) + len(cluster) / len(small)
+        parts.setdefault(label, []).append(cluster)
+    means = {label: np.concatenate(rows).mean(0).round().astype(int) for label, rows in parts.items()}
+    colours = [
+        Colour(c, "#{:02x}{:02x}{:02x}".format(*means[c]), share) for c, share in shares.items() if share >= LEAST
+    ]
+    return sorted(colours, key=lambda c: -c.share)[:count]
 
 
 def _spread(points: np.ndarray, count: int) -> np.ndarray:
-    """Starts of k-means: the point nearest to the middle, then each time the one farthest from all that are chosen. No randomness."""
+    """Starts of k-means: the point nearest to the mean, then repeatedly the point farthest from the chosen ones. Deterministic."""
     chosen = [points[((points - points.mean(0)) ** 2).sum(1).argmin()]]
     far = ((points - chosen[0]) ** 2).sum(1)
     while len(chosen) < count:

@@ -1,4 +1,4 @@
-"""A design: how a cover is to look, in closed words that a model can choose from and a person can read. JSON in and out, validated.
+"""A design: how a cover should look, in a closed vocabulary that a model can choose from and a person can read. JSON in and out, validated.
 
 After BOIG's descriptions (arXiv:2311.10995): colours with proportions, tones, objects, composition, style, and words to avoid.
 """
@@ -53,22 +53,22 @@ class Design:
                 f"shares of colours={shares}; allowed: tenths from 1, the largest first, at most {TENTHS} together"
             )
         for tone, choices in zip(self.tones, TONES, strict=True):
-            _one("tones", tone, choices)
+            _check_word("tones", tone, choices)
         if len(self.objects) > MAX_OBJECTS or not all(isinstance(o, str) and 0 < len(o) <= 64 for o in self.objects):
             raise IcgError(
                 f"objects={list(self.objects)!r:.200}; allowed: at most {MAX_OBJECTS} names of 1 to 64 characters"
             )
-        _one("place", self.place, PLACES)
-        _one("size", self.size, SIZES)
-        _one("style", self.style, STYLES)
+        _check_word("place", self.place, PLACES)
+        _check_word("size", self.size, SIZES)
+        _check_word("style", self.style, STYLES)
         if len(self.avoid) > MAX_AVOID or len(set(self.avoid)) != len(self.avoid):
             raise IcgError(f"avoid={list(self.avoid)}; allowed: at most {MAX_AVOID} different words")
         own = {*names, *self.tones, self.size, self.style}
         for word in self.avoid:
-            _one("avoid", word, tuple(choice for choice in AVOIDABLE if choice not in own))
+            _check_word("avoid", word, tuple(choice for choice in AVOIDABLE if choice not in own))
 
     def to_json(self) -> str:
-        """One line, without hex codes: these follow from the names."""
+        """One line, without hex codes: the names define them."""
         values = [
             [list(c) for c in self.colours],
             list(self.tones),
@@ -81,40 +81,45 @@ class Design:
         return json.dumps(dict(zip(KEYS, values, strict=True)), ensure_ascii=False, separators=(",", ":"))
 
     def shown(self) -> dict[str, Any]:
-        """For people and programs: colours as objects with name, hex and share in 0..1."""
+        """For people and programs: colours are objects with name, hex and share in 0..1."""
         colours = [{"name": n, "hex": NAMED[n], "share": s / TENTHS} for n, s in self.colours]
         return json.loads(self.to_json()) | {"colours": colours}
 
     @classmethod
     def from_json(cls, text: str) -> Design:
-        """What `to_json` writes. Raises IcgError for anything else."""
+        """Read the text of `to_json`. Raises IcgError for anything else."""
         try:
-            given = json.loads(text[: MAX_TEXT + 1])
+            design = json.loads(text[: MAX_TEXT + 1])
         except (ValueError, RecursionError) as error:
             raise IcgError(f"design={text[:80]!r}: {error}; allowed: JSON of at most {MAX_TEXT} characters") from None
-        if not isinstance(given, dict) or set(given) != set(KEYS):
-            has = sorted(given) if isinstance(given, dict) else type(given).__name__
+        if not isinstance(design, dict) or set(design) != set(KEYS):
+            has = sorted(design) if isinstance(design, dict) else type(design).__name__
             raise IcgError(f"design has {has}; allowed: an object with {', '.join(KEYS)}")
-        lists = {key: given[key] for key in ("colours", "tones", "objects", "avoid")}
+        lists = {key: design[key] for key in ("colours", "tones", "objects", "avoid")}
         for key, value in lists.items():
             if not isinstance(value, list) or (key == "tones" and len(value) != len(TONES)):
                 raise IcgError(
                     f"{key}={value!r:.80}; allowed: a list" + (f" of {len(TONES)}" if key == "tones" else "")
                 )
-        if not all(isinstance(c, list) and len(c) == 2 and isinstance(c[0], str) for c in given["colours"]):
-            raise IcgError(f"colours={given['colours']!r:.80}; allowed: pairs of a name and tenths")
-        light, warm, vivid = given["tones"]
+        if not all(isinstance(c, list) and len(c) == 2 and isinstance(c[0], str) for c in design["colours"]):
+            raise IcgError(f"colours={design['colours']!r:.80}; allowed: pairs of a name and tenths")
+        light, warm, vivid = design["tones"]
         return cls(
-            tuple((c, s) for c, s in given["colours"]), (light, warm, vivid), tuple(given["objects"]), given["place"], given["size"],
-            given["style"], tuple(given["avoid"]),
-        )  # fmt: skip
+            colours=tuple((c, s) for c, s in design["colours"]),
+            tones=(light, warm, vivid),
+            objects=tuple(design["objects"]),
+            place=design["place"],
+            size=design["size"],
+            style=design["style"],
+            avoid=tuple(design["avoid"]),
+        )
 
     def phrase(self) -> str:
-        """What is added to a title, so that the adapter's text side draws by it."""
+        """The words that are added to a title, for the adapter's text side."""
         colours = ", ".join(name for name, _ in self.colours[:2])
         return f"{self.style} style, {colours}, {' '.join(self.tones)}, {self.size}"
 
 
-def _one(field: str, value: object, choices: tuple[str, ...]) -> None:
+def _check_word(field: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise IcgError(f"{field}={value!r:.80}; allowed: one of {', '.join(choices)}")

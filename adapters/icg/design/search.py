@@ -1,4 +1,4 @@
-"""Prompt-space search: of several designs for a title the one whose cover the engagement model finds most fitting."""
+"""Search over designs: of several designs for a title, the one whose cover the engagement model rates best for the target."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from icg.rewards.base import Reward
 BATCH = 8
 
 
-class Found(NamedTuple):
-    """A design, its cover, and what the reward says of that cover."""
+class RatedDesign(NamedTuple):
+    """A design, its cover, and the reward of that cover."""
 
     design: Design
     cover: Image.Image
@@ -26,13 +26,20 @@ class Found(NamedTuple):
 
 
 def search(
-    designer: Designer, pipeline: CoverPipeline, reward: Reward, brief: Brief, target: str, count: int,
-    account: str = "", time: float | None = None,
-) -> list[Found]:  # fmt: skip
-    """`count` sampled designs, each drawn with the brief's seed, the most fitting first: for "high" the highest, for "low" the lowest, for
-    "medium" those nearest to the middle. Samples come from torch's generator. Raises IcgError for an unknown target."""
+    designer: Designer,
+    pipeline: CoverPipeline,
+    reward: Reward,
+    brief: Brief,
+    target: str,
+    count: int,
+    account: str = "",
+    time: float | None = None,
+) -> list[RatedDesign]:
+    """`count` sampled designs, each drawn with the brief's seed, the best first: for "high" the highest reward, for "low" the lowest, for
+    "medium" the nearest to the middle. Samples use torch's global generator. Raises IcgError for an unknown target."""
     designs = designer.model.write(brief.title, target, account, time, count, temperature=1.0)
     briefs = [designer.apply(brief, design) for design in designs]
     covers = [cover for n in range(0, count, BATCH) for cover in pipeline(briefs[n : n + BATCH])]
     rated = reward(covers, [brief] * count)
-    return [Found(designs[n], covers[n], float(rated[n])) for n in np.argsort(misses(rated, target), kind="stable")]
+    order = np.argsort(misses(rated, target), kind="stable")
+    return [RatedDesign(designs[n], covers[n], float(rated[n])) for n in order]

@@ -1,7 +1,7 @@
-"""Segments: groups of users told in words a marketer can read and change, and a brief can use ("coffee enthusiasts"). Knows no store.
+"""Segments: groups of users in words that a marketer can read and edit, and a brief can use ("coffee enthusiasts"). Knows no store.
 
-After Fluence (ML in PL 2022): what a group engages with becomes a text, the text a cover. Words and categories are told by TF-IDF, looks by
-the designs of the covers engaged with, and a VLM chooses the name.
+After Fluence (ML in PL 2022): a group's engagements become a text, the text a cover. Words and categories come from TF-IDF, looks from the
+designs of the covers, and a VLM chooses the name.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from icg.rewards.base import Reward
 WORDS, CATEGORIES, COLOURS = 6, 2, 3
 MAX_NAME, MAX_TEXT = 64, 1000
 LOOKS = (*NAMED, *BRIGHTNESS, *WARMTH, *VIVIDNESS, *PLACES, *SIZES, *STYLES)
-"""What `features` counts, in its order."""
+"""The columns of `features`, in its order."""
 STRONG = 1.5
-"""A word or category names a group where it is this many times as common in it as in the others, and no rarity."""
+"""A word or category may name a group if it is this many times as common in it as in the others, and not rare."""
 RARE = 0.02
 _EMPTY = re.compile("an?|and|at|by|for|from|in|into|of|off|on|or|out|over|the|to|under|up|with|without")
 _WORD = re.compile(r"[^\W\d_]{2,}")
@@ -37,9 +37,9 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """What users of one group engaged with, once for each engagement: titles and categories, and the designs of some of the covers.
+    """Engagements of one group's users: titles and categories, one for each, and the designs of some of the covers.
 
-    `embedding` (D,): the middle of their user embeddings. `users`: how many they are.
+    `embedding` (D,): the mean of their user embeddings. `users`: their number.
     """
 
     id: str
@@ -52,7 +52,7 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """A group in words. `name` up to 64 characters, `text` up to 1,000; an `edited` one keeps both when it is described anew.
+    """A group in words. `name` up to 64 characters, `text` up to 1,000; an `edited` one keeps both when the group is described again.
 
     Raises IcgError naming the field, the value and what is allowed.
     """
@@ -77,19 +77,18 @@ class Segment:
         return asdict(self) | {"embedding": [round(float(x), 6) for x in self.embedding]}
 
     @classmethod
-    def from_dict(cls, given: dict[str, Any]) -> Segment:
-        """What `to_dict` gave. Raises IcgError for anything else."""
+    def from_dict(cls, values: dict[str, Any]) -> Segment:
+        """Read the values of `to_dict`. Raises IcgError for anything else."""
         try:
-            lists = {key: tuple(map(str, given[key])) for key in ("words", "categories", "looks")}
-            return cls(**given | lists | {"embedding": np.array(given["embedding"], np.float32)})
+            lists = {key: tuple(map(str, values[key])) for key in ("words", "categories", "looks")}
+            return cls(**values | lists | {"embedding": np.array(values["embedding"], np.float32)})
         except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise IcgError(f"segment={str(given)[:80]!r}: {error!r}; allowed: what describing segments gives") from None
+            raise IcgError(f"segment={str(values)[:80]!r}: {error!r}; allowed: the values of a segment") from None
 
     def renamed(self, name: str | None = None, text: str | None = None) -> Segment:
-        """By a marketer. Raises IcgError for what is empty or too long."""
-        return replace(
-            self, name=self.name if name is None else name, text=self.text if text is None else text, edited=True
-        )
+        """With a marketer's name or text. Raises IcgError if it is empty or too long."""
+        name, text = self.name if name is None else name, self.text if text is None else text
+        return replace(self, name=name, text=text, edited=True)
 
 
 def describe(groups: Sequence[Group], before: Sequence[Segment] = (), namer: Namer | None = None) -> list[Segment]:
@@ -97,35 +96,36 @@ def describe(groups: Sequence[Group], before: Sequence[Segment] = (), namer: Nam
     for group in groups:
         if not group.titles:
             raise IcgError(f"group={group.id!r} engaged with nothing; allowed: at least one title")
-    said, sorts = [[w for t in g.titles for w in words(t)] for g in groups], [list(g.categories) for g in groups]
-    told, kinds = distinctive(said), distinctive(sorts)
-    strong = [{*a, *b} for a, b in zip(telling(said), telling(sorts), strict=True)]
-    seen = np.stack([features(g.designs).mean(0) if g.designs else np.zeros(len(LOOKS), np.float32) for g in groups])
-    kept = {one.id: one for one in before if one.edited}
-    found = []
+    title_words = [[w for t in g.titles for w in words(t)] for g in groups]
+    all_categories = [list(g.categories) for g in groups]
+    top_words, top_categories = distinctive(title_words), distinctive(all_categories)
+    strong = [{*a, *b} for a, b in zip(telling(title_words), telling(all_categories), strict=True)]
+    rows = np.stack([features(g.designs).mean(0) if g.designs else np.zeros(len(LOOKS), np.float32) for g in groups])
+    edited = {segment.id: segment for segment in before if segment.edited}
+    segments = []
     for n, group in enumerate(groups):
-        looks = _looks(seen[n] - np.delete(seen, n, 0).mean(0) if len(groups) > 1 else seen[n])
-        categories, theirs = tuple(kinds[n][:CATEGORIES]), tuple(told[n][:WORDS])
-        names = [f"{word} enthusiasts" for word in (*theirs, *categories) if word in strong[n]][:4]
+        looks = _looks(rows[n] - np.delete(rows, n, 0).mean(0) if len(groups) > 1 else rows[n])
+        categories, own_words = tuple(top_categories[n][:CATEGORIES]), tuple(top_words[n][:WORDS])
+        names = [f"{word} enthusiasts" for word in (*own_words, *categories) if word in strong[n]][:4]
         names = names or [f"lovers of {' '.join(looks[:2])} covers" if looks else "everybody else"]
         name = namer(names, group.titles) if namer is not None else names[0]
-        likes = f"Likes {', '.join(theirs)}" + (f"; mostly {' and '.join(categories)}." if categories else ".")
+        likes = f"Likes {', '.join(own_words)}" + (f"; mostly {' and '.join(categories)}." if categories else ".")
         text = likes + (f" Covers: {', '.join(looks)}." if looks else "")
-        made = Segment(
-            group.id, name[:MAX_NAME], text[:MAX_TEXT], theirs, categories, looks, group.embedding, group.users
+        segment = Segment(
+            group.id, name[:MAX_NAME], text[:MAX_TEXT], own_words, categories, looks, group.embedding, group.users
         )
-        old = kept.get(group.id)
-        found.append(made if old is None else replace(made, name=old.name, text=old.text, edited=True))
-    return found
+        old = edited.get(group.id)
+        segments.append(segment if old is None else replace(segment, name=old.name, text=old.text, edited=True))
+    return segments
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words of two letters or more that say something."""
+    """Lower-case words of two letters or more, without function words."""
     return [word for word in _WORD.findall(text.casefold()) if not _EMPTY.fullmatch(word)]
 
 
 def distinctive(documents: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Terms of each document, the most telling first: by TF-IDF over documents, less the mean of it in the others."""
+    """Terms of each document, the most distinctive first: by TF-IDF over documents, minus its mean in the others."""
     names, weight = tfidf(documents)
     total = weight.sum(0)
     others = (total - weight) / max(len(documents) - 1, 1)
@@ -138,12 +138,12 @@ def tfidf(documents: Sequence[Sequence[str]]) -> tuple[list[str], np.ndarray]:
     counts = [Counter(document) for document in documents]
     names = sorted({term for count in counts for term in count})
     at = {term: n for n, term in enumerate(names)}
-    often = np.zeros((len(documents), len(names)))
-    for row, count in zip(often, counts, strict=True):
+    frequency = np.zeros((len(documents), len(names)))
+    for row, count in zip(frequency, counts, strict=True):
         for term, number in count.items():
             row[at[term]] = number / max(count.total(), 1)
-    spread = np.log((1 + len(documents)) / (1 + (often > 0).sum(0))) + 1
-    return names, often * spread
+    rarity = np.log((1 + len(documents)) / (1 + (frequency > 0).sum(0))) + 1
+    return names, frequency * rarity
 
 
 def telling(documents: Sequence[Sequence[str]]) -> list[set[str]]:
@@ -152,28 +152,29 @@ def telling(documents: Sequence[Sequence[str]]) -> list[set[str]]:
     whole, total = Counter[str](), sum(map(len, documents))
     for count in counts:
         whole.update(count)
-    found = []
+    terms = []
     for count in counts:
-        here, there = max(count.total(), 1), max(total - count.total(), 1)
-        found.append({t for t, n in count.items() if n / here > RARE and n / here > STRONG * (whole[t] - n) / there})
-    return found
+        inside, outside = max(count.total(), 1), max(total - count.total(), 1)
+        common = {t for t, n in count.items() if n / inside > max(RARE, STRONG * (whole[t] - n) / outside)}
+        terms.append(common)
+    return terms
 
 
 class Namer:
-    """The VLM chooses among names, having read titles that the group likes."""
+    """The VLM chooses among names after it has read titles that the group likes."""
 
     def __init__(self, vlm: Any, processor: Any) -> None:
         self._vlm, self._processor, self._pieces = vlm, processor, Pieces(processor.tokenizer)
 
     def __call__(self, names: Sequence[str], titles: Sequence[str]) -> str:
-        """names: one to choose, at least one given. titles: what the group engaged with."""
+        """names: the choices, at least one. titles: those that the group engaged with."""
         often = ", ".join(title for title, _ in Counter(titles).most_common(5))
         inputs = reading.inputs(self._processor, reading.plain(self._processor, often[:200]))
         return choose(self._vlm, self._pieces, inputs, [f"{name}." for name in dict.fromkeys(names)])[:-1]
 
 
 def match(text: str, documents: Sequence[Sequence[str]]) -> np.ndarray:
-    """(documents,) how well a description fits each: cosine of TF-IDF vectors."""
+    """(documents,) how well a description matches each: cosine of TF-IDF vectors."""
     _, weight = tfidf([*documents, words(text)])
     unit = weight / np.maximum(np.linalg.norm(weight, axis=1, keepdims=True), 1e-9)
     return np.asarray(unit[:-1] @ unit[-1])
@@ -181,32 +182,32 @@ def match(text: str, documents: Sequence[Sequence[str]]) -> np.ndarray:
 
 def document(group: Group) -> list[str]:
     """All words of a group: titles, categories and the words of its covers' designs."""
-    said = [w for d in group.designs for w in (*(name for name, _ in d.colours), *d.tones, d.place, d.size, d.style)]
-    return [w for text in (*group.titles, *group.categories, *said) for w in words(text)]
+    looks = [w for d in group.designs for w in (*(name for name, _ in d.colours), *d.tones, d.place, d.size, d.style)]
+    return [w for text in (*group.titles, *group.categories, *looks) for w in words(text)]
 
 
 def from_text(
     id: str, text: str, titles: Sequence[str], relevance: np.ndarray, covers: np.ndarray, closest: int = 30
 ) -> Segment:
-    """A segment that nobody measured ("coffee enthusiasts"): its embedding is the mean of the covers (N, D) that fit the text best.
+    """A segment without users ("coffee enthusiasts"): its embedding is the mean of the covers (N, D) that match the text best.
 
-    relevance (N,): of each cover's picture or title for the text. Raises IcgError without covers.
+    relevance (N,): of each cover to the text. Raises IcgError without covers.
     """
     if not len(covers) or len(covers) != len(relevance):
         raise IcgError(f"covers={len(covers)} with relevance of {len(relevance)}; allowed: as many, at least one")
     best = np.argsort(-relevance)[:closest]
     middle = covers[best].mean(0)
-    told = tuple(dict.fromkeys(w for k in best for w in words(titles[k])))[:WORDS]
+    top_words = tuple(dict.fromkeys(w for k in best for w in words(titles[k])))[:WORDS]
     embedding = (middle / max(float(np.linalg.norm(middle)), 1e-6)).astype(np.float32)
-    return Segment(id, text[:MAX_NAME], text, told, (), (), embedding, 0, edited=True)
+    return Segment(id, text[:MAX_NAME], text, top_words, (), (), embedding, 0, edited=True)
 
 
 def rerank(
     images: Sequence[Image.Image], brief: Brief, relevance: Reward, preference: Reward, weight: float = 1.0
 ) -> np.ndarray:
-    """(B,) indices, the best first: CLIP's score of picture and text, and how near the picture is to the segment, each standardised.
+    """(B,) indices, the best first, by CLIP's score of picture and text and the picture's similarity to the segment, each standardised.
 
-    `relevance`: icg.rewards' "clip" with any CLIP or SigLIP, or the starter's own. `weight`: of preference beside it.
+    relevance: icg.rewards' "clip" with any CLIP or SigLIP, or the starter's own. weight: of preference.
     """
     briefs = [brief] * len(images)
     scores = [np.asarray(reward(list(images), briefs), float) for reward in (relevance, preference)]
@@ -215,11 +216,11 @@ def rerank(
 
 
 def _looks(contrast: np.ndarray) -> tuple[str, ...]:
-    """The most telling word of each kind, colours first; none where a group is like all others."""
-    at, found = 0, []
+    """The most distinctive word of each kind, colours first; none for a group that is like all others."""
+    at, looks = 0, []
     for kind, most in ((NAMED, COLOURS), (STYLES, 1), (BRIGHTNESS, 1), (WARMTH, 1), (VIVIDNESS, 1), (SIZES, 1)):
         at = LOOKS.index(next(iter(kind)))
         part = contrast[at : at + len(kind)]
         least = 0.03 if kind is NAMED else 0.08
-        found += [list(kind)[k] for k in np.argsort(-part, kind="stable")[:most] if part[k] > least]
-    return tuple(found)
+        looks += [list(kind)[k] for k in np.argsort(-part, kind="stable")[:most] if part[k] > least]
+    return tuple(looks)

@@ -62,28 +62,28 @@ def strange(background: Image.Image) -> np.ndarray:
     return np.sort(apart, axis=-1)[..., RIM_VOTES] > STRANGE
 
 
-def place(drawn: np.ndarray) -> tuple[float, float, float]:
-    """Where the draft's subject stands, from `strange`: edge and centre in shares of the cover, within EDGES and the cover.
+def place(mask: np.ndarray) -> tuple[float, float, float]:
+    """The place of the draft's subject, from the mask of `strange`: edge and centre in shares of the cover, within EDGES and the cover.
 
-    So the user's framing, which the denoiser laid out, is kept. PLACE when next to nothing was drawn.
+    This keeps the user's framing. PLACE if the mask covers less than 2 %.
     """
-    if drawn.mean() < 0.02:
+    if mask.mean() < 0.02:
         return PLACE
-    ys, xs = np.nonzero(drawn)
-    (top, bottom), (left, right) = (np.percentile(v, (3, 97)) / len(drawn) for v in (ys, xs))
-    edge = float(np.clip(max(bottom - top, right - left) + 1 / len(drawn), *EDGES))
+    ys, xs = np.nonzero(mask)
+    (top, bottom), (left, right) = (np.percentile(v, (3, 97)) / len(mask) for v in (ys, xs))
+    edge = float(np.clip(max(bottom - top, right - left) + 1 / len(mask), *EDGES))
     x, y = (float(np.clip(v, edge / 2, 1 - edge / 2)) for v in ((left + right) / 2, (top + bottom) / 2))
     return edge, x, y
 
 
-def clear(background: Image.Image, drawn: np.ndarray) -> Image.Image:
-    """`background` with what was `drawn` on it filled from around."""
+def clear(background: Image.Image, subject: np.ndarray) -> Image.Image:
+    """`background` with its `subject` (h, w), bool, filled from the surroundings."""
     small = _small(background)
-    mask = Image.fromarray(drawn.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(5))
+    mask = Image.fromarray(subject.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(5))
     keep = 1 - np.asarray(mask, np.float32) / 255
     if keep.mean() < 0.03:
         return background
-    filled, empty = np.zeros_like(small), np.ones(drawn.shape, bool)
+    filled, empty = np.zeros_like(small), np.ones(subject.shape, bool)
     for radius, least in ((2, 0.05), (5, 0.05), (12, 0.05), (24, 0.05), (47, 0.0)):
         near = np.stack([_blur(small[..., c] * keep, radius) for c in range(3)], -1)
         some = _blur(keep, radius)
@@ -111,15 +111,15 @@ def collage(background: Image.Image, subject: Image.Image) -> tuple[Image.Image,
 
     Both are of the background's size, the second one RGBA.
     """
-    drawn = strange(background)
-    share, x, y = place(drawn)
+    mask = strange(background)
+    share, x, y = place(mask)
     edge = share * min(background.size)
     factor = edge / max(subject.size)
     size = (max(1, round(subject.width * factor)), max(1, round(subject.height * factor)))
     at = (round(background.width * x - size[0] / 2), round(background.height * y - size[1] / 2))
     alone = Image.new("RGBA", background.size)
     alone.paste(subject.resize(size, Image.Resampling.LANCZOS), at)
-    out = clear(background, drawn).copy()
+    out = clear(background, mask).copy()
     shadow = Image.new("L", out.size)
     shadow.paste(alone.getchannel("A"), (0, round(edge * 0.035)))
     shadow = shadow.filter(ImageFilter.GaussianBlur(edge * 0.03)).point(lambda v: int(v * 0.3))

@@ -45,9 +45,9 @@ class Conditioner:
             if _counts(sampler, part)
         ]
         encoded = self._encoded([(sampler.item, user, strength) for sampler, _, user, strength in inputs])
-        made = {(sampler, part): c for (sampler, part, _, _), c in zip(inputs, encoded, strict=True)}
+        results = {(sampler, part): c for (sampler, part, _, _), c in zip(inputs, encoded, strict=True)}
         for sampler in new:
-            sampler.conditions = (self.nothing, made.get((sampler, 1)), made.get((sampler, 2)))
+            sampler.conditions = (self.nothing, results.get((sampler, 1)), results.get((sampler, 2)))
 
     def _encoded(self, inputs: Sequence[tuple[Tensor, Tensor, float]]) -> list[Condition]:
         done, conditions = 0, list[Condition]()

@@ -1,6 +1,6 @@
-"""A batch before one of its steps, as losses look at it: predictions under given conditions, and the clean latents they imply.
+"""A batch before one of its steps, for losses: predictions under chosen conditions, and the clean latents that they imply.
 
-The samplers' own arithmetic (`Moment`, `guided`), on all covers at once and with gradients. Knows no loss.
+It shares the samplers' arithmetic (`Moment`, `guided`), on all covers at once and with gradients. Knows no loss.
 """
 
 from __future__ import annotations
@@ -51,14 +51,13 @@ class Estimate:
         return Condition(*encode(self._items, self._users, self._strengths))
 
     def others(self) -> dict[int, Condition]:
-        """The conditions of the other parts of guidance, by the pipeline's adapter and without gradient."""
-        adapter, made = self._pipeline.adapter, dict[int, Condition]()
+        """The conditions for nothing and, if it is guided by, for the item alone; by the pipeline's adapter, without gradient."""
+        adapter = self._pipeline.adapter
         with torch.no_grad():
-            if NOTHING in self.weights:
-                made[NOTHING] = Condition(*adapter.unconditional(len(self.briefs)))
+            conditions = {NOTHING: Condition(*adapter.unconditional(len(self.briefs)))}
             if ITEM in self.weights:
-                made[ITEM] = Condition(*adapter(self._items, torch.zeros_like(self._users)))
-        return made
+                conditions[ITEM] = Condition(*adapter(self._items, torch.zeros_like(self._users)))
+        return conditions
 
     def predict(self, condition: Condition, pipeline: CoverPipeline | None = None) -> Tensor:
         """The denoiser's prediction (B, C, h, w), by another pipeline's denoiser and ControlNet if one is given."""
@@ -81,4 +80,4 @@ class Estimate:
     @cached_property
     def _fixed(self) -> dict[int, Tensor]:
         with torch.no_grad():
-            return {part: self.predict(condition) for part, condition in self.others().items()}
+            return {part: self.predict(condition) for part, condition in self.others().items() if part in self.weights}

@@ -27,8 +27,8 @@ from icg.models import vlm as reading
 from icg.models.families import cast, family_of
 from icg.products import prompt as product_reading
 from icg.products.inpainting import Inpainter, planes, stand
-from icg.products.library import Trained
-from icg.products.selection import FineTuned
+from icg.products.library import TrainedProduct
+from icg.products.selection import ProductMixin
 
 
 @dataclass(eq=False)
@@ -36,7 +36,7 @@ class Batch:
     """Covers being sampled, of equal steps, size and product; `product` is what their product_id means."""
 
     samplers: list[Sampler]
-    product: Trained | None
+    product: TrainedProduct | None
 
     @property
     def done(self) -> int:
@@ -54,7 +54,7 @@ class Batch:
         return torch.cat([sampler.latents for sampler in self.samplers])
 
 
-class CoverPipeline(FineTuned):
+class CoverPipeline(ProductMixin):
     """See the module. `diffusion` is a stock diffusers pipeline of a family in `icg.models.families`; `cache` bounds the LRU."""
 
     inpainter: Inpainter | None = None
@@ -93,14 +93,14 @@ class CoverPipeline(FineTuned):
         root = Path(root)
         adapter = IcgAdapter.from_pretrained(root / "adapter")
         vlm, processor = reading.load(root / "vlm")
-        made = cls(vlm, processor, load_diffusion(root / "diffusion"), adapter, cache)
+        pipeline = cls(vlm, processor, load_diffusion(root / "diffusion"), adapter, cache)
         if (root / "adapter" / "lora").is_dir():
-            made.family.load_lora(root / "adapter" / "lora")
+            pipeline.family.load_lora(root / "adapter" / "lora")
         if (root / "controlnet").is_dir():
-            made.inpainter = Inpainter.from_pretrained(root / "controlnet", made.family)
-        for part in (made.family.denoiser, made.family.vae):
+            pipeline.inpainter = Inpainter.from_pretrained(root / "controlnet", pipeline.family)
+        for part in (pipeline.family.denoiser, pipeline.family.vae):
             part.eval().requires_grad_(False)
-        return made
+        return pipeline
 
     def __call__(self, briefs: list[Brief], on_step: Callable[[int, int], bool] | None = None) -> list[Image.Image]:
         """One cover per brief. `on_step(step, total)` runs after each step; returning False raises Cancelled."""
@@ -142,7 +142,9 @@ class CoverPipeline(FineTuned):
         images = self.family.images(batch.latents)
         return [sampler.finish(image) for sampler, image in zip(batch.samplers, images, strict=True)]
 
-    def sampler(self, brief: Brief, product: Trained | None = None, digest: str = "", trunk: bool = False) -> Sampler:
+    def sampler(
+        self, brief: Brief, product: TrainedProduct | None = None, digest: str = "", trunk: bool = False
+    ) -> Sampler:
         """A sampler of the brief before its first step, without conditions. digest: `item_key` of it, if that is known."""
         hint, placed = self.hinted(brief) if brief.inpaint else (None, None)
         return Sampler(self.family, brief, self.item(brief, product, digest), self.user(brief), hint, placed, trunk)
@@ -158,12 +160,12 @@ class CoverPipeline(FineTuned):
         self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, hint: Tensor | None, size: tuple[int, int]
     ) -> Tensor:
         """`Family.predict`, around what `hint` (B, ...) shows."""
-        asked, dtype = x.dtype, self.family.denoiser.dtype
+        output_dtype, dtype = x.dtype, self.family.denoiser.dtype
         x, embeds, pooled = x.to(dtype), embeds.to(dtype), None if pooled is None else pooled.to(dtype)
         if hint is None or self.inpainter is None:
-            return self.family.predict(x, t, embeds, pooled, size).to(asked)
+            return self.family.predict(x, t, embeds, pooled, size).to(output_dtype)
         residuals = self.inpainter.residuals(x, t, embeds, pooled, hint.to(dtype), size)
-        return self.family.predict(x, t, embeds, pooled, size, residuals).to(asked)
+        return self.family.predict(x, t, embeds, pooled, size, residuals).to(output_dtype)
 
     def check_size(self, size: tuple[int, int]) -> None:
         """BriefError for a size this diffusion model cannot draw."""
@@ -177,16 +179,16 @@ class CoverPipeline(FineTuned):
         """
         embeds, pooled = self.adapter(self.item(brief, self.product(brief)), self.user(brief), brief.strength)
         nothing, pooled_nothing = self.adapter.unconditional(1)
-        given = {"prompt_embeds": embeds, "negative_prompt_embeds": nothing}
+        kwargs = {"prompt_embeds": embeds, "negative_prompt_embeds": nothing}
         if pooled is not None and pooled_nothing is not None:
-            given |= {"pooled_prompt_embeds": pooled, "negative_pooled_prompt_embeds": pooled_nothing}
-        return given
+            kwargs |= {"pooled_prompt_embeds": pooled, "negative_pooled_prompt_embeds": pooled_nothing}
+        return kwargs
 
-    def item(self, brief: Brief, product: Trained | None = None, digest: str = "") -> Tensor:
+    def item(self, brief: Brief, product: TrainedProduct | None = None, digest: str = "") -> Tensor:
         """What the VLM read of the item, (1, M, D), cached."""
         return self.readings.read(digest or self.item_key(brief, product), lambda: self._read(brief, product))
 
-    def _read(self, brief: Brief, product: Trained | None) -> Tensor:
+    def _read(self, brief: Brief, product: TrainedProduct | None) -> Tensor:
         texts, vectors = (brief.title, ""), None
         if product is not None:
             texts, vectors = product.texts(brief.title), product.vectors

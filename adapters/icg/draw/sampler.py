@@ -130,10 +130,7 @@ class Sampler:
             clean, self.placed = blend(self._family, self.brief, now.clean(prediction))
             noise = first_noise(self._family, self.brief)
             self.latents, prediction = now.mixture.latents(clean, noise), now.mixture.target(clean, noise)
-        if keep_clean:
-            self.clean = mixture(self.scheduler, self.done).clean(self.latents[0], prediction[0])
-        else:
-            self.clean = None
+        self.clean = mixture(self.scheduler, self.done).clean(self.latents, prediction)[0] if keep_clean else None
         random = {"generator": self._generator} if self._random else {}
         t = self.scheduler.timesteps[self.done]
         self.latents = self.scheduler.step(prediction, t, self.latents, **random, return_dict=False)[0]

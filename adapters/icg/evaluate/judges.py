@@ -1,7 +1,7 @@
-"""Judges of generated covers: do they show their title, and do they suit their user? Used by `icg.evaluate.personalisation`.
+"""Judges of generated covers: whether they show their title and suit their user. Used by `icg.evaluate.personalisation`.
 
-They are small models of our own, so each figure belongs beside what the same judge says of real composed covers, and beside a
-control. Users are SIMULATED. Knows nothing about how anything was trained.
+They are small models of our own: report each figure together with the same judge's figure for real composed covers, and with a
+control. Users are SIMULATED. Knows nothing about training.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from icg.users.histories import user_embedding
 HISTORY = 8
 """Covers that a user has engaged with."""
 APART = 1_000_003
-"""Between the seeds of a brief's draws: more than briefs, and less than the 32 bits that make a difference to the noise."""
-Asking = Callable[[Subject, np.ndarray, int], Brief]
-"""Subject, user embedding, seed -> brief."""
+"""Difference of the seeds of a brief's draws: more than the number of briefs, and within the 32 bits that change the noise."""
+BriefMaker = Callable[[Subject, np.ndarray, int], Brief]
+"""(subject, user embedding, seed) -> brief."""
 
 
 def retrieval(
     embedding: JointEmbedding, images: list[Image.Image], titles: list[str], among: list[str]
 ) -> dict[str, float]:
-    """How often the true title is first, or among the first five, of `among`."""
+    """Share of covers whose true title is first, or among the first five, of `among`."""
     scores = embedding.images(images) @ embedding.texts(among).T
     true = scores[np.arange(len(titles)), [among.index(t) for t in titles]]
     rank = (scores > true[:, None]).sum(1)
@@ -45,16 +45,16 @@ class LookJudge:
         self.embedding = embedding
         x = embedding.features([Image.fromarray(i) for i in bank.images]).numpy().astype(np.float64)
         self.mean, self.scale = x.mean(0), x.std(0) + 1e-6
-        x = self._ready(x)
+        x = self._standard(x)
         gram = x.T @ x + strength * np.eye(x.shape[1])
         self.maps = [np.linalg.solve(gram, x.T @ np.eye(len(axis))[bank.look[:, a]]) for a, axis in enumerate(AXES)]
 
     def __call__(self, images: list[Image.Image]) -> np.ndarray:
         """(N, 4) indices into AXES."""
-        x = self._ready(self.embedding.features(images).numpy().astype(np.float64))
+        x = self._standard(self.embedding.features(images).numpy().astype(np.float64))
         return np.stack([(x @ m).argmax(1) for m in self.maps], 1)
 
-    def _ready(self, x: np.ndarray) -> np.ndarray:
+    def _standard(self, x: np.ndarray) -> np.ndarray:
         return np.concatenate([(x - self.mean) / self.scale, np.ones((len(x), 1))], 1)
 
 
@@ -64,33 +64,35 @@ def personalisation(
     bank: Bank,
     subjects: list[Subject],
     themes: np.ndarray,
-    ask: Asking,
+    brief_for: BriefMaker,
     seed: int = 0,
     draws: int = 1,
 ) -> dict[str, float]:
-    """Each item drawn for two SIMULATED users: how often does the first one's true taste prefer their own cover to the other's?
+    """Each item is drawn for two SIMULATED users: the share in which the first user's true taste prefers their own cover to the other's.
 
-    `own_over_swapped` is judged by the taste that the user was simulated with, on the look that `judge` reads off the cover;
-    `own_over_swapped_model` by the preference reward; `shuffled_control` by a third user's taste. Ties count half.
+    `own_over_swapped` uses the taste of the simulation on the look that `judge` reads from the cover; `own_over_swapped_model` the
+    preference reward; `shuffled_control` a third user's taste. Ties count half.
     """
     rng, count = np.random.default_rng(seed), len(subjects)
     people = tastes.sample(count, rng)
     picked = tastes.engaged(people.utility(bank.look, themes[bank.subject]), HISTORY, rng)
     covers = parts.embedding.covers([Image.fromarray(i) for i in bank.images])
     users = np.stack([user_embedding(covers[p], np.ones(HISTORY)) for p in picked])
-    next_one = np.roll(np.arange(count), -1)
-    own = draw(parts, [ask(s, users[i], i) for i, s in enumerate(subjects)], draws)
-    swapped = draw(parts, [ask(s, users[next_one[i]], i) for i, s in enumerate(subjects)], draws)
+    following = np.roll(np.arange(count), -1)
+    own = draw(parts, [brief_for(s, users[i], i) for i, s in enumerate(subjects)], draws)
+    swapped = draw(parts, [brief_for(s, users[following[i]], i) for i, s in enumerate(subjects)], draws)
     weights = people.weights.copy()
     weights[:, -len(CATEGORIES) :] = 0  # both covers show the same item
-    seen = [judge(own), judge(swapped)]
-    worth = [tastes.Tastes(weights, people.favourite).utility(look, np.zeros(count, int)) for look in seen]
+    looks = [judge(own), judge(swapped)]
+    worth = [tastes.Tastes(weights, people.favourite).utility(look, np.zeros(count, int)) for look in looks]
     embedded = [parts.embedding.covers(images) for images in (own, swapped)]
     rows, third = np.arange(count), np.roll(np.arange(count), -2)
-    hits = {f"favourite_{n}": float((seen[0][:, a] == people.favourite[:, a]).mean()) for a, n in enumerate(AXIS_NAMES)}
+    hits = {
+        f"favourite_{n}": float((looks[0][:, a] == people.favourite[:, a]).mean()) for a, n in enumerate(AXIS_NAMES)
+    }
     return {
         "own_over_swapped": wins(worth[0][rows, rows], worth[1][rows, rows]),
-        "own_over_swapped_model": wins(*((users * rows_of).sum(1) for rows_of in embedded)),
+        "own_over_swapped_model": wins(*((users * covers).sum(1) for covers in embedded)),
         "shuffled_control": wins(worth[0][third, rows], worth[1][third, rows]),
         "preference_reward": float((users * embedded[0]).sum(1).mean()),
         **hits,
@@ -103,10 +105,10 @@ def wins(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def draw(parts: starter.Starter, briefs: list[Brief], draws: int = 1, batch: int = 16) -> list[Image.Image]:
-    """Run the pipeline in batches. Of several `draws` of a brief the one with the highest relevance, as services keep the best."""
-    asked = [replace(b, seed=b.seed + n * APART) for b in briefs for n in range(draws)]
-    images = [image for i in range(0, len(asked), batch) for image in parts.pipeline(asked[i : i + batch])]
+    """Run the pipeline in batches. Of several `draws` of a brief, keep the one with the highest relevance, as the services do."""
+    seeded = [replace(b, seed=b.seed + n * APART) for b in briefs for n in range(draws)]
+    images = [image for i in range(0, len(seeded), batch) for image in parts.pipeline(seeded[i : i + batch])]
     if draws == 1:
         return images
-    best = parts.rewards["relevance"](images, asked).reshape(-1, draws).argmax(1)
+    best = parts.rewards["relevance"](images, seeded).reshape(-1, draws).argmax(1)
     return [images[row * draws + n] for row, n in enumerate(best)]

@@ -1,8 +1,8 @@
-"""Does it personalise? The figures of a starter folder on held-out users and titles, over seeds, each with its control.
+"""Whether covers are personal: figures of a folder of the starter's layout on held-out users and titles, over seeds, with controls.
 
-Behind `icg evaluate personalisation`. Users are SIMULATED; titles are found by the folder's own dual encoder and, when
-one is given, by a second one that was trained apart, so that the first does not mark its own work. Covers are asked for as the
-services do for an item with a picture: from its title and that picture. Figures of other kinds of briefs carry the kind's name.
+The code of `icg evaluate personalisation`. Users are SIMULATED; titles are recognised by the folder's own dual encoder and optionally by
+a second one that was trained independently, so that the first does not rate its own work. Briefs are those of the services for an item
+with a picture: its title and that picture. Figures of other kinds of briefs carry the kind's name.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from icg.data.behaviour import population, simulate
 from icg.draw.ask import anchoring
 from icg.draw.pipeline import CoverPipeline
 from icg.evaluate.judges import LookJudge, draw, personalisation, retrieval
-from icg.evaluate.preference import Pairs, curve
+from icg.evaluate.preference import ClickPairs, curve
 from icg.evaluate.reward_hacking import diversity
 from icg.models.dual import DualEncoder
 from icg.models.joint import JointEmbedding
@@ -32,20 +32,22 @@ from icg.users.cold_start import TasteMixture
 from icg.users.encoder import UserEncoder
 
 AMONG = 100
-"""Titles each cover is looked up in."""
+"""Titles among which each cover's title is searched."""
 KINDS = {
-    "": (True, 1, True, 1), "_title_only": (True, 0, False, 1), "_reference_only": (False, 1, True, 1),
-    "_two_references": (True, 2, True, 1), "_read_only": (True, 1, False, 1), "_best_of_4": (True, 1, True, 4),
-}  # fmt: skip
-"""Kinds of briefs: is the title said, how many pictures, is the cover anchored in the first one, draws of which relevance keeps one."""
-KEYS = (
-    "title_top5_seen", "title_top5_unseen", "own_over_swapped", "shuffled_control", "dispersion_ratio",
-    "preference_unseen_users", "diversity_ratio",
-)  # fmt: skip
+    "": (True, 1, True, 1),
+    "_title_only": (True, 0, False, 1),
+    "_reference_only": (False, 1, True, 1),
+    "_two_references": (True, 2, True, 1),
+    "_read_only": (True, 1, False, 1),
+    "_best_of_4": (True, 1, True, 4),
+}
+"""Kinds of briefs: (with title, number of pictures, anchored in the first picture, draws, of which the most relevant is kept)."""
+KEYS = ("title_top5_seen", "title_top5_unseen", "own_over_swapped", "shuffled_control", "dispersion_ratio")
+KEYS += ("preference_unseen_users", "diversity_ratio")
 
 
 @dataclass(frozen=True)
-class Compared:
+class OtherAdapters:
     """Other adapter folders: `without` was trained without the dispersion term, `before` is from before alignment."""
 
     without: Path | None = None
@@ -57,14 +59,14 @@ def measure(
     art: Path,
     seeds: int = 3,
     count: int = AMONG,
-    compared: Compared | None = None,
+    compared: OtherAdapters | None = None,
     second: Path | None = None,
     ablations: bool = False,
 ) -> dict[str, dict[str, float] | None]:
-    """{figure: {"mean", "deviation"} over seeds}, None where it needs a folder that was not given.
+    """{figure: {"mean", "deviation"} over seeds}, None for a figure whose folder is None.
 
-    count: covers a figure. second: folder of a dual encoder that judges titles too (`..._second`). ablations: every kind of
-    brief; otherwise the default one and the title alone.
+    count: covers a figure. second: folder of a dual encoder that also recognises titles (`..._second`). ablations: all kinds of
+    briefs; otherwise the default one and the title alone.
     """
     subjects = load_subjects(art)
     parts = starter.load(root)
@@ -73,74 +75,81 @@ def measure(
         own = parts.embedding
         judges["_second"] = JointEmbedding(own.vae, own.head, DualEncoder.from_pretrained(second))
     kinds = list(KINDS) if ablations else list(KINDS)[:2]
-    rounds = [one(parts, root, subjects, seed, count, compared or Compared(), judges, kinds) for seed in range(seeds)]
-    names = dict.fromkeys([*KEYS, *(name for found in rounds for name in found)])
+    others = compared or OtherAdapters()
+    rounds = [measure_seed(parts, root, subjects, seed, count, others, judges, kinds) for seed in range(seeds)]
+    names = dict.fromkeys([*KEYS, *(name for figures in rounds for name in figures)])
     return {
         name: {"mean": float(np.mean(values)), "deviation": float(np.std(values))} if values else None
-        for name, values in ((name, [found[name] for found in rounds if name in found]) for name in names)
+        for name, values in ((name, [figures[name] for figures in rounds if name in figures]) for name in names)
     }
 
 
-def one(
-    parts: starter.Starter, root: Path, subjects: list[Subject], seed: int, count: int, compared: Compared,
-    judges: dict[str, JointEmbedding], kinds: Sequence[str] = ("",), simulated: int = 1500,
-) -> dict[str, float]:  # fmt: skip
-    """All figures of one seed; a fifth as many users behave on `simulated` covers."""
+def measure_seed(
+    parts: starter.Starter,
+    root: Path,
+    subjects: list[Subject],
+    seed: int,
+    count: int,
+    compared: OtherAdapters,
+    judges: dict[str, JointEmbedding],
+    kinds: Sequence[str] = ("",),
+    simulated: int = 1500,
+) -> dict[str, float]:
+    """All figures of one seed; `simulated` covers for the behaviour of a fifth as many users."""
     rng = np.random.default_rng((seed, 7))
     groups = {
         name: [int(i) for i in rng.permutation([i for i, s in enumerate(subjects) if s.held_out == held])][:count]
         for name, held in (("seen", False), ("unseen", True))
     }
-    seen = [i for i, s in enumerate(subjects) if not s.held_out]
+    trained = [i for i, s in enumerate(subjects) if not s.held_out]
     themes = np.array([CATEGORIES.index(s.category) for s in subjects])
-    bank = build(subjects, simulated, 201 + seed, 1, seen)
+    bank = build(subjects, simulated, 201 + seed, 1, trained)
     covers = parts.embedding.covers([Image.fromarray(i) for i in bank.images])
     look, out = LookJudge(parts.embedding, bank), dict[str, float]()
     chosen = [subjects[i] for i in groups["seen"]]
-    for name, asked in groups.items():
-        titles = [subjects[i].title for i in asked]
-        among = titles + [subjects[i].title for i in rng.permutation(seen) if i not in asked][: AMONG - len(asked)]
-        users = covers[rng.integers(0, len(covers), len(asked))]
-        real = build(subjects, len(asked), 401 + seed, 1, asked)
-        made = {"_real": [Image.fromarray(i) for i in real.images]}
-        shown = {"_real": [subjects[i].title for i in real.subject]}
+    for name, rows in groups.items():
+        titles = [subjects[i].title for i in rows]
+        among = titles + [subjects[i].title for i in rng.permutation(trained) if i not in rows][: AMONG - len(rows)]
+        users = covers[rng.integers(0, len(covers), len(rows))]
+        real = build(subjects, len(rows), 401 + seed, 1, rows)
+        images = {"_real": [Image.fromarray(i) for i in real.images]}
+        true_titles = {"_real": [subjects[i].title for i in real.subject]}
         for kind in kinds:
             briefs = [
-                brief(kind, subjects[i], u, seed * 10_000 + n)
-                for n, (i, u) in enumerate(zip(asked, users, strict=True))
+                brief(kind, subjects[i], u, seed * 10_000 + n) for n, (i, u) in enumerate(zip(rows, users, strict=True))
             ]
-            made[kind], shown[kind] = draw(parts, briefs, KINDS[kind][-1]), titles
+            images[kind], true_titles[kind] = draw(parts, briefs, KINDS[kind][-1]), titles
         for judge, embedding in judges.items():
-            for kind, images in made.items():
-                out[f"title_top5_{name}{kind}{judge}"] = retrieval(embedding, images, shown[kind], among)["top5"]
+            for kind, drawings in images.items():
+                top5 = retrieval(embedding, drawings, true_titles[kind], among)["top5"]
+                out[f"title_top5_{name}{kind}{judge}"] = top5
     for kind in kinds:
-        ask = partial(brief, kind)
-        found = personalisation(parts, look, bank, chosen, themes, ask, seed, KINDS[kind][-1])
-        out |= {f"{name}{kind}": value for name, value in found.items()}
+        figures = personalisation(parts, look, bank, chosen, themes, partial(brief, kind), seed, KINDS[kind][-1])
+        out |= {f"{name}{kind}": value for name, value in figures.items()}
     if (root / "users").is_dir():
         out |= unseen_users(parts, root / "users", subjects, bank, covers, themes, seed)
     pairs = covers[rng.integers(0, len(covers), (len(chosen), 2))]
     briefs = [brief("_title_only", s, u, n) for n, (s, p) in enumerate(zip(chosen, pairs, strict=True)) for u in p]
-    here = draw(parts, briefs)
+    current = draw(parts, briefs)
     for name, folder in (("dispersion_ratio", compared.without), ("diversity_ratio", compared.before)):
         if folder is not None:
-            there = draw(replace(parts, pipeline=with_adapter(parts.pipeline, folder)), briefs)
-            far = [spread(parts.embedding, covers, name) for covers in (here, there)]
-            out[name] = far[0] / max(far[1], 1e-9)
+            other = draw(replace(parts, pipeline=with_adapter(parts.pipeline, folder)), briefs)
+            distances = [spread(parts.embedding, covers, name) for covers in (current, other)]
+            out[name] = distances[0] / max(distances[1], 1e-9)
     return out
 
 
 def brief(kind: str, subject: Subject, user: np.ndarray, seed: int) -> Brief:
     """A brief of one of KINDS."""
-    said, count, anchored, _ = KINDS[kind]
+    with_title, count, anchored, _ = KINDS[kind]
     styles = [STYLES[(seed + n) % len(STYLES)] for n in range(count)]
     pictures = tuple(on_white(subject.sprites[style]) for style in styles)
-    how = anchoring(pictures, None if anchored else 0.0)
-    return Brief(subject.title if said else "", pictures, user, seed=seed, **how)
+    anchor = anchoring(pictures, None if anchored else 0.0)
+    return Brief(subject.title if with_title else "", pictures, user, seed=seed, **anchor)
 
 
 def spread(embedding: JointEmbedding, covers: list[Image.Image], kind: str) -> float:
-    """Mean distance between the two users' covers of each item (dispersion), or between all covers (diversity)."""
+    """Mean distance between the covers of each item's two users (dispersion), or between all covers (diversity)."""
     if kind == "diversity_ratio":
         return diversity(embedding.features(covers).numpy())
     looks = embedding.covers(covers)
@@ -148,21 +157,27 @@ def spread(embedding: JointEmbedding, covers: list[Image.Image], kind: str) -> f
 
 
 def with_adapter(pipeline: CoverPipeline, folder: Path) -> CoverPipeline:
-    """The same models with another adapter between them."""
+    """The same models with another adapter."""
     return CoverPipeline(pipeline.vlm, pipeline.processor, pipeline.diffusion, IcgAdapter.from_pretrained(folder))
 
 
 def unseen_users(
-    parts: starter.Starter, folder: Path, subjects: list[Subject], bank: Bank, covers: np.ndarray, themes: np.ndarray, seed: int
-) -> dict[str, float]:  # fmt: skip
-    """Pairwise accuracy of preference for new users on covers of unseen subjects, and of its baselines and control."""
+    parts: starter.Starter,
+    folder: Path,
+    subjects: list[Subject],
+    bank: Bank,
+    covers: np.ndarray,
+    themes: np.ndarray,
+    seed: int,
+) -> dict[str, float]:
+    """Pairwise accuracy of preference for new users on covers of unseen subjects, of its baselines and of its control."""
     rng = np.random.default_rng((seed, 8))
     other = build(subjects, max(60, len(bank) // 4), 301 + seed, 1, [i for i, s in enumerate(subjects) if s.held_out])
-    asked = parts.embedding.covers([Image.fromarray(i) for i in other.images])
+    unseen = parts.embedding.covers([Image.fromarray(i) for i in other.images])
     log, last = simulate(population(len(bank) // 5, rng), bank.look, themes[bank.subject], 60, rng)
-    pairs = Pairs.draw(last, asked, other.look, themes[other.subject], rng)
+    pairs = ClickPairs.draw(last, unseen, other.look, themes[other.subject], rng)
     encoder, mixture = UserEncoder.from_pretrained(folder), TasteMixture.from_pretrained(folder)
-    found = curve(encoder, mixture, log, covers, pairs, covers.mean(0))
+    accuracy = curve(encoder, mixture, log, covers, pairs, covers.mean(0))
     names = {"preference_unseen_users": "mixture", "preference_mean": "mean", "preference_nearest": "nearest"}
     names |= {"preference_shuffled": "shuffled"}
-    return {key: list(found[name].values())[-1] for key, name in names.items()}
+    return {key: list(accuracy[name].values())[-1] for key, name in names.items()}

@@ -1,7 +1,7 @@
-"""How well does a user encoder know new users? Pairwise accuracy on unseen users and covers, beside baselines and controls.
+"""How well a user encoder predicts new users: pairwise accuracy on unseen users and covers, with baselines and controls.
 
-A pair is a cover the SIMULATED user would click and one they would pass over; each user counts the same. Knows nothing of how the
-encoder was trained.
+A pair is a cover that the SIMULATED user would click and one that they would pass over; all users have equal weight. Knows nothing about
+the encoder's training.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from icg.data.behaviour import CLICK, DISLIKE, DWELL, ENGAGED, LIKE, PURCHASE, L
 from icg.data.tastes import Tastes
 from icg.users.cold_start import TasteMixture
 from icg.users.encoder import WINDOW, UserEncoder
-from icg.users.examples import Examples, embeddings, examples
+from icg.users.examples import NextCovers, embeddings, examples
 from icg.users.histories import user_embedding
 
 KNOWN = (0, 1, 3, 10, 32, 64)
@@ -23,8 +23,8 @@ WEIGHTS = {CLICK: 1.0, LIKE: 2.0, DISLIKE: -1.5, PURCHASE: 3.0}
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """For each user (U rows) PAIRS covers they would click and as many they would not, rows of `covers` (N, D)."""
+class ClickPairs:
+    """For each user (U rows) PAIRS covers they would click and as many they would not, as rows of `covers` (N, D)."""
 
     covers: np.ndarray
     clicked: np.ndarray
@@ -33,8 +33,8 @@ class Pairs:
     @classmethod
     def draw(
         cls, people: Tastes, covers: np.ndarray, look: np.ndarray, category: np.ndarray, rng: np.random.Generator
-    ) -> Pairs:
-        """Without position bias: every cover is looked at."""
+    ) -> ClickPairs:
+        """Without position bias: users look at every cover."""
         would = clicks(people.utility(look, category), rng)
         rows = [(rng.choice(np.flatnonzero(w), PAIRS), rng.choice(np.flatnonzero(~w), PAIRS)) for w in would]
         return cls(covers, *(np.stack(side) for side in zip(*rows, strict=True)))
@@ -46,32 +46,32 @@ class Pairs:
         return float((margin > 0).mean() + 0.5 * (margin == 0).mean())
 
 
-def mean_embeddings(given: Examples, users: np.ndarray, known: np.ndarray, covers: np.ndarray) -> np.ndarray:
-    """The untrained baseline: the recency-weighted mean of the latest WINDOW events, as the services' first form."""
-    e, out = given.events, np.zeros((len(users), covers.shape[1]), np.float32)
+def mean_embeddings(histories: NextCovers, users: np.ndarray, known: np.ndarray, covers: np.ndarray) -> np.ndarray:
+    """The untrained baseline: the recency-weighted mean of the latest WINDOW events, as in the services' first version."""
+    e, out = histories.events, np.zeros((len(users), covers.shape[1]), np.float32)
     for n, (user, count) in enumerate(zip(users, known, strict=True)):
-        rows = np.arange(given.start[user] + max(count - WINDOW, 0), given.start[user] + count)[::-1]
+        rows = np.arange(histories.start[user] + max(count - WINDOW, 0), histories.start[user] + count)[::-1]
         base = [min(e.dwell_ms[r] / 10_000, 1) if e.action[r] == DWELL else WEIGHTS[int(e.action[r])] for r in rows]
         out[n] = user_embedding(covers[e.cover[rows]], np.array(base) * 0.5 ** (np.arange(len(rows)) / 16))
     return out
 
 
 def curve(
-    encoder: UserEncoder, mixture: TasteMixture, log: Log, covers: np.ndarray, pairs: Pairs, popular: np.ndarray
+    encoder: UserEncoder, mixture: TasteMixture, log: Log, covers: np.ndarray, pairs: ClickPairs, popular: np.ndarray
 ) -> dict[str, dict[int, float]]:
-    """Accuracy by ranking and number of known events. `popular` (D,) is the mean of what the training users engaged with."""
-    given = examples(log, np.random.default_rng(0))
+    """Accuracy by ranking and number of known events. `popular` (D,) is the mean of the training users' engaged covers."""
+    histories = examples(log, np.random.default_rng(0))
     users = np.arange(len(pairs.clicked))
-    have = np.diff(given.start)[users]
+    have = np.diff(histories.start)[users]
     out: dict[str, dict[int, float]] = {}
     for count in (*KNOWN, int(have.max())):
         known = np.minimum(have, count)
-        own = embeddings(encoder, given, users, known, covers)
+        own = embeddings(encoder, histories, users, known, covers)
         scores = {
             "encoder": (own if count else np.tile(encoder.prior.numpy(), (len(users), 1))) @ pairs.covers.T,
-            "mixture": mixture(own, *evidence(given, users, known, covers)) @ pairs.covers.T,
-            "mean": mean_embeddings(given, users, known, covers) @ pairs.covers.T,
-            "nearest": nearest(given, users, known, covers, pairs.covers),
+            "mixture": mixture(own, *evidence(histories, users, known, covers)) @ pairs.covers.T,
+            "mean": mean_embeddings(histories, users, known, covers) @ pairs.covers.T,
+            "nearest": nearest(histories, users, known, covers, pairs.covers),
             "popularity": np.tile(popular @ pairs.covers.T, (len(users), 1)),
             "shuffled": np.roll(own, 1, 0) @ pairs.covers.T,
         }
@@ -81,13 +81,13 @@ def curve(
 
 
 def evidence(
-    given: Examples, users: np.ndarray, known: np.ndarray, covers: np.ndarray
+    histories: NextCovers, users: np.ndarray, known: np.ndarray, covers: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(B, D) engaged covers summed, rejected ones subtracted, each once, and how many there are (B,)."""
-    e = given.events
+    """(B, D) the sum of engaged covers minus that of rejected ones, each once, and their number (B,)."""
+    e = histories.events
     total, count = np.zeros((len(users), covers.shape[1]), np.float32), np.zeros(len(users))
     for n, (user, k) in enumerate(zip(users, known, strict=True)):
-        rows = np.arange(given.start[user], given.start[user] + k)
+        rows = np.arange(histories.start[user], histories.start[user] + k)
         liked = np.unique(e.cover[rows[np.isin(e.action[rows], ENGAGED)]])
         not_liked = np.unique(e.cover[rows[e.action[rows] == DISLIKE]])
         total[n] = covers[liked].sum(0) - covers[not_liked].sum(0)
@@ -95,12 +95,14 @@ def evidence(
     return total, count
 
 
-def nearest(given: Examples, users: np.ndarray, known: np.ndarray, covers: np.ndarray, asked: np.ndarray) -> np.ndarray:
+def nearest(
+    histories: NextCovers, users: np.ndarray, known: np.ndarray, covers: np.ndarray, candidates: np.ndarray
+) -> np.ndarray:
     """(B, N): cosine with the nearest engaged cover, 0 without one."""
-    e, out = given.events, np.zeros((len(users), len(asked)), np.float32)
+    e, out = histories.events, np.zeros((len(users), len(candidates)), np.float32)
     for n, (user, k) in enumerate(zip(users, known, strict=True)):
-        rows = np.arange(given.start[user], given.start[user] + k)
+        rows = np.arange(histories.start[user], histories.start[user] + k)
         liked = e.cover[rows[np.isin(e.action[rows], ENGAGED)]]
         if len(liked):
-            out[n] = (covers[liked] @ asked.T).max(0)
+            out[n] = (covers[liked] @ candidates.T).max(0)
     return out

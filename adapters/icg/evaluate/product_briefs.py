@@ -1,6 +1,6 @@
-"""Briefs that paint a scene around a product, and the split of products into those to tune on, to validate with and to test with.
+"""Briefs that inpaint a scene around a product, and the split of products into training, validation and test.
 
-Used by RFFT and by what judges it. Knows no model.
+Used by RFFT and its evaluation. Knows no model.
 """
 
 from __future__ import annotations
@@ -18,38 +18,41 @@ from icg.reliability.scenes.scenes import caption
 from icg.reliability.scenes.sizes import SIZES, held_out
 
 PARTS = ("train", "valid", "held")
-"""Of products: drawn for while tuning, used to choose beta, rate and length, and used for the final test only."""
+"""Products for fine-tuning, for the choice of beta, learning rate and steps, and for the final test only."""
 HEIGHT = {title: height for sizes in SIZES.values() for title, height in sizes.items()}
-"""Centimetres, by product."""
+"""Metres, by product."""
 
 
 def part(title: str) -> str:
-    """One of PARTS, by a hash: "held" are those of held-out scenes, "valid" a fifth of the others."""
+    """One of PARTS, by a hash: "held" has the products of held-out scenes, "valid" a fifth of the others."""
     if held_out(title):
         return "held"
     return "valid" if int(hashlib.sha256(f"rfft:{title}".encode()).hexdigest(), 16) % 5 == 0 else "train"
 
 
 def products(subjects: Sequence[Subject], name: str) -> list[Subject]:
-    """Those of known size that are of this one of PARTS."""
+    """The subjects of known size in this part."""
     return [s for s in subjects if s.title in HEIGHT and part(s.title) == name]
 
 
 def briefs(
-    subjects: Sequence[Subject], count: int, rng: np.random.Generator, steps: int = Brief.steps,
+    subjects: Sequence[Subject],
+    count: int,
+    rng: np.random.Generator,
+    steps: int = Brief.steps,
     size: tuple[int, int] = Brief.size,
-) -> list[Brief]:  # fmt: skip
-    """`count` product briefs: a cut-out in one of its coloured styles, and what a shop would call it."""
-    found = []
+) -> list[Brief]:
+    """`count` product briefs: a cut-out in one of the coloured styles, and a shop's caption."""
+    result = []
     for _ in range(count):
         subject = subjects[int(rng.integers(len(subjects)))]
         cut = Image.fromarray(np.ascontiguousarray(subject.sprites[STYLES[int(rng.integers(3))]]))
         title = caption(subject.title, HEIGHT[subject.title], rng)
         seed = int(rng.integers(1 << 31))
-        found.append(Brief(title, seed=seed, steps=steps, size=size, product=cut, inpaint=True))
-    return found
+        result.append(Brief(title, seed=seed, steps=steps, size=size, product=cut, inpaint=True))
+    return result
 
 
-def repeated(asked: Sequence[Brief], each: int) -> list[Brief]:
-    """Each brief `each` times in a row, with seeds and so places of their own."""
-    return [replace(b, seed=(b.seed + n) % 2**31) for b in asked for n in range(each)]
+def repeated(briefs: Sequence[Brief], each: int) -> list[Brief]:
+    """Each brief `each` times in a row, with different seeds and therefore product positions."""
+    return [replace(b, seed=(b.seed + n) % 2**31) for b in briefs for n in range(each)]

@@ -1,7 +1,7 @@
-"""How many product pictures could be shown, before and after RFFT, and what it costs: `icg evaluate reliability`.
+"""The share of product pictures that may be shown, before and after RFFT, and its cost: `icg evaluate reliability`.
 
-Held-out products, several pictures of each. Availability by the checkpoint's RFNet, which RFFT was rewarded by, by a second one that it
-never met, and by what can be measured without a network (`icg.reliability.rules`), so that fooling RFNet shows.
+Held-out products, several pictures of each. Availability by the checkpoint's RFNet, RFFT's reward, by a second one that RFFT never
+used, and by rules without a network (`icg.reliability.rules`), so that an exploited RFNet shows.
 """
 
 from __future__ import annotations
@@ -33,21 +33,19 @@ from icg.starter import Starter
 DRAWS = 4
 """Pictures of each brief: the attempts of recurrent generation."""
 SCENES = 25
-"""Held-out scenes a brief on which RFNet itself is judged: a few hundred do not tell it from the picture alone."""
-BATCH, SHOWN = 16, 8
+"""Held-out scenes a brief for RFNet's own F1: a few hundred scenes do not separate it from the network of the picture alone."""
+BATCH, EXAMPLES = 16, 8
 ENGINEERED = ", standing on the floor with its shadow, true to scale, before a plain wall of another colour"
-FIGURES = (
-    "rfnet_f1", "rfnet_f1_gain", "availability_before", "availability_cc", "availability_no_regulariser", "diversity_ratio_cc",
-    "diversity_ratio_no_regulariser", "attempts_before", "attempts_after",
-)  # fmt: skip
+FIGURES = ("rfnet_f1", "rfnet_f1_gain", "availability_before", "availability_cc", "availability_no_regulariser")
+FIGURES += ("diversity_ratio_cc", "diversity_ratio_no_regulariser", "attempts_before", "attempts_after")
 Spread = tuple[float, float]
 """Mean and deviation over seeds."""
 
 
 @dataclass(frozen=True)
-class Compared:
-    """Folders, each left out where None. ControlNets: before RFFT, tuned without a regulariser, tuned with KL. Judges: one of the
-    picture alone, and one that RFFT never met."""
+class OtherNetworks:
+    """Folders, None to leave one out. ControlNets: before RFFT, tuned without a regulariser, tuned with KL. Judges: one of the picture
+    alone, and one that RFFT never used."""
 
     before: Path | None = None
     no_regulariser: Path | None = None
@@ -57,73 +55,74 @@ class Compared:
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
-    """Covers of B briefs, DRAWS of each in a row, and their products where they stand."""
+class ProductCovers:
+    """Covers of B briefs, DRAWS of each in a row, and their placed products."""
 
-    asked: list[Brief]
+    briefs: list[Brief]
     covers: list[Image.Image]
     placed: list[Image.Image]
 
 
-def draw(pipeline: CoverPipeline, asked: Sequence[Brief]) -> Drawn:
-    """Each brief with DRAWS seeds."""
-    each = repeated(asked, DRAWS)
-    covers = [cover for i in range(0, len(each), BATCH) for cover in pipeline(each[i : i + BATCH])]
-    return Drawn(each, covers, [stand(b.product, b.seed, b.size) for b in each if b.product is not None])
+def draw(pipeline: CoverPipeline, each: Sequence[Brief]) -> ProductCovers:
+    """Draw each brief with DRAWS seeds."""
+    all_briefs = repeated(each, DRAWS)
+    covers = [cover for i in range(0, len(all_briefs), BATCH) for cover in pipeline(all_briefs[i : i + BATCH])]
+    placed = [stand(b.product, b.seed, b.size) for b in all_briefs if b.product is not None]
+    return ProductCovers(all_briefs, covers, placed)
 
 
-def shown(judge: Judge, drawn: Drawn) -> np.ndarray:
-    """(B, DRAWS) bool: what the judge would show. Captions as the first brief of each row has them."""
-    cut = [b.product for b in drawn.asked if b.product is not None]
-    said = judge(drawn.covers, cut, [b.title.removesuffix(ENGINEERED) for b in drawn.asked])
-    return np.array([one.available for one in said]).reshape(-1, DRAWS)
+def available(judge: Judge, drawings: ProductCovers) -> np.ndarray:
+    """(B, DRAWS) bool: whether the judge would show each cover. Captions are titles without ENGINEERED."""
+    products = [b.product for b in drawings.briefs if b.product is not None]
+    judgements = judge(drawings.covers, products, [b.title.removesuffix(ENGINEERED) for b in drawings.briefs])
+    return np.array([judgement.available for judgement in judgements]).reshape(-1, DRAWS)
 
 
-def figures(judge: Judge, second: Judge | None, relevance: Reward, drawn: Drawn) -> dict[str, float]:
-    """Of one ControlNet."""
-    seen = shown(judge, drawn)
-    first = np.where(seen.any(1), seen.argmax(1) + 1, DRAWS)
-    pictures = torch.cat([planes(c) for c in drawn.covers])
-    by_rule = [exact(rules(c, p)) == 0 for c, p in zip(drawn.covers, drawn.placed, strict=True)]
-    found = {
-        "available": float(seen.mean()),
-        "best_of_n": float(seen.any(1).mean()),
+def figures(judge: Judge, second: Judge | None, relevance: Reward, drawings: ProductCovers) -> dict[str, float]:
+    """The figures of one ControlNet's covers."""
+    verdicts = available(judge, drawings)
+    first = np.where(verdicts.any(1), verdicts.argmax(1) + 1, DRAWS)
+    pictures = torch.cat([planes(c) for c in drawings.covers])
+    by_rule = [exact(rules(c, p)) == 0 for c, p in zip(drawings.covers, drawings.placed, strict=True)]
+    values = {
+        "available": float(verdicts.mean()),
+        "best_of_n": float(verdicts.any(1).mean()),
         "attempts": float(first.mean()),
         "available_by_rule": float(np.mean(by_rule)),
-        "relevance": float(relevance(drawn.covers, drawn.asked).mean()),
-        "distance": float(distances(pictures, drawn.placed, DRAWS).mean()),
-        "entropy": entropy(pictures, drawn.placed),
+        "relevance": float(relevance(drawings.covers, drawings.briefs).mean()),
+        "distance": float(distances(pictures, drawings.placed, DRAWS).mean()),
+        "entropy": entropy(pictures, drawings.placed),
     }
     if second is not None:
-        found["available_by_second"] = float(shown(second, drawn).mean())
-    return found
+        values["available_by_second"] = float(available(second, drawings).mean())
+    return values
 
 
 def validated(parts: Starter, subjects: Sequence[Subject], count: int) -> dict[str, float]:
-    """What its ControlNet does for `count` briefs of products that neither RFFT nor the last word draws for, by its own judge.
+    """Figures of the checkpoint's ControlNet for `count` briefs of validation products, by its own judge.
 
-    CheckpointError for a checkpoint without reliability/.
+    Raises CheckpointError for a checkpoint without reliability/.
     """
     if parts.judge is None:
         raise CheckpointError(f"checkpoint={parts.name!r} without reliability/; allowed: one with it")
-    asked = briefs(products(subjects, "valid"), count, np.random.default_rng(43))
-    return figures(parts.judge, None, parts.rewards["relevance"], draw(parts.pipeline, asked))
+    valid = briefs(products(subjects, "valid"), count, np.random.default_rng(43))
+    return figures(parts.judge, None, parts.rewards["relevance"], draw(parts.pipeline, valid))
 
 
 def f1(judge: Judge, subjects: Sequence[Subject], seed: int, count: int) -> float:
-    """Of "available", on new scenes of held-out products."""
+    """F1 of "available" on new scenes of held-out products."""
     scenes = list(Scenes(subjects, held=True).stream(1_000 + seed, count))
-    said = judge([s.picture for s in scenes], [s.product for s in scenes], [s.caption for s in scenes])
-    told = np.array([list(one.probabilities.values()) for one in said])
-    return quality(told, np.array([int(s.label) for s in scenes]), judge.threshold).f1
+    judgements = judge([s.picture for s in scenes], [s.product for s in scenes], [s.caption for s in scenes])
+    probabilities = np.array([list(judgement.probabilities.values()) for judgement in judgements])
+    return quality(probabilities, np.array([int(s.label) for s in scenes]), judge.threshold).f1
 
 
 def measure(
-    checkpoint: Path, art: Path, seeds: int, count: int, compared: Compared, sheet: Path | None = None
+    checkpoint: Path, art: Path, seeds: int, count: int, compared: OtherNetworks, sheet: Path | None = None
 ) -> tuple[dict[str, Spread | None], dict[str, dict[str, Spread]]]:
-    """FIGURES, None where what they need is not there; and a table: kind of pictures -> figure -> mean and deviation.
+    """FIGURES, None for those whose folder is None; and a table: kind of pictures -> figure -> mean and deviation.
 
-    `count` briefs a seed. `sheet`: where a contact sheet of each kind's first covers goes. CheckpointError for a checkpoint without
+    count: briefs a seed. sheet: file for a contact sheet of each kind's first covers. Raises CheckpointError for a checkpoint without
     controlnet/ or reliability/.
     """
     subjects = load_subjects(art)
@@ -144,26 +143,26 @@ def measure(
     f1s: list[tuple[float, float]] = []
     looks: dict[str, list[Image.Image]] = {}
     for seed in range(seeds):
-        asked = briefs(products(subjects, "held"), count, np.random.default_rng((seed, 41)))
-        for name, found in rows.items():
+        held = briefs(products(subjects, "held"), count, np.random.default_rng((seed, 41)))
+        engineered = [replace(b, title=b.title + ENGINEERED) for b in held]
+        for name, row in rows.items():
             pipeline.inpainter = nets["before" if name == "engineered" else name]
-            said = [replace(b, title=b.title + ENGINEERED) for b in asked] if name == "engineered" else asked
-            drawn = draw(pipeline, said)
-            found.append(figures(judge, second, parts.rewards["relevance"], drawn))
-            looks.setdefault(name, drawn.covers[: SHOWN * DRAWS : DRAWS])
+            drawings = draw(pipeline, engineered if name == "engineered" else held)
+            row.append(figures(judge, second, parts.rewards["relevance"], drawings))
+            looks.setdefault(name, drawings.covers[: EXAMPLES * DRAWS : DRAWS])
         scenes = SCENES * count
         f1s.append((f1(judge, subjects, seed, scenes), f1(alone, subjects, seed, scenes) if alone else np.nan))
     if sheet is not None:
         page = [Row(name.replace("_", " "), "", [Cell(cover) for cover in covers]) for name, covers in looks.items()]
         contact_sheet(page, cell=128).save(sheet)
-    table = {name: {key: _spread([r[key] for r in found]) for key in found[0]} for name, found in rows.items()}
+    table = {name: {key: _spread([r[key] for r in row]) for key in row[0]} for name, row in rows.items()}
     return _headline(table, np.array(f1s), rows), table
 
 
 def _headline(
     table: Mapping[str, Mapping[str, Spread]], f1s: np.ndarray, rows: Mapping[str, Sequence[Mapping[str, float]]]
 ) -> dict[str, Spread | None]:
-    def told(name: str, key: str) -> Spread | None:
+    def entry(name: str, key: str) -> Spread | None:
         return table[name][key] if name in table else None
 
     def ratio(name: str) -> Spread | None:
@@ -172,10 +171,9 @@ def _headline(
         return _spread([a["distance"] / b["distance"] for a, b in zip(rows[name], rows["before"], strict=True)])
 
     gain = _spread(list(f1s[:, 0] - f1s[:, 1])) if not np.isnan(f1s).any() else None
-    values = (
-        _spread(list(f1s[:, 0])), gain, told("before", "available"), told("cc", "available"), told("no_regulariser", "available"),
-        ratio("cc"), ratio("no_regulariser"), told("before", "attempts"), told("cc", "attempts"),
-    )  # fmt: skip
+    f1_spread, ratios = _spread(list(f1s[:, 0])), (ratio("cc"), ratio("no_regulariser"))
+    availability = [entry(name, "available") for name in ("before", "cc", "no_regulariser")]
+    values = (f1_spread, gain, *availability, *ratios, entry("before", "attempts"), entry("cc", "attempts"))
     return dict(zip(FIGURES, values, strict=True))
 
 

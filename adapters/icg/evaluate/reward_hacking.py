@@ -1,6 +1,6 @@
-"""A watch on reward hacking: held-out rewards and diversity beside the trained reward. Knows no way of training.
+"""A watch on reward hacking: held-out rewards and diversity besides the trained reward. Knows no training method.
 
-A model that fools its judges makes all covers alike, or pleases the judge it is trained on while one it never saw turns away.
+A model that exploits its rewards makes all covers alike, or raises the trained reward while a held-out one falls.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from icg.draw.pipeline import CoverPipeline
 from icg.rewards.base import Reward
 
 LEAST_DIVERSITY = 0.9
-"""Of that before training."""
+"""Relative to the diversity before training."""
 COLUMNS = 8
 """Covers in a row of the contact sheets."""
 LOSS = 0.5
-"""Deviations over the held-out covers that a reward may fall below its value before training."""
+"""Deviations over the held-out covers by which a reward may fall below its value before training."""
 
 
 @dataclass(eq=False)
 class Watch:
-    """Draws the same held-out `briefs` (users and items never trained on) at each look and judges them by all `rewards`.
+    """Draws the same held-out `briefs` (with users and items outside training) at each look and rates them by all `rewards`.
 
-    `features` (pictures -> (N, D)) must not be what the rewards read last. `figures`: more to write down of the covers, by name.
-    `path`: one JSON line a look; contact sheets beside it. `stops` False: it tells, and training goes on.
+    features: pictures -> (N, D), other than the features that the rewards read. figures: other figures of the covers to log, by name.
+    path: one JSON line a look; contact sheets are written to its folder. stops=False: only logs.
     """
 
     path: Path
@@ -45,7 +45,7 @@ class Watch:
     spread: dict[str, float] = field(default_factory=dict)
 
     def look(self, step: int, pipeline: CoverPipeline) -> bool:
-        """Judge; True when training should stop: diversity below LEAST_DIVERSITY, or a reward has fallen by LOSS deviations."""
+        """Rate; True if training should stop: diversity is below LEAST_DIVERSITY, or a reward has fallen by LOSS deviations."""
         parts = [pipeline(self.briefs[i : i + self.batch]) for i in range(0, len(self.briefs), self.batch)]
         covers = [cover for part in parts for cover in part]
         values = {name: reward(covers, self.briefs) for name, reward in self.rewards.items()}
@@ -64,7 +64,7 @@ class Watch:
 
 
 def diversity(features: np.ndarray) -> float:
-    """(N, D) -> mean distance between two of them."""
+    """(N, D) -> mean distance between two rows."""
     x = features.astype(np.float64)
     square = (x**2).sum(1)
     distance = np.sqrt(np.maximum(square[:, None] + square - 2 * x @ x.T, 0))

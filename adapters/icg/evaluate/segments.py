@@ -1,7 +1,7 @@
-"""Can a segment be told from its description? On SIMULATED users: descriptions of clusters of some users, looked up among what others like.
+"""Whether a segment can be recognised from its description, on SIMULATED users: clusters of some users are described, then matched with
+the engagements of other users.
 
-The right cluster among eight must come first for the words that were made of it (`segment_top1`); descriptions that change places are the
-control.
+`segment_top1` is the share of descriptions whose own cluster among eight matches best; permuted descriptions are the control.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COVERS, USERS, ENGAGED = 500, 600, 12
 
 @dataclass(frozen=True)
 class Shelf:
-    """Covers to like, described: titles, categories, designs and embeddings (N, D); `look` (N, 4), `category` (N,)."""
+    """Covers with descriptions: titles, categories, designs and embeddings (N, D); `look` (N, 4), `category` (N,)."""
 
     titles: list[str]
     categories: list[str]
@@ -40,25 +40,24 @@ class Shelf:
 
 
 def shelf(root: Path, subjects: list[Subject], seed: int, count: int = COVERS) -> Shelf:
-    """Composed covers, described and embedded by the models of a starter-shaped folder."""
+    """Composed covers, described and embedded by the models of a folder of the starter's layout."""
     bank = build(subjects, count, seed)
-    images = [Image.fromarray(one) for one in bank.images]
+    images = [Image.fromarray(image) for image in bank.images]
     embedding, cues = JointEmbedding.from_pretrained(root), SmallCues.from_pretrained(root / "reliability" / "cues")
     describer = Describer(embedding, cues, *reading.load(root / "vlm"), [s.title for s in subjects])
-    of = [subjects[s] for s in bank.subject]
-    category = np.array([CATEGORIES.index(s.category) for s in of])
+    drawn_subjects = [subjects[s] for s in bank.subject]
     return Shelf(
-        [s.title for s in of],
-        [s.category for s in of],
-        describer(images),
-        embedding.covers(images),
-        bank.look,
-        category,
+        titles=[s.title for s in drawn_subjects],
+        categories=[s.category for s in drawn_subjects],
+        designs=describer(images),
+        embeddings=embedding.covers(images),
+        look=bank.look,
+        category=np.array([CATEGORIES.index(s.category) for s in drawn_subjects]),
     )
 
 
 def groups(shelf: Shelf, seed: int, users: int = USERS) -> tuple[list[Group], list[Group]]:
-    """Clusters of the first half of SIMULATED users, and what the other half, each put to its nearest cluster, engaged with."""
+    """Clusters of the first half of SIMULATED users, and the engagements of the other half, each assigned to its nearest cluster."""
     import faiss
 
     rng = np.random.default_rng(seed)
@@ -81,23 +80,27 @@ def groups(shelf: Shelf, seed: int, users: int = USERS) -> tuple[list[Group], li
 def _group(shelf: Shelf, id: str, centroid: np.ndarray, engaged: np.ndarray) -> Group:
     covers = engaged.ravel()
     return Group(
-        id, centroid, len(engaged), [shelf.titles[n] for n in covers], [shelf.categories[n] for n in covers],
-        [shelf.designs[n] for n in covers],
-    )  # fmt: skip
+        id=id,
+        embedding=centroid,
+        users=len(engaged),
+        titles=[shelf.titles[n] for n in covers],
+        categories=[shelf.categories[n] for n in covers],
+        designs=[shelf.designs[n] for n in covers],
+    )
 
 
 def top1(texts: Sequence[str], others: Sequence[Group]) -> float:
-    """Share of texts whose own group, the one at the same place, fits best."""
+    """Share of texts that match their own group, the one of the same index, best."""
     documents = [document(group) for group in others]
     return float(np.mean([match(text, documents).argmax() == n for n, text in enumerate(texts)]))
 
 
 def evaluate(root: Path, shelf: Shelf, seed: int) -> tuple[dict[str, float], list[Segment]]:
-    """segment_top1 and its shuffled control of one seed of users, and the segments. Clusters without held-out users are left out."""
-    here, there = groups(shelf, seed)
-    both = [n for n in range(CLUSTERS) if here[n].users and there[n].users]
-    segments = describe([here[n] for n in both], namer=Namer(*reading.load(root / "vlm")))
+    """segment_top1 and its shuffled control for one seed of users, and the segments. Clusters without held-out users are left out."""
+    known, held = groups(shelf, seed)
+    both = [n for n in range(CLUSTERS) if known[n].users and held[n].users]
+    segments = describe([known[n] for n in both], namer=Namer(*reading.load(root / "vlm")))
     texts = [f"{s.name}. {s.text}" for s in segments]
     order = np.random.default_rng(seed).permutation(len(both))
-    others = [there[n] for n in both]
+    others = [held[n] for n in both]
     return {"segment_top1": top1(texts, others), "segment_shuffled": top1([texts[n] for n in order], others)}, segments

@@ -1,4 +1,4 @@
-"""How good is an upscaler? Against bicubic, on pictures of subjects it never saw and on new drawings; and are there seams?
+"""Quality of an upscaler: gains over bicubic on pictures of held-out subjects and on new drawings; and whether seams are visible.
 
 PSNR in RGB, SSIM (Wang et al. 2004) of the luminance, gains over Pillow's bicubic of the same small picture. Knows no training.
 """
@@ -15,16 +15,16 @@ from PIL import Image
 
 from icg import starter
 from icg.contact_sheet import Cell, Row, contact_sheet
-from icg.data.upscaling import KINDS, Pairs, catalogue, drawn, pairs
+from icg.data.upscaling import KINDS, Pairs, catalogue, pairs, random_cover
 from icg.models.upscale import Upscaler
 
 DRAWINGS = 1_000_000
-"""Seeds of drawings from here on are no recipe's."""
+"""Seeds of drawings from here on are used by no recipe."""
 BICUBIC = Image.Resampling.BICUBIC
 
 
 def psnr(one: Image.Image, other: Image.Image) -> float:
-    """Decibels, of bytes in RGB; 99 for equal pictures."""
+    """In decibels, of bytes in RGB; 99 for equal pictures."""
     error = np.square(np.asarray(one, np.float64) - np.asarray(other, np.float64)).mean()
     return 10 * float(np.log10(255**2 / error)) if error else 99.0
 
@@ -42,16 +42,16 @@ def ssim(one: Image.Image, other: Image.Image) -> float:
     mx, my = mean(x), mean(y)
     vx, vy, both = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
     a, b = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    found = (2 * mx * my + a) * (2 * both + b) / ((mx * mx + my * my + a) * (vx + vy + b))
-    return float(found.mean())
+    values = (2 * mx * my + a) * (2 * both + b) / ((mx * mx + my * my + a) * (vx + vy + b))
+    return float(values.mean())
 
 
 def gains(upscaler: Upscaler, small: Sequence[Image.Image], large: Sequence[Image.Image]) -> dict[str, float]:
-    """Mean PSNR and SSIM of the upscaler's pictures, and what they gain over bicubic."""
+    """Mean PSNR and SSIM of the upscaler's pictures, and their gains over bicubic."""
     rows = []
-    for low, high, made in zip(small, large, upscaler(small), strict=True):
+    for low, high, upscaled in zip(small, large, upscaler(small), strict=True):
         plain = low.resize(high.size, BICUBIC)
-        rows.append((psnr(made, high), psnr(plain, high), ssim(made, high), ssim(plain, high)))
+        rows.append((psnr(upscaled, high), psnr(plain, high), ssim(upscaled, high), ssim(plain, high)))
     p, plain_p, s, plain_s = np.mean(rows, 0)
     return {"psnr": float(p), "psnr_gain": float(p - plain_p), "ssim": float(s), "ssim_gain": float(s - plain_s)}
 
@@ -59,37 +59,37 @@ def gains(upscaler: Upscaler, small: Sequence[Image.Image], large: Sequence[Imag
 def measure(
     checkpoint: str | Path, pictures: Path, seeds: int = 3, count: int = 24
 ) -> Mapping[str, Mapping[str, list[float]]]:
-    """Gains by what was enlarged, a number for each seed: `count` of the catalogue's held-out pictures, and as many new drawings.
+    """Gains by kind of pictures, a number a seed: `count` of the catalogue's held-out pictures, and as many new drawings.
 
-    `catalogue` and `drawings`: scaled down by bicubic; `half`: the same pictures of the catalogue at half their size, doubled;
-    `covers`: drawings that went through the starter's autoencoder, `spoiled`: blurred, noisy, JPEG. A Swin2SR of factor 4.
+    `catalogue` and `drawings`: scaled down by bicubic; `half`: the catalogue's pictures at half their size, doubled; `covers`: drawings
+    that went through the starter's autoencoder; `spoiled`: blurred, noisy, JPEG. For a Swin2SR of factor 4.
     """
     whole = Upscaler.from_pretrained(checkpoint, 4)
     double = Upscaler(whole.model, 2)
     held, vae = catalogue(pictures, held=True), starter.autoencoder()
-    found: dict[str, dict[str, list[float]]] = {}
+    result: dict[str, dict[str, list[float]]] = {}
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         chosen = [held[n] for n in rng.permutation(len(held))[:count]]
-        new = pairs([drawn(DRAWINGS + seed, n) for n in range(count)], vae, seed)
+        new = pairs([random_cover(DRAWINGS + seed, n) for n in range(count)], vae, seed)
         drawings = [Image.fromarray(picture) for picture in new.large]
-        told = {
+        kinds = {
             "catalogue": gains(whole, _smaller(chosen, 4), chosen),
             "half": gains(double, _smaller(chosen, 2), chosen),
             "drawings": gains(whole, _of(new, "clean"), drawings),
             "covers": gains(whole, _of(new, "drawn"), drawings),
             "spoiled": gains(whole, _of(new, "spoiled"), drawings),
         }
-        for what, row in told.items():
+        for kind, row in kinds.items():
             for name, value in row.items():
-                found.setdefault(what, {}).setdefault(name, []).append(value)
-    return found
+                result.setdefault(kind, {}).setdefault(name, []).append(value)
+    return result
 
 
 def seams(upscaler: Upscaler, picture: Image.Image) -> dict[str, float]:
-    """Tiled against whole, in bytes: mean difference `at` the edges of tiles (a window to both sides), `elsewhere`, their `ratio`, `most`.
+    """Tiled minus whole, in bytes: mean difference `at` tile edges (up to a window away), `elsewhere`, their `ratio`, and the `most`.
 
-    A thousandth is added to both means: 1 is a picture whose tiles cannot be told. Wants a picture larger than a tile.
+    A thousandth is added to both means: a ratio of 1 means invisible seams. Needs a picture larger than a tile.
     """
     whole = Upscaler(upscaler.model, tile=_up(max(picture.size), upscaler.window) + 4 * upscaler.window, overlap=0)
     tiled = Upscaler(upscaler.model, tile=upscaler.tile, overlap=upscaler.overlap)
@@ -102,13 +102,13 @@ def seams(upscaler: Upscaler, picture: Image.Image) -> dict[str, float]:
 
 
 def sheet(covers: Sequence[Image.Image], upscaler: Upscaler, side: int = 72) -> Image.Image:
-    """Columns: the middles of covers, `side` of their pixels. Rows: as they are, bicubic, upscaled."""
+    """Columns: the middles of covers, `side` of their pixels. Rows: as drawn, bicubic, upscaled."""
     rows: dict[str, list[Cell]] = {"as drawn": [], "bicubic": [], "upscaled": []}
     for cover, large in zip(covers, upscaler(covers), strict=True):
         x, y = ((edge - side * 4) // 2 for edge in large.size)
         enlarged = cover.resize(large.size, Image.Resampling.NEAREST), cover.resize(large.size, BICUBIC), large
-        for cells, shown in zip(rows.values(), enlarged, strict=True):
-            cells.append(Cell(shown.crop((x, y, x + side * 4, y + side * 4))))
+        for cells, picture in zip(rows.values(), enlarged, strict=True):
+            cells.append(Cell(picture.crop((x, y, x + side * 4, y + side * 4))))
     return contact_sheet([Row(label, "", cells) for label, cells in rows.items()], cell=side * 4)
 
 
@@ -116,8 +116,8 @@ def _smaller(pictures: Sequence[Image.Image], factor: int) -> list[Image.Image]:
     return [p.resize((p.width // factor, p.height // factor), BICUBIC) for p in pictures]
 
 
-def _of(found: Pairs, kind: str) -> list[Image.Image]:
-    return [Image.fromarray(picture) for picture in found.small[:, KINDS.index(kind)]]
+def _of(drawings: Pairs, kind: str) -> list[Image.Image]:
+    return [Image.fromarray(picture) for picture in drawings.small[:, KINDS.index(kind)]]
 
 
 def _edges(upscaler: Upscaler, edge: int) -> np.ndarray:

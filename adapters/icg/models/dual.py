@@ -1,7 +1,7 @@
-"""Pictures and titles in one space: a frozen picture trunk and a pre-trained word table, with a small learned head on each.
+"""Images and titles in one embedding space: a frozen image trunk and a pre-trained word table, each with a small trained head.
 
-Locked-image tuning (LiT, arXiv:2111.07991) in small. What the trunk learned from photographs and the table from text lets
-it match titles that it was never trained on. Knows nothing about users or generation.
+A small version of locked-image tuning (LiT, arXiv:2111.07991). The trunk was trained on photographs and the table on text, so titles
+can match that this model was never trained on. Knows nothing about users or generation.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from icg.errors import CheckpointError
 from icg.models.trunk import FEATURES, LITE0, Trunk
 
 WIDTH = 64
-"""Of every embedding."""
+"""Width of every embedding."""
 DROPOUT = 0.3
 SIDE = 128
-"""Pixels a side of what the trunk reads."""
+"""Edge in pixels of the trunk's input images."""
 FILES = ("config.json", "words.txt", "model.safetensors")
 
 
 @dataclass(frozen=True)
 class DualConfig:
-    """`word`: width of a word's vector. `repeats`: blocks of the trunk's stages."""
+    """`word`: width of a word vector. `repeats`: blocks in each stage of the trunk."""
 
     word: int = 96
     hidden: int = 512
@@ -37,7 +37,7 @@ class DualConfig:
 
 
 class DualEncoder(nn.Module):
-    """`words`: the vocabulary; others of a title are passed over."""
+    """`words`: the vocabulary; other words of a title are ignored."""
 
     def __init__(self, words: list[str], config: DualConfig = DualConfig()) -> None:
         super().__init__()
@@ -68,11 +68,11 @@ class DualEncoder(nn.Module):
     def titles(self, titles: list[str]) -> Tensor:
         """(B, 64) unit rows; zeros for a title without any known word."""
         known = [[self.index[w] for w in words_of(title) if w in self.index] for title in titles]
-        places = torch.tensor([0, *(len(k) for k in known)][:-1], dtype=torch.long).cumsum(0)
-        rows = torch.tensor([n for k in known for n in k], dtype=torch.long)
-        mean = F.embedding_bag(rows, self.table.weight, places, mode="mean")
-        some = torch.tensor([bool(k) for k in known], device=mean.device)
-        return F.normalize(self.text(mean), dim=-1) * some[:, None]
+        offsets = torch.tensor([0, *(len(k) for k in known)][:-1], dtype=torch.long).cumsum(0)
+        ids = torch.tensor([n for k in known for n in k], dtype=torch.long)
+        mean = F.embedding_bag(ids, self.table.weight, offsets, mode="mean")
+        has_words = torch.tensor([bool(k) for k in known], device=mean.device)
+        return F.normalize(self.text(mean), dim=-1) * has_words[:, None]
 
     def save_pretrained(self, folder: Path, dtype: torch.dtype = torch.float16) -> None:
         """Write config.json, words.txt and model.safetensors."""
@@ -83,23 +83,22 @@ class DualEncoder(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> DualEncoder:
-        """Read what `save_pretrained` wrote; CheckpointError when missing or of other widths."""
+        """Read a folder of `save_pretrained`. Raises CheckpointError if a file is missing or widths do not match."""
         for name in FILES:
             if not (folder / name).is_file():
                 raise CheckpointError(f"dual={str(folder)!r}: {name} is missing; allowed: save_pretrained's folder")
         try:
-            stated = json.loads((folder / FILES[0]).read_text())
-            made = cls(
-                (folder / FILES[1]).read_text().split(), DualConfig(**stated | {"repeats": tuple(stated["repeats"])})
-            )
-            made.load_state_dict({k: v.float() for k, v in load_file(folder / FILES[2]).items()})
+            config = json.loads((folder / FILES[0]).read_text())
+            config = DualConfig(**config | {"repeats": tuple(config["repeats"])})
+            model = cls((folder / FILES[1]).read_text().split(), config)
+            model.load_state_dict({k: v.float() for k, v in load_file(folder / FILES[2]).items()})
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"dual={str(folder)!r}: config.json, words and weights do not match ({error})"
             ) from error
-        return made.eval()
+        return model.eval()
 
 
 def words_of(title: str) -> list[str]:
-    """Lower-case words of letters, at least two long."""
+    """Lower-case words of two or more letters."""
     return re.findall(r"[a-z]{2,}", title.lower())

@@ -1,7 +1,7 @@
-"""Diffusion families: what each wants as conditioning, and how its denoiser is called. One class a family, none over a page.
+"""Diffusion families: the conditioning that each one takes, and how its denoiser is called. One class a family.
 
-The stock diffusers pipelines stay as they are; what is here is the inside of their loops, so that a batch can be driven
-step by step. Latents are (B, C, h, w) for every family. Knows nothing about items, users or schedulers' mathematics.
+These classes replace the loops of the stock diffusers pipelines, so that a batch can be driven step by step. Latents are (B, C, h, w)
+in every family. Knows nothing about items, users or the mathematics of schedulers.
 """
 
 from __future__ import annotations
@@ -21,19 +21,22 @@ from torch import Tensor, nn
 
 from icg.errors import CheckpointError
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+Size = tuple[int, int]
+"""Width and height of a cover in pixels."""
+Residuals = Mapping[str, Any]
+EMPTY: Residuals = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class ConditioningSpec:
-    """`width` of prompt_embeds; `pooled`: width of pooled_prompt_embeds, 0 for a family that has none."""
+    """`width`: of prompt_embeds. `pooled`: width of pooled_prompt_embeds, 0 for a family without them."""
 
     width: int
     pooled: int = 0
 
 
 class Family:
-    """Sana (arXiv:2410.10629), and what is common to all. `pipeline` is the stock diffusers pipeline."""
+    """Sana (arXiv:2410.10629), and what all families share. `pipeline` is the stock diffusers pipeline."""
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline, self.vae = pipeline, pipeline.vae
@@ -43,88 +46,86 @@ class Family:
 
     @property
     def denoiser(self) -> Any:
-        """The module that is called at each step."""
+        """The module that each step calls."""
         return self.pipeline.transformer
 
     @property
     def device(self) -> torch.device:
-        """Where latents are."""
+        """The device of latents."""
         return torch.device(self.denoiser.device)
 
     def add_lora(self, rank: int, name: str = "default", everywhere: bool = False) -> None:
-        """Put new low-rank weights (arXiv:2106.09685) beside the denoiser's attention; they alone want gradients.
+        """Add new low-rank weights (arXiv:2106.09685) to the denoiser's attention; only these weights take gradients.
 
-        everywhere: beside all else that multiplies by a matrix inside its blocks, too.
+        everywhere: also to every other linear layer and pointwise convolution in its blocks.
         """
         from peft import LoraConfig
 
-        beside = ["to_q", "to_k", "to_v", "to_out.0"]
+        targets = ["to_q", "to_k", "to_v", "to_out.0"]
         if everywhere:
-            parts = [(n, p) for n, p in self.denoiser.named_modules() if "block" in n and ".lora_" not in n]
-            beside = [name.removesuffix(".base_layer") for name, part in parts if _is_matrix(part)]
-        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=beside)
+            modules = [(n, m) for n, m in self.denoiser.named_modules() if "block" in n and ".lora_" not in n]
+            targets = [name.removesuffix(".base_layer") for name, module in modules if _is_matrix(module)]
+        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=targets)
         self.denoiser.requires_grad_(False).add_adapter(config, adapter_name=name)
 
     def save_lora(self, folder: Path) -> None:
-        """What `load_lora` reads."""
+        """Write the folder that `load_lora` reads."""
         self.denoiser.save_lora_adapter(folder)
 
-    def load_lora(self, folder: Path | Mapping[str, Tensor], name: str | None = None) -> None:
-        """Put the weights in `folder` beside the denoiser's, by that name where several are to be told apart. Or the weights themselves.
+    def load_lora(self, source: Path | Mapping[str, Tensor], name: str | None = None) -> None:
+        """Add low-rank weights to the denoiser's: those of a folder, or these tensors. `name` tells several sets apart.
 
-        Raises CheckpointError where they are missing or do not fit.
+        Raises CheckpointError if they are missing or do not fit.
         """
-        how = {"prefix": None, "use_safetensors": True, "weight_name": "pytorch_lora_weights.safetensors"}
+        kwargs = {"prefix": None, "use_safetensors": True, "weight_name": "pytorch_lora_weights.safetensors"}
+        weights = dict(source) if isinstance(source, Mapping) else source
         try:
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are meant
-                warnings.filterwarnings(
-                    "ignore", ".* was active which is now deleted"
-                )  # diffusers tidies up what did not fit
-                given = dict(folder) if isinstance(folder, Mapping) else folder
-                self.denoiser.load_lora_adapter(given, adapter_name=name, **how)
+                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several sets are intended
+                # diffusers removes weights that did not fit.
+                warnings.filterwarnings("ignore", ".* was active which is now deleted")
+                self.denoiser.load_lora_adapter(weights, adapter_name=name, **kwargs)
         except (OSError, RuntimeError, ValueError) as error:
-            shown = f"{len(folder)} weights" if isinstance(folder, Mapping) else repr(str(folder))
-            raise CheckpointError(f"lora={shown}: not for this denoiser ({error})") from error
+            text = f"{len(source)} weights" if isinstance(source, Mapping) else repr(str(source))
+            raise CheckpointError(f"lora={text}: not for this denoiser ({error})") from error
 
     @property
     def spec(self) -> ConditioningSpec:
-        """What a connector must give."""
+        """The conditioning that a connector must produce."""
         return ConditioningSpec(self.denoiser.config.caption_channels)
 
     @property
     def multiple(self) -> int:
-        """Edges of covers must be multiples of this."""
+        """Width and height of covers must be multiples of this many pixels."""
         return self.factor * int(self.denoiser.config.patch_size)
 
-    def shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
+    def shape(self, size: Size) -> tuple[int, int, int]:
         """(C, h, w) of the latent of a cover of `size` = (width, height) pixels."""
         return int(self.denoiser.config.in_channels), size[1] // self.factor, size[0] // self.factor
 
-    def schedule(self, steps: int, size: tuple[int, int]) -> Any:
-        """A scheduler for one run of so many steps: it keeps the state of that run."""
+    def schedule(self, steps: int, size: Size) -> Any:
+        """A scheduler for one run of `steps` steps: it holds the state of that run."""
         scheduler = copy.deepcopy(self.pipeline.scheduler)
         self.set_timesteps(scheduler, steps, size)
         return scheduler
 
-    def set_timesteps(self, scheduler: Any, steps: int, size: tuple[int, int]) -> None:
+    def set_timesteps(self, scheduler: Any, steps: int, size: Size) -> None:
         """As the stock pipeline does."""
         scheduler.set_timesteps(steps)
 
     def predict(
-        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int],
-        residuals: Mapping[str, Any] = NOTHING,
-    ) -> Tensor:  # fmt: skip
-        """x (B, C, h, w), t (B,), embeds (B, M, W), pooled (B, P) -> the denoiser's answer (B, C, h, w).
+        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: Size, residuals: Residuals = EMPTY
+    ) -> Tensor:
+        """x (B, C, h, w), t (B,), embeds (B, M, W), pooled (B, P) -> the denoiser's prediction (B, C, h, w).
 
-        residuals: a ControlNet's, as icg.products.inpainting gives them to families that have one.
+        residuals: of a ControlNet, see icg.products.inpainting; only for families that have one.
         """
         return self.denoiser(x, encoder_hidden_states=embeds, timestep=t, return_dict=False, **residuals)[0]
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """pixels (B, 3, H, W) in [-1, 1] -> latents, at the scale the denoiser works in."""
-        found = self.vae.encode(pixels.to(self.vae.dtype))
-        latent = found.latent_dist.mode() if hasattr(found, "latent_dist") else found.latent
+        """pixels (B, 3, H, W) in [-1, 1] -> latents at the denoiser's scale."""
+        output = self.vae.encode(pixels.to(self.vae.dtype))
+        latent = output.latent_dist.mode() if hasattr(output, "latent_dist") else output.latent
         return (latent.to(pixels) - self._shift) * self.vae.config.scaling_factor
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -133,7 +134,7 @@ class Family:
         return self.vae.decode(scaled.to(self.vae.dtype), return_dict=False)[0].to(latents)
 
     def images(self, latents: Tensor) -> list[Image.Image]:
-        """A decoded picture of each."""
+        """Decode each latent to an image."""
         return [Image.fromarray(array) for array in to_bytes(self.decode(latents)).cpu().numpy()]
 
     @property
@@ -145,12 +146,11 @@ class PixArt(Family):
     """PixArt-alpha and -sigma (arXiv:2403.04692): learned variances, of which only the mean is used."""
 
     def predict(
-        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int],
-        residuals: Mapping[str, Any] = NOTHING,
-    ) -> Tensor:  # fmt: skip
+        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: Size, residuals: Residuals = EMPTY
+    ) -> Tensor:
         """See Family.predict."""
-        more = {"resolution": None, "aspect_ratio": None}
-        out = self.denoiser(x, encoder_hidden_states=embeds, timestep=t, added_cond_kwargs=more, return_dict=False)[0]
+        kwargs = {"resolution": None, "aspect_ratio": None}
+        out = self.denoiser(x, encoder_hidden_states=embeds, timestep=t, added_cond_kwargs=kwargs, return_dict=False)[0]
         return out.chunk(2, dim=1)[0] if out.shape[1] == 2 * x.shape[1] else out
 
 
@@ -173,15 +173,14 @@ class StableDiffusion(Family):
         return ConditioningSpec(self.denoiser.config.cross_attention_dim)
 
     def predict(
-        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int],
-        residuals: Mapping[str, Any] = NOTHING,
-    ) -> Tensor:  # fmt: skip
+        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: Size, residuals: Residuals = EMPTY
+    ) -> Tensor:
         """See Family.predict."""
         return self.denoiser(x, t, encoder_hidden_states=embeds, return_dict=False, **residuals)[0]
 
 
 class StableDiffusionXL(StableDiffusion):
-    """SDXL (arXiv:2307.01952): a pooled embedding and the size as micro-conditioning."""
+    """SDXL (arXiv:2307.01952): takes a pooled embedding, and the size as micro-conditioning."""
 
     @property
     def spec(self) -> ConditioningSpec:
@@ -191,19 +190,16 @@ class StableDiffusionXL(StableDiffusion):
         return ConditioningSpec(config.cross_attention_dim, pooled)
 
     def predict(
-        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int],
-        residuals: Mapping[str, Any] = NOTHING,
-    ) -> Tensor:  # fmt: skip
+        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: Size, residuals: Residuals = EMPTY
+    ) -> Tensor:
         """See Family.predict."""
-        more = self.added(pooled, size, len(x))
-        return self.denoiser(
-            x, t, encoder_hidden_states=embeds, added_cond_kwargs=more, return_dict=False, **residuals
-        )[0]
+        kwargs = {"added_cond_kwargs": self.micro_conditioning(pooled, size, len(x)), "return_dict": False}
+        return self.denoiser(x, t, encoder_hidden_states=embeds, **kwargs, **residuals)[0]
 
-    def added(self, pooled: Tensor | None, size: tuple[int, int], count: int) -> dict[str, Any]:
-        """The micro-conditioning of `count` rows."""
+    def micro_conditioning(self, pooled: Tensor | None, size: Size, count: int) -> dict[str, Any]:
+        """added_cond_kwargs for `count` rows (arXiv:2307.01952, section 2.2)."""
         width, height = size
-        # Filled in on the device: a copy from the host could not be part of a recorded call.
+        # Filled on the device: a recorded CUDA graph cannot hold a copy from the host.
         ids = torch.zeros(count, 6, dtype=self.denoiser.dtype, device=self.denoiser.device)
         for edge, value in ((0, height), (1, width), (4, height), (5, width)):
             ids[:, edge] = value
@@ -219,59 +215,57 @@ class StableDiffusion3(Family):
         config = self.denoiser.config
         return ConditioningSpec(config.joint_attention_dim, config.pooled_projection_dim)
 
-    def set_timesteps(self, scheduler: Any, steps: int, size: tuple[int, int]) -> None:
-        """Shifted by the number of image tokens where the scheduler asks for it."""
+    def set_timesteps(self, scheduler: Any, steps: int, size: Size) -> None:
+        """Shifted by the number of image tokens if the scheduler is configured so."""
         _, h, w = self.shape(size)
         patch = self.denoiser.config.patch_size
-        more = {"mu": _shift_of(scheduler, (h // patch) * (w // patch), 1.16)}
-        scheduler.set_timesteps(steps, **(more if scheduler.config.get("use_dynamic_shifting") else {}))
+        mu = {"mu": _shift_of(scheduler, (h // patch) * (w // patch), 1.16)}
+        scheduler.set_timesteps(steps, **(mu if scheduler.config.get("use_dynamic_shifting") else {}))
 
     def predict(
-        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int],
-        residuals: Mapping[str, Any] = NOTHING,
-    ) -> Tensor:  # fmt: skip
+        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: Size, residuals: Residuals = EMPTY
+    ) -> Tensor:
         """See Family.predict."""
-        given = {"encoder_hidden_states": embeds, "pooled_projections": pooled, "timestep": t}
-        return self.denoiser(x, **given, return_dict=False)[0]
+        kwargs = {"encoder_hidden_states": embeds, "pooled_projections": pooled, "timestep": t}
+        return self.denoiser(x, **kwargs, return_dict=False)[0]
 
 
 class Flux(StableDiffusion3):
-    """FLUX.1: 2 x 2 latents are one token, the distilled guidance is an input (3.5 unless the caller's scale is used)."""
+    """FLUX.1: a token is 2 x 2 latents; the distilled guidance is an input of the denoiser, fixed at 3.5."""
 
     distilled_guidance = 3.5
 
     @property
     def multiple(self) -> int:
-        """Two latents a token."""
+        """Two latents a token along each edge."""
         return 2 * self.factor
 
-    def shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
-        """A quarter of the denoiser's channels."""
+    def shape(self, size: Size) -> tuple[int, int, int]:
+        """C is a quarter of the denoiser's channels."""
         return int(self.denoiser.config.in_channels) // 4, size[1] // self.factor, size[0] // self.factor
 
-    def set_timesteps(self, scheduler: Any, steps: int, size: tuple[int, int]) -> None:
-        """Sigmas evenly spaced, then shifted."""
+    def set_timesteps(self, scheduler: Any, steps: int, size: Size) -> None:
+        """Evenly spaced sigmas, then shifted."""
         _, h, w = self.shape(size)
         sigmas = np.linspace(1.0, 1 / steps, steps)
         scheduler.set_timesteps(sigmas=sigmas, mu=_shift_of(scheduler, (h // 2) * (w // 2), 1.15))
 
     def predict(
-        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: tuple[int, int],
-        residuals: Mapping[str, Any] = NOTHING,
-    ) -> Tensor:  # fmt: skip
+        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: Size, residuals: Residuals = EMPTY
+    ) -> Tensor:
         """See Family.predict."""
         count, channels, h, w = x.shape
         packed = x.view(count, channels, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-        places = torch.zeros(h // 2, w // 2, 3, dtype=x.dtype, device=x.device)
-        places[..., 1] += torch.arange(h // 2, device=x.device)[:, None]
-        places[..., 2] += torch.arange(w // 2, device=x.device)[None]
+        positions = torch.zeros(h // 2, w // 2, 3, dtype=x.dtype, device=x.device)
+        positions[..., 1] += torch.arange(h // 2, device=x.device)[:, None]
+        positions[..., 2] += torch.arange(w // 2, device=x.device)[None]
         guidance = x.new_full((count,), self.distilled_guidance) if self.denoiser.config.guidance_embeds else None
         out = self.denoiser(
             packed,
             encoder_hidden_states=embeds,
             pooled_projections=pooled,
             timestep=t / 1000,
-            img_ids=places.flatten(0, 1),
+            img_ids=positions.flatten(0, 1),
             txt_ids=x.new_zeros(embeds.shape[1], 3),
             guidance=guidance,
             return_dict=False,
@@ -289,7 +283,7 @@ FAMILIES: dict[str, type[Family]] = {
 
 
 def family_of(pipeline: Any) -> Family:
-    """The family of a loaded stock pipeline. Raises CheckpointError for one that is not known."""
+    """The family of a loaded stock pipeline. Raises CheckpointError for an unknown one."""
     denoiser = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
     kind = FAMILIES.get(type(denoiser).__name__)
     if kind is None:
@@ -304,11 +298,11 @@ def to_bytes(pixels: Tensor) -> Tensor:
     return (pixels / 2 + 0.5).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1)
 
 
-def cast(part: nn.Module, dtype: torch.dtype) -> None:
-    """All weights as `dtype`, but for those that the model's authors keep in float32."""
-    kept = set(getattr(part, "_keep_in_fp32_modules", None) or ())
-    for name, weight in part.named_parameters():
-        if not kept.intersection(name.split(".")):
+def cast(module: nn.Module, dtype: torch.dtype) -> None:
+    """Convert all weights to `dtype`, except those that the model's authors keep in float32."""
+    float32 = set(getattr(module, "_keep_in_fp32_modules", None) or ())
+    for name, weight in module.named_parameters():
+        if not float32.intersection(name.split(".")):
             weight.data = weight.data.to(dtype)
 
 

@@ -1,8 +1,8 @@
 """The joint embedding: images and titles in one space, covers and users in another. Knows nothing about generation.
 
-Titles are matched by the dual encoder (cosine = relevance). Cover embeddings (cosine with a user embedding = preference) are
-read through the diffusion model's own autoencoder (shared, not stored twice): a small convolutional tower on its
-latents, which keep texture, colour and layout.
+The dual encoder compares titles with images: cosine = relevance. The cosine of a cover embedding and a user embedding = preference.
+Cover embeddings are computed from latents of the diffusion model's own autoencoder (shared, not stored twice) by a small
+convolutional tower: latents keep texture, colour and layout.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from icg.models import dual
 from icg.models.dual import WIDTH, DualEncoder
 
 SIDE = 96
-"""Pixels a side of what the tower reads."""
+"""Edge in pixels of the tower's input images."""
 
 
 @dataclass(frozen=True)
 class CoverConfig:
-    """`latent`: channels the tower reads. `vision`: half the width of what the head reads."""
+    """`latent`: channels of the tower's input. `vision`: half the width of the head's input."""
 
     latent: int
     vision: int = 160
@@ -52,7 +52,7 @@ class Block(nn.Module):
 
 
 class LatentTower(nn.Module):
-    """Latents (B, C, h, w) and their coordinates -> (B, 2 * out): the mean beside the maximum of the last features."""
+    """Latents (B, C, h, w) and their coordinates -> (B, 2 * out): mean and maximum over positions of the last features."""
 
     def __init__(self, channels: int, width: int, out: int) -> None:
         super().__init__()
@@ -62,10 +62,10 @@ class LatentTower(nn.Module):
         self.coarse = Block(out)
 
     def forward(self, z: Tensor) -> Tensor:
-        """z scaled to unit deviation."""
+        """z: latents scaled to unit deviation."""
         y, x = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in z.shape[2:]), indexing="ij")
-        place = torch.stack([x, y]).expand(len(z), -1, -1, -1)
-        h = self.coarse(self.down(self.fine(self.enter(torch.cat([z, place], 1)))))
+        coordinates = torch.stack([x, y]).expand(len(z), -1, -1, -1)
+        h = self.coarse(self.down(self.fine(self.enter(torch.cat([z, coordinates], 1)))))
         return torch.cat([h.mean((2, 3)), h.amax((2, 3))], -1)
 
 
@@ -79,7 +79,7 @@ class CoverHead(nn.Module):
         self.cover_out = head(2 * config.vision, config.hidden)
 
     def covers(self, features: Tensor) -> Tensor:
-        """The tower's features (B, 2 vision) -> (B, 64), the space shared with users."""
+        """The tower's features (B, 2 vision) -> (B, 64) unit rows in the space shared with users."""
         return F.normalize(self.cover_out(features), dim=-1)
 
     def save_pretrained(self, folder: Path, dtype: torch.dtype = torch.float16) -> None:
@@ -90,28 +90,28 @@ class CoverHead(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> CoverHead:
-        """Read what `save_pretrained` wrote; CheckpointError when missing or of other widths."""
+        """Read a folder of `save_pretrained`. Raises CheckpointError if a file is missing or widths do not match."""
         folder = Path(folder)
         for name in ("config.json", "model.safetensors"):
             if not (folder / name).is_file():
                 raise CheckpointError(f"joint={str(folder)!r}: {name} is missing; allowed: save_pretrained's folder")
         try:
-            made = cls(CoverConfig(**json.loads((folder / "config.json").read_text())))
-            made.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
+            model = cls(CoverConfig(**json.loads((folder / "config.json").read_text())))
+            model.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
         except (TypeError, RuntimeError) as error:
             raise CheckpointError(f"joint={str(folder)!r}: widths do not match config.json ({error})") from error
-        return made.eval()
+        return model.eval()
 
 
 class JointEmbedding:
-    """What the services call: lists of pictures or titles in, float32 unit rows out."""
+    """The services' interface: lists of images or titles in, float32 unit rows out."""
 
     def __init__(self, vae: Any, head: CoverHead, titles: DualEncoder) -> None:
         self.vae, self.head, self.dual = vae.eval(), head.eval(), titles.eval()
 
     @classmethod
     def from_pretrained(cls, root: str | Path, vae: Any = None) -> JointEmbedding:
-        """`root` holds joint/, dual/ and diffusion/vae/. Pass a loaded autoencoder to share its weights."""
+        """root: a folder with joint/, dual/ and diffusion/vae/. vae: a loaded autoencoder whose weights are to be shared."""
         root = Path(root)
         covers, titles = CoverHead.from_pretrained(root / "joint"), DualEncoder.from_pretrained(root / "dual")
         if vae is None:
@@ -122,23 +122,23 @@ class JointEmbedding:
 
     @torch.inference_mode()
     def images(self, images: list[Image.Image]) -> np.ndarray:
-        """(N, 64), comparable with `texts` by dot product."""
+        """(N, 64); its dot product with `texts` is the relevance."""
         rows = [self.dual.images(_pixels(images[i : i + 64], dual.SIDE)) for i in range(0, len(images), 64)]
         return torch.cat(rows).numpy() if rows else np.zeros((0, WIDTH), np.float32)
 
     @torch.inference_mode()
     def covers(self, images: list[Image.Image]) -> np.ndarray:
-        """(N, 64) cover embeddings, comparable with user embeddings by dot product."""
+        """(N, 64) cover embeddings; the dot product with a user embedding is the preference."""
         return self.head.covers(self.features(images)).numpy()
 
     @torch.inference_mode()
     def texts(self, titles: list[str]) -> np.ndarray:
-        """(N, 64); zeros for a title without a word that the table knows."""
+        """(N, 64); zeros for a title without a word of the table."""
         return self.dual.titles(titles).numpy()
 
     @torch.inference_mode()
     def features(self, images: list[Image.Image]) -> Tensor:
-        """(N, 2 D) tower features, before the heads. Pictures are resized to the side the tower was trained at."""
+        """(N, 2 D) tower features, before the heads. Images are resized to the edge of the tower's training images."""
         rows = [self._tower(images[i : i + 64]) for i in range(0, len(images), 64)]
         return torch.cat(rows) if rows else torch.zeros(0, 2 * self.head.config.vision)
 

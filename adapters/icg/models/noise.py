@@ -1,4 +1,4 @@
-"""What a scheduler's latents are made of: x = scale (alpha clean + sigma noise), whatever the family predicts.
+"""How a scheduler mixes latents: x = scale (alpha clean + sigma noise), whatever the family predicts.
 
 Flow matching (arXiv:2210.02747), variance preserving (arXiv:2006.11239) and Karras-style (arXiv:2206.00364) schedulers of
 diffusers, with epsilon, v (arXiv:2202.00512), sample or flow predictions. Knows no denoiser.
@@ -19,7 +19,7 @@ PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow_prediction")
 
 @dataclass(frozen=True)
 class Mixture:
-    """At one timestep: numbers, or tensors (B, 1, 1, 1) when every latent has a time of its own."""
+    """The mixture at one timestep: numbers, or tensors (B, 1, 1, 1) if every latent has its own time."""
 
     alpha: Any
     sigma: Any
@@ -27,35 +27,35 @@ class Mixture:
     prediction: str
 
     def latents(self, clean: Tensor, noise: Tensor) -> Tensor:
-        """x of a clean latent."""
+        """x of a clean latent and noise."""
         return self.scale * (self.alpha * clean + self.sigma * noise)
 
     def target(self, clean: Tensor, noise: Tensor) -> Tensor:
-        """What a perfect denoiser would say of that x."""
+        """What a perfect denoiser predicts for that x."""
         if self.prediction == "epsilon":
             return noise
         if self.prediction == "v_prediction":
             return self.alpha * noise - self.sigma * clean
         return clean if self.prediction == "sample" else noise - clean
 
-    def noise(self, x: Tensor, said: Tensor) -> Tensor:
-        """The noise that the denoiser's answer implies."""
-        return (
-            said if self.prediction == "epsilon" else (x / self.scale - self.alpha * self.clean(x, said)) / self.sigma
-        )
+    def noise(self, x: Tensor, prediction: Tensor) -> Tensor:
+        """The noise that the denoiser's prediction implies."""
+        if self.prediction == "epsilon":
+            return prediction
+        return (x / self.scale - self.alpha * self.clean(x, prediction)) / self.sigma
 
-    def clean(self, x: Tensor, said: Tensor) -> Tensor:
-        """The clean latent that the denoiser's answer implies (one-step x0)."""
+    def clean(self, x: Tensor, prediction: Tensor) -> Tensor:
+        """The clean latent that the denoiser's prediction implies (one-step x0)."""
         x = x / self.scale
         if self.prediction == "epsilon":
-            return (x - self.sigma * said) / self.alpha
+            return (x - self.sigma * prediction) / self.alpha
         if self.prediction == "v_prediction":
-            return self.alpha * x - self.sigma * said
-        return said if self.prediction == "sample" else x - self.sigma * said
+            return self.alpha * x - self.sigma * prediction
+        return prediction if self.prediction == "sample" else x - self.sigma * prediction
 
 
 def is_flow(scheduler: Any) -> bool:
-    """Whether the scheduler interpolates straight from clean to noise."""
+    """Whether the scheduler interpolates linearly from clean to noise."""
     config = scheduler.config
     return bool(
         type(scheduler).__name__.startswith("FlowMatch")
@@ -65,7 +65,7 @@ def is_flow(scheduler: Any) -> bool:
 
 
 def mixture(scheduler: Any, step: int) -> Mixture:
-    """At step `step` of a scheduler whose timesteps are set."""
+    """The mixture at step `step` of a scheduler whose timesteps are set. Raises CheckpointError for an unknown prediction type."""
     if is_flow(scheduler):
         sigma = float(scheduler.sigmas[step])
         return Mixture(1 - sigma, sigma, 1.0, "flow_prediction")
@@ -74,12 +74,12 @@ def mixture(scheduler: Any, step: int) -> Mixture:
         sigma = float(scheduler.sigmas[step])
         scale = (sigma**2 + 1) ** 0.5
         return Mixture(1 / scale, sigma / scale, scale, prediction)
-    kept = float(scheduler.alphas_cumprod[int(scheduler.timesteps[step])])
-    return Mixture(kept**0.5, (1 - kept) ** 0.5, 1.0, prediction)
+    alphas_cumprod = float(scheduler.alphas_cumprod[int(scheduler.timesteps[step])])
+    return Mixture(alphas_cumprod**0.5, (1 - alphas_cumprod) ** 0.5, 1.0, prediction)
 
 
 def random_mixture(scheduler: Any, count: int) -> tuple[Mixture, Tensor]:
-    """A training time for each of `count` latents, and the timesteps (B,) the denoiser is told.
+    """Training times for `count` latents: their mixture, and the denoiser's timesteps (B,).
 
     Logit-normal for flows (arXiv:2403.03206), uniform otherwise.
     """
@@ -89,8 +89,8 @@ def random_mixture(scheduler: Any, count: int) -> tuple[Mixture, Tensor]:
         sigma = time[:, None, None, None]
         return Mixture(1 - sigma, sigma, 1.0, "flow_prediction"), time * steps
     timesteps = torch.randint(0, steps, (count,))
-    kept = scheduler.alphas_cumprod[timesteps][:, None, None, None]
-    return Mixture(kept**0.5, (1 - kept) ** 0.5, 1.0, _prediction(scheduler)), timesteps
+    alphas_cumprod = scheduler.alphas_cumprod[timesteps][:, None, None, None]
+    return Mixture(alphas_cumprod**0.5, (1 - alphas_cumprod) ** 0.5, 1.0, _prediction(scheduler)), timesteps
 
 
 def _prediction(scheduler: Any) -> str:

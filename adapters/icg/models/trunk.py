@@ -1,4 +1,4 @@
-"""EfficientNet-Lite (arXiv:1905.11946 without squeeze-and-excitation): a small picture reader that has seen photographs.
+"""EfficientNet-Lite (arXiv:1905.11946 without squeeze-and-excitation): a small image trunk that was trained on photographs.
 
 Pre-trained on ImageNet by Google (Apache-2.0); its batch norms are folded into the convolutions. Features only, no classes.
 """
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FEATURES = 1280
-"""Width of what a picture becomes."""
+"""Channels of the last layer."""
 STAGES = ((3, 1, 1, 16), (3, 2, 6, 24), (5, 2, 6, 40), (3, 2, 6, 80), (5, 1, 6, 112), (5, 2, 6, 192), (3, 1, 6, 320))
 """Kernel, stride, expansion and channels of each stage."""
 LITE0, LITE1 = (1, 2, 2, 3, 3, 4, 1), (1, 3, 3, 4, 4, 5, 1)
@@ -20,7 +20,7 @@ LITE0, LITE1 = (1, 2, 2, 3, 3, 4, 1), (1, 3, 3, 4, 4, 5, 1)
 
 
 class Conv(nn.Conv2d):
-    """Padded as TensorFlow pads: of an odd sum, the larger part is right and below. That is how the weights were trained."""
+    """Padded as in TensorFlow, as the weights were trained: of an odd sum, the larger part is on the right and bottom."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C', ceil(h / stride), ceil(w / stride))."""
@@ -30,7 +30,7 @@ class Conv(nn.Conv2d):
 
 
 class Block(nn.Module):
-    """Inverted residual (arXiv:1801.04381): widen, look around, narrow."""
+    """Inverted residual (arXiv:1801.04381): a pointwise, a depthwise and a pointwise convolution."""
 
     def __init__(self, kernel: int, stride: int, expansion: int, enter: int, leave: int) -> None:
         super().__init__()
@@ -38,17 +38,17 @@ class Block(nn.Module):
         self.widen = Conv(enter, wide, 1) if expansion > 1 else nn.Identity()
         self.around = Conv(wide, wide, kernel, stride, groups=wide)
         self.narrow = Conv(wide, leave, 1)
-        self.kept = stride == 1 and enter == leave
+        self.residual = stride == 1 and enter == leave
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, enter, h, w) -> (B, leave, h / stride, w / stride)."""
         wide = self.widen(x).clamp(0, 6) if isinstance(self.widen, Conv) else x
         out = self.narrow(self.around(wide).clamp(0, 6))
-        return x + out if self.kept else out
+        return x + out if self.residual else out
 
 
 class Trunk(nn.Module):
-    """Pictures in, features out. `repeats`: blocks of each stage."""
+    """Images to features. `repeats`: blocks in each stage."""
 
     def __init__(self, repeats: Sequence[int] = LITE0) -> None:
         super().__init__()
@@ -61,6 +61,6 @@ class Trunk(nn.Module):
         self.head = Conv(enter, FEATURES, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> (B, 2 * 1280): the mean beside the maximum over places."""
+        """(B, 3, H, W) in [-1, 1] -> (B, 2 * 1280): mean and maximum over positions."""
         x = self.head(self.blocks(self.stem(pixels).clamp(0, 6))).clamp(0, 6)
         return torch.cat([x.mean((2, 3)), x.amax((2, 3))], -1)

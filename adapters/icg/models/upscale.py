@@ -1,7 +1,7 @@
-"""Enlarging pictures by any Swin2SR checkpoint (arXiv:2209.11345, the kept SwinIR), in tiles without seams. Knows no covers.
+"""Upscaling of images by any Swin2SR checkpoint (arXiv:2209.11345, the successor of SwinIR), in tiles without seams. Knows no covers.
 
-A picture is set into its own mirror image and cut into tiles on the grid of the network's windows. Tiles overlap, and count the less
-the nearer they are to their own edge, where a network knows less than it would of the whole picture.
+An image is extended by its mirror image and cut into tiles on the grid of the network's windows. Tiles overlap and are blended. A pixel
+weighs less the nearer it is to its tile's edge, where the network lacks context that it would have in the whole image.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from icg.errors import CheckpointError, IcgError
 
 TILE, OVERLAP = 256, 64
 EDGE = 0.4
-"""Share of an overlap at a tile's edge that counts nothing: 25 pixels, from where the starter's upscaler sees no more of what it knows."""
+"""Share of an overlap at a tile's edge with weight 0: 25 pixels, the reach of the starter's upscaler."""
 BATCH = 2
-"""Tiles in memory at once."""
+"""Tiles in one call."""
 PART = "upscaler"
 SHIPPED = f"eyecatch-starter-0.1/{PART}"
 
 
 def name_of(source: Path | str) -> str:
-    """What provenance calls it: a folder's own name, with the name of the checkpoint that it is a part of."""
+    """The name in provenance: of a folder, its own name; of a folder `upscaler`, with its checkpoint's name before it."""
     if isinstance(source, str):
         return source
     folder = source.resolve()
@@ -38,10 +38,10 @@ def name_of(source: Path | str) -> str:
 
 
 class Upscaler:
-    """`model`: a Swin2SRForImageSuperResolution. `factor`: what edges are multiplied by, the model's own or a divisor of it, to which its
-    pictures are then scaled down. `tile`, `overlap`: pixels of what is given, multiples of the model's window.
+    """`model`: a Swin2SRForImageSuperResolution. `factor`: of the edges' enlargement, the model's own or a divisor of it; for a divisor
+    the result is scaled down. `tile`, `overlap`: in pixels of the input, multiples of the model's window.
 
-    IcgError for values that are not allowed.
+    Raises IcgError for values that are not allowed.
     """
 
     def __init__(
@@ -64,21 +64,21 @@ class Upscaler:
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, factor: int | None = None, device: str | torch.device = "cpu", **how: Any
+        cls, folder: str | Path, factor: int | None = None, device: str | torch.device = "cpu", **options: Any
     ) -> Upscaler:
-        """A local folder, or a checkpoint of the hub by its name; `how` goes to the constructor.
+        """folder: a local folder, or the name of a checkpoint on the hub. options: further arguments of the constructor.
 
-        CheckpointError when files are missing, pickled, incomplete or not Swin2SR's.
+        Raises CheckpointError if files are missing, pickled, incomplete or not of Swin2SR.
         """
         from transformers import Swin2SRForImageSuperResolution
 
         local = Path(folder)
-        if isinstance(folder, Path) or local.is_absolute() or local.exists():  # else the name of one on the hub
+        if isinstance(folder, Path) or local.is_absolute() or local.exists():  # else a name on the hub
             weights("upscaler", local)
             kind = read_json("upscaler", local / "config.json").get("model_type")
             if kind != "swin2sr":
                 raise CheckpointError(f"upscaler={str(folder)!r}: model_type={kind!r}; allowed: 'swin2sr'")
-        where = check_device(device)
+        device = check_device(device)
         try:
             loaded: Any = Swin2SRForImageSuperResolution.from_pretrained(
                 folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
@@ -88,21 +88,21 @@ class Upscaler:
             raise CheckpointError(
                 f"upscaler={str(folder)!r}: not readable ({error}); allowed: a Swin2SR checkpoint of transformers"
             ) from error
-        if report["missing_keys"] or report["mismatched_keys"]:  # transformers would go on with random numbers
-            some = ", ".join(sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))[:3])
+        if report["missing_keys"] or report["mismatched_keys"]:  # transformers would use random weights
+            names = ", ".join(sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))[:3])
             raise CheckpointError(
-                f"upscaler={str(folder)!r}: weights do not fit ({some}); allowed: those of config.json"
+                f"upscaler={str(folder)!r}: weights do not fit ({names}); allowed: those of config.json"
             )
-        return cls(model.to(where), factor, name=how.pop("name", local.name), **how)
+        return cls(model.to(device), factor, name=options.pop("name", local.name), **options)
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[Image.Image]) -> list[Image.Image]:
-        """RGB pictures (w, h) -> (factor w, factor h), each as if it were alone. Grey ones become RGB.
+        """RGB or grey images (w, h) -> RGB images (factor w, factor h). The result does not depend on the other images.
 
-        IcgError naming the picture: with transparency, an edge below the model's window, or a result of over MAX_PIXELS.
+        Raises IcgError naming the image: it is transparent, an edge is below the model's window, or the result exceeds MAX_PIXELS.
         """
         pictures = [self._checked(f"images[{n}]", image) for n, image in enumerate(images)]
-        return [self._one(picture) for picture in pictures]
+        return [self._upscale(picture) for picture in pictures]
 
     def _checked(self, name: str, image: Image.Image) -> Image.Image:
         if not isinstance(image, Image.Image):
@@ -117,7 +117,7 @@ class Upscaler:
             raise IcgError(f"{name} is {image.mode} with transparent pixels; allowed: an opaque picture")
         return image.convert("RGB")
 
-    def _one(self, image: Image.Image) -> Image.Image:
+    def _upscale(self, image: Image.Image) -> Image.Image:
         w, h = image.size
         rim = self._rim
         around = [(rim, self._padded(edge) - edge - rim) for edge in (h, w)]
@@ -125,23 +125,23 @@ class Upscaler:
         large = self.tensor(torch.from_numpy(mirrored).permute(2, 0, 1))
         y, x = (slice(rim * self._own, (rim + edge) * self._own) for edge in (h, w))
         pixels = large[:, y, x].mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
-        found = Image.fromarray(np.ascontiguousarray(pixels))
-        return found if self.factor == self._own else found.reduce(self._own // self.factor)
+        result = Image.fromarray(np.ascontiguousarray(pixels))
+        return result if self.factor == self._own else result.reduce(self._own // self.factor)
 
     @torch.inference_mode()
     def tensor(self, pixels: Tensor) -> Tensor:
         """(3, H, W) in [0, 1], edges multiples of the window -> (3, H * upscale, W * upscale) on the CPU, not clipped, by the model's own
-        factor; in tiles where an edge is longer than one."""
+        factor. An edge longer than a tile is cut into tiles."""
         n, whole = self._own, pixels.shape[1:]
         size = [min(self.tile, edge) for edge in whole]
         places = list(product(*(_starts(edge, tile, self.overlap) for edge, tile in zip(whole, size, strict=True))))
         total, weight = torch.zeros(3, n * whole[0], n * whole[1]), torch.zeros(n * whole[0], n * whole[1])
         for i in range(0, len(places), BATCH):
             tiles = [pixels[:, y : y + size[0], x : x + size[1]] for y, x in places[i : i + BATCH]]
-            made = self._run(torch.stack(tiles))
-            for (y, x), tile in zip(places[i : i + BATCH], made, strict=True):
+            upscaled = self._run(torch.stack(tiles))
+            for (y, x), tile in zip(places[i : i + BATCH], upscaled, strict=True):
                 down, across = (
-                    _counts(n * size[axis], n * self.overlap, start > 0, start + size[axis] < whole[axis])
+                    _tile_weights(n * size[axis], n * self.overlap, start > 0, start + size[axis] < whole[axis])
                     for axis, start in enumerate((y, x))
                 )
                 at = slice(n * y, n * (y + size[0])), slice(n * x, n * (x + size[1]))
@@ -150,7 +150,7 @@ class Upscaler:
         return total / weight
 
     def borders(self, edge: int) -> list[int]:
-        """Where, along an edge of a picture, tiles begin or end inside it, in its own pixels."""
+        """Positions along an edge of an image, in its pixels, at which tiles begin or end."""
         whole = self._padded(edge)
         tile = min(self.tile, whole)
         ends = [at for start in _starts(whole, tile, self.overlap) for at in (start, start + tile)]
@@ -158,7 +158,7 @@ class Upscaler:
 
     @property
     def _rim(self) -> int:
-        """How far a picture's edge is from where the network sees nothing. A whole window is no better and takes a half longer."""
+        """Pixels of mirror image around the image. A whole window gives no better result and takes half as long again."""
         return self.window // 2
 
     def _padded(self, edge: int) -> int:
@@ -166,8 +166,8 @@ class Upscaler:
 
     def _run(self, tiles: Tensor) -> Tensor:
         device = next(self.model.parameters()).device
-        found: Tensor = self.model(tiles.to(device)).reconstruction.float().cpu()
-        return found
+        upscaled: Tensor = self.model(tiles.to(device)).reconstruction.float().cpu()
+        return upscaled
 
 
 def _opaque(image: Image.Image) -> bool:
@@ -175,21 +175,21 @@ def _opaque(image: Image.Image) -> bool:
 
 
 def _starts(whole: int, tile: int, overlap: int) -> list[int]:
-    """Where tiles begin; the last ends where the whole does."""
+    """First pixels of the tiles; the last tile ends at the edge's end."""
     return [*range(0, whole - tile, tile - overlap), whole - tile] if whole > tile else [0]
 
 
-def _counts(edge: int, overlap: int, before: bool, after: bool) -> Tensor:
-    """(edge,): how much the pixels of a tile count, falling to 0 over `overlap` on the sides that have a neighbour."""
-    counts = torch.ones(edge)
+def _tile_weights(edge: int, overlap: int, before: bool, after: bool) -> Tensor:
+    """(edge,): weights of a tile's pixels, falling to 0 over `overlap` on the sides that have a neighbour."""
+    weights = torch.ones(edge)
     if overlap and before:
-        counts[:overlap] = _ramp(overlap)
+        weights[:overlap] = _ramp(overlap)
     if overlap and after:
-        counts[-overlap:] *= _ramp(overlap).flip(0)
-    return counts
+        weights[-overlap:] *= _ramp(overlap).flip(0)
+    return weights
 
 
 def _ramp(overlap: int) -> Tensor:
-    """0 to 1 over the middle of an overlap; the halves of it that lie at an edge count nothing and all."""
+    """0 to 1 over the middle of an overlap, 0 and 1 on its outer parts."""
     at = (torch.arange(overlap) + 0.5) / overlap
     return ((at - EDGE) / (1 - 2 * EDGE)).clamp(0, 1)

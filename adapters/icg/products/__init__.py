@@ -1,1 +1,1 @@
-"""Products: pictures around one that is given, kept as it is."""
+"""A seller's product in covers: painted around pixel for pixel, or learned from a few pictures."""

@@ -1,7 +1,7 @@
-"""Painting around a product: a ControlNet (arXiv:2302.05543) shows the denoiser where it stands from the first step on.
+"""Painting around a product: a ControlNet (arXiv:2302.05543) tells the denoiser the product's position from the first step.
 
-Stock ControlNet classes of diffusers, with the hint that inpainting ControlNets take. The product itself is set in pixel for pixel
-afterwards (icg.draw.pipeline), so only what is around it is the denoiser's. Knows no judge.
+Stock ControlNet classes of diffusers, with the hint of inpainting ControlNets. Afterwards icg.draw.pipeline pastes the product pixel by
+pixel, so the denoiser draws only its surroundings. Knows no judge.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from icg.models.families import Family, StableDiffusionXL
 from icg.products import compact
 
 KINDS = {"SanaControlNetModel": "SanaTransformer2DModel", "ControlNetModel": "UNet2DConditionModel"}
-"""ControlNet class -> class of the denoisers it is for."""
+"""ControlNet class -> class of its denoisers."""
 HEIGHTS, MIDDLES, FEET = (0.3, 0.46), (0.35, 0.65), (0.72, 0.92)
-"""Where products stand, in shares of the cover: height, middle from the left, foot from the top."""
+"""Ranges of a product's height, middle (from the left) and foot (from the top), in shares of the cover."""
 WIDEST = 0.7
 
 
 class Inpainter:
-    """`net`: a ControlNet of diffusers for this family's denoiser, any of the family: it need not be the one it was trained beside.
+    """`net`: a diffusers ControlNet for a denoiser of this family, not only for the denoiser that it was trained with.
 
-    CheckpointError where classes or widths do not fit.
+    Raises CheckpointError if classes or widths do not fit.
     """
 
     def __init__(self, net: Any, family: Family) -> None:
@@ -38,24 +38,24 @@ class Inpainter:
         if KINDS.get(kind) != denoiser:
             raise CheckpointError(f"controlnet={kind} for a {denoiser}; allowed: {KINDS}")
         for name in ("in_channels", "cross_attention_dim", "caption_channels", "num_attention_heads"):
-            had, wanted = (getattr(part.config, name, None) for part in (net, family.denoiser))
-            if had != wanted:
-                raise CheckpointError(f"controlnet {name}={had}; allowed: {wanted}, the denoiser's")
+            actual, expected = (getattr(module.config, name, None) for module in (net, family.denoiser))
+            if actual != expected:
+                raise CheckpointError(f"controlnet {name}={actual}; allowed: {expected}, the denoiser's")
         self.net, self._family = net, family
         self._latent = kind == "SanaControlNetModel"
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, family: Family) -> Inpainter:
-        """What diffusers' save_pretrained wrote, as safetensors, or icg.products.compact for this denoiser; CheckpointError when it is
-        not there, a pickle or for others."""
-        stated = read_json("controlnet", Path(folder) / "config.json").get("_class_name")
-        if stated not in KINDS:
-            raise CheckpointError(f"controlnet={str(folder)!r}: a {stated}; allowed: {', '.join(KINDS)}")
-        if stated == "SanaControlNetModel" and (Path(folder) / compact.FILE).exists():
-            small = compact.load(Path(folder), family.denoiser)
-            return cls(small.to(family.denoiser.device).eval().requires_grad_(False), family)
+        """Read safetensors of diffusers' save_pretrained, or of icg.products.compact for this denoiser. Raises CheckpointError if the
+        folder is missing, holds a pickle or is for another denoiser."""
+        name = read_json("controlnet", Path(folder) / "config.json").get("_class_name")
+        if name not in KINDS:
+            raise CheckpointError(f"controlnet={str(folder)!r}: a {name}; allowed: {', '.join(KINDS)}")
+        if name == "SanaControlNetModel" and (Path(folder) / compact.FILE).exists():
+            net = compact.load(Path(folder), family.denoiser)
+            return cls(net.to(family.denoiser.device).eval().requires_grad_(False), family)
         weights("controlnet", Path(folder), DIFFUSERS)
-        kind = getattr(importlib.import_module("diffusers"), str(stated))
+        kind = getattr(importlib.import_module("diffusers"), str(name))
         try:
             net = kind.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
         except (OSError, ValueError, RuntimeError) as error:
@@ -63,10 +63,10 @@ class Inpainter:
         return cls(net.to(family.denoiser.device).eval().requires_grad_(False), family)
 
     def hint(self, placed: Tensor) -> Tensor:
-        """placed (B, 4, H, W): colours in [-1, 1], alpha in 0..1 -> what `residuals` takes, a row a picture.
+        """placed (B, 4, H, W): colours in [-1, 1], alpha in 0..1 -> the ControlNet's condition, one row a picture.
 
-        Latents of the product on grey for Sana; for Stable Diffusion pixels in 0..1 where the product is and -1 elsewhere, as
-        published inpainting ControlNets are trained.
+        Sana: latents of the product on grey. Stable Diffusion: pixels in 0..1 on the product and -1 elsewhere, as published
+        inpainting ControlNets are trained.
         """
         colours, alpha = placed[:, :3], placed[:, 3:]
         if self._latent:
@@ -76,21 +76,21 @@ class Inpainter:
     def residuals(
         self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, hint: Tensor, size: tuple[int, int]
     ) -> dict[str, Any]:
-        """What to add inside the denoiser, as `Family.predict` takes it. All tensors with B rows."""
+        """The residuals for `Family.predict`. All tensors have B rows."""
         if self._latent:
-            given = {"encoder_hidden_states": embeds, "timestep": t, "controlnet_cond": hint}
-            return {"controlnet_block_samples": self.net(x, **given, return_dict=False)[0]}
-        more = {}
+            kwargs = {"encoder_hidden_states": embeds, "timestep": t, "controlnet_cond": hint}
+            return {"controlnet_block_samples": self.net(x, **kwargs, return_dict=False)[0]}
+        kwargs = {}
         if isinstance(self._family, StableDiffusionXL):
-            more = {"added_cond_kwargs": self._family.added(pooled, size, len(x))}
-        down, mid = self.net(x, t, encoder_hidden_states=embeds, controlnet_cond=hint, return_dict=False, **more)
+            kwargs = {"added_cond_kwargs": self._family.micro_conditioning(pooled, size, len(x))}
+        down, mid = self.net(x, t, encoder_hidden_states=embeds, controlnet_cond=hint, return_dict=False, **kwargs)
         return {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
 
 
 def stand(product: Image.Image, seed: int, size: tuple[int, int]) -> Image.Image:
-    """RGBA of the cover's `size`: the cut-out where this seed has it stand, upright, whole, on the lower half.
+    """RGBA of the cover's `size` (width, height) with the whole cut-out, upright, in the lower half; the seed sets size and position.
 
-    A cut-out larger than the canvas is made smaller; several things in one are one product. BriefError for an empty one.
+    A cut-out larger than the canvas is scaled down; several objects in one cut-out are one product. BriefError for an empty one.
     """
     box = product.getchannel("A").getbbox()
     if box is None:
@@ -107,6 +107,6 @@ def stand(product: Image.Image, seed: int, size: tuple[int, int]) -> Image.Image
 
 
 def planes(placed: Image.Image) -> Tensor:
-    """RGBA -> (1, 4, H, W) as `Inpainter.hint` takes it: colours in [-1, 1], alpha in 0..1. Of RGB the colours alone."""
-    found = torch.from_numpy(np.asarray(placed, np.float32).copy()).permute(2, 0, 1)[None] / 255
-    return torch.cat([found[:, :3] * 2 - 1, found[:, 3:]], 1)
+    """RGBA -> (1, 4, H, W) for `Inpainter.hint`: colours in [-1, 1], alpha in 0..1. RGB -> (1, 3, H, W)."""
+    channels = torch.from_numpy(np.asarray(placed, np.float32).copy()).permute(2, 0, 1)[None] / 255
+    return torch.cat([channels[:, :3] * 2 - 1, channels[:, 3:]], 1)

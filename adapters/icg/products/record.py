@@ -1,7 +1,7 @@
-"""What is kept of a trained product: `FOLDER/<id>/product.json` and one safetensors file that it names. Knows no model.
+"""A trained product on disk: `FOLDER/<id>/product.json` and one safetensors file that it names. Knows no model.
 
-The weights' file carries their digest in its name and is written first; the record replaces its predecessor in one step. So a reader
-sees the old product or the new one, never a half of either, and a product without a record is not there.
+The weights' file has their digest in its name and is written first; then the record replaces the old one atomically. So a reader sees
+the old product or the new one, never a mixture, and a product without a record does not exist.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ from icg.errors import CheckpointError, IcgError
 TEXTUAL_INVERSION, DREAMBOOTH, FULL = METHODS = ("textual-inversion", "dreambooth", "dreambooth-full")
 RECORD = "product.json"
 PLACE = "{product}"
-"""Where a title says its product."""
+"""The product's place in a title."""
 RARE = "sks"
-"""A word that says nothing yet stands before the class (arXiv:2208.12242, section 3.2)."""
+"""A word without a meaning, put before the class (arXiv:2208.12242, section 3.2)."""
 
 
 @dataclass(frozen=True)
 class Record:
     """`kind`: the class in words. `base`: digest of the checkpoint it was trained on. `pictures`: sha256 of each.
 
-    `alike`: mean similarity of its pictures. `seconds` and `memory_mb` of training. Raises CheckpointError for what is no record.
+    `alike`: mean similarity of its pictures. `seconds` and `memory_mb` of training. `created`: an ISO time, `made` in the file.
+    Raises CheckpointError for an invalid method or weights.
     """
 
     id: str
@@ -55,7 +56,7 @@ class Record:
     alike: float
     seconds: float
     memory_mb: int
-    made: str
+    created: str
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -63,37 +64,44 @@ class Record:
         if not re.fullmatch(r"[0-9a-f]{64}\.safetensors", self.weights):
             raise CheckpointError(f"product weights={self.weights!r}; allowed: a digest, .safetensors")
 
+    def to_dict(self) -> dict[str, object]:
+        """The values of product.json."""
+        values = asdict(self)
+        values["made"] = values.pop("created")
+        return values
+
     @property
     def key(self) -> str:
-        """Changes whenever the product is trained anew."""
+        """Identifies the product and its training: it changes when the product is trained again."""
         return f"{self.id}@{self.weights[:16]}"
 
     def around(self, title: str) -> tuple[str, str]:
-        """What of `title` stands before and after the product: {product} or else its class says where, else it is named first."""
+        """The text before and after the product in `title`: at {product}, else at its class, else the product comes first."""
         before, place, after = title.partition(PLACE)
-        if not place and (found := re.search(rf"\b{re.escape(self.kind)}\b", title, re.IGNORECASE)):
-            before, after = title[: found.start()], title[found.end() :]
+        if not place and (match := re.search(rf"\b{re.escape(self.kind)}\b", title, re.IGNORECASE)):
+            before, after = title[: match.start()], title[match.end() :]
         elif not place:
             before, after = "", f", {title}" if title.strip() else ""
         return before, after
 
     def plain(self, title: str) -> str:
-        """`title` in words that anybody knows."""
+        """`title` with the class in the product's place."""
         return self.kind.join(self.around(title))
 
 
 def read(folder: Path, id: str) -> Record | None:
-    """None where there is no such product; CheckpointError where its record is broken, BriefError for an id that is none."""
+    """None if there is no such product. Raises CheckpointError for a broken record, BriefError for an invalid id."""
     path = folder / check_id(id) / RECORD
     try:
-        stated = json.loads(path.read_bytes())
-        record = Record(**stated | {"pictures": tuple(stated["pictures"]), "size": tuple(stated["size"])})
+        stored = json.loads(path.read_bytes())
+        lists = {"pictures": tuple(stored["pictures"]), "size": tuple(stored["size"]), "created": stored.pop("made")}
+        record = Record(**stored | lists)
     except FileNotFoundError:
         return None
     except CheckpointError:
         raise
     except (ValueError, TypeError, KeyError, OSError) as error:
-        names = ", ".join(field.name for field in fields(Record))
+        names = ", ".join(field.name for field in fields(Record)).replace("created", "made")
         raise CheckpointError(
             f"product_id={id!r}: {RECORD} is not usable ({error}); allowed: an object of {names}"
         ) from error
@@ -103,41 +111,41 @@ def read(folder: Path, id: str) -> Record | None:
 
 
 def ids(folder: Path) -> list[str]:
-    """Sorted."""
+    """The ids of all products in the folder, sorted."""
     if not folder.is_dir():
         return []
     return sorted(p.parent.name for p in folder.glob(f"[!.]*/{RECORD}"))
 
 
-def write(folder: Path, tensors: Mapping[str, Tensor], **stated: object) -> Record:
-    """Keep a product; `stated` is all of its Record but `weights`."""
+def write(folder: Path, tensors: Mapping[str, Tensor], **values: object) -> Record:
+    """Store a product. values: all fields of its Record but `weights`."""
     data = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
-    record = Record(weights=f"{hashlib.sha256(data).hexdigest()}.safetensors", **stated)  # type: ignore[arg-type]
+    record = Record(weights=f"{hashlib.sha256(data).hexdigest()}.safetensors", **values)  # type: ignore[arg-type]
     home = folder / check_id(record.id)
     home.mkdir(parents=True, exist_ok=True)
-    _put(home / record.weights, data)
-    _put(home / RECORD, json.dumps(asdict(record), indent=2).encode())
-    for other in home.iterdir():
-        if other.name not in (record.weights, RECORD):
-            other.unlink()
+    _replace(home / record.weights, data)
+    _replace(home / RECORD, json.dumps(record.to_dict(), indent=2).encode())
+    for path in home.iterdir():
+        if path.name not in (record.weights, RECORD):
+            path.unlink()
     return record
 
 
 def remove(folder: Path, id: str) -> bool:
-    """Whether there was one. Raises IcgError while it is being trained."""
+    """Delete a product; whether there was one. Raises IcgError while it is being trained."""
     check_id(id)
     with training(folder, id):
-        was = (folder / id / RECORD).is_file()
+        existed = (folder / id / RECORD).is_file()
         (folder / id / RECORD).unlink(missing_ok=True)
         shutil.rmtree(folder / id, ignore_errors=True)
         for work in folder.glob(f".{id}@*"):
             shutil.rmtree(work, ignore_errors=True)
-    return was
+    return existed
 
 
 @contextmanager
 def training(folder: Path, id: str) -> Iterator[None]:
-    """Nobody else trains or removes this product meanwhile; IcgError where somebody does. The kernel lets go of it after a kill."""
+    """Lock this product against another training and removal; IcgError if it is locked. The kernel frees the lock of a killed process."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f".{check_id(id)}.lock").open("w") as file:
         try:
@@ -149,7 +157,7 @@ def training(folder: Path, id: str) -> Iterator[None]:
         yield
 
 
-def _put(path: Path, data: bytes) -> None:
+def _replace(path: Path, data: bytes) -> None:
     part = path.with_name(f".{path.name}.part")
     with part.open("wb") as file:
         file.write(data)

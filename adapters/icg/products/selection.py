@@ -1,4 +1,4 @@
-"""What a pipeline knows of products it was fine-tuned on: which one a brief means, and whose weights are on now. Draws nothing."""
+"""A pipeline's fine-tuned products: which product a brief names, and whose weights are applied. Draws nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from icg.brief import Brief
 from icg.errors import CheckpointError, IcgError, UnknownProduct
-from icg.products.library import Library, Trained, base_of
+from icg.products.library import Library, TrainedProduct, base_of
 
 if TYPE_CHECKING:
     from icg.adapter.model import IcgAdapter
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from icg.products.lora import Loras
 
 
-class FineTuned:
-    """The part of a CoverPipeline that stands beside its models."""
+class ProductMixin:
+    """The part of CoverPipeline that handles fine-tuned products."""
 
     vlm: Any
     adapter: IcgAdapter
@@ -26,37 +26,37 @@ class FineTuned:
 
     @cached_property
     def base(self) -> str:
-        """Tells this checkpoint from others: products are trained on one. To be asked before low-rank weights come beside its own."""
+        """Identifies this checkpoint: a product belongs to the one that it was trained on. Read it before low-rank weights are added."""
         return base_of(self.vlm, self.adapter, self.family.denoiser)
 
     @property
     def products(self) -> Library | None:
-        """What product_id names; set it before a scheduler takes the pipeline over."""
+        """The products that product_id may name; set it before a scheduler takes over the pipeline."""
         return self._products
 
     @products.setter
     def products(self, library: Library | None) -> None:
         self._products = library
         if library is not None:
-            _ = self.base  # told now: a scheduler may put weights beside these
+            _ = self.base  # computed now: a scheduler may add low-rank weights
 
-    def product(self, brief: Brief) -> Trained | None:
-        """What the brief's product_id names now, None for "". Raises UnknownProduct for one that is not here, CheckpointError for one of
+    def product(self, brief: Brief) -> TrainedProduct | None:
+        """The product of the brief's product_id, None for "". Raises UnknownProduct for an unknown one, CheckpointError for one of
         another checkpoint."""
         if not brief.product_id:
             return None
         if self.products is None:
             raise UnknownProduct(f"product_id={brief.product_id!r}; allowed: '', this generator has no products")
-        found = self.products.get(brief.product_id)
-        if found.record.base != self.base:
+        product = self.products.get(brief.product_id)
+        if product.record.base != self.base:
             raise CheckpointError(
-                f"product_id={brief.product_id!r} was trained on {found.record.base_name} ({found.record.base[:12]}); allowed: products "
-                f"of this checkpoint ({self.base[:12]})"
+                f"product_id={brief.product_id!r} was trained on {product.record.base_name} ({product.record.base[:12]}); "
+                f"allowed: products of this checkpoint ({self.base[:12]})"
             )
-        return found
+        return product
 
     def plain_title(self, brief: Brief) -> str:
-        """Its title in words that anybody knows: a product is called by its class, also when it was removed meanwhile."""
+        """The title with a product's class in its place; the title itself if the product was removed meanwhile."""
         if not brief.product_id:
             return brief.title
         try:
@@ -65,17 +65,17 @@ class FineTuned:
             product = None
         return brief.title if product is None else product.record.plain(brief.title)
 
-    def item_key(self, brief: Brief, product: Trained | None) -> str:
-        """The key of the VLM's part: a product that is trained anew is read anew."""
+    def item_key(self, brief: Brief, product: TrainedProduct | None) -> str:
+        """The cache key of the VLM's part; it changes when the product is trained again."""
         return brief.item_digest() + (f"|{product.key}" if product else "")
 
     def bare(self) -> None:
-        """Take off what products have put on: before the denoiser is trained."""
+        """Remove products' weights before the denoiser is trained."""
         if self._loras is not None:
             self._loras.clear()
             self._loras = None
 
-    def _wear(self, product: Trained | None) -> None:
+    def _wear(self, product: TrainedProduct | None) -> None:
         if product is None and self._loras is None:
             return
         from icg.products.lora import Loras

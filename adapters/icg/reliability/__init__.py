@@ -1,1 +1,1 @@
-"""Whether a generated picture may be shown: RFNet, which says what is wrong with it (arXiv:2408.00418)."""
+"""Whether a generated picture may be shown: RFNet, which classifies what is wrong with it (arXiv:2408.00418)."""

@@ -1,6 +1,6 @@
-"""Pictures in a folder, a zip or a tar(.gz), one at a time: nothing is unpacked to disk. Knows no data set and no label.
+"""Pictures in a folder, a zip or a tar(.gz), one at a time, without unpacking to disk. Knows no data set and no label.
 
-Whatever cannot be taken is refused by name and with a reason, and reading goes on; of a damaged archive comes what is whole.
+A member that cannot be used is refused with its name and a reason, and reading goes on; of a damaged archive the intact part is read.
 """
 
 from __future__ import annotations
@@ -25,22 +25,32 @@ from icg.errors import IcgError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 BROKEN = (
-    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error,
-    OSError, EOFError, ValueError, RuntimeError, LookupError, OverflowError, MemoryError,
-)  # fmt: skip
-"""What the decoders of damaged archives raise; RuntimeError also for a zip's password and unknown compression."""
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    OverflowError,
+    MemoryError,
+)
+"""Errors of the decoders for damaged archives; RuntimeError also for a zip's password and an unknown compression."""
 MAX_TAR_HEADER, MAX_SKIPPED = 1 << 20, 1 << 30
-"""Bytes: a longer name or attribute in a tar, and a longer member to be decompressed only to get past it, end the archive."""
+"""Bytes: a longer name or attribute in a tar, or a longer member that would be decompressed only to skip it, ends the archive."""
 LOCAL, LOCAL_SIZE = b"PK\x03\x04", 30
 ENCRYPTED, UNKNOWN_SIZES, UTF8 = 1, 8, 0x800
 """Flags of a zip's local header."""
 
 Refuse = Callable[[str, str, str], None]
-"""Takes the kind of refusal, the name of what is refused and the reason in full."""
+"""Takes the kind of refusal, the member's name and the full reason."""
 
 
-class Refused(IcgError):
-    """A member cannot be read; `kind` says why in few words."""
+class Refusal(IcgError):
+    """A member cannot be read. `kind`: the reason in a few words."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
@@ -49,15 +59,15 @@ class Refused(IcgError):
 
 @dataclass(frozen=True)
 class Member:
-    """A picture's file: its name, its stated bytes (None: not stated), and where its source finds it again."""
+    """A picture's file: its name, its size in bytes by the archive (None: not stated), and its position for `Source.read`."""
 
     name: str
     size: int | None
-    where: Any
+    position: Any
 
 
-class Source(Protocol):
-    """Where pictures lie. `members` refuses nothing yet but what only it can see; `read` raises one of BROKEN or Refused."""
+class Archive(Protocol):
+    """An archive of pictures. `members` refuses only what cannot become a Member; `read` raises one of BROKEN or Refusal."""
 
     def members(self, refuse: Refuse) -> Iterator[Member]: ...
 
@@ -66,8 +76,8 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
-def opened(path: Path, refuse: Refuse) -> Source:
-    """The source at `path`, told by its first bytes. Raises IcgError for what is none."""
+def open_source(path: Path, refuse: Refuse) -> Archive:
+    """The source at `path`; its first bytes tell its kind. Raises IcgError for anything else."""
     if path.is_dir():
         return Folder(path)
     try:
@@ -84,12 +94,12 @@ def opened(path: Path, refuse: Refuse) -> Source:
     try:
         return Zip(path)
     except BROKEN as error:
-        refuse("a damaged archive", path.name, f"{error}; read from the front as far as it is whole")
+        refuse("a damaged archive", path.name, f"{error}; read from the front up to the damage")
         return DamagedZip(path)
 
 
-def pictures_of(source: Source, path: Path, refuse: Refuse) -> Iterator[Member]:
-    """The members of `source` that may be pictures, in its order; never raises for what is in the archive."""
+def pictures_of(source: Archive, path: Path, refuse: Refuse) -> Iterator[Member]:
+    """The members of `source` that may be pictures, in its order. Never raises for the archive's content."""
     try:
         for member in source.members(refuse):
             if reason := unsafe(member.name):
@@ -97,45 +107,45 @@ def pictures_of(source: Source, path: Path, refuse: Refuse) -> Iterator[Member]:
             elif PurePosixPath(member.name).suffix.lower() not in SUFFIXES:
                 refuse("no picture", member.name, f"allowed: {', '.join(SUFFIXES)}")
             elif member.size is not None and not 0 < member.size <= pictures.MAX_BYTES:
-                refuse("a member too large" if member.size else "an empty member", member.name,
-                       f"{member.size} bytes; allowed: 1..{pictures.MAX_BYTES}")  # fmt: skip
+                kind = "a member too large" if member.size else "an empty member"
+                refuse(kind, member.name, f"{member.size} bytes; allowed: 1..{pictures.MAX_BYTES}")
             else:
                 yield member
     except BROKEN as error:
-        refuse("a damaged archive", path.name, f"{type(error).__name__}: {error}; what came before is kept")
+        refuse("a damaged archive", path.name, f"{type(error).__name__}: {error}; the members before it are used")
 
 
-def read(source: Source, member: Member) -> bytes:
-    """All bytes of a member; Refused when they are damaged, cut short or more than stated."""
+def read(source: Archive, member: Member) -> bytes:
+    """All bytes of a member. Raises Refusal if they are damaged, cut short or more than stated."""
     try:
         data = source.read(member)
     except BROKEN as error:
-        if isinstance(error, Refused):
+        if isinstance(error, Refusal):
             raise
-        raise Refused("a damaged member", f"{type(error).__name__}: {error}") from error
+        raise Refusal("a damaged member", f"{type(error).__name__}: {error}") from error
     if member.size is not None and len(data) != member.size:
-        raise Refused("a damaged member", f"{len(data)} bytes where {member.size} are stated")
+        raise Refusal("a damaged member", f"{len(data)} bytes where {member.size} are stated")
     return data
 
 
 def unsafe(name: str) -> str:
-    """Why a name is refused, "" for one that stays below its archive's root."""
+    """Why a name is refused; "" for a name below the archive's root."""
     if name.startswith("/") or re.match("[A-Za-z]:", name) or "\\" in name or ".." in name.split("/"):
         return "it leads out of the archive; allowed: a relative path with forward slashes"
     if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", name):
-        return "it holds control characters or is no UTF-8; allowed: text"
+        return "it has control characters or is not UTF-8; allowed: text"
     return ""
 
 
 class Folder:
-    """An archive that was unpacked. Files come in the order of their names, folder by folder; links are not followed."""
+    """An unpacked archive. Files in the order of their names, folder by folder; links are not followed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def members(self, refuse: Refuse) -> Iterator[Member]:
-        for folder, below, files in os.walk(self.path):
-            below.sort()
+        for folder, subfolders, files in os.walk(self.path):
+            subfolders.sort()
             for path in (Path(folder, file) for file in sorted(files)):
                 name = path.relative_to(self.path).as_posix()
                 if path.is_symlink() or not path.is_file():
@@ -144,7 +154,7 @@ class Folder:
                     yield Member(name, path.stat().st_size, path)
 
     def read(self, member: Member) -> bytes:
-        with Path(member.where).open("rb") as file:
+        with Path(member.position).open("rb") as file:
             return file.read(pictures.MAX_BYTES + 1)
 
     def close(self) -> None:
@@ -152,7 +162,7 @@ class Folder:
 
 
 class Zip:
-    """Through the directory at its end, of which some hundred bytes a member are in memory while it is open."""
+    """A zip with its directory; some hundred bytes a member are in memory while it is open."""
 
     def __init__(self, path: Path) -> None:
         self._zip = zipfile.ZipFile(path)
@@ -165,7 +175,7 @@ class Zip:
                 yield Member(info.filename, info.file_size, info)
 
     def read(self, member: Member) -> bytes:
-        with self._zip.open(member.where) as file:
+        with self._zip.open(member.position) as file:
             return file.read(pictures.MAX_BYTES + 1)
 
     def close(self) -> None:
@@ -173,7 +183,7 @@ class Zip:
 
 
 class DamagedZip:
-    """A zip without its directory, by the header before each member. A member's size may only show when it is inflated."""
+    """A zip without its directory, read by the header before each member. Some sizes are known only after decompression."""
 
     def __init__(self, path: Path) -> None:
         with path.open("rb") as file:
@@ -190,7 +200,7 @@ class DamagedZip:
             raw = self._bytes[at + LOCAL_SIZE : at + LOCAL_SIZE + length]
             name = raw.decode("utf-8" if flags & UTF8 else "cp437", "replace")
             if flags & UNKNOWN_SIZES:
-                crc, packed, size = None, 0, None  # they stand behind the data: read finds out
+                crc, packed, size = None, 0, None  # they follow the data
             if flags & ENCRYPTED or method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 refuse("a damaged member", name, f"flags {flags:#x}, method {method}; allowed: stored or deflated")
             elif not name.endswith("/"):
@@ -198,7 +208,7 @@ class DamagedZip:
             at = self._bytes.find(LOCAL, start + packed)
 
     def read(self, member: Member) -> bytes:
-        start, packed, method, crc = member.where
+        start, packed, method, crc = member.position
         if method == zipfile.ZIP_STORED:
             data = self._bytes[start : start + packed]
         else:
@@ -206,11 +216,11 @@ class DamagedZip:
             until = start + (packed or pictures.MAX_BYTES)
             data = inflate.decompress(self._bytes[start:until], pictures.MAX_BYTES + 1)
             if not inflate.eof:
-                raise Refused("a damaged member", f"cut short, or more than {pictures.MAX_BYTES} bytes")
+                raise Refusal("a damaged member", f"cut short, or more than {pictures.MAX_BYTES} bytes")
         if crc is None:
             return data if method == zipfile.ZIP_DEFLATED else b""
         if zlib.crc32(data) != crc:
-            raise Refused("a damaged member", "its checksum is another")
+            raise Refusal("a damaged member", "its checksum differs")
         return data
 
     def close(self) -> None:
@@ -218,18 +228,18 @@ class DamagedZip:
 
 
 class Tar:
-    """From front to back. Reading a member again is cheap, but for one before the last in a .tar.gz, which starts it over."""
+    """A tar, read from front to back. Reading a member again is cheap, except one before the last of a .tar.gz, which starts over."""
 
     def __init__(self, path: Path, packed: bool) -> None:
         self._raw, self._packed = path.open("rb"), packed
         self._file: IO[bytes] = gzip.GzipFile(fileobj=self._raw) if packed else self._raw
 
     def members(self, refuse: Refuse) -> Iterator[Member]:
-        watched = _Watched(self._file)
-        with tarfile.open(fileobj=watched, mode="r:") as tar:  # type: ignore[call-overload]
+        headers = _TarHeaders(self._file)
+        with tarfile.open(fileobj=headers, mode="r:") as tar:  # type: ignore[call-overload]
             before = -1
             while (info := tar.next()) is not None:
-                tar.members.clear()  # type: ignore[attr-defined]  # or it keeps every header
+                tar.members.clear()  # type: ignore[attr-defined]  # else it keeps every header
                 if tar.offset <= before:
                     raise tarfile.ReadError("a header leads backwards")
                 before = tar.offset
@@ -239,11 +249,11 @@ class Tar:
                     refuse("a link or device", info.name, "allowed: a file")
                 if self._packed and info.size > MAX_SKIPPED:
                     raise tarfile.ReadError(f"{info.name!r} of {info.size} bytes; allowed: at most {MAX_SKIPPED}")
-            if watched.last != bytes(tarfile.BLOCKSIZE):
+            if headers.last != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("no end of archive")
 
     def read(self, member: Member) -> bytes:
-        self._file.seek(member.where)
+        self._file.seek(member.position)
         return self._file.read(member.size or 0)
 
     def close(self) -> None:
@@ -251,8 +261,8 @@ class Tar:
         self._raw.close()
 
 
-class _Watched(io.RawIOBase):
-    """Remembers the last block, which tells a whole tar from one cut between members; refuses to read headers without end."""
+class _TarHeaders(io.RawIOBase):
+    """Remembers the last block, which distinguishes a whole tar from one cut between members; refuses endless headers."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self.last = file, b""

@@ -1,4 +1,4 @@
-"""What RFNet tells apart, and its shape as a config.json. Knows no tensors."""
+"""The inputs, classes and shape of an RFNet as a config.json. Knows no tensors."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ ENCODERS = {"image": ("resnet", "small"), "text": ("roberta", "small")}
 
 @dataclass(frozen=True)
 class RFNetConfig:
-    """The defaults are the paper's (arXiv:2408.00418). Raises IcgError for numbers and names that make no network.
+    """The defaults are the paper's (arXiv:2408.00418). Raises IcgError for values that are not allowed.
 
-    `filters`: layers of the feature filter, N1. `fusions`: layers of self-attention, N2, or 0 for none. `classes`: 5, or 6 with UNSUITABLE;
-    `coarse` makes two of them. `side`: pixels of a picture's edge. `words`: tokens of a caption at most. `image`, `text`: names
-    in ENCODERS. `cues`: which inputs are used, at least one of them a picture. `dropout`: of the fusion, 0..0.9, our choice.
+    `filters`: layers of the feature filter, N1. `fusions`: layers of self-attention, N2, 0 for none. `classes`: 5, or 6 with UNSUITABLE;
+    `coarse` merges them into two. `side`: a picture's edge in pixels. `words`: most tokens of a caption. `image`, `text`: names
+    in ENCODERS. `cues`: the inputs, at least one of them a picture. `dropout`: of the fusion, 0..0.9, our choice.
     `channels`: of a small picture encoder, a multiple of 8.
     """
 
@@ -68,31 +68,31 @@ class RFNetConfig:
 
     @property
     def filtered(self) -> bool:
-        """Whether there is a caption to filter by and a product to filter."""
+        """Whether the feature filter is used: it needs a caption and a product."""
         return PRODUCT in self.cues and CAPTION in self.cues
 
     @property
     def outputs(self) -> int:
-        """Logits a picture."""
+        """Logits of one picture."""
         return 2 if self.coarse else self.classes
 
     def to_json(self) -> str:
-        """What `read` takes."""
+        """The text of a config.json, for `read`."""
         return json.dumps(asdict(self), indent=2)
 
     @classmethod
     def read(cls, folder: Path) -> RFNetConfig:
-        """config.json of a saved network; CheckpointError when it is missing, not whole or says something else."""
-        stated = read_json("rfnet", folder / "config.json")
+        """Read config.json of a saved network. Raises CheckpointError if it is missing, incomplete or has other fields."""
+        stored = read_json("rfnet", folder / "config.json")
         known = {field.name for field in fields(cls)}
-        if set(stated) != known:
-            odd = sorted(set(stated) ^ known)
+        if set(stored) != known:
+            odd = sorted(set(stored) ^ known)
             raise CheckpointError(
                 f"rfnet={str(folder)!r}: config.json with {odd} too many or too few; allowed: {sorted(known)}"
             )
-        cues = stated["cues"]
+        cues = stored["cues"]
         try:
-            return cls(**stated | {"cues": tuple(cues) if isinstance(cues, list) else cues})  # type: ignore[arg-type]
+            return cls(**stored | {"cues": tuple(cues) if isinstance(cues, list) else cues})  # type: ignore[arg-type]
         except (IcgError, TypeError) as error:
             raise CheckpointError(f"rfnet={str(folder)!r}: config.json makes no network ({error})") from error
 
@@ -101,4 +101,4 @@ VARIANTS = {
     "paper": RFNetConfig(),
     "small": RFNetConfig(width=64, heads=4, side=96, words=32, image="small", text="small", dropout=0.0),
 }
-"""Of full size, and one that two CPU cores train."""
+"""The full size, and a size that two CPU cores train."""

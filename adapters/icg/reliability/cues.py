@@ -1,6 +1,6 @@
-"""Depth and saliency of a picture: small networks of our own, and public ones by name. Knows no product and no class.
+"""Depth and saliency of a picture, by small networks of our own or by public ones. Knows no product and no class.
 
-RFNet's cues (arXiv:2408.00418): there DPT (arXiv:2103.13413) and U2-Net (arXiv:2005.09007).
+RFNet's cues (arXiv:2408.00418), there by DPT (arXiv:2103.13413) and U2-Net (arXiv:2005.09007).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WIDTHS = (16, 32, 48, 64)
 
 
 class SmallCues(nn.Module):
-    """A U-Net (arXiv:1505.04597) of 0.2 million weights for both cues, trained on made-up scenes (`icg.train.reliability.rfnet`)."""
+    """A U-Net (arXiv:1505.04597) of 0.2 million weights for both cues, trained on drawn scenes (`icg.train.reliability.rfnet`)."""
 
     def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
@@ -34,14 +34,14 @@ class SmallCues(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """pixels (B, 3, H, W) in [-1, 1], edges multiples of 16 -> depth (1 nearest) and saliency, (B, 1, H, W) in [0, 1]."""
-        x, seen = pixels, []
+        x, levels = pixels, []
         for layer in self.down:
             x = layer(x)
-            seen.append(x)
-        for layer, beside in zip(self.up, seen[-2::-1], strict=True):
-            x = layer(torch.cat([F.interpolate(x, scale_factor=2), beside], 1))
-        found = F.interpolate(self.leave(x), scale_factor=2, mode="bilinear").sigmoid()
-        return found[:, :1], found[:, 1:]
+            levels.append(x)
+        for layer, level in zip(self.up, levels[-2::-1], strict=True):
+            x = layer(torch.cat([F.interpolate(x, scale_factor=2), level], 1))
+        cues = F.interpolate(self.leave(x), scale_factor=2, mode="bilinear").sigmoid()
+        return cues[:, :1], cues[:, 1:]
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
         """Write config.json and model.safetensors."""
@@ -52,25 +52,25 @@ class SmallCues(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> SmallCues:
-        """Read what `save_pretrained` wrote; CheckpointError when a file is missing, a pickle or of other widths."""
+        """Read a folder of `save_pretrained`. Raises CheckpointError if a file is missing, a pickle or of other widths."""
         folder = Path(folder)
-        stated = read_json("cues", folder / "config.json").get("widths")
-        if not isinstance(stated, list) or len(stated) < 2 or not all(type(w) is int and w > 0 for w in stated):
-            raise CheckpointError(f"cues={str(folder)!r}: widths={stated!r}; allowed: two whole numbers or more")
+        widths = read_json("cues", folder / "config.json").get("widths")
+        if not isinstance(widths, list) or len(widths) < 2 or not all(type(w) is int and w > 0 for w in widths):
+            raise CheckpointError(f"cues={str(folder)!r}: widths={widths!r}; allowed: two whole numbers or more")
         weights("cues", folder)
         try:
-            made = cls(tuple(stated))
-            made.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
+            network = cls(tuple(widths))
+            network.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
         except (RuntimeError, ValueError, OSError, SafetensorError) as error:
             raise CheckpointError(f"cues={str(folder)!r}: does not match its config.json ({error})") from error
-        return made.eval().requires_grad_(False)
+        return network.eval().requires_grad_(False)
 
 
 class PublicCues(nn.Module):
-    """DPT, or any depth estimator of transformers, beside any network that tells what stands out.
+    """DPT, or any depth estimator of transformers, and any saliency network.
 
-    `depth`: called with pixel_values it gives predicted_depth (B, h, w), nearer is larger. `saliency`: called with pictures
-    (B, 3, side, side) normalised as ImageNet's it gives (B, 1, h, w) in 0..1, or a sequence whose first is that, as U2-Net does.
+    depth: pixel_values -> an output with predicted_depth (B, h, w), larger is nearer. saliency: pictures (B, 3, side, side) normalised
+    as ImageNet's -> (B, 1, h, w) in 0..1, or a sequence that starts with it, as U2-Net's does.
     """
 
     MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -81,25 +81,25 @@ class PublicCues(nn.Module):
 
     @classmethod
     def from_pretrained(cls, depth: str | Path, saliency: str | Path) -> PublicCues:
-        """Folders or hub ids of checkpoints of transformers: a depth estimator, and a semantic segmentation whose class 0 is the
-        background. CheckpointError when they are not there. U2-Net itself is published as a pickle, which is not read."""
+        """Load a depth estimator and a semantic segmentation whose class 0 is the background, from folders or hub ids of transformers.
+        Raises CheckpointError if they are missing. U2-Net itself is published as a pickle, which is not read."""
         from transformers import AutoModelForDepthEstimation, AutoModelForSemanticSegmentation
 
-        found = []
+        models = []
         for part, kind, source in (
             ("depth", AutoModelForDepthEstimation, depth),
             ("saliency", AutoModelForSemanticSegmentation, saliency),
         ):
             try:
-                found.append(kind.from_pretrained(source, use_safetensors=True).eval().requires_grad_(False))
+                models.append(kind.from_pretrained(source, use_safetensors=True).eval().requires_grad_(False))
             except (OSError, ValueError, RuntimeError) as error:
                 raise CheckpointError(
                     f"{part}={str(source)!r}: not readable ({error}); allowed: {part} models"
                 ) from error
-        return cls(found[0], _Foreground(found[1]))
+        return cls(models[0], _Foreground(models[1]))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """As SmallCues; depth is stretched to 0..1 a picture, as relative depth has no unit."""
+        """Like SmallCues.forward; each picture's relative depth, which has no unit, is scaled to 0..1."""
         size = pixels.shape[2:]
         small = F.interpolate(pixels, (self.side, self.side), mode="bicubic", antialias=True)
         mean, deviation = (small.new_tensor(row)[:, None, None] for row in (self.MEAN, self.DEVIATION))
@@ -109,7 +109,7 @@ class PublicCues(nn.Module):
         salient = self.saliency(small)
         salient = salient if isinstance(salient, Tensor) else salient[0]
         both = ((depth - low) / (high - low).clamp(min=1e-6), salient)
-        d, s = (F.interpolate(found, size, mode="bilinear").clamp(0, 1) for found in both)
+        d, s = (F.interpolate(cue, size, mode="bilinear").clamp(0, 1) for cue in both)
         return d, s
 
 
@@ -120,8 +120,8 @@ class _Foreground(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         logits = self.segmenter(pixel_values=pixels).logits
-        found: Tensor = logits.sigmoid() if logits.shape[1] == 1 else 1 - logits.softmax(1)[:, :1]
-        return found
+        foreground: Tensor = logits.sigmoid() if logits.shape[1] == 1 else 1 - logits.softmax(1)[:, :1]
+        return foreground
 
 
 def _block(enter: int, leave: int, stride: int) -> nn.Sequential:

@@ -1,6 +1,6 @@
-"""What reads RFNet's pictures and captions: the interface, and small encoders of our own. Knows no cue and no class.
+"""Encoders of RFNet's pictures and captions: the interface, and small encoders of our own. Knows no cue and no class.
 
-Those of full size are in icg.reliability.public, which makes any encoder by name.
+Full-size encoders, and all encoders by name, are in icg.reliability.public.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from torch import Tensor, nn
 
 BUCKETS, PAD, START = 4096, 0, 1
 PIECE = re.compile(r"\d+(?:[.,]\d+)?|[\u2e80-\u9fff\uac00-\ud7af]|[^\W\d_\u2e80-\u9fff\uac00-\ud7af]+")
-"""A number, a character of a script without spaces, or a word: "20cm" and "20 cm" are the same two pieces."""
+"""A number, a character of a script without spaces, or a word: "20cm" and "20 cm" give the same two pieces."""
 
 
 class ImageEncoder(nn.Module):
-    """Called with (B, 3, H, W) in [-1, 1] it gives (B, width, H / stride, W / stride)."""
+    """(B, 3, H, W) in [-1, 1] -> (B, width, H / stride, W / stride)."""
 
     width: int
-    """Channels of what comes out."""
+    """Channels of the output."""
     stride: int
-    """Pixels of the picture a place of it."""
+    """Pixels of the picture per position of the output, along each edge."""
 
     def save_files(self, folder: Path) -> None:
-        """Write what is needed besides the weights to make it again; a small one needs nothing."""
+        """Write what is needed besides the weights to build the encoder again; nothing for a small one."""
 
 
 class TextEncoder(nn.Module):
-    """Called with ids and mask (B, L) it gives (B, L, width); what padding becomes is of no meaning."""
+    """Ids and mask (B, L) -> (B, L, width); the output at padding has no meaning."""
 
     width: int
-    """Of a token."""
+    """Width of a token's vector."""
     vocabulary: int
-    """Token ids are below it."""
+    """Number of token ids."""
     longest: int
-    """Tokens at most."""
+    """Most tokens of a caption."""
     tokens: Callable[[Sequence[str], int], tuple[Tensor, Tensor]]
-    """Captions, tokens at most -> ids (B, L) and which of them are the caption's (B, L), booleans. What is longer is cut."""
+    """(captions, most tokens) -> ids (B, L) and the mask (B, L) of the captions' tokens. Longer captions are cut."""
 
     def save_files(self, folder: Path) -> None:
-        """As for pictures."""
+        """See ImageEncoder.save_files."""
 
 
 class SmallImage(ImageEncoder):
-    """Patches of four pixels, two halvings and a residual block, with norms that no other picture of the batch takes part in."""
+    """Patches of four pixels, two halvings and a residual block, with norms that do not depend on the batch."""
 
     stride = 16
 
@@ -74,7 +74,7 @@ class SmallImage(ImageEncoder):
 
 
 class SmallText(TextEncoder):
-    """Hashed words, so that any language and any number has a vector; each sees its neighbours, as 20 its cm."""
+    """Hashed words, so that any language and any number has a vector; a convolution joins neighbours, such as 20 and cm."""
 
     vocabulary = BUCKETS
 
@@ -86,7 +86,7 @@ class SmallText(TextEncoder):
         self.beside = nn.Conv1d(width, width, 3, padding=1)
 
     def tokens(self, captions: Sequence[str], most: int) -> tuple[Tensor, Tensor]:
-        """A start, which keeps an empty caption from being nothing at all, then a token a piece."""
+        """A start token, so that an empty caption has one token, then one token a piece."""
         rows = [[START, *map(bucket, pieces(caption))][:most] for caption in captions]
         ids = torch.full((len(rows), max(map(len, rows), default=1)), PAD)
         for n, row in enumerate(rows):
@@ -94,7 +94,7 @@ class SmallText(TextEncoder):
         return ids, ids != PAD
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Padding is zero, so that it is no neighbour either."""
+        """Padding is zeroed, so that it does not change its neighbours."""
         x = (self.table(ids) + self.places[: ids.shape[1]]) * mask[..., None]
         return x + F.gelu(self.beside(x.mT)).mT
 
@@ -105,5 +105,5 @@ def pieces(caption: str) -> list[str]:
 
 
 def bucket(piece: str) -> int:
-    """Its token id: 2..BUCKETS - 1."""
+    """The token id of a piece: 2..BUCKETS - 1."""
     return START + 1 + zlib.crc32(piece.encode()) % (BUCKETS - START - 1)

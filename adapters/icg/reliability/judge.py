@@ -1,6 +1,6 @@
-"""The judge of product pictures: cues, RFNet, and the threshold that was chosen for it. Pictures in, judgements out.
+"""The judge of product pictures: cues, RFNet, and its threshold. Pictures in, judgements out.
 
-What it says of a picture it says of that picture's product and caption: is this thing, so described, shown as it is?
+A judgement is about a picture together with its product and caption: does the picture show this product, so described, correctly?
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from icg.reliability.scenes.staging import cropped, framed
 from icg.rewards.base import BATCH, pixels, resized
 
 GROUND = 127
-"""Grey behind a cut-out."""
+"""Grey value behind a cut-out."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """probabilities: of each class by its name in lower case, adding up to 1. available: whether that of "available" is at or above
-    the threshold."""
+    """probabilities: of each class by its name in lower case, summing to 1. available: whether the probability of "available" is at
+    or above the threshold."""
 
     probabilities: dict[str, float]
     available: bool
@@ -45,9 +45,9 @@ class Judgement:
 
 
 class Judge(nn.Module):
-    """`cues`: pixels (B, 3, H, W) -> depth and saliency, as icg.reliability.cues has them. temperature: what logits are divided by.
+    """cues: pixels (B, 3, H, W) -> depth and saliency, see icg.reliability.cues. temperature: divisor of the logits.
 
-    IcgError for a coarse RFNet, which names no class, and for thresholds outside 0..1.
+    Raises IcgError for a coarse RFNet, which names no class, and for a threshold or temperature out of range.
     """
 
     def __init__(self, rfnet: RFNet, cues: nn.Module, threshold: float = 0.5, temperature: float = 1.0) -> None:
@@ -61,79 +61,79 @@ class Judge(nn.Module):
         self.names = [Availability(n).name.lower() for n in range(rfnet.config.outputs)]
 
     def tensor(self, images: Tensor, products: Tensor, captions: Sequence[str]) -> Tensor:
-        """images (B, 3, H, W) and products (B, 3, side, side), as `product_pixels` makes them, both in [-1, 1] -> logits (B, classes)
-        at the judge's temperature, differentiable in `images`."""
+        """images (B, 3, H, W), products (B, 3, side, side) of `product_pixels`, both in [-1, 1] -> logits (B, classes) at the judge's
+        temperature, differentiable in `images`."""
         config = self.rfnet.config
         small = resized(images, config.side)
         depth, saliency = self.cues(small) if {DEPTH, SALIENCY} & set(config.cues) else (None, None)
         ids, mask = self.rfnet.tokens(captions) if CAPTION in config.cues else (None, None)
         if ids is not None and mask is not None:
             ids, mask = ids.to(images.device), mask.to(images.device)
-        seen = Cues(products if PRODUCT in config.cues else None, small, depth, saliency, ids, mask)
-        found: Tensor = self.rfnet(seen) / self.temperature
-        return found
+        inputs = Cues(products if PRODUCT in config.cues else None, small, depth, saliency, ids, mask)
+        logits: Tensor = self.rfnet(inputs) / self.temperature
+        return logits
 
     @torch.inference_mode()
     def __call__(  # type: ignore[override]  # pictures, not tensors
         self, images: Sequence[Image.Image], products: Sequence[Image.Image], captions: Sequence[str]
     ) -> list[Judgement]:
-        """As many of each. BriefError for a product that is no cut-out."""
+        """One judgement a picture. IcgError for lists of different lengths, BriefError for a product that is not a cut-out."""
         if not len(images) == len(products) == len(captions):
             raise IcgError(
                 f"images={len(images)}, products={len(products)}, captions={len(captions)}; allowed: as many of each"
             )
         device, side = next(self.rfnet.parameters()).device, self.rfnet.config.side
-        found = []
+        rows = []
         for i in range(0, len(images), BATCH):
             cut = torch.stack([product_pixels(product, side) for product in products[i : i + BATCH]])
             logits = self.tensor(
                 pixels(images[i : i + BATCH], side).to(device), cut.to(device), captions[i : i + BATCH]
             )
-            found += logits.softmax(-1).cpu().tolist()
-        return [Judgement(dict(zip(self.names, row, strict=True)), row[0] >= self.threshold) for row in found]
+            rows += logits.softmax(-1).cpu().tolist()
+        return [Judgement(dict(zip(self.names, row, strict=True)), row[0] >= self.threshold) for row in rows]
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
-        """Write rfnet/, cues/ and judge.json. The cues must be small ones."""
+        """Write rfnet/, cues/ and judge.json. The cues must be SmallCues."""
         folder = Path(folder)
         self.rfnet.save_pretrained(folder / "rfnet", dtype)
         self.cues.save_pretrained(folder / "cues", dtype)
-        stated = {"threshold": self.threshold, "temperature": self.temperature}
-        (folder / "judge.json").write_text(json.dumps(stated, indent=2) + "\n")
+        settings = {"threshold": self.threshold, "temperature": self.temperature}
+        (folder / "judge.json").write_text(json.dumps(settings, indent=2) + "\n")
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, cues: nn.Module | None = None) -> Judge:
-        """What `save_pretrained` wrote, or with other `cues`. CheckpointError when something is missing or out of range."""
+        """Read a folder of `save_pretrained`, with other `cues` if given. CheckpointError if something is missing or out of range."""
         folder = Path(folder)
-        stated = read_json("judge", folder / "judge.json")
+        settings = read_json("judge", folder / "judge.json")
         try:
-            made = cls(
+            judge = cls(
                 RFNet.from_pretrained(folder / "rfnet"),
                 cues or SmallCues.from_pretrained(folder / "cues"),
-                float(stated["threshold"]),  # type: ignore[arg-type]
-                float(stated["temperature"]),  # type: ignore[arg-type]
+                float(settings["threshold"]),  # type: ignore[arg-type]
+                float(settings["temperature"]),  # type: ignore[arg-type]
             )
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, CheckpointError):
                 raise
             raise CheckpointError(f"judge={str(folder)!r}: judge.json is not usable ({error})") from error
-        return made.eval().requires_grad_(False)
+        return judge.eval().requires_grad_(False)
 
 
 def judgements(judge: Judge | None, images: Sequence[Image.Image], briefs: Sequence[Brief]) -> list[Judgement | None]:
-    """Of covers for these briefs, None where the judge has nothing to say: it knows scenes painted around a product, not posters."""
-    found: list[Judgement | None] = [None] * len(briefs)
+    """Judgements of covers for these briefs; None for a brief without an inpainted scene, which the judge was not trained on."""
+    results: list[Judgement | None] = [None] * len(briefs)
     rows = [(n, brief.product) for n, brief in enumerate(briefs) if brief.inpaint and brief.product is not None]
     if judge is not None and rows:
-        told = judge([images[n] for n, _ in rows], [cut for _, cut in rows], [briefs[n].title for n, _ in rows])
-        for (n, _), one in zip(rows, told, strict=True):
-            found[n] = one
-    return found
+        judged = judge([images[n] for n, _ in rows], [cut for _, cut in rows], [briefs[n].title for n, _ in rows])
+        for (n, _), judgement in zip(rows, judged, strict=True):
+            results[n] = judgement
+    return results
 
 
 def product_pixels(product: Image.Image, side: int) -> Tensor:
-    """RGBA of any size -> (3, side, side) in [-1, 1]: cropped to what is there, as large as fits, on grey.
+    """RGBA of any size -> (3, side, side) in [-1, 1]: the cut-out cropped, scaled to fit, on grey.
 
-    Several things in one cut-out are one product. BriefError for what is no cut-out: opaque, empty or without alpha.
+    Several objects in one cut-out are one product. BriefError for a picture that is opaque, empty or without alpha.
     """
     check_product(product)
     alone = framed(cropped(np.asarray(product)), side)

@@ -1,4 +1,4 @@
-"""The classes of RF1M and the table that gives each picture one. Knows no archive and no picture.
+"""RF1M's classes, and label.txt, which gives each picture one. Knows no archive and no picture.
 
 Towards Reliable Advertising Image Generation Using Human Feedback (arXiv 2408.00418), its data set.
 """
@@ -13,57 +13,54 @@ from enum import IntEnum
 from itertools import islice
 from pathlib import Path
 
-from icg.data.catalogue import Report as Tally
+from icg.data.catalogue import RowReport
 from icg.errors import IcgError
 
 MAX_LINE = 65_536
-LOOKED = 100
-"""Rows by which the separator is found."""
+SAMPLED = 100
+"""Rows that determine the separator."""
 SEPARATORS = ("\t", ",", " ")
 COLUMNS = ("name", "label", "caption", "product", "")
 CONTRADICTED = -1
 
 
 class Availability(IntEnum):
-    """What an inspector said of a generated picture, in the order of RFNet's logits. The paper has the first five."""
+    """An inspector's verdict on a generated picture, in the order of RFNet's logits. The paper has the first five."""
 
     AVAILABLE = 0
     SPACE_MISMATCH = 1
     """The product floats, or stands where it could not."""
     SIZE_MISMATCH = 2
-    """The surroundings make it too large or too small for what it is."""
+    """The surroundings make it too large or too small."""
     INDISTINCTIVENESS = 3
-    """It is lost in the background."""
+    """It does not stand out from the background."""
     SHAPE_HALLUCINATION = 4
-    """The background grew something onto it that it does not have."""
+    """The background adds a part that the product does not have."""
     UNSUITABLE = 5
-    """The photograph of the product was no good. RF1M labels it."""
+    """The product's photograph was bad. RF1M has this label."""
 
 
-PUBLISHED = (
-    Availability.AVAILABLE, Availability.UNSUITABLE, Availability.SPACE_MISMATCH, Availability.SIZE_MISMATCH,
-    Availability.INDISTINCTIVENESS, Availability.SHAPE_HALLUCINATION,
-)  # fmt: skip
-"""The order in which the data's own description numbers them, which is not the paper's."""
+PUBLISHED = tuple(Availability(n) for n in (0, 5, 1, 2, 3, 4))
+"""The numbering in the data's own description, which differs from the paper's."""
 
 
 def available(label: Availability) -> bool:
-    """The coarse label: may it be shown?"""
+    """The coarse label: whether the picture may be shown."""
     return label == Availability.AVAILABLE
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How label.txt is written. Its description says what labels mean, not how rows look, so all of that is stated here.
+    """The layout of label.txt. Its description explains the labels, not the rows, so everything about rows is a setting.
 
-    columns: what each cell is: "name" and "label", maybe "caption" and "product", "" for what is not used. The last one takes
-    the rest of its line.
-    separator: between cells; None takes the first of tab, comma and white space that splits most of the first rows so.
-    numbers: the classes that numbers mean, from `first` on; names of classes are taken in any case, with "_" or "-" for " ".
+    columns: the content of each cell: "name" and "label", optionally "caption" and "product", "" for an unused cell. The last
+    column takes the rest of the line.
+    separator: between cells; None uses the first of tab, comma and white space that splits most of the first rows.
+    numbers: the classes of the numbers, from `first` on. Class names are read in any case, with "_" or "-" for " ".
     encoding: a superset of ASCII, such as "utf-8" or "gb18030".
-    depth: how many of the last parts of a path tell pictures apart: 1 is the file's name alone, 2 its folder too.
-    product: a regular expression for that path without its suffix, whose group 1 is the product; by default all but a last "_"
-    and number. Not needed where a column says it. Look at the report: as many products as pictures means that it does not fit.
+    depth: how many of the last parts of a path identify a picture: 1 is the file's name alone, 2 includes its folder.
+    product: a regular expression for that path without its suffix; its group 1 is the product. The default removes a last "_" and
+    number. Unused if there is a product column. If the report counts as many products as pictures, it does not fit.
     """
 
     columns: tuple[str, ...] = ("name", "label")
@@ -88,28 +85,28 @@ class Layout:
             raise IcgError(f"product={self.product!r}; allowed: a regular expression with group 1")
 
     def key(self, name: str) -> str:
-        """What a picture, its row and its product's cut-out have in common: the path's last parts without the suffix."""
+        """The key that a picture, its row and its product's cut-out share: the path's last parts without the suffix."""
         parts = name.replace("\\", "/").strip("/").split("/")[-self.depth :]
         stem, dot, _ = parts[-1].rpartition(".")
         return "/".join([*parts[:-1], stem if dot and stem else parts[-1]])
 
     def label(self, text: str) -> Availability | None:
-        """None for what is no class."""
-        said = text.strip().strip('"').upper().replace(" ", "_").replace("-", "_")
-        if said.isascii() and said.isdigit() and len(said) < 9:
-            at = int(said) - self.first
+        """None for a text that is not a class."""
+        name = text.strip().strip('"').upper().replace(" ", "_").replace("-", "_")
+        if name.isascii() and name.isdigit() and len(name) < 9:
+            at = int(name) - self.first
             return self.numbers[at] if 0 <= at < len(self.numbers) else None
-        return Availability.__members__.get(said)
+        return Availability.__members__.get(name)
 
 
 class Labels:
-    """The rows of label.txt by key, some two hundred bytes a picture, and which of them a pass has met.
+    """The rows of label.txt by key, some two hundred bytes a picture.
 
-    What cannot be used is refused to `tally`. Raises IcgError for a file that cannot be read or has no row with a label, and for
-    one whose numbers begin elsewhere than the layout says: every class would be another.
+    Unusable rows are refused to `tally`. Raises IcgError for a file that is unreadable or has no row with a label, and for a file whose
+    numbers start elsewhere than the layout's: every class would be wrong.
     """
 
-    def __init__(self, path: Path, layout: Layout, tally: Tally) -> None:
+    def __init__(self, path: Path, layout: Layout, tally: RowReport) -> None:
         self.layout = layout
         self._row: dict[str, int] = {}
         self._label, self._number = array("b"), array("q")
@@ -145,25 +142,25 @@ class Labels:
         return len(self._row)
 
     def find(self, key: str) -> int | None:
-        """The row of a picture, None where it has none."""
+        """The row of a picture, None without one."""
         return self._row.get(key)
 
     def of(self, row: int) -> tuple[Availability | None, str, str]:
-        """(label, None where rows contradict each other; caption or ""; product or "")."""
+        """(label, None if rows contradict each other; caption or ""; product or "")."""
         label = self._label[row]
         return (None if label == CONTRADICTED else Availability(label), *self._more.get(row, ("", "")))
 
-    def unmet(self, met: bytearray, tally: Tally) -> None:
-        """Refuses the rows of which no picture was met; `met` is 1 at those that were."""
+    def unmet(self, met: bytearray, tally: RowReport) -> None:
+        """Refuse the rows whose picture was not found; `met` is 1 at the others."""
         for key, row in self._row.items():
             if not met[row]:
                 tally.refuse("a row without a picture", self.path.name, self._number[row], key, "no such file")
 
-    def _cells(self, path: Path, tally: Tally) -> Iterator[tuple[int, dict[str, str]]]:
+    def _cells(self, path: Path, tally: RowReport) -> Iterator[tuple[int, dict[str, str]]]:
         count, separator = len(self.layout.columns), self.layout.separator
         if separator is None:
-            begin = [text for _, text in islice(_lines(path, self.layout.encoding, Tally()), LOOKED)]
-            separator = max(SEPARATORS, key=lambda s: sum(len(_split(text, s, count)) == count for text in begin))
+            first = [text for _, text in islice(_lines(path, self.layout.encoding, RowReport()), SAMPLED)]
+            separator = max(SEPARATORS, key=lambda s: sum(len(_split(text, s, count)) == count for text in first))
         for number, text in _lines(path, self.layout.encoding, tally):
             cells = _split(text, separator, count)
             if len(cells) != count:
@@ -176,8 +173,8 @@ def _split(text: str, separator: str, count: int) -> list[str]:
     return text.split(None if separator == " " else separator, count - 1)
 
 
-def _lines(path: Path, encoding: str, tally: Tally) -> Iterator[tuple[int, str]]:
-    """(number from 1, text) of every line that is not blank, without its end, whichever that is."""
+def _lines(path: Path, encoding: str, tally: RowReport) -> Iterator[tuple[int, str]]:
+    """(number from 1, text) of every line that is not blank, without its line end."""
     try:
         with path.open("rb") as file:
             if (start := file.read(2)) in (b"\xff\xfe", b"\xfe\xff"):

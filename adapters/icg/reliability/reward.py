@@ -1,4 +1,4 @@
-"""Reliability: the probability that a cover shows its product as it is (arXiv:2408.00418). See icg.reliability.judge."""
+"""Reliability: the probability that a cover shows its product correctly (arXiv:2408.00418). See icg.reliability.judge."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from icg.rewards.base import check_pairs, check_tensor
 
 
 class Reliability:
-    """p(available), in 0..1. NaN for briefs that paint no scene around a product: about them the judge knows nothing."""
+    """p(available), in 0..1. NaN for briefs without an inpainted scene, which the judge was not trained on."""
 
     name = "reliability"
     range = (0.0, 1.0)
@@ -29,17 +29,17 @@ class Reliability:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> Reliability:
-        """A judge's folder; CheckpointError otherwise."""
+        """Load a judge's folder. Raises CheckpointError if something is missing or out of range."""
         return cls(Judge.from_pretrained(folder), device)
 
     def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
         """(B,) float32."""
         check_pairs(images, briefs)
-        found = [np.nan if said is None else said.score for said in judgements(self.judge, images, briefs)]
-        return np.array(found, np.float32)
+        results = judgements(self.judge, images, briefs)
+        return np.array([np.nan if judgement is None else judgement.score for judgement in results], np.float32)
 
     def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
-        """images (B, 3, H, W) in [-1, 1] -> (B,). IcgError for a brief that paints no scene around a product."""
+        """images (B, 3, H, W) in [-1, 1] -> (B,). IcgError for a brief without an inpainted scene."""
         check_tensor(images, briefs)
         cut = [b.product for b in briefs if b.inpaint and b.product is not None]
         if len(cut) != len(briefs):

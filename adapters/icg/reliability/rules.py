@@ -1,7 +1,7 @@
-"""What of a picture's geometry can be measured without a network, where the product is known to the pixel.
+"""A picture's geometry, measured without a network from the product's known pixels.
 
-A second opinion on what RFNet was rewarded for: contrast, what was grown onto the product, and whether a shadow lies at its foot.
-The scale of what is around it cannot be measured so. Made for the plain light of `icg.reliability.scenes.scenes`: shadows lie below.
+A second opinion on RFNet's reward: contrast, what was added to the product, and whether a shadow lies at its foot. The scale of the
+surroundings cannot be measured this way. For the light of `icg.reliability.scenes.scenes`: shadows lie below.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from icg.reliability.scenes.staging import contrast
 
 SIDE = 128
 ALIKE = 26.0
-"""Colours nearer than this, in 0..255 a channel, go on from one another."""
+"""Colours closer than this, in 0..255 a channel, belong together."""
 DARK = 7.0
-"""A shadow is at least this much darker than the ground beside it."""
+"""A shadow is at least this much darker than the ground beside it, in 0..255."""
 
 
 def measure(picture: Image.Image, placed: Image.Image) -> Geometry:
-    """picture: RGB, placed: RGBA of the same size, the product where it stands. gap is 1 where no shadow is found below it.
+    """picture: RGB, placed: RGBA of the same size with the product at its place. gap is 1 if no shadow is found below the product.
 
-    IcgError for an empty `placed`.
+    Raises IcgError for an empty `placed`.
     """
     if picture.size != (SIDE, SIDE):
         picture, placed = (p.resize((SIDE, SIDE), Image.Resampling.LANCZOS) for p in (picture, placed))
@@ -36,7 +36,7 @@ def measure(picture: Image.Image, placed: Image.Image) -> Geometry:
 
 
 def _gap(pixels: np.ndarray, alpha: np.ndarray) -> float:
-    """Of the darkest row under the product from its foot, over its height."""
+    """Distance from the product's foot to the darkest rows below it, over its height."""
     rows, columns = np.nonzero(alpha > 0.5)
     top, foot, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
     height, width = foot - top, right - left
@@ -53,7 +53,7 @@ def _gap(pixels: np.ndarray, alpha: np.ndarray) -> float:
 
 
 def _extra(pixels: np.ndarray, alpha: np.ndarray) -> float:
-    """What hangs together with the product, has one of its colours and none of those of the ground farther off, over its area."""
+    """Area of what touches the product, has one of its colours and none of the distant ground's, over the product's area."""
     inside, covered = alpha > 0.7, alpha > 0.05
     area = inside.sum()
     reach = max(2, round(0.3 * np.sqrt(area)))
@@ -78,5 +78,5 @@ def _extra(pixels: np.ndarray, alpha: np.ndarray) -> float:
 
 
 def _mean(values: np.ndarray) -> float:
-    kept = values[~np.isnan(values)]
-    return float(kept.mean()) if len(kept) else float("nan")
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else float("nan")

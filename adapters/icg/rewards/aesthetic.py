@@ -1,7 +1,7 @@
-"""LAION's aesthetic predictor: a linear or layered head on CLIP ViT-L/14 picture features. Knows no titles or users.
+"""LAION's aesthetic predictor: a linear or layered head on CLIP ViT-L/14 image features. Knows no titles or users.
 
 The public heads are pickles (`sac+logos+ava1-l14-linearMSE.pth`, `sa_0_4_vit_l_14_linear.pth`); they are refused with
-the command that converts them. The layers of the larger one have no non-linearity between them, so neither do ours.
+the command that converts them. The layers of the larger head have no non-linearity between them, and neither have ours.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from icg.rewards.clip import Clip
 from icg.rewards.folders import frozen, read_weights
 
 HEAD = "aesthetic.safetensors"
-"""Looked for beside the CLIP when no head is named."""
+"""The head's file in the CLIP folder, used if no other is named."""
 
 
 class LaionAesthetic:
-    """How people would rate the picture, in 1..10 like the ratings it was trained on; what it says beyond is clipped."""
+    """How people would rate the picture, in 1..10 like its training ratings; values outside are clipped."""
 
     name = "aesthetic"
     range = (1.0, 10.0)
@@ -37,18 +37,18 @@ class LaionAesthetic:
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, device: str | torch.device = "cpu", head: str | Path | None = None, **more: Any
+        cls, folder: str | Path, device: str | torch.device = "cpu", head: str | Path | None = None, **options: Any
     ) -> LaionAesthetic:
-        """`folder`: CLIP ViT-L/14; `head`: a .safetensors file. CheckpointError when they do not fit each other."""
+        """`folder`: CLIP ViT-L/14; `head`: a .safetensors file. Raises CheckpointError if their widths differ."""
         layers = layers_of(read_weights("head", Path(folder) / HEAD if head is None else head))
-        clip = Clip.from_pretrained(folder, device, **more)
-        width, wanted = clip.model.config.projection_dim, layers[0].in_features
-        if width != wanted:
-            raise CheckpointError(f"head for {wanted} features on a CLIP of {width}; allowed: as many of each")
+        clip = Clip.from_pretrained(folder, device, **options)
+        width, expected = clip.model.config.projection_dim, layers[0].in_features
+        if width != expected:
+            raise CheckpointError(f"head for {expected} features on a CLIP of {width}; allowed: equal widths")
         return cls(clip, layers)
 
     def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
-        """(B,) float32. Briefs are only counted."""
+        """(B,) float32. Of the briefs only their number is checked."""
         return collect(lambda i, _: self.head(self.clip.pictures(i))[:, 0], images, briefs, self.range)
 
     def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
@@ -58,7 +58,7 @@ class LaionAesthetic:
 
 
 def layers_of(weights: dict[str, Tensor]) -> nn.Sequential:
-    """{"layers.0.weight", ...} or {"weight", "bias"} -> linear layers, last one wide. Dropout leaves gaps in the numbers."""
+    """{"layers.0.weight", ...} or {"weight", "bias"} -> linear layers; the last has width 1. Dropout leaves gaps in the numbers."""
     numbers = sorted({int(m[1]) for k in weights if (m := re.fullmatch(r"layers\.(\d+)\.weight", k))})
     names = [f"layers.{n}." for n in numbers] or [""]
     expected = {f"{n}{part}" for n in names for part in ("weight", "bias")}

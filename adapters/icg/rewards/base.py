@@ -1,4 +1,4 @@
-"""What a reward is, on pictures and on tensors, and the few steps all of them share. Knows no model."""
+"""The interfaces of rewards, on pictures and on tensors, and the steps that all of them share. Knows no model."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from icg.brief import Brief
 from icg.errors import IcgError
 
 BATCH = 64
-"""Pictures in memory at once, however many are asked about."""
+"""Pictures in one call of a model."""
 
 
 @runtime_checkable
 class Reward(Protocol):
-    """`name` as it appears in scores; `range` (low, high), both reachable; higher is better."""
+    """`name` is its key in scores; `range` is (low, high), both reachable; higher is better."""
 
     name: str
     range: tuple[float, float]
@@ -31,7 +31,7 @@ class Reward(Protocol):
 
 @runtime_checkable
 class TensorReward(Protocol):
-    """A reward whose gradient reaches the pixels, for alignment training. Most rewards here are both kinds."""
+    """A reward with gradients for the pixels, for alignment training. Most rewards here are both kinds."""
 
     name: str
     range: tuple[float, float]
@@ -40,31 +40,31 @@ class TensorReward(Protocol):
         """images (B, 3, H, W) in [-1, 1] on the reward's device -> (B,), differentiable in `images`.
 
         Equals the reward of the same pictures as PIL images up to their rounding to bytes. Not clipped to `range`,
-        so that no gradient is lost. The judge's own weights are frozen.
+        so that no gradient is lost. The reward's own weights are frozen.
         """
 
 
 def check_pairs(images: Sequence[object] | Tensor, briefs: Sequence[Brief]) -> None:
-    """IcgError when there is not one brief per image."""
+    """Raise IcgError unless there is one brief per image."""
     if len(images) != len(briefs):
         raise IcgError(f"images={len(images)} with briefs={len(briefs)}; allowed: as many of each")
 
 
 def check_tensor(images: Tensor, briefs: Sequence[Brief]) -> None:
-    """IcgError unless `images` is floating (B, 3, H, W) with one brief each."""
+    """Raise IcgError unless `images` is floating (B, 3, H, W) with one brief each."""
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise IcgError(f"images of shape {tuple(images.shape)}, {images.dtype}; allowed: floating (B, 3, H, W)")
     check_pairs(images, briefs)
 
 
 def pixels(images: Sequence[Image.Image], side: int) -> Tensor:
-    """Pictures of any size and mode -> (B, 3, side, side) in [-1, 1]; transparency is dropped."""
+    """Pictures of any size and mode -> (B, 3, side, side) in [-1, 1]; alpha is dropped."""
     small = [np.asarray(i.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)) for i in images]
     return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def resized(images: Tensor, side: int) -> Tensor:
-    """(B, 3, H, W) in [-1, 1] -> (B, 3, side, side), with the same filter as `pixels`, whose overshoots bytes cannot hold either."""
+    """(B, 3, H, W) in [-1, 1] -> (B, 3, side, side) with the filter of `pixels`, clamped as bytes are."""
     if images.shape[2:] == (side, side):
         return images
     return F.interpolate(images, (side, side), mode="lanczos", antialias=True).clamp(-1, 1)
@@ -77,7 +77,7 @@ def collect(
     briefs: list[Brief],
     bounds: tuple[float, float],
 ) -> np.ndarray:
-    """`rate` (b pictures, b briefs) -> (b,) over batches -> (B,) float32 clipped to `bounds`; NaN stays NaN."""
+    """Apply `rate`, (b pictures, b briefs) -> (b,), to batches -> (B,) float32 clipped to `bounds`; NaN stays NaN."""
     check_pairs(images, briefs)
     rows = [rate(images[i : i + BATCH], briefs[i : i + BATCH]).float().cpu() for i in range(0, len(images), BATCH)]
     return np.clip(torch.cat(rows).numpy(), *bounds).astype(np.float32) if rows else np.zeros(0, np.float32)

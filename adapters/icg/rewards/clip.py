@@ -1,4 +1,4 @@
-"""CLIP and SigLIP from a folder: pictures and texts as unit rows, and relevance as their cosine.
+"""CLIP and SigLIP from a folder: embeddings of pictures and texts as unit rows; their cosine is the relevance.
 
 Any transformers `CLIPModel` or `SiglipModel` folder with its tokenizer and image processor. Knows no users.
 """
@@ -24,7 +24,7 @@ from icg.rewards.processing import Processing
 
 
 class Clip:
-    """A frozen two-tower model on a device. Everything comes out as (B, D) unit rows."""
+    """A frozen two-tower model on a device. All outputs are (B, D) unit rows."""
 
     def __init__(self, model: Any, tokenizer: Any, processor: Any, device: str | torch.device = "cpu") -> None:
         self.device = check_device(device)
@@ -35,7 +35,7 @@ class Clip:
     def from_pretrained(
         cls, folder: str | Path, device: str | torch.device = "cpu", processor: str | Path | None = None
     ) -> Clip:
-        """`processor`: another folder with tokenizer and image processor, where the checkpoint comes without."""
+        """`processor`: another folder with tokenizer and image processor, for a checkpoint without them."""
         from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
         folder = check_folder("clip", folder, "config.json")
@@ -51,31 +51,31 @@ class Clip:
         return cls(model, tokenizer, images, device)
 
     def pictures(self, images: Sequence[Image.Image]) -> Tensor:
-        """Any sizes and modes."""
-        return self._towered(self.processing.pictures(images))
+        """Pictures of any sizes and modes."""
+        return self._image_features(self.processing.pictures(images))
 
     def pixels(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1], differentiable."""
-        return self._towered(self.processing.pixels(images.to(self.device)))
+        return self._image_features(self.processing.pixels(images.to(self.device)))
 
     def texts(self, texts: Sequence[str]) -> Tensor:
-        """Padded and cut to the model's length. SigLIP was trained on lower case padded to the full length."""
+        """Texts, padded and cut to the model's length. SigLIP was trained on lower case padded to the full length."""
         length = self.model.config.text_config.max_position_embeddings
         sigmoid = self.model.config.model_type.startswith("siglip")
         words = [t.lower() for t in texts] if sigmoid else list(texts)
         batch = self.tokenizer(words, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
         ids = batch["input_ids"].to(self.device)
         mask = None if sigmoid else batch["attention_mask"].to(self.device)
-        found = self.model.get_text_features(input_ids=ids, attention_mask=mask)
-        return F.normalize(found.pooler_output, dim=-1)
+        features = self.model.get_text_features(input_ids=ids, attention_mask=mask)
+        return F.normalize(features.pooler_output, dim=-1)
 
-    def _towered(self, pixel_values: Tensor) -> Tensor:
-        found = self.model.get_image_features(pixel_values=pixel_values.to(self.device))
-        return F.normalize(found.pooler_output, dim=-1)
+    def _image_features(self, pixel_values: Tensor) -> Tensor:
+        features = self.model.get_image_features(pixel_values=pixel_values.to(self.device))
+        return F.normalize(features.pooler_output, dim=-1)
 
 
 class ClipRelevance:
-    """Cosine of cover and title in a CLIP or SigLIP space, in -1..1. Even fitting titles rarely pass 0.4."""
+    """Cosine of cover and title in a CLIP or SigLIP space, in -1..1. Even matching titles rarely exceed 0.4."""
 
     name = "relevance"
     range = (-1.0, 1.0)
@@ -85,9 +85,9 @@ class ClipRelevance:
         self.clip = clip
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu", **more: Any) -> Self:
-        """CheckpointError when the folder does not hold such a model. `more` as for `Clip.from_pretrained`."""
-        return cls(Clip.from_pretrained(folder, device, **more))
+    def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu", **options: Any) -> Self:
+        """Raises CheckpointError if the folder does not hold such a model. options: see `Clip.from_pretrained`."""
+        return cls(Clip.from_pretrained(folder, device, **options))
 
     def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
         """(B,) float32."""

@@ -1,8 +1,8 @@
-"""Engagement: how much would a post with this picture be liked? A distribution over the KPI from picture, text, account and time.
+"""Engagement: how much a post with this picture would be liked, a distribution over the KPI from picture, text, account and time.
 
-After BOIG (arXiv:2311.10995), whose later work finds such a model at Pearson 0.62 with likes where aesthetic and CLIP scores are below
-0.1. A frozen VLM reads picture and text, the joint embedding reads the picture; what an account is used to comes as three numbers, so
-accounts that were never seen can be asked about too.
+After BOIG (arXiv:2311.10995); its follow-up work reports a Pearson correlation of 0.62 with likes for such a model, and below 0.1 for
+aesthetic and CLIP scores. A frozen VLM reads picture and text, the joint embedding reads the picture; an account enters as three
+statistics of its posts, so the model accepts accounts that were not in its training data.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch import Tensor
 from icg.brief import Brief
 from icg.errors import CheckpointError, IcgError
 from icg.rewards.base import check_pairs, check_tensor, collect, pixels, resized
-from icg.rewards.engagement_net import NOBODY, EngagementNet, Habit, Told, context, told
+from icg.rewards.engagement_net import NOBODY, EngagementNet, EngagementPrediction, Habit, context, predict
 from icg.rewards.reader import SIDE, Reader
 
 
 class Engagement:
-    """Half the probability of medium and the whole one of high, in 0..1. About nobody's account at no time unless `of` says more."""
+    """Half the probability of medium plus that of high, in 0..1; for no account and no time, unless `of` sets them."""
 
     name = "engagement"
     range = (0.0, 1.0)
@@ -31,31 +31,28 @@ class Engagement:
     def __init__(self, net: EngagementNet, reader: Reader, accounts: Mapping[str, Habit] | None = None) -> None:
         if net.config.content != reader.width:
             raise CheckpointError(
-                f"engagement reads {net.config.content} numbers; allowed: {reader.width}, as this VLM gives"
+                f"engagement reads {net.config.content} numbers; allowed: {reader.width}, as of this VLM"
             )
-        self.net, self.reader, self.accounts = (
-            net.to(reader.judge.device).eval().requires_grad_(False),
-            reader,
-            dict(accounts or {}),
-        )
-        self._about = context(NOBODY, None)
+        self.net, self.reader = net.to(reader.judge.device).eval().requires_grad_(False), reader
+        self.accounts = dict(accounts or {})
+        self._context = context(NOBODY, None)
 
     @classmethod
     def from_pretrained(
         cls, folder: str | Path, device: str | torch.device = "cpu", reader: Reader | None = None
     ) -> Engagement:
-        """icg.train.engagement.recipe's folder inside a starter-shaped one, by whose VLM and embeddings it
-        reads where there is no `reader`."""
+        """folder: of icg.train.engagement.recipe. Without a `reader`, the VLM and the embeddings come from its parent, a folder of the
+        starter's layout."""
         net, accounts = EngagementNet.from_pretrained(folder)
         return cls(net, reader or Reader.from_pretrained(Path(folder).parent, device), accounts)
 
     def of(self, account: str = "", time: float | None = None) -> Engagement:
-        """The same about posts of an account at a time, in UTC seconds. IcgError for an account that it was not trained on."""
+        """The reward of posts by an account at a time, in UTC seconds. IcgError for an account that it was not trained on."""
         if account and account not in self.accounts:
             raise IcgError(f"account={account!r}; allowed: '' or one of the {len(self.accounts)} it was trained on")
-        about = Engagement(self.net, self.reader, self.accounts)
-        about._about = context(self.accounts.get(account, NOBODY), time)
-        return about
+        reward = Engagement(self.net, self.reader, self.accounts)
+        reward._context = context(self.accounts.get(account, NOBODY), time)
+        return reward
 
     @torch.no_grad()
     def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
@@ -68,14 +65,14 @@ class Engagement:
         return self._rate(resized(images, SIDE), briefs)
 
     @torch.no_grad()
-    def tell(self, images: list[Image.Image], texts: Sequence[str]) -> Told:
-        """The whole distribution."""
+    def predict(self, images: list[Image.Image], texts: Sequence[str]) -> EngagementPrediction:
+        """The whole distribution, of one text an image."""
         check_pairs(images, texts)  # type: ignore[arg-type]
-        return told(self.net, self.reader(pixels(images, SIDE), texts), self._contexts(len(images)))
+        return predict(self.net, self.reader(pixels(images, SIDE), texts), self._contexts(len(images)))
 
     def _rate(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
         logits = self.net(self.reader(images, [b.title for b in briefs]), self._contexts(len(images)))[2]
         return logits.softmax(1) @ torch.tensor([0.0, 0.5, 1.0], device=logits.device)
 
     def _contexts(self, count: int) -> Tensor:
-        return torch.from_numpy(self._about).to(self.reader.judge.device).expand(count, -1)
+        return torch.from_numpy(self._context).to(self.reader.judge.device).expand(count, -1)

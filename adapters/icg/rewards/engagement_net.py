@@ -1,4 +1,4 @@
-"""The network behind the engagement reward: what was read of a post, its account's habits and its time -> a distribution over the KPI.
+"""The network of the engagement reward: features of a post, its account's habits and its time -> a distribution over the KPI.
 
 Knows no picture and no VLM.
 """
@@ -24,7 +24,7 @@ BUCKETS = 3
 
 @dataclass(frozen=True)
 class Habit:
-    """What an account is used to: mean and deviation of log(1 + KPI), and the number of its posts. Of nobody: NOBODY."""
+    """An account's statistics: mean and deviation of log(1 + KPI), and the number of its posts. NOBODY for no account."""
 
     mean: float
     deviation: float
@@ -33,11 +33,11 @@ class Habit:
 
 NOBODY = Habit(0.0, 0.0, 0)
 CONTEXT = 10
-"""Numbers that `context` gives: an account's four, a time's six."""
+"""Length of `context`: four numbers of an account, six of a time."""
 
 
 def habits(account: Sequence[str], kpi: np.ndarray) -> dict[str, Habit]:
-    """By account, of posts that may be learned from: kpi (N,) from 0."""
+    """Habits by account, from training posts: kpi (N,), 0 or more."""
     names = np.asarray(account, str)
     logs = np.log1p(kpi)
     return {
@@ -46,7 +46,7 @@ def habits(account: Sequence[str], kpi: np.ndarray) -> dict[str, Habit]:
 
 
 def context(habit: Habit, time: float | None) -> np.ndarray:
-    """(CONTEXT,) float32. `time` in UTC seconds: hour and day of the week on circles, years since 2020; None where it is not known."""
+    """(CONTEXT,) float32. time: UTC seconds as hour and day of the week on circles and years since 2020; None for an unknown one."""
     account = (habit.mean, habit.deviation, math.log1p(habit.posts), 1.0) if habit.posts else (0.0,) * 4
     if time is None:
         return np.array([*account, *(0.0,) * 6], np.float32)
@@ -59,7 +59,7 @@ def context(habit: Habit, time: float | None) -> np.ndarray:
 
 @dataclass(frozen=True)
 class EngagementConfig:
-    """`content`: numbers a picture with its text is read as."""
+    """`content`: width of the features of a picture with its text."""
 
     content: int
     hidden: int = 48
@@ -69,7 +69,7 @@ class EngagementConfig:
 class EngagementNet(nn.Module):
     """content (B, content) and context (B, CONTEXT) -> mean and log-deviation of the standardised log-KPI (B,), bucket logits (B, 3).
 
-    An account's mean enters the answer directly, so that the picture has the rest to explain.
+    An account's mean is added to the output, so that the picture explains the rest.
     """
 
     def __init__(self, config: EngagementConfig) -> None:
@@ -88,10 +88,10 @@ class EngagementNet(nn.Module):
         )
 
     def forward(self, content: Tensor, about: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Far-off numbers are bent towards four deviations: a reward must not grow with what was never seen."""
-        seen = 4 * torch.tanh((content - self.content_mean) / self.content_deviation / 4)
-        used = (about - self.context_mean) / self.context_deviation
-        out = self.out(torch.cat([self.read(seen), self.about(used)], 1))
+        """Content saturates at four deviations: a reward must not grow with inputs unlike its training data."""
+        content = 4 * torch.tanh((content - self.content_mean) / self.content_deviation / 4)
+        standard = (about - self.context_mean) / self.context_deviation
+        out = self.out(torch.cat([self.read(content), self.about(standard)], 1))
         return (
             out[:, 0] + (about[:, 0] - self.kpi_mean) / self.kpi_deviation * about[:, 3],
             out[:, 1].clamp(-3, 2),
@@ -99,15 +99,15 @@ class EngagementNet(nn.Module):
         )
 
     def save_pretrained(self, folder: Path, accounts: Mapping[str, Habit]) -> None:
-        """Write config.json and model.safetensors; `accounts` are remembered with what they are used to."""
+        """Write config.json, with the habits of `accounts`, and model.safetensors."""
         folder.mkdir(parents=True, exist_ok=True)
-        about = {"accounts": {name: asdict(habit) for name, habit in accounts.items()}}
-        (folder / "config.json").write_text(json.dumps(asdict(self.config) | about, indent=2) + "\n")
+        habits = {"accounts": {name: asdict(habit) for name, habit in accounts.items()}}
+        (folder / "config.json").write_text(json.dumps(asdict(self.config) | habits, indent=2) + "\n")
         save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> tuple[EngagementNet, dict[str, Habit]]:
-        """Read what `save_pretrained` wrote; CheckpointError when missing or of other widths."""
+        """Read a folder of `save_pretrained`. Raises CheckpointError if a file is missing or widths do not match."""
         folder = Path(folder)
         for name in ("config.json", "model.safetensors"):
             if not (folder / name).is_file():
@@ -117,16 +117,16 @@ class EngagementNet(nn.Module):
         try:
             config = json.loads((folder / "config.json").read_text())
             accounts = {name: Habit(**habit) for name, habit in config.pop("accounts").items()}
-            made = cls(EngagementConfig(**config))
-            made.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
+            net = cls(EngagementConfig(**config))
+            net.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
         except (TypeError, KeyError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"engagement={str(folder)!r}: does not match its config.json ({error})") from error
-        return made.eval().requires_grad_(False), accounts
+        return net.eval().requires_grad_(False), accounts
 
 
 @dataclass(frozen=True)
-class Told:
-    """Of B posts: mean and deviation (B,) of log(1 + KPI), and probabilities (B, 3) of low, medium and high."""
+class EngagementPrediction:
+    """For B posts: mean and deviation (B,) of log(1 + KPI), and probabilities (B, 3) of low, medium and high."""
 
     mean: np.ndarray
     deviation: np.ndarray
@@ -134,11 +134,11 @@ class Told:
 
 
 @torch.no_grad()
-def told(net: EngagementNet, content: Tensor, about: Tensor) -> Told:
-    """What `net` says of content (B, D) and contexts (B, CONTEXT)."""
+def predict(net: EngagementNet, content: Tensor, about: Tensor) -> EngagementPrediction:
+    """content (B, D) and contexts (B, CONTEXT) -> the prediction of `net`."""
     mean, spread, logits = net(content, about)
     scale = net.kpi_deviation
-    return Told(
+    return EngagementPrediction(
         (mean * scale + net.kpi_mean).cpu().numpy(),
         (spread.exp() * scale).cpu().numpy(),
         logits.softmax(1).cpu().numpy(),

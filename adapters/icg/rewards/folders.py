@@ -1,4 +1,4 @@
-"""Where rewards come from: folders and safetensors files that are checked before anything heavy is imported."""
+"""Reads folders and safetensors files of rewards; checks them before anything heavy is imported."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ CONVERT = (
     "w = torch.load(sys.argv[1], map_location='cpu', weights_only=True); "
     "w = w.get('state_dict', w); save_file({k: v.contiguous() for k, v in w.items()}, sys.argv[2])\""
 )
-"""What turns a pickled checkpoint into a safe one; torch's weights-only reader runs no code from the file."""
+"""Converts a pickled checkpoint to safetensors; torch's weights-only reader runs no code from the file."""
 
 
 def check_folder(field: str, folder: str | Path, *names: str) -> Path:
-    """The folder, or CheckpointError when it or one of the files `names` is missing."""
+    """The folder. Raises CheckpointError if it or one of the files `names` is missing."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise CheckpointError(f"{field}={str(folder)!r}: not a folder here; allowed: one that was downloaded before")
+        raise CheckpointError(f"{field}={str(folder)!r}: not a folder here; allowed: a downloaded one")
     for name in names:
         if not (folder / name).is_file():
-            raise CheckpointError(f"{field}={str(folder)!r}: {name} is missing; found: {_found(folder)}")
+            raise CheckpointError(f"{field}={str(folder)!r}: {name} is missing; found: {_file_names(folder)}")
     return folder
 
 
 def read_weights(field: str, path: str | Path) -> dict[str, Tensor]:
-    """A safetensors file as float32. CheckpointError for anything else, pickles with the command that converts them."""
+    """A safetensors file as float32. CheckpointError for anything else; for a pickle it names the command that converts it."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -48,9 +48,9 @@ def read_weights(field: str, path: str | Path) -> dict[str, Tensor]:
 
 
 def frozen(model: Any) -> Any:
-    """In evaluation mode, without gradients to its weights."""
+    """The model in evaluation mode, without gradients for its weights."""
     return model.eval().requires_grad_(False)
 
 
-def _found(folder: Path) -> str:
+def _file_names(folder: Path) -> str:
     return ", ".join(sorted(p.name for p in folder.iterdir())[:12]) or "nothing"

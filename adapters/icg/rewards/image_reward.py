@@ -1,7 +1,7 @@
-"""ImageReward (arXiv:2304.05977): what people preferred among generated pictures, by a BLIP that reads both. No users.
+"""ImageReward (arXiv:2304.05977): people's preference among generated pictures, by a BLIP that reads picture and title. No users.
 
-The `ImageReward` package imports what transformers removed long ago, so its published weights are read here into
-transformers' own BLIP encoders: converted to safetensors (its names kept), beside bert-base-uncased's tokenizer.
+The `ImageReward` package imports parts that transformers has removed, so its published weights are loaded into transformers'
+own BLIP encoders: converted to safetensors with the same names, in the folder of bert-base-uncased's tokenizer.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from icg.rewards.folders import check_folder, frozen, read_weights
 from icg.rewards.processing import Processing
 
 MEAN, DEVIATION = 0.16717362830052426, 1.0333394966054072
-"""Of the raw output over its authors' pictures: published figures are standardised by them."""
+"""Of the raw output over its authors' pictures: published figures are standardised with them."""
 WORDS = 35
-"""Pieces of a title it was trained to read."""
+"""Tokens of a title, as in training."""
 HEAD_WIDTH = 64
-"""Of every attention head in a BLIP."""
+"""Width of every attention head in a BLIP."""
 FILE = "ImageReward.safetensors"
 
 
 class ImageReward:
-    """Standardised preference, -5..5 here; published pictures get -2.3 to 2, what is beyond is clipped."""
+    """Standardised preference, -5..5 here; published pictures get -2.3 to 2; values outside are clipped."""
 
     name = "imagereward"
     range = (-5.0, 5.0)
@@ -54,14 +54,14 @@ class ImageReward:
     def from_pretrained(
         cls, folder: str | Path, device: str | torch.device = "cpu", weights: str | Path | None = None
     ) -> ImageReward:
-        """`folder`: a BERT tokenizer with ImageReward.safetensors beside it or named by `weights`.
-        CheckpointError when something is missing or of other widths."""
+        """folder: a BERT tokenizer, with ImageReward.safetensors unless `weights` names the file.
+        Raises CheckpointError if something is missing or widths do not match."""
         from transformers import AutoTokenizer
 
         folder = check_folder("imagereward", folder)
         pickled = folder / "ImageReward.pt"
         default = pickled if pickled.exists() and not (folder / FILE).exists() else folder / FILE
-        vision, text, head = built(read_weights("imagereward", default if weights is None else weights))
+        vision, text, head = build(read_weights("imagereward", default if weights is None else weights))
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError) as error:
@@ -78,44 +78,53 @@ class ImageReward:
         return self._rate(self.processing.pixels(images), briefs)
 
     def _rate(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
-        seen = self.vision(pixel_values=images.to(self.device)).last_hidden_state
+        patches = self.vision(pixel_values=images.to(self.device)).last_hidden_state
         words = self.tokenizer(
             [b.title for b in briefs], padding="max_length", truncation=True, max_length=WORDS, return_tensors="pt"
         ).to(self.device)
-        read = self.text(
+        hidden = self.text(
             input_ids=words["input_ids"],
             attention_mask=words["attention_mask"],
-            encoder_hidden_states=seen,
-            encoder_attention_mask=torch.ones(seen.shape[:2], dtype=torch.long, device=self.device),
+            encoder_hidden_states=patches,
+            encoder_attention_mask=torch.ones(patches.shape[:2], dtype=torch.long, device=self.device),
         ).last_hidden_state
-        return (self.head(read[:, 0])[:, 0] - MEAN) / DEVIATION
+        return (self.head(hidden[:, 0])[:, 0] - MEAN) / DEVIATION
 
 
-def built(weights: dict[str, Tensor]) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """Published names -> (picture encoder, text encoder, head), as wide and deep as the weights say."""
+def build(weights: dict[str, Tensor]) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """Weights with published names -> (picture encoder, text encoder, head), with the widths and depths of the weights."""
     from transformers.models.blip.configuration_blip import BlipTextConfig, BlipVisionConfig
     from transformers.models.blip.modeling_blip import BlipVisionModel
     from transformers.models.blip.modeling_blip_text import BlipTextModel
 
-    seen = {_vision_name(k): v for k, v in _within(weights, "blip.visual_encoder.").items()}
-    read = {k: v for k, v in _within(weights, "blip.text_encoder.").items() if k != "embeddings.position_ids"}
+    image = {_vision_name(k): v for k, v in _within(weights, "blip.visual_encoder.").items()}
+    words = {k: v for k, v in _within(weights, "blip.text_encoder.").items() if k != "embeddings.position_ids"}
     head = layers_of(_within(weights, "mlp."))
     try:
-        patch = seen["embeddings.patch_embedding.weight"]
-        side = round((seen["embeddings.position_embedding"].shape[1] - 1) ** 0.5) * patch.shape[-1]
-        vision = BlipVisionModel(BlipVisionConfig(
-            hidden_size=len(patch), num_hidden_layers=_depth(seen), num_attention_heads=len(patch) // HEAD_WIDTH,
-            intermediate_size=len(seen["encoder.layers.0.mlp.fc1.bias"]), image_size=side, patch_size=patch.shape[-1],
+        patch = image["embeddings.patch_embedding.weight"]
+        side = round((image["embeddings.position_embedding"].shape[1] - 1) ** 0.5) * patch.shape[-1]
+        vision_config = BlipVisionConfig(
+            hidden_size=len(patch),
+            num_hidden_layers=_depth(image),
+            num_attention_heads=len(patch) // HEAD_WIDTH,
+            intermediate_size=len(image["encoder.layers.0.mlp.fc1.bias"]),
+            image_size=side,
+            patch_size=patch.shape[-1],
             layer_norm_eps=1e-6,
-        ))  # fmt: skip
-        words, width = read["embeddings.word_embeddings.weight"].shape
-        text = BlipTextModel(BlipTextConfig(
-            vocab_size=words, hidden_size=width, encoder_hidden_size=len(patch), num_hidden_layers=_depth(read),
-            num_attention_heads=width // HEAD_WIDTH, intermediate_size=len(read["encoder.layer.0.intermediate.dense.bias"]),
-            max_position_embeddings=len(read["embeddings.position_embeddings.weight"]),
-        ), add_pooling_layer=False)  # fmt: skip
-        vision.load_state_dict(seen)
-        text.load_state_dict(read)
+        )
+        vocabulary, width = words["embeddings.word_embeddings.weight"].shape
+        text_config = BlipTextConfig(
+            vocab_size=vocabulary,
+            hidden_size=width,
+            encoder_hidden_size=len(patch),
+            num_hidden_layers=_depth(words),
+            num_attention_heads=width // HEAD_WIDTH,
+            intermediate_size=len(words["encoder.layer.0.intermediate.dense.bias"]),
+            max_position_embeddings=len(words["embeddings.position_embeddings.weight"]),
+        )
+        vision, text = BlipVisionModel(vision_config), BlipTextModel(text_config, add_pooling_layer=False)
+        vision.load_state_dict(image)
+        text.load_state_dict(words)
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(f"imagereward weights: {error}; allowed: THUDM/ImageReward's names") from error
     return vision, text, head
@@ -138,7 +147,7 @@ _NAMES = {
 
 
 def _vision_name(name: str) -> str:
-    """timm's name of a ViT weight -> transformers' name in a BLIP."""
+    """timm's name of a ViT weight -> transformers' name of a BLIP weight."""
     if name in _NAMES:
         return _NAMES[name]
     block = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)

@@ -1,4 +1,4 @@
-"""The starter's joint embedding as a differentiable judge on any device. Knows nothing about what is judged."""
+"""The starter's joint embedding, differentiable on any device, as the base of rewards. Knows no particular reward."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from icg.rewards.base import check_tensor, collect, pixels, resized
 class JointJudge:
     """Pixels (B, 3, H, W) in [-1, 1] -> unit rows (B, 64).
 
-    Without gradients on the CPU it reads through the embedding's own weights; otherwise through a frozen copy made on
-    first use, so that back-propagation leaves nothing behind in weights that the pipeline shares.
+    On the CPU without gradients it uses the embedding's own weights; otherwise a frozen copy, created at its first use, so that
+    back-propagation changes nothing in weights that a pipeline shares.
     """
 
     def __init__(self, embedding: JointEmbedding, device: str | torch.device = "cpu") -> None:
@@ -30,14 +30,14 @@ class JointJudge:
         self._frozen: tuple[Any, Any, Any] | None = None
 
     def images(self, pixels: Tensor) -> Tensor:
-        """The space shared with titles."""
+        """Embeddings in the space shared with titles."""
         return self._parts()[2].images(resized(pixels.to(self.device), dual.SIDE))
 
     def covers(self, pixels: Tensor) -> Tensor:
-        """The space shared with users."""
+        """Embeddings in the space shared with users."""
         vae, head, _ = self._parts()
         latent = vae.encode(resized(pixels.to(self.device), SIDE)).latent * vae.config.scaling_factor
-        with torch.device(self.device):  # the tower makes its coordinates on the default device
+        with torch.device(self.device):  # the tower creates its coordinates on the default device
             return head.covers(head.tower(latent))
 
     def texts(self, titles: Sequence[str]) -> Tensor:
@@ -45,18 +45,18 @@ class JointJudge:
         return torch.from_numpy(self.embedding.texts(list(titles)).copy()).to(self.device)
 
     def _parts(self) -> tuple[Any, Any, Any]:
-        here = (self.embedding.vae, self.embedding.head, self.embedding.dual)
+        parts = (self.embedding.vae, self.embedding.head, self.embedding.dual)
         if self.device.type == "cpu" and not torch.is_grad_enabled():
-            return here
+            return parts
         if self._frozen is None:
-            self._frozen = copy.deepcopy(here)
+            self._frozen = copy.deepcopy(parts)
             for part in self._frozen:
                 part.to(self.device).eval().requires_grad_(False)
         return self._frozen
 
 
 class JointReward:
-    """A reward that reads covers of `side` pixels through the joint embedding: `_rate` says what it makes of them."""
+    """A reward on covers of `side` pixels through the joint embedding; a subclass defines `_rate`."""
 
     name: str
     range = (-1.0, 1.0)

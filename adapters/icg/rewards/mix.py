@@ -1,7 +1,7 @@
 """The mix: a weighted sum of standardised, clipped rewards, returned with its parts. Knows no particular reward.
 
-Clipping comes after standardising: a cover that fools one judge into ten deviations gains no more from it than one that
-is merely excellent, so no single reward can be hacked for the whole.
+Clipping comes after standardising: a cover that one reward rates ten deviations above the mean gains no more from it than an
+excellent cover, so no single reward can be exploited to raise the sum.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from icg.errors import IcgError
 from icg.rewards.base import Reward, TensorReward, check_tensor
 
 CLIP = 2.5
-"""Deviations beyond which a reward says no more; one honest cover in eighty is beyond it if rewards are normal."""
+"""Rewards are clipped to this many deviations; under a normal distribution one cover in eighty is outside."""
 
 
 @dataclass(frozen=True, eq=False)
-class Mixed:
-    """`total` (B,) and, by reward name, the raw values (B,) and the weighted contributions (B,) that sum to it."""
+class MixScores:
+    """`total` (B,), and by reward name the raw values (B,) and the weighted contributions (B,) that sum to it."""
 
     total: np.ndarray
     parts: dict[str, np.ndarray]
@@ -34,8 +34,8 @@ class Mixed:
 
 
 @dataclass(frozen=True, eq=False)
-class TensorMixed:
-    """The same on tensors; only `total` and `contributions` carry gradients."""
+class TensorMixScores:
+    """MixScores of tensors; only `total` and `contributions` carry gradients."""
 
     total: Tensor
     parts: dict[str, Tensor]
@@ -43,10 +43,10 @@ class TensorMixed:
 
 
 class Mix:
-    """Each reward is standardised over the batch or by fixed `scales`, clipped to ±`clip` deviations, then weighed.
+    """Each reward is standardised over the batch or by fixed `scales`, clipped to ±`clip` deviations, then weighted.
 
-    scales: {name: (mean, deviation)}, both finite, deviation above 0. A reward without a scale is standardised over
-    the batch it is asked about, where a single cover always gets 0. Raises IcgError naming the reward.
+    scales: {name: (mean, deviation)}, both finite, deviation above 0. A reward without a scale is standardised over the batch, where
+    a single cover always gets 0. Raises IcgError naming the reward.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class Mix:
         clip: float = CLIP,
     ) -> None:
         self.rewards, self.weights, self.scales, self.clip = dict(rewards), dict(weights), dict(scales or {}), clip
-        for what, names in (("weights", self.weights), ("scales", self.scales)):
+        for field, names in (("weights", self.weights), ("scales", self.scales)):
             unknown = sorted(set(names) - set(self.rewards))
             if unknown:
-                raise IcgError(f"{what} for {unknown}; allowed: {sorted(self.rewards)}")
+                raise IcgError(f"{field} for {unknown}; allowed: {sorted(self.rewards)}")
         for name, weight in self.weights.items():
             if not math.isfinite(weight):
                 raise IcgError(f"weight of {name!r}={weight}; allowed: a finite number")
@@ -70,29 +70,27 @@ class Mix:
         if not clip > 0:
             raise IcgError(f"clip={clip}; allowed: above 0, math.inf for no clipping")
 
-    def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> Mixed:
-        """Rewards without a weight are not run. IcgError when one says NaN or infinity, naming it."""
+    def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> MixScores:
+        """Rewards without a weight are not run. Raises IcgError naming a reward that returns NaN or infinity."""
         parts = {name: self._reward(name, Reward)(images, briefs) for name in self.weights}
         contributions = {}
         for name, values in parts.items():
             _check_finite(name, np.isfinite(values))
-            mean, deviation = self.scales.get(name) or _over(values)
+            mean, deviation = self.scales.get(name) or _mean_and_deviation(values)
             z = np.clip((values - mean) / max(deviation, 1e-6), -self.clip, self.clip)
             contributions[name] = (self.weights[name] * z).astype(np.float32)
-        return Mixed(sum(contributions.values(), np.zeros(len(images), np.float32)), parts, contributions)
+        return MixScores(sum(contributions.values(), np.zeros(len(images), np.float32)), parts, contributions)
 
-    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> TensorMixed:
-        """images (B, 3, H, W) in [-1, 1] -> (B,) that back-propagates into `images`; needs a scale for every weight.
+    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> TensorMixScores:
+        """images (B, 3, H, W) in [-1, 1] -> (B,) with gradients for `images`; needs a scale for every weight.
 
-        Past +clip a reward stops pulling. Below -clip its value is clipped too but its gradient is kept, else a cover
-        that is very bad in one way could never get better in it.
+        Above +clip a reward has no gradient. Below -clip its value is clipped but its gradient is kept; else a cover that is very
+        bad by one reward could never improve in it.
         """
         check_tensor(images, briefs)
         missing = sorted(set(self.weights) - set(self.scales))
         if missing:
-            raise IcgError(
-                f"scales without {missing}; allowed: one for every weight, a batch has no gradient of its own"
-            )
+            raise IcgError(f"scales without {missing}; allowed: one for every weight, a batch's mean has no gradient")
         parts, contributions = {}, {}
         for name, weight in self.weights.items():
             values = self._reward(name, TensorReward).tensor(images, briefs)
@@ -101,7 +99,7 @@ class Mix:
             z = ((values - mean) / deviation).clamp(max=self.clip)
             low = (-self.clip - z).clamp(min=0).detach()
             parts[name], contributions[name] = values.detach(), weight * (z + low).to(images.device)
-        return TensorMixed(sum(contributions.values(), images.new_zeros(len(images))), parts, contributions)
+        return TensorMixScores(sum(contributions.values(), images.new_zeros(len(images))), parts, contributions)
 
     def _reward(self, name: str, kind: type) -> Any:
         reward = self.rewards[name]
@@ -110,7 +108,7 @@ class Mix:
         return reward
 
 
-def _over(values: np.ndarray) -> tuple[float, float]:
+def _mean_and_deviation(values: np.ndarray) -> tuple[float, float]:
     return (float(values.mean()), float(values.std())) if len(values) else (0.0, 1.0)
 
 

@@ -1,6 +1,6 @@
-"""open_clip's names of a CLIP's weights -> transformers' names. Knows nothing about what the model is for.
+"""open_clip's names of a CLIP's weights -> transformers' names. Knows no use of the model.
 
-open_clip keeps query, key and value of an attention in one matrix and its projections transposed.
+open_clip stores query, key and value of an attention in one matrix, and its projections transposed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _TOP = {
     "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
     "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
     **{
-        f"{theirs}.{part}": f"{ours}.{part}"
-        for theirs, ours in (
+        f"{open_clip}.{part}": f"{transformers}.{part}"
+        for open_clip, transformers in (
             ("ln_final", "text_model.final_layer_norm"),
-            ("visual.ln_pre", "vision_model.pre_layrnorm"),  # so spelt in transformers
+            ("visual.ln_pre", "vision_model.pre_layrnorm"),  # transformers' spelling
             ("visual.ln_post", "vision_model.post_layernorm"),
         )
         for part in ("weight", "bias")
@@ -42,29 +42,29 @@ _WITHIN = {
 }
 
 
-def translated(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A `ViT` CLIP's state dict in open_clip's names (DataParallel's `module.` is dropped) -> transformers' names.
+def to_transformers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A `ViT` CLIP's state dict with open_clip's names (DataParallel's `module.` is dropped) -> transformers' names.
 
-    CheckpointError naming the weights that are not of such a model.
+    Raises CheckpointError naming the weights that such a model does not have.
     """
     out: dict[str, Tensor] = {}
-    strange = []
+    unknown = []
     for name, value in weights.items():
         name = name.removeprefix("module.")
         block = _BLOCK.fullmatch(name)
         if name in _TOP:
             out[_TOP[name]] = value.T.contiguous() if name in _TRANSPOSED else value
-        elif block is not None and _into(out, block, value):
+        elif block is not None and _convert_block(out, block, value):
             continue
         elif name not in _UNUSED:
-            strange.append(name)
-    if strange:
-        raise CheckpointError(f"weights {sorted(strange)[:6]}; allowed: an open_clip ViT's names")
+            unknown.append(name)
+    if unknown:
+        raise CheckpointError(f"weights {sorted(unknown)[:6]}; allowed: an open_clip ViT's names")
     return out
 
 
-def _into(out: dict[str, Tensor], block: re.Match[str], value: Tensor) -> bool:
-    """Put one weight of a block into `out`; False when its name is unknown."""
+def _convert_block(out: dict[str, Tensor], block: re.Match[str], value: Tensor) -> bool:
+    """Put one weight of a block into `out`; False for an unknown name."""
     tower = "vision_model" if block[1] else "text_model"
     prefix = f"{tower}.encoder.layers.{block[2]}"
     name, _, part = block[3].rpartition(".")

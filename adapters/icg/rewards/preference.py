@@ -1,4 +1,4 @@
-"""Preference: would this user like the cover? Cosine of user and cover embedding. Knows nothing about titles."""
+"""Preference: whether this user would like the cover, the cosine of user and cover embedding. Knows nothing about titles."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from icg.rewards.joint import JointReward
 
 
 class Preference(JointReward):
-    """Dot product of the unit cover embedding with the user embedding, in -1..1; 0 for a cold user.
+    """Dot product of the unit cover embedding and the user embedding, in -1..1; 0 for a cold user.
 
-    IcgError for a user embedding of another width.
+    Raises IcgError for a user embedding of another width.
     """
 
     name = "preference"

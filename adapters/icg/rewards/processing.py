@@ -1,4 +1,4 @@
-"""What an image processor does, on pictures and, differentiably, on tensors. Knows no model."""
+"""The steps of a transformers image processor, on pictures and, differentiably, on tensors. Knows no model."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-LONGEST = 4
-"""Sides ratio beyond which the middle is cut out before resizing: what is cut, the processor would cut too."""
+MAX_RATIO = 4
+"""Pictures with a larger ratio of their edges are cut to it before resizing, which the processor's crop would do anyway."""
 
 
 FILTERS = {
@@ -22,7 +22,7 @@ FILTERS = {
 
 
 class Processing:
-    """A transformers image processor that resizes, perhaps crops the middle, and normalises."""
+    """A transformers image processor that resizes, optionally crops the middle, and normalises."""
 
     def __init__(self, processor: Any) -> None:
         self.processor = processor
@@ -36,7 +36,7 @@ class Processing:
         self.deviation = list(processor.image_std) if normal else [1.0] * 3
 
     def pictures(self, images: Sequence[Image.Image]) -> Tensor:
-        """Any sizes and modes -> (B, 3, h, w), by the processor itself."""
+        """Pictures of any sizes and modes -> (B, 3, h, w), by the processor itself."""
         rgb = [self._bounded(i.convert("RGB")) for i in images]
         return self.processor(images=rgb, return_tensors="pt", input_data_format="channels_last")["pixel_values"]
 
@@ -55,11 +55,11 @@ class Processing:
         return (x - mean) / deviation
 
     def _bounded(self, image: Image.Image) -> Image.Image:
-        """Without this a picture of 1 x 4,096 would be resized to 224 x 917,504 before its middle is cut out."""
+        """Else a picture of 1 x 4,096 would be resized to 224 x 917,504 before its middle is cropped."""
         width, height = image.size
-        if not self.crops or max(image.size) <= LONGEST * min(image.size):
+        if not self.crops or max(image.size) <= MAX_RATIO * min(image.size):
             return image
-        w, h = min(width, LONGEST * height), min(height, LONGEST * width)
+        w, h = min(width, MAX_RATIO * height), min(height, MAX_RATIO * width)
         left, top = (width - w) // 2, (height - h) // 2
         return image.crop((left, top, left + w, top + h))
 

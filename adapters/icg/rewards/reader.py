@@ -1,4 +1,4 @@
-"""Pictures with their texts as numbers: by a frozen VLM and the joint embedding, differentiable in the pictures. Knows no KPI."""
+"""Features of pictures with their texts, by a frozen VLM and the joint embedding, differentiable in the pictures. Knows no KPI."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from torch import Tensor
 from icg.errors import CheckpointError
 
 SIDE = 96
-"""Pixels a side at which pictures reach the reader."""
+"""Edge in pixels of the reader's pictures."""
 PROMPTS = 4096
-"""Texts whose prompts are kept."""
+"""Texts whose prompts are cached."""
 
 
 class Reader:
-    """Pictures with their texts -> content (B, D): the VLM's last hidden state behind both, and the cover embedding."""
+    """Pictures with their texts -> content (B, D): the VLM's last hidden state after both, and the cover embedding."""
 
     def __init__(self, vlm: Any, processor: Any, embedding: Any, device: str | torch.device = "cpu") -> None:
         from icg.rewards.joint import JointJudge
 
         self._vlm, self._processor, self.judge = vlm, processor, JointJudge(embedding, device)
         self._frozen: Any = None
-        self._asked: dict[str, dict[str, Tensor]] = {}
+        self._prompts: dict[str, dict[str, Tensor]] = {}
 
     @classmethod
     def from_pretrained(cls, root: str | Path, device: str | torch.device = "cpu") -> Reader:
-        """`root` is a starter-shaped folder with vlm/, joint/, dual/ and diffusion/vae/."""
+        """root: a folder of the starter's layout with vlm/, joint/, dual/ and diffusion/vae/."""
         from icg.models import vlm
         from icg.models.joint import JointEmbedding
 
@@ -40,52 +40,53 @@ class Reader:
 
     @property
     def width(self) -> int:
-        """D."""
+        """D, the width of the features."""
         from icg.models.dual import WIDTH
 
         return int(self._vlm.config.get_text_config().hidden_size) + WIDTH
 
     def __call__(self, images: Tensor, texts: Sequence[str]) -> Tensor:
-        """images (B, 3, SIDE, SIDE) in [-1, 1], differentiable where gradients are on."""
-        vlm, pictures = self._reading(), self._normalised(images)
-        asked = [self._inputs(text) for text in texts]
-        equal: dict[int, list[int]] = {}  # texts of one length are read in one call, without padding
-        for n, one in enumerate(asked):
-            equal.setdefault(one["input_ids"].shape[1], []).append(n)
+        """images (B, 3, SIDE, SIDE) in [-1, 1] and B texts -> (B, D), differentiable if gradients are enabled."""
+        vlm, pictures = self._model(), self._normalised(images)
+        prompts = [self._inputs(text) for text in texts]
+        by_length: dict[int, list[int]] = {}  # texts of one length are read in one call, without padding
+        for n, prompt in enumerate(prompts):
+            by_length.setdefault(prompt["input_ids"].shape[1], []).append(n)
         rows = []
-        for some in equal.values():
-            given = {name: torch.cat([asked[n][name] for n in some]).to(self.judge.device) for name in asked[some[0]]}
-            found = vlm.model(**given | {"pixel_values": pictures[some]}, use_cache=False)
-            rows.append(found.last_hidden_state[:, -1])
-        back = torch.tensor([n for some in equal.values() for n in some]).argsort()
-        return torch.cat([torch.cat(rows)[back], self.judge.covers(images)], 1)
+        for group in by_length.values():
+            inputs = {name: torch.cat([prompts[n][name] for n in group]) for name in prompts[group[0]]}
+            inputs = {name: value.to(self.judge.device) for name, value in inputs.items()}
+            output = vlm.model(**inputs | {"pixel_values": pictures[group]}, use_cache=False)
+            rows.append(output.last_hidden_state[:, -1])
+        order = torch.tensor([n for group in by_length.values() for n in group]).argsort()
+        return torch.cat([torch.cat(rows)[order], self.judge.covers(images)], 1)
 
     def _inputs(self, text: str) -> dict[str, Tensor]:
-        """The prompt of a picture and a text, whatever the picture. Kept for the latest texts."""
+        """The prompt of any picture and this text, cached for the latest texts."""
         from icg.models import vlm
 
-        if text not in self._asked:
-            if len(self._asked) > PROMPTS:
-                self._asked.clear()
-            found = vlm.inputs(self._processor, text[:512], (Image.new("RGB", (SIDE, SIDE)),))
-            values = found.pop("pixel_values", None)
+        if text not in self._prompts:
+            if len(self._prompts) > PROMPTS:
+                self._prompts.clear()
+            inputs = vlm.inputs(self._processor, text[:512], (Image.new("RGB", (SIDE, SIDE)),))
+            values = inputs.pop("pixel_values", None)
             if values is None or values.ndim != 4 or len(values) != 1:
                 shape = None if values is None else tuple(values.shape)
                 raise CheckpointError(f"vlm reads pictures as {shape}; allowed: one (1, 3, H, W), as LLaVA does")
             self._shape = values.shape[2:]
-            self._asked[text] = found
-        return self._asked[text]
+            self._prompts[text] = inputs
+        return self._prompts[text]
 
     def _normalised(self, images: Tensor) -> Tensor:
-        """As the VLM's processor does it, but differentiable."""
+        """The steps of the VLM's image processor, differentiable."""
         self._inputs(" ")
-        how = self._processor.image_processor
-        mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in (how.image_mean, how.image_std))
+        processor = self._processor.image_processor
+        mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in (processor.image_mean, processor.image_std))
         sized = F.interpolate(images.to(self.judge.device), self._shape, mode="bicubic", antialias=True).clamp(-1, 1)
         return (sized / 2 + 0.5 - mean.to(sized)) / deviation.to(sized)
 
-    def _reading(self) -> Any:
-        """The VLM itself without gradients on the CPU, else a frozen copy on the device: it may be a pipeline's."""
+    def _model(self) -> Any:
+        """The VLM itself on the CPU without gradients, else a frozen copy on the device: a pipeline may share the VLM."""
         if self.judge.device.type == "cpu" and not torch.is_grad_enabled():
             return self._vlm
         if self._frozen is None:

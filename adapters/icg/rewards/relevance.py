@@ -1,6 +1,6 @@
-"""Relevance: does the cover show what the title says? By the joint embedding's cosine. Knows nothing about users.
+"""Relevance: whether the cover shows what the title says, by the joint embedding's cosine. Knows nothing about users.
 
-A cosine alone can rise for every title at once; `Recognition` asks for the own title before others, and so is what to align to.
+A cosine alone can rise for every title at once; `Recognition` compares the cover's title with others, so it suits alignment.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from icg.models.joint import JointEmbedding
 from icg.rewards.joint import JointReward
 
 SAME = 0.98
-"""Titles as close as this are the same title in other words."""
+"""Titles of this cosine are paraphrases of one title."""
 
 
 class Relevance(JointReward):
@@ -30,7 +30,7 @@ class Relevance(JointReward):
 
 
 class Recognition(Relevance):
-    """Log-probability of the own title beside `others`, by a softmax of cosines at `scale` (CLIP's logit scale)."""
+    """Log-probability of the cover's title among it and `others`, by a softmax of cosines at `scale` (CLIP's logit scale)."""
 
     def __init__(
         self, embedding: JointEmbedding, others: Sequence[str], scale: float = 20.0, device: str | torch.device = "cpu"
@@ -42,7 +42,7 @@ class Recognition(Relevance):
         self.range = (-2 * scale - math.log(1 + len(others)), 0.0)
 
     def _rate(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
-        shown, own = self.judge.images(images), self.judge.texts([b.title for b in briefs])
-        other = (shown @ self.others.T).masked_fill(own @ self.others.T > SAME, -torch.inf)
-        true = (shown * own).sum(1, keepdim=True)
+        covers, titles = self.judge.images(images), self.judge.texts([b.title for b in briefs])
+        other = (covers @ self.others.T).masked_fill(titles @ self.others.T > SAME, -torch.inf)
+        true = (covers * titles).sum(1, keepdim=True)
         return (self.scale * torch.cat([true, other], 1)).log_softmax(1)[:, 0]

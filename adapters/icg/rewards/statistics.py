@@ -1,7 +1,7 @@
-"""Interpretable statistics of a picture, differentiable in its pixels. Knows nothing about what is beautiful.
+"""Interpretable statistics of a picture, differentiable in its pixels. Knows nothing about beauty.
 
-Luma is ITU-R BT.601; colourfulness is Hasler and Süsstrunk's (2003); the noise mask is Immerkær's (1996). Every root
-and logarithm has a floor, so that a picture of one colour has finite gradients.
+Luma is ITU-R BT.601; colourfulness is Hasler and Süsstrunk's (2003); the noise mask is Immerkær's (1996). Every root and logarithm has
+a floor, so that the gradients of a picture of one colour are finite.
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SIDE = 128
-"""Pixels a side of what is measured: the fine scales mean nothing at other sizes."""
-NAMES: tuple[str, ...] = (
-    "brightness", "contrast", "dark", "bright", "red_green", "yellow_blue", "red_green_spread", "yellow_blue_spread",
-    "colourfulness", "saturation", "saturation_spread", "edges_1", "edges_2", "edges_4", "edges_8", "sharpness",
-    "sharpest", "flat", "noise", "colour_noise", "grid_8", "grid_4", "border", "border_spread",
-    *(f"edges_at_{row}{column}" for row in "012" for column in "012"),
-)  # fmt: skip
+"""Edge in pixels of the measured pictures: fine scales have another meaning at other sizes."""
+_GLOBAL = """brightness contrast dark bright red_green yellow_blue red_green_spread yellow_blue_spread colourfulness
+saturation saturation_spread edges_1 edges_2 edges_4 edges_8 sharpness sharpest flat noise colour_noise grid_8 grid_4 border
+border_spread"""
+NAMES = (*_GLOBAL.split(), *(f"edges_at_{row}{column}" for row in "012" for column in "012"))
 
 
 def statistics(images: Tensor) -> Tensor:
-    """images (B, 3, 128, 128) in [-1, 1] -> (B, len(NAMES)), in that order."""
+    """images (B, 3, 128, 128) in [-1, 1] -> (B, len(NAMES)), in the order of NAMES."""
     rgb = (images + 1) / 2
     red, green, blue = rgb.unbind(1)
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
@@ -91,7 +89,7 @@ def _filtered(plane: Tensor, mask: Tensor) -> Tensor:
 
 
 def _grid(plane: Tensor, period: int) -> Tensor:
-    """Steps on a grid of `period` pixels against steps elsewhere, (B,): above 0 for blocks."""
+    """Steps on a grid of `period` pixels compared with other steps, (B,): above 0 for blocks."""
     across = _soft_abs(plane[:, :, 1:] - plane[:, :, :-1]).mean(1)
     down = _soft_abs(plane[:, 1:] - plane[:, :-1]).mean(2)
     on = torch.arange(1, plane.shape[-1], device=plane.device) % period == 0
@@ -100,13 +98,13 @@ def _grid(plane: Tensor, period: int) -> Tensor:
 
 
 def _border(fine: Tensor) -> Tensor:
-    """Edges in the outer four pixels against edges inside, (B,): high for a subject cut off by the frame."""
+    """Edges in the outer four pixels compared with the inside, (B,): high for a subject cut off by the frame."""
     inside = fine[:, 4:-4, 4:-4]
     ring = (fine.sum((1, 2)) - inside.sum((1, 2))) / (fine[0].numel() - inside[0].numel())
     return _log(ring) - _log(inside.mean((1, 2)))
 
 
 def _ring(rgb: Tensor) -> Tensor:
-    """Spread of colour along the outermost pixels, (B,)."""
+    """Deviation of colours along the outermost pixels, (B,)."""
     ring = torch.cat([rgb[:, :, 0], rgb[:, :, -1], rgb[:, :, :, 0], rgb[:, :, :, -1]], 2)
     return torch.sqrt(ring.var(2, correction=0).mean(1) + 1e-6)

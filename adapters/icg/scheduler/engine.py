@@ -26,7 +26,7 @@ from icg.draw.pipeline import CoverPipeline
 from icg.draw.preview import Colours
 from icg.draw.sampler import Sampler, rows_ahead, rows_of, stack
 from icg.errors import BriefError, Cancelled, IcgError, Unsupported
-from icg.products.library import Trained
+from icg.products.library import TrainedProduct
 from icg.products.lora import Loras
 from icg.scheduler.decoding import Decoder, Decoding
 from icg.scheduler.fast import Fast
@@ -238,7 +238,9 @@ class StepScheduler:
             request.status = Status.RUNNING
         return request.sampler
 
-    def _denoise(self, size: Size, lora: str, product: Trained | None, samplers: list[Sampler]) -> list[torch.Tensor]:
+    def _denoise(
+        self, size: Size, lora: str, product: TrainedProduct | None, samplers: list[Sampler]
+    ) -> list[torch.Tensor]:
         """Predictions for each of these samplers, which have one size and LoRA, and are all inpainted or none."""
         self._condition(samplers)
         began = time.perf_counter()

@@ -19,7 +19,7 @@ from icg.draw.rows import Rows
 from icg.draw.sampler import Condition
 from icg.errors import BriefError
 from icg.models.batch_exactness import Agreement, steady
-from icg.products.library import Trained
+from icg.products.library import TrainedProduct
 from icg.products.lora import Loras
 from icg.scheduler.fast import Fast, Ladder
 from icg.scheduler.memory import MORE, rows_that_fit
@@ -85,7 +85,7 @@ class Model:
             raise BriefError(f"size={size}; allowed: {', '.join(map(str, self.rows))}")
         self._loras.check(lora)
 
-    def denoise(self, size: Size, lora: str, rows: Rows, product: Trained | None = None) -> tuple[Tensor, int]:
+    def denoise(self, size: Size, lora: str, rows: Rows, product: TrainedProduct | None = None) -> tuple[Tensor, int]:
         """Predictions (B, C, h, w) and the number of calls, with the low-rank weights of `lora`, or else of `product` if it has any."""
         product = product if product is not None and product.lora else None
         sizes = self._agreement(size, lora, product, rows.hint is not None).parts(len(rows.x))
@@ -109,7 +109,7 @@ class Model:
         """Sizes of the calls that decode so many covers."""
         return self._decoding[size].parts(covers)
 
-    def _agreement(self, size: Size, lora: str, product: Trained | None, hinted: bool) -> Agreement:
+    def _agreement(self, size: Size, lora: str, product: TrainedProduct | None, hinted: bool) -> Agreement:
         """Kernels depend on shapes alone: products whose weights have equal shapes share an Agreement."""
         key = (size, lora if product is None else f"product {product.form}", hinted)
         if key not in self._denoising:
@@ -135,7 +135,7 @@ class Model:
             )
         return self._ladders[key]
 
-    def _call(self, size: Size, lora: str, product: Trained | None, rows: Rows) -> Tensor:
+    def _call(self, size: Size, lora: str, product: TrainedProduct | None, rows: Rows) -> Tensor:
         if product is None:
             self._loras.use(lora)
             return self._pipeline.predict(*rows, size)

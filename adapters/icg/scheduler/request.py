@@ -19,7 +19,7 @@ from icg.errors import BriefError
 
 if TYPE_CHECKING:
     from icg.draw.sampler import Sampler
-    from icg.products.library import Trained
+    from icg.products.library import TrainedProduct
 
 _numbers = itertools.count()
 
@@ -79,7 +79,7 @@ class Request:
     deadline: float = math.inf
     priority: int = 0
     lora: str = ""
-    product: Trained | None = None
+    product: TrainedProduct | None = None
     share: Share | None = None
     on_progress: Callable[[int, int], None] = ignore_progress
     on_preview: Callable[[Image.Image], None] | None = None

@@ -1,6 +1,6 @@
-"""The starter: small checkpoints that run everything on two CPU cores. See README.md beside this file.
+"""The starter: small checkpoints that run everything on two CPU cores. See README.md in this folder.
 
-Art it was trained on: Fluent Emoji (MIT, Microsoft), Noto Emoji (Apache-2.0, Google), Twemoji (CC-BY 4.0, Twitter and
+Its training art: Fluent Emoji (MIT, Microsoft), Noto Emoji (Apache-2.0, Google), Twemoji (CC-BY 4.0, Twitter and
 contributors). Importing this module loads nothing.
 """
 
@@ -26,15 +26,15 @@ ATTRIBUTION = (
 
 @dataclass(frozen=True, eq=False)
 class Starter:
-    """What `load` gives: a pipeline, the embedding that shares its autoencoder, rewards by name, and a name for provenance."""
+    """A pipeline, the embedding that shares its autoencoder, rewards by name, and the name for provenance."""
 
     pipeline: CoverPipeline
     embedding: JointEmbedding
     rewards: dict[str, Reward]
     judge: Judge | None = None
-    """Of product pictures; None where the checkpoint has none."""
+    """Judge of product pictures; None for a checkpoint without reliability/."""
     designer: Designer | None = None
-    """Draws towards a wanted engagement; None where the checkpoint has no design/."""
+    """Designs covers for a target engagement; None for a checkpoint without design/."""
     name: str = "eyecatch-starter-0.1"
 
 
@@ -51,8 +51,8 @@ def autoencoder() -> Any:
 
 
 def load(root: str | Path | None = None, engaging: bool = False) -> Starter:
-    """Load the starter, or any folder of the same shape; CheckpointError when something but aesthetic/, users/, controlnet/ or
-    reliability/ is missing. engaging: with the reward `engagement`, which has to read each picture; then its folder must be there too.
+    """Load the starter, or any folder of its layout. Raises CheckpointError if a part other than aesthetic/, users/, controlnet/ or
+    reliability/ is missing. engaging: add the reward `engagement`, which runs the VLM on each picture; it needs engagement/.
     """
     from icg.draw.pipeline import CoverPipeline
     from icg.reliability.judge import Judge
@@ -68,14 +68,14 @@ def load(root: str | Path | None = None, engaging: bool = False) -> Starter:
 
 
 def designer(root: str | Path) -> Designer | None:
-    """What a checkpoint's design/ holds, None without one. Raises CheckpointError for one that does not fit."""
+    """The designer of a checkpoint's design/, None without one. Raises CheckpointError if it does not fit."""
     from icg.design.designer import Designer
 
     return Designer.from_pretrained(root) if (Path(root) / "design").is_dir() else None
 
 
 def judges(root: str | Path, vae: Any = None) -> tuple[JointEmbedding, dict[str, Reward]]:
-    """The embedding and the rewards alone, without a VLM or a denoiser. Pass a loaded autoencoder to share its weights."""
+    """The embedding and the rewards, without a VLM or a denoiser. vae: a loaded autoencoder whose weights are to be shared."""
     from icg.models.joint import JointEmbedding
     from icg.rewards.preference import Preference
     from icg.rewards.relevance import Relevance
@@ -90,7 +90,7 @@ def judges(root: str | Path, vae: Any = None) -> tuple[JointEmbedding, dict[str,
 
 
 def engagement(root: str | Path, embedding: JointEmbedding, vlm: tuple[Any, Any] | None = None) -> Engagement:
-    """The reward about posts of nobody in particular. Pass a loaded VLM and its processor to share their weights.
+    """The engagement reward for no particular account. vlm: a loaded VLM and its processor whose weights are to be shared.
 
     Raises CheckpointError for a checkpoint without engagement/.
     """

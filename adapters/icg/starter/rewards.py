@@ -1,4 +1,4 @@
-"""Rewards by name: `load(name, folder, device)` gives any of them, from a folder or as the starter has it. See docs/rewards.md.
+"""Rewards by name: `load(name, folder, device)` loads any of them, from a folder or from the starter. See docs/rewards.md.
 
 Nothing heavy is imported before a reward is loaded.
 """
@@ -16,25 +16,25 @@ from icg.starter import path
 
 
 @dataclass(frozen=True)
-class Source:
-    """How a reward is made from (folder, device, options); `default` gives the folder when none is named."""
+class RewardSource:
+    """load: (folder, device, **options) -> a reward. content: of the folder, in words. default: the shipped folder."""
 
-    make: Callable[..., Reward]
-    what: str
+    load: Callable[..., Reward]
+    content: str
     default: Callable[[], Path] | None = None
     folder: bool = True
 
 
-def _small_aesthetic(folder: Path, device: str, **more: Any) -> Reward:
+def _small_aesthetic(folder: Path, device: str, **options: Any) -> Reward:
     from icg.rewards.small_aesthetic import SmallAesthetic
 
-    return SmallAesthetic.from_pretrained(folder, device, **more)
+    return SmallAesthetic.from_pretrained(folder, device, **options)
 
 
-def _laion_aesthetic(folder: Path, device: str, **more: Any) -> Reward:
+def _laion_aesthetic(folder: Path, device: str, **options: Any) -> Reward:
     from icg.rewards.aesthetic import LaionAesthetic
 
-    return LaionAesthetic.from_pretrained(folder, device, **more)
+    return LaionAesthetic.from_pretrained(folder, device, **options)
 
 
 def _relevance(folder: Path, device: str) -> Reward:
@@ -51,34 +51,34 @@ def _preference(folder: Path, device: str) -> Reward:
     return Preference(JointEmbedding.from_pretrained(folder), device)
 
 
-def _clip(folder: Path, device: str, **more: Any) -> Reward:
+def _clip(folder: Path, device: str, **options: Any) -> Reward:
     from icg.rewards.clip import ClipRelevance
 
-    return ClipRelevance.from_pretrained(folder, device, **more)
+    return ClipRelevance.from_pretrained(folder, device, **options)
 
 
-def _pickscore(folder: Path, device: str, **more: Any) -> Reward:
+def _pickscore(folder: Path, device: str, **options: Any) -> Reward:
     from icg.rewards.public import PickScore
 
-    return PickScore.from_pretrained(folder, device, **more)
+    return PickScore.from_pretrained(folder, device, **options)
 
 
-def _hpsv2(folder: Path, device: str, **more: Any) -> Reward:
+def _hpsv2(folder: Path, device: str, **options: Any) -> Reward:
     from icg.rewards.public import Hpsv2
 
-    return Hpsv2.from_pretrained(folder, device, **more)
+    return Hpsv2.from_pretrained(folder, device, **options)
 
 
-def _image_reward(folder: Path, device: str, **more: Any) -> Reward:
+def _image_reward(folder: Path, device: str, **options: Any) -> Reward:
     from icg.rewards.image_reward import ImageReward
 
-    return ImageReward.from_pretrained(folder, device, **more)
+    return ImageReward.from_pretrained(folder, device, **options)
 
 
-def _safety(folder: Path, device: str, **more: Any) -> Reward:
+def _safety(folder: Path, device: str, **options: Any) -> Reward:
     from icg.rewards.safety import Safety
 
-    return Safety.from_pretrained(folder, device, **more)
+    return Safety.from_pretrained(folder, device, **options)
 
 
 def _reliability(folder: Path, device: str) -> Reward:
@@ -99,42 +99,44 @@ def _opennsfw(device: str) -> Reward:
     return OpenNsfw(device)
 
 
-REWARDS: dict[str, Source] = {
-    "relevance": Source(_relevance, "a starter-shaped folder with joint/, diffusion/vae/ and vlm/", path),
-    "preference": Source(_preference, "a starter-shaped folder with joint/, diffusion/vae/ and vlm/", path),
-    "aesthetic": Source(_small_aesthetic, "icg.train.aesthetic.recipe's folder", lambda: path() / "aesthetic"),
-    "laion-aesthetic": Source(_laion_aesthetic, "openai/clip-vit-large-patch14 with aesthetic.safetensors beside it"),
-    "clip": Source(_clip, "a CLIP or SigLIP, for example google/siglip-base-patch16-224"),
-    "pickscore": Source(_pickscore, "yuvalkirstain/PickScore_v1"),
-    "hpsv2": Source(_hpsv2, "laion/CLIP-ViT-H-14-laion2B-s32B-b79K with xswu/HPSv2's weights as safetensors"),
-    "imagereward": Source(
+REWARDS: dict[str, RewardSource] = {
+    "relevance": RewardSource(_relevance, "a starter-shaped folder with joint/, diffusion/vae/ and vlm/", path),
+    "preference": RewardSource(_preference, "a starter-shaped folder with joint/, diffusion/vae/ and vlm/", path),
+    "aesthetic": RewardSource(_small_aesthetic, "icg.train.aesthetic.recipe's folder", lambda: path() / "aesthetic"),
+    "laion-aesthetic": RewardSource(
+        _laion_aesthetic, "openai/clip-vit-large-patch14 with aesthetic.safetensors beside it"
+    ),
+    "clip": RewardSource(_clip, "a CLIP or SigLIP, for example google/siglip-base-patch16-224"),
+    "pickscore": RewardSource(_pickscore, "yuvalkirstain/PickScore_v1"),
+    "hpsv2": RewardSource(_hpsv2, "laion/CLIP-ViT-H-14-laion2B-s32B-b79K with xswu/HPSv2's weights as safetensors"),
+    "imagereward": RewardSource(
         _image_reward, "THUDM/ImageReward's weights as safetensors with bert-base-uncased's tokenizer"
     ),
-    "safety": Source(_safety, "an image classifier, for example Falconsai/nsfw_image_detection"),
-    "reliability": Source(_reliability, "icg.train.reliability.rfnet's judge", lambda: path() / "reliability"),
-    "engagement": Source(
+    "safety": RewardSource(_safety, "an image classifier, for example Falconsai/nsfw_image_detection"),
+    "reliability": RewardSource(_reliability, "icg.train.reliability.rfnet's judge", lambda: path() / "reliability"),
+    "engagement": RewardSource(
         _engagement, "icg.train.engagement.recipe's folder beside vlm/", lambda: path() / "engagement"
     ),
-    "opennsfw": Source(_opennsfw, "nothing: the weights are in the package", folder=False),
+    "opennsfw": RewardSource(_opennsfw, "nothing: the weights are in the package", folder=False),
 }
-"""Name -> where it comes from. See docs/rewards.md."""
+"""Name -> its source. See docs/rewards.md."""
 
 
 def load(name: str, folder: str | Path | None = None, device: str = "cpu", **options: Any) -> Reward:
-    """The reward called `name` from `folder` (the shipped one where there is one) on `device`.
+    """The reward `name` from `folder`, or from the shipped one if there is one, on `device`.
 
-    `options` go to its `from_pretrained`. IcgError for an unknown name, device or option; CheckpointError (one of
-    them) for a folder that is missing or holds something else, saying what to download.
+    options: further arguments of its `from_pretrained`. Raises IcgError for an unknown name, device or option, and CheckpointError,
+    which says what to download, for a folder that is missing or holds something else.
     """
     if name not in REWARDS:
         raise IcgError(f"reward={name!r}; allowed: {', '.join(REWARDS)}")
     source = REWARDS[name]
     if not source.folder:
         if folder is not None:
-            raise IcgError(f"folder={str(folder)!r} for {name!r}; allowed: {source.what}")
-        return source.make(device, **options)
+            raise IcgError(f"folder={str(folder)!r} for {name!r}; allowed: {source.content}")
+        return source.load(device, **options)
     if folder is None and source.default is None:
         raise IcgError(
-            f"folder=None for {name!r}; allowed: a local folder of {source.what} (hf download ... --local-dir ...)"
+            f"folder=None for {name!r}; allowed: a local folder of {source.content} (hf download ... --local-dir ...)"
         )
-    return source.make(Path(folder) if folder is not None else source.default(), device, **options)  # type: ignore[misc]
+    return source.load(Path(folder) if folder is not None else source.default(), device, **options)  # type: ignore[misc]

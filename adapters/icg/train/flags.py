@@ -1,4 +1,4 @@
-"""The flags of a recipe, those that most share written once. Knows no recipe."""
+"""A recipe's command-line flags; those that most recipes share are defined here. Knows no recipe."""
 
 from __future__ import annotations
 
@@ -14,20 +14,25 @@ HELP = {
     "batch": "examples a step",
     "lr": "the highest learning rate",
     "seed": "of weights, data and noise",
-    "seeds": "runs, each with a seed of its own",
+    "seeds": "runs, each with its own seed",
 }
 
 
 class Flags(argparse.ArgumentParser):
-    """`--out`, `--seed` or `--seeds`, and for what is given: `--art`, `--smoke` and numbers (steps, batch, lr) with their defaults.
+    """`--out`, `--seed` or `--seeds`, and if requested `--art`, `--smoke` and numbers (steps, batch, lr) with their defaults.
 
     `module` and `doc` are those of the recipe. art: "needed", "maybe", or "unless smoke".
     """
 
     def __init__(
-        self, module: str, doc: str | None, art: str = "", smoke: bool = True,
-        out: str = "run folder; an interrupted run resumes from it", **numbers: float,
-    ) -> None:  # fmt: skip
+        self,
+        module: str,
+        doc: str | None,
+        art: str = "",
+        smoke: bool = True,
+        out: str = "run folder; an interrupted run resumes from it",
+        **numbers: float,
+    ) -> None:
         super().__init__(
             prog=f"icg train {name_of(module)}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
         )
@@ -43,12 +48,12 @@ class Flags(argparse.ArgumentParser):
             self.add_argument("--smoke", action="store_true", help="about a minute: everything, but tiny")
 
     def number(self, name: str, default: float, help: str = "") -> None:
-        """A flag of the default's type."""
+        """Add a flag of the default's type."""
         about = help or HELP.get(name, name)
         self.add_argument(f"--{name}", type=type(default), default=default, help=f"{about} (default: {default:g})")
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """As argparse; without `--smoke`, art that is needed must be named."""
+        """Like argparse; it is an error if art that is needed without `--smoke` is missing."""
         values = super().parse_args(args, namespace)
         if self.art == "unless smoke" and not values.smoke and values.art is None:
             self.error("--art is needed without --smoke")

@@ -1,7 +1,6 @@
-"""The training loop all recipes share: cosine rate, progress bar, TensorBoard, exact resume. Knows no model.
+"""The training loop of all recipes: cosine learning rate, progress bar, TensorBoard, exact resume. Knows no model.
 
-Every step draws its randomness from (seed, step) alone, so a run that stops and resumes ends at the same loss as one
-that does not.
+The randomness of a step depends on (seed, step) only, so a run that stops and resumes ends at the same loss as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -27,11 +26,14 @@ from icg.train.throughput import Speed, flop_counter
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+LossOf = Callable[[int, np.random.Generator], Mapping[str, torch.Tensor]]
+"""(step, generator) -> losses by name; "loss" is minimised."""
+
 
 @dataclass(frozen=True)
 class Fit:
-    """How long and how fast. `lr` is the peak, reached after `warmup` steps; `clip` bounds the gradient. `halfway`: the rate stays, and is
-    a tenth from half way."""
+    """Steps and learning rate. `lr` is the peak, reached after `warmup` steps; `clip` bounds the gradient. `halfway`: the rate is constant,
+    and a tenth in the second half."""
 
     steps: int
     lr: float
@@ -57,7 +59,7 @@ def rate(fit: Fit, step: int) -> float:
 
 @contextmanager
 def flushed() -> Iterator[None]:
-    """What begins at zero makes numbers so small that CPUs take twenty times as long over them: here they are zero."""
+    """Treat denormals as zero: weights that start at zero produce them, and CPUs take twenty times as long with them."""
     torch.set_flush_denormal(True)
     try:
         yield
@@ -70,7 +72,7 @@ def train(
     folder: Path,
     model: nn.Module,
     fit: Fit,
-    loss_of: Callable[[int, np.random.Generator], Mapping[str, torch.Tensor]],
+    loss_of: LossOf,
     config: object = None,
     until: int | None = None,
     on_save: Callable[[int, nn.Module], bool | None] | None = None,
@@ -79,114 +81,132 @@ def train(
 ) -> dict[str, float]:
     """Minimise `loss_of(step, rng)["loss"]` over the trainable parameters of `model`; returns the last step's losses.
 
-    `accelerator` says on which device, the CPU without one. With `accumulate` > 1 a step is the mean of that many calls,
-    numbered on from step * accumulate, so that a batch may be larger than memory.
+    `accelerator` sets the device; without one it is the CPU. With `accumulate` > 1 a step is the mean of that many calls, numbered from
+    step * accumulate, so that a batch may be larger than memory.
 
-    Prints examples a second and the share of the machine's matmul ceiling, also left in `folder/speed.json`.
-    Resumes from `folder/checkpoint.pt` when there; `until` stops early (for tests). With `fit.ema`, the averaged
-    weights are left in `model` at the end and passed to `on_save` at each save; when that returns True, training ends.
+    Prints examples a second and the share of the machine's peak matmul rate, also written to `folder/speed.json`.
+    Resumes from `folder/checkpoint.pt` if it exists; `until` stops early (for tests). With `fit.ema`, `model` has the averaged weights at
+    the end and in every `on_save`; training ends if `on_save` returns True.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _save_config(folder, fit, config)
-    backward = accelerator.backward if accelerator is not None else torch.Tensor.backward
-    speed, counter = Speed(accelerator.device if accelerator is not None else torch.device("cpu")), flop_counter()
-    if accelerator is not None:
-        model.to(accelerator.device)
-    weights = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in weights if p.ndim > 1], "weight_decay": fit.weight_decay},
-        {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=fit.lr, betas=(0.9, 0.97))
-    average = [p.detach().clone() for p in weights] if fit.ema else None
-    start = _resume(folder / "checkpoint.pt", model, optimizer, average)
-    last = min(fit.steps, until or fit.steps)
+    updates = _Updates(model, fit, loss_of, accelerator, accumulate)
+    start, last = updates.resume(folder / "checkpoint.pt"), min(fit.steps, until or fit.steps)
     log = _writer(folder)
     losses: dict[str, float] = {}
     began = time.monotonic()
     bar = tqdm(range(start, last), initial=start, total=fit.steps, desc=folder.name, mininterval=5.0)
     for step in bar:
-        torch.manual_seed(fit.seed * 1_000_003 + step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate(fit, step)
-        rng = np.random.default_rng((fit.seed, step))
-        parts: dict[str, torch.Tensor] = {}
-        for part in range(accumulate):
-            speed.count(fit.batch)
-            found = loss_of(step * accumulate + part, rng)
-            if part == 0:
-                optimizer.zero_grad(set_to_none=True)
-            backward(found["loss"] / accumulate)
-            parts = {name: parts.get(name, 0) + value.detach() / accumulate for name, value in found.items()}
-        torch.nn.utils.clip_grad_norm_(weights, fit.clip)
-        optimizer.step()
-        if average is not None:
-            decay = min(fit.ema, (1 + step) / (10 + step))
-            torch._foreach_lerp_(average, [p.detach() for p in weights], 1 - decay)
+        parts = updates.step(step)
         if step % 50 == 0 or step == last - 1:
             losses = {k: float(v) for k, v in parts.items()}
             for name, value in losses.items():
                 log.add_scalar(name, value, step)
             bar.set_postfix({k: f"{v:.4f}" for k, v in losses.items()}, refresh=False)
         if (step + 1) % fit.save_every == 0 or step == last - 1:
-            _save(folder / "checkpoint.pt", step + 1, model, optimizer, average)
+            updates.save(folder / "checkpoint.pt", step + 1)
             if on_save is not None:
-                with averaged(weights, average):
+                with averaged(updates.weights, updates.average):
                     if on_save(step + 1, model):
                         break
-    speed.stop()
+    updates.speed.stop()
     log.add_scalar("seconds", time.monotonic() - began, last)
     half = accelerator is not None and accelerator.mixed_precision == "bf16"
-    if last > start:
-        with counter:  # one more step, its gradients unused: numbers come out a little different while it counts
-            backward(loss_of(start, np.random.default_rng(fit.seed))["loss"])
-        optimizer.zero_grad(set_to_none=True)
-    speed.save(folder, counter.get_total_flops() / fit.batch, torch.bfloat16 if half else torch.float32)
+    operations = updates.operations(start) if last > start else 0.0
+    updates.speed.save(folder, operations, torch.bfloat16 if half else torch.float32)
     log.close()
-    if average is not None:
-        for p, a in zip(weights, average, strict=True):
-            p.data.copy_(a)
+    if updates.average is not None:
+        _copy(updates.weights, updates.average)
     return losses
 
 
-class averaged:
-    """Within the block the weights are their averages."""
+class _Updates:
+    """The optimizer's steps on a model's trainable weights, and their moving averages."""
 
-    def __init__(self, weights: list[nn.Parameter], average: list[torch.Tensor] | None) -> None:
-        self.weights, self.average = weights, average
+    def __init__(
+        self, model: nn.Module, fit: Fit, loss_of: LossOf, accelerator: Accelerator | None, accumulate: int
+    ) -> None:
+        self.model, self.fit, self.loss_of, self.accumulate = model, fit, loss_of, accumulate
+        self.speed = Speed(accelerator.device if accelerator is not None else torch.device("cpu"))
+        self.backward = accelerator.backward if accelerator is not None else torch.Tensor.backward
+        if accelerator is not None:
+            model.to(accelerator.device)
+        self.weights = [p for p in model.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in self.weights if p.ndim > 1], "weight_decay": fit.weight_decay},
+            {"params": [p for p in self.weights if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=fit.lr, betas=(0.9, 0.97))
+        self.average = [p.detach().clone() for p in self.weights] if fit.ema else None
 
-    def __enter__(self) -> None:
-        self.kept = [p.detach().clone() for p in self.weights] if self.average is not None else []
-        self._copy(self.average or [])
+    def step(self, number: int) -> dict[str, torch.Tensor]:
+        """One step; returns its mean losses."""
+        torch.manual_seed(self.fit.seed * 1_000_003 + number)
+        rng = np.random.default_rng((self.fit.seed, number))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate(self.fit, number)
+        means: dict[str, torch.Tensor] = {}
+        for part in range(self.accumulate):
+            self.speed.count(self.fit.batch)
+            losses = self.loss_of(number * self.accumulate + part, rng)
+            if part == 0:
+                self.optimizer.zero_grad(set_to_none=True)
+            self.backward(losses["loss"] / self.accumulate)
+            means = {name: means.get(name, 0) + value.detach() / self.accumulate for name, value in losses.items()}
+        torch.nn.utils.clip_grad_norm_(self.weights, self.fit.clip)
+        self.optimizer.step()
+        if self.average is not None:
+            decay = min(self.fit.ema, (1 + number) / (10 + number))
+            torch._foreach_lerp_(self.average, [p.detach() for p in self.weights], 1 - decay)
+        return means
 
-    def __exit__(self, *_: object) -> None:
-        self._copy(self.kept)
+    def operations(self, number: int) -> float:
+        """Floating-point operations of an example, counted in a step without an update: counting changes the numbers a little."""
+        with flop_counter() as counter:
+            self.backward(self.loss_of(number, np.random.default_rng(self.fit.seed))["loss"])
+        self.optimizer.zero_grad(set_to_none=True)
+        return counter.get_total_flops() / self.fit.batch
 
-    def _copy(self, source: list[torch.Tensor]) -> None:
-        for p, a in zip(self.weights, source, strict=bool(source)):
-            p.data.copy_(a)
+    def save(self, path: Path, step: int) -> None:
+        """Write a checkpoint, atomically."""
+        state = {"step": step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        torch.save(state | {"average": self.average}, path.with_suffix(".tmp"))
+        os.replace(path.with_suffix(".tmp"), path)
+
+    def resume(self, path: Path) -> int:
+        """Load a checkpoint if there is one; returns the next step. Raises CheckpointError for that of another recipe."""
+        if not path.exists():
+            return 0
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"checkpoint={str(path)!r}: not of this recipe ({error}); allowed: a new run folder"
+            ) from error
+        self.optimizer.load_state_dict(state["optimizer"])
+        for value, saved in zip(self.average or [], state["average"] or [], strict=True):
+            value.copy_(saved)
+        return int(state["step"])
 
 
-def _save(path: Path, step: int, model: nn.Module, optimizer: Any, average: list[torch.Tensor] | None) -> None:
-    state = {"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-    torch.save(state, path.with_suffix(".tmp"))
-    os.replace(path.with_suffix(".tmp"), path)
-
-
-def _resume(path: Path, model: nn.Module, optimizer: Any, average: list[torch.Tensor] | None) -> int:
-    if not path.exists():
-        return 0
+@contextmanager
+def averaged(weights: list[nn.Parameter], average: list[torch.Tensor] | None) -> Iterator[None]:
+    """Within the block the weights are their averages, if there are any."""
+    if average is None:
+        yield
+        return
+    own = [p.detach().clone() for p in weights]
+    _copy(weights, average)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(state["model"])
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"checkpoint={str(path)!r}: not of this recipe ({error}); allowed: a new run folder"
-        ) from error
-    optimizer.load_state_dict(state["optimizer"])
-    for mine, saved in zip(average or [], state["average"] or [], strict=True):
-        mine.copy_(saved)
-    return int(state["step"])
+        yield
+    finally:
+        _copy(weights, own)
+
+
+def _copy(weights: list[nn.Parameter], source: list[torch.Tensor]) -> None:
+    for weight, value in zip(weights, source, strict=True):
+        weight.data.copy_(value)
 
 
 def _save_config(folder: Path, fit: Fit, config: object) -> None:

@@ -1,4 +1,4 @@
-"""The recipes by name: what each trains, what it needs, and how long it takes. `icg train` reads this; imports no recipe."""
+"""The recipes by name: what each trains, what it needs, and how long it takes. `icg train` reads this table; it imports no recipe."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ RECIPES = {
 
 
 def name_of(module: str) -> str:
-    """The recipe that is in this module."""
-    return next(name for name, one in RECIPES.items() if f"icg.train.{one.module}" == module)
+    """The name of the recipe in this module."""
+    return next(name for name, recipe in RECIPES.items() if f"icg.train.{recipe.module}" == module)
 
 
 def run(name: str, arguments: list[str]) -> None:
-    """Run a recipe with its own flags. Raises IcgError for an unknown name, and SystemExit as argparse does."""
+    """Run a recipe with its own flags. Raises IcgError for an unknown name, and SystemExit like argparse."""
     if name not in RECIPES:
-        near = get_close_matches(name, RECIPES, 1)
-        meant = f" (did you mean {near[0]}?)" if near else ""
-        raise IcgError(f"recipe={name!r}{meant}; allowed: {', '.join(RECIPES)}")
+        close = get_close_matches(name, RECIPES, 1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise IcgError(f"recipe={name!r}{hint}; allowed: {', '.join(RECIPES)}")
     import_module(f"icg.train.{RECIPES[name].module}").main(arguments)

@@ -1,4 +1,4 @@
-"""How fast a recipe trains: examples a second, and which share of what the machine's matrix units can do. Knows no model."""
+"""The speed of a recipe: examples a second, and its share of the machine's peak matmul rate. Knows no model."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 SKIPPED = 3
-"""Calls at the start that are not timed: kernels are chosen, memory is taken."""
+"""Calls at the start that are not timed: kernels are selected and memory is allocated."""
 
 
 class Speed:
-    """Timed from call SKIPPED on; `count` is called before each batch with its number of examples."""
+    """Times from call SKIPPED on; call `count` before each batch with its number of examples."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.calls, self.examples, self.began, self.seconds = device, 0, 0, 0.0, 0.0
         self._before = 0
 
     def count(self, examples: int) -> None:
-        """The batch before this one is done."""
+        """The previous batch is finished."""
         if self.calls == SKIPPED:
             self.began = self._now()
         if self.calls > SKIPPED:
@@ -30,21 +30,21 @@ class Speed:
         self.calls, self._before = self.calls + 1, examples
 
     def stop(self) -> None:
-        """All is done."""
+        """The last batch is finished."""
         if self.calls > SKIPPED:
             self.examples += self._before
             self.seconds = self._now() - self.began
 
     @property
     def rate(self) -> float:
-        """Examples a second, saves and looks at samples included; 0 for a run too short to time."""
+        """Examples a second, including saves and samples; 0 for a run too short to time."""
         return self.examples / self.seconds if self.seconds else 0.0
 
     def save(self, folder: Path, operations: float, dtype: torch.dtype) -> None:
-        """Say and write down the speed, and its share of the ceiling with so many floating-point operations an example."""
+        """Print and write the speed, and its share of the peak with `operations` floating-point operations an example."""
         share = operations * self.rate / ceiling(self.device, dtype) if self.rate else 0.0
-        found = {"examples_per_second": round(self.rate, 2), "of_matmul_ceiling": round(share, 4)}
-        (folder / "speed.json").write_text(json.dumps(found))
+        speed = {"examples_per_second": round(self.rate, 2), "of_matmul_ceiling": round(share, 4)}
+        (folder / "speed.json").write_text(json.dumps(speed))
         text = f"{self.rate:.1f} examples/s, {share:.2f} of the matmul ceiling" if self.rate else "too short to time"
         print(f"{folder.name}: {text}", file=sys.stderr)
 
@@ -55,12 +55,12 @@ class Speed:
 
 
 def flop_counter() -> FlopCounterMode:
-    """Counts the floating-point operations within its block, gradients too, multiplications and additions each as one."""
+    """Counts floating-point operations in its block, with those of gradients; multiplications and additions count as one each."""
     return FlopCounterMode(display=False)
 
 
 def ceiling(device: torch.device, dtype: torch.dtype, side: int = 0, seconds: float = 0.3) -> float:
-    """Operations a second of the product of two square matrices, the best of some for about `seconds`."""
+    """Peak operations a second of a product of two square matrices, the best of several in about `seconds`."""
     side = side or (8192 if device.type == "cuda" else 512)
     a, b = torch.randn(2, side, side, device=device, dtype=dtype)
     speed, best, until = Speed(device), 0.0, time.monotonic() + seconds

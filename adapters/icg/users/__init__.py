@@ -1,0 +1,1 @@
+"""Users: an embedding from a history, also for a user with no history yet."""

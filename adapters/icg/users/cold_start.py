@@ -1,7 +1,7 @@
-"""Cold start: a user of whom little is known is a mixture of taste clusters. numpy only; knows no model.
+"""Cold start: a user with few events is a mixture of taste clusters. numpy only; knows no model.
 
-Bayes over clusters: their shares are the prior, each engaged cover speaks for the clusters near it. The mean of the mixture is shorter
-the less is known, so that a refiner gated by the length of the user embedding moves a cover less for such a user.
+Bayes over clusters: their shares are the prior, each engaged cover is evidence for the clusters near it. The mixture's mean is shorter
+the fewer events there are. The refiner's gate is the length of the user embedding, so covers change less for such a user.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from icg.errors import CheckpointError, IcgError
 
 @dataclass(frozen=True)
 class TasteMixture:
-    """`centroids` (K, D) unit, `share` (K,) sums to 1, `sharpness`: how much one cover tells, `trust`: engaged covers after which
-    a user's own embedding counts as much as the mixture."""
+    """`centroids` (K, D) unit, `share` (K,) sums to 1, `sharpness`: weight of one cover as evidence, `trust`: number of engaged covers
+    at which a user's own embedding weighs as much as the mixture."""
 
     centroids: np.ndarray
     share: np.ndarray
@@ -40,9 +40,9 @@ class TasteMixture:
         return cls(means.centroids.copy(), share.astype(np.float32), sharpness, trust)
 
     def __call__(self, own: np.ndarray, evidence: np.ndarray, count: np.ndarray) -> np.ndarray:
-        """own (B, D) embeddings (zeros where nothing is known), evidence (B, D) the sum of engaged covers less that of rejected
-        ones, count (B,) of both -> (B, D), at most unit length."""
-        # a product for each user: in one for all, the last bits would depend on how many there are
+        """own (B, D) embeddings (zeros without events), evidence (B, D) the sum of engaged covers minus that of rejected ones, count (B,)
+        of both -> (B, D), at most unit length."""
+        # One product a user: in one product for all, the last bits depend on their number.
         logits = np.log(self.share) + self.sharpness * (evidence[:, None] @ self.centroids.T)[:, 0]
         odds = np.exp(logits - logits.max(1, keepdims=True))
         mean = ((odds / odds.sum(1, keepdims=True))[:, None] @ self.centroids)[:, 0]
@@ -59,7 +59,7 @@ class TasteMixture:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> TasteMixture:
-        """Read what `save_pretrained` wrote. Raises CheckpointError when it is missing."""
+        """Read a folder of `save_pretrained`. Raises CheckpointError if the file is missing."""
         path = Path(folder) / "mixture.safetensors"
         if not path.is_file():
             raise CheckpointError(f"mixture={str(path)!r} is missing; allowed: a folder of save_pretrained")

@@ -1,7 +1,7 @@
 """The user encoder: events -> user embeddings in cover-embedding space. Knows nothing about items, titles or drawing.
 
-A decayed sum of covers, weighed by what was done with them and carried over a user's whole life, plus what a small causal
-transformer (as SASRec, arXiv:1808.09781) reads in the latest events. Preference is then a dot product with a cover embedding.
+The sum of two parts: a decayed sum of covers, weighted by the user's actions and carried over all events, and the output of a small
+causal transformer (as SASRec, arXiv:1808.09781) on the latest events. Preference is the dot product with a cover embedding.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from icg.users.histories import WINDOW as WINDOW
 @dataclass(frozen=True)
 class Events:
     """B users' events, oldest first, padded at the end to T: covers (B, T, D) float, action, dwell and gap (B, T) bucket numbers,
-    length (B,). Impressions are left out: they only count as examples of what was not chosen.
-    """  # fmt: skip
+    length (B,). Without impressions: they are only examples of covers that were not chosen.
+    """
 
     covers: Tensor
     action: Tensor
@@ -41,14 +41,14 @@ class Events:
         if not (np.isfinite(covers).all() and np.isfinite(time).all()):
             raise IcgError("cover embeddings or times hold NaN or infinity; allowed: finite numbers")
         gap = np.diff(time, axis=1, prepend=time[:, :1])
-        places = [np.searchsorted(DWELL_MS, dwell_ms), np.searchsorted(GAP_S, gap)]
-        columns = [torch.as_tensor(np.asarray(c, np.int64)) for c in (action, *places, length)]
+        buckets = [np.searchsorted(DWELL_MS, dwell_ms), np.searchsorted(GAP_S, gap)]
+        columns = [torch.as_tensor(np.asarray(c, np.int64)) for c in (action, *buckets, length)]
         return cls(torch.as_tensor(covers, dtype=torch.float32), *columns)
 
 
 @dataclass(frozen=True)
 class UserConfig:
-    """`embedding` of covers and users; the transformer's `width`, `layers` and `heads`; numbers of `actions` on the wire."""
+    """`embedding`: width of cover and user embeddings; the transformer's `width`, `layers` and `heads`; number of wire `actions`."""
 
     embedding: int = 64
     width: int = 96
@@ -58,7 +58,7 @@ class UserConfig:
 
 
 class UserEncoder(nn.Module):
-    """Events -> user embeddings after each of them."""
+    """Events -> the user embedding after each event."""
 
     def __init__(self, config: UserConfig = UserConfig()) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class UserEncoder(nn.Module):
     def forward(self, events: Events, carried: Tensor | None = None) -> Tensor:
         """(B, T + 1, D): unit user embeddings before the first event, after it, ..., after the last.
 
-        `carried` (B, D) is what `carry` made of events older than these. Each row depends on earlier events alone.
+        carried (B, D): `carry` of the events before these. Each row depends on earlier events only.
         """
         x = self.enter(events.covers) + sum(
             table(column) for table, column in zip(self.kinds, (events.action, events.dwell, events.gap), strict=True)
@@ -95,13 +95,13 @@ class UserEncoder(nn.Module):
         return F.normalize(self._sums(events, carried) + read, dim=-1, eps=1e-6)
 
     def carry(self, events: Events, carried: Tensor | None = None) -> Tensor:
-        """(B, D): the decayed sum after all of `events`, for when they leave the window."""
+        """(B, D): the decayed sum after all `events`, for when they leave the window."""
         sums = self._sums(events, carried)
         return sums[torch.arange(len(sums)), events.length]
 
     @torch.inference_mode()
     def encode(self, events: Events, carried: Tensor | None = None) -> Tensor:
-        """(B, D) unit user embeddings after the last event; zeros for a user without events: cold users have no taste yet."""
+        """(B, D) unit user embeddings after the last event; zeros for a cold user, who has no events."""
         after = self(events, carried)[torch.arange(len(events.length)), events.length]
         known = events.length > 0 if carried is None else (events.length > 0) | carried.any(-1)
         return after * known[:, None]
@@ -109,14 +109,14 @@ class UserEncoder(nn.Module):
     @property
     @torch.inference_mode()
     def prior(self) -> Tensor:
-        """(D,): what is liked by users nothing is known of."""
+        """(D,): the preference of users without events."""
         return F.normalize(self.out(self.read(self.start[None, None]))[0, 0], dim=-1)
 
     def _sums(self, events: Events, carried: Tensor | None) -> Tensor:
         """(B, T + 1, D): S(t) = decay S(t - 1) + weight(action, dwell) cover."""
         weight = self.weight[0](events.action) + self.weight[1](events.dwell)
         time = torch.arange(events.covers.shape[1] + 1, device=weight.device)
-        age = time[:, None] - 1 - time[None, :-1]  # of event s when t events have happened
+        age = time[:, None] - 1 - time[None, :-1]  # of event s after t events
         decay = torch.sigmoid(self.decay)
         kernel = torch.where(age >= 0, decay ** age.clamp(min=0), torch.zeros(()))
         sums = kernel @ (weight * events.covers)
@@ -131,7 +131,7 @@ class UserEncoder(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> UserEncoder:
-        """Read what `save_pretrained` wrote. Raises CheckpointError when a file is missing or widths do not match."""
+        """Read a folder of `save_pretrained`. Raises CheckpointError if a file is missing or widths do not match."""
         folder = Path(folder)
         for name in ("config.json", "model.safetensors"):
             if not (folder / name).is_file():

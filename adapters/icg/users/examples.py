@@ -1,4 +1,4 @@
-"""A log of behaviour -> the histories of its users, and questions about what each engaged with next. Knows no training."""
+"""A behaviour log -> its users' histories, and examples of the next cover that each user engaged with. Knows no training."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from icg.data.behaviour import ENGAGED, IMPRESSION, Log
 from icg.users.encoder import WINDOW, Events, UserEncoder
 
 PASSED = 4
-"""Covers of one list that a question remembers as passed over."""
+"""Covers of one list that an example has as passed over."""
 
 
 @dataclass(frozen=True)
-class Examples:
-    """Histories of the log's users (U rows, events oldest first) and Q questions about them.
+class NextCovers:
+    """Histories of the log's users (U rows, events oldest first) and Q examples of their next covers.
 
-    who (Q,) row, known (Q,) events before the list, chosen (Q,) cover, weight (Q,), passed (Q, PASSED) covers of the list
-    that were not engaged with, -1 for none, examined (Q, PASSED) how likely each was looked at.
+    who (Q,) row, known (Q,) events before the list, chosen (Q,) cover, weight (Q,), passed (Q, PASSED) covers of the list without an
+    engagement, -1 for none, examined (Q, PASSED) the probability that the user looked at each.
     """
 
     events: Log
@@ -43,12 +43,12 @@ class Examples:
         return Events.of(covers[e.cover[place]], e.action[place] * inside, e.dwell_ms[place] * inside, time, length)
 
 
-def examples(log: Log, rng: np.random.Generator) -> Examples:
-    """Every list with an engagement is a question about the events before it."""
+def examples(log: Log, rng: np.random.Generator) -> NextCovers:
+    """One example for every list with an engagement, from the events before it."""
     events = log.take(log.action != IMPRESSION)
     users = int(log.user.max()) + 1
     start = np.searchsorted(events.user, np.arange(users + 1))
-    looked = log.examination()
+    attention = log.examination()
     positive = np.flatnonzero(np.isin(log.action, ENGAGED))
     pairs = log.shown[positive] * (log.cover.max() + 1) + log.cover[positive]
     positive = positive[np.unique(pairs, return_index=True)[1]]
@@ -64,28 +64,28 @@ def examples(log: Log, rng: np.random.Generator) -> Examples:
     shown = log.take(log.action == IMPRESSION)
     for s, c, k in zip(shown.shown.tolist(), shown.cover.tolist(), shown.position.tolist(), strict=True):
         if (s, c) not in engaged:
-            passed.setdefault(s, []).append((c, looked[k]))
+            passed.setdefault(s, []).append((c, attention[k]))
     others = np.full((len(positive), PASSED), -1)
     examined = np.zeros((len(positive), PASSED), np.float32)
     for q, s in enumerate(lists):
         of_list = passed.get(s, [])
         for n, i in enumerate(rng.permutation(len(of_list))[:PASSED]):
             others[q, n], examined[q, n] = of_list[i]
-    weight = (1 / looked[log.position[positive]]).astype(np.float32)
-    return Examples(
+    weight = (1 / attention[log.position[positive]]).astype(np.float32)
+    return NextCovers(
         events, start, log.user[positive], known, log.cover[positive], weight / weight.mean(), others, examined
     )
 
 
 def embeddings(
-    encoder: UserEncoder, given: Examples, users: np.ndarray, known: np.ndarray, covers: np.ndarray
+    encoder: UserEncoder, histories: NextCovers, users: np.ndarray, known: np.ndarray, covers: np.ndarray
 ) -> np.ndarray:
-    """(B, D) embeddings of users (B,) after their first `known` (B,) events; older ones than the window are carried."""
+    """(B, D) embeddings of users (B,) after their first `known` (B,) events; events before the window enter as a carried sum."""
     out = []
     for i in range(0, len(users), 512):
         who, count = users[i : i + 512], known[i : i + 512]
         older = np.maximum(count - WINDOW, 0)
         with torch.inference_mode():
-            carried = encoder.carry(given.history(who, older, covers, int(older.max(initial=0))))
-        out.append(encoder.encode(given.history(who, count, covers), carried).numpy())
+            carried = encoder.carry(histories.history(who, older, covers, int(older.max(initial=0))))
+        out.append(encoder.encode(histories.history(who, count, covers), carried).numpy())
     return np.concatenate(out)

@@ -1,4 +1,4 @@
-"""User embeddings from cover embeddings and what the user did with those covers. numpy only, torch-free."""
+"""User embeddings from cover embeddings and the weights of the user's actions. numpy only, torch-free."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import numpy as np
 from icg.errors import IcgError
 
 WINDOW = 32
-"""Events a user that are read; older ones live on in a carried sum, where one is kept."""
+"""Events of a user that the encoder reads; older ones enter through a carried sum, if there is one."""
 DWELL_MS = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
 GAP_S = (1, 60, 600, 3_600, 6 * 3_600, 24 * 3_600, 7 * 24 * 3_600)
-"""Upper ends of the buckets of dwell and of the time since the event before."""
+"""Upper bounds of the buckets of dwell time and of the time since the previous event."""
 
 
 def user_embedding(cover_embeddings: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The normalised weighted sum: cover_embeddings (n, D), weights (n,) -> (D,) float32, unit or zeros.
 
-    Positive weights move towards a cover, negative ones away; nothing, or weights that cancel, give zeros: a cold user.
-    Raises IcgError on other shapes and on NaN or infinity.
+    Positive weights move towards a cover, negative ones away. No covers, or weights that cancel, give zeros: a cold user.
+    Raises IcgError for other shapes and for NaN or infinity.
     """
     covers = np.asarray(cover_embeddings, np.float32)
     scale = np.asarray(weights, np.float32)

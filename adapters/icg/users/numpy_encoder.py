@@ -1,8 +1,7 @@
-"""Reading users without torch: what icg.users.encoder and icg.users.cold_start learned, as a forward pass in numpy over many users at once.
+"""User embeddings without torch: icg.users.encoder and icg.users.cold_start as a numpy forward pass over many users at once.
 
-Knows no event type and no store. Only the last position's embedding is wanted, so the last layer computes nothing else.
-A user's numbers are the same to the last bit whoever is read with them: the shape of every product is decided by that user's number
-of events alone.
+Knows no event type and no store. Only the last position's embedding is needed, so the last layer computes nothing else.
+A user's embedding is bit-equal whichever users share the call: the shapes of its products depend on its own number of events only.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from icg.users.cold_start import TasteMixture
 from icg.users.histories import DWELL_MS, GAP_S
 
 TOKENS = 1024
-"""Events read at once: enough that calls cost little, few enough for the second-level cache."""
+"""Events in one call: enough for a small overhead, few enough for the second-level cache."""
 
 LINEAR = ("enter.weight", "out.1.weight", "in_proj_weight", "out_proj.weight", "linear1.weight", "linear2.weight")
-"""Kept transposed: products take two thirds of the time."""
+"""Stored transposed: products take two thirds of the time."""
 
 LENGTHS = 8
-"""Histories are padded to a multiple of so many events, and read with those of that length."""
+"""Histories are padded to a multiple of this many events, and encoded together with those of the same length."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Histories:
     length: np.ndarray
 
     def take(self, rows: np.ndarray, longest: int) -> Histories:
-        """Those users, padded to `longest`."""
+        """The users of these rows, padded to `longest`."""
         columns = (
             _padded(column[rows, :longest], longest) for column in (self.cover, self.action, self.dwell_ms, self.time)
         )
@@ -53,25 +52,25 @@ class Histories:
 
     @property
     def known(self) -> np.ndarray:
-        """(B, T) booleans: no padding."""
+        """(B, T) mask of real events."""
         return np.arange(self.cover.shape[1]) < self.length[:, None]
 
     def evidence(self) -> tuple[np.ndarray, np.ndarray]:
-        """(B, D) engaged covers summed, rejected ones subtracted, each once, and how many there are (B,)."""
+        """(B, D) the sum of engaged covers minus that of rejected ones, each once, and their number (B,)."""
         total = np.zeros((len(self.length), self.table.shape[1]), np.float32)
         count = np.zeros(len(self.length), np.float32)
         earlier = np.tri(self.cover.shape[1], k=-1, dtype=bool)
         for sign, actions in ((1, ENGAGED), (-1, (DISLIKE,))):
-            speaks = self.known & np.isin(self.action, actions)
-            again = (self.cover[:, :, None] == self.cover[:, None, :]) & speaks[:, None, :] & earlier
-            first = (speaks & ~again.any(2)).astype(np.float32)
+            relevant = self.known & np.isin(self.action, actions)
+            again = (self.cover[:, :, None] == self.cover[:, None, :]) & relevant[:, None, :] & earlier
+            first = (relevant & ~again.any(2)).astype(np.float32)
             total += sign * (first[:, None] @ self.table[self.cover])[:, 0]
             count += first.sum(1)
         return total, count
 
 
 class UserReader:
-    """`encode` is that of icg.users.encoder.UserEncoder without carried sums; calling it also mixes in the taste clusters."""
+    """`encode` equals icg.users.encoder.UserEncoder without carried sums; a call also adds the taste clusters."""
 
     def __init__(self, config: dict[str, int], weights: dict[str, np.ndarray], mixture: TasteMixture) -> None:
         self._layers, self._heads = config["layers"], config["heads"]
@@ -83,7 +82,7 @@ class UserReader:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> UserReader:
-        """Read config.json, model.safetensors and mixture.safetensors. Raises CheckpointError when one is missing or does not match."""
+        """Read config.json, model.safetensors and mixture.safetensors. Raises CheckpointError if one is missing or does not match."""
         folder = Path(folder)
         for name in ("config.json", "model.safetensors"):
             if not (folder / name).is_file():
@@ -91,44 +90,44 @@ class UserReader:
         try:
             config = json.loads((folder / "config.json").read_bytes())
             reader = cls(config, load_file(folder / "model.safetensors"), TasteMixture.from_pretrained(folder))
-            reader(_nobody(reader.embedding))
+            reader(_example_history(reader.embedding))
         except (SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
             raise CheckpointError(f"users={str(folder)!r}: does not match its config.json ({error!r})") from error
         return reader
 
-    def __call__(self, given: Histories) -> np.ndarray:
-        """(B, D) float32, at most unit length, the shorter the less is known; zeros for a user without events."""
-        return self._by_length(given, lambda some: self.mixture(self._encode(some), *some.evidence()))
+    def __call__(self, histories: Histories) -> np.ndarray:
+        """(B, D) float32, at most unit length, shorter with fewer events; zeros for a user without events."""
+        return self._by_length(histories, lambda part: self.mixture(self._encode(part), *part.evidence()))
 
-    def encode(self, given: Histories) -> np.ndarray:
+    def encode(self, histories: Histories) -> np.ndarray:
         """(B, D) unit user embeddings; zeros for a user without events."""
-        return self._by_length(given, self._encode)
+        return self._by_length(histories, self._encode)
 
-    def _by_length(self, given: Histories, read: Callable[[Histories], np.ndarray]) -> np.ndarray:
-        """`read` of users with about as many events as each other, about TOKENS events at once."""
-        out = np.zeros((len(given.length), self.embedding), np.float32)
-        longest = -(-given.length // LENGTHS) * LENGTHS
+    def _by_length(self, histories: Histories, read: Callable[[Histories], np.ndarray]) -> np.ndarray:
+        """Apply `read` to users with similar numbers of events, about TOKENS events a call."""
+        out = np.zeros((len(histories.length), self.embedding), np.float32)
+        longest = -(-histories.length // LENGTHS) * LENGTHS
         for length in np.unique(longest[longest > 0]):
-            same, fit = np.flatnonzero(longest == length), max(1, TOKENS // int(length))
-            for rows in np.split(same, range(fit, len(same), fit)):
-                out[rows] = read(given.take(rows, int(length)))
+            same, batch = np.flatnonzero(longest == length), max(1, TOKENS // int(length))
+            for rows in np.split(same, range(batch, len(same), batch)):
+                out[rows] = read(histories.take(rows, int(length)))
         return out
 
-    def _encode(self, given: Histories) -> np.ndarray:
-        w, length = self._w, given.length
-        covers = given.table[given.cover]
-        dwell = np.searchsorted(DWELL_MS, given.dwell_ms)
-        gap = np.searchsorted(GAP_S, np.diff(given.time, axis=1, prepend=given.time[:, :1]))
+    def _encode(self, histories: Histories) -> np.ndarray:
+        w, length = self._w, histories.length
+        covers = histories.table[histories.cover]
+        dwell = np.searchsorted(DWELL_MS, histories.dwell_ms)
+        gap = np.searchsorted(GAP_S, np.diff(histories.time, axis=1, prepend=histories.time[:, :1]))
         x = _linear(covers, w["enter.weight"], w["enter.bias"])
-        for n, column in enumerate((given.action, dwell, gap)):
+        for n, column in enumerate((histories.action, dwell, gap)):
             x += w[f"kinds.{n}.weight"][column]
         x = np.concatenate([np.broadcast_to(w["start"], (len(x), 1, x.shape[2])), x], 1)
         for n in range(self._layers):
             x = self._layer(f"read.layers.{n}.", x, length, last=n == self._layers - 1)
         read = _linear(_norm(x[:, -1:], w, "out.0."), w["out.1.weight"], w["out.1.bias"])[:, 0]
-        weight = (w["weight.0.weight"][given.action] + w["weight.1.weight"][dwell])[..., 0]
+        weight = (w["weight.0.weight"][histories.action] + w["weight.1.weight"][dwell])[..., 0]
         age = length[:, None] - 1 - np.arange(covers.shape[1])
-        weight *= np.where(given.known, (1 / (1 + np.exp(-w["decay"]))) ** np.maximum(age, 0), 0)
+        weight *= np.where(histories.known, (1 / (1 + np.exp(-w["decay"]))) ** np.maximum(age, 0), 0)
         after = (weight[:, None] @ covers)[:, 0] + read
         return after / np.maximum(np.linalg.norm(after, axis=1, keepdims=True), 1e-6)
 
@@ -139,8 +138,8 @@ class UserReader:
         normed = _norm(x, w, name + "norm1.")
         key, value = np.split(_linear(normed, weight[:, width:], bias[width:]), 2, -1)
         if last:
-            here = np.arange(count), length
-            x, normed = x[here][:, None], normed[here][:, None]
+            final = np.arange(count), length
+            x, normed = x[final][:, None], normed[final][:, None]
             hidden = (np.arange(size) > length[:, None])[:, None, None]
         else:
             hidden = ~np.tri(size, dtype=bool)
@@ -153,22 +152,22 @@ class UserReader:
         logits -= logits.max(-1, keepdims=True)
         np.exp(logits, out=logits)
         logits /= logits.sum(-1, keepdims=True)
-        seen = (logits @ value).swapaxes(1, 2).reshape(x.shape)
-        x = x + _linear(seen, w[name + "self_attn.out_proj.weight"], w[name + "self_attn.out_proj.bias"])
+        attended = (logits @ value).swapaxes(1, 2).reshape(x.shape)
+        x = x + _linear(attended, w[name + "self_attn.out_proj.weight"], w[name + "self_attn.out_proj.bias"])
         inner = _gelu(_linear(_norm(x, w, name + "norm2."), w[name + "linear1.weight"], w[name + "linear1.bias"]))
         return x + _linear(inner, w[name + "linear2.weight"], w[name + "linear2.bias"])
 
 
 def cover_space(root: str | Path) -> int:
-    """2 to 65535: tells the models apart that embed covers, by the files of joint/ and of the autoencoder it reads through.
+    """2 to 65535: identifies a model of cover embeddings by the files of joint/ and of its autoencoder.
 
-    `root` is a checkpoint folder. Two models share a number once in 65,534.
+    root: a checkpoint folder. Two models share a number with a probability of 1 in 65,534.
     """
     return _digest(root, ("joint", "diffusion/vae"))
 
 
 def version(root: str | Path) -> int:
-    """2 to 65535: tells user encoders and the spaces of covers they read apart. As `cover_space`, with the files of users/."""
+    """2 to 65535: identifies a user encoder and its space of covers; like `cover_space`, with the files of users/."""
     return _digest(root, ("users", "joint", "diffusion/vae"))
 
 
@@ -184,10 +183,12 @@ def _digest(root: str | Path, parts: tuple[str, ...]) -> int:
     return 2 + int.from_bytes(digest.digest(), "big") % 65_534
 
 
-def _nobody(width: int) -> Histories:
-    """One user with one event of an unknown cover: enough to find out whether weights and configuration match."""
-    one = np.zeros((1, 1), np.int64)
-    return Histories(np.zeros((1, width), np.float32), one, one + CLICK, one, one.astype(float), np.ones(1, np.int64))
+def _example_history(width: int) -> Histories:
+    """One user with one event, to test whether weights and configuration match."""
+    zero = np.zeros((1, 1), np.int64)
+    return Histories(
+        np.zeros((1, width), np.float32), zero, zero + CLICK, zero, zero.astype(float), np.ones(1, np.int64)
+    )
 
 
 def _padded(column: np.ndarray, longest: int) -> np.ndarray:
@@ -195,7 +196,7 @@ def _padded(column: np.ndarray, longest: int) -> np.ndarray:
 
 
 def _linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """x (B, T, N), weight (N, M) -> (B, T, M): a product for each user, as some kernels sum a row by where in its block it stands."""
+    """x (B, T, N), weight (N, M) -> (B, T, M): one product a user; the sums of some kernels depend on a row's place in its block."""
     out: np.ndarray = x @ weight
     out += bias
     return out
@@ -210,8 +211,8 @@ def _norm(x: np.ndarray, w: dict[str, np.ndarray], name: str) -> np.ndarray:
 
 
 def _gelu(x: np.ndarray) -> np.ndarray:
-    """x Φ(x); the error function to 1.5e-7 (Abramowitz and Stegun 7.1.26), for numpy has none. In place wherever it can be: it is bound
-    by memory."""
+    """x Φ(x), with the error function to 1.5e-7 (Abramowitz and Stegun 7.1.26) because numpy has none. In place where possible: it is
+    limited by memory bandwidth."""
     size = np.abs(x)
     t = size * np.float32(0.3275911 * 0.5**0.5)
     t += 1

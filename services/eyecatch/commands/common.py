@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from icg.commands.common import Json, fail, print_json, print_table, quieten_models
 
-from eyecatch.config import Config, Settings, resolve, resolved
+from eyecatch.config import Config
 from eyecatch.core.errors import EyecatchError
+from eyecatch.settings import Settings, resolved
 
 if TYPE_CHECKING:
     from eyecatch.client import Client
@@ -96,7 +97,7 @@ def run_on_stores(data_dir: str, work: "Callable[[Config, Stores], Awaitable[T]]
     from eyecatch.wiring.stores import open_stores
 
     async def run() -> T:
-        config = resolve({"data_dir": data_dir})
+        config = resolved(Config, {"data_dir": data_dir})
         async with open_stores(config, any_space) as stores:
             return await work(config, stores)
 

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from eyecatch.commands.common import DEFAULT_DATA, DataDir, Json, print_json, print_table, readable_errors
-from eyecatch.config import resolve
+from eyecatch.config import Config
+from eyecatch.settings import resolved
 
 app = typer.Typer(help="Offline evaluation.", no_args_is_help=True)
 
@@ -32,7 +33,7 @@ def recall(
     from eyecatch.wiring.stores import open_parts
 
     async def run() -> Recall:
-        async with open_parts(resolve({"data_dir": data_dir})) as parts:
+        async with open_parts(resolved(Config, {"data_dir": data_dir})) as parts:
             ks = tuple(k) if k else KS
             return await measure(
                 parts.store.catalog,

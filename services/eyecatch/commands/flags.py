@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from eyecatch.commands.common import DEFAULT_SERVER, Answer, Json, Server, Token, client
-from eyecatch.config import PREFIX, Settings
+from eyecatch.settings import PREFIX, Settings
 
 Command = Callable[..., None]
 

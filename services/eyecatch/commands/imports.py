@@ -9,7 +9,8 @@ import typer
 
 from eyecatch.commands.common import DEFAULT_DATA, DataDir, Json, fail, print_json, readable_errors
 from eyecatch.commands.flags import Command, keyword, with_flags
-from eyecatch.config import resolve
+from eyecatch.config import Config
+from eyecatch.settings import resolved
 
 if TYPE_CHECKING:
     from eyecatch.importing.report import Progress, Report
@@ -60,7 +61,7 @@ def execute(what: str, file: Path, data_dir: str, refused: Path | None, json: bo
 
     async def work(table: Table) -> Report:
         bar = Progress(*columns, console=Console(stderr=True))
-        async with open_parts(resolve({"data_dir": data_dir})) as parts:
+        async with open_parts(resolved(Config, {"data_dir": data_dir})) as parts:
             with bar:
                 task = bar.add_task("", total=1.0)
 

@@ -6,7 +6,8 @@ import typer
 
 from eyecatch.commands.common import Json, fail, print_json, print_table, readable_errors, run_process
 from eyecatch.commands.flags import configured
-from eyecatch.config import IngestConfig, KafkaConfig, resolved
+from eyecatch.config import IngestConfig, KafkaConfig
+from eyecatch.settings import resolved
 
 if TYPE_CHECKING:
     from types import ModuleType

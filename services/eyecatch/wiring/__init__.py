@@ -1,0 +1,1 @@
+"""Wiring: each process (serve, ingest, generate) is put together here from settings."""

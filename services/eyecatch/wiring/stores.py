@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from eyecatch.config import Config, EventLogConfig, QueueConfig, ServedStoreConfig, StateConfig, part
+from eyecatch.config import Config, EventLogConfig, QueueConfig, ServedStoreConfig, StateConfig
 from eyecatch.core.catalog import Catalog
 from eyecatch.core.errors import NotReady
 from eyecatch.core.ports import (
@@ -26,6 +26,7 @@ from eyecatch.core.ports import (
 )
 from eyecatch.core.types import Budget, Origin
 from eyecatch.encoders.learned import LearnedEncoder, cover_space, user_encoder
+from eyecatch.settings import part
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.cached_profiles import CachedProfiles
 from eyecatch.stores.index import FaissIndex

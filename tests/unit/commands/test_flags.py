@@ -8,7 +8,8 @@ from pathlib import Path
 import eyecatch
 import pytest
 from eyecatch.cli import app
-from eyecatch.config import Config, GenerateConfig, IngestConfig, KafkaConfig, Settings
+from eyecatch.config import Config, GenerateConfig, IngestConfig, KafkaConfig
+from eyecatch.settings import Settings
 from typer.main import get_command
 
 SERVICES = Path(eyecatch.__file__).parents[1]

@@ -10,7 +10,8 @@ import kubernetes_validate
 import pytest
 import yaml
 from eyecatch import __version__
-from eyecatch.config import Config, resolve
+from eyecatch.config import Config
+from eyecatch.settings import resolved
 
 BASE = Path(__file__).parents[3] / "deploy" / "k8s" / "base"
 VERSION = "1.31"
@@ -82,7 +83,7 @@ def test_the_command_line_is_one_the_program_knows(pod: dict[str, Any]) -> None:
     flags = {
         flag.removeprefix("--").replace("-", "_"): value for flag, value in zip(rest[::2], rest[1::2], strict=True)
     }
-    config = resolve(flags, {})
+    config = resolved(Config, flags, {})
     assert verb == "serve"
     assert config.host == "0.0.0.0"
     assert config.data_dir in {mount["mountPath"] for mount in container["volumeMounts"]}

@@ -10,7 +10,8 @@ import kubernetes_validate
 import pytest
 import yaml
 from eyecatch import __version__
-from eyecatch.config import GenerateConfig, IngestConfig, resolved
+from eyecatch.config import GenerateConfig, IngestConfig
+from eyecatch.settings import resolved
 
 from tests.unit.deploy.test_k8s import BASE, VERSION
 

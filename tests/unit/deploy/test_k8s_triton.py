@@ -11,7 +11,8 @@ import kubernetes_validate
 import pytest
 import yaml
 from eyecatch import __version__
-from eyecatch.config import Config, resolved
+from eyecatch.config import Config
+from eyecatch.settings import resolved
 
 from tests.triton import REPOSITORY, Triton
 from tests.unit.deploy.test_k8s import BASE, VERSION

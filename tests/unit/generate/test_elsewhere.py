@@ -41,7 +41,7 @@ class Gated(FakeGenerator):
         self.briefs += briefs
         on_step(2, 4)
         await self.opened.wait()
-        return [self._made(brief) for brief in briefs]
+        return [self._cover(brief) for brief in briefs]
 
 
 @pytest.fixture

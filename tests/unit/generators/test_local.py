@@ -21,7 +21,7 @@ from icg.products import compact
 from icg.rewards.engagement import Engagement
 from PIL import Image
 
-from tests.unit.icg.reliability.judged import judge
+from tests.unit.icg.reliability.tiny_judge import judge
 
 
 @pytest.fixture

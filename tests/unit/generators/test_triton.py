@@ -265,7 +265,7 @@ async def test_a_product_stays_as_it_is(triton_server: Triton) -> None:
             "product",
             np.arange(9, dtype=np.uint8),
             "UINT8",
-            r"\[INVALID_ARGUMENT\] product=9 bytes that are no such picture",
+            r"\[INVALID_ARGUMENT\] product=9 bytes that are not such a picture",
         ),
         (
             "product",

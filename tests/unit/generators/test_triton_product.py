@@ -14,7 +14,7 @@ from icg import starter
 
 from tests import triton
 from tests.unit.generators.test_triton import SPACE, silent
-from tests.unit.icg.products.made import keep
+from tests.unit.icg.products.random_products import store_product
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*:FutureWarning")]
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*:FutureWarn
 async def test_a_product_over_triton(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = starter.load().pipeline
     for id, method in (("one", "dreambooth"), ("words", "textual-inversion"), ("whole", "dreambooth-full")):
-        keep(tmp_path, pipeline, id, method)
+        store_product(tmp_path, pipeline, id, method)
     monkeypatch.setenv("EYECATCH_PRODUCTS", str(tmp_path))
     plain = Brief("a {product}", (), np.zeros(64, np.float32), 7)
     asked = [replace(plain, drawing=Drawing(3, product_id=id)) for id in ("one", "words", "")]

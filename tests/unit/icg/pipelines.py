@@ -48,14 +48,14 @@ def covers(vlm_of: Callable[[str], tuple[Any, Any]]) -> Callable[[str], CoverPip
 @pytest.fixture
 def opened(covers: Callable[[str], CoverPipeline]) -> Iterator[Callable[..., StepScheduler]]:
     """Schedulers that are closed in the end."""
-    made: list[StepScheduler] = []
+    schedulers: list[StepScheduler] = []
 
     def make(name: str = "sana", **how: Any) -> StepScheduler:
-        made.append(StepScheduler(covers(name), **{"sizes": (SIZE, WIDE), **how}))
-        return made[-1]
+        schedulers.append(StepScheduler(covers(name), **{"sizes": (SIZE, WIDE), **how}))
+        return schedulers[-1]
 
     yield make
-    for scheduler in made:
+    for scheduler in schedulers:
         scheduler.close()
 
 

@@ -18,7 +18,7 @@ def cut_out(colour: str) -> Image.Image:
 
 
 @pytest.mark.parametrize(
-    ("field", "given"),
+    ("field", "values"),
     [
         ("title", {"title": "x" * 513}),
         ("title", {"title": "  "}),
@@ -45,9 +45,9 @@ def cut_out(colour: str) -> Image.Image:
         ("user_embedding", {"user_embedding": np.zeros((2, 64))}),
     ],
 )
-def test_refuses_by_name(field: str, given: dict) -> None:
+def test_refuses_by_name(field: str, values: dict) -> None:
     with pytest.raises(BriefError, match=field) as refusal:
-        Brief(**{"title": "panda", **given})
+        Brief(**{"title": "panda", **values})
     assert "allowed" in str(refusal.value)
 
 

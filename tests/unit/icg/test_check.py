@@ -16,7 +16,7 @@ import safetensors
 import torch
 from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.brief import Brief
-from icg.check import Report, check
+from icg.check import CheckReport, check
 from icg.cli import app
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import BriefError, CheckpointError
@@ -57,7 +57,7 @@ def numbers(*models: Any) -> list[int]:
     return [sum(p.numel() for p in model.parameters()) for model in models]
 
 
-def of(report: Report) -> list[int]:
+def of(report: CheckReport) -> list[int]:
     return [part.parameters for part in report.parts]
 
 
@@ -127,9 +127,9 @@ def stated(path: Path, **more: Any) -> None:
 
 
 def without(path: Path) -> None:
-    kept = load_file(path)
-    kept.pop(max(kept, key=lambda name: kept[name].numel()))
-    save_file(kept, path, {"format": "pt"})
+    tensors = load_file(path)
+    tensors.pop(max(tensors, key=lambda name: tensors[name].numel()))
+    save_file(tensors, path, {"format": "pt"})
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -224,21 +224,21 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 @pytest.mark.parametrize("how", BROKEN)
 def test_what_cannot_be_used_is_refused_by_name(root: Path, how: str) -> None:
     """By `icg check`, and by the pipeline that would have to load it."""
-    breaking, said = BROKEN[how]
+    breaking, message = BROKEN[how]
     breaking(root)
-    with pytest.raises(CheckpointError, match=f"(?s){said}"):
+    with pytest.raises(CheckpointError, match=f"(?s){message}"):
         check(root / "vlm", root / "diffusion", root / "adapter", size=SIZE)
-    with pytest.raises(CheckpointError, match=f"(?s){said}|; allowed: a pipeline with"):
+    with pytest.raises(CheckpointError, match=f"(?s){message}|; allowed: a pipeline with"):
         CoverPipeline.from_pretrained(root)
 
 
 def test_a_scheduler_and_every_class_must_be_there(root: Path) -> None:
     scheduler = root / "diffusion/scheduler/scheduler_config.json"
-    kept = scheduler.read_text()
+    original = scheduler.read_text()
     scheduler.unlink()
     with pytest.raises(CheckpointError, match=r"scheduler_config\.json is missing"):
         check(root / "vlm", root / "diffusion")
-    scheduler.write_text(kept)
+    scheduler.write_text(original)
     stated(root / "diffusion/model_index.json", vae=["diffusers", "AutoencoderOfTomorrow"])
     with pytest.raises(CheckpointError, match="AutoencoderOfTomorrow'; allowed: a class of diffusers"):
         check(root / "vlm", root / "diffusion")
@@ -260,12 +260,12 @@ def test_a_size_that_cannot_be_drawn_is_refused(root: Path, diffusions: Path) ->
 
 def test_what_fits_draws_and_bad_users_do_not(root: Path) -> None:
     check(root / "vlm", root / "diffusion", root / "adapter", size=SIZE)
-    made = CoverPipeline.from_pretrained(root)
-    assert made([Brief("red kettle", steps=1, size=SIZE)])[0].size == SIZE
+    pipeline = CoverPipeline.from_pretrained(root)
+    assert pipeline([Brief("red kettle", steps=1, size=SIZE)])[0].size == SIZE
     with pytest.raises(BriefError, match="not finite; allowed: one finite vector"):
         Brief("red kettle", user_embedding=np.full(64, np.nan, np.float32))
     with pytest.raises(BriefError, match="user_embedding width=32; allowed: 64"):
-        made([Brief("red kettle", user_embedding=np.zeros(32, np.float32), steps=1, size=SIZE)])
+        pipeline([Brief("red kettle", user_embedding=np.zeros(32, np.float32), steps=1, size=SIZE)])
     with pytest.raises(BriefError, match="title='' without references; allowed: a title, a reference or both"):
         Brief(" ")
 
@@ -288,12 +288,12 @@ def test_on_the_command_line(root: Path) -> None:
     for word in ("qwen2_5_vl, 32 wide", "StableDiffusion3", "7 × 24, pooled 20", "4 × 12 × 8", "together", "They fit."):
         assert word in shown.output
     known = run.invoke(app, ["check", *folders, "--adapter", str(root / "adapter"), "--size", "64x96", "--json"])
-    said = json.loads(known.output)
-    assert said["fits"] is True
-    assert (said["tokens"], said["latent"], said["parts"][0]["bf16_bytes"]) == (
+    output = json.loads(known.output)
+    assert output["fits"] is True
+    assert (output["tokens"], output["latent"], output["parts"][0]["bf16_bytes"]) == (
         5,
         [4, 12, 8],
-        2 * said["parts"][0]["parameters"],
+        2 * output["parts"][0]["parameters"],
     )
     for more, expected in (
         (["--size", "big"], "WIDTHxHEIGHT"),

@@ -36,15 +36,15 @@ def test_text_is_utf8() -> None:
 
 @pytest.mark.parametrize("mode", ["RGBA", "RGB", "P", "1", "I;16"])
 def test_every_picture_is_rgb(mode: str) -> None:
-    found = pictures.decode(png(mode), "references[0]")
-    assert (found.mode, found.size) == ("RGB", (40, 30))
+    picture = pictures.decode(png(mode), "references[0]")
+    assert (picture.mode, picture.size) == ("RGB", (40, 30))
     if mode == "RGBA":
-        assert found.getpixel((0, 0)) == (255, 255, 255)
+        assert picture.getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_a_cut_out_keeps_its_alpha() -> None:
-    found = pictures.decode(png(), "product", "RGBA")
-    assert (found.mode, found.getpixel((0, 0))) == ("RGBA", (200, 10, 30, 0))
+    picture = pictures.decode(png(), "product", "RGBA")
+    assert (picture.mode, picture.getpixel((0, 0))) == ("RGBA", (200, 10, 30, 0))
     assert pictures.decode(png("RGB"), "product", "RGBA").getchannel("A").getextrema() == (255, 255)
 
 

@@ -26,9 +26,9 @@ SQUARE = {"height": SIDE, "width": SIDE}
 
 def tokenizer(folder: Path) -> None:
     """One piece a character."""
-    made = Tokenizer(models.BPE({w: i for i, w in enumerate(WORDS)}, [], unk_token="<unk>"))
-    made.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 2)])
-    fast = t.PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>")
+    model = Tokenizer(models.BPE({w: i for i, w in enumerate(WORDS)}, [], unk_token="<unk>"))
+    model.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 2)])
+    fast = t.PreTrainedTokenizerFast(tokenizer_object=model, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>")
     fast.save_pretrained(folder)
 
 

@@ -48,13 +48,13 @@ class Parts:
 def tokenizer(*special: str, bos: str, eos: str, add_bos: bool = False) -> Any:
     """Byte by byte. `add_bos`: as Llama 3, which puts it before every text."""
     vocabulary = {byte: i for i, byte in enumerate(sorted(tk.pre_tokenizers.ByteLevel.alphabet()))}
-    made = tk.Tokenizer(tk.models.BPE(vocabulary, []))
-    made.pre_tokenizer = tk.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = tk.decoders.ByteLevel()
-    made.add_special_tokens([tk.AddedToken(token, special=True) for token in (*special, bos, eos) if token])
+    model = tk.Tokenizer(tk.models.BPE(vocabulary, []))
+    model.pre_tokenizer = tk.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    model.decoder = tk.decoders.ByteLevel()
+    model.add_special_tokens([tk.AddedToken(token, special=True) for token in (*special, bos, eos) if token])
     if add_bos:
-        made.post_processor = tk.processors.TemplateProcessing(f"{bos} $A", None, [(bos, made.token_to_id(bos))])
-    return t.PreTrainedTokenizerFast(tokenizer_object=made, bos_token=bos, eos_token=eos, pad_token=special[0])
+        model.post_processor = tk.processors.TemplateProcessing(f"{bos} $A", None, [(bos, model.token_to_id(bos))])
+    return t.PreTrainedTokenizerFast(tokenizer_object=model, bos_token=bos, eos_token=eos, pad_token=special[0])
 
 
 def language(words: Any, **more: Any) -> dict[str, Any]:

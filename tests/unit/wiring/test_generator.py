@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from eyecatch.config import Config, resolve
+from eyecatch.config import Config
 from eyecatch.core.errors import InvalidInput
 from eyecatch.generators.local import LocalGenerator
 from eyecatch.generators.triton import TritonGenerator
+from eyecatch.settings import resolved
 from eyecatch.wiring.generator import engaging, make_generator
 from icg import starter
 
@@ -15,7 +16,7 @@ async def test_servers_that_are_named_draw_and_otherwise_this_process() -> None:
     here = make_generator(Config(), starter.path())
     assert isinstance(here, LocalGenerator)
     await here.close()
-    there = make_generator(resolve({}, {"EYECATCH_TRITON": "a:8001, [::1]:8001"}), starter.path())
+    there = make_generator(resolved(Config, {}, {"EYECATCH_TRITON": "a:8001, [::1]:8001"}), starter.path())
     assert isinstance(there, TritonGenerator)
     assert [each.address for each in there.endpoints.all] == ["a:8001", "[::1]:8001"]
     await there.close()

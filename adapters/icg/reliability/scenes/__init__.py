@@ -1,0 +1,1 @@
+"""Scenes around a product: grounds, sizes of objects and placement, for the training of RFNet."""

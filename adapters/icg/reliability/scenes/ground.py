@@ -1,4 +1,4 @@
-"""Places for made-up scenes: a ground that recedes to a horizon, a wall or sky behind it, textured or plain."""
+"""Places of drawn scenes: a ground that recedes to a horizon, a wall or sky behind it, textured or plain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WALLS = ("plain", "stripes", "spots", "fade")
 
 @dataclass(frozen=True)
 class Place:
-    """Rows count from the top, in shares of the side: the eye's `horizon`, and where the ground ends (`edge`, at or below it)."""
+    """Rows count from the top, in shares of the side: the `horizon` at eye level, and the ground's `edge` at or below it."""
 
     horizon: float
     edge: float
@@ -22,12 +22,12 @@ class Place:
     behind: tuple[float, float, float]
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator, near: np.ndarray | None = None) -> Place:
-        """Any place; with colours like `near` (3,), 0..255, when given."""
+    def random(cls, rng: np.random.Generator, near: np.ndarray | None = None) -> Place:
+        """A random place; its colours are close to `near` (3,), 0..255, unless that is None."""
         horizon = float(rng.uniform(0.12, 0.34))
         colours = [rng.uniform(70, 245, 3) for _ in range(2)]
         if near is None:
-            # Real rooms and streets are paler than toys.
+            # Real rooms and streets are paler than these colours.
             colours = [c * 0.55 + c.mean() * 0.45 for c in colours]
         else:
             colours = [np.clip(near + rng.normal(0, 7, 3), 0, 255) for _ in range(2)]
@@ -36,7 +36,7 @@ class Place:
         return cls(horizon, edge, texture, wall, _three(colours[0]), _three(colours[1]))
 
     def disparity(self, rows: np.ndarray | float) -> np.ndarray:
-        """How near the ground is at a row: 0 at the horizon, 1 at the lower rim; above the ground's edge that of what is behind."""
+        """Nearness of the ground at a row: 0 at the horizon, 1 at the lower edge; above the ground's edge that of the wall."""
         down = np.maximum(rows, self.edge)
         return np.asarray((down - self.horizon) / (1 - self.horizon), np.float32)
 
@@ -53,7 +53,7 @@ class Place:
 
     def _ground(self, rng: np.random.Generator, u: np.ndarray, v: np.ndarray, near: np.ndarray) -> np.ndarray:
         base = np.array(self.ground) * (0.82 + 0.18 * near / (1 - self.horizon))[..., None]
-        # Far away a texture is finer than a pixel: it fades instead of flickering.
+        # A distant texture is finer than a pixel: it fades instead of flickering.
         depth = np.clip(near * 6 - 0.4, 0, 1)[..., None]
         size, shift = rng.uniform(0.35, 0.8), rng.uniform(0, 1)
         if self.texture == "planks":

@@ -1,4 +1,4 @@
-"""Made-up scenes drawn once and kept as arrays that are mapped, not read: a recipe sees each of them many times."""
+"""Drawn scenes stored as memory-mapped arrays: training reads each scene many times."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from icg.errors import CheckpointError
 from icg.reliability.scenes.scenes import SIDE, Geometry, Scenes
 
 PLANES = {"picture": 3, "product": 4, "placed": 4, "depth": 1, "saliency": 1}
-"""Channels of each array of bytes."""
+"""Channels of each uint8 array."""
 RULES = 5
-"""Numbers of a Geometry."""
+"""Fields of a Geometry."""
 
 
 @dataclass(frozen=True, eq=False)
 class SceneBank:
-    """N scenes. picture (N, S, S, 3), product and placed (N, S, S, 4), depth and saliency (N, S, S, 1), all uint8; label (N,) of
-    Availability; severity (N,); geometry (N, 5) as Geometry's fields; captions and titles."""
+    """N scenes of S x S pixels. picture (N, S, S, 3), product and placed (N, S, S, 4), depth and saliency (N, S, S, 1), all uint8; label
+    (N,) of Availability; severity (N,); geometry (N, 5), Geometry's fields; captions and titles."""
 
     picture: np.ndarray
     product: np.ndarray
@@ -44,7 +44,7 @@ class SceneBank:
 
     @classmethod
     def draw(cls, folder: Path, scenes: Scenes, seed: int, count: int) -> Self:
-        """The first `count` scenes of `seed`, drawn into `folder`, or read from there. CheckpointError where others lie there."""
+        """The first `count` scenes of `seed`, drawn into `folder` or read from it. CheckpointError if it holds other scenes."""
         words = folder / "scenes.json"
         if not words.exists():
             folder.mkdir(parents=True, exist_ok=True)
@@ -55,28 +55,28 @@ class SceneBank:
             rows, captions, titles = np.zeros((count, RULES + 2), np.float32), [], []
             for n, scene in enumerate(tqdm(scenes.stream(seed, count), total=count, desc=folder.name, mininterval=5.0)):
                 for name, plane in planes.items():
-                    found = np.asarray(getattr(scene, name))
-                    plane[n] = (found * 255).round()[..., None] if found.ndim == 2 else found
+                    value = np.asarray(getattr(scene, name))
+                    plane[n] = (value * 255).round()[..., None] if value.ndim == 2 else value
                 rows[n] = (scene.label, scene.severity, *astuple(scene.geometry))
                 captions.append(scene.caption)
                 titles.append(scene.title)
             np.save(folder / "rows.npy", rows)
             words.write_text(json.dumps({"seed": seed, "captions": captions, "titles": titles}))
-        found = cls.read(folder)
-        there = json.loads(words.read_text()).get("seed"), len(found)
-        if there != (seed, count):
+        bank = cls.read(folder)
+        stored = json.loads(words.read_text()).get("seed"), len(bank)
+        if stored != (seed, count):
             raise CheckpointError(
-                f"scenes={str(folder)!r}: {there[1]} of seed {there[0]}; allowed: {count} of seed {seed}, or another folder"
+                f"scenes={str(folder)!r}: {stored[1]} of seed {stored[0]}; allowed: {count} of seed {seed}, or another folder"
             )
-        return found
+        return bank
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """What `draw` left. CheckpointError when a file is missing or they are of different lengths."""
+        """Read a folder of `draw`. CheckpointError if a file is missing or their lengths differ."""
         try:
             planes = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in PLANES}
-            rows, stated = np.load(folder / "rows.npy"), json.loads((folder / "scenes.json").read_text())
-            words = {name: stated[name] for name in ("captions", "titles")}
+            rows, texts = np.load(folder / "rows.npy"), json.loads((folder / "scenes.json").read_text())
+            words = {name: texts[name] for name in ("captions", "titles")}
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"scenes={str(folder)!r}: not readable ({error}); allowed: a drawn bank") from error
         lengths = {len(plane) for plane in (*planes.values(), rows, *words.values())}

@@ -1,4 +1,4 @@
-"""Putting cut-outs on a ground: scale by nearness, shadows, true depth and saliency, and the defects. Deterministic given `rng`."""
+"""Puts cut-outs on a ground: scale by nearness, shadows, true depth and saliency, and the defects. Deterministic for a given `rng`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from icg.data.art import STYLES, Subject
 from icg.reliability.scenes.ground import Place
 
 FINE = 2
-"""Drawn so many times larger, then scaled down."""
+"""Scenes are drawn this many times larger, then scaled down."""
 
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """A cut-out, cropped, that stands with its `foot` at a row and its middle at column `x`; all in shares of the side.
+    """A cropped cut-out with its `foot` at a row and its middle at column `x`; all in shares of the side.
 
-    gap: how far above its foot it hangs, in heights; below 0 it is sunk.
+    gap: how far it hangs above `foot`, in heights; below 0 it is sunk.
     """
 
     sprite: np.ndarray
@@ -30,30 +30,30 @@ class Item:
 
     @property
     def width(self) -> float:
-        """Share of the side."""
+        """In shares of the side."""
         return self.height * self.sprite.shape[1] / self.sprite.shape[0]
 
     def apart(self, other: Item) -> bool:
-        """Whether they cover little of each other from the viewer."""
+        """Whether they hide little of each other."""
         across = abs(self.x - other.x) - (self.width + other.width) / 2
         return across > -0.25 * min(self.width, other.width)
 
 
 def sprite(subject: Subject, rng: np.random.Generator) -> np.ndarray:
-    """(S, S, 4) uint8 in one of the coloured styles, mirrored or not. Ink is no thing."""
-    found = subject.sprites[STYLES[int(rng.integers(3))]]
-    return found[:, ::-1] if rng.random() < 0.5 else found
+    """(S, S, 4) uint8 in one of the coloured styles, mirrored or not. The ink style has no filled area."""
+    pixels = subject.sprites[STYLES[int(rng.integers(3))]]
+    return pixels[:, ::-1] if rng.random() < 0.5 else pixels
 
 
-def cropped(found: np.ndarray) -> np.ndarray:
+def cropped(cut_out: np.ndarray) -> np.ndarray:
     """Without empty rows and columns."""
-    rows, columns = np.nonzero(found[..., 3] > 24)
-    return found[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    rows, columns = np.nonzero(cut_out[..., 3] > 24)
+    return cut_out[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
 
 
-def framed(found: np.ndarray, side: int) -> Image.Image:
+def framed(cut_out: np.ndarray, side: int) -> Image.Image:
     """RGBA (side, side) with the cut-out in its middle."""
-    picture = Image.fromarray(np.ascontiguousarray(found))
+    picture = Image.fromarray(np.ascontiguousarray(cut_out))
     factor = side * 0.94 / max(picture.size)
     picture = picture.resize(
         (max(1, round(picture.width * factor)), max(1, round(picture.height * factor))), Image.Resampling.LANCZOS
@@ -63,33 +63,33 @@ def framed(found: np.ndarray, side: int) -> Image.Image:
     return out
 
 
-def mean_colour(found: np.ndarray) -> np.ndarray:
-    """(3,) over what is opaque, 0..255."""
-    colour: np.ndarray = found[found[..., 3] > 128][:, :3].mean(0)
+def mean_colour(cut_out: np.ndarray) -> np.ndarray:
+    """Mean (3,) of the opaque pixels, 0..255."""
+    colour: np.ndarray = cut_out[cut_out[..., 3] > 128][:, :3].mean(0)
     return colour
 
 
-def extended(found: np.ndarray, severity: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """The cut-out with a part it does not have, and how much that is of its area: stretched, doubled, or with a lump on it."""
-    height, width = found.shape[:2]
+def extended(cut_out: np.ndarray, severity: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """The cut-out with an added part, and that part's share of its area: stretched, doubled, or with a lump."""
+    height, width = cut_out.shape[:2]
     kind, share = rng.integers(3), 0.15 + 0.45 * severity
-    if kind == 0:  # its lower or upper half drawn out
+    if kind == 0:  # stretch its lower or upper half
         half, more = height // 2, round(height * (0.2 + 0.6 * severity))
-        upper, lower = found[:half], found[half:]
+        upper, lower = cut_out[:half], cut_out[half:]
         out = np.concatenate([upper, _taller(lower, more)] if rng.random() < 0.5 else [_taller(upper, more), lower])
-    elif kind == 1:  # a piece of it once more, at its side
+    elif kind == 1:  # repeat a piece at its side
         piece = max(4, round(width * share))
-        out = np.concatenate([found, found[:, -piece:][:, ::-1]], 1)
+        out = np.concatenate([cut_out, cut_out[:, -piece:][:, ::-1]], 1)
         out[:, width:, 3] = np.where(np.arange(height)[:, None] > height * 0.25, out[:, width:, 3], 0)
-    else:  # a lump of its own colours
+    else:  # add a lump of its own colours
         radius = round(0.28 * min(height, width) * (0.8 + severity))
         out = np.zeros((height, width + radius, 4), np.uint8)
-        out[:, :width] = found
+        out[:, :width] = cut_out
         y, x = np.mgrid[0:height, 0 : width + radius]
         row = height * rng.uniform(0.35, 0.75)
         lump = ((y - row) ** 2 + (x - width) ** 2 < radius**2) & (out[..., 3] < 128)
-        out[lump] = (*(mean_colour(found) * rng.uniform(0.8, 1.1)).clip(0, 255).astype(int), 255)
-    area = (found[..., 3] > 128).sum()
+        out[lump] = (*(mean_colour(cut_out) * rng.uniform(0.8, 1.1)).clip(0, 255).astype(int), 255)
+    area = (cut_out[..., 3] > 128).sum()
     return np.ascontiguousarray(out), float(max((out[..., 3] > 128).sum() - area, 0) / area)
 
 
@@ -98,17 +98,17 @@ def _taller(part: np.ndarray, more: int) -> np.ndarray:
     return np.asarray(Image.fromarray(np.ascontiguousarray(part)).resize(size, Image.Resampling.BICUBIC))
 
 
-def spoiled(found: np.ndarray, severity: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """A cut-out that was cut badly: a side is missing. And which share of it is left."""
-    out, width = found.copy(), found.shape[1]
-    gone = round(width * (0.25 + 0.35 * severity))
-    out[:, slice(width - gone, None) if rng.random() < 0.5 else slice(0, gone), 3] = 0
-    left = (out[..., 3] > 128).sum() / (found[..., 3] > 128).sum()
+def spoiled(cut_out: np.ndarray, severity: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """A badly cut cut-out, without one side, and the share of its area that is left."""
+    out, width = cut_out.copy(), cut_out.shape[1]
+    cut = round(width * (0.25 + 0.35 * severity))
+    out[:, slice(width - cut, None) if rng.random() < 0.5 else slice(0, cut), 3] = 0
+    left = (out[..., 3] > 128).sum() / (cut_out[..., 3] > 128).sum()
     return out, float(left)
 
 
 def contrast(picture: Image.Image, mask: np.ndarray) -> float:
-    """Mean distance of the colours of `mask` (side, side) in 0..1 from those around it in an RGB picture, in 0..255."""
+    """Mean distance, in 0..255, of the colours in `mask` (side, side), 0..1, from those around it in an RGB picture."""
     pixels = np.asarray(picture, np.float32)
     near = np.asarray(Image.fromarray(mask > 0.5).convert("L").filter(ImageFilter.BoxBlur(len(mask) // 12))) > 0
     inside, around = pixels[mask > 0.7], pixels[near & (mask < 0.1)]
@@ -121,7 +121,7 @@ def contrast(picture: Image.Image, mask: np.ndarray) -> float:
 
 
 class Stage:
-    """A place that things are put on, one after the other, farther ones first. `depth`: (side, side) float32, nearness in 0..1."""
+    """A place on which items are put one after the other, distant ones first. `depth`: (side, side) float32, nearness in 0..1."""
 
     def __init__(self, place: Place, rng: np.random.Generator, side: int) -> None:
         self.place, self._rng, self._side = place, rng, side
@@ -131,7 +131,7 @@ class Stage:
         self._props = np.zeros((side, side), np.float32)
 
     def put(self, item: Item, fade: float = 0.0) -> np.ndarray:
-        """Draw it; `fade` in 0..1 mixes it with what is behind. (side, side) float32: how much of each pixel is it."""
+        """Draw the item; `fade` in 0..1 blends it with its background. Returns its coverage of each pixel, (side, side) float32."""
         layer = self._layer(item)
         self._shadow(item)
         alpha = layer.getchannel("A")
@@ -142,34 +142,34 @@ class Stage:
         return mask
 
     def alone(self, item: Item) -> Image.Image:
-        """RGBA (side, side): the item where `put` draws it, on nothing."""
+        """RGBA (side, side): the item at the place where `put` draws it, without a ground."""
         return self._layer(item).resize((self._side, self._side), Image.Resampling.LANCZOS)
 
     def clutter(self, item: Item, sprites: Sequence[np.ndarray], severity: float) -> None:
-        """Things crowd around where the item will stand, as large as it and larger."""
+        """Put objects of the item's size and larger around the place of the item."""
         for n in range(4 + round(8 * severity)):
-            found = sprites[n % len(sprites)]
             x, foot = item.x + self._rng.normal(0, 0.16), item.foot - abs(self._rng.normal(0, 0.08))
-            self.put(Item(found, float(foot), float(x), item.height * float(self._rng.uniform(0.5, 1.1))))
+            height = item.height * float(self._rng.uniform(0.5, 1.1))
+            self.put(Item(sprites[n % len(sprites)], float(foot), float(x), height))
 
     def saliency(self, mask: np.ndarray, strength: float) -> np.ndarray:
-        """(side, side) float32 in 0..1: the product as far as it stands out, and props a little."""
-        found: np.ndarray = np.maximum(self._props * (mask < 0.5), mask * np.float32(max(strength, 0.05)))
-        return found.astype(np.float32)
+        """(side, side) float32 in 0..1: `strength` on the product, little on props."""
+        values: np.ndarray = np.maximum(self._props * (mask < 0.5), mask * np.float32(max(strength, 0.05)))
+        return values.astype(np.float32)
 
     def picture(self) -> Image.Image:
-        """RGB (side, side), as it is now."""
+        """The current picture: RGB (side, side)."""
         return self._fine.resize((self._side, self._side), Image.Resampling.LANCZOS)
 
     def _layer(self, item: Item) -> Image.Image:
         edge = self._side * FINE
         size = self._size(item)
-        drawn = Image.fromarray(np.ascontiguousarray(item.sprite)).resize(size, Image.Resampling.LANCZOS)
-        if item.gap < 0:  # what is below the ground is not seen
-            drawn = drawn.crop((0, 0, size[0], round(size[1] * (1 + item.gap))))
+        image = Image.fromarray(np.ascontiguousarray(item.sprite)).resize(size, Image.Resampling.LANCZOS)
+        if item.gap < 0:  # the ground hides what is below it
+            image = image.crop((0, 0, size[0], round(size[1] * (1 + item.gap))))
         layer = Image.new("RGBA", (edge, edge))
         lift = round(max(item.gap, 0) * size[1])
-        layer.paste(drawn, (round(item.x * edge) - size[0] // 2, round(item.foot * edge) - lift - drawn.height))
+        layer.paste(image, (round(item.x * edge) - size[0] // 2, round(item.foot * edge) - lift - image.height))
         return layer
 
     def _size(self, item: Item) -> tuple[int, int]:
@@ -177,7 +177,7 @@ class Stage:
         return max(2, round(item.width * edge)), max(2, round(item.height * edge))
 
     def _shadow(self, item: Item) -> None:
-        """On the ground below it, paler and wider the higher it hangs."""
+        """Draw its shadow on the ground, paler and wider the higher it hangs."""
         width, height = self._size(item)
         foot, lift = round(item.foot * self._side * FINE), round(max(item.gap, 0) * height) / height
         flat, half = max(2, round(width * 0.13)), max(1, round(width * 0.46 * (1 + 0.4 * lift)))

@@ -1,6 +1,6 @@
-"""Twelve ways to spoil a cover, each as mild or severe as asked. Deterministic given the generator; knows no model.
+"""Twelve kinds of damage to a cover, of any severity. Deterministic for its generator; knows no model.
 
-What is spoiled is drawn at twice the side, so that a crop keeps its sharpness and only the composition suffers.
+Covers are damaged at twice the side, so that a crop keeps its sharpness and only the composition is damaged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Damage = Callable[[Image.Image, Look, float, np.random.Generator, Sequence[np.nd
 
 
 def finished(big: Image.Image) -> Image.Image:
-    """The cover as it should be: (2 SIDE, 2 SIDE) -> (SIDE, SIDE)."""
+    """The undamaged cover: (2 SIDE, 2 SIDE) -> (SIDE, SIDE)."""
     return big.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
 
 
@@ -71,7 +71,7 @@ def pixelate(
 
 
 def clash(big: Image.Image, look: Look, s: float, rng: np.random.Generator, art: Sequence[np.ndarray]) -> Image.Image:
-    """The hues of half the circle jump, and every colour shouts."""
+    """Shift the hues of half the circle and increase the saturation of all colours."""
     hsv = np.asarray(finished(big).convert("HSV"), np.float32)
     near = np.abs((hsv[..., 0] - rng.integers(0, 256) + 128) % 256 - 128) < 64
     hue = (hsv[..., 0] + np.where(near, _between(45, 128, s), 0)) % 256
@@ -85,7 +85,7 @@ def cast(big: Image.Image, look: Look, s: float, rng: np.random.Generator, art: 
 
 
 def crop(big: Image.Image, look: Look, s: float, rng: np.random.Generator, art: Sequence[np.ndarray]) -> Image.Image:
-    """A window whose edge runs through the subject: a fifth of it is lost when mild, half when severe."""
+    """A window whose edge cuts the subject: it loses a fifth at severity 0, half at 1."""
     scale, *centre = PLACES[look.framing]
     axis, after = int(rng.integers(2)), bool(rng.integers(2))
     cut = _between(0.3, 0.0, s) * scale
@@ -110,7 +110,7 @@ def clutter(big: Image.Image, look: Look, s: float, rng: np.random.Generator, ar
 
 
 def bars(big: Image.Image, look: Look, s: float, rng: np.random.Generator, art: Sequence[np.ndarray]) -> Image.Image:
-    """Letterboxed: bands of one colour beside the picture."""
+    """Letterbox: bands of one colour on two sides of the picture."""
     out = np.asarray(finished(big)).copy()
     wide, colour = round(SIDE * _between(0.06, 0.25, s)), int(rng.choice([0, 128, 255]))
     turned = out if rng.integers(2) else out.swapaxes(0, 1)

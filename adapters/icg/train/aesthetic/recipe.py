@@ -1,10 +1,10 @@
-"""Recipe: the small aesthetic. A head on picture statistics learns to put covers above damaged copies of themselves.
+"""Recipe: the small aesthetic. A head on picture statistics learns to rank covers above damaged copies of themselves.
 
     icg train aesthetic --art node_modules --out runs/aesthetic
 
-No labels: the order clean > mildly > severely damaged is the supervision, within a cover and across covers (else the
-head would rank palettes, not damage). The evidence is on subjects it never saw, each kind of damage judged by heads
-that never saw that kind, beside single statistics and a head trained on shuffled orders.
+No labels: the order clean > mildly > severely damaged is the supervision, within a cover and across covers (else the head would rank
+palettes, not damage). Evaluated on unseen subjects, and each kind of damage by heads that were trained without that kind; compared with
+single statistics and with a head trained on shuffled orders.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ PAIRS = ((0, 1), (1, 2), (0, 2))
 
 
 @dataclass(frozen=True)
-class Config:
-    """`covers` to train on with `kinds` damages each, a share `scenes` of them before noise instead of a backdrop;
-    `judged` covers of unseen subjects with all damages; `seeds` a figure."""
+class AestheticTraining:
+    """`covers` to train on with `kinds` damages each, a share `scenes` of them on noise instead of a backdrop; `judged` covers of unseen
+    subjects with all damages; `seeds` a figure."""
 
     covers: int = 1500
     kinds: int = 4
@@ -61,7 +61,7 @@ class Triples:
 def draw(subjects: list[Subject], among: list[int], covers: int, kinds: int, seed: int, scenes: float = 0.0) -> Triples:
     """Compose covers of the subjects `among`, damage each in `kinds` ways and measure; every kind about equally often.
 
-    Clutter is made of the same subjects, so that nothing of an unseen one is ever seen.
+    Clutter uses the same subjects, so that no held-out subject is used.
     """
     rng, art = np.random.default_rng(seed), [subjects[i].sprites["3d"] for i in among]
     pictures, which = [], []
@@ -74,11 +74,11 @@ def draw(subjects: list[Subject], among: list[int], covers: int, kinds: int, see
         else:
             big = compose(sprite, look, stable_seed("aesthetic", seed, n), 2 * SIDE)
         for k in rng.permutation(len(DAMAGES))[:kinds]:
-            damage, its_seed = list(DAMAGES.values())[k], int(rng.integers(2**31))
-            spoiled = [
-                damage(big, look, rng.uniform(*span), np.random.default_rng(its_seed), art) for span in (MILD, SEVERE)
-            ]
-            pictures += [finished(big), *spoiled]
+            damage, damage_seed = list(DAMAGES.values())[k], int(rng.integers(2**31))
+            pictures.append(finished(big))
+            for span in (MILD, SEVERE):
+                severity = rng.uniform(*span)
+                pictures.append(damage(big, look, severity, np.random.default_rng(damage_seed), art))
             which.append(k)
     with torch.inference_mode():
         rows = [statistics(pixels(pictures[i : i + 256], SIDE)) for i in range(0, len(pictures), 256)]
@@ -86,7 +86,7 @@ def draw(subjects: list[Subject], among: list[int], covers: int, kinds: int, see
 
 
 def load_or_draw(path: Path, *drawing: Any) -> Triples:
-    """The triples at `path`, drawn as `draw(*drawing)` and saved when missing."""
+    """Read the triples at `path`; draw them by `draw(*drawing)` and save them if they are missing."""
     if path.exists():
         with np.load(path) as z:
             return Triples(z["measured"], z["kind"])
@@ -104,8 +104,10 @@ def ranking_loss(scores: Tensor) -> Tensor:
     return torch.stack(within + across).mean()
 
 
-def fitted(folder: Path, triples: Triples, fit: Fit, config: Config, shuffled: bool = False) -> AestheticHead:
-    """Train a head, then standardise its output over all pictures. `shuffled` draws every triple's order: the control."""
+def fitted(
+    folder: Path, triples: Triples, fit: Fit, config: AestheticTraining, shuffled: bool = False
+) -> AestheticHead:
+    """Train a head, then standardise its output over all pictures. shuffled: permute each triple's order, as a control."""
     torch.manual_seed(fit.seed)
     head = AestheticHead(config.hidden)
     measured = torch.from_numpy(triples.measured).float()
@@ -142,12 +144,12 @@ def only(triples: Triples, keep: np.ndarray) -> Triples:
     return Triples(triples.measured[keep], triples.kind[keep])
 
 
-def evidence(out: Path, seen: Triples, judged: Triples, fit: Fit, config: Config) -> dict[str, object]:
-    """Per kind of damage, by heads that never saw it: share of pairs in the right order, mean and spread over seeds."""
+def evidence(out: Path, training: Triples, judged: Triples, fit: Fit, config: AestheticTraining) -> dict[str, object]:
+    """For each kind of damage, by heads trained without it: share of pairs in the right order, for all seeds."""
     kinds: dict[str, dict[str, object]] = {}
     for k, kind in enumerate(DAMAGES):
         test = only(judged, judged.kind == k)
-        others = only(seen, seen.kind != k)
+        others = only(training, training.kind != k)
         runs: dict[str, list[float]] = {"unseen_kind": [], "shuffled": []}
         for seed in range(fit.seed, fit.seed + config.seeds):
             again = Fit(fit.steps, fit.lr, fit.batch, seed, fit.warmup)
@@ -160,26 +162,26 @@ def evidence(out: Path, seen: Triples, judged: Triples, fit: Fit, config: Config
 
 
 def _means(kinds: dict[str, dict[str, object]]) -> dict[str, list[float]]:
-    """Over kinds, then (mean, deviation over seeds); single statistics have no seed."""
+    """Mean over kinds, then (mean, deviation over seeds); single statistics have no seed."""
     rows = {n: np.array([k[n] for k in kinds.values()]).mean(0) for n in ("unseen_kind", "shuffled")}
     single = {n: np.array([k["single"][n] for k in kinds.values()]).mean(keepdims=True) for n in BASELINES}  # type: ignore[index]
     return {n: [round(float(v.mean()), 3), round(float(v.std()), 3)] for n, v in (rows | single).items()}
 
 
-def run(out: Path, subjects: list[Subject], fit: Fit, config: Config) -> dict[str, object]:
-    """Draw, train, judge; leaves out/aesthetic (the weights) and out/report.json, which is also returned."""
+def run(out: Path, subjects: list[Subject], fit: Fit, config: AestheticTraining) -> dict[str, object]:
+    """Draw, train, evaluate; writes out/aesthetic (the weights) and out/report.json, which is also returned."""
     train_on = [i for i, s in enumerate(subjects) if not s.held_out]
     unseen = [i for i, s in enumerate(subjects) if s.held_out] or train_on
-    seen = load_or_draw(out / "seen.npz", subjects, train_on, config.covers, config.kinds, fit.seed, config.scenes)
+    training = load_or_draw(out / "seen.npz", subjects, train_on, config.covers, config.kinds, fit.seed, config.scenes)
     judged = load_or_draw(out / "judged.npz", subjects, unseen, config.judged, len(DAMAGES), fit.seed + 1)
-    head = fitted(out / "head", seen, fit, config)
+    head = fitted(out / "head", training, fit, config)
     head.save_pretrained(out / "aesthetic")
     scores = scored(head, judged)
     report: dict[str, object] = {"unseen_subjects": len(unseen), "pairs_a_kind": 3 * config.judged}
     report["known_kinds"] = {k: round(right(scores[judged.kind == i]), 3) for i, k in enumerate(DAMAGES)}
     report["known_kinds_mean"] = round(right(scores), 3)
     report["clean_above_any_severe"] = round(float((scores[:, :1] > scores[:, 2]).mean()), 3)
-    report |= evidence(out, seen, judged, fit, config)
+    report |= evidence(out, training, judged, fit, config)
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     return report
 
@@ -188,8 +190,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """`icg train aesthetic`."""
     parser = Flags(__name__, __doc__, art="maybe")
     args = parser.parse_args(argv)
-    fit, config = Fit(steps=400, lr=3e-3, batch=192, seed=args.seed, warmup=50), Config()
+    fit, config = Fit(steps=400, lr=3e-3, batch=192, seed=args.seed, warmup=50), AestheticTraining()
     if args.smoke:
-        fit, config = Fit(steps=20, lr=3e-3, batch=32, seed=args.seed, warmup=5), Config(24, 6, 6, 1)
+        fit, config = Fit(steps=20, lr=3e-3, batch=32, seed=args.seed, warmup=5), AestheticTraining(24, 6, 6, 1)
     subjects = procedural() if args.smoke or args.art is None else load_subjects(args.art)
     print(json.dumps(run(args.out, subjects, fit, config)["mean"]))

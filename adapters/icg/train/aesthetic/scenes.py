@@ -1,6 +1,6 @@
-"""A subject before noise with a photograph's statistics: variety for judges that should not expect flat backdrops.
+"""A subject on noise with a photograph's statistics: variety for judges that should not expect flat backdrops.
 
-Amplitude falls with frequency about as in natural pictures (Field 1987). Deterministic given the generator.
+Amplitude falls with frequency about as in natural pictures (Field 1987). Deterministic for its generator.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from icg.data.compose import PLACES
 
 
 def scene(sprite: np.ndarray, framing: str, rng: np.random.Generator, side: int) -> Image.Image:
-    """`sprite` (S, S, 4) uint8 where the framing says, (side, side) RGB."""
+    """`sprite` (S, S, 4) uint8 at the framing's place on noise, (side, side) RGB."""
     canvas = Image.fromarray(backdrop(rng, side))
     scale, x, y = PLACES[framing]
     edge = round(side * scale)

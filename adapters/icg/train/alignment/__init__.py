@@ -1,0 +1,1 @@
+"""Alignment with rewards: reward gradients (ReFL) and GRPO."""

@@ -1,8 +1,8 @@
-"""Policy-gradient alignment for rewards without gradients: Flow-GRPO's idea (arXiv:2505.05470) for every family.
+"""Policy-gradient alignment for rewards without gradients: the idea of Flow-GRPO (arXiv:2505.05470) for every family.
 
-Sampling is made random: of the noise an estimate implies, a share `eta` is drawn anew at each step (DDIM's eta, arXiv:2010.02502,
-equations 12 and 16; for flows the same mixture of clean and noise), so each step is a Gaussian policy. Several covers of one
-brief are a group; a cover's advantage is its reward less the group's, over the group's deviation. Knows no data.
+Sampling is random: each step replaces a share `eta` of the noise that its estimate implies by new noise (DDIM's eta, arXiv:2010.02502,
+equations 12 and 16; for flows the same mixture of clean and noise), so each step is a Gaussian policy. Several covers of one brief are a
+group; a cover's advantage is its reward minus the group's mean, over the group's deviation. Knows no data.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Judge = Callable[[list[Image.Image], list[Brief]], np.ndarray]
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """group: covers a brief. eta in (0, 1]: share of the noise drawn anew. steps: how many of a sample's steps are learned from.
+    """group: covers a brief. eta in (0, 1]: share of new noise. steps: number of a sample's steps to train on.
 
     clip: of the probability ratio (PPO). kl: weight of the distance from the policy before training.
     """
@@ -42,7 +42,7 @@ class PolicyConfig:
 
 
 class Policy(nn.Module):
-    """What is trained: refiner and connector of the pipeline's adapter."""
+    """The trained part: refiner and connector of the pipeline's adapter."""
 
     def __init__(self, pipeline: CoverPipeline, judge: Judge, config: PolicyConfig) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Policy(nn.Module):
         pipeline.family.denoiser.requires_grad_(False)
 
     def loss(self, briefs: list[Brief], rng: np.random.Generator) -> dict[str, Tensor]:
-        """briefs (B): each is drawn `group` times from one first noise, so that what is learned from is all that differs."""
+        """briefs (B): each is drawn `group` times from the same initial noise, so covers differ only by the policy's choices."""
         config, pipeline = self.config, self.pipeline
         briefs = [b for b in briefs for _ in range(config.group)]
         batch = pipeline.start(briefs)
@@ -69,21 +69,21 @@ class Policy(nn.Module):
         rewards = torch.as_tensor(self.judge(images, briefs), dtype=torch.float32).to(pipeline.device)
         groups = rewards.unflatten(0, (-1, config.group))
         advantage = ((groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 1e-4)).flatten()
-        objective, apart = rewards.new_zeros(()), rewards.new_zeros(())
+        objective, kl = rewards.new_zeros(()), rewards.new_zeros(())
         picked = rng.permutation(last)[: config.steps]
         for step in picked:
             at, after = Estimate(pipeline, batch, step, path[step]), path[step + 1]
             with torch.no_grad():
                 old, spread = self._transition(at, self.adapter)
-                held, _ = self._transition(at, self.before)
+                reference, _ = self._transition(at, self.before)
             mean, _ = self._transition(at, self.adapter)
-            # Means over dimensions instead of sums: the ratio of thousands of pixels would always be clipped.
+            # Means over dimensions, not sums: else the ratio of thousands of pixels would always be clipped.
             ratio = (((after - old).square() - (after - mean).square()).mean((1, 2, 3)) / (2 * spread**2)).exp()
             clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
             objective = objective + torch.minimum(ratio * advantage, clipped * advantage).mean() / len(picked)
-            apart = apart + ((mean - held).square().mean() / (2 * spread**2)) / len(picked)
-        loss = -objective + config.kl * apart
-        return {"loss": loss, "reward": rewards.mean(), "spread": groups.std(1).mean(), "kl": apart}
+            kl = kl + ((mean - reference).square().mean() / (2 * spread**2)) / len(picked)
+        loss = -objective + config.kl * kl
+        return {"loss": loss, "reward": rewards.mean(), "spread": groups.std(1).mean(), "kl": kl}
 
     def _transition(self, at: Estimate, encode: Encode) -> tuple[Tensor, float]:
         """Mean (B, C, h, w) of the latents after this step under an adapter's policy, and their deviation."""
@@ -96,10 +96,14 @@ class Policy(nn.Module):
 
 
 def run(
-    folder: Path, model: Policy, draw: Callable[[np.random.Generator, int], list[Brief]], fit: Fit, watch: Watch,
+    folder: Path,
+    model: Policy,
+    draw: Callable[[np.random.Generator, int], list[Brief]],
+    fit: Fit,
+    watch: Watch,
     until: int | None = None,
-) -> dict[str, float]:  # fmt: skip
-    """`draw(rng, count)` gives training briefs. Stops early when the watch says that rewards are being hacked."""
+) -> dict[str, float]:
+    """draw: (rng, count) -> training briefs. Stops early if the watch detects reward hacking."""
     torch.manual_seed(fit.seed)
     watch.look(0, model.pipeline)
 

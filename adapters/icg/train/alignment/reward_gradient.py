@@ -1,8 +1,8 @@
-"""Personalised alignment without labels: rewards' gradients through the end of sampling, into refiner and connector.
+"""Personalised alignment without labels: rewards' gradients through the last steps of sampling, into refiner and connector.
 
-ReFL (arXiv:2304.05977): sample without gradients to a random late step, estimate the clean cover in one step, decode it and climb the
-mixed rewards. Each item is drawn for several users: a dispersion term keeps their covers apart along what parts their tastes, and a
-consistent-condition term (arXiv:2408.00418, L_CC) holds what the conditioning asks of the denoiser near what it asked before.
+ReFL (arXiv:2304.05977): sample without gradients to a random late step, estimate the clean cover in one step, decode it and maximise the
+mixed rewards. Each item is drawn for several users: a dispersion term separates their covers along the difference of their tastes, and a
+consistent-condition term (arXiv:2408.00418, L_CC) keeps the denoiser's predictions near those before training.
 Works on any CoverPipeline. Knows no data.
 """
 
@@ -28,7 +28,7 @@ from icg.train.loop import Fit, train
 
 @dataclass(frozen=True)
 class AlignConfig:
-    """late: the gradient enters at one of so many last steps. users: how many consecutive briefs share an item.
+    """late: the gradient enters at a random one of so many last steps. users: number of consecutive briefs that share an item.
 
     dispersion, consistency: weights of the two terms; `temperature` of distances in the dispersion. lora: rank of a low-rank
     adapter (arXiv:2106.09685) on the denoiser's attention, 0 for none.
@@ -43,9 +43,9 @@ class AlignConfig:
 
 
 class Aligner(nn.Module):
-    """What is trained: refiner and connector of the pipeline's adapter, and LoRA weights where wanted.
+    """The trained part: refiner and connector of the pipeline's adapter, and LoRA weights if configured.
 
-    `looks` maps pixels (B, 3, H, W) to unit rows (B, D): the space in which covers of different users must differ.
+    looks: pixels (B, 3, H, W) -> unit rows (B, D), the space in which covers of different users must differ.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Aligner(nn.Module):
         super().__init__()
         self.pipeline, self.mix, self.looks, self.config = pipeline, mix, looks, config
         before = copy.deepcopy(pipeline.adapter).requires_grad_(False)
-        self.before = before.forward  # not a submodule: checkpoints hold what is trained alone
+        self.before = before.forward  # not a submodule: checkpoints hold only trained weights
         self.adapter = pipeline.adapter.requires_grad_(False)
         self.adapter.refiner.requires_grad_(True)
         self.adapter.connector.requires_grad_(True)
@@ -64,7 +64,7 @@ class Aligner(nn.Module):
         self.lora = nn.ParameterList(p for p in pipeline.family.denoiser.parameters() if p.requires_grad)
 
     def loss(self, briefs: list[Brief], rng: np.random.Generator) -> dict[str, Tensor]:
-        """briefs (B), each `users` in a row about one item -> the loss and its parts."""
+        """briefs (B), `users` consecutive ones of each item -> the loss and its parts."""
         config, family = self.config, self.pipeline.family
         if len(briefs) % config.users:
             raise IcgError(f"briefs={len(briefs)}; allowed: a multiple of users={config.users}")
@@ -79,38 +79,42 @@ class Aligner(nn.Module):
         pixels = family.decode(at.clean(personal)).clamp(-1, 1)
         mixed = self.mix.tensor(pixels, briefs)
         users = torch.cat([self.pipeline.user(brief) for brief in briefs])
-        apart = self.dispersion(self.looks(pixels), users)
-        consistent = (personal - before).square().mean()
+        dispersion = self.dispersion(self.looks(pixels), users)
+        consistency = (personal - before).square().mean()
         reward = mixed.total.mean()
-        loss = -reward + config.dispersion * apart + config.consistency * consistent
+        loss = -reward + config.dispersion * dispersion + config.consistency * consistency
         parts = {name: values.mean() for name, values in mixed.parts.items()}
-        return {"loss": loss, "reward": reward, "dispersion": apart, "consistency": consistent, **parts}
+        return {"loss": loss, "reward": reward, "dispersion": dispersion, "consistency": consistency, **parts}
 
     def dispersion(self, looks: Tensor, users: Tensor) -> Tensor:
         """looks (B, D), users (B, D), unit rows -> mean exp(-margin / temperature) over pairs of users of one item.
 
-        margin = (c_i - c_j) (u_i - u_j) / |u_i - u_j|: covers must part along what parts their users, in any other direction
-        they only leave their taste. Pairs weigh by how far apart the users are: equal users may have equal covers.
+        margin = (c_i - c_j) (u_i - u_j) / |u_i - u_j|: covers must differ along the difference of their users; in any other
+        direction they only leave their taste. A pair's weight is the distance of the users: equal users may have equal covers.
         """
         count = self.config.users
         covers, people = looks.unflatten(0, (-1, count)), users.unflatten(0, (-1, count))
-        parted = people[:, :, None] - people[:, None]  # (items, users, users, D)
-        far = parted.norm(dim=-1)
-        margin = ((covers[:, :, None] - covers[:, None]) * parted).sum(-1) / far.clamp(min=1e-6)
-        return (far * torch.exp(-margin / self.config.temperature)).sum() / far.sum().clamp(min=1e-6)
+        difference = people[:, :, None] - people[:, None]  # (items, users, users, D)
+        distance = difference.norm(dim=-1)
+        margin = ((covers[:, :, None] - covers[:, None]) * difference).sum(-1) / distance.clamp(min=1e-6)
+        return (distance * torch.exp(-margin / self.config.temperature)).sum() / distance.sum().clamp(min=1e-6)
 
     def save(self, folder: Path) -> None:
-        """The adapter, and the LoRA beside it, as CoverPipeline.from_pretrained reads them."""
+        """Write the adapter, and its LoRA, for CoverPipeline.from_pretrained."""
         self.adapter.save_pretrained(folder)
         if self.config.lora:
             self.pipeline.family.save_lora(folder / "lora")
 
 
 def run(
-    folder: Path, model: Aligner, draw: Callable[[np.random.Generator, int], list[Brief]], fit: Fit, watch: Watch,
+    folder: Path,
+    model: Aligner,
+    draw: Callable[[np.random.Generator, int], list[Brief]],
+    fit: Fit,
+    watch: Watch,
     until: int | None = None,
-) -> dict[str, float]:  # fmt: skip
-    """`draw(rng, count)` gives training briefs. Stops early when the watch says that rewards are being hacked."""
+) -> dict[str, float]:
+    """draw: (rng, count) -> training briefs. Stops early if the watch detects reward hacking."""
     torch.manual_seed(fit.seed)
     watch.look(0, model.pipeline)
 

@@ -1,0 +1,1 @@
+"""Pretraining of the connector: a frozen language model learns to speak to a frozen denoiser."""

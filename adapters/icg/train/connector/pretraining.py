@@ -1,6 +1,6 @@
-"""Connector pre-training (MetaQueries, arXiv:2504.06256): draw a cover from its own reading, denoiser and VLM frozen.
+"""Connector pre-training (MetaQueries, arXiv:2504.06256): draw a cover from its own VLM reading, with frozen denoiser and VLM.
 
-The diffusion model's own loss is the only teacher; conditions are left out now and then for guidance (arXiv:2207.12598).
+The diffusion model's loss is the only loss; conditions are dropped at random for classifier-free guidance (arXiv:2207.12598).
 Knows no command line and no folder but the run's.
 """
 
@@ -21,7 +21,7 @@ from icg.models import vlm as reading
 from icg.models.families import Family
 from icg.models.noise import random_mixture
 from icg.train.connector import samples
-from icg.train.connector.source import Source
+from icg.train.connector.source import ConnectorSource
 from icg.train.loop import Fit, train
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 TOKENS, CONNECTOR = "tokens", "connector"
 STANDARD = 256
-"""Items whose readings fix the adapter's centre and spread."""
+"""Items whose readings define the adapter's centre and spread."""
 HELD_OUT = 64
-"""Held-out covers whose loss is watched."""
+"""Held-out covers of the validation loss."""
 
 
 def loss_of(
@@ -46,23 +46,23 @@ def loss_of(
 def latent_loss(
     family: Family, adapter: IcgAdapter, scheduler: Any, clean: Tensor, items: Tensor, users: Tensor
 ) -> Tensor:
-    """clean (B, C, h, w) latents, the rest as `loss_of`. Times and noise are drawn on the CPU, the same on any device."""
+    """clean (B, C, h, w) latents, the rest as in `loss_of`. Times and noise come from the CPU, so they are equal on any device."""
     mixed, timesteps = random_mixture(scheduler, len(clean))
     alpha, sigma = (torch.as_tensor(value).to(clean.device) for value in (mixed.alpha, mixed.sigma))
     mixed, noise = replace(mixed, alpha=alpha, sigma=sigma), torch.randn(clean.shape).to(clean.device)
     embeds, pooled = adapter(items, users)
     size = (clean.shape[3] * family.factor, clean.shape[2] * family.factor)
-    said = family.predict(mixed.latents(clean, noise), timesteps.to(clean.device), embeds, pooled, size)
-    return (said.float() - mixed.target(clean, noise)).square().mean()
+    prediction = family.predict(mixed.latents(clean, noise), timesteps.to(clean.device), embeds, pooled, size)
+    return (prediction.float() - mixed.target(clean, noise)).square().mean()
 
 
 @dataclass(frozen=True)
 class ConnectorConfig:
-    """What is left out how often: `drop_all` of item and user, `drop_user`, and `drop_picture` of the cover from its own reading.
+    """Drop rates: `drop_all` of item and user, `drop_user`, and `drop_picture` of the cover from its own reading.
 
-    `stage`: TOKENS trains meta tokens and connector, with the VLM at each step; CONNECTOR keeps the meta tokens, whose readings
+    `stage`: TOKENS trains meta tokens and connector, and runs the VLM at each step; CONNECTOR freezes the meta tokens, whose readings
     are computed once. `accumulate` batches make a step. Samples are `columns` covers, drawn in `steps` at `guidance`.
-    `made_from`: the folders and the pixels of a cover, so that they are saved with the rest and a run goes on with no others.
+    `made_from`: the folders and a cover's pixels; saved with the run, so that a run cannot resume with others.
     """
 
     stage: str = TOKENS
@@ -83,12 +83,12 @@ class ConnectorConfig:
                 raise IcgError(f"{name}={getattr(self, name)}; allowed: 0..1")
 
 
-def new_adapter(vlm: Any, diffusion: Any, seed: int, **more: int) -> IcgAdapter:
-    """For a loaded pair. Its refiner ends in zeros: until it was trained, a user changes nothing rather than anything."""
+def new_adapter(vlm: Any, diffusion: Any, seed: int, **sizes: int) -> IcgAdapter:
+    """An adapter for a loaded pair. Its refiner's outputs are zero, so that users change nothing before it is trained."""
     torch.manual_seed(seed)
     width = int(vlm.get_input_embeddings().weight.shape[1])
     heads = next(n for n in (32, 16, 8, 4, 2, 1) if width % n == 0 and (width // n >= 48 or n == 1))
-    adapter = IcgAdapter(AdapterConfig.between(vlm, diffusion, **({"heads": heads} | more)))
+    adapter = IcgAdapter(AdapterConfig.between(vlm, diffusion, **({"heads": heads} | sizes)))
     for layer in (adapter.refiner.attend.out_proj, adapter.refiner.mlp[-1]):
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
@@ -96,20 +96,25 @@ def new_adapter(vlm: Any, diffusion: Any, seed: int, **more: int) -> IcgAdapter:
 
 
 @torch.no_grad()
-def standardise(adapter: IcgAdapter, vlm: Any, processor: Any, given: list[tuple[str, tuple]]) -> None:
-    """Take the adapter's centre and spread from (title, pictures) of many items."""
-    read = [adapter.meta_tokens.read(vlm, reading.inputs(processor, title, seen)) for title, seen in given]
-    if len(read) > 1:  # what differs cannot be told from one
-        adapter.standardise(torch.cat(read))
+def standardise(adapter: IcgAdapter, vlm: Any, processor: Any, items: list[tuple[str, tuple]]) -> None:
+    """Set the adapter's centre and spread from the (title, pictures) of many items."""
+    hidden = [adapter.meta_tokens.read(vlm, reading.inputs(processor, *item)) for item in items]
+    if len(hidden) > 1:  # one item has no spread
+        adapter.standardise(torch.cat(hidden))
 
 
-class Recipe:
-    """One run; models are on the accelerator's device, `held_out` may be empty."""
+class ConnectorRun:
+    """One run; models are on the accelerator's device, `held_out` may be None."""
 
     def __init__(
-        self, family: Family, adapter: IcgAdapter, accelerator: Accelerator, source: Source, held_out: Source | None,
+        self,
+        family: Family,
+        adapter: IcgAdapter,
+        accelerator: Accelerator,
+        source: ConnectorSource,
+        held_out: ConnectorSource | None,
         config: ConnectorConfig,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if accelerator.num_processes > 1:
             raise IcgError(f"processes={accelerator.num_processes}; allowed: 1, on one device")
         self.family, self.adapter, self.accelerator = family, adapter.to(accelerator.device), accelerator
@@ -120,8 +125,8 @@ class Recipe:
         for part in (family.denoiser, family.vae):
             part.eval().requires_grad_(False)
 
-    def loss(self, source: Source, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """Of examples of one bucket."""
+    def loss(self, source: ConnectorSource, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """The loss of examples of one bucket."""
         config, device = self.config, self.accelerator.device
         shown = rng.random(len(rows)) >= config.drop_picture
         nothing = rng.random(len(rows)) < config.drop_all
@@ -131,12 +136,13 @@ class Recipe:
         with self.accelerator.autocast():
             items = source.items(rows, shown).to(device)
             items = torch.where(torch.as_tensor(nothing, device=device)[:, None, None], self.adapter.nothing, items)
-            given = (source.clean(rows).to(device), items, torch.as_tensor(users, device=device))
-            return latent_loss(self.family, self.adapter, self.family.pipeline.scheduler, *given)
+            users = torch.as_tensor(users, device=device)
+            clean = source.clean(rows).to(device)
+            return latent_loss(self.family, self.adapter, self.family.pipeline.scheduler, clean, items, users)
 
     @torch.no_grad()
     def validation(self) -> float:
-        """The loss of up to HELD_OUT held-out covers, always with the same noise; NaN where none is held out."""
+        """The loss of up to HELD_OUT held-out covers, always with the same noise; NaN without held-out covers."""
         if self.held_out is None:
             return float("nan")
         source, total, count = self.held_out, 0.0, 0
@@ -151,7 +157,7 @@ class Recipe:
 
     @torch.no_grad()
     def look(self) -> np.ndarray:
-        """A grid of held-out covers above what is drawn from their readings; of training covers where none is held out."""
+        """A grid of held-out covers above those drawn from their readings; of training covers without held-out ones."""
         source = self.held_out or self.source
         most = np.bincount(source.bucket).argmax()
         rows = np.flatnonzero(source.bucket == most)[: self.config.columns]
@@ -160,17 +166,19 @@ class Recipe:
         with self.accelerator.autocast():
             items = source.items(rows, np.ones(len(rows), bool)).to(device)
             users = torch.zeros(len(rows), self.adapter.config.user, device=device)
-            drawn = samples.draw(self.family, self.adapter, items, users, size, self.config.steps, self.config.guidance)
-        return samples.grid(samples.pictures(self.family.decode(clean.to(device))), drawn)
+            images = samples.draw(
+                self.family, self.adapter, items, users, size, self.config.steps, self.config.guidance
+            )
+        return samples.grid(samples.pictures(self.family.decode(clean.to(device))), images)
 
     def run(self, folder: Path, fit: Fit, until: int | None = None) -> dict[str, float]:
-        """Train; leaves folder/adapter, checkpoints, TensorBoard and config.json. Returns the last losses and the speed.
+        """Train; writes folder/adapter, checkpoints, TensorBoard and config.json. Returns the last losses and the speed.
 
-        Raises CheckpointError when `folder` holds a run with other settings: going on would be neither.
+        Raises CheckpointError if `folder` holds a run with other settings.
         """
         from torch.utils.tensorboard import SummaryWriter
 
-        _same(folder, fit, self.config)
+        _check_settings(folder, fit, self.config)
 
         def step(number: int, rng: np.random.Generator) -> dict[str, Tensor]:
             return {"loss": self.loss(self.source, self.source.epochs.rows(number), rng)}
@@ -190,7 +198,7 @@ class Recipe:
         return {**losses, "validation": self.validation(), **json.loads((folder / "speed.json").read_text())}
 
 
-def _same(folder: Path, fit: Fit, config: ConnectorConfig) -> None:
+def _check_settings(folder: Path, fit: Fit, config: ConnectorConfig) -> None:
     if (folder / "checkpoint.pt").is_file() and (folder / "config.json").is_file():
         old, new = json.loads((folder / "config.json").read_text()), {"fit": asdict(fit), "config": asdict(config)}
         if old != new:

@@ -1,10 +1,10 @@
-"""Connector pre-training on your own pair and catalogue: draw a cover from its own reading, denoiser and VLM frozen.
+"""Connector pre-training on your own models and catalogue: draw a cover from its own VLM reading, with frozen denoiser and VLM.
 
     icg train connector --smoke --out runs/smoke     (under a minute, the starter's models, shapes)
     icg train connector --vlm models/qwen2.5-vl-3b --diffusion models/sd3.5-medium --data shop --out runs/shop
 
-MetaQueries (arXiv:2504.06256): the diffusion model's own loss is the only teacher; conditions are left out now and then for
-guidance (arXiv:2207.12598). Interrupted, the same command goes on and ends at the same loss. docs/training.md tells the steps.
+MetaQueries (arXiv:2504.06256): the diffusion model's loss is the only loss; conditions are dropped at random for classifier-free guidance
+(arXiv:2207.12598). After an interruption the same command resumes and ends at the same loss. docs/training.md describes the steps.
 """
 
 from __future__ import annotations
@@ -27,36 +27,38 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--vlm", type=Path, help="folder of a transformers checkpoint that reads pictures and text")
     parser.add_argument("--diffusion", type=Path, help="folder of a diffusers pipeline")
-    parser.add_argument("--data", type=Path, help="folder with items.csv (.jsonl, .parquet), maybe covers and events")
-    parser.add_argument("--cache", type=Path, help="what is computed once; default: precomputed/ beside --out")
-    parser.add_argument("--adapter", type=Path, help="start from this adapter, not from a new one")
     parser.add_argument(
-        "--joint", type=Path, help="a folder as the starter's, to embed covers and learn users from events"
+        "--data", type=Path, help="folder with items.csv (.jsonl, .parquet), optionally covers and events"
+    )
+    parser.add_argument("--cache", type=Path, help="folder for precomputed tensors; default: precomputed/ beside --out")
+    parser.add_argument("--adapter", type=Path, help="start from this adapter instead of a new one")
+    parser.add_argument(
+        "--joint", type=Path, help="folder of the starter's layout, to embed covers and learn users from events"
     )
     parser.add_argument(
         "--stage", choices=(TOKENS, CONNECTOR), default=TOKENS, help="what is trained; see docs/training.md"
     )
     parser.number("save-every", 500, "steps between adapters and sample grids")
-    given = parser.parse_args(argv)
-    paths = Paths(given.out, given.cache or given.out.parent / "precomputed", given.adapter)
-    config = ConnectorConfig(given.stage, accumulate=given.accumulate)
+    args = parser.parse_args(argv)
+    paths = Paths(args.out, args.cache or args.out.parent / "precomputed", args.adapter)
+    config = ConnectorConfig(args.stage, accumulate=args.accumulate)
     fit = Fit(
-        given.steps,
-        given.lr,
-        given.batch,
-        given.seed,
-        min(500, given.steps // 10),
-        save_every=given.save_every,
+        args.steps,
+        args.lr,
+        args.batch,
+        args.seed,
+        min(500, args.steps // 10),
+        save_every=args.save_every,
         ema=0.999,
     )
-    if not given.smoke and None in (given.vlm, given.diffusion, given.data):
+    if not args.smoke and None in (args.vlm, args.diffusion, args.data):
         parser.error("--vlm, --diffusion and --data are required without --smoke")
-    if given.smoke:
-        paths, fit = smoke(paths), Fit(12, 3e-3, 4, given.seed, 2, save_every=6, ema=0.9)
-        recipe = assemble(paths, replace(config, steps=4), 96 * 96, 4, given.seed, {"tokens": 8, "layers": 1}, 0.2)
+    if args.smoke:
+        paths, fit = smoke(paths), Fit(12, 3e-3, 4, args.seed, 2, save_every=6, ema=0.9)
+        recipe = assemble(paths, replace(config, steps=4), 96 * 96, 4, args.seed, {"tokens": 8, "layers": 1}, 0.2)
     else:
-        paths = replace(paths, vlm=given.vlm, diffusion=given.diffusion, data=given.data, joint=given.joint)
-        more = {"tokens": given.tokens, "layers": given.layers}
-        recipe = assemble(paths, config, given.pixels, given.batch, given.seed, more)
-    losses = recipe.run(given.out, fit)
-    print(json.dumps({"adapter": str(given.out / "adapter"), **{name: round(v, 4) for name, v in losses.items()}}))
+        paths = replace(paths, vlm=args.vlm, diffusion=args.diffusion, data=args.data, joint=args.joint)
+        sizes = {"tokens": args.tokens, "layers": args.layers}
+        recipe = assemble(paths, config, args.pixels, args.batch, args.seed, sizes)
+    losses = recipe.run(args.out, fit)
+    print(json.dumps({"adapter": str(args.out / "adapter"), **{name: round(v, 4) for name, v in losses.items()}}))

@@ -1,6 +1,6 @@
-"""Looks at a connector in training: held-out covers drawn from their own readings, on whatever device it is trained on.
+"""Samples of a connector in training: held-out covers drawn from their own readings, on the training device.
 
-`icg.draw.pipeline` reads items by a VLM; here readings come from a training batch. Knows no catalogue.
+`icg.draw.pipeline` reads items with a VLM; here the readings come from a training batch. Knows no catalogue.
 """
 
 from __future__ import annotations
@@ -42,6 +42,6 @@ def pictures(pixels: Tensor) -> np.ndarray:
     return to_bytes(pixels.float()).cpu().numpy()
 
 
-def grid(real: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Real covers above those drawn in their place: two of (B, H, W, 3) -> (2 H, B W, 3)."""
-    return np.concatenate([np.concatenate(list(row), 1) for row in (real, drawn)], 0)
+def grid(real: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """Real covers above the samples of their readings: two of (B, H, W, 3) -> (2 H, B W, 3)."""
+    return np.concatenate([np.concatenate(list(row), 1) for row in (real, samples)], 0)

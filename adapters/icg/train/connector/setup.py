@@ -1,4 +1,4 @@
-"""From folders on a disk to a connector recipe that is ready to run: models loaded, catalogue read, numbers computed once."""
+"""From folders to a connector run: loads models, reads the catalogue, precomputes tensors."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from icg.adapter.model import IcgAdapter
 from icg.checkpoints import DIFFUSERS, TRANSFORMERS
 from icg.data.art import STYLES, on_white, procedural
 from icg.data.buckets import Buckets
-from icg.data.catalogue import TEST, TRAIN, Catalogue, Example, Report, Splits
-from icg.data.precompute import Kind, Latents, Looks, Prepared, Readings, digest, fingerprint, prepare, show
+from icg.data.catalogue import TEST, TRAIN, Catalogue, Example, RowReport, Splits
+from icg.data.precompute import Kind, Latents, Looks, PreparedExample, Readings, digest, fingerprint, prepare, show
 from icg.draw.pipeline import load_diffusion
 from icg.errors import IcgError
 from icg.models import vlm as reading
 from icg.models.families import cast, family_of
 from icg.models.joint import JointEmbedding
-from icg.train.connector.pretraining import CONNECTOR, STANDARD, ConnectorConfig, Recipe, new_adapter, standardise
-from icg.train.connector.source import Source, Tastes, by_vlm, precomputed
+from icg.train.connector.pretraining import CONNECTOR, STANDARD, ConnectorConfig, ConnectorRun, new_adapter, standardise
+from icg.train.connector.source import ConnectorSource, CoverUsers, by_vlm, precomputed
 
 
 @dataclass(frozen=True)
 class Paths:
-    """Folders of one run. `adapter` to start from and `joint` may be None."""
+    """Folders of one run. `adapter`, to start from, and `joint` may be None."""
 
     out: Path
     cache: Path
@@ -42,11 +42,18 @@ class Paths:
 
 
 def assemble(
-    paths: Paths, config: ConnectorConfig, pixels: int, batch: int, seed: int, sizes: dict[str, int], held_out: float = 0.05,
-) -> Recipe:  # fmt: skip
-    """Load, read, compute what is missing; `sizes` of a new adapter, `held_out` the share of items to validate on.
+    paths: Paths,
+    config: ConnectorConfig,
+    pixels: int,
+    batch: int,
+    seed: int,
+    sizes: dict[str, int],
+    held_out: float = 0.05,
+) -> ConnectorRun:
+    """Load models, read the catalogue, compute missing tensors. sizes: of a new adapter; held_out: share of validation items.
 
-    What was left out of the catalogue is printed and listed in out/left_out.jsonl. Raises IcgError naming what does not fit.
+    Rows of the catalogue that were left out are counted in the output and listed in out/left_out.jsonl. Raises IcgError naming what does
+    not fit.
     """
     from accelerate import Accelerator
 
@@ -60,7 +67,7 @@ def assemble(
         part.to(device)
     if half:
         cast(family.denoiser, torch.bfloat16)
-    catalogue, report = Catalogue.open(paths.data, Splits(held_out, 0.05)), Report()
+    catalogue, report = Catalogue.open(paths.data, Splits(held_out, 0.05)), RowReport()
     examples = [example for example in catalogue.examples(report) if example.split != TEST]
     if not any(example.split == TRAIN for example in examples):
         raise IcgError(f"data={str(paths.data)!r}: no cover to train on ({report}); allowed: at least one")
@@ -75,11 +82,11 @@ def assemble(
     kinds: list[Kind] = [latents]
     read = by_vlm(vlm, processor, adapter)
     if config.stage == CONNECTOR:
-        seen, said = (
+        with_cover, title_only = (
             Readings(paths.cache / name, vlm, processor, adapter, marks[0], name == "seen") for name in ("seen", "said")
         )
-        read = precomputed(seen.store, said.store)
-        kinds += [seen, said]
+        read = precomputed(with_cover.store, title_only.store)
+        kinds += [with_cover, title_only]
     looks = None
     if paths.joint is not None and catalogue.events is not None:
         heads = fingerprint("joint", paths.joint / "joint", TRANSFORMERS)
@@ -88,49 +95,48 @@ def assemble(
         kinds.append(looks)
     prepared = prepare(examples, tuple(kinds), report)
     if config.stage == CONNECTOR:
-        vlm.to("cpu")  # it has said all it will be asked
-    train = [one for one in prepared if one.example.split == TRAIN]
-    others = [one for one in prepared if one.example.split != TRAIN]
-    print(f"{report}; {len(train)} to train on, {len(others)} to watch, the rest is for tests")
+        vlm.to("cpu")  # not needed any more
+    train = [p for p in prepared if p.example.split == TRAIN]
+    others = [p for p in prepared if p.example.split != TRAIN]
+    print(f"{report}; {len(train)} for training, {len(others)} for validation, the rest is for tests")
     tastes = None if looks is None else _tastes(catalogue, train, looks, report)
     paths.out.mkdir(parents=True, exist_ok=True)
     report.write(paths.out / "left_out.jsonl")
-    source = Source(train, latents.store, read, tastes, batch, seed)
-    watched = Source(others, latents.store, read, None, batch, seed) if others else None
-    named = {name: getattr(paths, name) for name in ("vlm", "diffusion", "data", "adapter", "joint")}
-    made_from = {name: str(path.resolve()) for name, path in named.items() if path is not None} | {
-        "pixels": str(pixels)
-    }
-    return Recipe(family, adapter, accelerator, source, watched, replace(config, made_from=made_from))
+    source = ConnectorSource(train, latents.store, read, tastes, batch, seed)
+    validation = ConnectorSource(others, latents.store, read, None, batch, seed) if others else None
+    folders = {name: getattr(paths, name) for name in ("vlm", "diffusion", "data", "adapter", "joint")}
+    made_from = {name: str(path.resolve()) for name, path in folders.items() if path is not None}
+    config = replace(config, made_from=made_from | {"pixels": str(pixels)})
+    return ConnectorRun(family, adapter, accelerator, source, validation, config)
 
 
 def _start(
     paths: Paths, vlm: Any, processor: Any, diffusion: Any, examples: list[Example], seed: int, sizes: dict[str, int]
 ) -> IcgAdapter:
-    """The adapter as the run begins, kept in out/start: readings on the disk are good for its centre and spread alone."""
+    """The run's initial adapter, stored in out/start: readings on the disk are valid only for its centre and spread."""
     folder = paths.out / "start"
     if not folder.is_dir():
         if paths.adapter is not None:
             adapter = IcgAdapter.from_pretrained(paths.adapter)
         else:
             adapter = new_adapter(vlm, diffusion, seed, **sizes)
-            of_training = [e for e in examples if e.split == TRAIN]
-            some = of_training[:: ceil(len(of_training) / STANDARD)]
-            # Half of them by their titles alone, as they will be read.
-            given = [(e.title, show(e) if n % 2 == 0 else ()) for n, e in enumerate(some)]
-            standardise(adapter.to(vlm.device), vlm, processor, given)
+            training = [e for e in examples if e.split == TRAIN]
+            sample = training[:: ceil(len(training) / STANDARD)]
+            # Half of them by their titles alone, as in training.
+            items = [(e.title, show(e) if n % 2 == 0 else ()) for n, e in enumerate(sample)]
+            standardise(adapter.to(vlm.device), vlm, processor, items)
         shutil.rmtree(folder.with_suffix(".tmp"), ignore_errors=True)
         adapter.save_pretrained(folder.with_suffix(".tmp"), torch.float32)
         os.replace(folder.with_suffix(".tmp"), folder)
     return IcgAdapter.from_pretrained(folder)
 
 
-def _tastes(catalogue: Catalogue, train: list[Prepared], looks: Looks, report: Report) -> Tastes:
-    covers = {one.example.cover: (row, one.example.item) for row, one in enumerate(train)}
+def _tastes(catalogue: Catalogue, train: list[PreparedExample], looks: Looks, report: RowReport) -> CoverUsers:
+    covers = {p.example.cover: (row, p.example.item) for row, p in enumerate(train)}
     log = catalogue.log(covers, report)
     print(f"{len(log)} events of training users about these covers")
-    rows = np.stack([looks.store.get(one.keys[-1]).float().numpy() for one in train])
-    return Tastes(log, rows, np.unique([one.example.item for one in train], return_inverse=True)[1])
+    rows = np.stack([looks.store.get(p.keys[-1]).float().numpy() for p in train])
+    return CoverUsers(log, rows, np.unique([p.example.item for p in train], return_inverse=True)[1])
 
 
 def smoke(paths: Paths) -> Paths:

@@ -1,4 +1,4 @@
-"""What a connector learns from: prepared covers, how the VLM reads them, and who likes them. Knows no loss.
+"""Training data of a connector: prepared covers, their VLM readings, and the users who like them. Knows no loss.
 
 Covers are numbered by their row in the list of prepared examples.
 """
@@ -16,50 +16,56 @@ from torch import Tensor
 from icg.adapter.model import IcgAdapter
 from icg.data.behaviour import ENGAGED, Log
 from icg.data.buckets import Epochs
-from icg.data.precompute import Prepared, show, stack
+from icg.data.precompute import PreparedExample, show, stack
 from icg.data.shards import Shards
 from icg.models import vlm as reading
 from icg.users.histories import user_embedding
 
-Read = Callable[[list[Prepared], np.ndarray], Tensor]
-"""(examples, whether each cover is shown beside its title (B,)) -> (B, M, D_vlm)."""
+Read = Callable[[list[PreparedExample], np.ndarray], Tensor]
+"""(examples, whether the VLM sees each cover besides its title (B,)) -> (B, M, D_vlm)."""
 
 
 @dataclass(eq=False)
-class Tastes:
-    """Whom a cover is for: users who engaged with it. `looks` (N, U) of covers, by row; `log` by users and time."""
+class CoverUsers:
+    """Users who engaged with a cover. `looks` (N, U): cover embeddings by row; `log`: ordered by users and time; `item` (N,)."""
 
     log: Log
     looks: np.ndarray
     item: np.ndarray
 
     def __post_init__(self) -> None:
-        did = self.log.take(np.isin(self.log.action, ENGAGED))
-        order = np.argsort(did.cover, kind="stable")
-        self._cover, self._user = did.cover[order], did.user[order]
-        self._of_user, self._start = did.cover, np.searchsorted(did.user, np.arange(int(did.user.max(initial=-1)) + 2))
+        engaged = self.log.take(np.isin(self.log.action, ENGAGED))
+        order = np.argsort(engaged.cover, kind="stable")
+        self._cover, self._user = engaged.cover[order], engaged.user[order]
+        self._of_user = engaged.cover
+        self._start = np.searchsorted(engaged.user, np.arange(int(engaged.user.max(initial=-1)) + 2))
 
     def draw(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(B,) covers -> (B, U): for each one user who engaged with it, from all else they engaged with; zeros without one."""
+        """(B,) covers -> (B, U): for each the embedding of a user who engaged with it, from their other engagements; zeros without one."""
         out = np.zeros((len(rows), self.looks.shape[1]), np.float32)
         first, last = np.searchsorted(self._cover, rows), np.searchsorted(self._cover, rows, "right")
         for n, (a, b) in enumerate(zip(first, last, strict=True)):
             if a < b:
                 who = self._user[rng.integers(a, b)]
                 liked = np.unique(self._of_user[self._start[who] : self._start[who + 1]])
-                others = liked[self.item[liked] != self.item[rows[n]]]  # its own item would give the cover away
+                others = liked[self.item[liked] != self.item[rows[n]]]  # its own item would reveal the cover
                 out[n] = user_embedding(self.looks[others], np.ones(len(others)))
         return out
 
 
-class Source:
+class ConnectorSource:
     """Prepared examples in batches of one bucket; key 0 of an example is its latent's."""
 
     def __init__(
-        self, prepared: list[Prepared], latents: Shards, read: Read,
-        tastes: Tastes | None, batch: int, seed: int,
-    ) -> None:  # fmt: skip
-        shapes = [latents.shape(one.keys[0]) for one in prepared]
+        self,
+        prepared: list[PreparedExample],
+        latents: Shards,
+        read: Read,
+        tastes: CoverUsers | None,
+        batch: int,
+        seed: int,
+    ) -> None:
+        shapes = [latents.shape(p.keys[0]) for p in prepared]
         number = {shape: n for n, shape in enumerate(sorted(set(shapes)))}
         self.bucket = np.array([number[shape] for shape in shapes], np.int64)
         self.prepared, self.latents, self.read, self.tastes = prepared, latents, read, tastes
@@ -70,29 +76,31 @@ class Source:
         return stack(self.latents, [self.prepared[row].keys[0] for row in rows])
 
     def items(self, rows: np.ndarray, shown: np.ndarray) -> Tensor:
-        """(B, M, D_vlm); shown (B,) says whether the VLM sees the cover beside the title."""
+        """(B, M, D_vlm); shown (B,): whether the VLM sees the cover besides the title."""
         return self.read([self.prepared[row] for row in rows], shown)
 
     def users(self, rows: np.ndarray, width: int, rng: np.random.Generator) -> np.ndarray:
-        """(B, width), zeros where nobody is known."""
+        """(B, width), zeros without a user."""
         return np.zeros((len(rows), width), np.float32) if self.tastes is None else self.tastes.draw(rows, rng)
 
 
-def precomputed(seen: Shards, said: Shards) -> Read:
+def precomputed(with_cover: Shards, title_only: Shards) -> Read:
     """Readings from the disk: keys 1 and 2 of an example."""
 
-    def read(examples: list[Prepared], shown: np.ndarray) -> Tensor:
-        which = zip(examples, shown, strict=True)
-        return torch.stack([seen.get(e.keys[1]) if s else said.get(e.keys[2]) for e, s in which]).float()
+    def read(examples: list[PreparedExample], shown: np.ndarray) -> Tensor:
+        tensors = [
+            with_cover.get(e.keys[1]) if s else title_only.get(e.keys[2]) for e, s in zip(examples, shown, strict=True)
+        ]
+        return torch.stack(tensors).float()
 
     return read
 
 
 def by_vlm(vlm: Any, processor: Any, adapter: IcgAdapter) -> Read:
-    """Readings by the VLM as the meta tokens are now, one by one: their prompts are of different lengths."""
+    """Readings by the VLM with the current meta tokens, one by one: their prompts have different lengths."""
 
-    def read(examples: list[Prepared], shown: np.ndarray) -> Tensor:
-        given = [(e.example, show(e.example) if s else ()) for e, s in zip(examples, shown, strict=True)]
-        return torch.cat([adapter.read(vlm, reading.inputs(processor, e.title, seen)) for e, seen in given])
+    def read(examples: list[PreparedExample], shown: np.ndarray) -> Tensor:
+        items = [(e.example.title, show(e.example) if s else ()) for e, s in zip(examples, shown, strict=True)]
+        return torch.cat([adapter.read(vlm, reading.inputs(processor, *item)) for item in items])
 
     return read

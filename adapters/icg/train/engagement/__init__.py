@@ -1,0 +1,1 @@
+"""Engagement-aware design (BOIG): the designer learns from clicks."""

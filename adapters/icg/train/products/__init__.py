@@ -1,0 +1,1 @@
+"""Fine-tuning on one product from few pictures (Fluence)."""

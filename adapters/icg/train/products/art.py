@@ -1,6 +1,6 @@
-"""Products that nothing was ever trained on: six things drawn here, in shapes and colours of their own, seen in many pictures.
+"""Products outside all training data: six objects drawn here, with shapes and colours of their own, in many pictures.
 
-Deterministic given names and seeds. Knows no model. They stand in for a shop's photographs where there are none.
+Deterministic for names and seeds. Knows no model. They replace a shop's photographs in studies.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from icg.data.compose import BACKDROPS, PALETTES, Look, compose
 
 SIDE = 256
 STRIDE = 8
-"""Grounds between one seed and the next: so many pictures share none."""
+"""Backgrounds between one seed and the next: so many pictures share none."""
 FLAT = tuple((palette, backdrop) for palette in PALETTES for backdrop in BACKDROPS)
 
 
@@ -153,22 +153,22 @@ def cut_out(thing: Thing) -> Image.Image:
     import resvg_py
 
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-4 -4 108 108">{thing.drawing}</svg>'
-    drawn = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=SIDE, height=SIDE))
-    return Image.open(io.BytesIO(drawn)).convert("RGBA")
+    png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=SIDE, height=SIDE))
+    return Image.open(io.BytesIO(png)).convert("RGBA")
 
 
 def ground(thing: Thing, number: int, seed: int) -> tuple[str, str]:
-    """Palette and backdrop behind picture `number` of a seed."""
+    """Palette and backdrop of picture `number` of a seed."""
     order = np.random.default_rng((99, THINGS.index(thing))).permutation(len(FLAT))
     return FLAT[order[(seed * STRIDE + number) % len(order)]]
 
 
 def pictures(thing: Thing, count: int, seed: int = 0, side: int = 128) -> list[Image.Image]:
-    """`count` pictures (side, side) RGB of the thing: turned a little, near or far, here or there, each before another ground.
+    """`count` pictures (side, side) RGB of the thing: slightly rotated, of varying size and position, each on another background.
 
-    The same thing with another seed stands before other grounds, as long as there are some: held-out pictures are others.
+    Another seed gives other backgrounds, as long as there are some: so held-out pictures differ.
     """
-    made = []
+    result = []
     for n in range(count):
         rng = np.random.default_rng((seed, n, THINGS.index(thing)))
         palette, backdrop = ground(thing, n, seed)
@@ -177,5 +177,5 @@ def pictures(thing: Thing, count: int, seed: int = 0, side: int = 128) -> list[I
         small, sprite = turned.resize((edge, edge), Image.Resampling.LANCZOS), Image.new("RGBA", (SIDE, SIDE))
         room = SIDE - edge
         sprite.paste(small, (int(rng.integers(0, room + 1)), int(rng.integers(0, room + 1))))
-        made.append(compose(np.asarray(sprite), Look("3d", palette, backdrop, "close"), seed * 1000 + n, side))
-    return made
+        result.append(compose(np.asarray(sprite), Look("3d", palette, backdrop, "close"), seed * 1000 + n, side))
+    return result

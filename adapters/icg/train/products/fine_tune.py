@@ -1,4 +1,4 @@
-"""One product from picture files to weights that can be served: the verb behind `icg product train`, restartable at every point."""
+"""Fine-tunes on one product, from picture files to weights that can be served: `icg product train`. Resumes after any interruption."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LORA = Settings()
 
 
 def check_kind(kind: str) -> str:
-    """The class in words, stripped; IcgError for what cannot be one."""
+    """The class in words, stripped. Raises IcgError for a text that cannot be one."""
     kind = " ".join(kind.split()) if isinstance(kind, str) else ""
     if not 0 < len(kind) <= LONGEST_KIND or "{" in kind or not any(c.isalpha() for c in kind):
         raise IcgError(
@@ -37,37 +37,36 @@ def fine_tune(
     starter: Starter,
     id: str,
     kind: str,
-    given: Sequence[Path],
+    paths: Sequence[Path],
     settings: Settings = LORA,
     force: bool = False,
     tell: Callable[[str], None] = print,
 ) -> Record:
-    """Learn the product from 3 to 8 picture files, or from a folder of them, and keep it in `folder` under `id`.
+    """Learn the product from 3 to 8 picture files, or a folder of them, and store it in `folder` under `id`.
 
-    Interrupted, the same call goes on where it was; with other pictures or settings it begins anew. A product of that id is replaced at
-    the end and served until then. `tell` hears what is done, and how many minutes are left. Raises BriefError or IcgError naming what is
-    wrong, also when this product is being trained elsewhere; nothing was changed then.
+    After an interruption the same call resumes; with other pictures or settings it starts again. A product with that id is replaced at
+    the end and served until then. `tell` receives progress messages. Raises BriefError or IcgError, before any change, for a wrong
+    argument or if this product is already being trained.
     """
     check_id(id)
     kind = check_kind(kind)
-    shown = pictures.load(given, max(settings.size))
-    alike = pictures.check_one_product(starter.embedding, shown, force)
+    loaded = pictures.load(paths, max(settings.size))
+    alike = pictures.check_one_product(starter.embedding, loaded, force)
     pipeline = starter.pipeline
     with record.training(folder, id):
         began = time.monotonic()
-        stated = repr((kind, asdict(settings), shown.digests, pipeline.base))
-        same = hashlib.sha256(stated.encode()).hexdigest()
-        work = folder / f".{id}@{same[:16]}"
+        run_key = repr((kind, asdict(settings), loaded.digests, pipeline.base))
+        work = folder / f".{id}@{hashlib.sha256(run_key.encode()).hexdigest()[:16]}"
         for other in folder.glob(f".{id}@*"):
             if other != work:
                 shutil.rmtree(other)
-        tell(f"{settings.method} on {len(shown.images)} pictures of a {kind} (similarity {alike:.2f})")
-        tuner = Tuner(pipeline, kind, shown.images, settings)
+        tell(f"{settings.method} on {len(loaded.images)} pictures of a {kind} (similarity {alike:.2f})")
+        tuner = Tuner(pipeline, kind, loaded.images, settings)
         if settings.prior:
             tell(f"prior preservation: {tuner.class_pictures(work / 'class')} pictures of 'a {kind}'")
         tell(f"{settings.steps} steps, about {settings.steps * tuner.seconds_a_step() / 60:.1f} minutes in all")
         tensors = tuner.run(work)
-        made = record.write(
+        product = record.write(
             folder,
             tensors,
             id=id,
@@ -82,11 +81,11 @@ def fine_tune(
             rank=settings.rank,
             vectors=settings.vectors,
             prior=settings.prior,
-            pictures=shown.digests,
+            pictures=loaded.digests,
             alike=round(alike, 4),
             seconds=round(time.monotonic() - began, 1),
             memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-            made=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         shutil.rmtree(work)
-        return made
+        return product

@@ -1,8 +1,8 @@
-"""Learning one product from a few pictures: Textual Inversion (arXiv:2208.01618), DreamBooth (arXiv:2208.12242). Knows no product's folder.
+"""Fine-tuning on one product's few pictures: Textual Inversion (arXiv:2208.01618), DreamBooth (arXiv:2208.12242). Knows no folder.
 
-Textual Inversion learns vectors among the VLM's input embeddings and leaves all weights as they are. DreamBooth learns weights of the
-denoiser, low-rank ones (arXiv:2106.09685) or all of them, with a rare word before the class; prior preservation keeps what the untuned
-model draws of the class in the loss (its section 3.3). Both minimise the diffusion model's own loss.
+Textual Inversion trains vectors among the VLM's input embeddings and no weights. DreamBooth trains weights of the denoiser, low-rank ones
+(arXiv:2106.09685) or all of them, with a rare word before the class; prior preservation adds the untuned model's own pictures of the class
+to the loss (its section 3.3). Both minimise the diffusion model's own loss.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from icg.train.loop import Fit, train
 TEMPLATES = ("{}", "a {}", "the {}", "{} picture", "my {}", "one {}")
 """Titles around the vectors, so that they learn the product and not one sentence (arXiv:2208.01618, section 4)."""
 NAME = "product"
-DRAWN = 8
+BATCH = 8
 """Class pictures drawn in one call."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`steps` and `lr` 0: as `DEFAULTS` has them for the method. `prior`: keep `class_pictures` of the untuned model in the loss, weighed
-    `prior_weight`; textual inversion changes no weights and so has nothing to preserve. `vectors` of textual inversion, `rank` of
-    dreambooth. Raises IcgError naming what is out of range.
+    """`steps` and `lr` 0: the method's DEFAULTS. `prior`: add `class_pictures` of the untuned model to the loss, with `prior_weight`;
+    textual inversion changes no weights, so it has nothing to preserve. `vectors` of textual inversion, `rank` of dreambooth. Raises
+    IcgError naming a value out of range.
     """
 
     method: str = DREAMBOOTH
@@ -80,7 +80,7 @@ DEFAULTS = {TEXTUAL_INVERSION: (200, 1e-2), DREAMBOOTH: (200, 2e-3), FULL: (150,
 
 
 class Tuner:
-    """`kind`: the product's class in words. `pictures` of it. The pipeline is as it was when `learning` ends."""
+    """`kind`: the product's class in words. `pictures`: of the product. The pipeline is unchanged after `learning`."""
 
     def __init__(self, pipeline: CoverPipeline, kind: str, pictures: Sequence[Image.Image], settings: Settings) -> None:
         pipeline.check_size(settings.size)
@@ -93,15 +93,15 @@ class Tuner:
         self._vectors: Tensor | None = None
 
     def class_pictures(self, folder: Path) -> int:
-        """Draw what the untuned model makes of the class, and keep it there: what was drawn before is read. Returns how many there are."""
+        """Draw the untuned model's pictures of the class into `folder`, or read existing ones. Returns their number."""
         folder.mkdir(parents=True, exist_ok=True)
         count, size = self.settings.class_pictures, self.settings.size
         paths = [folder / f"{n:03}.png" for n in range(count)]
         missing = [n for n, path in enumerate(paths) if not path.is_file()]
-        for start in range(0, len(missing), DRAWN):
-            part = missing[start : start + DRAWN]
-            asked = [Brief(f"a {self.kind}", seed=self.settings.seed * 100_003 + n, size=size) for n in part]
-            for n, picture in zip(part, self.pipeline(asked), strict=True):
+        for start in range(0, len(missing), BATCH):
+            part = missing[start : start + BATCH]
+            briefs = [Brief(f"a {self.kind}", seed=self.settings.seed * 100_003 + n, size=size) for n in part]
+            for n, picture in zip(part, self.pipeline(briefs), strict=True):
                 picture.save(paths[n].with_suffix(".part"), "PNG")
                 paths[n].with_suffix(".part").rename(paths[n])
         self._class = self._latents([Image.open(path).convert("RGB") for path in paths])
@@ -109,7 +109,7 @@ class Tuner:
 
     @contextlib.contextmanager
     def learning(self) -> Iterator[nn.Module]:
-        """Within the block the pipeline has the new weights, which are the block's module."""
+        """Within the block the pipeline has the new weights, which are yielded as a module."""
         denoiser: Any = self.family.denoiser
         torch.manual_seed(self.settings.seed)
         if self.settings.method == TEXTUAL_INVERSION:
@@ -142,7 +142,7 @@ class Tuner:
                     value.data.copy_(before[name])
 
     def loss(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Of a batch of the product's pictures, and of half as many of its class."""
+        """The loss of a batch of the product's pictures, and of half as many of its class."""
         rows = rng.integers(0, len(self.clean), self.settings.batch)
         parts = {"product": self._loss(self.clean[rows], self._title(rng), self._vectors)}
         loss = parts["product"]
@@ -153,7 +153,7 @@ class Tuner:
         return {"loss": loss, **parts}
 
     def seconds_a_step(self) -> float:
-        """How long one takes, by taking one that changes nothing, after one that warms up."""
+        """Seconds of a training step, measured on one that changes nothing, after one for warm-up."""
         with self.learning():
             for _ in range(2):
                 began = time.perf_counter()
@@ -161,7 +161,7 @@ class Tuner:
             return time.perf_counter() - began
 
     def tensors(self, before: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """What was learned, in half precision; inside `learning`. `before`: all weights of the untuned denoiser, where they are all new."""
+        """The trained tensors, in half precision; inside `learning`. before: the untuned denoiser's weights, if all of them are trained."""
         if self._vectors is not None:
             return {VECTORS: self._vectors.detach().float().cpu()}
         if before is not None:
@@ -175,14 +175,12 @@ class Tuner:
         }
 
     def run(self, folder: Path, until: int | None = None) -> dict[str, Tensor]:
-        """Train, or go on where `folder` has it, and return the tensors of icg.products.library.Trained."""
+        """Train, or resume from `folder`; returns the tensors of icg.products.library.TrainedProduct."""
         if self.settings.prior:
             self.class_pictures(folder / "class")
-        settings = self.settings
-        fit = Fit(
-            settings.steps, settings.lr, settings.batch, settings.seed, min(10, settings.steps),
-            weight_decay=0.0, save_every=max(1, min(50, settings.steps // 4)),
-        )  # fmt: skip
+        settings, steps = self.settings, self.settings.steps
+        warmup, save_every = min(10, steps), max(1, min(50, steps // 4))
+        fit = Fit(steps, settings.lr, settings.batch, settings.seed, warmup, weight_decay=0.0, save_every=save_every)
         whole = settings.method == FULL
         before = {n: v.detach().cpu().clone() for n, v in self.family.denoiser.named_parameters()} if whole else None
         with self.learning() as model:
@@ -212,5 +210,5 @@ class Tuner:
 
 
 def smoke(settings: Settings) -> Settings:
-    """The same in seconds."""
+    """The same settings for a run of seconds."""
     return replace(settings, steps=3, batch=2, rank=2, class_pictures=2)

@@ -1,0 +1,1 @@
+"""Product images that can be used: the detector RFNet and the fine-tuning RFFT."""

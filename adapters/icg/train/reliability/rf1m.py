@@ -1,11 +1,11 @@
-"""Recipe: RFNet on RF1M, by whoever has it (arXiv:2408.00418, RFNet's section): 10 epochs, 1e-4 and a tenth of that from half way.
+"""Recipe: RFNet on RF1M, which you must have (arXiv:2408.00418, RFNet's section): 10 epochs, 1e-4, and a tenth of it in the second half.
 
     icg train rf1m --labels rf1m/label.txt --pictures rf1m/train_01.zip --products rf1m/subset1.zip \\
         --image resnet-50 --text roberta-base --depth dpt-large --saliency segmenter --out runs/rf1m [--batch 32] [--small]
 
-Pictures that have a cut-out are decoded and their cues computed once, into OUT/{train,validation,test}. With --small our own small
-networks take the place of all four checkpoints. Leaves OUT/rfnet, temperature and threshold by the validation part; the last line is one
-JSON object with its quality on the test part: products that were not trained on.
+Pictures with a cut-out are decoded and their cues computed once, into OUT/{train,validation,test}. With --small, our own small networks
+replace all four checkpoints. Writes OUT/rfnet, with temperature and threshold from the validation split; the last line is one JSON object
+with its quality on the test split, whose products are not in training.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, eq=False)
-class Packed:
-    """N examples as RFNet takes them: arrays (channels, side, side) of bytes, mapped from files; labels (N,), captions."""
+class PackedExamples:
+    """N examples as RFNet's inputs: memory-mapped arrays (channels, side, side) of bytes; labels (N,), captions."""
 
     planes: dict[str, np.ndarray]
     label: np.ndarray
@@ -49,7 +49,7 @@ class Packed:
     @classmethod
     @torch.inference_mode()
     def pack(cls, folder: Path, examples: Iterable[Example], cues: nn.Module, side: int) -> Self:
-        """Those of `examples` that have a cut-out. Read from `folder` when it is there. IcgError where none has."""
+        """The `examples` with a cut-out, or read from `folder` if they exist. Raises IcgError if none has one."""
         if not (folder / "words.json").exists():
             folder.mkdir(parents=True, exist_ok=True)
             files = {name: (folder / f"{name}.bin").open("wb") for name in PLANES}
@@ -57,11 +57,11 @@ class Packed:
             for example in tqdm(examples, desc=folder.name, unit="picture", mininterval=5.0):
                 if example.product is None:
                     continue
-                seen = pixels([example.picture], side)
-                depth, saliency = cues(seen)
-                made = {"picture": seen[0], "product": product_pixels(example.product, side)}
-                made |= {"depth": depth[0] * 2 - 1, "saliency": saliency[0] * 2 - 1}
-                for name, plane in made.items():
+                picture = pixels([example.picture], side)
+                depth, saliency = cues(picture)
+                planes = {"picture": picture[0], "product": product_pixels(example.product, side)}
+                planes |= {"depth": depth[0] * 2 - 1, "saliency": saliency[0] * 2 - 1}
+                for name, plane in planes.items():
                     files[name].write(((plane + 1) * 127.5).round().byte().numpy().tobytes())
                 labels.append(int(example.label))
                 captions.append(example.caption)
@@ -86,32 +86,33 @@ class Packed:
         return cls(planes, np.array(words["labels"]), words["captions"])
 
     def batch(self, rows: np.ndarray, net: RFNet) -> tuple[Cues, Tensor]:
-        """Inputs and labels of some."""
-        found = {name: torch.from_numpy(plane[rows].astype(np.float32)) / 255 for name, plane in self.planes.items()}
+        """Inputs and labels of `rows`."""
+        values = {name: torch.from_numpy(plane[rows].astype(np.float32)) / 255 for name, plane in self.planes.items()}
         ids, mask = net.tokens([self.captions[row] for row in rows]) if net.text is not None else (None, None)
-        product, picture = (found[name] * 2 - 1 for name in ("product", "picture"))
-        return Cues(product, picture, found["depth"], found["saliency"], ids, mask), torch.from_numpy(self.label[rows])
+        product, picture = (values[name] * 2 - 1 for name in ("product", "picture"))
+        inputs = Cues(product, picture, values["depth"], values["saliency"], ids, mask)
+        return inputs, torch.from_numpy(self.label[rows])
 
 
-def run(out: Path, net: RFNet, parts: dict[str, Packed], fit: Fit) -> Quality:
-    """Train, settle temperature and threshold, judge."""
+def run(out: Path, net: RFNet, parts: dict[str, PackedExamples], fit: Fit) -> Quality:
+    """Train, choose temperature and threshold, test."""
 
     def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        given, labels = parts["train"].batch(np.sort(rng.integers(0, len(parts["train"].label), fit.batch)), net)
-        return {"loss": F.cross_entropy(net(given), labels)}
+        inputs, labels = parts["train"].batch(np.sort(rng.integers(0, len(parts["train"].label), fit.batch)), net)
+        return {"loss": F.cross_entropy(net(inputs), labels)}
 
     train(out / "run", net.train(), fit, step, net.config)
     net.eval().save_pretrained(out / "rfnet")
-    logits, labels = told(net, parts["validation"])
+    logits, labels = predict(net, parts["validation"])
     heat = temperature(logits, labels)
     threshold = best_threshold(softmax(logits / heat)[:, 0], labels == 0)
     (out / "rfnet" / "settled.json").write_text(json.dumps({"temperature": heat, "threshold": threshold}))
-    logits, labels = told(net, parts["test"])
+    logits, labels = predict(net, parts["test"])
     return quality(softmax(logits / heat), labels, threshold)
 
 
 @torch.inference_mode()
-def told(net: RFNet, part: Packed) -> tuple[np.ndarray, np.ndarray]:
+def predict(net: RFNet, part: PackedExamples) -> tuple[np.ndarray, np.ndarray]:
     """Logits (N, classes) and labels (N,)."""
     pieces = np.array_split(np.arange(len(part.label)), -(-len(part.label) // 32))
     return np.concatenate([net(part.batch(rows, net)[0]).numpy() for rows in pieces]), part.label
@@ -128,21 +129,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name}", help=f"folder or hub id of a {kind} of transformers")
     parser.add_argument("--classes", type=int, choices=(5, 6), default=5)
     parser.add_argument("--small", action="store_true", help="our own small networks")
-    given = parser.parse_args(argv)
-    if not given.small and not (given.depth and given.saliency):
+    args = parser.parse_args(argv)
+    if not args.small and not (args.depth and args.saliency):
         parser.error("--depth and --saliency are needed without --small")
-    config: RFNetConfig = replace(VARIANTS["small" if given.small else "paper"], classes=given.classes)
-    torch.manual_seed(given.seed)
+    config: RFNetConfig = replace(VARIANTS["small" if args.small else "paper"], classes=args.classes)
+    torch.manual_seed(args.seed)
     own = starter.path() / "reliability" / "cues"
-    cues = SmallCues.from_pretrained(own) if given.small else PublicCues.from_pretrained(given.depth, given.saliency)
-    net = RFNet.build(config, given.image, given.text)
-    data = RF1M(given.labels, [Part(1, tuple(given.pictures), tuple(given.products))], classes=given.classes)
+    cues = SmallCues.from_pretrained(own) if args.small else PublicCues.from_pretrained(args.depth, args.saliency)
+    net = RFNet.build(config, args.image, args.text)
+    data = RF1M(args.labels, [Part(1, tuple(args.pictures), tuple(args.products))], classes=args.classes)
     parts = {}
     for split in SPLITS:
         reading = data.read(split)
-        parts[split] = Packed.pack(given.out / split, reading, cues, config.side)
+        parts[split] = PackedExamples.pack(args.out / split, reading, cues, config.side)
         print(reading.report().json())
-    steps = max(1, round(given.epochs * len(parts["train"].label) / given.batch))
-    fit = Fit(steps, given.lr, given.batch, given.seed, 0, halfway=True)
-    found = asdict(run(given.out, net, parts, fit))
-    print(json.dumps({k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in found.items()}))
+    steps = max(1, round(args.epochs * len(parts["train"].label) / args.batch))
+    fit = Fit(steps, args.lr, args.batch, args.seed, 0, halfway=True)
+    result = asdict(run(args.out, net, parts, fit))
+    print(json.dumps({k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in result.items()}))

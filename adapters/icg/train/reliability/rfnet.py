@@ -1,12 +1,12 @@
-"""Recipe: the judge of product pictures, RFNet with its cues, on made-up scenes (arXiv:2408.00418, RFNet's section).
+"""Recipe: the judge of product pictures, RFNet with its cues, on drawn scenes (arXiv:2408.00418, RFNet's section).
 
     icg train rfnet --art node_modules --out runs/reliability [--scenes 24000] [--epochs 10] [--smoke]
     icg train rfnet --art node_modules --out runs/reliability --leave-out depth saliency | --coarse | --plain
 
-Depth and saliency are learned from the scenes' true ones; RFNet then sees what the small networks tell, as it will when it serves. Half of
-its pictures are scenes as the starter draws them, with the product set in whole. Leaves OUT/judge; the last line is one JSON object.
+Depth and saliency are learned from the scenes' true ones; RFNet is trained with the small networks' outputs, as in serving. Half of its
+pictures are scenes through the starter's autoencoder with the product pasted. Writes OUT/judge; the last line is one JSON object.
 For comparison, on the same scenes and cues: a network without some inputs (OUT/judge-without-depth-saliency), of two classes, or the
-picture's encoder alone under a linear layer (OUT/judge-plain) with as many weights as RFNet has, as the paper's ResNet is.
+picture's encoder alone with a linear layer (OUT/judge-plain) and as many weights as RFNet, like the paper's ResNet.
 """
 
 from __future__ import annotations
@@ -33,53 +33,55 @@ from icg.reliability.scenes.scene_bank import SceneBank
 from icg.reliability.scenes.scenes import Scenes
 from icg.train.flags import Flags
 from icg.train.loop import Fit, train
-from icg.train.reliability.drawn_scenes import Drawn
+from icg.train.reliability.drawn_scenes import AutoencodedScenes
 
 SMOKE_SIDE = 32
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """Scenes and how the starter draws some of them."""
+class ScenePart:
+    """Scenes, and some of them through the starter's autoencoder."""
 
     bank: SceneBank
-    drawn: Drawn
+    autoencoded: AutoencodedScenes
 
     def batch(self, rows: np.ndarray, redrawn: np.ndarray, side: int) -> tuple[Tensor, Tensor, list[str], Tensor]:
         """rows (B,), redrawn (B,) bool -> pictures and products (B, 3, side, side) in [-1, 1], captions, labels (B,)."""
-        use = redrawn & (rows < len(self.drawn.label))
-        shown = np.stack([(self.drawn if u else self.bank).picture[r] for r, u in zip(rows, use, strict=True)])
+        use = redrawn & (rows < len(self.autoencoded.label))
+        sources = [self.autoencoded if u else self.bank for u in use]
+        pictures = np.stack([source.picture[r] for r, source in zip(rows, sources, strict=True)])
         cut = self.bank.product[rows].astype(np.float32)
         alpha = cut[..., 3:] / 255
-        both = np.concatenate([shown.astype(np.float32), cut[..., :3] * alpha + GROUND * (1 - alpha)])
-        found = F.interpolate(torch.from_numpy(both).permute(0, 3, 1, 2), (side, side), mode="bilinear", antialias=True)
-        pictures, products = (found / 127.5 - 1).chunk(2)
-        label = [int((self.drawn if u else self.bank).label[r]) for r, u in zip(rows, use, strict=True)]
-        return pictures, products, [self.bank.captions[r] for r in rows], torch.tensor(label)
+        both = np.concatenate([pictures.astype(np.float32), cut[..., :3] * alpha + GROUND * (1 - alpha)])
+        both = torch.from_numpy(both).permute(0, 3, 1, 2)
+        both = F.interpolate(both, (side, side), mode="bilinear", antialias=True)
+        images, products = (both / 127.5 - 1).chunk(2)
+        label = [int(source.label[r]) for r, source in zip(rows, sources, strict=True)]
+        return images, products, [self.bank.captions[r] for r in rows], torch.tensor(label)
 
 
 def fit_cues(folder: Path, bank: SceneBank, fit: Fit, side: int) -> SmallCues:
-    """Depth by its distance, saliency by cross-entropy: both are shares."""
+    """Train with the distance of depths and the cross-entropy of saliency: both are in 0..1."""
     torch.manual_seed(fit.seed)
     model = SmallCues()
 
     def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
         rows = np.sort(rng.integers(0, len(bank), fit.batch))
         planes = np.concatenate([bank.picture[rows], bank.depth[rows], bank.saliency[rows]], -1)
-        given = torch.from_numpy(planes.astype(np.float32) / 255).permute(0, 3, 1, 2)
-        given = F.interpolate(given, (side, side), mode="bilinear", antialias=True)
-        given = torch.where(torch.tensor(rng.random(fit.batch) < 0.5)[:, None, None, None], given.flip(3), given)
-        depth, saliency = model(given[:, :3] * 2 - 1)
-        near = F.l1_loss(depth, given[:, 3:4])
-        salient = F.binary_cross_entropy(saliency, given[:, 4:].clamp(0, 1))
+        x = torch.from_numpy(planes.astype(np.float32) / 255).permute(0, 3, 1, 2)
+        x = F.interpolate(x, (side, side), mode="bilinear", antialias=True)
+        x = torch.where(torch.tensor(rng.random(fit.batch) < 0.5)[:, None, None, None], x.flip(3), x)
+        depth, saliency = model(x[:, :3] * 2 - 1)
+        near = F.l1_loss(depth, x[:, 3:4])
+        salient = F.binary_cross_entropy(saliency, x[:, 4:].clamp(0, 1))
         return {"loss": near + 0.5 * salient, "depth": near, "saliency": salient}
 
     train(folder, model, fit, step)
     return model.eval().requires_grad_(False)
 
 
-def fit_rfnet(folder: Path, part: Part, cues: nn.Module, net: RFNet, fit: Fit) -> Judge:
-    """Cross-entropy; the classes of scenes as they are, or as the starter draws them, by halves."""
+def fit_rfnet(folder: Path, part: ScenePart, cues: nn.Module, net: RFNet, fit: Fit) -> Judge:
+    """Train with cross-entropy; half of the scenes went through the starter's autoencoder."""
     config = net.config
     judge = Judge(net, cues) if not config.coarse else _Coarse(net, cues)
 
@@ -100,7 +102,7 @@ def fit_rfnet(folder: Path, part: Part, cues: nn.Module, net: RFNet, fit: Fit) -
 
 
 class _Coarse(Judge):
-    """For the comparison alone: two classes."""
+    """Two classes, for the comparison only."""
 
     def __init__(self, rfnet: RFNet, cues: nn.Module) -> None:
         nn.Module.__init__(self)
@@ -108,20 +110,20 @@ class _Coarse(Judge):
 
 
 @torch.inference_mode()
-def told(judge: Judge, part: Part, redrawn: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (N, classes) and labels (N,) of scenes as they are, or of those the starter has drawn."""
-    rows = np.arange(len(part.drawn.label) if redrawn else len(part.bank))
-    found, labels = [], []
-    for some in np.array_split(rows, max(1, len(rows) // 64)):
-        *given, label = part.batch(some, np.full(len(some), redrawn), judge.rfnet.config.side)
-        found.append(judge.tensor(*given))
+def predict(judge: Judge, part: ScenePart, redrawn: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, classes) and labels (N,) of the scenes, or of those through the starter's autoencoder."""
+    rows = np.arange(len(part.autoencoded.label) if redrawn else len(part.bank))
+    logits, labels = [], []
+    for batch in np.array_split(rows, max(1, len(rows) // 64)):
+        *inputs, label = part.batch(batch, np.full(len(batch), redrawn), judge.rfnet.config.side)
+        logits.append(judge.tensor(*inputs))
         labels.append(label)
-    return torch.cat(found).numpy(), torch.cat(labels).numpy()
+    return torch.cat(logits).numpy(), torch.cat(labels).numpy()
 
 
-def settled(judge: Judge, valid: Part) -> None:
-    """Temperature and threshold by the validation scenes, as they are and redrawn."""
-    parts = [told(judge, valid, redrawn) for redrawn in (False, True)]
+def calibrate(judge: Judge, valid: ScenePart) -> None:
+    """Set temperature and threshold from the validation scenes, both kinds."""
+    parts = [predict(judge, valid, redrawn) for redrawn in (False, True)]
     logits, labels = (np.concatenate(values) for values in zip(*parts, strict=True))
     if judge.rfnet.config.coarse:
         labels = labels.clip(max=1)
@@ -129,15 +131,15 @@ def settled(judge: Judge, valid: Part) -> None:
     judge.threshold = best_threshold(softmax(logits / judge.temperature)[:, 0], labels == 0)
 
 
-def measured(judge: Judge, part: Part, redrawn: bool) -> Quality:
-    """Of scenes it was not trained on."""
-    logits, labels = told(judge, part, redrawn)
+def measured(judge: Judge, part: ScenePart, redrawn: bool) -> Quality:
+    """Quality on held-out scenes."""
+    logits, labels = predict(judge, part, redrawn)
     labels = labels.clip(max=1) if judge.rfnet.config.coarse else labels
     return quality(softmax(logits), labels, judge.threshold)
 
 
 def network(config: RFNetConfig, seed: int) -> RFNet:
-    """A small one; that of the picture alone has as many weights as that of all cues."""
+    """A small network; that of the picture alone has as many weights as that of all cues."""
     torch.manual_seed(seed)
     if config.cues == (PICTURE,):
         config = replace(config, channels=232 if config.fusions else 264)
@@ -147,8 +149,8 @@ def network(config: RFNetConfig, seed: int) -> RFNet:
 def ablated(
     config: RFNetConfig, left_out: Collection[str], coarse: bool, plain: bool = False
 ) -> tuple[str, RFNetConfig]:
-    """What its files' names end in, nothing for the whole network, and the network without these cues, or of two classes; or a `plain`
-    one of five, the picture's encoder alone. IcgError for a plain one that is something else besides."""
+    """A suffix of its files' names, "" for the whole network, and the config: without these cues, of two classes, or `plain`, of five
+    classes with the picture's encoder alone. Raises IcgError for plain with another option."""
     if plain and (left_out or coarse):
         raise IcgError(f"plain with left_out={sorted(left_out)}, coarse={coarse}; allowed: plain by itself")
     if plain:
@@ -160,35 +162,34 @@ def ablated(
 
 def parts(
     out: Path, art: Path, count: int, redrawn: int, seed: int, sizes: tuple[int, int] = (1_500, 2_000)
-) -> dict[str, Part]:
-    """Scenes to train on, to choose by (other scenes), and to judge by (other products and props)."""
+) -> dict[str, ScenePart]:
+    """Scenes for training, for validation (other scenes), and for the test (other products and props)."""
     subjects, family = load_subjects(art, out / "art.npz"), starter.load().pipeline.family
-    found = {}
-    for n, (name, held, many) in enumerate(
-        (("train", False, count), ("valid", False, sizes[0]), ("held", True, sizes[1]))
-    ):
+    result = {}
+    splits = (("train", False, count), ("valid", False, sizes[0]), ("held", True, sizes[1]))
+    for n, (name, held, many) in enumerate(splits):
         bank = SceneBank.draw(out / "scenes" / name, Scenes(subjects, held), seed + n + 1, many)
-        found[name] = Part(bank, Drawn.draw(out / "scenes" / name, bank, family, redrawn))
-    return found
+        result[name] = ScenePart(bank, AutoencodedScenes.draw(out / "scenes" / name, bank, family, redrawn))
+    return result
 
 
 def run(
-    out: Path, found: dict[str, Part], fits: tuple[Fit, Fit], config: RFNetConfig, name: str = ""
+    out: Path, scenes: dict[str, ScenePart], fits: tuple[Fit, Fit], config: RFNetConfig, name: str = ""
 ) -> dict[str, object]:
-    """Cues, RFNet, temperature and threshold; leaves out/judge`name` and returns its quality on held-out products.
+    """Cues, RFNet, temperature and threshold; writes out/judge`name` and returns its quality on held-out products.
 
-    One of two classes is measured and not left: no judge is made of it.
+    A network of two classes is measured and not written, because it makes no judge.
     """
-    cues = fit_cues(out / "cues", found["train"].bank, fits[0], config.side)
-    judge = fit_rfnet(out / f"rfnet{name}", found["train"], cues, network(config, fits[1].seed), fits[1])
-    settled(judge, found["valid"])
+    cues = fit_cues(out / "cues", scenes["train"].bank, fits[0], config.side)
+    judge = fit_rfnet(out / f"rfnet{name}", scenes["train"], cues, network(config, fits[1].seed), fits[1])
+    calibrate(judge, scenes["valid"])
     if not config.coarse:
         judge.save_pretrained(out / f"judge{name}", torch.float16)
     report: dict[str, object] = {}
     for redrawn in (False, True):
-        seen = measured(judge, found["held"], redrawn)
+        result = measured(judge, scenes["held"], redrawn)
         report["redrawn" if redrawn else "scenes"] = {
-            k: v.tolist() if isinstance(v, np.ndarray) else round(v, 4) for k, v in asdict(seen).items()
+            k: v.tolist() if isinstance(v, np.ndarray) else round(v, 4) for k, v in asdict(result).items()
         }
     (out / f"report{name}.json").write_text(json.dumps(report, indent=2) + "\n")
     return report
@@ -200,14 +201,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--leave-out", choices=CUES, nargs="+", default=(), help="train without these inputs")
     parser.add_argument("--plain", action="store_true", help="the picture's encoder alone, a residual network")
     parser.add_argument("--coarse", action="store_true", help="two classes: available or not")
-    given = parser.parse_args(argv)
+    args = parser.parse_args(argv)
     config, batch = VARIANTS["small"], 48
-    count, redrawn, sizes = given.scenes, given.redrawn, (1_500, 2_000)
-    if given.smoke:
+    count, redrawn, sizes = args.scenes, args.redrawn, (1_500, 2_000)
+    if args.smoke:
         config, count, redrawn, sizes = replace(config, side=SMOKE_SIDE), 24, 8, (24, 24)
-    name, config = ablated(config, given.leave_out, given.coarse, given.plain)
-    found = parts(given.out, given.art, count, redrawn, given.seed, sizes)
-    steps = 4 if given.smoke else round(given.epochs * count / batch)
-    rfnet = Fit(steps, given.lr, batch, given.seed, min(200, steps), weight_decay=0.05, ema=0.998)
-    cues = Fit(min(steps, 1_500), 2e-3, 32, given.seed, min(100, steps))
-    print(json.dumps(run(given.out, found, (cues, rfnet), config, name)))
+    name, config = ablated(config, args.leave_out, args.coarse, args.plain)
+    scenes = parts(args.out, args.art, count, redrawn, args.seed, sizes)
+    steps = 4 if args.smoke else round(args.epochs * count / batch)
+    rfnet = Fit(steps, args.lr, batch, args.seed, min(200, steps), weight_decay=0.05, ema=0.998)
+    cues = Fit(min(steps, 1_500), 2e-3, 32, args.seed, min(100, steps))
+    print(json.dumps(run(args.out, scenes, (cues, rfnet), config, name)))

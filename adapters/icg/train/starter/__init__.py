@@ -1,0 +1,1 @@
+"""Recipes of the starter checkpoint: one file a part, and the recipe that exports it."""

@@ -1,8 +1,8 @@
-"""Recipe 1: the autoencoder that turns covers into (8, 12, 12) latents. Knows nothing about titles or users.
+"""Recipe 1: the autoencoder of covers, with (8, 12, 12) latents. Knows nothing about titles or users.
 
-A stock diffusers AutoencoderDC (DC-AE, arXiv:2410.10733) of 2.3 M parameters. Loss: L1 + L1 of image gradients, with a
-little noise on the latent so that the decoder forgives the denoiser. A penalty keeps channels near (0, 1);
-the remaining scalar is the `scaling_factor`.
+A stock diffusers AutoencoderDC (DC-AE, arXiv:2410.10733) of 2.3 M parameters. Loss: L1 + L1 of image gradients, with a little noise on
+the latent so that the decoder tolerates the denoiser's errors. A penalty keeps channels near (0, 1); the remaining scalar is the
+`scaling_factor`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from icg.train.loop import Fit, train
 
 LATENT_NOISE = 0.05
 CROP = 64
-"""Training sees crops: more steps a minute, and nothing here depends on the size of the picture."""
+"""Training uses crops, for more steps a minute; nothing here depends on the size of the picture."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class AutoencoderConfig:
 
 
 def build(config: AutoencoderConfig = AutoencoderConfig()) -> AutoencoderDC:
-    """A new autoencoder, f = 8."""
+    """A new autoencoder that divides the edges by 8."""
     levels = len(config.channels)
     return AutoencoderDC(
         latent_channels=config.latent_channels,
@@ -56,7 +56,7 @@ def to_tensor(images: np.ndarray) -> torch.Tensor:
 
 
 def loss_of(model: AutoencoderDC, x: torch.Tensor) -> dict[str, torch.Tensor]:
-    """x (B, 3, H, W) in [-1, 1]. The latent is kept near zero mean, unit deviation."""
+    """x (B, 3, H, W) in [-1, 1]. A penalty keeps the latent near zero mean and unit deviation."""
     z = model.encode(x).latent
     y = model.decode(z + LATENT_NOISE * torch.randn_like(z)).sample
     pixel = (y - x).abs().mean()

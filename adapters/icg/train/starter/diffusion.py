@@ -1,8 +1,8 @@
-"""Recipe 6, the main one: refiner, connector and denoiser, trained together by flow matching; meta tokens are fixed.
+"""Recipe 6, the main one: refiner, connector and denoiser, trained together by flow matching; meta tokens are frozen.
 
-The look of the target comes from the user embedding (the mean of covers the simulated user engaged with, all of other
-subjects), its subject from the title and the reference: so the model learns to personalise without any label.
-Rectified flow with logit-normal times (arXiv:2403.03206), condition dropout for guidance (arXiv:2207.12598).
+The target's look comes from the user embedding (the mean of covers of other subjects that the simulated user engaged with), its subject
+from title and reference: so the model learns to personalise without labels.
+Rectified flow with logit-normal times (arXiv:2403.03206), condition dropout for classifier-free guidance (arXiv:2207.12598).
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.data.bank import Bank
 from icg.data.compose import FRAMINGS, subject_box
 from icg.train.loop import Fit, train
-from icg.train.starter.align import Namer
+from icg.train.starter.align import SubjectNamer
 from icg.train.starter.prefixes import TITLE_ONLY, Prefixes
 from icg.train.starter.simulated_users import Crowd
 
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """Denoiser widths and how often each condition is left out; `match` is how well users fit their target.
+    """Denoiser widths and drop rates of the conditions; `match`: probability that a value of a user's covers is the target's.
 
-    `framings` are the odds of close, medium and corner targets (small subjects teach little); `name_weight` keeps
-    subject and look readable in the conditioning. Backgrounds are easily learned: where the subject stands the loss
-    weighs `subject_weight` times as much, and times are drawn around sigmoid(`noise`), where the title still matters.
+    `framings`: odds of close, medium and corner targets (small subjects teach little). `name_weight`: of the loss that keeps subject and
+    look readable in the conditioning. Backgrounds are easily learned: the loss has `subject_weight` where the subject is, and times are
+    drawn around sigmoid(`noise`), where the title still matters.
     """
 
     width: int = 256
@@ -51,26 +51,26 @@ class DiffusionConfig:
 
 
 class Drawer(nn.Module):
-    """What this recipe trains."""
+    """The modules of this recipe."""
 
-    def __init__(self, namer: Namer, denoiser: SanaTransformer2DModel) -> None:
+    def __init__(self, namer: SubjectNamer, denoiser: SanaTransformer2DModel) -> None:
         super().__init__()
         self.namer, self.denoiser = namer, denoiser
         namer.adapter.meta_tokens.requires_grad_(False)
 
     @property
     def adapter(self) -> IcgAdapter:
-        """The part that is shipped beside the denoiser."""
+        """The part that ships with the denoiser."""
         return self.namer.adapter
 
 
 def new_adapter(vlm_width: int, config: DiffusionConfig) -> IcgAdapter:
     """A new adapter for this denoiser."""
-    made_for = {"reads": "llava", "draws": SanaTransformer2DModel.__name__}
-    return IcgAdapter(AdapterConfig(vlm=vlm_width, caption=config.caption, tokens=config.tokens, **made_for))
+    families = {"reads": "llava", "draws": SanaTransformer2DModel.__name__}
+    return IcgAdapter(AdapterConfig(vlm=vlm_width, caption=config.caption, tokens=config.tokens, **families))
 
 
-def build(namer: Namer, channels: int, side: int, config: DiffusionConfig) -> Drawer:
+def build(namer: SubjectNamer, channels: int, side: int, config: DiffusionConfig) -> Drawer:
     """An aligned adapter with a new Sana denoiser (arXiv:2410.10629) for (channels, side, side) latents."""
     denoiser = SanaTransformer2DModel(
         in_channels=channels,
@@ -92,13 +92,23 @@ def build(namer: Namer, channels: int, side: int, config: DiffusionConfig) -> Dr
 
 
 def run(
-    folder: Path, model: Drawer, prefixes: Prefixes, items: Tensor, slot: np.ndarray, bank: Bank, latents: Tensor, crowd: Crowd,
-    fit: Fit, config: DiffusionConfig, until: int | None = None, emphasis: np.ndarray | None = None,
+    folder: Path,
+    model: Drawer,
+    prefixes: Prefixes,
+    items: Tensor,
+    slot: np.ndarray,
+    bank: Bank,
+    latents: Tensor,
+    crowd: Crowd,
+    fit: Fit,
+    config: DiffusionConfig,
+    until: int | None = None,
+    emphasis: np.ndarray | None = None,
     on_save: Callable[[int, nn.Module], None] | None = None,
-) -> dict[str, float]:  # fmt: skip
-    """Train on `latents` (N, C, h, w) at unit deviation; `items` is align.table; `slot` maps a subject to its place.
+) -> dict[str, float]:
+    """Train on `latents` (N, C, h, w) at unit deviation; `items` is align.table; `slot` maps a subject to its index in prefixes.
 
-    `emphasis` (subjects,) says how much more often than others a subject is drawn.
+    emphasis (subjects,): relative frequency of each subject.
     """
     odds = np.array(config.framings)[bank.look[:, 3]] * (1 if emphasis is None else emphasis[bank.subject])
     odds = np.cumsum(odds / odds.sum())
@@ -110,19 +120,19 @@ def run(
         picked = np.searchsorted(odds, rng.random(fit.batch)).clip(max=len(bank) - 1)
         subject, look = bank.subject[picked], bank.look[picked]
         reference = rng.integers(0, prefixes.references, fit.batch)
-        said = rng.random(fit.batch) >= config.drop_title
-        reference = np.where(said & (rng.random(fit.batch) < config.drop_reference), TITLE_ONLY, reference)
-        item = items[torch.as_tensor(prefixes.row(slot[subject], reference, said))].float()
-        nobody = rng.random(fit.batch) < config.drop_user
-        nothing = rng.random(fit.batch) < config.drop_all
+        with_title = rng.random(fit.batch) >= config.drop_title
+        reference = np.where(with_title & (rng.random(fit.batch) < config.drop_reference), TITLE_ONLY, reference)
+        item = items[torch.as_tensor(prefixes.row(slot[subject], reference, with_title))].float()
+        no_user = rng.random(fit.batch) < config.drop_user
+        no_item = rng.random(fit.batch) < config.drop_all
         users = crowd.draw(look, subject, config.match, rng)
-        users[nobody | nothing] = 0
-        item = torch.where(torch.as_tensor(nothing)[:, None, None], model.adapter.nothing, item)
+        users[no_user | no_item] = 0
+        item = torch.where(torch.as_tensor(no_item)[:, None, None], model.adapter.nothing, item)
         embeds, _ = model.adapter(item, torch.as_tensor(users))
-        something = torch.as_tensor(~nothing)
-        name = model.namer.loss(embeds[something], torch.as_tensor(slot[subject])[something])
-        somebody = torch.as_tensor(~(nobody | nothing))
-        taste = model.namer.taste(embeds[somebody], torch.as_tensor(look).long()[somebody])
+        has_item = torch.as_tensor(~no_item)
+        name = model.namer.loss(embeds[has_item], torch.as_tensor(slot[subject])[has_item])
+        has_user = torch.as_tensor(~(no_user | no_item))
+        taste = model.namer.taste(embeds[has_user], torch.as_tensor(look).long()[has_user])
         target = latents[torch.as_tensor(picked)].float()
         flow = flow_loss(model.denoiser, target, embeds, boxes[torch.as_tensor(look[:, 3]).long()], config.noise)
         return {"loss": flow + config.name_weight * (name + taste), "flow": flow, "name": name, "taste": taste}

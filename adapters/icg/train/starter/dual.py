@@ -2,10 +2,10 @@
 
     icg train dual --art node_modules --start adapters/icg/starter/dual --out runs/dual [--hold-out] [--judge]
 
-Covers against the titles of all their subjects, icons against the titles in their batch (InfoNCE, arXiv:2103.00020).
-It learns every subject, also those held out from the generator, whose covers it is to judge; it is never shown what a generator
-made. `--hold-out` leaves them out, to see what it makes of titles it never met. `--judge` trains a second opinion for
-`icg evaluate personalisation --second`, without icons: give it another `--seed`, and `--start` with another trunk.
+Covers are trained against the titles of all their subjects, icons against the titles of their batch (InfoNCE, arXiv:2103.00020).
+It learns every subject, including those held out from the generator, whose covers it judges; it never sees a generated cover. `--hold-out`
+leaves them out, to measure unseen titles. `--judge` trains a second encoder for `icg evaluate personalisation --second`, without icons:
+use another `--seed`, and `--start` with another trunk.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from icg.train.starter.autoencoder import to_tensor
 PLAIN = 0.25
 """Share of icons on white."""
 NOISE = 0.3
-"""Deviations of noise on the features: with dropout, what keeps the heads from learning pictures by heart."""
+"""Deviations of noise on the features: with dropout, it keeps the heads from memorising pictures."""
 COLOURED = frozenset(
     {"fluent-emoji-flat", "noto", "twemoji", "emojione", "fxemoji", "streamline-emojis", "flat-color-icons"}
 )
-"""Packages whose icons have colours of their own; others are drawn in the palette's ink."""
+"""Packages whose icons have their own colours; others are drawn in the palette's ink."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """Features (N, 2560) float16 of pictures, and which of `titles` each shows (N,)."""
+class TitledFeatures:
+    """Features (N, 2560) float16 of pictures, and the index (N,) of each picture's title in `titles`."""
 
     features: Tensor
     title: np.ndarray
@@ -55,37 +55,41 @@ def features(model: DualEncoder, images: np.ndarray) -> Tensor:
     return torch.cat([trunk(to_tensor(p).contiguous(memory_format=torch.channels_last)).half() for p in parts])
 
 
-def of_bank(model: DualEncoder, subjects: list[Subject], bank: Bank) -> Shown:
-    """A bank's covers; only its subjects' titles."""
+def of_bank(model: DualEncoder, subjects: list[Subject], bank: Bank) -> TitledFeatures:
+    """A bank's covers, with its subjects' titles."""
     chosen, slot = np.unique(bank.subject, return_inverse=True)
-    return Shown(features(model, bank.images), slot, [subjects[i].title for i in chosen])
+    return TitledFeatures(features(model, bank.images), slot, [subjects[i].title for i in chosen])
 
 
-def of_icons(model: DualEncoder, art: Path, unseen: list[str], seed: int) -> Shown:
-    """Icons as covers and on white."""
-    rng, rows, said = np.random.default_rng(seed), [], []
+def of_icons(model: DualEncoder, art: Path, unseen: list[str], seed: int) -> TitledFeatures:
+    """Icons, as covers and on white."""
+    rng, rows, titles = np.random.default_rng(seed), [], []
     batch: list[np.ndarray] = []
     for title, package, sprite in titled(art, unseen, side=SIDE):
-        style = "flat" if package in COLOURED else "ink"
         look = Look(
-            style,
+            "flat" if package in COLOURED else "ink",
             str(rng.choice(list(PALETTES))),
             str(rng.choice(BACKDROPS)),
             str(rng.choice(FRAMINGS, p=(0.4, 0.4, 0.2))),
         )
-        picture = on_white(sprite, SIDE) if rng.random() < PLAIN else compose(sprite, look, len(said), SIDE)
+        picture = on_white(sprite, SIDE) if rng.random() < PLAIN else compose(sprite, look, len(titles), SIDE)
         batch.append(np.asarray(picture))
-        said.append(title)
+        titles.append(title)
         if len(batch) == 512:
             rows.append(features(model, np.stack(batch)))
             batch = []
     rows += [features(model, np.stack(batch))] if batch else []
-    titles, slot = np.unique(said, return_inverse=True)
-    return Shown(torch.cat(rows), slot, [str(t) for t in titles])
+    unique, slot = np.unique(titles, return_inverse=True)
+    return TitledFeatures(torch.cat(rows), slot, [str(t) for t in unique])
 
 
 def run(
-    folder: Path, model: DualEncoder, covers: Shown, icons: Shown | None, fit: Fit, until: int | None = None
+    folder: Path,
+    model: DualEncoder,
+    covers: TitledFeatures,
+    icons: TitledFeatures | None,
+    fit: Fit,
+    until: int | None = None,
 ) -> DualEncoder:
     """Train the heads and the table of `model`."""
     torch.manual_seed(fit.seed)
@@ -94,22 +98,20 @@ def run(
     model.spread.copy_(known.std(0) + 1e-3)
     model.train()
 
-    def close(shown: Shown, rows: np.ndarray, titles: Tensor) -> Tensor:
-        x = shown.features[torch.as_tensor(rows)].float()
-        return (
-            model.log_scale.clamp(max=4.6).exp()
-            * model.pictures(x + NOISE * model.spread * torch.randn_like(x))
-            @ titles.T
-        )
+    def scores_of(data: TitledFeatures, rows: np.ndarray, titles: Tensor) -> Tensor:
+        x = data.features[torch.as_tensor(rows)].float()
+        pictures = model.pictures(x + NOISE * model.spread * torch.randn_like(x))
+        return model.log_scale.clamp(max=4.6).exp() * pictures @ titles.T
 
     def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
         rows = rng.integers(0, len(covers.title), fit.batch)
-        loss = F.cross_entropy(close(covers, rows, model.titles(covers.titles)), torch.as_tensor(covers.title[rows]))
+        scores = scores_of(covers, rows, model.titles(covers.titles))
+        loss = F.cross_entropy(scores, torch.as_tensor(covers.title[rows]))
         if icons is None:
             return {"loss": loss}
         rows = rng.integers(0, len(icons.title), fit.batch * 3 // 2)
         own = icons.title[rows]
-        scores = close(icons, rows, model.titles([icons.titles[i] for i in own]))
+        scores = scores_of(icons, rows, model.titles([icons.titles[i] for i in own]))
         twice = torch.as_tensor(own[:, None] == own[None]) & ~torch.eye(len(own), dtype=torch.bool)
         scores, right = scores.masked_fill(twice, -1e4), torch.arange(len(own))
         pair = 0.5 * (F.cross_entropy(scores, right) + F.cross_entropy(scores.T, right))
@@ -120,10 +122,10 @@ def run(
 
 
 @torch.inference_mode()
-def found(model: DualEncoder, shown: Shown, among: list[str]) -> dict[str, float]:
-    """How often a picture's title is first, and among the first five, of `among`."""
-    scores = model.pictures(shown.features.float()) @ model.titles(among).T
-    true = scores[torch.arange(len(scores)), torch.tensor([among.index(shown.titles[i]) for i in shown.title])]
+def retrieval(model: DualEncoder, data: TitledFeatures, among: list[str]) -> dict[str, float]:
+    """Share of pictures whose title is first, and among the first five, of `among`."""
+    scores = model.pictures(data.features.float()) @ model.titles(among).T
+    true = scores[torch.arange(len(scores)), torch.tensor([among.index(data.titles[i]) for i in data.title])]
     rank = (scores > true[:, None]).sum(1)
     return {"top1": float((rank == 0).float().mean()), "top5": float((rank < 5).float().mean())}
 
@@ -132,31 +134,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     """`icg train dual`."""
     parser = Flags(__name__, __doc__, art="unless smoke")
     parser.add_argument(
-        "--start", type=Path, required=True, help="folder of a dual encoder whose trunk and words to start from"
+        "--start", type=Path, required=True, help="folder of a dual encoder with the initial trunk and words"
     )
-    parser.add_argument("--judge", action="store_true", help="learn no icons")
-    parser.add_argument("--hold-out", action="store_true", help="do not learn the held-out subjects")
-    given = parser.parse_args(argv)
-    subjects = procedural() if given.smoke else load_subjects(given.art, given.out / "art.npz")
+    parser.add_argument("--judge", action="store_true", help="train without icons")
+    parser.add_argument("--hold-out", action="store_true", help="train without the held-out subjects")
+    args = parser.parse_args(argv)
+    subjects = procedural() if args.smoke else load_subjects(args.art, args.out / "art.npz")
     unseen = [i for i, s in enumerate(subjects) if s.held_out]
-    seen = [i for i, s in enumerate(subjects) if not s.held_out]
-    kept = DualEncoder.from_pretrained(given.start)
-    model = DualEncoder(kept.words, kept.config)
-    model.trunk, model.table = kept.trunk, kept.table
-    learned = seen if given.hold_out else [*seen, *unseen]
-    covers = of_bank(model, subjects, build(subjects, 64 if given.smoke else 10_000, 31 + given.seed, 2, learned))
-    icons = (
-        None
-        if given.judge or given.smoke
-        else of_icons(model, given.art, [subjects[i].title for i in unseen if given.hold_out], given.seed)
-    )
-    fit = Fit(20 if given.smoke else 900, 3e-3, 256, given.seed, warmup=20, weight_decay=0.1, save_every=300)
-    run(given.out / "fit", model, covers, icons, fit).save_pretrained(given.out / "dual")
-    for name, group in (("seen", seen), ("unseen", unseen)):
-        asked = of_bank(model, subjects, build(subjects, 64 if given.smoke else 1_000, 77 + given.seed, 2, group))
-        rest = [s.title for s in subjects if s.title not in asked.titles]
-        among = (
-            (asked.titles + rest)[:100] if name == "unseen" else asked.titles[:: max(1, len(asked.titles) // 100)][:100]
-        )
-        kept_rows = np.isin(np.array(asked.titles)[asked.title], among)
-        print(name, found(model, Shown(asked.features[kept_rows], asked.title[kept_rows], asked.titles), among))
+    trained = [i for i, s in enumerate(subjects) if not s.held_out]
+    base = DualEncoder.from_pretrained(args.start)
+    model = DualEncoder(base.words, base.config)
+    model.trunk, model.table = base.trunk, base.table
+    learned = trained if args.hold_out else [*trained, *unseen]
+    covers = of_bank(model, subjects, build(subjects, 64 if args.smoke else 10_000, 31 + args.seed, 2, learned))
+    icons = None
+    if not (args.judge or args.smoke):
+        icons = of_icons(model, args.art, [subjects[i].title for i in unseen if args.hold_out], args.seed)
+    fit = Fit(20 if args.smoke else 900, 3e-3, 256, args.seed, warmup=20, weight_decay=0.1, save_every=300)
+    run(args.out / "fit", model, covers, icons, fit).save_pretrained(args.out / "dual")
+    for name, group in (("seen", trained), ("unseen", unseen)):
+        test = of_bank(model, subjects, build(subjects, 64 if args.smoke else 1_000, 77 + args.seed, 2, group))
+        others = [s.title for s in subjects if s.title not in test.titles]
+        candidates = test.titles + others if name == "unseen" else test.titles[:: max(1, len(test.titles) // 100)]
+        rows = np.isin(np.array(test.titles)[test.title], candidates[:100])
+        data = TitledFeatures(test.features[rows], test.title[rows], test.titles)
+        print(name, retrieval(model, data, candidates[:100]))

@@ -68,10 +68,16 @@ def build(config: VisionConfig = VisionConfig()) -> Joint:
 
 
 def run(
-    folder: Path, subjects: list[Subject], bank: Bank, references: np.ndarray, titles: Titles, fit: Fit,
-    config: VisionConfig = VisionConfig(), until: int | None = None,
-) -> Joint:  # fmt: skip
-    """Train on the bank, whose covers are (S, S, 3) as the tower reads them, and on `references` (subjects, styles, S, S, 3) uint8.
+    folder: Path,
+    subjects: list[Subject],
+    bank: Bank,
+    references: np.ndarray,
+    titles: Titles,
+    fit: Fit,
+    config: VisionConfig = VisionConfig(),
+    until: int | None = None,
+) -> Joint:
+    """Train on the bank, whose covers have the tower's size (S, S, 3), and on `references` (subjects, styles, S, S, 3) uint8.
 
     `titles` is the dual encoder's.
     """
@@ -88,11 +94,11 @@ def run(
         extra = rng.permutation(len(rows))[: len(rows) // 3]
         white = references[who[extra], rng.integers(0, references.shape[1], len(extra))]
         pooled = pool(model.vision, to_tensor(np.concatenate([bank.images[rows], white])))
-        said = text[torch.as_tensor(rng.integers(0, 10, len(classes))), torch.as_tensor(classes)]
+        own_titles = text[torch.as_tensor(rng.integers(0, 10, len(classes))), torch.as_tensor(classes)]
         image = F.normalize(model.image_out(pooled), dim=-1)
         scale = model.log_scale.clamp(max=4.0).exp()
-        clip = contrast(image[: len(rows)], said, chosen, scale[0])
-        clip_white = contrast(image[len(rows) :], said, chosen[extra], scale[0])
+        clip = contrast(image[: len(rows)], own_titles, chosen, scale[0])
+        clip_white = contrast(image[len(rows) :], own_titles, chosen[extra], scale[0])
         covers = F.normalize(model.cover_out(pooled[: len(rows)]), dim=-1)
         prefer = preference_loss(covers, bank.look[rows], category[who], scale[1], rng)
         codes = torch.as_tensor(np.concatenate([bank.look[rows], category[who, None]], 1)).long()
@@ -105,28 +111,26 @@ def run(
 
 
 def contrast(image: Tensor, text: Tensor, match: np.ndarray, scale: Tensor) -> Tensor:
-    """Each image (B, 64) against the titles of all training subjects (C, 64); `match` (B,) names its title."""
+    """Each image (B, 64) against the titles of all training subjects (C, 64); `match` (B,): the index of its title."""
     return F.cross_entropy(scale * image @ text.T, torch.as_tensor(match))
 
 
 def preference_loss(
     covers: Tensor, look: np.ndarray, category: np.ndarray, scale: Tensor, rng: np.random.Generator, users: int = 128
 ) -> Tensor:
-    """Half of the batch is what simulated users engaged with, the other half what they are asked about."""
+    """Half of the batch are covers that simulated users engaged with, the other half are the candidates."""
     people = tastes.sample(users, rng)
     utility = people.utility(look, category)
     half = len(look) // 2
     picked = tastes.engaged(utility[:, :half], min(int(rng.integers(2, 9)), half), rng)
     user = F.normalize(covers[:half][torch.as_tensor(picked)].mean(1), dim=-1)
     target = torch.softmax(torch.as_tensor(utility[:, half:] / 0.5, dtype=torch.float32), -1)
-    return (
-        F.cross_entropy(scale * user @ covers[half:].T, target)
-        - torch.distributions.Categorical(target).entropy().mean()
-    )
+    entropy = torch.distributions.Categorical(target).entropy().mean()
+    return F.cross_entropy(scale * user @ covers[half:].T, target) - entropy
 
 
 def pool(vision: nn.Module, pixels: Tensor) -> Tensor:
-    """pixels (B, 3, S, S) in [-1, 1] -> (B, 2 D): the class token beside the mean of the patches."""
+    """pixels (B, 3, S, S) in [-1, 1] -> (B, 2 D): the class token and the mean of the patches."""
     hidden = vision(pixel_values=pixels).last_hidden_state
     return torch.cat([hidden[:, 0], hidden[:, 1:].mean(1)], -1)
 

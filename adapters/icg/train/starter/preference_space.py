@@ -25,7 +25,7 @@ from icg.train.starter.joint import preference_loss, rows_by_subject
 
 @dataclass(frozen=True)
 class EmbeddingConfig:
-    """Widths; `noise` is added to latents so that generated covers, a little off, are read well."""
+    """Widths; `noise` on the latents prepares for generated covers, which differ a little from composed ones."""
 
     tower: int = 96
     vision: int = 160
@@ -33,8 +33,8 @@ class EmbeddingConfig:
     noise: float = 0.2
 
 
-class Reader(nn.Module):
-    """The head and, for training only, linear probes of each axis of taste."""
+class CoverReader(nn.Module):
+    """The head, with linear probes of each axis of taste for training only."""
 
     def __init__(self, channels: int, config: EmbeddingConfig) -> None:
         super().__init__()
@@ -44,12 +44,17 @@ class Reader(nn.Module):
 
 
 def run(
-    folder: Path, subjects: list[Subject], bank: Bank, latents: Tensor, fit: Fit, config: EmbeddingConfig,
+    folder: Path,
+    subjects: list[Subject],
+    bank: Bank,
+    latents: Tensor,
+    fit: Fit,
+    config: EmbeddingConfig,
     until: int | None = None,
-) -> CoverHead:  # fmt: skip
+) -> CoverHead:
     """latents (N, C, h, w) of the bank's covers at `icg.models.joint.SIDE` pixels, at unit deviation."""
     torch.manual_seed(fit.seed)
-    model = Reader(latents.shape[1], config)
+    model = CoverReader(latents.shape[1], config)
     category = np.array([CATEGORIES.index(s.category) for s in subjects])
     by_subject = rows_by_subject(bank)
 
@@ -58,9 +63,8 @@ def run(
         rows = np.array([rng.choice(by_subject[i]) for i in chosen])
         who = bank.subject[rows]
         z = latents[torch.as_tensor(rows)].float()
-        covers = model.head.covers(
-            model.head.tower(z + config.noise * torch.rand(len(z), 1, 1, 1) * torch.randn_like(z))
-        )
+        noise = config.noise * torch.rand(len(z), 1, 1, 1) * torch.randn_like(z)
+        covers = model.head.covers(model.head.tower(z + noise))
         prefer = preference_loss(covers, bank.look[rows], category[who], model.log_scale.clamp(max=4.0).exp(), rng)
         codes = torch.as_tensor(np.concatenate([bank.look[rows], category[who, None]], 1)).long()
         look = sum(F.cross_entropy(probe(8 * covers), codes[:, i]) for i, probe in enumerate(model.looks)) / 5

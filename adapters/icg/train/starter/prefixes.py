@@ -1,8 +1,8 @@
 """Keys and values of every training item's prompt in the frozen VLM, computed once.
 
-A causal language model's reading of [references, title] does not depend on the meta tokens that follow it, so the main
-recipe runs the VLM for the meta tokens only. Works for the decoder-only families whose `language_model` takes a
-DynamicCache; equal, up to rounding, to `MetaTokens.read` on the whole prompt.
+A causal language model's states of [references, title] do not depend on the meta tokens that follow, so the main recipe runs the VLM for
+the meta tokens only. Works for decoder-only families whose `language_model` takes a DynamicCache; equal, up to rounding, to
+`MetaTokens.read` on the whole prompt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transformers import DynamicCache
 from icg.models import vlm as reading
 
 TITLE_ONLY = -1
-"""Reference index that stands for "no reference"."""
+"""Reference index of a prompt without a reference."""
 
 
 class Prefixes:
@@ -32,8 +32,8 @@ class Prefixes:
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
         masks, layers = [], []
-        prompts = [(s, r, said) for s in range(len(titles)) for r, said in self._kinds()]
-        ids = [self._ids(processor, titles[s] if said else "", r, pictures.shape[2]) for s, r, said in prompts]
+        prompts = [(s, r, titled) for s in range(len(titles)) for r, titled in self._kinds()]
+        ids = [self._ids(processor, titles[s] if titled else "", r, pictures.shape[2]) for s, r, titled in prompts]
         self.length = max(map(len, ids))
         for i in range(0, len(prompts), 256):
             part = list(zip(prompts[i : i + 256], ids[i : i + 256], strict=True))
@@ -47,11 +47,12 @@ class Prefixes:
             self.keys.append(torch.cat([part[k][0] for part in layers]))
             self.values.append(torch.cat([part[k][1] for part in layers]))
 
-    def row(self, subject: np.ndarray, reference: np.ndarray, said: np.ndarray) -> np.ndarray:
-        """Rows of prompts: reference in 0..R-1 or TITLE_ONLY, `said` True when the title is in the prompt."""
+    def row(self, subject: np.ndarray, reference: np.ndarray, with_title: np.ndarray) -> np.ndarray:
+        """Rows of prompts: reference in 0..R-1 or TITLE_ONLY; with_title: whether the title is in the prompt."""
         per = 2 * self.references + 1
-        with_title = np.where(reference == TITLE_ONLY, self.references, reference)
-        return subject * per + np.where(said | (reference == TITLE_ONLY), with_title, self.references + 1 + reference)
+        titled = np.where(reference == TITLE_ONLY, self.references, reference)
+        untitled = self.references + 1 + reference
+        return subject * per + np.where(with_title | (reference == TITLE_ONLY), titled, untitled)
 
     def read(self, meta: Tensor, rows: np.ndarray) -> Tensor:
         """meta (M, D), rows (B,) -> (B, M, D) last hidden states, differentiable in `meta`."""
@@ -84,7 +85,8 @@ class Prefixes:
         with torch.no_grad():
             embeds = self.vlm.get_input_embeddings()(ids)
             places = ids == self.vlm.config.image_token_id
-            shown = [pictures[s, r] for (s, r, _), _ in part if r != TITLE_ONLY]
-            if shown:
-                embeds[places] = self.vlm.model.multi_modal_projector(torch.stack(shown).float()).flatten(0, 1)
+            references = [pictures[s, r] for (s, r, _), _ in part if r != TITLE_ONLY]
+            if references:
+                patches = self.vlm.model.multi_modal_projector(torch.stack(references).float())
+                embeds[places] = patches.flatten(0, 1)
         return embeds, mask

@@ -1,9 +1,9 @@
-"""The whole recipe: art -> bank -> autoencoder -> vision -> embedding -> VLM -> align -> diffusion. Resumable.
+"""The whole starter: art -> bank -> autoencoder -> vision -> embedding -> VLM -> align -> diffusion. Resumable.
 
     icg train starter --art node_modules --out runs/starter
     icg train starter --smoke --out runs/smoke        (under a minute, procedural shapes, no art needed)
 
-Every stage keeps its checkpoint, TensorBoard log and resolved config under --out; a finished stage is not run again.
+Every stage writes its checkpoint, TensorBoard log and resolved config below --out; a finished stage is not run again.
 """
 
 from __future__ import annotations
@@ -23,38 +23,27 @@ from transformers import PreTrainedTokenizerFast
 from icg import starter
 from icg.data.art import STYLES, Subject, load_subjects, on_white, procedural
 from icg.data.bank import AXES, Bank, load_or_build
-from icg.data.sample import SEEN
+from icg.data.sample import FAVOURITES
 from icg.models.dual import DualEncoder
 from icg.models.joint import SIDE, CoverHead
 from icg.train.flags import Flags
 from icg.train.loop import Fit
-from icg.train.starter import (
-    align,
-    autoencoder,
-    diffusion,
-    export,
-    joint,
-    vlm,
-)
-from icg.train.starter import (
-    preference_space as embedding,
-)
-from icg.train.starter import (
-    tokenizer as titles,
-)
+from icg.train.starter import align, autoencoder, diffusion, export, joint, vlm
+from icg.train.starter import preference_space as embedding
+from icg.train.starter import tokenizer as titles
 from icg.train.starter.prefixes import Prefixes
 from icg.train.starter.simulated_users import Crowd
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Every choice of the starter. The defaults are the full recipe; the model card says what the shipped one ran."""
+class StarterRecipe:
+    """All settings of the starter. The defaults are the full recipe; the model card lists those of the shipped one."""
 
     covers: int = 24000
     vocab: int = 1024
     seed: int = 0
     emphasis: float = 3.0
-    """How much more often the sample catalogue's subjects are drawn in the last stage."""
+    """Relative frequency of the sample catalogue's subjects in the last stage."""
     fits: dict[str, Fit] = field(
         default_factory=lambda: {
             "autoencoder": Fit(steps=1200, lr=1.5e-3, batch=16, warmup=50),
@@ -73,22 +62,13 @@ class Recipe:
     drawing: diffusion.DiffusionConfig = field(default_factory=diffusion.DiffusionConfig)
 
 
-def smoke() -> Recipe:
+def smoke() -> StarterRecipe:
     """Widths and steps so small that every stage runs in seconds; the pictures are noise."""
-    tiny = {"lr": 1e-3, "batch": 8, "warmup": 1, "save_every": 2}
-    return Recipe(
+    tiny = Fit(steps=4, lr=1e-3, batch=8, warmup=1, save_every=2)
+    return StarterRecipe(
         covers=48,
         vocab=300,
-        fits={
-            "autoencoder": Fit(steps=4, **tiny),
-            "joint": Fit(steps=4, **tiny),
-            "embedding": Fit(steps=4, **tiny),
-            "vlm": Fit(steps=4, **tiny),
-            "align": Fit(steps=4, **tiny),
-            "users": Fit(steps=4, **tiny),
-            "diffusion": Fit(steps=4, ema=0.9, **tiny),
-        },
-        autoencoder=autoencoder.AutoencoderConfig((8, 8, 16, 32), (0, 1, 1, 1), (0, 1, 1, 1), 4),
+        fits=dict.fromkeys(StarterRecipe().fits, tiny) | {"diffusion": replace(tiny, ema=0.9)},
         vision=joint.VisionConfig(width=32, layers=1, heads=2, mlp=64),
         reader=embedding.EmbeddingConfig(tower=16, vision=32, hidden=32),
         language=vlm.LanguageConfig(width=32, layers=1, heads=2, mlp=64),
@@ -99,12 +79,14 @@ def smoke() -> Recipe:
 class Run:
     """One run folder; each stage is a method, to be called in order."""
 
-    def __init__(self, out: Path, recipe: Recipe, subjects: list[Subject], workers: int = 1) -> None:
+    def __init__(self, out: Path, recipe: StarterRecipe, subjects: list[Subject], workers: int = 1) -> None:
         self.out, self.recipe, self.subjects = out, recipe, subjects
         out.mkdir(parents=True, exist_ok=True)
         (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2))
-        self.seen = [i for i, s in enumerate(subjects) if not s.held_out]
-        self.bank: Bank = load_or_build(out / "bank.npz", subjects, recipe.covers, recipe.seed + 1, self.seen, workers)
+        self.trained = [i for i, s in enumerate(subjects) if not s.held_out]
+        self.bank: Bank = load_or_build(
+            out / "bank.npz", subjects, recipe.covers, recipe.seed + 1, self.trained, workers
+        )
         side = recipe.vision.side
         self.references = np.stack(
             [np.stack([np.asarray(on_white(s.sprites[k], side)) for k in STYLES]) for s in subjects]
@@ -114,7 +96,7 @@ class Run:
 
     @functools.cached_property
     def small(self) -> Bank:
-        """The bank at the size that the vision tower and the embedding read."""
+        """The bank at the size of the vision tower's and the embedding's pictures."""
         reduced = [Image.fromarray(i).resize((SIDE, SIDE), Image.Resampling.LANCZOS) for i in self.bank.images]
         return replace(self.bank, images=np.stack([np.asarray(i) for i in reduced]))
 
@@ -140,10 +122,10 @@ class Run:
         head.save_pretrained(self.starter / "joint")
         return head
 
-    def vlm(self, seeing: joint.Joint) -> tuple[Any, Any]:
+    def vlm(self, vision: joint.Joint) -> tuple[Any, Any]:
         """Stage 4; writes vlm/ of the starter."""
         torch.manual_seed(self.recipe.seed)
-        model = vlm.build(seeing, self.tokenizer, self.recipe.language)
+        model = vlm.build(vision, self.tokenizer, self.recipe.language)
         data = (self.subjects, self.small, self.references, self.tokenizer)
         vlm.run(self.out / "vlm", model, *data, self.fit("vlm"), self.recipe.language)
         processor = vlm.processor_of(model, self.tokenizer)
@@ -153,20 +135,20 @@ class Run:
     def diffusion(self, vae: Any, head: CoverHead, model: Any, processor: Any, until: int | None = None) -> dict:
         """Stages 5 and 6; writes diffusion/ and adapter/ of the starter at every save. Returns the last losses."""
         latents = self._encode(vae, self.bank.images)
-        shown = vlm.features(model, self.references[self.seen].reshape(-1, *self.references.shape[2:]))
-        shown = shown.unflatten(0, (len(self.seen), -1))
-        prefixes = Prefixes(model, processor, [self.subjects[i].title for i in self.seen], shown)
+        patches = vlm.features(model, self.references[self.trained].reshape(-1, *self.references.shape[2:]))
+        patches = patches.unflatten(0, (len(self.trained), -1))
+        prefixes = Prefixes(model, processor, [self.subjects[i].title for i in self.trained], patches)
         slot = np.full(len(self.subjects), -1)
-        slot[self.seen] = np.arange(len(self.seen))
+        slot[self.trained] = np.arange(len(self.trained))
         crowd = Crowd(self.bank, embedding.embed(head, self._encode(vae, self.small.images)))
         torch.manual_seed(self.recipe.seed)
         adapter = diffusion.new_adapter(model.config.get_text_config().hidden_size, self.recipe.drawing)
-        namer = align.run(self.out / "align", adapter, prefixes, len(self.seen), self.fit("align"))
+        namer = align.run(self.out / "align", adapter, prefixes, len(self.trained), self.fit("align"))
         items = align.table(adapter, prefixes)
         align.users(self.out / "align-users", namer, items, prefixes, self.bank, crowd, self.fit("users"))
         drawer = diffusion.build(namer, latents.shape[1], latents.shape[2], self.recipe.drawing)
 
-        emphasis = np.array([self.recipe.emphasis if s.id in SEEN else 1.0 for s in self.subjects])
+        emphasis = np.array([self.recipe.emphasis if s.id in FAVOURITES else 1.0 for s in self.subjects])
 
         def save(_: int, now: Any) -> None:
             export.drawing(self.starter, now.adapter, now.denoiser, vae)
@@ -176,7 +158,7 @@ class Run:
         return diffusion.run(folder, drawer, prefixes, items, slot, *rest, until, emphasis, save)
 
     def all(self, until: int | None = None) -> dict:
-        """Every stage in order; finished ones return at once from their checkpoints."""
+        """All stages in order; a finished one only loads its checkpoint."""
         vae = self.autoencoder()
         head = self.embedding(vae)
         model, processor = self.vlm(self.joint())
@@ -188,18 +170,17 @@ class Run:
     def _tokenizer(self) -> Any:
         folder = self.out / "tokenizer"
         if not folder.exists():
-            words = [self.subjects[i].title for i in self.seen] + [v for axis in AXES for v in axis]
-            titles.train_tokenizer(words * 3 + ["a the picture style on white"], self.recipe.vocab).save_pretrained(
-                folder
-            )
+            words = [self.subjects[i].title for i in self.trained] + [v for axis in AXES for v in axis]
+            corpus = words * 3 + ["a the picture style on white"]
+            titles.train_tokenizer(corpus, self.recipe.vocab).save_pretrained(folder)
         return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """`icg train starter`."""
     parser = Flags(__name__, __doc__, art="unless smoke", workers=2)
-    given = parser.parse_args(argv)
-    recipe = replace(smoke() if given.smoke else Recipe(), seed=given.seed)
-    subjects = procedural() if given.smoke else load_subjects(given.art, given.out / "art.npz")
-    losses = Run(given.out, recipe, subjects, 1 if given.smoke else given.workers).all()
-    print(json.dumps({"starter": str(given.out / "starter"), "bytes": export.size(given.out / "starter"), **losses}))
+    args = parser.parse_args(argv)
+    recipe = replace(smoke() if args.smoke else StarterRecipe(), seed=args.seed)
+    subjects = procedural() if args.smoke else load_subjects(args.art, args.out / "art.npz")
+    losses = Run(args.out, recipe, subjects, 1 if args.smoke else args.workers).all()
+    print(json.dumps({"starter": str(args.out / "starter"), "bytes": export.size(args.out / "starter"), **losses}))

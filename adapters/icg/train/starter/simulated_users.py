@@ -20,9 +20,9 @@ class Crowd:
     def draw(self, look: np.ndarray, subject: np.ndarray, match: float, rng: np.random.Generator) -> np.ndarray:
         """look (B, 4), subject (B,) -> (B, 64) unit rows: means of 2..12 covers of other subjects."""
         most, users = 12, len(look)
-        keep = rng.random((users, most, 4)) < match
-        wanted = np.where(keep, look[:, None], (rng.random((users, most, 4)) * self.sizes).astype(int))
-        code = self._code(wanted)
+        same = rng.random((users, most, 4)) < match
+        target = np.where(same, look[:, None], (rng.random((users, most, 4)) * self.sizes).astype(int))
+        code = self._code(target)
         low, high = self.starts[code], self.starts[code + 1]
         place = low + (rng.random(code.shape) * np.maximum(high - low, 1)).astype(int)
         rows = self.order[np.minimum(place, len(self.order) - 1)]

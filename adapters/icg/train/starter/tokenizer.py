@@ -9,7 +9,7 @@ IMAGE_TOKEN = "<image>"  # noqa: S105
 
 
 def train_tokenizer(corpus: list[str], vocab: int = 1024) -> PreTrainedTokenizerFast:
-    """Learn a lower-cased byte-level BPE of at most `vocab` pieces; any text can be written in it."""
+    """Train a lower-cased byte-level BPE of at most `vocab` tokens; it can encode any text."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -33,5 +33,5 @@ def train_tokenizer(corpus: list[str], vocab: int = 1024) -> PreTrainedTokenizer
 
 
 def variation(title: str, pick: int) -> str:
-    """A title as a shop might write it; pick 0..9, most of them the plain title."""
+    """A variant of a title as in a shop; of pick 0..9 most give the plain title."""
     return {0: f"a {title}", 1: f"the {title}", 2: f"{title} picture"}.get(pick, title)

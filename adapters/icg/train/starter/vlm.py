@@ -1,7 +1,7 @@
 """Recipe 4: a LLaVA-style VLM on the joint recipe's vision tower, trained to caption covers. The tower stays frozen.
 
-LLaVA (arXiv:2304.08485) with a 3-layer Llama. Captions name the subject and the look ("panda, ink style, ocean dots,
-medium"), so the hidden states that meta tokens read know both. Knows nothing about users or generation.
+LLaVA (arXiv:2304.08485) with a 3-layer Llama. Captions name the subject and the look ("panda, ink style, ocean dots, medium"), so the
+hidden states that meta tokens read contain both. Knows nothing about users or generation.
 """
 
 from __future__ import annotations
@@ -92,31 +92,41 @@ def features(model: LlavaForConditionalGeneration, images: np.ndarray, batch: in
 
 
 def caption(title: str, look: np.ndarray) -> str:
-    """What the model learns to say of a cover."""
+    """The caption that the model is trained to write for a cover."""
     k = look_of(look)
     return f"{title}, {k.style} style, {k.palette} {k.backdrop}, {k.framing}"
 
 
 def run(
-    folder: Path, model: LlavaForConditionalGeneration, subjects: list[Subject], bank: Bank, references: np.ndarray,
-    tokenizer: Any, fit: Fit, config: LanguageConfig, until: int | None = None,
-) -> None:  # fmt: skip
+    folder: Path,
+    model: LlavaForConditionalGeneration,
+    subjects: list[Subject],
+    bank: Bank,
+    references: np.ndarray,
+    tokenizer: Any,
+    fit: Fit,
+    config: LanguageConfig,
+    until: int | None = None,
+) -> None:
     """Train projector and language model on captions of covers (60 %), references (25 %) and bare titles (15 %)."""
-    seen = np.unique(bank.subject)
-    covers, white = features(model, bank.images), features(model, references[seen].reshape(-1, *references.shape[2:]))
+    subject = np.unique(bank.subject)
+    covers = features(model, bank.images)
+    white = features(model, references[subject].reshape(-1, *references.shape[2:]))
     styles = references.shape[1]
 
     def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
         rows = rng.integers(0, len(bank), round(fit.batch * 0.6))
-        drawn = rng.integers(0, len(white), round(fit.batch * 0.25))
-        bare = rng.choice(seen, fit.batch - len(rows) - len(drawn))
-        said = [caption(subjects[bank.subject[r]].title, bank.look[r]) for r in rows]
-        said += [f"{subjects[seen[d // styles]].title}, {STYLES[d % styles]} style, on white" for d in drawn]
-        alone = [variation(subjects[b].title, int(rng.integers(0, 10))) for b in bare]
-        pictures = torch.cat([covers[rows], white[drawn]]).float()
-        seeing = _loss(model, tokenizer, said, pictures)
-        reading = _loss(model, tokenizer, alone, None)
-        return {"loss": seeing + 0.2 * reading, "caption": seeing, "title": reading}
+        white_rows = rng.integers(0, len(white), round(fit.batch * 0.25))
+        bare = rng.choice(subject, fit.batch - len(rows) - len(white_rows))
+        captions = [caption(subjects[bank.subject[r]].title, bank.look[r]) for r in rows]
+        captions += [
+            f"{subjects[subject[d // styles]].title}, {STYLES[d % styles]} style, on white" for d in white_rows
+        ]
+        titles = [variation(subjects[b].title, int(rng.integers(0, 10))) for b in bare]
+        pictures = torch.cat([covers[rows], white[white_rows]]).float()
+        caption_loss = _loss(model, tokenizer, captions, pictures)
+        title_loss = _loss(model, tokenizer, titles, None)
+        return {"loss": caption_loss + 0.2 * title_loss, "caption": caption_loss, "title": title_loss}
 
     train(folder, model, fit, step, config, until)
     model.eval()
@@ -130,14 +140,10 @@ def _loss(model: Any, tokenizer: Any, texts: list[str], pictures: Tensor | None)
         labels = ids.masked_fill(mask == 0, -100)
         return model(input_ids=ids, attention_mask=mask, labels=labels).loss
     words = model.get_input_embeddings()(ids)
-    seen = model.model.multi_modal_projector(pictures)
-    embeds = torch.cat([words[:, :1], seen, words[:, 1:]], 1)
-    full = torch.cat([mask[:, :1], mask.new_ones(seen.shape[:2]), mask[:, 1:]], 1)
-    labels = torch.cat(
-        [ids.new_full((len(ids), 1 + seen.shape[1]), -100), ids[:, 1:].masked_fill(mask[:, 1:] == 0, -100)], 1
-    )
+    patches = model.model.multi_modal_projector(pictures)
+    embeds = torch.cat([words[:, :1], patches, words[:, 1:]], 1)
+    full = torch.cat([mask[:, :1], mask.new_ones(patches.shape[:2]), mask[:, 1:]], 1)
+    labels = ids[:, 1:].masked_fill(mask[:, 1:] == 0, -100)
     hidden = model.model.language_model(inputs_embeds=embeds, attention_mask=full).last_hidden_state
-    logits = model.lm_head(hidden[:, seen.shape[1] : -1])
-    return torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), labels[:, seen.shape[1] + 1 :].flatten(), ignore_index=-100
-    )
+    logits = model.lm_head(hidden[:, patches.shape[1] : -1])
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100)

@@ -1,0 +1,1 @@
+"""Ablations, measurements and contact sheets that the docs quote."""

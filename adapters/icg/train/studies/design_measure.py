@@ -31,13 +31,13 @@ from icg.train.engagement.recipe import (
     SHUFFLED,
     TEST,
     TRAIN,
-    Read,
+    PostFeatures,
     Sample,
     correlations,
     fit,
     judge,
     models,
-    said,
+    predictions,
     simulated,
 )
 from icg.train.loop import Fit
@@ -51,7 +51,7 @@ Rows = dict[str, dict[str, list[float]]]
 
 @dataclass(frozen=True)
 class Extent:
-    """How much: `seeds` of all, `posts` of `accounts` in each, `items` that designs are written for, `covers` drawn of each bucket."""
+    """Sizes: `seeds` of everything, `posts` of `accounts` in each, `items` to design, `covers` of each bucket."""
 
     seeds: int = 3
     accounts: int = 30
@@ -65,10 +65,9 @@ class Extent:
 
 
 @dataclass(frozen=True)
-class Folders:
-    """`root`: starter-shaped. `design`: icg.train.engagement.design's folder, with the designs of its posts.
-    `products`: of trained products, or
-    where to train them. `pictures`: large ones that the upscaler never saw. None: left out."""
+class EvaluationFolders:
+    """`root`: of the starter's layout. `design`: of icg.train.engagement.design, with the designs of its posts. `products`: of trained
+    products, or where to train them. `pictures`: large ones outside the upscaler's training. None leaves a part out."""
 
     root: Path
     art: Path
@@ -77,8 +76,10 @@ class Folders:
     pictures: Path | None = None
 
 
-def measure(folders: Folders, extent: Extent = Extent()) -> tuple[dict[str, list[float] | None], dict[str, Rows]]:
-    """(figures, a number for each seed; tables by name). Figures of what was left out are None."""
+def measure(
+    folders: EvaluationFolders, extent: Extent = Extent()
+) -> tuple[dict[str, list[float] | None], dict[str, Rows]]:
+    """(figures, a number for each seed; tables by name). Figures of parts that were left out are None."""
     subjects = load_subjects(folders.art)
     tables = {"engagement": engagement(folders.root, subjects, extent)}
     if folders.design is not None:
@@ -87,13 +88,13 @@ def measure(folders: Folders, extent: Extent = Extent()) -> tuple[dict[str, list
     if folders.products is not None:
         tables["products"] = products(folders.products, extent)
     if folders.pictures is not None and (folders.root / "upscaler").is_dir():
-        found = upscaling_evaluation.measure(folders.root / "upscaler", folders.pictures, extent.seeds)
-        tables["upscaler"] = {what: dict(row) for what, row in found.items()}
+        gains = upscaling_evaluation.measure(folders.root / "upscaler", folders.pictures, extent.seeds)
+        tables["upscaler"] = {kind: dict(row) for kind, row in gains.items()}
     return figures(tables), tables
 
 
 def figures(tables: Mapping[str, Rows]) -> dict[str, list[float] | None]:
-    """The named figures of the tables."""
+    """The named figures from the tables."""
 
     def at(table: str, row: str, column: str) -> list[float] | None:
         return tables.get(table, {}).get(row, {}).get(column)
@@ -112,7 +113,7 @@ def figures(tables: Mapping[str, Rows]) -> dict[str, list[float] | None]:
 
 
 def engagement(root: Path, subjects: list[Subject], extent: Extent) -> Rows:
-    """Models told more or less, and single rewards, on the latest posts. `appeal`: correlation of what the picture adds with the truth."""
+    """Models of more or fewer inputs, and single rewards, on the latest posts. `appeal`: correlation of the picture's effect with truth."""
     reader, (_, rewards) = Reader.from_pretrained(root), judges(root)
     rows: Rows = {}
     for seed in range(extent.seeds):
@@ -126,17 +127,17 @@ def engagement(root: Path, subjects: list[Subject], extent: Extent) -> Rows:
         for name, (pearson, spearman) in judge(sample.read, nets).items():
             _add(rows, name, pearson=pearson, spearman=spearman)
         blank = replace(sample.read, content=sample.read.content * 0 + nets["all"].content_mean)
-        added = said(nets["all"], sample.read, test).mean - said(nets["all"], blank, test).mean
-        _add(rows, "all", appeal=float(np.corrcoef(added, sample.made.appeal[test])[0, 1]))
-        shown, briefs = sample.images(test), [Brief(sample.titles[n]) for n in test]
+        effect = predictions(nets["all"], sample.read, test).mean - predictions(nets["all"], blank, test).mean
+        _add(rows, "all", appeal=float(np.corrcoef(effect, sample.posts.appeal[test])[0, 1]))
+        images, briefs = sample.images(test), [Brief(sample.titles[n]) for n in test]
         for name in ("aesthetic", "relevance"):
-            pearson, spearman = correlations(rewards[name](shown, briefs), kpi)
+            pearson, spearman = correlations(rewards[name](images, briefs), kpi)
             _add(rows, f"{name} alone", pearson=pearson, spearman=spearman)
     return rows
 
 
 def designs(root: Path, folder: Path, subjects: list[Subject], extent: Extent) -> tuple[Rows, Rows]:
-    """Of a design model and the posts it was trained with (icg.train.engagement.design's folder): its designs, and covers drawn by them."""
+    """A design model, with its training posts (icg.train.engagement.design's folder): its designs, and covers by them."""
     sample = trained_on(root, folder, subjects)
     vlm = root / "vlm"
     tuned, untuned = DesignModel.from_pretrained(vlm, folder / "design"), DesignModel.from_pretrained(vlm)
@@ -149,17 +150,17 @@ def designs(root: Path, folder: Path, subjects: list[Subject], extent: Extent) -
 
 
 def trained_on(root: Path, folder: Path, subjects: list[Subject]) -> Sample:
-    """The posts of icg.train.engagement.design's folder once more, by its seed."""
+    """The posts of icg.train.engagement.design's folder, simulated again with its seed."""
     import json
 
-    how = json.loads((folder / "posts.json").read_text())
-    world = World.sample(how["accounts"], np.random.default_rng(how["seed"]))
-    return simulated(Reader.from_pretrained(root), subjects, world, how["posts"], how["seed"])
+    settings = json.loads((folder / "posts.json").read_text())
+    world = World.sample(settings["accounts"], np.random.default_rng(settings["seed"]))
+    return simulated(Reader.from_pretrained(root), subjects, world, settings["posts"], settings["seed"])
 
 
 def covers(parts: Starter, folder: Path, model: DesignModel, sample: Sample, extent: Extent) -> Rows:
-    """Covers of held-out titles, drawn for each bucket: engagement, relevance, and how unlike each other they are. Engagement is judged
-    by a model of half the posts; a search among designs goes by one of the other half."""
+    """Covers of held-out titles for each bucket: engagement, relevance, and diversity. The judge of engagement is trained on half of the
+    posts; the search among designs uses one of the other half."""
     from icg.design.features import Direction
 
     designer = Designer(model, Direction.from_pretrained(folder / "design"))
@@ -178,20 +179,20 @@ def covers(parts: Starter, folder: Path, model: DesignModel, sample: Sample, ext
             )
         for target in (*BUCKETS, "no target"):
             briefs = list(_briefs(designer, chosen, target, seed))
-            drawn = [image for n in range(0, len(briefs), 8) for image in parts.pipeline(briefs[n : n + 8])]
-            _add(rows, target, **_judged(reward, parts, drawn, [Brief(title) for title in chosen]))
+            images = [image for n in range(0, len(briefs), 8) for image in parts.pipeline(briefs[n : n + 8])]
+            _add(rows, target, **_judged(reward, parts, images, [Brief(title) for title in chosen]))
         torch.manual_seed(seed)
         for target in (BUCKETS[0], BUCKETS[2]):
             plain = [Brief(title, seed=1000 * seed + n) for n, title in enumerate(chosen)]
-            drawn = [search(designer, parts.pipeline, other, b, target, SEARCHED)[0].cover for b in plain]
-            _add(rows, f"{target}, best of {SEARCHED}", **_judged(reward, parts, drawn, plain))
+            images = [search(designer, parts.pipeline, other, b, target, SEARCHED)[0].cover for b in plain]
+            _add(rows, f"{target}, best of {SEARCHED}", **_judged(reward, parts, images, plain))
     return rows
 
 
-def _half(read: Read, kept: int) -> Read:
-    """Every second post of the training part is left out."""
+def _half(read: PostFeatures, part: int) -> PostFeatures:
+    """Every second post of the training split, from `part` (0 or 1) on."""
     split, train = read.split.copy(), np.flatnonzero(read.split == TRAIN)
-    split[train[1 - kept :: 2]] = -1
+    split[train[1 - part :: 2]] = -1
     return replace(read, split=split)
 
 
@@ -202,28 +203,28 @@ def _briefs(designer: Designer, titles: list[str], target: str, seed: int) -> It
 
 
 def _judged(reward: Reward, parts: Starter, images: list[Image.Image], briefs: list[Brief]) -> dict[str, float]:
-    found = parts.embedding.covers(images)
-    apart = 1 - (found @ found.T)[np.triu_indices(len(found), 1)]
+    embeddings = parts.embedding.covers(images)
+    distance = 1 - (embeddings @ embeddings.T)[np.triu_indices(len(embeddings), 1)]
     return {
         "engagement": float(reward(images, briefs).mean()),
         "relevance": float(parts.rewards["relevance"](images, briefs).mean()),
-        "diversity": float(apart.mean()),
+        "diversity": float(distance.mean()),
     }
 
 
 def segments(root: Path, subjects: list[Subject], extent: Extent) -> Rows:
-    """Descriptions looked up among what other users of the clusters engaged with, and descriptions that changed places."""
+    """Descriptions matched with the engagements of the clusters' other users, and permuted descriptions."""
     shelf = segment_evaluation.shelf(root, subjects, 0)
     rows: Rows = {}
     for seed in range(extent.seeds):
-        found, _ = segment_evaluation.evaluate(root, shelf, seed)
-        _add(rows, "description", top1=found["segment_top1"])
-        _add(rows, "changed places", top1=found["segment_shuffled"])
+        scores, _ = segment_evaluation.evaluate(root, shelf, seed)
+        _add(rows, "description", top1=scores["segment_top1"])
+        _add(rows, "changed places", top1=scores["segment_shuffled"])
     return rows
 
 
 def products(folder: Path, extent: Extent) -> Rows:
-    """Identity, alignment and the rest, a row for each method; trains what is not there."""
+    """Identity, alignment and the rest, a row for each method; trains missing products."""
     rows: Rows = {}
     for seed in range(extent.seeds):
         for key, value in product_identity.evaluate(seed, folder=folder / str(seed)).items():

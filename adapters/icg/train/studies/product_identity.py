@@ -1,9 +1,9 @@
-"""How like the product its covers are: methods of icg.products against the untuned starter, on things that nothing was trained on.
+"""How similar covers are to their product: methods of icg.products and the untuned starter, on things outside all training data.
 
     icg train product-identity --out runs/products [--seeds 2] [--smoke]
 
-Identity: cosine of covers and held-out pictures of the same product by what the dual encoder sees. Colours, a second measure that shares
-nothing with it: how much of the product's Lab histogram the cover has. Kept runs are not trained again. The last line is one JSON object.
+Identity: cosine of covers and held-out pictures of the same product by the dual encoder's features. Colours: an independent measure, the
+cover's share of the product's Lab histogram. Finished products are not trained again. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from icg.brief import Brief
 from icg.data.art import on_white
 from icg.draw.ask import anchoring
 from icg.products import record
-from icg.products.library import Library, Trained
+from icg.products.library import Library, TrainedProduct
 from icg.products.pictures import features
 from icg.products.record import DREAMBOOTH, FULL, PLACE, TEXTUAL_INVERSION
 from icg.starter import Starter
@@ -31,8 +31,8 @@ from icg.train.products.art import THINGS, Thing, cut_out, pictures
 from icg.train.products.fine_tune import fine_tune
 from icg.train.products.tuning import Settings, smoke
 
-SHOWN, HELD_OUT = 5, 6
-"""Pictures that are trained on, and others that covers are compared with."""
+TRAINING, HELD_OUT = 5, 6
+"""Pictures for training, and others to compare covers with."""
 SCENES = ("on a beach", "with snowflakes", "under a rainbow", "beside a palm tree")
 COVERS = 4
 METHODS: dict[str, Settings] = {
@@ -43,12 +43,12 @@ METHODS: dict[str, Settings] = {
     "full_no_prior": Settings(FULL, prior=False),
 }
 Draw = Callable[[str], list[Image.Image]]
-"""A title to COVERS covers, of seeds that are the same for every method."""
+"""A title -> COVERS covers, with the same seeds for every method."""
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """Of one product: unit rows (N, D) of its held-out pictures, and its colours."""
+class ProductLook:
+    """Unit rows (N, D) of a product's held-out pictures, and its colours."""
 
     rows: np.ndarray
     colours: np.ndarray
@@ -64,9 +64,9 @@ def evaluate(
 ) -> dict[str, float]:
     """Means over products: identity_, colours_, found_, alignment_ and class_ of each method and of the untuned starter.
 
-    found: the share of covers nearest to their own product. alignment: cosine with the words of a scene, less that of the covers without
-    it. class: identity of covers that ask for the class alone, under the product's weights (lower: less of the class was overwritten).
-    seconds_ and memory_mb_ of training. `products_<figure>` holds the value of every product. Trains what `folder` does not have yet.
+    found: share of covers that are nearest to their own product. alignment: cosine with the words of a scene, minus that of covers without
+    it. class: identity of covers of the class alone, with the product's weights (lower: less of the class was overwritten). seconds_ and
+    memory_mb_ of training. `products_<figure>` has the value of every product. Trains the products that `folder` lacks.
     """
     methods = METHODS if methods is None else methods
     parts = parts or starter.load()
@@ -77,45 +77,45 @@ def evaluate(
         each.setdefault(f"{name}_{method}", []).append(float(value))
 
     for thing in products:
-        shown = folder / "pictures" / thing.id
-        shown.mkdir(parents=True, exist_ok=True)
-        for n, picture in enumerate(pictures(thing, SHOWN)):
-            picture.save(shown / f"{n}.png")
-        given = [Image.open(shown / f"{n}.png").convert("RGB") for n in range(SHOWN)]
-        judge(parts, looks, thing, "real", lambda _, given=given: given, note, scenes=False)
+        training = folder / "pictures" / thing.id
+        training.mkdir(parents=True, exist_ok=True)
+        for n, picture in enumerate(pictures(thing, TRAINING)):
+            picture.save(training / f"{n}.png")
+        real = [Image.open(training / f"{n}.png").convert("RGB") for n in range(TRAINING)]
+        judge(parts, looks, thing, "real", lambda _, real=real: real, note, scenes=False)
         for name, brief in untuned(thing).items():
             judge(parts, looks, thing, name, drawing(parts, brief, seed, covers), note)
         for name, settings in methods.items():
             id = f"{thing.id}-{name.replace('_', '-')}-{seed}"
-            made = record.read(library, id) or fine_tune(
-                library, parts, id, thing.kind, [shown], replace(settings, seed=seed)
+            product = record.read(library, id) or fine_tune(
+                library, parts, id, thing.kind, [training], replace(settings, seed=seed)
             )
             brief = Brief("x", product_id=id)
             parts.pipeline.products = Library(library)
             judge(parts, looks, thing, name, drawing(parts, brief, seed, covers), note)
             parts.pipeline.products = ClassAlone(library)
-            drawn = drawing(parts, brief, seed, covers)(f"a {thing.kind}")
-            note("class", name, identity(parts, drawn, looks[thing.id]))
-            note("seconds", name, made.seconds)
-            note("memory_mb", name, made.memory_mb)
+            images = drawing(parts, brief, seed, covers)(f"a {thing.kind}")
+            note("class", name, identity(parts, images, looks[thing.id]))
+            note("seconds", name, product.seconds)
+            note("memory_mb", name, product.memory_mb)
         parts.pipeline.products = None
-    found: dict[str, float] = {name: float(np.mean(values)) for name, values in each.items()}
-    return found | {f"products_{name}": values for name, values in each.items()}  # type: ignore[dict-item]
+    means: dict[str, float] = {name: float(np.mean(values)) for name, values in each.items()}
+    return means | {f"products_{name}": values for name, values in each.items()}  # type: ignore[dict-item]
 
 
 def untuned(thing: Thing) -> dict[str, Brief]:
-    """What the starter does without training: with the title, with a picture on white that is read, and with that picture set in."""
+    """Briefs for the untuned starter: with the title, with a picture on white that is read, and with that picture as an anchor."""
     picture = on_white(np.asarray(cut_out(thing)))
-    how = anchoring((picture,))
+    anchor = anchoring((picture,))
     return {
         "untuned": Brief("x"),
         "untuned_read": Brief("x", (picture,)),
-        "untuned_set_in": Brief("x", (picture,), **how),
+        "untuned_set_in": Brief("x", (picture,), **anchor),
     }
 
 
 def drawing(parts: Starter, brief: Brief, seed: int, covers: int) -> Draw:
-    """Covers as `brief` says, of another title."""
+    """Draws covers of `brief` with another title."""
 
     def draw(title: str) -> list[Image.Image]:
         return parts.pipeline([replace(brief, title=title, seed=1000 * seed + n) for n in range(covers)])
@@ -124,29 +124,33 @@ def drawing(parts: Starter, brief: Brief, seed: int, covers: int) -> Draw:
 
 
 def judge(
-    parts: Starter, looks: dict[str, Look], thing: Thing, name: str, draw: Draw,
-    note: Callable[[str, str, float], None], scenes: bool = True,
-) -> None:  # fmt: skip
+    parts: Starter,
+    looks: dict[str, ProductLook],
+    thing: Thing,
+    name: str,
+    draw: Draw,
+    note: Callable[[str, str, float], None],
+    scenes: bool = True,
+) -> None:
     """Note every figure of one product and method."""
-    said = thing.kind if "untuned" in name else PLACE
-    plain = draw(f"a {said}")
-    seen = features(parts.embedding, plain)
-    near = {id: float((seen @ other.rows.T).mean()) for id, other in looks.items()}
-    every = np.stack([(seen @ other.rows.T).mean(1) for other in looks.values()])
-    note("identity", name, near[thing.id])
+    word = thing.kind if "untuned" in name else PLACE
+    plain = draw(f"a {word}")
+    rows = features(parts.embedding, plain)
+    every = np.stack([(rows @ look.rows.T).mean(1) for look in looks.values()])
+    note("identity", name, float((rows @ looks[thing.id].rows.T).mean()))
     note("found", name, float((every.argmax(0) == list(looks).index(thing.id)).mean()))
     note("colours", name, float(np.mean([colours(c, looks[thing.id].colours) for c in plain])))
     if scenes:
-        placed = {scene: draw(f"a {said} {scene}") for scene in SCENES}
-        covers = [cover for drawn in placed.values() for cover in drawn]
+        in_scenes = {scene: draw(f"a {word} {scene}") for scene in SCENES}
+        covers = [cover for images in in_scenes.values() for cover in images]
         note("identity_in_scenes", name, identity(parts, covers, looks[thing.id]))
         words = parts.embedding.texts(list(SCENES))
-        with_it = [float((parts.embedding.images(placed[s]) @ w).mean()) for s, w in zip(SCENES, words, strict=True)]
+        cosines = [(parts.embedding.images(in_scenes[s]) @ w).mean() for s, w in zip(SCENES, words, strict=True)]
         without = (parts.embedding.images(plain) @ words.T).mean()
-        note("alignment", name, float(np.mean(with_it) - without))
+        note("alignment", name, float(np.mean([float(c) for c in cosines]) - without))
 
 
-def identity(parts: Starter, covers: Sequence[Image.Image], own: Look) -> float:
+def identity(parts: Starter, covers: Sequence[Image.Image], own: ProductLook) -> float:
     """Mean cosine of covers and held-out pictures."""
     return float((features(parts.embedding, covers) @ own.rows.T).mean())
 
@@ -156,11 +160,11 @@ def _held_out(thing: Thing) -> list[Image.Image]:
     return pictures(thing, HELD_OUT, seed=1)
 
 
-def look(parts: Starter, thing: Thing) -> Look:
-    """Of pictures that nothing is trained on."""
+def look(parts: Starter, thing: Thing) -> ProductLook:
+    """The look from held-out pictures."""
     alone = cut_out(thing)
     pixels = np.asarray(alone)[np.asarray(alone.getchannel("A")) > 128][:, :3]
-    return Look(features(parts.embedding, _held_out(thing)), histogram(Image.fromarray(pixels[None])))
+    return ProductLook(features(parts.embedding, _held_out(thing)), histogram(Image.fromarray(pixels[None])))
 
 
 def histogram(picture: Image.Image, bins: int = 6) -> np.ndarray:
@@ -174,41 +178,41 @@ def histogram(picture: Image.Image, bins: int = 6) -> np.ndarray:
     return np.bincount(place, minlength=bins**3) / len(place)
 
 
-def colours(cover: Image.Image, wanted: np.ndarray, share: float = 0.3) -> float:
-    """0..1: how much of the product's colours the cover has, where the product is expected to fill `share` of it."""
-    return float(np.minimum(histogram(cover) / share, wanted).sum())
+def colours(cover: Image.Image, product: np.ndarray, share: float = 0.3) -> float:
+    """0..1: how much of the product's colours (a histogram) the cover has, if the product fills `share` of it."""
+    return float(np.minimum(histogram(cover) / share, product).sum())
 
 
 class ClassAlone(Library):
-    """Products whose weights are on while a title asks for their class alone."""
+    """Products with their weights, whose titles name only their class."""
 
-    def get(self, id: str) -> Trained:
-        """See Library."""
-        return _Unnamed(super().get(id).record, super().get(id).tensors)
+    def get(self, id: str) -> TrainedProduct:
+        """See Library.get."""
+        return _UnnamedProduct(super().get(id).record, super().get(id).tensors)
 
 
-class _Unnamed(Trained):
+class _UnnamedProduct(TrainedProduct):
     @property
     def vectors(self) -> None:
-        """They are not in the title."""
+        """None: the title does not name the product."""
 
     def texts(self, title: str) -> tuple[str, str]:
-        """The title in words that anybody knows."""
+        """The title with the class in the product's place."""
         return self.record.plain(title), ""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """`icg train product-identity`."""
     parser = Flags(
-        __name__, __doc__, out="trained products are kept there, and used again", seeds=1, products=len(THINGS)
+        __name__, __doc__, out="folder for trained products, which are reused", seeds=1, products=len(THINGS)
     )
-    parser.add_argument("--methods", default=",".join(METHODS), help="by commas")
-    given = parser.parse_args(argv)
-    methods, things = {name: METHODS[name] for name in given.methods.split(",")}, THINGS[: given.products]
-    if given.smoke:
+    parser.add_argument("--methods", default=",".join(METHODS), help="separated by commas")
+    args = parser.parse_args(argv)
+    methods, things = {name: METHODS[name] for name in args.methods.split(",")}, THINGS[: args.products]
+    if args.smoke:
         methods, things = {name: smoke(settings) for name, settings in methods.items()}, THINGS[:2]
-    covers = 1 if given.smoke else COVERS
-    found = [evaluate(seed, things, given.out, methods, covers=covers) for seed in range(given.seeds)]
-    (given.out / "figures.json").write_text(json.dumps(found, indent=2))
-    names = [name for name in found[0] if not name.startswith("products_")]
-    print(json.dumps({name: round(float(np.mean([one[name] for one in found])), 4) for name in names}))
+    covers = 1 if args.smoke else COVERS
+    results = [evaluate(seed, things, args.out, methods, covers=covers) for seed in range(args.seeds)]
+    (args.out / "figures.json").write_text(json.dumps(results, indent=2))
+    names = [name for name in results[0] if not name.startswith("products_")]
+    print(json.dumps({name: round(float(np.mean([figures[name] for figures in results])), 4) for name in names}))

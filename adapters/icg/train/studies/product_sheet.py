@@ -1,8 +1,8 @@
-"""A picture of what icg.train.studies.product_identity measured: a row a product, a column a method, the same noise everywhere.
+"""A picture of icg.train.studies.product_identity's products: a row a product, a column a method, the same noise everywhere.
 
     icg train product-sheet --runs runs/products --out docs/products.webp
 
-Nothing is chosen by hand: the first covers of seed 0.
+Not chosen by hand: the first covers of seed 0.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """`icg train product-sheet`."""
     parser = Flags(__name__, __doc__, smoke=False, out="picture file")
     parser.add_argument("--runs", type=Path, required=True, help="OUT of `icg train product-identity`")
-    given = parser.parse_args(argv)
-    library = Library(given.runs / "library").ids()
-    things = [one for one in THINGS if all(f"{one.id}-{m.replace('_', '-')}-0" in library for m in list(COLUMNS)[1:])]
-    sheet(starter.load(), given.runs, things).save(given.out, quality=80, method=6)
+    args = parser.parse_args(argv)
+    library = Library(args.runs / "library").ids()
+    things = [t for t in THINGS if all(f"{t.id}-{m.replace('_', '-')}-0" in library for m in list(COLUMNS)[1:])]
+    sheet(starter.load(), args.runs, things).save(args.out, quality=80, method=6)

@@ -14,5 +14,5 @@ from icg.train.flags import Flags
 
 def main(argv: Sequence[str] | None = None) -> None:
     """`icg train sample`."""
-    given = Flags(__name__, __doc__, art="needed", smoke=False, out="folder of the catalogue", seed=7).parse_args(argv)
-    write(given.out, load_subjects(given.art), given.seed)
+    args = Flags(__name__, __doc__, art="needed", smoke=False, out="folder of the catalogue", seed=7).parse_args(argv)
+    write(args.out, load_subjects(args.art), args.seed)

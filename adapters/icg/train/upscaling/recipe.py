@@ -1,9 +1,9 @@
-"""Recipe: a small Swin2SR (arXiv:2209.11345) that enlarges covers four times, from made-up drawings and a catalogue's pictures.
+"""Recipe: a small Swin2SR (arXiv:2209.11345) that enlarges covers four times, from random drawings and a catalogue's pictures.
 
     icg train upscaling --pictures services/eyecatch/sample/covers --out runs/upscaler [--steps 4500] [--smoke]
 
-It begins as bicubic interpolation and learns what that lacks. Pictures of the catalogue are told apart by subject: a quarter is held out.
-Leaves OUT/upscaler (an ordinary transformers folder, fp16), which icg.evaluate.upscaling judges.
+It starts as bicubic interpolation and learns the difference. A quarter of the catalogue's subjects is held out. Writes OUT/upscaler (an
+ordinary transformers folder, fp16), which icg.evaluate.upscaling evaluates.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from icg import starter
-from icg.data.upscaling import FACTOR, Pairs, catalogue, drawn, pairs
+from icg.data.upscaling import FACTOR, Pairs, catalogue, pairs, random_cover
 from icg.train.flags import Flags
 from icg.train.loop import Fit, train
 
@@ -27,11 +27,11 @@ SHIFTS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 
 
 @dataclass(frozen=True)
-class Config:
-    """`drawings` of `side` pixels are made up, and at most as many pictures are real; of the crops in a batch `catalogue` are real ones.
+class UpscalingConfig:
+    """`drawings` of `side` pixels, and at most as many pictures of the catalogue; `catalogue`: share of the catalogue's crops in a batch.
 
-    kinds: shares of small pictures that are clean, drawn and spoiled, for drawings; `real_kinds` for the others. `edge` of crops, of which
-    a rim of `rim` is only context, as it is at work."""
+    kinds: shares of clean, drawn and spoiled small pictures of drawings; `real_kinds`: of the catalogue's. `edge` of crops, whose outer
+    `rim` is only context, as in use."""
 
     drawings: int = 480
     side: int = 512
@@ -45,24 +45,21 @@ class Config:
     heads: int = 3
 
 
-def build(config: Config) -> Any:
-    """Swin2SR with the light upsampler, at first bicubic but for small random numbers."""
+def build(config: UpscalingConfig) -> Any:
+    """Swin2SR with the light upsampler; initially bicubic except for small random weights."""
     from transformers import Swin2SRConfig, Swin2SRForImageSuperResolution
 
     stages = len(config.depths)
-    model: Any = Swin2SRForImageSuperResolution(
-        Swin2SRConfig(
-            embed_dim=config.dim, depths=list(config.depths), num_heads=[config.heads] * stages, window_size=8, mlp_ratio=2.0,
-            upscale=FACTOR, upsampler="pixelshuffledirect", image_size=64, drop_path_rate=0.0,
-        )
-    )  # fmt: skip
+    kwargs = {"embed_dim": config.dim, "depths": list(config.depths), "num_heads": [config.heads] * stages}
+    kwargs |= {"window_size": 8, "mlp_ratio": 2.0, "upscale": FACTOR, "upsampler": "pixelshuffledirect"}
+    model: Any = Swin2SRForImageSuperResolution(Swin2SRConfig(**kwargs, image_size=64, drop_path_rate=0.0))
     as_bicubic(model.swin2sr.first_convolution, model.upsample.conv)
     return model
 
 
 @torch.no_grad()
 def as_bicubic(first: nn.Conv2d, last: nn.Conv2d) -> None:
-    """12 channels of `first` carry the four diagonal neighbours, of which `last` (3 x 3) makes what bicubic (5 x 5) makes."""
+    """12 channels of `first` carry the four diagonal neighbours; from these `last` (3 x 3) computes the bicubic result (5 x 5)."""
     first.weight[:12] = 0
     last.weight[:, :12] = 0
     for n, (dy, dx) in enumerate(SHIFTS):
@@ -80,13 +77,13 @@ def as_bicubic(first: nn.Conv2d, last: nn.Conv2d) -> None:
 
 
 def _split(offset: int) -> tuple[int, int]:
-    """-2..2 as a shift of -1 or 1 and a rest of -1..1."""
+    """-2..2 as a shift of -1 or 1 and a remainder of -1..1."""
     shift = 1 if offset > 0 else -1
     return shift, offset - shift
 
 
 def _taps(phase: int) -> dict[int, float]:
-    """Offset -> weight of Keys' cubic (a = -0.5) at a pixel's quarter."""
+    """Offset -> weight of Keys' cubic (a = -0.5) at a quarter of a pixel."""
     at = (phase + 0.5) / FACTOR - 0.5
     distance = {offset: abs(offset - at) for offset in range(-2, 3)}
     weights = {
@@ -97,19 +94,19 @@ def _taps(phase: int) -> dict[int, float]:
     return weights
 
 
-def made(path: Path, make: Callable[[], Pairs]) -> Pairs:
-    """The pairs at `path`, made and saved when missing."""
+def load_or_make(path: Path, make: Callable[[], Pairs]) -> Pairs:
+    """Read the pairs at `path`; make and save them if they are missing."""
     if not path.exists():
-        found = make()
+        data = make()
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, large=found.large, small=found.small)
-        return found
+        np.savez(path, large=data.large, small=data.small)
+        return data
     with np.load(path) as z:
         return Pairs(z["large"], z["small"])
 
 
-def run(folder: Path, drawings: Pairs, real: Pairs, fit: Fit, config: Config) -> Any:
-    """Train; mean absolute difference, on every kind of small picture."""
+def run(folder: Path, drawings: Pairs, real: Pairs, fit: Fit, config: UpscalingConfig) -> Any:
+    """Train with the mean absolute difference, on every kind of small picture."""
     torch.manual_seed(fit.seed)
     model = build(config)
     sources = ((drawings, config.kinds), (real, config.real_kinds))
@@ -120,15 +117,15 @@ def run(folder: Path, drawings: Pairs, real: Pairs, fit: Fit, config: Config) ->
             source, kinds = sources[int(rng.random() < config.catalogue)]
             crops.append(source.crop(int(rng.integers(len(source))), int(rng.choice(3, p=kinds)), config.edge, rng))
         low, high = (_tensor(np.stack(side)) for side in zip(*crops, strict=True))
-        said, rim = model(low).reconstruction, config.rim * FACTOR
-        return {"loss": F.l1_loss(said[..., rim:-rim, rim:-rim], high[..., rim:-rim, rim:-rim])}
+        upscaled, rim = model(low).reconstruction, config.rim * FACTOR
+        return {"loss": F.l1_loss(upscaled[..., rim:-rim, rim:-rim], high[..., rim:-rim, rim:-rim])}
 
     train(folder, model, fit, step, config)
     return model.eval().requires_grad_(False)
 
 
 def save(model: Any, folder: Path) -> None:
-    """config.json, preprocessor_config.json and fp16 weights."""
+    """Write config.json, preprocessor_config.json and fp16 weights."""
     from transformers import Swin2SRImageProcessorPil
 
     model.half().save_pretrained(folder, safe_serialization=True)
@@ -143,19 +140,19 @@ def _tensor(pixels: np.ndarray) -> Tensor:
 def main(argv: Sequence[str] | None = None) -> None:
     """`icg train upscaling`."""
     parser = Flags(__name__, __doc__, steps=4_500, batch=16, lr=1.5e-3)
-    parser.add_argument("--pictures", type=Path, required=True, help="folder of pictures called SUBJECT-NUMBER")
-    given = parser.parse_args(argv)
-    config, steps, batch = Config(), given.steps, given.batch
-    if given.smoke:
-        config, steps, batch = Config(drawings=3, side=128, dim=12, depths=(1,), heads=2), 3, 2
+    parser.add_argument("--pictures", type=Path, required=True, help="folder of pictures named SUBJECT-NUMBER")
+    args = parser.parse_args(argv)
+    config, steps, batch = UpscalingConfig(), args.steps, args.batch
+    if args.smoke:
+        config, steps, batch = UpscalingConfig(drawings=3, side=128, dim=12, depths=(1,), heads=2), 3, 2
     vae = starter.autoencoder()
-    drawings = made(
-        given.out / "drawings.npz",
-        lambda: pairs([drawn(given.seed, n, config.side) for n in range(config.drawings)], vae, given.seed),
+    drawings = load_or_make(
+        args.out / "drawings.npz",
+        lambda: pairs([random_cover(args.seed, n, config.side) for n in range(config.drawings)], vae, args.seed),
     )
-    real = made(
-        given.out / "real.npz", lambda: pairs(catalogue(given.pictures, held=False)[: config.drawings], vae, given.seed)
+    real = load_or_make(
+        args.out / "real.npz", lambda: pairs(catalogue(args.pictures, held=False)[: config.drawings], vae, args.seed)
     )
-    fit = Fit(steps, given.lr, batch, given.seed, min(100, steps), ema=0.998, weight_decay=0.0)
-    model = run(given.out / "run", drawings, real, fit, config)
-    save(model, given.out / "upscaler")
+    fit = Fit(steps, args.lr, batch, args.seed, min(100, steps), ema=0.998, weight_decay=0.0)
+    model = run(args.out / "run", drawings, real, fit, config)
+    save(model, args.out / "upscaler")

@@ -1,0 +1,1 @@
+"""Training of the user encoder on histories and ratings."""

@@ -1,15 +1,16 @@
-"""The user encoder on real ratings: liked next, by pictures alone? On held-out users, beside popularity.
+"""The user encoder on real ratings: whether it predicts liked items from pictures alone. On held-out users, compared with popularity.
 
     icg train ratings --data movielens --out runs/ratings [--seeds 3]
 
-A pair is one of a held-out user's last five liked items and an item they never rated, drawn evenly ("any") or as often as items
-are rated ("popular"), where popularity itself tells nothing. Nothing trained here may be shipped. Knows no service.
+A pair is one of a held-out user's last five liked items and an item they never rated, sampled uniformly ("any") or in proportion to its
+ratings ("popular"), where popularity itself has no information. Models trained here may not be shipped. Knows no service.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,18 +38,18 @@ def judge(folder: Path, log: Log, covers: np.ndarray, fit: Fit) -> dict[str, dic
     train, test = log.take(~held[log.user]), log.take(held[log.user])
     encoder = run(folder, train, covers, fit)
     rated = np.bincount(train.cover[train.action == LIKE], minlength=len(covers)).astype(float)
-    given = examples(test, rng)
+    histories = examples(test, rng)
     who, known, hidden = [], [], []
     for user in np.flatnonzero(held):
-        events = np.arange(given.start[user], given.start[user + 1])
-        liked = events[given.events.action[events] == LIKE]
+        events = np.arange(histories.start[user], histories.start[user + 1])
+        liked = events[histories.events.action[events] == LIKE]
         if len(liked) >= 2 * HIDDEN:
             who.append(user)
-            known.append(liked[-HIDDEN] - given.start[user])
-            hidden.append(given.events.cover[liked[-HIDDEN:]])
+            known.append(liked[-HIDDEN] - histories.start[user])
+            hidden.append(histories.events.cover[liked[-HIDDEN:]])
     people, before = np.array(who), np.array(known)
-    own = embeddings(encoder, given, people, before, covers)
-    mean = mean_embeddings(given, people, before, covers)
+    own = embeddings(encoder, histories, people, before, covers)
+    mean = mean_embeddings(histories, people, before, covers)
     rows = {"encoder": own, "mean": mean, "shuffled": np.roll(own, 1, 0)}
     scores = {name: vectors @ covers.T for name, vectors in rows.items()}
     scores |= {"prior": np.tile(encoder.prior.numpy() @ covers.T, (len(people), 1))}
@@ -62,10 +63,14 @@ def judge(folder: Path, log: Log, covers: np.ndarray, fit: Fit) -> dict[str, dic
 
 
 def pairwise(
-    scores: dict[str, np.ndarray], users: np.ndarray, hidden: list[np.ndarray], log: Log, share: np.ndarray,
+    scores: dict[str, np.ndarray],
+    users: np.ndarray,
+    hidden: list[np.ndarray],
+    log: Log,
+    share: np.ndarray,
     rng: np.random.Generator,
-) -> dict[str, float]:  # fmt: skip
-    """Share of pairs (hidden liked item, never rated item) in the right order; ties count half, each user the same."""
+) -> dict[str, float]:
+    """Share of pairs (hidden liked item, never rated item) in the right order; ties count half, users have equal weight."""
     right: dict[str, list[float]] = {name: [] for name in scores}
     for n, user in enumerate(users):
         free = share.copy()
@@ -83,25 +88,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--data", type=Path, required=True, help="a folder with items.csv, ratings.csv and the pictures"
     )
-    given = parser.parse_args(argv)
-    given.out.mkdir(parents=True, exist_ok=True)
-    ratings = load(given.data)
-    kept = given.out / "covers.npy"
-    if not kept.exists():
+    args = parser.parse_args(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    ratings = load(args.data)
+    path = args.out / "covers.npy"
+    if not path.exists():
         reader = JointEmbedding.from_pretrained(starter.path())
         parts = [
             reader.covers([Image.open(path) for path in ratings.pictures[k : k + 256]])
             for k in range(0, len(ratings.pictures), 256)
         ]
-        np.save(kept, np.concatenate(parts))
-    covers = np.load(kept)
-    fits = [Fit(**{**vars(FIT), "seed": seed}) for seed in range(given.seeds)]
-    found = [judge(given.out / f"seed{f.seed}", ratings.log, covers, f) for f in fits]
+        np.save(path, np.concatenate(parts))
+    covers = np.load(path)
+    fits = [replace(FIT, seed=seed) for seed in range(args.seeds)]
+    results = [judge(args.out / f"seed{f.seed}", ratings.log, covers, f) for f in fits]
     table = {
         kind: {
-            name: [round(float(f([result[kind][name] for result in found])), 4) for f in (np.mean, np.std)]
-            for name in found[0][kind]
+            name: [round(float(f([result[kind][name] for result in results])), 4) for f in (np.mean, np.std)]
+            for name in results[0][kind]
         }
-        for kind in found[0]
+        for kind in results[0]
     }
-    print(json.dumps({"seeds": given.seeds, "items": len(covers), "accuracy": table}))
+    print(json.dumps({"seeds": args.seeds, "items": len(covers), "accuracy": table}))

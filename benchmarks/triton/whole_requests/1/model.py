@@ -37,22 +37,22 @@ class TritonPythonModel:
                 for name in ("title", "user_embedding", "seed", "steps")
             )
             briefs.append(Brief(title.tobytes().decode().strip(), (), user, seed=int(seed[0]), steps=int(steps[0])))
-        made = self._by_calls(pipeline, briefs) if self.calls else self._together(pipeline, briefs)
-        tensors = [torch.from_numpy(np.asarray(image).copy())[None] for image in made]
+        covers = self._by_calls(pipeline, briefs) if self.calls else self._together(pipeline, briefs)
+        tensors = [torch.from_numpy(np.asarray(image).copy())[None] for image in covers]
         return [pb.InferenceResponse([pb.Tensor.from_dlpack("image", tensor)]) for tensor in tensors]
 
     def _by_calls(self, pipeline: CoverPipeline, briefs: list[Brief]) -> list[Image.Image]:
-        made: dict[int, Image.Image] = {}
+        covers: dict[int, Image.Image] = {}
         for steps in {b.steps for b in briefs}:
             which = [n for n, b in enumerate(briefs) if b.steps == steps]
-            made |= zip(which, pipeline([briefs[n] for n in which]), strict=True)
-        return [made[n] for n in range(len(briefs))]
+            covers |= zip(which, pipeline([briefs[n] for n in which]), strict=True)
+        return [covers[n] for n in range(len(briefs))]
 
     def _together(self, pipeline: CoverPipeline, briefs: list[Brief]) -> list[Image.Image]:
         runs = [pipeline.sampler(b) for b in briefs]
         while going := [run for run in runs if not run.finished]:
-            for run, said in zip(going, self.ours._denoise(SIZE, "", None, going), strict=True):
-                run.advance(said)
+            for run, predictions in zip(going, self.ours._denoise(SIZE, "", None, going), strict=True):
+                run.advance(predictions)
         return pipeline.family.images(torch.cat([run.latents for run in runs]))
 
     def finalize(self) -> None:

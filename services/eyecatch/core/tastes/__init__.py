@@ -1,0 +1,1 @@
+"""Tastes: segments of users and the clusters behind them."""

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 
 def invoke(*arguments: str) -> tuple[int, str]:
-    found = CliRunner().invoke(app, ["design", *arguments])
-    return found.exit_code, found.stdout + found.stderr
+    result = CliRunner().invoke(app, ["design", *arguments])
+    return result.exit_code, result.stdout + result.stderr
 
 
 def test_designs_are_written_drawn_and_searched(tmp_path: Path) -> None:
@@ -23,13 +23,13 @@ def test_designs_are_written_drawn_and_searched(tmp_path: Path) -> None:
     assert code == 0
     assert "for high engagement" in text
     assert all(len(line) > 80 for line in text.splitlines()[1:]), "no cell is cut where no terminal is"
-    drawn = read((tmp_path / "drawn.png").read_bytes())
-    assert str(drawn["design"]).startswith('{"colours"')
+    provenance = read((tmp_path / "drawn.png").read_bytes())
+    assert str(provenance["design"]).startswith('{"colours"')
     code, text = invoke("panda", "--best-of", "4", "--count", "3", "--json", "--out", str(tmp_path / "best.png"))
-    found = json.loads(text)
-    assert (code, len(found["designs"])) == (0, 3)
-    assert found["engagement"] == sorted(found["engagement"], reverse=True)
-    assert read((tmp_path / "best.png").read_bytes())["brief_digest"] != drawn["brief_digest"]
+    output = json.loads(text)
+    assert (code, len(output["designs"])) == (0, 3)
+    assert output["engagement"] == sorted(output["engagement"], reverse=True)
+    assert read((tmp_path / "best.png").read_bytes())["brief_digest"] != provenance["brief_digest"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from icg.cli import app
-from icg.data.upscaling import drawn
+from icg.data.upscaling import random_cover
 from icg.train.upscaling import recipe
 from PIL import Image
 from typer.testing import CliRunner
@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 def test_the_sheet_of_an_upscaler_is_a_picture(tmp_path: Path) -> None:
     (tmp_path / "covers").mkdir()
-    recipe.save(recipe.build(recipe.Config(dim=12, depths=(1,), heads=2)), tmp_path / "one")
+    recipe.save(recipe.build(recipe.UpscalingConfig(dim=12, depths=(1,), heads=2)), tmp_path / "one")
     for n in range(2):
-        drawn(1, n, 80).save(tmp_path / "covers" / f"{n}.png")
-    given = ["--covers", tmp_path / "covers", "--sheet", tmp_path / "sheet.png", "--checkpoint", tmp_path / "one"]
-    done = CliRunner().invoke(app, ["evaluate", "upscaling", *map(str, given)])
+        random_cover(1, n, 80).save(tmp_path / "covers" / f"{n}.png")
+    flags = ["--covers", tmp_path / "covers", "--sheet", tmp_path / "sheet.png", "--checkpoint", tmp_path / "one"]
+    done = CliRunner().invoke(app, ["evaluate", "upscaling", *map(str, flags)])
     assert done.exit_code == 0, done.output
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert min(sheet.size) >= 2 * 288

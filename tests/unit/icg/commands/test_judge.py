@@ -10,7 +10,7 @@ from icg.reliability.labels import Availability
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from tests.unit.icg.reliability.judged import cut_out, judge, picture
+from tests.unit.icg.reliability.tiny_judge import cut_out, judge, picture
 
 CLASSES = [kind.name.lower() for kind in list(Availability)[:5]]
 
@@ -25,8 +25,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *more: str, image: str = "shown.png", product: str = "cut.png") -> Result:
-    given = ["judge", str(folder / image), "--product", str(folder / product)]
-    return CliRunner().invoke(app, [*given, "--checkpoint", str(folder / "checkpoint"), *more])
+    arguments = ["judge", str(folder / image), "--product", str(folder / product)]
+    return CliRunner().invoke(app, [*arguments, "--checkpoint", str(folder / "checkpoint"), *more])
 
 
 def refused(result: Result) -> str:
@@ -41,13 +41,13 @@ def refused(result: Result) -> str:
 def test_the_verdict_as_json(folder: Path) -> None:
     result = run(folder, "--json", "--caption", "a red mug, 9 cm")
     assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout)
+    output = json.loads(result.stdout)
     (expected,) = judge()([picture(1, 64)], [cut_out()], ["a red mug, 9 cm"])
-    assert list(told["probabilities"]) == CLASSES
-    assert told["probabilities"] == pytest.approx(expected.probabilities)
-    assert (told["available"], told["threshold"]) == (expected.available, 0.5)
+    assert list(output["probabilities"]) == CLASSES
+    assert output["probabilities"] == pytest.approx(expected.probabilities)
+    assert (output["available"], output["threshold"]) == (expected.available, 0.5)
     silent = json.loads(run(folder, "--json").stdout)
-    assert silent["probabilities"] != told["probabilities"], "the caption counts"
+    assert silent["probabilities"] != output["probabilities"], "the caption counts"
 
 
 @pytest.mark.parametrize(("threshold", "verdict"), [(0.0, "can be shown"), (1.0, "should not be shown")])
@@ -74,8 +74,8 @@ def test_jpeg_and_webp_are_pictures_too(folder: Path) -> None:
         picture(1, 64).save(folder / name)
         assert run(folder, image=name).exit_code == 0
     cut_out().save(folder / "cut.webp", lossless=True)
-    told = [json.loads(run(folder, "--json", product=name).stdout) for name in ("cut.png", "cut.webp")]
-    assert told[0] == told[1]
+    outputs = [json.loads(run(folder, "--json", product=name).stdout) for name in ("cut.png", "cut.webp")]
+    assert outputs[0] == outputs[1]
 
 
 def test_a_picture_that_cannot_be_read(folder: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_cut_out_without_alpha(folder: Path) -> None:
     Image.new("RGB", (40, 40), "red").save(out, "JPEG")
     (folder / "opaque.jpg").write_bytes(out.getvalue())
     line = refused(run(folder, product="opaque.jpg"))
-    assert "product has alpha 255..255; allowed: a cut-out, 0 around what is sold and 255 on it" in line
+    assert "product has alpha 255..255; allowed: a cut-out, 0 around the product and 255 on it" in line
 
 
 def test_a_checkpoint_without_a_judge(folder: Path) -> None:

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning")
 FEW = ("--steps", "2", "--no-prior")
 
 
-def run(data: Path, *given: str) -> Result:
-    return CliRunner().invoke(app, ["product", *given, "--data-dir", str(data)])
+def run(data: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["product", *arguments, "--data-dir", str(data)])
 
 
 def refused(result: Result) -> str:
@@ -47,8 +47,8 @@ def data(tmp_path_factory: pytest.TempPathFactory, shown: Path) -> Path:
     data = tmp_path_factory.mktemp("data")
     result = run(data, "train", "my-pack", str(shown), "--class", "backpack", *FEW, "--json")
     assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout)
-    assert (told["id"], told["kind"], told["method"], told["steps"]) == ("my-pack", "backpack", "dreambooth", 2)
+    output = json.loads(result.stdout)
+    assert (output["id"], output["kind"], output["method"], output["steps"]) == ("my-pack", "backpack", "dreambooth", 2)
     assert "minutes" in result.stderr
     assert "similarity" in result.stderr
     return data
@@ -71,14 +71,14 @@ def test_listed(data: Path) -> None:
 
 
 def test_generated_with_provenance(data: Path, tmp_path: Path) -> None:
-    given = ("generate", "my-pack", "--title", "a {product} at night", "--count", "2", "--out", str(tmp_path))
-    result = run(data, *given, "--json")
+    arguments = ("generate", "my-pack", "--title", "a {product} at night", "--count", "2", "--out", str(tmp_path))
+    result = run(data, *arguments, "--json")
     assert result.exit_code == 0, result.output
     first, second = (Path(p) for p in json.loads(result.stdout)["covers"])
-    told = read(first.read_bytes())
-    assert told["ai_generated"] is True
-    assert str(told["product"]).startswith("my-pack@")
-    assert told["seed"] == 0
+    provenance = read(first.read_bytes())
+    assert provenance["ai_generated"] is True
+    assert str(provenance["product"]).startswith("my-pack@")
+    assert provenance["seed"] == 0
     with Image.open(first) as one, Image.open(second) as other:
         assert one.size == (128, 128)
         assert not np.array_equal(np.asarray(one), np.asarray(other))
@@ -88,11 +88,13 @@ async def test_covers_of_it_from_the_in_process_generator(data: Path) -> None:
     generator = LocalGenerator(None, data / "products")
     nobody = np.zeros(EMBEDDING_DIM, np.float32)
     Image.new("RGB", (64, 64), "white").save(data / "reference.png")
-    asked = Brief("a {product}", ((data / "reference.png").read_bytes(),), nobody, 3, Drawing(2, product_id="my-pack"))
+    request = Brief(
+        "a {product}", ((data / "reference.png").read_bytes(),), nobody, 3, Drawing(2, product_id="my-pack")
+    )
     plain = Brief("a backpack", (), nobody, 3, Drawing(2))
     try:
-        product, other = await generator.generate([asked, plain], lambda *_: None)
-        (alone,) = await generator.generate([asked], lambda *_: None)
+        product, other = await generator.generate([request, plain], lambda *_: None)
+        (alone,) = await generator.generate([request], lambda *_: None)
         assert product.image == alone.image != other.image
         assert product.rewards["relevance"] == pytest.approx(alone.rewards["relevance"], abs=1e-5)
         for id, kind, named in (

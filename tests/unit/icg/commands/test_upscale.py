@@ -12,8 +12,8 @@ from typer.testing import CliRunner, Result
 from tests.unit.generate.test_upscaling import DRAWN, checkpoint, small
 
 
-def run(*given: object) -> Result:
-    return CliRunner().invoke(app, ["upscale", *map(str, given)])
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["upscale", *map(str, arguments)])
 
 
 def size(path: Path) -> tuple[int, int]:

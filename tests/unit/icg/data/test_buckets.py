@@ -17,24 +17,24 @@ buckets = st.builds(Buckets, st.integers(96**2, 1024**2), st.sampled_from([8, 16
 
 
 @given(buckets)
-def test_sizes_can_be_drawn_and_are_of_about_one_area(made: Buckets) -> None:
-    square = [size for size in made.sizes if size[0] == size[1]]
+def test_sizes_can_be_drawn_and_are_of_about_one_area(buckets: Buckets) -> None:
+    square = [size for size in buckets.sizes if size[0] == size[1]]
     assert len(square) == 1
-    for width, height in made.sizes:
-        assert width % made.multiple == height % made.multiple == 0
-        assert (height, width) in made.sizes
+    for width, height in buckets.sizes:
+        assert width % buckets.multiple == height % buckets.multiple == 0
+        assert (height, width) in buckets.sizes
         assert Brief("a", size=(width, height)).size == (width, height)
         if width != height:
-            assert abs(width * height / made.pixels - 1) <= made.spread
-            assert max(width, height) <= made.ratio * min(width, height)
+            assert abs(width * height / buckets.pixels - 1) <= buckets.spread
+            assert max(width, height) <= buckets.ratio * min(width, height)
 
 
 @given(buckets, st.integers(16, 3000), st.integers(16, 3000))
-def test_the_nearest_ratio_is_taken(made: Buckets, width: int, height: int) -> None:
+def test_the_nearest_ratio_is_taken(buckets: Buckets, width: int, height: int) -> None:
     def away(size: tuple[int, int]) -> float:
         return abs(math.log(size[0] * height / (size[1] * width)))
 
-    assert away(made.nearest(width, height)) <= min(map(away, made.sizes)) + 1e-9
+    assert away(buckets.nearest(width, height)) <= min(map(away, buckets.sizes)) + 1e-9
 
 
 def test_full_size_covers_have_several_shapes() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from icg.data.behaviour import CLICK, DWELL, IMPRESSION
-from icg.data.catalogue import TEST, TRAIN, VALIDATION, Catalogue, Report, Splits
+from icg.data.catalogue import TEST, TRAIN, VALIDATION, Catalogue, RowReport, Splits
 from icg.errors import IcgError
 from PIL import Image
 
@@ -30,10 +30,10 @@ def table(path: Path, *rows: dict[str, object]) -> Path:
     return path
 
 
-def taken(folder: Path) -> tuple[list[tuple[str, str, str]], Report]:
-    report = Report()
-    found = Catalogue.open(folder).examples(report)
-    return [(e.item, e.cover, e.path.name) for e in found], report
+def taken(folder: Path) -> tuple[list[tuple[str, str, str]], RowReport]:
+    report = RowReport()
+    examples = Catalogue.open(folder).examples(report)
+    return [(e.item, e.cover, e.path.name) for e in examples], report
 
 
 def test_own_pictures_are_covers_and_bad_rows_are_counted(tmp_path: Path) -> None:
@@ -55,11 +55,11 @@ def test_own_pictures_are_covers_and_bad_rows_are_counted(tmp_path: Path) -> Non
     table(tmp_path / "items.csv", *(dict(zip(names, row, strict=True)) for row in rows))
     with (tmp_path / "items.csv").open("a") as file:
         file.write("k9,only two cells\n")
-    found, report = taken(tmp_path)
-    assert found == [("k1", "k1", "a.png"), ("k1", "k1#2", "b.png"), ("k8", "k8", "b.png")]
+    examples, report = taken(tmp_path)
+    assert examples == [("k1", "k1", "a.png"), ("k1", "k1#2", "b.png"), ("k8", "k8", "b.png")]
     assert report.accepted == 3
-    wanted = {"no usable title": 2, "no such picture": 3, "no id of its own": 1, "no picture": 1, "a damaged row": 1}
-    assert report.refused == wanted
+    expected = {"no usable title": 2, "no such picture": 3, "no id of its own": 1, "no picture": 1, "a damaged row": 1}
+    assert report.refused == expected
     assert "3 with no such picture" in str(report)
     report.write(tmp_path / "left_out.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "left_out.jsonl").read_text().splitlines()]
@@ -78,17 +78,17 @@ def test_every_format_says_the_same(tmp_path: Path, suffix: str) -> None:
         frame.write_ndjson(path)
     else:
         frame.write_parquet(path)
-    examples = list(Catalogue.open(tmp_path).examples(Report()))
+    examples = list(Catalogue.open(tmp_path).examples(RowReport()))
     assert [(e.item, e.title, e.category) for e in examples] == [("1", "Ä, b", "x"), ("2", "c", "")]
 
 
 def test_a_table_of_covers(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     table(tmp_path / "items.csv", {"item_id": "k", "title": "Kettle"}, {"item_id": "l", "title": "Lamp"})
-    given = [("c1", "k"), ("c2", "l"), ("c2", "k"), ("c3", "nobody"), ("c4", "k")]
-    table(tmp_path / "covers.csv", *({"cover_id": c, "item_id": i, "path": "a.png"} for c, i in given))
-    found, report = taken(tmp_path)
-    assert found == [("k", "c1", "a.png"), ("l", "c2", "a.png"), ("k", "c4", "a.png")]
+    rows = [("c1", "k"), ("c2", "l"), ("c2", "k"), ("c3", "nobody"), ("c4", "k")]
+    table(tmp_path / "covers.csv", *({"cover_id": c, "item_id": i, "path": "a.png"} for c, i in rows))
+    examples, report = taken(tmp_path)
+    assert examples == [("k", "c1", "a.png"), ("l", "c2", "a.png"), ("k", "c4", "a.png")]
     assert report.refused == {"no id of its own": 1, "an unknown item": 1}
 
 
@@ -111,7 +111,7 @@ def test_events_become_a_log_of_one_split(tmp_path: Path) -> None:
     table(tmp_path / "covers.csv", {"id": "c1", "item": "k", "path": "a.png"})
     table(tmp_path / "items.csv", {"id": "k", "title": "Kettle"})
     covers = {"c1": (0, "k"), "c2": (1, "k"), "c3": (2, "l")}
-    report = Report()
+    report = RowReport()
     log = Catalogue.open(tmp_path, splits).log(covers, report)
     assert log.action.tolist() == [IMPRESSION, IMPRESSION, CLICK, DWELL]
     assert log.cover.tolist() == [1, 0, 1, 2]
@@ -120,7 +120,7 @@ def test_events_become_a_log_of_one_split(tmp_path: Path) -> None:
     assert log.shown[0] == log.shown[1] == log.shown[2] != log.shown[3]
     assert report.refused == {"an unusable event": 3, "an event about another cover": 1}
     assert not any(users[0] in str(entry) for entry in report.shown)
-    assert len(Catalogue.open(tmp_path, splits).log(covers, Report(), VALIDATION)) == 0
+    assert len(Catalogue.open(tmp_path, splits).log(covers, RowReport(), VALIDATION)) == 0
 
 
 ids = st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=40, unique=True)
@@ -138,10 +138,10 @@ def test_where_an_id_goes_depends_on_it_alone(names: list[str], validation: floa
 
 def test_shares_are_kept_and_users_split_apart_from_items() -> None:
     splits = Splits(0.1, 0.2)
-    found = [splits.of("item", str(n)) for n in range(4000)]
-    assert abs(found.count(TEST) / 4000 - 0.2) < 0.03
-    assert abs(found.count(VALIDATION) / 4000 - 0.1) < 0.03
-    both = [splits.of("user", str(n)) == TEST == item for n, item in enumerate(found)]
+    names = [splits.of("item", str(n)) for n in range(4000)]
+    assert abs(names.count(TEST) / 4000 - 0.2) < 0.03
+    assert abs(names.count(VALIDATION) / 4000 - 0.1) < 0.03
+    both = [splits.of("user", str(n)) == TEST == item for n, item in enumerate(names)]
     assert abs(np.mean(both) - 0.04) < 0.02
     with pytest.raises(IcgError, match="allowed: shares"):
         Splits(0.5, 0.5)

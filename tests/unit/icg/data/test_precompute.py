@@ -20,8 +20,8 @@ from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.checkpoints import TRANSFORMERS
 from icg.data import precompute
 from icg.data.buckets import Buckets, crop
-from icg.data.catalogue import Catalogue, Example, Report
-from icg.data.precompute import Latents, Prepared, Readings, prepare
+from icg.data.catalogue import Catalogue, Example, RowReport
+from icg.data.precompute import Latents, PreparedExample, Readings, prepare
 from icg.data.shards import Shards
 from icg.errors import IcgError
 from icg.models import vlm as reading
@@ -56,7 +56,7 @@ def shop(folder: Path, count: int = 6) -> Path:
     return folder
 
 
-def examples(folder: Path, report: Report) -> list[Example]:
+def examples(folder: Path, report: RowReport) -> list[Example]:
     return list(Catalogue.open(folder).examples(report))
 
 
@@ -74,23 +74,23 @@ def latents_of(folder: Path, family: Family, model: str = "m") -> Counted:
     return Counted(folder / "latents", family, BUCKETS, model, batch=2)
 
 
-def run(folder: Path, family: Family, model: str = "m") -> tuple[list[Prepared], Counted, Report]:
-    report, kind = Report(), latents_of(folder, family, model)
+def run(folder: Path, family: Family, model: str = "m") -> tuple[list[PreparedExample], Counted, RowReport]:
+    report, kind = RowReport(), latents_of(folder, family, model)
     return prepare(examples(folder / "shop", report), (kind,), report), kind, report
 
 
 def test_latents_are_those_of_the_cropped_cover(tmp_path: Path, family: Family) -> None:
     shop(tmp_path / "shop")
-    found, kind, report = run(tmp_path, family)
-    assert len(found) == report.accepted == kind.added == 6
+    prepared, kind, report = run(tmp_path, family)
+    assert len(prepared) == report.accepted == kind.added == 6
     store = Shards(tmp_path / "latents")
-    for one in found:
+    for one in prepared:
         picture = Image.open(one.example.path)
         cut = np.asarray(crop(picture, BUCKETS.nearest(*picture.size)))
         pixels = torch.from_numpy(cut.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
         torch.testing.assert_close(store.get(one.keys[0]).float(), family.encode(pixels)[0], atol=2e-3, rtol=2e-3)
         assert store.get(one.keys[0]).dtype == torch.float16
-    assert len({store.shape(one.keys[0]) for one in found}) == 3
+    assert len({store.shape(one.keys[0]) for one in prepared}) == 3
 
 
 def test_what_is_there_is_skipped_and_what_changed_is_computed_again(tmp_path: Path, family: Family) -> None:
@@ -110,18 +110,18 @@ def test_a_reading_is_of_title_and_picture(tmp_path: Path, adapter: IcgAdapter, 
     folder, (vlm, processor) = shop(tmp_path / "shop", 3), vlm_of("llava")
 
     def kinds(model: str = "m") -> tuple[Readings, Readings]:
-        made = [Readings(tmp_path / str(shown), vlm, processor, adapter, model, shown) for shown in (True, False)]
-        return made[0], made[1]
+        readings = [Readings(tmp_path / str(shown), vlm, processor, adapter, model, shown) for shown in (True, False)]
+        return readings[0], readings[1]
 
-    report = Report()
+    report = RowReport()
     before = prepare(examples(folder, report), kinds(), report)
     first = before[0].example
     for shown in (True, False):
         references = precompute.show(first) if shown else ()
         with torch.no_grad():
-            wanted = adapter.read(vlm, reading.inputs(processor, first.title, references))[0]
+            expected = adapter.read(vlm, reading.inputs(processor, first.title, references))[0]
         got = Shards(tmp_path / str(shown)).get(before[0].keys[int(not shown)])
-        torch.testing.assert_close(got.float(), wanted, atol=5e-3, rtol=5e-3)
+        torch.testing.assert_close(got.float(), expected, atol=5e-3, rtol=5e-3)
     items = (folder / "items.csv").read_text()
     (folder / "items.csv").write_text(items.replace("item 1", "kettle"))
     after = prepare(examples(folder, report), kinds(), report)
@@ -138,8 +138,8 @@ def test_damaged_pictures_are_left_out_with_their_reasons(tmp_path: Path, family
     whole = (folder / "1.png").read_bytes()
     (folder / "1.png").write_bytes(whole[: len(whole) // 2])
     (folder / "3.png").write_text("no picture")
-    found, _, report = run(tmp_path, family)
-    assert [one.example.item for one in found] == ["0", "2", "4"]
+    prepared, _, report = run(tmp_path, family)
+    assert [one.example.item for one in prepared] == ["0", "2", "4"]
     assert report.refused == {"a damaged picture": 2}
     assert [entry["id"] for entry in report.shown] == ["1", "3"]
     assert "3 covers" in str(report)
@@ -147,7 +147,7 @@ def test_damaged_pictures_are_left_out_with_their_reasons(tmp_path: Path, family
 
 def test_numbers_that_half_precision_cannot_hold_are_left_out(tmp_path: Path, family: Family) -> None:
     shop(tmp_path / "shop", 3)
-    report, kind = Report(), latents_of(tmp_path, family)
+    report, kind = RowReport(), latents_of(tmp_path, family)
     kind.family = type("Loud", (), {"vae": family.vae, "encode": lambda _, x: x.new_full((len(x), 1, 2, 2), 1e6)})()
     assert prepare(examples(tmp_path / "shop", report), (kind,), report) == []
     assert report.refused == {"numbers out of range": 3}
@@ -161,15 +161,15 @@ def test_pictures_in_memory_do_not_grow_with_the_catalogue(
     most = {}
     for count in (6, 30):
         alive: list[weakref.ref[Image.Image]] = []
-        seen = [0]
+        peak = [0]
         decode = pictures.decode
 
         def counting(
-            data: bytes, shortest: int, alive: Any = alive, seen: list[int] = seen, decode: Any = decode
+            data: bytes, shortest: int, alive: Any = alive, peak: list[int] = peak, decode: Any = decode
         ) -> Image.Image:
             image = decode(data, shortest=shortest)
             alive.append(weakref.ref(image))
-            seen[0] = max(seen[0], sum(one() is not None for one in alive))
+            peak[0] = max(peak[0], sum(one() is not None for one in alive))
             return image
 
         folder = tmp_path / str(count)
@@ -179,10 +179,10 @@ def test_pictures_in_memory_do_not_grow_with_the_catalogue(
             patch.setattr(pictures, "decode", counting)
             kind = latents_of(folder, family)
             kind.store.shard = 4
-            report = Report()
+            report = RowReport()
             assert len(prepare(Catalogue.open(folder / "shop").examples(report), (kind,), report)) == count
         assert len(list((folder / "latents").glob("*.safetensors"))) == -(-count // 4)
-        most[count] = seen[0]
+        most[count] = peak[0]
     assert most[30] == most[6] <= 2
 
 

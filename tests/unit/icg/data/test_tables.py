@@ -81,7 +81,7 @@ def test_columns_are_named_or_found_by_common_names(tmp_path: Path) -> None:
     table = Table(tmp_path / "t.csv")
     assert table.column(("id", "key")) == "Key"
     assert table.column(("id",), required=False) == ""
-    assert table.column(("id",), wanted="label") == "label"
+    assert table.column(("id",), chosen="label") == "label"
     with pytest.raises(InputError, match=r"columns.title='tittle'; allowed: one of the columns of t.csv: Key, label"):
         table.column(("title",), False, "title", "tittle")
     with pytest.raises(InputError, match=r"columns.id=none of id, item_id; allowed: one of"):
@@ -93,9 +93,9 @@ def test_the_fraction_read_rises_to_one(tmp_path: Path, suffix: str) -> None:
     frame, path = pl.DataFrame({"id": range(5000), "title": ["long " * 9] * 5000}), tmp_path / f"t.{suffix}"
     {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}[suffix](path)
     table = Table(path)
-    seen = [table.fraction for _ in table.batches(500)]
-    assert seen == sorted(seen)
-    assert 0 < seen[0] < 0.5 < seen[-1] <= 1
+    fractions = [table.fraction for _ in table.batches(500)]
+    assert fractions == sorted(fractions)
+    assert 0 < fractions[0] < 0.5 < fractions[-1] <= 1
     assert table.fraction == 1
 
 

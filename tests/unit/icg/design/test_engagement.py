@@ -15,7 +15,7 @@ from icg.rewards.engagement import Engagement
 from icg.rewards.engagement_net import CONTEXT, NOBODY, EngagementConfig, EngagementNet, Habit, context, habits
 from icg.rewards.reader import SIDE, Reader
 from icg.train.engagement import recipe
-from icg.train.engagement.recipe import TEST, TRAIN, Read, correlations, fit, main, said, simulated
+from icg.train.engagement.recipe import TEST, TRAIN, PostFeatures, correlations, fit, main, predictions, simulated
 from icg.train.loop import Fit
 from PIL import Image
 
@@ -42,29 +42,29 @@ def test_it_is_a_reward_whose_gradient_reaches_the_pixels(reward: Engagement) ->
     plain = reward(images, briefs)
     assert plain.shape == (3,)
     assert ((plain > 0) & (plain < 1)).all()
-    seen = pixels(images, SIDE).requires_grad_()
-    rated = reward.tensor(seen, briefs)
+    tensor = pixels(images, SIDE).requires_grad_()
+    rated = reward.tensor(tensor, briefs)
     np.testing.assert_allclose(rated.detach().numpy(), plain, atol=1e-4)
     rated.sum().backward()  # type: ignore[no-untyped-call]
-    assert seen.grad is not None
-    assert seen.grad.abs().amax((1, 2, 3)).gt(0).all()
+    assert tensor.grad is not None
+    assert tensor.grad.abs().amax((1, 2, 3)).gt(0).all()
     assert not any(p.requires_grad for p in reward.net.parameters())
 
 
 @torch.no_grad()
 def test_texts_of_any_length_are_read_as_alone_and_stay_in_their_order(reader: Reader) -> None:
-    seen = pixels(pictures(5), SIDE)
+    tensor = pixels(pictures(5), SIDE)
     texts = ["panda", "a red kettle on a stove", "apple", "two small boats on a wide lake", "a red kettle on a stove"]
-    together = reader(seen, texts)
+    together = reader(tensor, texts)
     for n, text in enumerate(texts):
-        torch.testing.assert_close(together[n : n + 1], reader(seen[n : n + 1], [text]), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(together[n : n + 1], reader(tensor[n : n + 1], [text]), atol=1e-4, rtol=1e-4)
 
 
 def test_account_and_time_are_told_apart(reward: Engagement) -> None:
     images, texts = pictures(1), ["panda"]
-    nobody, mia = reward.tell(images, texts), reward.of("mia").tell(images, texts)
-    later = reward.of("mia", 1.7e9).tell(images, texts)
-    assert len({float(told.mean[0]) for told in (nobody, mia, later)}) == 3
+    nobody, mia = reward.predict(images, texts), reward.of("mia").predict(images, texts)
+    later = reward.of("mia", 1.7e9).predict(images, texts)
+    assert len({float(prediction.mean[0]) for prediction in (nobody, mia, later)}) == 3
     assert mia.buckets.sum() == pytest.approx(1, abs=1e-5)
     assert (mia.deviation > 0).all()
     with pytest.raises(IcgError, match="account='noa'"):
@@ -72,8 +72,8 @@ def test_account_and_time_are_told_apart(reward: Engagement) -> None:
 
 
 def test_what_an_account_is_used_to() -> None:
-    found = habits(["a", "b", "a"], np.array([0.0, 5.0, np.expm1(2)]))
-    assert found["a"] == Habit(pytest.approx(1.0), pytest.approx(1.0), 2)  # type: ignore[arg-type]
+    result = habits(["a", "b", "a"], np.array([0.0, 5.0, np.expm1(2)]))
+    assert result["a"] == Habit(pytest.approx(1.0), pytest.approx(1.0), 2)  # type: ignore[arg-type]
     assert not context(NOBODY, None).any()
     day = context(NOBODY, 1.7e9), context(NOBODY, 1.7e9 + 7 * 24 * 3600)
     np.testing.assert_allclose(day[0][4:8], day[1][4:8], atol=1e-5)
@@ -84,8 +84,8 @@ def test_it_comes_back_from_its_folder(reward: Engagement, tmp_path: Path) -> No
     reward.net.save_pretrained(tmp_path, reward.accounts)
     net, accounts = EngagementNet.from_pretrained(tmp_path)
     images, texts = pictures(2), ["panda", "boat"]
-    again = Engagement(net, reward.reader, accounts).of("mia", 1.7e9).tell(images, texts)
-    np.testing.assert_allclose(again.mean, reward.of("mia", 1.7e9).tell(images, texts).mean, atol=1e-2)
+    again = Engagement(net, reward.reader, accounts).of("mia", 1.7e9).predict(images, texts)
+    np.testing.assert_allclose(again.mean, reward.of("mia", 1.7e9).predict(images, texts).mean, atol=1e-2)
     (tmp_path / "config.json").write_text((tmp_path / "config.json").read_text().replace('"hidden": 48', '"hidden": 9'))
     with pytest.raises(CheckpointError, match="does not match"):
         EngagementNet.from_pretrained(tmp_path)
@@ -105,18 +105,18 @@ def test_it_learns_what_posts_were_liked_for(tmp_path: Path) -> None:
     split = np.repeat([TRAIN, TEST], [1500, 500])
     kpi = np.expm1(np.maximum(log, 0))
     bucket = np.digitize(log - 2.0 * account, [0.3, 1.3])
-    read = Read(content, account.astype(str), np.full(count, 1.7e9), kpi, bucket, split)
+    read = PostFeatures(content, account.astype(str), np.full(count, 1.7e9), kpi, bucket, split)
     how, config = Fit(160, 8e-3, 128, warmup=10), EngagementConfig(4, hidden=16, dropout=0.0)
-    found = {}
-    for seen in ("all", "account and time", "picture and text"):
-        net = fit(tmp_path / seen, read, config, how, seen)
-        found[seen] = correlations(said(net, read, split == TEST, seen).mean, kpi[split == TEST])[0]
+    scores = {}
+    for inputs in ("all", "account and time", "picture and text"):
+        net = fit(tmp_path / inputs, read, config, how, inputs)
+        scores[inputs] = correlations(predictions(net, read, split == TEST, inputs).mean, kpi[split == TEST])[0]
     net = fit(tmp_path / "shuffled", read, config, how, shuffled=True)
-    found["shuffled"] = correlations(said(net, read, split == TEST).mean, kpi[split == TEST])[0]
-    assert found["all"] > 0.98
-    assert found["all"] > found["account and time"] + 0.02
-    assert found["all"] > found["shuffled"] + 0.02
-    assert 0.1 < found["picture and text"] < 0.6
+    scores["shuffled"] = correlations(predictions(net, read, split == TEST).mean, kpi[split == TEST])[0]
+    assert scores["all"] > 0.98
+    assert scores["all"] > scores["account and time"] + 0.02
+    assert scores["all"] > scores["shuffled"] + 0.02
+    assert 0.1 < scores["picture and text"] < 0.6
 
 
 def test_correlations_know_ties_and_what_does_not_vary() -> None:
@@ -130,13 +130,13 @@ def test_newcomers_and_held_out_subjects_appear_in_the_end_alone(reader: Reader)
     sample = simulated(reader, subjects, World.sample(5, np.random.default_rng(0)), 100, 0)
     early = sample.read.split == TRAIN
     assert "account 0" not in set(sample.read.account[early])
-    assert not any(subjects[s].held_out for s in sample.made.subject[early])
-    late = sample.made.subject[sample.read.split == TEST]
+    assert not any(subjects[s].held_out for s in sample.posts.subject[early])
+    late = sample.posts.subject[sample.read.split == TEST]
     assert all(subjects[s].held_out for s in late)
 
 
 @pytest.mark.slow
 def test_the_command_of_the_docs_leaves_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--out", str(tmp_path), "--smoke"])
-    assert set(recipe.SEEN) | {recipe.SHUFFLED} == set(eval(capsys.readouterr().out.splitlines()[-1]))
+    assert set(recipe.INPUTS) | {recipe.SHUFFLED} == set(eval(capsys.readouterr().out.splitlines()[-1]))
     EngagementNet.from_pretrained(tmp_path / "engagement")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from icg.data.catalogue import Report
+from icg.data.catalogue import RowReport
 from icg.data.duplicates import campaign, leaking, perceptual_hash
 from icg.data.engagement import FEW, Posts, buckets, from_catalogue, load, temporal
 from icg.errors import IcgError
@@ -28,10 +28,10 @@ def posts(kpi: list[float], account: list[str] | None = None, time: list[float] 
 
 def test_a_table_in_any_order_with_each_way_to_write_a_time(tmp_path: Path) -> None:
     rows = "A,2024-01-02T00:00:00+02:00,later,a.png,3\nA,1704060000,first,a.png,5\nB,1704240000000,last,a.png,0\n"
-    report = Report()
-    found = load(table(tmp_path, rows), tmp_path, report)
-    assert list(found.text) == ["first", "later", "last"]
-    assert found.time.tolist() == [1704060000, 1704146400, 1704240000]
+    report = RowReport()
+    loaded = load(table(tmp_path, rows), tmp_path, report)
+    assert list(loaded.text) == ["first", "later", "last"]
+    assert loaded.time.tolist() == [1704060000, 1704146400, 1704240000]
     assert report.accepted == 3
 
 
@@ -51,52 +51,52 @@ def test_a_table_in_any_order_with_each_way_to_write_a_time(tmp_path: Path) -> N
     ],
 )
 def test_each_unusable_row_is_refused_by_its_kind(tmp_path: Path, row: str, kind: str) -> None:
-    report = Report()
+    report = RowReport()
     load(table(tmp_path, f"{row}\nA,6,good,a.png,3\n"), tmp_path, report)
     assert (report.accepted, dict(report.refused)) == (1, {kind: 1})
     assert "allowed" in str(report.shown[0]["reason"]) or kind == "a damaged row"
 
 
 def test_a_zone_for_times_without_one(tmp_path: Path) -> None:
-    found = load(table(tmp_path, "A,2024-07-01 12:00,t,a.png,3\n"), tmp_path, Report(), "Europe/Paris")
-    assert found.time.tolist() == [1719828000]
+    loaded = load(table(tmp_path, "A,2024-07-01 12:00,t,a.png,3\n"), tmp_path, RowReport(), "Europe/Paris")
+    assert loaded.time.tolist() == [1719828000]
     with pytest.raises(IcgError, match="zone='Mars'"):
-        load(tmp_path / "posts.csv", tmp_path, Report(), "Mars")
+        load(tmp_path / "posts.csv", tmp_path, RowReport(), "Mars")
 
 
 def test_accounts_of_one_name_are_one_unless_ids_tell_them_apart(tmp_path: Path) -> None:
     rows = "Café,1,t,a.png,1\n cafe\u0301 ,2,t,a.png,1\nCAFÉ,3,t,a.png,1\n"
-    assert len(set(load(table(tmp_path, rows), tmp_path, Report()).account)) == 1
+    assert len(set(load(table(tmp_path, rows), tmp_path, RowReport()).account)) == 1
     ids = "7,Café,1,t,a.png,1\n8,Café,2,t,a.png,1\n"
-    assert list(load(table(tmp_path, ids, "account_id," + HEAD), tmp_path, Report()).account) == ["7", "8"]
+    assert list(load(table(tmp_path, ids, "account_id," + HEAD), tmp_path, RowReport()).account) == ["7", "8"]
 
 
 def test_nothing_to_learn_from_is_said(tmp_path: Path) -> None:
     with pytest.raises(IcgError, match="kpi=0 in all 2 posts"):
-        load(table(tmp_path, "A,1,t,a.png,0\nA,2,t,a.png,0\n"), tmp_path, Report())
+        load(table(tmp_path, "A,1,t,a.png,0\nA,2,t,a.png,0\n"), tmp_path, RowReport())
     with pytest.raises(IcgError, match="no usable post"):
-        load(table(tmp_path, "A,1,t,b.png,5\n"), tmp_path, Report())
+        load(table(tmp_path, "A,1,t,b.png,5\n"), tmp_path, RowReport())
     with pytest.raises(IcgError, match=r"columns\.kpi=none of kpi"):
-        load(table(tmp_path, "A,1,t,a.png\n", "account,time,text,media\n"), tmp_path, Report())
+        load(table(tmp_path, "A,1,t,a.png\n", "account,time,text,media\n"), tmp_path, RowReport())
 
 
 def test_buckets_are_each_accounts_own() -> None:
     kpi = [*range(10, 20), *range(1000, 2000, 100)]
-    found = buckets(posts(kpi, ["small"] * 10 + ["large"] * 10), np.ones(20, bool))
-    assert found.tolist() == [*[0] * 6, *[1] * 3, 2] * 2, "60th and 90th percentile of each"
+    result = buckets(posts(kpi, ["small"] * 10 + ["large"] * 10), np.ones(20, bool))
+    assert result.tolist() == [*[0] * 6, *[1] * 3, 2] * 2, "60th and 90th percentile of each"
 
 
 def test_buckets_look_at_what_is_known_alone() -> None:
     known = np.arange(20) < 10
-    found = buckets(posts([*range(10, 20), *[1000.0] * 10]), known)
-    assert found[10:].tolist() == [2] * 10
+    result = buckets(posts([*range(10, 20), *[1000.0] * 10]), known)
+    assert result[10:].tolist() == [2] * 10
 
 
 def test_few_posts_share_percentiles_and_no_engagement_is_low() -> None:
     account = [f"one {n}" for n in range(20)] + ["silent"] * FEW
-    found = buckets(posts([*range(10, 30), *[0] * FEW], account), np.ones(20 + FEW, bool))
-    assert found[:20].tolist() == [0] * 12 + [1] * 6 + [2] * 2, "single pictures are compared with each other"
-    assert not found[20:].any()
+    result = buckets(posts([*range(10, 30), *[0] * FEW], account), np.ones(20 + FEW, bool))
+    assert result[:20].tolist() == [0] * 12 + [1] * 6 + [2] * 2, "single pictures are compared with each other"
+    assert not result[20:].any()
     assert buckets(posts([0.0, 0.5, 1.0]), np.ones(3, bool)).tolist() == [0, 0, 0], "floors: half a like is not high"
 
 
@@ -138,10 +138,10 @@ def test_a_catalogue_with_impressions_and_clicks(tmp_path: Path) -> None:
     rows = [f"u{n},a,impression,{100 + n}" for n in range(200)] + [f"u{n},b,impression,{50 + n}" for n in range(200)]
     rows += [f"u{n},a,click,{900 + n}" for n in range(40)] + [f"u{n},b,click,{900 + n}" for n in range(10)]
     (tmp_path / "events.csv").write_text("user_id,item_id,action,timestamp\n" + "\n".join(rows) + "\n")
-    found = from_catalogue(tmp_path, Report())
-    assert list(found.account) == ["travel", "food"]
-    assert found.time.tolist() == [50, 100]
-    assert found.kpi == pytest.approx([1000 * (10 + 2.5) / 220, 1000 * (40 + 2.5) / 220])
+    loaded = from_catalogue(tmp_path, RowReport())
+    assert list(loaded.account) == ["travel", "food"]
+    assert loaded.time.tolist() == [50, 100]
+    assert loaded.kpi == pytest.approx([1000 * (10 + 2.5) / 220, 1000 * (40 + 2.5) / 220])
     (tmp_path / "events.csv").unlink()
     with pytest.raises(IcgError, match="no table of events"):
-        from_catalogue(tmp_path, Report())
+        from_catalogue(tmp_path, RowReport())

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from icg import starter
 from icg.design.form import Form, choose, encode, fill
-from icg.design.kpi import DesignModel, asked, form
+from icg.design.kpi import DesignModel, form, prompt
 from icg.design.palette import NAMED
 from icg.design.schema import (
     AVOIDABLE,
@@ -103,7 +103,7 @@ def test_what_the_form_does_not_allow_is_named(model: DesignModel) -> None:
     with pytest.raises(IcgError, match="limit=3"):
         fill(model._vlm, model.pieces, reading.inputs(model._processor, "panda"), lambda: form(["panda"]), limit=3)
     with pytest.raises(IcgError, match="target='viral'"):
-        asked("panda", "", None, "viral")
+        prompt("panda", "", None, "viral")
     with pytest.raises(IcgError, match="title=''"):
         model.write(" ")
     with pytest.raises(CheckpointError, match=r"adapter_model.safetensors is missing"):
@@ -115,5 +115,5 @@ def iter_of(text: str) -> Form:
 
 
 def test_the_prompt_tells_account_time_and_target() -> None:
-    assert asked("panda", "account 3", 1_700_000_000, "high") == "high likes: panda, account 3, tuesday evening."
-    assert asked("panda", "", None, "low") == "low likes: panda."
+    assert prompt("panda", "account 3", 1_700_000_000, "high") == "high likes: panda, account 3, tuesday evening."
+    assert prompt("panda", "", None, "low") == "low likes: panda."

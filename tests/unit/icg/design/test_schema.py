@@ -14,7 +14,7 @@ GOOD = Design((("navy", 5), ("sky", 3)), ("dark", "cool", "vivid"), ("panda",), 
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "message"),
     [
         ("colours", [["puce", 4]], "colours="),
         ("colours", [], "colours="),
@@ -39,10 +39,10 @@ GOOD = Design((("navy", 5), ("sky", 3)), ("dark", "cool", "vivid"), ("panda",), 
         ("avoid", {}, "avoid="),
     ],
 )
-def test_a_design_that_does_not_validate_is_refused_by_field(field: str, value: object, said: str) -> None:
-    given = json.loads(GOOD.to_json()) | {field: value}
-    with pytest.raises(IcgError, match=f"{said}.*allowed"):
-        Design.from_json(json.dumps(given))
+def test_a_design_that_does_not_validate_is_refused_by_field(field: str, value: object, message: str) -> None:
+    values = json.loads(GOOD.to_json()) | {field: value}
+    with pytest.raises(IcgError, match=f"{message}.*allowed"):
+        Design.from_json(json.dumps(values))
 
 
 @pytest.mark.parametrize(
@@ -63,10 +63,10 @@ def test_a_palette_is_what_the_picture_has() -> None:
     picture = np.zeros((60, 60, 3), np.uint8)
     picture[:] = rgb(NAMED["sky"])
     picture[:18] = rgb(NAMED["red"])
-    found = palette(Image.fromarray(picture))
-    assert [c.name for c in found] == ["sky", "red"]
-    assert found[0].share == pytest.approx(0.7, abs=0.02)
-    assert np.abs(np.array(rgb(found[1].hex)) - rgb(NAMED["red"])).max() <= 4
+    colours = palette(Image.fromarray(picture))
+    assert [c.name for c in colours] == ["sky", "red"]
+    assert colours[0].share == pytest.approx(0.7, abs=0.02)
+    assert np.abs(np.array(rgb(colours[1].hex)) - rgb(NAMED["red"])).max() <= 4
     assert all(palette(Image.new("RGB", (9, 9), code))[0].name == name for name, code in NAMED.items())
 
 

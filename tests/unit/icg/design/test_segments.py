@@ -77,11 +77,11 @@ def test_what_a_marketer_wrote_stays() -> None:
 
 def test_a_segment_from_words_alone_points_to_covers_that_fit_them() -> None:
     covers = np.eye(4, dtype=np.float32)[[0, 0, 1, 2]]
-    made = from_text(
+    segment = from_text(
         "x", "coffee enthusiasts", ["cup", "mug", "hose", "chair"], np.array([0.9, 0.8, 0.1, 0.0]), covers, 2
     )
-    np.testing.assert_allclose(made.embedding, [1, 0, 0, 0])
-    assert made.words == ("cup", "mug")
+    np.testing.assert_allclose(segment.embedding, [1, 0, 0, 0])
+    assert segment.words == ("cup", "mug")
     with pytest.raises(IcgError, match="covers=0"):
         from_text("x", "coffee", [], np.zeros(0), np.zeros((0, 4)))
 

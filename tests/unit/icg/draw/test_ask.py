@@ -25,12 +25,12 @@ def on_plain_ground(edge: int = 64) -> Image.Image:
 
 
 def test_a_picture_on_a_plain_ground_is_a_product() -> None:
-    found = anchoring((on_plain_ground(), PHOTO))
-    assert found["reference_strength"] == REFERENCE_STRENGTH
-    pixels = np.asarray(found["product"])
+    anchor = anchoring((on_plain_ground(), PHOTO))
+    assert anchor["reference_strength"] == REFERENCE_STRENGTH
+    pixels = np.asarray(anchor["product"])
     assert (pixels[16:48, 16:48] == (200, 20, 20, 255)).all()
     assert (pixels[..., 3] == 255).sum() == 32 * 32
-    Brief("red square", (on_plain_ground(),), **found)
+    Brief("red square", (on_plain_ground(),), **anchor)
 
 
 def test_mixtures_with_the_ground_are_told_apart() -> None:
@@ -39,12 +39,12 @@ def test_mixtures_with_the_ground_are_told_apart() -> None:
     soft = large.resize((64, 64), Image.Resampling.BOX)
     picture = Image.new("RGB", soft.size, (250, 250, 250))
     picture.paste(soft, (0, 0), soft)
-    found = product_of(picture)
-    assert found is not None
-    there, want = np.asarray(found).astype(int), np.asarray(soft).astype(int)
+    product = product_of(picture)
+    assert product is not None
+    there, want = np.asarray(product).astype(int), np.asarray(soft).astype(int)
     assert np.abs(there[..., 3] - want[..., 3]).max() < 12
-    seen = there[..., 3] > 60
-    assert np.abs(there[seen][:, :3] - (30, 60, 220)).max() < 25, "no white fringe"
+    visible = there[..., 3] > 60
+    assert np.abs(there[visible][:, :3] - (30, 60, 220)).max() < 25, "no white fringe"
 
 
 def test_specks_go_and_bites_are_filled() -> None:
@@ -52,19 +52,19 @@ def test_specks_go_and_bites_are_filled() -> None:
     picture.paste((240, 240, 244), (10, 10, 54, 54))  # hardly unlike the ground
     picture.paste((255, 255, 255), (30, 6, 34, 14))
     picture.putpixel((58, 58), (245, 245, 240))
-    found = product_of(picture)
-    assert found is not None
-    alpha = np.asarray(found)[..., 3]
+    product = product_of(picture)
+    assert product is not None
+    alpha = np.asarray(product)[..., 3]
     assert (alpha[10:54, 10:54] == 255).all()
     assert alpha.sum() == 44 * 44 * 255
 
 
 def test_a_large_picture_is_cut_out_small_and_large_alike() -> None:
-    found = [product_of(on_plain_ground(640), edge) for edge in (None, 256)]
-    shares = [(np.asarray(p)[..., 3] == 255).mean() for p in found if p is not None]
+    cut_outs = [product_of(on_plain_ground(640), edge) for edge in (None, 256)]
+    shares = [(np.asarray(p)[..., 3] == 255).mean() for p in cut_outs if p is not None]
     assert shares == pytest.approx([0.25, 0.25], abs=0.03)
-    assert found[1] is not None
-    assert found[1].size == (256, 256)
+    assert cut_outs[1] is not None
+    assert cut_outs[1].size == (256, 256)
 
 
 def test_a_picture_is_cut_out_once_for_all_its_covers() -> None:
@@ -81,17 +81,17 @@ def test_other_pictures_are_blended_in() -> None:
 def test_a_scene_is_painted_around_the_product_there_is() -> None:
     picture, mine = on_plain_ground(), Image.new("RGBA", (8, 8))
     mine.paste((1, 2, 3, 255), (2, 2, 6, 6))
-    for references, given, expected in (
+    for references, product, expected in (
         ((picture, PHOTO), None, product_of(picture)),
         ((PHOTO,), mine, mine),
         ((), mine, mine),
     ):
-        found = anchoring(references, product=given, inpaint=True)
-        assert found.keys() == {"product", "inpaint"}
-        assert found["inpaint"] is True
+        anchor = anchoring(references, product=product, inpaint=True)
+        assert anchor.keys() == {"product", "inpaint"}
+        assert anchor["inpaint"] is True
         assert expected is not None
-        assert found["product"].tobytes() == expected.tobytes()
-        Brief("red square", references, **found)
+        assert anchor["product"].tobytes() == expected.tobytes()
+        Brief("red square", references, **anchor)
 
 
 @pytest.mark.parametrize("references", [(), (PHOTO,), (PHOTO, on_plain_ground())])
@@ -128,8 +128,8 @@ def test_a_fine_tuned_product_leaves_references_that_a_knob_needs(knobs: dict[st
 
 
 def test_knobs_are_fields_of_the_brief_by_name() -> None:
-    made = ask.brief("mug", seed=3, steps=5, guidance=2.5, guided=(0.0, 0.5), size=(64, 96))
-    assert (made.seed, made.steps, made.guidance, made.guided, made.size) == (3, 5, 2.5, (0.0, 0.5), (64, 96))
+    brief = ask.brief("mug", seed=3, steps=5, guidance=2.5, guided=(0.0, 0.5), size=(64, 96))
+    assert (brief.seed, brief.steps, brief.guidance, brief.guided, brief.size) == (3, 5, 2.5, (0.0, 0.5), (64, 96))
     assert ask.brief("mug").digest() == Brief("mug").digest(), "what is left out is the brief's default"
 
 

@@ -10,17 +10,17 @@ import torch
 from icg.brief import Brief
 from icg.draw.pipeline import CoverPipeline
 from icg.models.families import to_bytes
-from icg.rewards.mix import TensorMixed
+from icg.rewards.mix import TensorMixScores
 from icg.train.alignment.grpo import Policy, PolicyConfig
 from icg.train.alignment.reward_gradient import AlignConfig, Aligner
-from icg.train.reliability.rfft import Config, Tuner
+from icg.train.reliability.rfft import RFFTConfig, Tuner
 from PIL import Image
 from torch import Tensor
 
 from tests.unit.icg import tiny
 from tests.unit.icg.pipelines import PICTURE, SIZE, brief
 from tests.unit.icg.products.test_inpainting import controlled, cut_out
-from tests.unit.icg.reliability.judged import judge
+from tests.unit.icg.reliability.tiny_judge import judge
 
 META = torch.device("meta")
 pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning")
@@ -29,9 +29,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning")
 class Brightness:
     """Stands for a mix of rewards: a real one looks at its values, and meta tensors have none."""
 
-    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> TensorMixed:
+    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> TensorMixScores:
         assert images.device == META
-        return TensorMixed(images.mean((1, 2, 3)), {}, {})
+        return TensorMixScores(images.mean((1, 2, 3)), {}, {})
 
 
 def on_meta(pipeline: CoverPipeline, briefs: Sequence[Brief]) -> CoverPipeline:
@@ -89,7 +89,7 @@ def test_a_step_of_policy_gradient_stays_on_its_device(
 def test_a_step_of_rfft_stays_on_its_device(covers: Callable[[str], CoverPipeline], name: str) -> None:
     briefs = [brief(n, user_embedding=None, product=cut_out(), inpaint=True) for n in range(2)]
     pipeline = on_meta(controlled(covers(name)), briefs)
-    tuner = Tuner(pipeline, judge().to(META), Config())
+    tuner = Tuner(pipeline, judge().to(META), RFFTConfig())
     losses = tuner.loss(briefs, 2)
     losses["loss"].backward()
     assert all_on_meta(losses)

@@ -35,12 +35,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning")
 
 @functools.cache
 def diffusion(name: str) -> Any:
-    made = tiny.diffusion(name)
-    family_of(made).denoiser.requires_grad_(False)
-    return made
+    pipeline = tiny.diffusion(name)
+    family_of(pipeline).denoiser.requires_grad_(False)
+    return pipeline
 
 
-def drawn(pipeline: CoverPipeline) -> np.ndarray:
+def draw(pipeline: CoverPipeline) -> np.ndarray:
     return np.stack([np.asarray(cover, int) for cover in pipeline(BRIEFS)])
 
 
@@ -65,15 +65,15 @@ def test_a_pair_trains_saves_loads_and_draws(vlm_of: Open, tmp_path: Path, seein
     assert {name for name in still if name.startswith(("meta_tokens", "connector"))} == set()
     assert any(name.startswith("refiner") for name in set(before) - still)
 
-    made = CoverPipeline(vlm, processor, stock, adapter)
-    given = made.conditioning(BRIEFS[0])
-    assert given["prompt_embeds"].shape == (1, tiny.TOKENS, family.spec.width)
-    assert ("pooled_prompt_embeds" in given) == bool(family.spec.pooled)
-    pictures = drawn(made)
+    pipeline = CoverPipeline(vlm, processor, stock, adapter)
+    kwargs = pipeline.conditioning(BRIEFS[0])
+    assert kwargs["prompt_embeds"].shape == (1, tiny.TOKENS, family.spec.width)
+    assert ("pooled_prompt_embeds" in kwargs) == bool(family.spec.pooled)
+    pictures = draw(pipeline)
     adapter.save_pretrained(tmp_path / "half")
     adapter.save_pretrained(tmp_path / "whole", torch.float32)
     half, whole = (
-        drawn(CoverPipeline(vlm, processor, stock, IcgAdapter.from_pretrained(tmp_path / name)))
+        draw(CoverPipeline(vlm, processor, stock, IcgAdapter.from_pretrained(tmp_path / name)))
         for name in ("half", "whole")
     )
     assert np.array_equal(whole, pictures)
@@ -87,7 +87,7 @@ def test_a_brief_draws_the_same_alone_and_in_company(vlm_of: Open, seeing: str) 
     stock = diffusion("sana")
     torch.manual_seed(1)
     adapter = IcgAdapter(AdapterConfig(tiny_vlm.WIDTH, family_of(stock).spec.width, tokens=tiny.TOKENS))
-    made = CoverPipeline(*vlm_of(seeing), stock, adapter)
-    alone = np.stack([np.asarray(made([brief])[0], int) for brief in BRIEFS])
-    assert np.abs(drawn(made) - alone).max() <= 1
-    assert made.reads == len(BRIEFS)
+    pipeline = CoverPipeline(*vlm_of(seeing), stock, adapter)
+    alone = np.stack([np.asarray(pipeline([brief])[0], int) for brief in BRIEFS])
+    assert np.abs(draw(pipeline) - alone).max() <= 1
+    assert pipeline.reads == len(BRIEFS)

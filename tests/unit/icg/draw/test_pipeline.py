@@ -54,12 +54,12 @@ def test_steps_equal_the_call(small: Starter) -> None:
 
 def test_equals_the_stock_diffusers_pipeline(small: Starter) -> None:
     pipeline, brief = small.pipeline, Brief("red circle", user_embedding=USER, seed=5, steps=4, guidance=2.5)
-    given = pipeline.conditioning(brief)
-    ones = torch.ones(given["prompt_embeds"].shape[:2])
+    kwargs = pipeline.conditioning(brief)
+    ones = torch.ones(kwargs["prompt_embeds"].shape[:2])
     stock = pipeline.diffusion(
         prompt=None,
         negative_prompt=None,
-        **given,
+        **kwargs,
         prompt_attention_mask=ones,
         negative_prompt_attention_mask=ones,
         latents=torch.randn(
@@ -85,15 +85,15 @@ def test_guidance_in_a_part_of_the_steps(small: Starter) -> None:
 
 
 def test_cancel_stops_between_steps(small: Starter) -> None:
-    seen: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
 
     def stop(step: int, total: int) -> bool:
-        seen.append((step, total))
+        calls.append((step, total))
         return step < 2
 
     with pytest.raises(Cancelled):
         small.pipeline(briefs(), stop)
-    assert seen == [(1, 4), (2, 4)]
+    assert calls == [(1, 4), (2, 4)]
 
 
 def test_an_item_is_read_once_and_the_cache_is_bounded(small: Starter) -> None:
@@ -161,12 +161,12 @@ def test_a_product_stays_as_it_is_wherever_it_stands(small: Starter, anchored: f
     while small.pipeline.step(batch):
         pass
     cover, other = (np.asarray(c) for c in small.pipeline.finish(batch))
-    kept = (cover == (10, 200, 30)).all(-1)
-    height, width = (np.ptp(v) + 1 for v in np.nonzero(kept))
+    unchanged = (cover == (10, 200, 30)).all(-1)
+    height, width = (np.ptp(v) + 1 for v in np.nonzero(unchanged))
     assert width / height == pytest.approx(56 / 36, rel=0.1), "nothing of it is cut off"
     assert width >= 0.4 * cover.shape[1]
     share = (56 * 36 - 100) / (56 * 36)
-    assert kept.sum() == pytest.approx(share * width * height, rel=0.1), "all of it is there, but for the hole"
+    assert unchanged.sum() == pytest.approx(share * width * height, rel=0.1), "all of it is there, but for the hole"
     assert not (other == (10, 200, 30)).all(-1).any()
 
 

@@ -26,22 +26,22 @@ class Viewer:
     """Both callbacks of one request: pictures, and steps between them, in the order they came."""
 
     def __init__(self) -> None:
-        self.seen: list[Image.Image | int] = []
+        self.previews: list[Image.Image | int] = []
 
     @property
     def callbacks(self) -> dict[str, Any]:
-        return {"on_preview": self.seen.append, "on_progress": lambda step, total: self.seen.append(step)}
+        return {"on_preview": self.previews.append, "on_progress": lambda step, total: self.previews.append(step)}
 
     @property
     def pictures(self) -> list[Image.Image]:
-        return [one for one in self.seen if not isinstance(one, int)]
+        return [one for one in self.previews if not isinstance(one, int)]
 
     @property
     def steps(self) -> list[int]:
         """After which steps there was a picture."""
         return [
             after
-            for one, after in zip(self.seen, self.seen[1:], strict=False)
+            for one, after in zip(self.previews, self.previews[1:], strict=False)
             if isinstance(after, int) and not isinstance(one, int)
         ]
 
@@ -56,15 +56,19 @@ def test_after_half_and_three_quarters_of_the_steps(total: int, steps: list[int]
 @pytest.mark.parametrize("name", tiny.DIFFUSION)
 def test_looking_changes_no_bit_on_any_family(opened: Open, name: str) -> None:
     scheduler = opened(name)
-    for asked in (brief(1), brief(2, size=WIDE, guidance=1.0), brief(3, references=(PICTURE,), reference_strength=0.5)):
+    for viewed in (
+        brief(1),
+        brief(2, size=WIDE, guidance=1.0),
+        brief(3, references=(PICTURE,), reference_strength=0.5),
+    ):
         viewer = Viewer()
-        alone = pixels(scheduler.submit(asked))
-        assert np.array_equal(pixels(scheduler.submit(asked, **viewer.callbacks)), alone)
-        total = viewer.seen[-1]
+        alone = pixels(scheduler.submit(viewed))
+        assert np.array_equal(pixels(scheduler.submit(viewed, **viewer.callbacks)), alone)
+        total = viewer.previews[-1]
         assert isinstance(total, int)
-        anchored = {round(asked.reference_strength * asked.steps) + 1} if asked.reference_strength else set()
+        anchored = {round(viewed.reference_strength * viewed.steps) + 1} if viewed.reference_strength else set()
         assert viewer.steps == sorted({d for d in range(total) if shown_after(d, total)} | anchored)
-        _, h, w = scheduler._pipeline.family.shape(asked.size)
+        _, h, w = scheduler._pipeline.family.shape(viewed.size)
         for picture in viewer.pictures:
             assert (picture.mode, picture.size) == ("RGB", (w, h))
             assert np.ptp(np.asarray(picture)) > 0
@@ -96,15 +100,15 @@ def test_a_viewer_that_fails_ends_its_own_request(opened: Open) -> None:
     def gone(picture: Image.Image) -> None:
         raise ConnectionError("the client is gone")
 
-    told: list[int] = []
+    steps: list[int] = []
     viewer = Viewer()
     with scheduler._wake:
-        dead = scheduler.submit(brief(2), on_progress=lambda step, _: told.append(step), on_preview=gone)
+        dead = scheduler.submit(brief(2), on_progress=lambda step, _: steps.append(step), on_preview=gone)
         good = scheduler.submit(brief(1), **viewer.callbacks)
     with pytest.raises(ConnectionError):
         dead.result(60)
     assert np.array_equal(pixels(good), alone)
-    assert told == [1]
+    assert steps == [1]
     assert viewer.steps == [2, 3]
 
 
@@ -158,8 +162,8 @@ def test_a_preview_of_the_starter_is_like_its_own_cover(shipped: CoverPipeline) 
 
 def test_the_matrix_gives_back_the_colours_of_pictures_it_was_not_fitted_to(shipped: CoverPipeline) -> None:
     colours = Colours(shipped.family, shipped.device)
-    for wanted in ("red", "white", "navy", "orange"):
-        picture = np.asarray(Image.new("RGB", (64, 64), wanted))
+    for name in ("red", "white", "navy", "orange"):
+        picture = np.asarray(Image.new("RGB", (64, 64), name))
         with torch.inference_mode():
             latent = shipped.family.encode(torch.from_numpy(picture.copy()).movedim(-1, 0)[None] / 127.5 - 1)[0]
         assert np.abs(np.asarray(colours(latent), float).mean((0, 1)) - picture[0, 0]).max() < 40

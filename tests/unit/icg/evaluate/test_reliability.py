@@ -10,35 +10,35 @@ import pytest
 from icg.brief import Brief
 from icg.errors import CheckpointError
 from icg.evaluate.product_briefs import PARTS, briefs, products
-from icg.evaluate.reliability import DRAWS, ENGINEERED, Drawn, draw, figures, validated
+from icg.evaluate.reliability import DRAWS, ENGINEERED, ProductCovers, draw, figures, validated
 from icg.reliability.judge import Judgement
 from icg.starter import Starter
 from PIL import Image
 
 from tests.unit.icg.models.test_families import covers_of
-from tests.unit.icg.products.test_inpainting import asked, controlled, cut_out
+from tests.unit.icg.products.test_inpainting import controlled, cut_out, product_brief
 
 
-def drawn(colours: Sequence[tuple[int, int, int]]) -> Drawn:
+def covers_of_colours(colours: Sequence[tuple[int, int, int]]) -> ProductCovers:
     """Covers of one colour each, a product in the middle of all."""
     placed = Image.new("RGBA", (64, 64))
     placed.paste((9, 9, 9, 255), (24, 24, 40, 40))
     covers = [Image.new("RGB", (64, 64), c) for c in colours]
     for cover in covers:
         cover.paste(placed, (0, 0), placed)
-    return Drawn([asked() for _ in colours], covers, [placed] * len(covers))
+    return ProductCovers([product_brief() for _ in colours], covers, [placed] * len(covers))
 
 
 class Patient:
     """Shows every picture whose red is above a half, and remembers what it was told."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.captions: list[str] = []
 
     def __call__(
         self, images: Sequence[Image.Image], products: Sequence[Image.Image], captions: Sequence[str]
     ) -> list[Judgement]:
-        self.told += captions
+        self.captions += captions
         red = [i.getpixel((0, 0))[0] > 127 for i in images]
         return [Judgement({"available": float(r), "space_mismatch": float(not r)}, r) for r in red]
 
@@ -53,29 +53,34 @@ class Constant:
 def test_attempts_and_best_of_n_follow_the_order_of_draws() -> None:
     red, blue = (200, 0, 0), (0, 0, 200)
     judge, second = Patient(), Patient()
-    found = figures(
-        judge, second, Constant(), drawn([red, blue, blue, blue, blue, blue, red, blue, blue, blue, blue, blue])
+    values = figures(
+        judge,
+        second,
+        Constant(),
+        covers_of_colours([red, blue, blue, blue, blue, blue, red, blue, blue, blue, blue, blue]),
     )  # type: ignore[arg-type]
-    assert found["available"] == found["available_by_second"] == pytest.approx(2 / 12)
-    assert found["best_of_n"] == pytest.approx(2 / 3)
-    assert found["attempts"] == pytest.approx((1 + 3 + DRAWS) / 3)
-    assert found["relevance"] == 0.25
-    assert 0 <= found["available_by_rule"] <= 1
+    assert values["available"] == values["available_by_second"] == pytest.approx(2 / 12)
+    assert values["best_of_n"] == pytest.approx(2 / 3)
+    assert values["attempts"] == pytest.approx((1 + 3 + DRAWS) / 3)
+    assert values["relevance"] == 0.25
+    assert 0 <= values["available_by_rule"] <= 1
 
 
 def test_an_engineered_caption_is_drawn_and_not_judged() -> None:
     judge = Patient()
-    made = drawn([(0, 0, 0)] * DRAWS)
-    made = Drawn([Brief("a ball" + ENGINEERED, product=cut_out(), inpaint=True)] * DRAWS, made.covers, made.placed)
-    figures(judge, None, Constant(), made)  # type: ignore[arg-type]
-    assert set(judge.told) == {"a ball"}
+    covers = covers_of_colours([(0, 0, 0)] * DRAWS)
+    covers = ProductCovers(
+        [Brief("a ball" + ENGINEERED, product=cut_out(), inpaint=True)] * DRAWS, covers.covers, covers.placed
+    )
+    figures(judge, None, Constant(), covers)  # type: ignore[arg-type]
+    assert set(judge.captions) == {"a ball"}
 
 
 def test_each_brief_is_drawn_with_seeds_of_its_own(small: Starter) -> None:
-    made = draw(controlled(covers_of(small, "sana")), [asked(seed=3), asked(seed=50)])
-    assert [b.seed for b in made.asked] == [3, 4, 5, 6, 50, 51, 52, 53]
-    assert len(made.covers) == len(made.placed) == 2 * DRAWS
-    for cover, placed in zip(made.covers, made.placed, strict=True):
+    covers = draw(controlled(covers_of(small, "sana")), [product_brief(seed=3), product_brief(seed=50)])
+    assert [b.seed for b in covers.briefs] == [3, 4, 5, 6, 50, 51, 52, 53]
+    assert len(covers.covers) == len(covers.placed) == 2 * DRAWS
+    for cover, placed in zip(covers.covers, covers.placed, strict=True):
         solid = np.asarray(placed)[..., 3] == 255
         assert np.array_equal(np.asarray(cover)[solid], np.asarray(placed)[..., :3][solid])
 
@@ -103,9 +108,9 @@ def test_validation_products_alone_are_drawn_for(small: Starter) -> None:
     judge = Patient()
     pipeline = controlled(covers_of(small, "sana"))
     parts = replace(small, pipeline=pipeline, rewards={"relevance": Constant()}, judge=judge)  # type: ignore
-    found = validated(parts, subjects, 1)
-    assert len(judge.told) == DRAWS
-    assert all("tent" in caption for caption in judge.told), "of these three RFFT and the last word leave it alone"
-    assert found.keys() >= {"available", "distance", "attempts"}
+    values = validated(parts, subjects, 1)
+    assert len(judge.captions) == DRAWS
+    assert all("tent" in caption for caption in judge.captions), "of these three RFFT and the last word leave it alone"
+    assert values.keys() >= {"available", "distance", "attempts"}
     with pytest.raises(CheckpointError, match="without reliability"):
         validated(replace(parts, judge=None), subjects, 1)

@@ -37,10 +37,10 @@ def agree(pipeline: CoverPipeline, size: tuple[int, int], count: int) -> None:
         for first in (0, 1, count // 2, count - 2):
             together, _ = model.denoise(size, "", rows.of(slice(first, count)))
             assert torch.equal(together, torch.cat(alone[first:]))
-        drawn = [pipeline.family.decode(rows.x[n : n + 1]) for n in range(8)]
+        images = [pipeline.family.decode(rows.x[n : n + 1]) for n in range(8)]
         ends = torch.tensor(model.splits(size, 8)).cumsum(0).tolist()
         parts = [pipeline.family.decode(part) for part in rows.x[:8].tensor_split(ends[:-1])]
-        assert torch.equal(torch.cat(parts), torch.cat(drawn))
+        assert torch.equal(torch.cat(parts), torch.cat(images))
 
 
 @pytest.mark.parametrize("name", tiny.DIFFUSION)
@@ -88,18 +88,18 @@ def test_pointwise_convolutions_do_not_see_how_many_there_are() -> None:
         assert torch.equal(conv(x[:count]), whole[:count])
 
 
-@pytest.mark.parametrize("given", [{"stride": 2}, {"padding": 1}, {"groups": 2}, {"kernel_size": 3}])
-def test_other_convolutions_stay_as_they_are(given: dict[str, int]) -> None:
-    conv = nn.Conv2d(4, 4, **{"kernel_size": 1} | given)
+@pytest.mark.parametrize("kwargs", [{"stride": 2}, {"padding": 1}, {"groups": 2}, {"kernel_size": 3}])
+def test_other_convolutions_stay_as_they_are(kwargs: dict[str, int]) -> None:
+    conv = nn.Conv2d(4, 4, **{"kernel_size": 1} | kwargs)
     steady(conv)
     assert "forward" not in vars(conv)
 
 
 def test_calls_are_few_and_even_and_shrink_where_rows_disagree() -> None:
-    seen: list[int] = []
+    sizes: list[int] = []
 
     def call(part: slice) -> torch.Tensor:
-        seen.append(part.stop - part.start)
+        sizes.append(part.stop - part.start)
         return torch.arange(20.0)[part] + (part.stop - part.start > 6) * 1e-7
 
     agreement = Agreement(call, 16)
@@ -107,7 +107,7 @@ def test_calls_are_few_and_even_and_shrink_where_rows_disagree() -> None:
     assert agreement.parts(12) == [6, 6]
     assert agreement.parts(13) == [5, 4, 4]
     assert agreement.limit == 6
-    tried = len(seen)
+    tried = len(sizes)
     assert agreement.parts(12) == [6, 6]
-    assert len(seen) == tried
+    assert len(sizes) == tried
     assert Agreement(call, 16, exact=False).parts(16) == [16]

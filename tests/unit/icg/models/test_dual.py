@@ -42,7 +42,7 @@ def test_convolutions_pad_as_tensorflow_does() -> None:
 @pytest.mark.parametrize("repeats", [LITE0, LITE1])
 def test_batch_norms_are_folded(repeats: tuple[int, ...]) -> None:
     torch.manual_seed(1)
-    made, stored = Trunk(repeats), {}
+    model, stored = Trunk(repeats), {}
 
     def put(conv: Conv, theirs: str, norm: str) -> None:
         stored[f"{theirs}.weight"] = torch.randn_like(conv.weight) * 0.1
@@ -50,9 +50,9 @@ def test_batch_norms_are_folded(repeats: tuple[int, ...]) -> None:
             stored[f"{norm}.{key}"] = torch.randn(len(conv.weight))
         stored[f"{norm}.running_var"] = torch.rand(len(conv.weight)) + 0.5
 
-    put(made.stem, "_conv_stem", "_bn0")
-    put(made.head, "_conv_head", "_bn1")
-    for n, block in enumerate(made.blocks):
+    put(model.stem, "_conv_stem", "_bn0")
+    put(model.head, "_conv_head", "_bn1")
+    for n, block in enumerate(model.blocks):
         if isinstance(block.widen, Conv):
             put(block.widen, f"_blocks.{n}._expand_conv", f"_blocks.{n}._bn0")
         put(block.around, f"_blocks.{n}._depthwise_conv", f"_blocks.{n}._bn1")
@@ -84,7 +84,7 @@ def test_it_comes_back(encoder: DualEncoder, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("words.txt", None, "words.txt is missing"),
         ("words.txt", "red blue", "do not match"),
@@ -95,13 +95,13 @@ def test_it_comes_back(encoder: DualEncoder, tmp_path: Path) -> None:
     ],
 )
 def test_folders_that_do_not_fit_are_named(
-    encoder: DualEncoder, tmp_path: Path, name: str, text: str, said: str
+    encoder: DualEncoder, tmp_path: Path, name: str, text: str, message: str
 ) -> None:
     encoder.save_pretrained(tmp_path)
     (tmp_path / name).unlink()
     if text is not None:
         (tmp_path / name).write_text(text)
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=message):
         DualEncoder.from_pretrained(tmp_path)
 
 
@@ -114,10 +114,10 @@ def test_the_heads_learn_and_the_rest_stays(tmp_path: Path) -> None:
     trunk = {k: v.clone() for k, v in model.trunk.state_dict().items()}
     shown = dual.of_bank(model, subjects, build(subjects, 48, 0))
     assert shown.features.shape == (48, 2560)
-    before = dual.found(model.eval(), shown, [s.title for s in subjects])["top1"]
-    icons = dual.Shown(shown.features[:20], shown.title[:20], shown.titles)
+    before = dual.retrieval(model.eval(), shown, [s.title for s in subjects])["top1"]
+    icons = dual.TitledFeatures(shown.features[:20], shown.title[:20], shown.titles)
     dual.run(tmp_path, model, shown, icons, Fit(steps=60, lr=3e-3, batch=32, warmup=5))
-    after = dual.found(model, shown, [s.title for s in subjects])["top1"]
+    after = dual.retrieval(model, shown, [s.title for s in subjects])["top1"]
     assert after > before + 0.2
     assert all(torch.equal(v, trunk[k]) for k, v in model.trunk.state_dict().items())
 
@@ -131,14 +131,14 @@ def test_icons_leave_out_unseen_titles(tmp_path: Path) -> None:
         json.dumps({"icons": {n: {"body": body} for n in names}, "width": 16, "height": 16})
     )
     (folder / "chars.json").write_text(json.dumps({"1f3e0": "house"}))
-    found = list(titled(tmp_path, ["Hot dog", "outer house"], ["noto"], side=24))
-    assert [(title, package) for title, package, _ in found] == [
+    icons = list(titled(tmp_path, ["Hot dog", "outer house"], ["noto"], side=24))
+    assert [(title, package) for title, package, _ in icons] == [
         ("dog", "noto"),
         ("dog house", "noto"),
         ("house", "noto"),
     ]
-    assert found[0][2].shape == (24, 24, 4)
-    assert (found[0][2][12, 12] == (255, 0, 0, 255)).all()
+    assert icons[0][2].shape == (24, 24, 4)
+    assert (icons[0][2][12, 12] == (255, 0, 0, 255)).all()
     assert IconSet(tmp_path, "noto").slug("1f3e0-fe0f") == "house"
     with pytest.raises(IcgError, match="@iconify-json/mdi"):
         list(titled(tmp_path, [], ["mdi"]))

@@ -39,48 +39,48 @@ def covers_of(small: Starter, name: str) -> CoverPipeline:
 
 @pytest.mark.parametrize("name", tiny.DIFFUSION)
 def test_a_cover_equals_the_stock_pipelines(small: Starter, name: str) -> None:
-    made = covers_of(small, name)
+    pipeline = covers_of(small, name)
     brief = Brief("red circle", user_embedding=USER, seed=5, steps=3, guidance=2.5, size=SIZE)
-    mine = made([brief])[0]
-    given: dict[str, Any] = made.conditioning(brief)
-    ones = torch.ones(given["prompt_embeds"].shape[:2])
-    latents = torch.randn((1, *made.family.shape(SIZE)), generator=torch.Generator().manual_seed(5))
+    mine = pipeline([brief])[0]
+    kwargs: dict[str, Any] = pipeline.conditioning(brief)
+    ones = torch.ones(kwargs["prompt_embeds"].shape[:2])
+    latents = torch.randn((1, *pipeline.family.shape(SIZE)), generator=torch.Generator().manual_seed(5))
     if name in ("pixart", "sana"):
         masks = {"prompt_attention_mask": ones, "negative_prompt_attention_mask": ones, "negative_prompt": None}
-        given |= masks | {"use_resolution_binning": False}
+        kwargs |= masks | {"use_resolution_binning": False}
     if name == "flux":
-        given["true_cfg_scale"] = 2.5
+        kwargs["true_cfg_scale"] = 2.5
         latents = latents.view(1, 4, 4, 2, 4, 2).permute(0, 2, 4, 1, 3, 5).reshape(1, 16, 16)
     guidance = {"guidance_scale": 3.5 if name == "flux" else 2.5}
-    stock = made.diffusion(
-        **given, latents=latents.clone(), num_inference_steps=3, height=64, width=64, output_type="np", **guidance
+    stock = pipeline.diffusion(
+        **kwargs, latents=latents.clone(), num_inference_steps=3, height=64, width=64, output_type="np", **guidance
     ).images[0]
     assert np.abs(np.asarray(mine, np.float32) / 255 - stock).max() <= 1.01 / 255
-    other = made([Brief("green square", user_embedding=-USER, seed=5, steps=3, guidance=2.5, size=SIZE)])[0]
+    other = pipeline([Brief("green square", user_embedding=-USER, seed=5, steps=3, guidance=2.5, size=SIZE)])[0]
     assert np.abs(np.asarray(mine, int) - np.asarray(other, int)).max() > 0
 
 
 @pytest.mark.parametrize("name", tiny.DIFFUSION)
 def test_a_training_step_reaches_the_adapter_and_survives_saving(small: Starter, name: str, tmp_path: Path) -> None:
-    made = covers_of(small, name)
-    made.family.denoiser.requires_grad_(False)
-    adapter = made.adapter.train()
+    pipeline = covers_of(small, name)
+    pipeline.family.denoiser.requires_grad_(False)
+    adapter = pipeline.adapter.train()
     items = torch.randn(2, tiny.TOKENS, adapter.config.vlm)
     pixels = torch.rand(2, 3, 64, 64) * 2 - 1
     before = [p.detach().clone() for p in adapter.parameters()]
     optimizer = torch.optim.AdamW(adapter.parameters(), lr=1e-2)
     users = torch.from_numpy(np.stack([USER, -USER]))
-    loss_of(made.family, adapter, made.diffusion.scheduler, pixels, items, users).backward()
+    loss_of(pipeline.family, adapter, pipeline.diffusion.scheduler, pixels, items, users).backward()
     optimizer.step()
     moved = [not torch.equal(a, b) for a, b in zip(before, adapter.parameters(), strict=True)]
     assert sum(moved) > len(moved) / 2
     adapter.eval().save_pretrained(tmp_path / "adapter", torch.float32)
-    made.diffusion.save_pretrained(tmp_path / "diffusion")
+    pipeline.diffusion.save_pretrained(tmp_path / "diffusion")
     small.pipeline.vlm.save_pretrained(tmp_path / "vlm")
     small.pipeline.processor.save_pretrained(tmp_path / "vlm")
     again = CoverPipeline.from_pretrained(tmp_path)
     brief = Brief("red circle", user_embedding=USER, seed=1, steps=2, size=SIZE)
-    assert np.array_equal(np.asarray(made([brief])[0]), np.asarray(again([brief])[0]))
+    assert np.array_equal(np.asarray(pipeline([brief])[0]), np.asarray(again([brief])[0]))
 
 
 @pytest.mark.parametrize("name", tiny.DIFFUSION)
@@ -94,9 +94,9 @@ def test_the_mixture_is_the_schedulers(name: str) -> None:
     x = mixture(scheduler, 0).latents(clean, noise)
     for step, t in enumerate(scheduler.timesteps):
         now = mixture(scheduler, step)
-        said = now.target(clean, noise)
-        assert torch.allclose(now.clean(x, said), clean, atol=0.05)
-        x = scheduler.step(said, t, x, return_dict=False)[0]
+        target = now.target(clean, noise)
+        assert torch.allclose(now.clean(x, target), clean, atol=0.05)
+        x = scheduler.step(target, t, x, return_dict=False)[0]
     assert torch.allclose(x, clean, atol=0.1)
     training, _ = random_mixture(scheduler, 1)
     x = training.latents(clean, noise)
@@ -105,9 +105,9 @@ def test_the_mixture_is_the_schedulers(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["sd15", "sdxl", "sd3", "pixart"])
 def test_an_anchored_cover_shows_its_reference(small: Starter, name: str) -> None:
-    made = covers_of(small, name)
+    pipeline = covers_of(small, name)
     white, black = Image.new("RGB", SIZE, "white"), Image.new("RGB", SIZE, "black")
-    covers = [made([Brief("x", (r,), steps=4, reference_strength=0.9, size=SIZE)])[0] for r in (white, black)]
+    covers = [pipeline([Brief("x", (r,), steps=4, reference_strength=0.9, size=SIZE)])[0] for r in (white, black)]
     assert np.asarray(covers[0], int).mean() != np.asarray(covers[1], int).mean()
 
 
@@ -117,8 +117,8 @@ def test_what_does_not_fit_is_named(small: Starter) -> None:
     of_sd3 = adapter_for(tiny.diffusion("sd3"), width)
     with pytest.raises(CheckpointError, match="caption width=24; allowed: 40"):
         CoverPipeline(small.pipeline.vlm, small.pipeline.processor, stock, of_sd3)
-    made = covers_of(small, "sd15")
+    pipeline = covers_of(small, "sd15")
     with pytest.raises(BriefError, match="multiples of 16"):
-        made.start([Brief("a", size=(80, 72))])
+        pipeline.start([Brief("a", size=(80, 72))])
     with pytest.raises(CheckpointError, match="allowed: a pipeline with"):
         family_of(small)

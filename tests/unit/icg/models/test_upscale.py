@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from icg import starter
 from icg.brief import MAX_PIXELS
-from icg.data.upscaling import catalogue, drawn, held_out
+from icg.data.upscaling import catalogue, held_out, random_cover
 from icg.errors import CheckpointError, IcgError
 from icg.evaluate.upscaling import gains, psnr, seams, ssim
 from icg.models.upscale import OVERLAP, TILE, Upscaler
@@ -50,8 +50,8 @@ def shipped() -> Upscaler:
 @pytest.mark.parametrize(("upscale", "upsampler"), [(2, "pixelshuffle"), (4, "nearest+conv"), (4, "pixelshuffle_aux")])
 def test_every_kind_of_swin2sr(upscale: int, upsampler: str, tmp_path: Path) -> None:
     tiny(upscale, upsampler).save_pretrained(tmp_path / "one")
-    (made,) = Upscaler.from_pretrained(tmp_path / "one")([noise(20, 13)])
-    assert made.size == (20 * upscale, 13 * upscale)
+    (upscaled,) = Upscaler.from_pretrained(tmp_path / "one")([noise(20, 13)])
+    assert upscaled.size == (20 * upscale, 13 * upscale)
 
 
 def test_tiles_are_as_the_whole() -> None:
@@ -77,8 +77,8 @@ def test_seams_are_told() -> None:
 @settings(max_examples=8, deadline=None)
 @given(st.integers(8, 70), st.integers(8, 70), st.sampled_from([2, 4]))
 def test_any_size(width: int, height: int, factor: int) -> None:
-    (made,) = Upscaler(MODEL, factor, tile=32, overlap=16)([noise(width, height)])
-    assert (made.size, made.mode) == ((width * factor, height * factor), "RGB")
+    (upscaled,) = Upscaler(MODEL, factor, tile=32, overlap=16)([noise(width, height)])
+    assert (upscaled.size, upscaled.mode) == ((width * factor, height * factor), "RGB")
 
 
 MODEL = tiny()
@@ -150,23 +150,23 @@ def test_checkpoints_that_do_not_fit(tmp_path: Path) -> None:
 def test_the_shipped_one_beats_bicubic_on_subjects_it_never_saw(shipped: Upscaler) -> None:
     large = catalogue(SAMPLE, held=True)[::4]
     small = [p.resize((32, 32), Image.Resampling.BICUBIC) for p in large]
-    found = gains(shipped, small, large)
-    assert found["psnr_gain"] > 1.2
-    assert found["ssim_gain"] > 0.04
+    result = gains(shipped, small, large)
+    assert result["psnr_gain"] > 1.2
+    assert result["ssim_gain"] > 0.04
     half = [p.resize((64, 64), Image.Resampling.BICUBIC) for p in large]
     assert gains(Upscaler(shipped.model, 2), half, large)["psnr_gain"] > 2
 
 
 def test_the_shipped_one_has_no_seams_and_is_small(shipped: Upscaler) -> None:
-    found = seams(Upscaler(shipped.model, tile=128), drawn(77, 1, 128))
-    assert found["most"] <= 1
-    assert found["ratio"] < 1.5
+    result = seams(Upscaler(shipped.model, tile=128), random_cover(77, 1, 128))
+    assert result["most"] <= 1
+    assert result["ratio"] < 1.5
     assert (TILE % shipped.window, OVERLAP % shipped.window) == (0, 0)
     assert (starter.path() / "upscaler" / "model.safetensors").stat().st_size <= 200_000
 
 
 def test_measures() -> None:
-    picture = drawn(1, 2, 64)
+    picture = random_cover(1, 2, 64)
     soft = picture.filter(ImageFilter.GaussianBlur(1.5))
     assert (psnr(picture, picture), ssim(picture, picture)) == (99.0, pytest.approx(1))
     one_off = Image.fromarray(np.asarray(Image.new("RGB", (64, 64), (9, 9, 9))) + np.uint8(1))
@@ -175,8 +175,8 @@ def test_measures() -> None:
 
 
 def test_subjects_are_told_apart() -> None:
-    seen, held = (catalogue(SAMPLE, held=h) for h in (False, True))
-    assert len(seen) + len(held) == 200
+    training, held = (catalogue(SAMPLE, held=h) for h in (False, True))
+    assert len(training) + len(held) == 200
     assert 20 <= len(held) <= 80
     assert held_out("fox")
     with pytest.raises(IcgError, match="files named SUBJECT-NUMBER"):

@@ -44,9 +44,9 @@ items = pytest.mark.parametrize("item", ITEMS.values(), ids=ITEMS)
 @pytest.fixture
 def meta() -> MetaTokens:
     torch.manual_seed(3)
-    made = MetaTokens(M, tiny_vlm.WIDTH)
-    made.weight.data.normal_()
-    return made
+    tokens = MetaTokens(M, tiny_vlm.WIDTH)
+    tokens.weight.data.normal_()
+    return tokens
 
 
 def read(
@@ -75,13 +75,13 @@ def as_words(
 def test_reading_is_what_the_family_computes(
     vlm_of: Open, meta: MetaTokens, name: str, item: tuple[str, tuple[Image.Image, ...]]
 ) -> None:
-    found = read(meta, vlm_of(name), *item)
+    hidden = read(meta, vlm_of(name), *item)
     model, inputs = as_words(vlm_of(name), meta, *item)
     with torch.no_grad():
         expected = model.model(**inputs).last_hidden_state[:, -M:]
-    assert found.shape == (1, M, tiny_vlm.WIDTH)
-    assert torch.isfinite(found).all()
-    assert torch.allclose(found, expected, atol=1e-5)
+    assert hidden.shape == (1, M, tiny_vlm.WIDTH)
+    assert torch.isfinite(hidden).all()
+    assert torch.allclose(hidden, expected, atol=1e-5)
 
 
 @families
@@ -90,7 +90,7 @@ def test_wrong_positions_would_be_noticed(
     vlm_of: Open, meta: MetaTokens, name: str, item: tuple[str, tuple[Image.Image, ...]]
 ) -> None:
     """The comparison above is worth something: the same inputs at other positions are read otherwise."""
-    found = read(meta, vlm_of(name), *item)
+    hidden = read(meta, vlm_of(name), *item)
     model, inputs = as_words(vlm_of(name), meta, *item)
     places = torch.arange(inputs["input_ids"].shape[1])[None]
     if not (name.startswith("qwen") and item[1]):  # those count pictures otherwise; the others need a gap to be wrong
@@ -99,17 +99,17 @@ def test_wrong_positions_would_be_noticed(
         places = places.expand(3, 1, -1)
     with torch.no_grad():
         wrong = model.model(**inputs, position_ids=places).last_hidden_state[:, -M:]
-    assert (found - wrong).abs().max() > 1e-2
+    assert (hidden - wrong).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl"])
 def test_meta_tokens_follow_a_picture_by_its_longer_edge(vlm_of: Open, meta: MetaTokens, name: str) -> None:
     """Positions in three dimensions: a picture of h x w tokens takes max(h, w) of them, and text goes on from there."""
-    seen: list[torch.Tensor] = []
+    positions: list[torch.Tensor] = []
     model, processor = vlm_of(name)
     inputs = reading.inputs(processor, "red kettle", (WIDE,))
     hook = model.model.language_model.register_forward_pre_hook(
-        lambda _, __, given: seen.append(given["position_ids"][-3:, 0]), with_kwargs=True
+        lambda _, __, kwargs: positions.append(kwargs["position_ids"][-3:, 0]), with_kwargs=True
     )
     with torch.no_grad():
         meta.read(model, inputs)
@@ -117,14 +117,14 @@ def test_meta_tokens_follow_a_picture_by_its_longer_edge(vlm_of: Open, meta: Met
     _, height, width = (inputs["image_grid_thw"][0] // torch.tensor([1, 2, 2])).tolist()
     text = inputs["input_ids"].shape[1] - height * width
     expected = text + max(height, width) + torch.arange(M)
-    assert torch.equal(seen[0][:, -M:], expected.expand(3, -1))
+    assert torch.equal(positions[0][:, -M:], expected.expand(3, -1))
 
 
 @families
 def test_a_title_read_through_embeddings_is_the_same(vlm_of: Open, meta: MetaTokens, name: str) -> None:
     """Also after a picture: no family's state leaks from one item into the next."""
     read(meta, vlm_of(name), "", (WIDE, TALL))
-    found = read(meta, vlm_of(name), "red kettle")
+    hidden = read(meta, vlm_of(name), "red kettle")
     model, processor = vlm_of(name)
     model = copy.deepcopy(model)
     if hasattr(model.model, "rope_deltas"):
@@ -133,7 +133,7 @@ def test_a_title_read_through_embeddings_is_the_same(vlm_of: Open, meta: MetaTok
     with torch.no_grad():
         embeds = torch.cat([model.get_input_embeddings()(inputs["input_ids"]), meta.weight[None]], 1)
         expected = model.model(inputs_embeds=embeds, attention_mask=torch.ones(embeds.shape[:2])).last_hidden_state
-    assert torch.allclose(found, expected[:, -M:], atol=1e-5)
+    assert torch.allclose(hidden, expected[:, -M:], atol=1e-5)
 
 
 @families
@@ -166,9 +166,9 @@ def test_half_precision_reads_nearly_the_same(
 ) -> None:
     half = reading.load(vlm_folder(name), torch.bfloat16)
     assert {p.dtype for p in half[0].parameters()} == {torch.bfloat16}
-    found, exact = read(meta, half, "red kettle", (WIDE,)), read(meta, vlm_of(name), "red kettle", (WIDE,))
-    assert found.dtype == torch.float32
-    assert torch.nn.functional.cosine_similarity(found, exact, dim=-1).min() > 0.98
+    hidden, exact = read(meta, half, "red kettle", (WIDE,)), read(meta, vlm_of(name), "red kettle", (WIDE,))
+    assert hidden.dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(hidden, exact, dim=-1).min() > 0.98
 
 
 @families
@@ -249,9 +249,9 @@ def broken(folder: Path, into: Path, how: str) -> Path:
     elif how == "cut off":
         weights.write_bytes(weights.read_bytes()[:-100])
     elif how == "incomplete":
-        kept = load_file(weights)
-        kept.pop(next(key for key in kept if "mlp.down_proj" in key))
-        save_file(kept, weights, {"format": "pt"})
+        tensors = load_file(weights)
+        tensors.pop(next(key for key in tensors if "mlp.down_proj" in key))
+        save_file(tensors, weights, {"format": "pt"})
     elif how == "other widths":
         stated = json.loads(config.read_text())
         stated["text_config"]["hidden_size"] = 64
@@ -260,22 +260,24 @@ def broken(folder: Path, into: Path, how: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "message"),
     {
         "pickled": r"only pickled weights \(pytorch_model\.bin\); allowed: model\.safetensors",
         "no weights": r"model\.safetensors is missing; allowed: model\.safetensors",
         "no config": r"config\.json is missing; allowed: a whole checkpoint folder",
-        "no tokenizer": "the tokenizer's picture token is .*; allowed: 262, as in config",
+        "no tokenizer": "the tokenizer's image token is .*; allowed: 262, as in config",
         "unknown family": r"nobody_vl.*allowed: a transformers checkpoint that reads pictures and text",
         "text only": "allowed: a transformers checkpoint that reads pictures and text",
         "cut off": "bytes of weights where the header says .*; allowed: a whole file",
-        "incomplete": "1 weights are missing .*; allowed: all that its config asks for",
+        "incomplete": "1 weights are missing .*; allowed: all weights of its config.json",
         "other widths": "allowed: a transformers checkpoint that reads pictures and text",
     }.items(),
 )
-def test_what_cannot_be_opened_is_named(vlm_folder: Callable[[str], Path], tmp_path: Path, how: str, said: str) -> None:
+def test_what_cannot_be_opened_is_named(
+    vlm_folder: Callable[[str], Path], tmp_path: Path, how: str, message: str
+) -> None:
     folder = broken(vlm_folder("qwen2_5_vl"), tmp_path / "vlm", how)
-    with pytest.raises(CheckpointError, match=f"(?s){said}"):
+    with pytest.raises(CheckpointError, match=f"(?s){message}"):
         reading.load(folder)
     with pytest.raises(CheckpointError, match="no such folder; allowed"):
         reading.load(tmp_path / "nowhere")

@@ -26,27 +26,27 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning")
 
 
 def cut_out(size: tuple[int, int] = (40, 60), colour: str = "red") -> Image.Image:
-    found = Image.new("RGBA", size)
-    ImageDraw.Draw(found).ellipse((8, 8, size[0] - 8, size[1] - 8), fill=colour)
-    return found
+    image = Image.new("RGBA", size)
+    ImageDraw.Draw(image).ellipse((8, 8, size[0] - 8, size[1] - 8), fill=colour)
+    return image
 
 
-def controlled(made: CoverPipeline, seed: int = 3) -> CoverPipeline:
+def controlled(pipeline: CoverPipeline, seed: int = 3) -> CoverPipeline:
     """With a ControlNet of random weights, none of them zero."""
     torch.manual_seed(seed)
-    denoiser = made.family.denoiser
+    denoiser = pipeline.family.denoiser
     if isinstance(denoiser, d.SanaTransformer2DModel):
         net = compact.from_denoiser(denoiser, 1)
     else:
         net = d.ControlNetModel.from_unet(denoiser, conditioning_embedding_out_channels=(8, 8, 8, 8))
     for p in net.parameters():
         p.data += torch.randn_like(p) * 0.1
-    made.inpainter = Inpainter(net.eval(), made.family)
-    return made
+    pipeline.inpainter = Inpainter(net.eval(), pipeline.family)
+    return pipeline
 
 
-def asked(**how: Any) -> Brief:
-    given = {
+def product_brief(**how: Any) -> Brief:
+    values = {
         "user_embedding": USER,
         "seed": 5,
         "steps": 3,
@@ -55,18 +55,18 @@ def asked(**how: Any) -> Brief:
         "product": cut_out(),
         "inpaint": True,
     }
-    return Brief("red circle", **given | how)
+    return Brief("red circle", **values | how)
 
 
 @pytest.mark.parametrize("name", ["sana", "sd15", "sdxl"])
 def test_what_is_around_the_product_equals_the_stock_pipelines(small: Starter, name: str) -> None:
-    made = controlled(covers_of(small, name))
-    brief = asked()
-    mine = np.asarray(made([brief])[0], np.float32) / 255
+    pipeline = controlled(covers_of(small, name))
+    brief = product_brief()
+    mine = np.asarray(pipeline([brief])[0], np.float32) / 255
     placed = stand(cut_out(), brief.seed, SIZE)
-    given: dict[str, Any] = made.conditioning(brief)
-    latents = torch.randn((1, *made.family.shape(SIZE)), generator=torch.Generator().manual_seed(5))
-    assert made.inpainter is not None
+    kwargs: dict[str, Any] = pipeline.conditioning(brief)
+    latents = torch.randn((1, *pipeline.family.shape(SIZE)), generator=torch.Generator().manual_seed(5))
+    assert pipeline.inpainter is not None
     how = {
         "latents": latents,
         "num_inference_steps": 3,
@@ -76,14 +76,14 @@ def test_what_is_around_the_product_equals_the_stock_pipelines(small: Starter, n
         "guidance_scale": 2.5,
     }
     if name == "sana":
-        ones = torch.ones(given["prompt_embeds"].shape[:2])
-        given |= {"prompt_attention_mask": ones, "negative_prompt_attention_mask": ones, "negative_prompt": None}
+        ones = torch.ones(kwargs["prompt_embeds"].shape[:2])
+        kwargs |= {"prompt_attention_mask": ones, "negative_prompt_attention_mask": ones, "negative_prompt": None}
         shown = planes(placed)
         stock = d.SanaControlNetPipeline(
-            tokenizer=None, text_encoder=None, vae=made.family.vae, transformer=made.family.denoiser,
-            controlnet=made.inpainter.net, scheduler=made.diffusion.scheduler,
+            tokenizer=None, text_encoder=None, vae=pipeline.family.vae, transformer=pipeline.family.denoiser,
+            controlnet=pipeline.inpainter.net, scheduler=pipeline.diffusion.scheduler,
         )  # fmt: skip
-        given |= {"control_image": shown[:, :3] * shown[:, 3:], "use_resolution_binning": False}
+        kwargs |= {"control_image": shown[:, :3] * shown[:, 3:], "use_resolution_binning": False}
     else:
         kind = d.StableDiffusionControlNetPipeline if name == "sd15" else d.StableDiffusionXLControlNetPipeline
         unused = {
@@ -95,20 +95,20 @@ def test_what_is_around_the_product_equals_the_stock_pipelines(small: Starter, n
             {"safety_checker": None, "requires_safety_checker": False} if name == "sd15" else {"add_watermarker": False}
         )
         stock = kind(
-            vae=made.family.vae, unet=made.family.denoiser, controlnet=made.inpainter.net,
-            scheduler=made.diffusion.scheduler, **unused,
+            vae=pipeline.family.vae, unet=pipeline.family.denoiser, controlnet=pipeline.inpainter.net,
+            scheduler=pipeline.diffusion.scheduler, **unused,
         )  # fmt: skip
-        given["image"] = made.inpainter.hint(planes(placed))
-    theirs = stock(**given, **how).images[0]
+        kwargs["image"] = pipeline.inpainter.hint(planes(placed))
+    theirs = stock(**kwargs, **how).images[0]
     free = np.asarray(placed.getchannel("A")) == 0
     assert np.abs(mine - theirs)[free].max() <= 1.01 / 255
-    other = np.asarray(controlled(made, seed=4)([brief])[0], np.float32) / 255
+    other = np.asarray(controlled(pipeline, seed=4)([brief])[0], np.float32) / 255
     assert np.abs(mine - other)[free].max() > 2 / 255, "the ControlNet says something"
 
 
 def test_the_product_is_kept_pixel_for_pixel(small: Starter) -> None:
-    made, brief = controlled(covers_of(small, "sana")), asked(product=cut_out(colour="lime"))
-    cover = np.asarray(made([brief])[0])
+    pipeline, brief = controlled(covers_of(small, "sana")), product_brief(product=cut_out(colour="lime"))
+    cover = np.asarray(pipeline([brief])[0])
     placed = np.asarray(stand(cut_out(colour="lime"), brief.seed, SIZE))
     whole = placed[..., 3] == 255
     assert whole.sum() > 100
@@ -137,22 +137,22 @@ def test_a_cut_out_of_any_shape_fits(size: tuple[int, int]) -> None:
 
 
 def test_it_is_saved_and_goes_on_other_denoisers_of_the_family(small: Starter, tmp_path: Path) -> None:
-    made = controlled(covers_of(small, "sana"))
-    assert made.inpainter is not None
-    made.inpainter.net.save_pretrained(tmp_path / "controlnet")
+    pipeline = controlled(covers_of(small, "sana"))
+    assert pipeline.inpainter is not None
+    pipeline.inpainter.net.save_pretrained(tmp_path / "controlnet")
     other = covers_of(small, "sana")
     torch.manual_seed(9)
     other.family.denoiser.proj_out.weight.data += 0.05 * torch.randn_like(other.family.denoiser.proj_out.weight)
     other.inpainter = Inpainter.from_pretrained(tmp_path / "controlnet", other.family)
-    here, there = (np.asarray(p([asked()])[0], int) for p in (made, other))
+    here, there = (np.asarray(p([product_brief()])[0], int) for p in (pipeline, other))
     assert np.abs(here - there).max() > 0, "it is another denoiser"
     for p in other.inpainter.net.controlnet_blocks.parameters():
         p.data.zero_()
-    free = np.asarray(stand(cut_out(), asked().seed, SIZE).getchannel("A")) == 0
-    assert np.abs(there - np.asarray(other([asked()])[0], int))[free].max() > 2, "and it was steered too"
+    free = np.asarray(stand(cut_out(), product_brief().seed, SIZE).getchannel("A")) == 0
+    assert np.abs(there - np.asarray(other([product_brief()])[0], int))[free].max() > 2, "and it was steered too"
     again = covers_of(small, "sana")
     again.inpainter = Inpainter.from_pretrained(tmp_path / "controlnet", again.family)
-    assert np.array_equal(np.asarray(again([asked()])[0], int), here)
+    assert np.array_equal(np.asarray(again([product_brief()])[0], int), here)
     with pytest.raises(CheckpointError, match="SanaControlNetModel for a UNet2DConditionModel"):
         Inpainter.from_pretrained(tmp_path / "controlnet", covers_of(small, "sd15").family)
 
@@ -175,10 +175,10 @@ def test_briefs_that_cannot_be_inpainted_are_refused(small: Starter) -> None:
     with pytest.raises(BriefError, match=r"reference_strength=0\.5"):
         Brief("a", product=cut_out(), reference_strength=0.5, inpaint=True)
     with pytest.raises(BriefError, match="no controlnet/"):
-        covers_of(small, "sana")([asked()])
+        covers_of(small, "sana")([product_brief()])
     with pytest.raises(BriefError, match="inpaint=\\[False, True\\] in one call"):
-        controlled(covers_of(small, "sana"))([asked(), asked(inpaint=False)])
-    assert asked().digest() != asked(inpaint=False).digest()
+        controlled(covers_of(small, "sana"))([product_brief(), product_brief(inpaint=False)])
+    assert product_brief().digest() != product_brief(inpaint=False).digest()
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
     with pytest.raises(BriefError, match="plain ground"):
         anchoring([noise], inpaint=True)
@@ -186,10 +186,10 @@ def test_briefs_that_cannot_be_inpainted_are_refused(small: Starter) -> None:
 
 def test_the_step_scheduler_paints_around_products_too(small: Starter) -> None:
     """Beside covers that are not inpainted, bit by bit as alone."""
-    made = controlled(covers_of(small, "sana"))
-    briefs = [asked(seed=n, steps=2 + n % 2, inpaint=n != 1) for n in range(4)]
-    alone = [np.asarray(made([b])[0], int) for b in briefs]
-    scheduler = StepScheduler(made, [SIZE])
+    pipeline = controlled(covers_of(small, "sana"))
+    briefs = [product_brief(seed=n, steps=2 + n % 2, inpaint=n != 1) for n in range(4)]
+    alone = [np.asarray(pipeline([b])[0], int) for b in briefs]
+    scheduler = StepScheduler(pipeline, [SIZE])
     try:
         together = [f.result(60) for f in [scheduler.submit(b) for b in briefs]]
         once = scheduler.submit(briefs[0]).result(60)
@@ -201,8 +201,8 @@ def test_the_step_scheduler_paints_around_products_too(small: Starter) -> None:
 
 
 def test_a_compact_controlnet_is_its_difference_from_the_denoiser(small: Starter, tmp_path: Path) -> None:
-    made = covers_of(small, "sana")
-    denoiser = made.family.denoiser
+    pipeline = covers_of(small, "sana")
+    denoiser = pipeline.family.denoiser
     torch.manual_seed(5)
     net = compact.from_denoiser(denoiser, 1)
     for p in net.parameters():  # of rank one where it began as something
@@ -210,13 +210,13 @@ def test_a_compact_controlnet_is_its_difference_from_the_denoiser(small: Starter
             p.data += 0.1 * torch.outer(torch.randn(len(p)), torch.randn(p[0].numel())).view_as(p)
         else:
             p.data += 0.1 * torch.randn_like(p)
-    made.inpainter = Inpainter(net.eval(), made.family)
-    whole = np.asarray(made([asked()])[0], int)
+    pipeline.inpainter = Inpainter(net.eval(), pipeline.family)
+    whole = np.asarray(pipeline([product_brief()])[0], int)
     compact.save(tmp_path, net, denoiser, rank=1)
-    made.inpainter = Inpainter.from_pretrained(tmp_path, made.family)
-    assert np.abs(np.asarray(made([asked()])[0], int) - whole).max() <= 2, "but for half precision"
+    pipeline.inpainter = Inpainter.from_pretrained(tmp_path, pipeline.family)
+    assert np.abs(np.asarray(pipeline([product_brief()])[0], int) - whole).max() <= 2, "but for half precision"
     stored = (tmp_path / compact.FILE).stat().st_size
     assert stored < 2 * sum(p.numel() for p in net.parameters())
     (tmp_path / "config.json").write_text('{"_class_name": "SanaControlNetModel", "num_layers": 9}')
     with pytest.raises(CheckpointError, match=r"num_layers=9; allowed: 1\.\.1"):
-        Inpainter.from_pretrained(tmp_path, made.family)
+        Inpainter.from_pretrained(tmp_path, pipeline.family)

@@ -14,7 +14,7 @@ from icg.products import record
 from icg.products.library import VECTORS, Library, base_of
 from icg.products.record import DREAMBOOTH, TEXTUAL_INVERSION
 
-from tests.unit.icg.products.made import keep
+from tests.unit.icg.products.random_products import store_product
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +24,13 @@ def pipeline(covers: Callable[[str], CoverPipeline]) -> CoverPipeline:
 
 def test_found_again_and_read_anew_when_it_changes(tmp_path: Path, pipeline: CoverPipeline) -> None:
     library = Library(tmp_path)
-    first = keep(tmp_path, pipeline, "mug", TEXTUAL_INVERSION)
-    found = library.get("mug")
-    assert found.record == first
-    assert found is library.get("mug")
-    again = keep(tmp_path, pipeline, "mug", TEXTUAL_INVERSION, seed=1)
+    first = store_product(tmp_path, pipeline, "mug", TEXTUAL_INVERSION)
+    product = library.get("mug")
+    assert product.record == first
+    assert product is library.get("mug")
+    again = store_product(tmp_path, pipeline, "mug", TEXTUAL_INVERSION, seed=1)
     assert library.get("mug").record == again
-    assert not torch.equal(library.get("mug").tensors[VECTORS], found.tensors[VECTORS])
+    assert not torch.equal(library.get("mug").tensors[VECTORS], product.tensors[VECTORS])
     record.remove(tmp_path, "mug")
     with pytest.raises(BriefError, match="product_id='mug'; allowed: none, no product is trained here"):
         library.get("mug")
@@ -39,7 +39,7 @@ def test_found_again_and_read_anew_when_it_changes(tmp_path: Path, pipeline: Cov
 def test_only_so_many_in_memory(tmp_path: Path, pipeline: CoverPipeline) -> None:
     library = Library(tmp_path, keep=2)
     for id in "abc":
-        keep(tmp_path, pipeline, id, TEXTUAL_INVERSION)
+        store_product(tmp_path, pipeline, id, TEXTUAL_INVERSION)
     first = {id: library.get(id) for id in "abc"}
     assert library.get("c") is first["c"]
     assert library.get("b") is first["b"]
@@ -50,7 +50,7 @@ def test_only_so_many_in_memory(tmp_path: Path, pipeline: CoverPipeline) -> None
 
 def test_an_unknown_one_is_told_what_there_is(tmp_path: Path, pipeline: CoverPipeline) -> None:
     for n in range(12):
-        keep(tmp_path, pipeline, f"p{n:02}", TEXTUAL_INVERSION)
+        store_product(tmp_path, pipeline, f"p{n:02}", TEXTUAL_INVERSION)
     with pytest.raises(BriefError, match=r"product_id='x'; allowed: p00, p01, .*p09 and 2 more"):
         Library(tmp_path).get("x")
     with pytest.raises(BriefError, match=r"product_id='\.\./x'"):
@@ -58,36 +58,38 @@ def test_an_unknown_one_is_told_what_there_is(tmp_path: Path, pipeline: CoverPip
 
 
 def test_broken_weights_are_named(tmp_path: Path, pipeline: CoverPipeline) -> None:
-    made = keep(tmp_path, pipeline, "mug", DREAMBOOTH)
-    path = tmp_path / "mug" / made.weights
+    product = store_product(tmp_path, pipeline, "mug", DREAMBOOTH)
+    path = tmp_path / "mug" / product.weights
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(CheckpointError, match=r"product_id='mug': .* is not readable .*; allowed: train it again"):
         Library(tmp_path).get("mug")
     path.unlink()
     with pytest.raises(CheckpointError, match="is not readable"):
         Library(tmp_path).get("mug")
-    keep(tmp_path, pipeline, "cup", TEXTUAL_INVERSION, tensors={"a": torch.zeros(2, 2), "b": torch.zeros(2, 2)})
+    store_product(
+        tmp_path, pipeline, "cup", TEXTUAL_INVERSION, tensors={"a": torch.zeros(2, 2), "b": torch.zeros(2, 2)}
+    )
     with pytest.raises(CheckpointError, match=r"\['a', 'b'\]; allowed: weights of textual-inversion"):
         Library(tmp_path).get("cup")
 
 
 def test_readers_beside_a_writer_see_whole_products(tmp_path: Path, pipeline: CoverPipeline) -> None:
     library, wrong, done = Library(tmp_path), list[str](), threading.Event()
-    made = [keep(tmp_path, pipeline, "mug", TEXTUAL_INVERSION, seed=n) for n in range(6)]
-    tensors = {r.key: Library(tmp_path)._read("mug").tensors for r in made[-1:]}
+    products = [store_product(tmp_path, pipeline, "mug", TEXTUAL_INVERSION, seed=n) for n in range(6)]
+    tensors = {r.key: Library(tmp_path).get("mug").tensors for r in products[-1:]}
 
     def read() -> None:
         while not done.is_set():
-            found = library.get("mug")
-            known = tensors.setdefault(found.key, found.tensors)
-            if not torch.equal(known[VECTORS], found.tensors[VECTORS]):
-                wrong.append(found.key)
+            product = library.get("mug")
+            known = tensors.setdefault(product.key, product.tensors)
+            if not torch.equal(known[VECTORS], product.tensors[VECTORS]):
+                wrong.append(product.key)
 
     readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
         reader.start()
     for n in range(40):
-        keep(tmp_path, pipeline, "mug", TEXTUAL_INVERSION, seed=n % 6)
+        store_product(tmp_path, pipeline, "mug", TEXTUAL_INVERSION, seed=n % 6)
     done.set()
     for reader in readers:
         reader.join()

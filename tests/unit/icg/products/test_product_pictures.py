@@ -22,7 +22,7 @@ def embedding() -> JointEmbedding:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Callable[..., Path]:
+def write_pictures(tmp_path: Path) -> Callable[..., Path]:
     def save(*of: tuple[Thing, int]) -> Path:
         for m, (thing, count) in enumerate(of):
             for n, picture in enumerate(pictures(thing, count)):
@@ -40,18 +40,18 @@ def test_too_few_or_too_many(tmp_path: Path, count: int) -> None:
         load([tmp_path], 128)
 
 
-def test_a_folder_or_files_and_other_files_beside_them(kept: Callable[..., Path]) -> None:
-    folder = kept((THINGS[0], 3))
+def test_a_folder_or_files_and_other_files_beside_them(write_pictures: Callable[..., Path]) -> None:
+    folder = write_pictures((THINGS[0], 3))
     (folder / "notes.txt").write_text("no picture")
     (folder / ".hidden.png").write_bytes(b"no picture")
-    found = load([folder], 128)
-    assert found.names == ("0-0.png", "0-1.png", "0-2.png")
-    assert len(set(found.digests)) == 3
-    assert load(sorted(folder.glob("*.png"))[1:], 128).digests == found.digests
+    loaded = load([folder], 128)
+    assert loaded.names == ("0-0.png", "0-1.png", "0-2.png")
+    assert len(set(loaded.digests)) == 3
+    assert load(sorted(folder.glob("*.png"))[1:], 128).digests == loaded.digests
 
 
-def test_pictures_that_cannot_be_read(kept: Callable[..., Path]) -> None:
-    folder = kept((THINGS[0], 4))
+def test_pictures_that_cannot_be_read(write_pictures: Callable[..., Path]) -> None:
+    folder = write_pictures((THINGS[0], 4))
     whole = (folder / "0-1.png").read_bytes()
     (folder / "0-1.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(IcgError, match=r"picture '0-1.png'=a damaged PNG picture .*; allowed: a complete picture"):
@@ -66,8 +66,8 @@ def test_pictures_that_cannot_be_read(kept: Callable[..., Path]) -> None:
         load([folder / "0-0.png", folder / "0-2.png", folder / "gone.png"], 128)
 
 
-def test_the_same_file_twice(kept: Callable[..., Path]) -> None:
-    folder = kept((THINGS[0], 3))
+def test_the_same_file_twice(write_pictures: Callable[..., Path]) -> None:
+    folder = write_pictures((THINGS[0], 3))
     (folder / "copy.png").write_bytes((folder / "0-0.png").read_bytes())
     with pytest.raises(
         IcgError, match=r"picture='copy.png' is the same file as '0-0.png'; allowed: different pictures"
@@ -76,21 +76,25 @@ def test_the_same_file_twice(kept: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize("thing", THINGS, ids=lambda t: t.id)
-def test_one_product_is_one_product(embedding: JointEmbedding, kept: Callable[..., Path], thing: Thing) -> None:
-    assert check_one_product(embedding, load([kept((thing, 5))], 128)) >= ALIKE
+def test_one_product_is_one_product(
+    embedding: JointEmbedding, write_pictures: Callable[..., Path], thing: Thing
+) -> None:
+    assert check_one_product(embedding, load([write_pictures((thing, 5))], 128)) >= ALIKE
 
 
-def test_different_products_are_named_and_may_be_forced(embedding: JointEmbedding, kept: Callable[..., Path]) -> None:
-    found = load([kept((THINGS[1], 4), (THINGS[3], 1))], 128)
+def test_different_products_are_named_and_may_be_forced(
+    embedding: JointEmbedding, write_pictures: Callable[..., Path]
+) -> None:
+    loaded = load([write_pictures((THINGS[1], 4), (THINGS[3], 1))], 128)
     with pytest.raises(
         IcgError, match=r"different products: similarity .* of 1-0.png \(0\.\d\d\); allowed: 0.26 or more .*--force"
     ):
-        check_one_product(embedding, found)
-    assert 0 < check_one_product(embedding, found, force=True) < 1
+        check_one_product(embedding, loaded)
+    assert 0 < check_one_product(embedding, loaded, force=True) < 1
 
 
 def test_similarity_is_a_cosine(embedding: JointEmbedding) -> None:
-    found = similarity(embedding, pictures(THINGS[2], 3))
-    assert np.allclose(np.diag(found), 1, atol=1e-5)
-    assert np.allclose(found, found.T)
-    assert (np.abs(found) <= 1 + 1e-5).all()
+    cosines = similarity(embedding, pictures(THINGS[2], 3))
+    assert np.allclose(np.diag(cosines), 1, atol=1e-5)
+    assert np.allclose(cosines, cosines.T)
+    assert (np.abs(cosines) <= 1 + 1e-5).all()

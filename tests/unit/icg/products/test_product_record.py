@@ -18,7 +18,7 @@ from icg.products.record import RECORD, Record, training
 STATED: dict[str, Any] = {
     "id": "blue-mug", "kind": "mug", "method": "textual-inversion", "base": "b" * 64, "base_name": "tiny", "steps": 3, "lr": 0.1,
     "seed": 0, "size": (64, 64), "rank": 2, "vectors": 2, "prior": False, "pictures": ("0" * 64,), "alike": 0.5, "seconds": 1.5,
-    "memory_mb": 7, "made": "2026-01-01",
+    "memory_mb": 7, "created": "2026-01-01",
 }  # fmt: skip
 
 
@@ -130,15 +130,15 @@ def test_a_record_that_is_none(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_where_a_title_names_its_product(tmp_path: Path, title: str, around: tuple[str, str], plain: str) -> None:
-    made = write(tmp_path)
-    assert made.around(title) == around
-    assert made.plain(title) == plain
+    product = write(tmp_path)
+    assert product.around(title) == around
+    assert product.plain(title) == plain
 
 
 @given(st.text(max_size=40))
 def test_every_title_names_it_once_and_keeps_its_words(title: str) -> None:
-    made = Record(weights="0" * 64 + ".safetensors", **STATED)
-    before, after = made.around(title)
+    product = Record(weights="0" * 64 + ".safetensors", **STATED)
+    before, after = product.around(title)
     assert title.startswith(before)
     assert title.endswith(after.removeprefix(", "))
-    assert made.plain(title) == f"{before}mug{after}"
+    assert product.plain(title) == f"{before}mug{after}"

@@ -17,7 +17,7 @@ from icg.scheduler.engine import StepScheduler
 from icg.scheduler.request import Share
 
 from tests.unit.icg.pipelines import SIZE, brief, pixels
-from tests.unit.icg.products.made import keep, tensors_of
+from tests.unit.icg.products.random_products import store_product, tensors_of
 from tests.unit.icg.products.test_lora import saved
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning")
@@ -31,7 +31,7 @@ def served(tmp_path: Path, covers: Covers, opened: Opened) -> Callable[..., Step
 
     def make(name: str = "sana", **how: object) -> StepScheduler:
         for n, (id, method) in enumerate(METHODS.items()):
-            keep(tmp_path, covers(name), id, method, seed=n)
+            store_product(tmp_path, covers(name), id, method, seed=n)
         scheduler = opened(name, **how)
         scheduler._pipeline.products = Library(tmp_path)
         return scheduler
@@ -39,10 +39,10 @@ def served(tmp_path: Path, covers: Covers, opened: Opened) -> Callable[..., Step
     return make
 
 
-def direct(covers: Covers, name: str, folder: Path, asked: Brief) -> np.ndarray:
+def direct(covers: Covers, name: str, folder: Path, request: Brief) -> np.ndarray:
     pipeline = covers(name)
     pipeline.products = Library(folder)
-    return np.asarray(pipeline([asked])[0], int)
+    return np.asarray(pipeline([request])[0], int)
 
 
 @pytest.mark.parametrize("name", ["sana", *(pytest.param(n, marks=pytest.mark.slow) for n in ("sd15", "sdxl"))])
@@ -81,7 +81,7 @@ def test_trained_anew_and_removed(served: Callable[..., StepScheduler], covers: 
     scheduler = served()
     for id, method in (("one", DREAMBOOTH), ("words", TEXTUAL_INVERSION)):
         before = pixels(scheduler.submit(brief(product_id=id)))
-        keep(tmp_path, covers("sana"), id, method, seed=7)
+        store_product(tmp_path, covers("sana"), id, method, seed=7)
         after = pixels(scheduler.submit(brief(product_id=id)))
         assert not np.array_equal(before, after)
         record.remove(tmp_path, id)
@@ -98,7 +98,7 @@ def test_a_request_keeps_the_product_it_came_for(
         futures = {id: scheduler.submit(brief(product_id=id, title="kettle")) for id in METHODS}
         again = {id: scheduler.submit(brief(product_id=id)) for id in METHODS}
         for id, method in METHODS.items():
-            keep(tmp_path, covers("sana"), id, method, seed=9)
+            store_product(tmp_path, covers("sana"), id, method, seed=9)
             record.remove(tmp_path, id)
     for id in METHODS:
         assert np.array_equal(pixels(again[id]), want[id])
@@ -109,7 +109,7 @@ def test_refusals_name_the_field(
     served: Callable[..., StepScheduler], covers: Covers, opened: Opened, tmp_path: Path
 ) -> None:
     scheduler = served()
-    keep(tmp_path, covers("sana"), "whole", FULL)
+    store_product(tmp_path, covers("sana"), "whole", FULL)
     with pytest.raises(
         BriefError, match=r"product_id='whole' changes all weights \(dreambooth-full\); allowed where covers share"
     ):
@@ -118,7 +118,7 @@ def test_refusals_name_the_field(
         scheduler.submit(brief(product_id="gone"))
     with pytest.raises(BriefError, match="product_id='one'; allowed: '', this generator has no products"):
         opened("sana").submit(brief(product_id="one"))
-    keep(tmp_path, covers("sana"), "other", base="0" * 64, base_name="another")
+    store_product(tmp_path, covers("sana"), "other", base="0" * 64, base_name="another")
     with pytest.raises(
         CheckpointError, match=r"product_id='other' was trained on another \(000000000000\); allowed: products of this"
     ):
@@ -130,7 +130,7 @@ def test_weights_that_do_not_fit_fail_alone(
 ) -> None:
     scheduler = served()
     foreign = {name: value[..., :1].contiguous() for name, value in tensors_of(covers("sana"), DREAMBOOTH, 3).items()}
-    keep(tmp_path, covers("sana"), "odd", tensors=foreign)
+    store_product(tmp_path, covers("sana"), "odd", tensors=foreign)
     want = pixels(scheduler.submit(brief(product_id="one")))
     with scheduler._wake:
         bad, good = scheduler.submit(brief(product_id="odd")), scheduler.submit(brief(product_id="one"))
@@ -140,17 +140,17 @@ def test_weights_that_do_not_fit_fail_alone(
 
 
 def test_beside_low_rank_weights_that_were_announced(covers: Covers, tmp_path: Path) -> None:
-    keep(tmp_path / "products", covers("sana"), "one")
+    store_product(tmp_path / "products", covers("sana"), "one")
     pipeline = covers("sana")
     pipeline.products = Library(tmp_path / "products")
     pipeline([brief(product_id="one")])  # what it wears of its own is not there for all
     scheduler = StepScheduler(pipeline, (SIZE,), loras={"aligned": saved(covers("sana"), tmp_path / "lora", 1)})
     try:
-        asked = {"lora": "aligned"}, {}, {}
+        options = {"lora": "aligned"}, {}, {}
         ids = "", "one", ""
-        alone = [pixels(scheduler.submit(brief(product_id=id), **how)) for id, how in zip(ids, asked, strict=True)]
+        alone = [pixels(scheduler.submit(brief(product_id=id), **how)) for id, how in zip(ids, options, strict=True)]
         with scheduler._wake:
-            futures = [scheduler.submit(brief(product_id=id), **how) for id, how in zip(ids, asked, strict=True)]
+            futures = [scheduler.submit(brief(product_id=id), **how) for id, how in zip(ids, options, strict=True)]
         assert all(np.array_equal(pixels(f), a) for f, a in zip(futures, alone, strict=True))
         assert len({image.tobytes() for image in alone}) == 3
         with pytest.raises(BriefError, match="lora='aligned' with product_id='one'; allowed: one of them"):
@@ -171,23 +171,23 @@ def test_shared_steps_are_the_products_own(served: Callable[..., StepScheduler])
 
 def test_the_pipeline_takes_one_product_a_call_and_is_itself_again(covers: Covers, tmp_path: Path) -> None:
     pipeline = covers("sana")
-    keep(tmp_path, pipeline, "whole", FULL, seed=1)
-    keep(tmp_path, pipeline, "one", seed=2)
+    store_product(tmp_path, pipeline, "whole", FULL, seed=1)
+    store_product(tmp_path, pipeline, "one", seed=2)
     plain = np.asarray(pipeline([brief()])[0])
     pipeline.products = Library(tmp_path)
-    seen = {id: np.asarray(pipeline([brief(product_id=id)])[0]) for id in ("whole", "one", "", "whole")}
-    assert np.array_equal(seen[""], plain)
-    assert not np.array_equal(seen["whole"], plain)
-    assert not np.array_equal(seen["whole"], seen["one"])
+    drawings = {id: np.asarray(pipeline([brief(product_id=id)])[0]) for id in ("whole", "one", "", "whole")}
+    assert np.array_equal(drawings[""], plain)
+    assert not np.array_equal(drawings["whole"], plain)
+    assert not np.array_equal(drawings["whole"], drawings["one"])
     pipeline.bare()
     assert np.array_equal(np.asarray(pipeline([brief()])[0]), plain)
-    assert np.array_equal(np.asarray(pipeline([brief(product_id="one")])[0]), seen["one"])
+    assert np.array_equal(np.asarray(pipeline([brief(product_id="one")])[0]), drawings["one"])
     with pytest.raises(BriefError, match=r"product_id=\['', 'one'\] in one call"):
         pipeline([brief(), brief(product_id="one")])
     one, other = pipeline.start([brief(product_id="one")]), pipeline.start([brief()])
     while pipeline.step(one) | pipeline.step(other):  # two calls step by step
         continue
-    assert np.array_equal(np.asarray(pipeline.finish(one)[0]), seen["one"])
+    assert np.array_equal(np.asarray(pipeline.finish(one)[0]), drawings["one"])
     assert np.array_equal(np.asarray(pipeline.finish(other)[0]), plain)
 
 

@@ -11,7 +11,7 @@ import torch
 from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.errors import CheckpointError
 from icg.models import vlm as reading
-from icg.products.prompt import first_vectors, holding, read
+from icg.products.prompt import first_vectors, read, with_placeholders
 from PIL import Image
 
 from tests.unit.icg import tiny_vlm
@@ -48,19 +48,19 @@ def test_a_words_own_embeddings_say_the_word(
 @pytest.mark.parametrize("name", tiny_vlm.VLM)
 def test_only_the_vectors_learn(vlm_of: Callable[[str], tuple[Any, Any]], name: str) -> None:
     vlm, processor = vlm_of(name)
-    made = adapter().requires_grad_(False)
+    model = adapter().requires_grad_(False)
     vectors = first_vectors(vlm, processor, "kettle", 9).requires_grad_()
-    read(made, vlm, processor, ("", ""), vectors).square().sum().backward()
+    read(model, vlm, processor, ("", ""), vectors).square().sum().backward()
     assert vectors.grad is not None
     assert (vectors.grad.abs().sum(1) > 0).all(), "each of them is read"
-    assert all(p.grad is None for p in [*vlm.parameters(), *made.parameters()])
+    assert all(p.grad is None for p in [*vlm.parameters(), *model.parameters()])
     assert not vlm.get_input_embeddings()._forward_hooks
 
 
 def test_special_tokens_of_a_title_hold_no_place(vlm_of: Callable[[str], tuple[Any, Any]]) -> None:
     vlm, processor = vlm_of("smolvlm")
     some = " ".join(processor.tokenizer.get_added_vocab())
-    given, id = holding(processor, (f"a {some} ", f" {some}"), 3, ())
-    assert int((given["input_ids"] == id).sum()) == 3
+    inputs, id = with_placeholders(processor, (f"a {some} ", f" {some}"), 3, ())
+    assert int((inputs["input_ids"] == id).sum()) == 3
     with pytest.raises(CheckpointError, match=rf"vectors width=7; allowed: {tiny_vlm.WIDTH}"):
         read(adapter(), vlm, processor, ("a ", ""), torch.zeros(3, 7))

@@ -33,9 +33,9 @@ def dpt(folder: Path) -> Any:
     narrow = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 4, "num_attention_heads": 2}
     necks = {"neck_hidden_sizes": [8] * 4, "fusion_hidden_size": 8, "backbone_out_indices": [0, 1, 2, 3]}
     wide = {"initializer_range": 0.5}  # else what it sees is next to nothing, and all of it as far away
-    made = t.DPTForDepthEstimation(t.DPTConfig(image_size=384, patch_size=32, **narrow, **necks, **wide))
-    made.eval().save_pretrained(folder)
-    return made
+    model = t.DPTForDepthEstimation(t.DPTConfig(image_size=384, patch_size=32, **narrow, **necks, **wide))
+    model.eval().save_pretrained(folder)
+    return model
 
 
 def segformer(folder: Path, classes: int = 3) -> Any:
@@ -46,21 +46,21 @@ def segformer(folder: Path, classes: int = 3) -> Any:
         "decoder_hidden_size": 8,
     }
     shape["initializer_range"] = 0.5
-    made = t.SegformerForSemanticSegmentation(t.SegformerConfig(num_labels=classes, **shape))
-    made.eval().save_pretrained(folder)
-    return made
+    model = t.SegformerForSemanticSegmentation(t.SegformerConfig(num_labels=classes, **shape))
+    model.eval().save_pretrained(folder)
+    return model
 
 
 @pytest.mark.parametrize(("widths", "height", "width"), [(None, 96, 96), (None, 64, 128), (WIDTHS, 32, 32)])
 def test_small_cues_are_planes_of_the_picture_s_size(widths: tuple[int, ...] | None, height: int, width: int) -> None:
-    made = SmallCues(widths) if widths else SmallCues()
+    cues = SmallCues(widths) if widths else SmallCues()
     images = pictures(2, 3, height, width)
-    for plane in made(images * 50):
+    for plane in cues(images * 50):
         assert plane.shape == (2, 1, height, width)
         assert 0 <= plane.min() < plane.max() <= 1
-    depth, saliency = made(images)
+    depth, saliency = cues(images)
     assert not torch.allclose(depth, saliency)
-    assert torch.allclose(made(images[1:])[0], depth[1:], atol=1e-6), "no picture of a batch takes part in another's"
+    assert torch.allclose(cues(images[1:])[0], depth[1:], atol=1e-6), "no picture of a batch takes part in another's"
 
 
 def test_small_cues_are_small() -> None:
@@ -69,14 +69,14 @@ def test_small_cues_are_small() -> None:
 
 @pytest.mark.parametrize(("dtype", "within"), [(torch.float32, 0.0), (torch.float16, 2e-3)])
 def test_small_cues_are_read_as_they_were_written(tmp_path: Path, dtype: torch.dtype, within: float) -> None:
-    made = SmallCues(WIDTHS).eval()
-    made.save_pretrained(tmp_path, dtype)
+    cues = SmallCues(WIDTHS).eval()
+    cues.save_pretrained(tmp_path, dtype)
     again = SmallCues.from_pretrained(tmp_path)
     assert again.widths == WIDTHS
     assert not again.training
     assert {(p.dtype, p.requires_grad) for p in again.parameters()} == {(torch.float32, False)}
     images = pictures(1, 3, 32, 32)
-    for before, after in zip(made(images), again(images), strict=True):
+    for before, after in zip(cues(images), again(images), strict=True):
         torch.testing.assert_close(after, before, atol=within, rtol=0)
 
 
@@ -120,29 +120,29 @@ def normalised(images: Tensor) -> Tensor:
 @pytest.mark.parametrize("classes", [3, 1])
 def test_public_cues_are_what_their_models_say(tmp_path: Path, classes: int) -> None:
     deep, segmenter = dpt(tmp_path / "dpt"), segformer(tmp_path / "segformer", classes)
-    made = PublicCues.from_pretrained(tmp_path / "dpt", str(tmp_path / "segformer"))
+    cues = PublicCues.from_pretrained(tmp_path / "dpt", str(tmp_path / "segformer"))
     images = pictures(2, 3, 384, 384)
     with torch.no_grad():
-        depth, saliency = made(images)
-        seen = normalised(images)
-        near, logits = deep(pixel_values=seen).predicted_depth, segmenter(pixel_values=seen).logits
+        depth, saliency = cues(images)
+        normal = normalised(images)
+        near, logits = deep(pixel_values=normal).predicted_depth, segmenter(pixel_values=normal).logits
     low, high = near.amin((1, 2), True), near.amax((1, 2), True)
     assert (high - low).min() > 0.1
     there = logits.sigmoid() if classes == 1 else logits.softmax(1)[:, 1:].sum(1, keepdim=True)
-    for found, expected in ((depth, ((near - low) / (high - low))[:, None]), (saliency, there)):
-        assert found.shape == (2, 1, 384, 384)
-        wanted = F.interpolate(expected, (384, 384), mode="bilinear")
-        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
-        assert found.std() > 1e-4, "not the same everywhere"
-    assert not any(p.requires_grad for p in made.parameters())
+    for plane, expected in ((depth, ((near - low) / (high - low))[:, None]), (saliency, there)):
+        assert plane.shape == (2, 1, 384, 384)
+        target = F.interpolate(expected, (384, 384), mode="bilinear")
+        torch.testing.assert_close(plane, target, atol=1e-4, rtol=0)
+        assert plane.std() > 1e-4, "not the same everywhere"
+    assert not any(p.requires_grad for p in cues.parameters())
 
 
 def test_public_cues_take_pictures_of_any_size_and_pass_gradients(tmp_path: Path) -> None:
     dpt(tmp_path / "dpt")
     segformer(tmp_path / "segformer")
-    made = PublicCues.from_pretrained(tmp_path / "dpt", tmp_path / "segformer")
+    cues = PublicCues.from_pretrained(tmp_path / "dpt", tmp_path / "segformer")
     images = pictures(1, 3, 48, 32).requires_grad_()
-    for plane in made(images):
+    for plane in cues(images):
         assert plane.shape == (1, 1, 48, 32)
         assert plane.min() >= 0
         assert plane.max() <= 1
@@ -175,9 +175,9 @@ class Bright(nn.Module):
         super().__init__()
         self.others = others
 
-    def forward(self, seen: Tensor) -> Any:
-        found = (seen.mean(1, keepdim=True) > 0).float()
-        return (found, 1 - found, torch.zeros_like(found)) if self.others else found
+    def forward(self, pixels: Tensor) -> Any:
+        mask = (pixels.mean(1, keepdim=True) > 0).float()
+        return (mask, 1 - mask, torch.zeros_like(mask)) if self.others else mask
 
 
 @pytest.mark.parametrize("others", [True, False])

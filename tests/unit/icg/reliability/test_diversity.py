@@ -14,16 +14,16 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
 def placed(box: tuple[int, int, int, int] = (24, 24, 40, 40)) -> Image.Image:
-    found = Image.new("RGBA", (64, 64))
-    found.paste((9, 9, 9, 255), box)
-    return found
+    image = Image.new("RGBA", (64, 64))
+    image.paste((9, 9, 9, 255), box)
+    return image
 
 
 def pictures(colours: Sequence[tuple[int, int, int]]) -> torch.Tensor:
     """Of one colour each, but where the product is, which counts for nothing."""
-    found = (torch.tensor(colours) / 127.5 - 1)[:, :, None, None].repeat(1, 1, 64, 64)
-    found[:, :, 24:40, 24:40] = torch.linspace(-1, 1, len(colours))[:, None, None, None]
-    return found
+    tensor = (torch.tensor(colours) / 127.5 - 1)[:, :, None, None].repeat(1, 1, 64, 64)
+    tensor[:, :, 24:40, 24:40] = torch.linspace(-1, 1, len(colours))[:, None, None, None]
+    return tensor
 
 
 def between(colours: Sequence[tuple[int, int, int]]) -> list[float]:

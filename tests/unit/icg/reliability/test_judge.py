@@ -23,12 +23,12 @@ from icg.rewards.base import BATCH, Reward, TensorReward, pixels
 from icg.starter.rewards import load
 from PIL import Image, ImageDraw
 
-from tests.unit.icg.reliability.judged import SIDE, TINY, cut_out, judge, picture
+from tests.unit.icg.reliability.tiny_judge import SIDE, TINY, cut_out, judge, picture
 
 CAPTIONS = ["a red mug, 9 cm", "sofa", "lamp"]
 
 
-def said(by: Judge, product: Image.Image | None = None, caption: str = "a mug", seed: int = 0) -> Judgement:
+def judged(by: Judge, product: Image.Image | None = None, caption: str = "a mug", seed: int = 0) -> Judgement:
     return by([picture(seed)], [product or cut_out()], [caption])[0]
 
 
@@ -38,41 +38,41 @@ def values(judgement: Judgement) -> list[float]:
 
 def test_a_probability_for_each_class_by_name() -> None:
     for classes in (5, 6):
-        found = judge(classes=classes)([picture(n) for n in range(3)], [cut_out()] * 3, CAPTIONS)
-        for one in found:
+        results = judge(classes=classes)([picture(n) for n in range(3)], [cut_out()] * 3, CAPTIONS)
+        for one in results:
             assert list(one.probabilities) == [Availability(n).name.lower() for n in range(classes)]
             assert sum(values(one)) == pytest.approx(1, abs=1e-5)
             assert one.score == one.probabilities["available"]
-        assert len({round(one.score, 4) for one in found}) == 3, "pictures are told apart"
+        assert len({round(one.score, 4) for one in results}) == 3, "pictures are told apart"
 
 
 def test_what_was_saved_judges_as_before(tmp_path: Path) -> None:
-    made = judge(0.3, 1.7)
-    made.save_pretrained(tmp_path)
+    model = judge(0.3, 1.7)
+    model.save_pretrained(tmp_path)
     again = Judge.from_pretrained(tmp_path)
-    assert said(again) == said(made)
+    assert judged(again) == judged(model)
     assert (again.threshold, again.temperature) == (0.3, 1.7)
     assert not any(p.requires_grad for p in again.parameters())
     assert not again.training
-    made.save_pretrained(tmp_path / "half", torch.float16)
-    assert values(said(Judge.from_pretrained(tmp_path / "half"))) == pytest.approx(values(said(made)), abs=5e-3)
+    model.save_pretrained(tmp_path / "half", torch.float16)
+    assert values(judged(Judge.from_pretrained(tmp_path / "half"))) == pytest.approx(values(judged(model)), abs=5e-3)
     with torch.random.fork_rng():
         torch.manual_seed(1)
         other = SmallCues((8, 16)).eval()
-    assert said(Judge.from_pretrained(tmp_path, other)) != said(made), "other cues are used where they are given"
+    assert judged(Judge.from_pretrained(tmp_path, other)) != judged(model), "other cues are used where they are given"
 
 
 def test_available_means_at_or_above_the_threshold() -> None:
-    score = said(judge()).score
+    score = judged(judge()).score
     assert 0 < score < 1
-    assert said(judge(threshold=score)).available
-    assert not said(judge(threshold=math.nextafter(score, 1))).available
-    assert said(judge(threshold=0.0)).available
-    assert not said(judge(threshold=1.0)).available
+    assert judged(judge(threshold=score)).available
+    assert not judged(judge(threshold=math.nextafter(score, 1))).available
+    assert judged(judge(threshold=0.0)).available
+    assert not judged(judge(threshold=1.0)).available
 
 
 def test_temperature_flattens() -> None:
-    plain, warm = np.array(values(said(judge()))), values(said(judge(temperature=4.0)))
+    plain, warm = np.array(values(judged(judge()))), values(judged(judge(temperature=4.0)))
     expected = plain**0.25 / (plain**0.25).sum()
     np.testing.assert_allclose(warm, expected, rtol=1e-4)
     assert max(warm) < plain.max() - 0.05
@@ -89,9 +89,9 @@ def test_temperature_flattens() -> None:
     ],
 )
 def test_gradients_reach_the_picture_through_rfnet_and_through_the_cues(cues: tuple[str, ...], reached: bool) -> None:
-    made, images = judge(cues=cues), pixels([picture(1, 64)], 64).requires_grad_()
+    model, images = judge(cues=cues), pixels([picture(1, 64)], 64).requires_grad_()
     products = product_pixels(cut_out(), SIDE)[None].requires_grad_()
-    logits = made.tensor(images, products, ["a mug"])
+    logits = model.tensor(images, products, ["a mug"])
     logits.softmax(-1)[0, 0].backward()
     assert logits.shape == (1, 5)
     assert products.grad is not None
@@ -100,10 +100,10 @@ def test_gradients_reach_the_picture_through_rfnet_and_through_the_cues(cues: tu
 
 
 def test_pictures_are_judged_some_at_a_time_and_in_order() -> None:
-    made, many = judge(), [picture(n) for n in range(BATCH + 2)]
-    found = made(many, [cut_out()] * len(many), ["a mug"] * len(many))
+    model, many = judge(), [picture(n) for n in range(BATCH + 2)]
+    results = model(many, [cut_out()] * len(many), ["a mug"] * len(many))
     for n in (0, BATCH - 1, BATCH, BATCH + 1):
-        assert values(found[n]) == pytest.approx(values(said(made, seed=n)), abs=1e-5)
+        assert values(results[n]) == pytest.approx(values(judged(model, seed=n)), abs=1e-5)
 
 
 def test_a_judge_that_could_not_be_is_refused(tmp_path: Path) -> None:
@@ -159,13 +159,13 @@ def test_a_folder_that_is_not_whole_is_refused(tmp_path: Path, gone: str) -> Non
 
 
 def faint() -> Image.Image:
-    found = cut_out()
-    found.putalpha(found.getchannel("A").point(lambda v: v // 2))
-    return found
+    image = cut_out()
+    image.putalpha(image.getchannel("A").point(lambda v: v // 2))
+    return image
 
 
 @pytest.mark.parametrize(
-    ("product", "told"),
+    ("product", "message"),
     [
         (Image.new("RGB", (40, 40), "red"), "product is RGB"),
         (Image.new("RGBA", (40, 40), "red"), r"alpha 255\.\.255"),
@@ -174,8 +174,8 @@ def faint() -> Image.Image:
     ],
     ids=["without alpha", "opaque", "fully transparent", "nothing of it opaque"],
 )
-def test_what_is_no_cut_out_is_refused(product: Image.Image, told: str) -> None:
-    with pytest.raises(BriefError, match=f"{told}.*; allowed: "):
+def test_what_is_no_cut_out_is_refused(product: Image.Image, message: str) -> None:
+    with pytest.raises(BriefError, match=f"{message}.*; allowed: "):
         judge()([picture(0)] * 2, [cut_out(), product], ["a mug"] * 2)
 
 
@@ -196,27 +196,29 @@ def test_several_things_in_one_cut_out_are_one_product() -> None:
     draw = ImageDraw.Draw(both)
     draw.rectangle((2, 2, 30, 38), fill="red")
     draw.rectangle((70, 2, 98, 38), fill="blue")
-    seen = product_pixels(both, SIDE)
-    assert ((seen[0] > 0.9) & (seen[2] < -0.9)).any()
-    assert ((seen[2] > 0.9) & (seen[0] < -0.9)).any()
-    assert sum(values(said(judge(), both))) == pytest.approx(1, abs=1e-5)
+    tensor = product_pixels(both, SIDE)
+    assert ((tensor[0] > 0.9) & (tensor[2] < -0.9)).any()
+    assert ((tensor[2] > 0.9) & (tensor[0] < -0.9)).any()
+    assert sum(values(judged(judge(), both))) == pytest.approx(1, abs=1e-5)
 
 
 def test_text_on_the_product_is_part_of_it() -> None:
     plain = cut_out((80, 80), "white")
     labelled = plain.copy()
     ImageDraw.Draw(labelled).text((28, 32), "SALE", fill="black")
-    first, second = said(judge(), plain), said(judge(), labelled)
+    first, second = judged(judge(), plain), judged(judge(), labelled)
     assert list(first.probabilities) == list(second.probabilities)
     assert first != second, "it is seen"
 
 
 def test_a_caption_may_be_empty_and_counts_where_it_is_not() -> None:
-    made = judge()
-    silent, told = said(made, caption=""), said(made, caption="a huge sofa, 2.1 m high")
+    model = judge()
+    silent, with_caption = judged(model, caption=""), judged(model, caption="a huge sofa, 2.1 m high")
     assert sum(values(silent)) == pytest.approx(1, abs=1e-5)
-    assert silent != told
-    assert said(made, caption="a huge sofa, 2.1 m high " * 400) == said(made, caption="a huge sofa, 2.1 m high " * 8)
+    assert silent != with_caption
+    assert judged(model, caption="a huge sofa, 2.1 m high " * 400) == judged(
+        model, caption="a huge sofa, 2.1 m high " * 8
+    )
 
 
 @pytest.mark.parametrize(("images", "products", "captions"), [(2, 1, 2), (1, 2, 2), (2, 2, 1), (0, 1, 1)])
@@ -226,38 +228,38 @@ def test_as_many_of_each(images: int, products: int, captions: int) -> None:
     assert judge()([], [], []) == []
 
 
-def asked(**how: Any) -> Brief:
+def product_brief(**how: Any) -> Brief:
     return Brief(**{"title": "a mug", "product": cut_out(), "inpaint": True} | how)
 
 
-UNKNOWN = asked(product=None, inpaint=False), asked(inpaint=False)
+UNKNOWN = product_brief(product=None, inpaint=False), product_brief(inpaint=False)
 
 
 def test_only_scenes_around_a_product_are_judged() -> None:
-    made = judge()
-    briefs = [UNKNOWN[0], asked(), UNKNOWN[1], asked(title="sofa")]
-    found = judgements(made, [picture(n) for n in range(4)], briefs)
-    assert [found[0], found[2]] == [None, None]
+    model = judge()
+    briefs = [UNKNOWN[0], product_brief(), UNKNOWN[1], product_brief(title="sofa")]
+    results = judgements(model, [picture(n) for n in range(4)], briefs)
+    assert [results[0], results[2]] == [None, None]
     for n, caption in ((1, "a mug"), (3, "sofa")):
-        one = found[n]
+        one = results[n]
         assert one is not None
-        assert values(one) == pytest.approx(values(said(made, caption=caption, seed=n)), abs=1e-5)
-    assert judgements(None, [picture(0)], [asked()]) == [None]
-    assert judgements(made, [picture(0)] * 2, UNKNOWN) == [None, None]
+        assert values(one) == pytest.approx(values(judged(model, caption=caption, seed=n)), abs=1e-5)
+    assert judgements(None, [picture(0)], [product_brief()]) == [None]
+    assert judgements(model, [picture(0)] * 2, UNKNOWN) == [None, None]
 
 
 def test_the_reward_is_the_probability_of_being_available(tmp_path: Path) -> None:
-    made = judge()
-    made.save_pretrained(tmp_path)
+    model = judge()
+    model.save_pretrained(tmp_path)
     reward = load("reliability", tmp_path)
     assert isinstance(reward, Reward)
     assert isinstance(reward, TensorReward)
-    found = reward([picture(n) for n in range(3)], [asked(), UNKNOWN[0], asked(title="sofa")])
-    assert (found.dtype, found.shape) == (np.float32, (3,))
-    assert math.isnan(found[1])
-    assert found[[0, 2]] == pytest.approx([said(made).score, said(made, caption="sofa", seed=2).score], abs=1e-5)
+    scores = reward([picture(n) for n in range(3)], [product_brief(), UNKNOWN[0], product_brief(title="sofa")])
+    assert (scores.dtype, scores.shape) == (np.float32, (3,))
+    assert math.isnan(scores[1])
+    assert scores[[0, 2]] == pytest.approx([judged(model).score, judged(model, caption="sofa", seed=2).score], abs=1e-5)
     with pytest.raises(IcgError, match="images=1 with briefs=2"):
-        reward([picture(0)], [asked()] * 2)
+        reward([picture(0)], [product_brief()] * 2)
 
 
 @pytest.mark.parametrize("side", [SIDE, 128])
@@ -265,12 +267,12 @@ def test_the_reward_of_tensors_is_that_of_pictures(side: int) -> None:
     reward, shown, briefs = (
         Reliability(judge()),
         [picture(n, side) for n in range(3)],
-        [asked(title=t) for t in CAPTIONS],
+        [product_brief(title=t) for t in CAPTIONS],
     )
     images = pixels(shown, side).requires_grad_()
-    found = reward.tensor(images, briefs)
-    np.testing.assert_allclose(found.detach().numpy(), reward(shown, briefs), atol=2e-3)
-    found.sum().backward()
+    scores = reward.tensor(images, briefs)
+    np.testing.assert_allclose(scores.detach().numpy(), reward(shown, briefs), atol=2e-3)
+    scores.sum().backward()
     assert images.grad is not None
     assert (images.grad.flatten(1).abs().max(1).values > 0).all()
 
@@ -278,9 +280,9 @@ def test_the_reward_of_tensors_is_that_of_pictures(side: int) -> None:
 def test_the_reward_of_tensors_needs_products() -> None:
     reward = Reliability(judge())
     with pytest.raises(IcgError, match="inpaint=False in 1 of 2 briefs; allowed: a scene around a product in each"):
-        reward.tensor(torch.zeros(2, 3, SIDE, SIDE), [asked(), UNKNOWN[0]])
+        reward.tensor(torch.zeros(2, 3, SIDE, SIDE), [product_brief(), UNKNOWN[0]])
     with pytest.raises(IcgError, match="allowed: floating"):
-        reward.tensor(torch.zeros(1, 1, SIDE, SIDE), [asked()])
+        reward.tensor(torch.zeros(1, 1, SIDE, SIDE), [product_brief()])
 
 
 def test_a_judge_json_says_what_it_was_given(tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ from icg.reliability.config import CAPTION, CUES, DEPTH, PICTURE, VARIANTS
 from icg.reliability.judge import Judge
 from icg.reliability.scenes.scene_bank import PLANES, SceneBank
 from icg.train.loop import Fit
-from icg.train.reliability.drawn_scenes import Drawn
-from icg.train.reliability.rfnet import Part, ablated, network, run
+from icg.train.reliability.drawn_scenes import AutoencodedScenes
+from icg.train.reliability.rfnet import ScenePart, ablated, network, run
 
 CONFIG = replace(VARIANTS["small"], side=32, width=16, heads=2, fusions=1, words=8, channels=16)
 
 
-def part(count: int = 12) -> Part:
+def part(count: int = 12) -> ScenePart:
     """Noise of every class, none of it redrawn."""
     rng = np.random.default_rng(0)
     planes = {name: rng.integers(0, 256, (count, 32, 32, depth), np.uint8) for name, depth in PLANES.items()}
@@ -29,7 +29,7 @@ def part(count: int = 12) -> Part:
         **planes, label=label, severity=np.zeros(count), geometry=np.zeros((count, 5)), captions=words, titles=words
     )
     none = np.zeros((count, 1), np.float16)
-    return Part(bank, Drawn(none, none, planes["picture"], label))
+    return ScenePart(bank, AutoencodedScenes(none, none, planes["picture"], label))
 
 
 @pytest.mark.parametrize(
@@ -51,25 +51,25 @@ def test_each_network_has_files_of_its_own(
 def test_a_plain_network_is_an_encoder_as_large_as_all_of_rfnet() -> None:
     small = VARIANTS["small"]
     name, config = ablated(small, (), False, plain=True)
-    made = [network(of, 0) for of in (small, config, ablated(small, set(CUES) - {PICTURE}, False)[1])]
-    whole, *alone = (sum(p.numel() for p in net.parameters()) for net in made)
+    networks = [network(of, 0) for of in (small, config, ablated(small, set(CUES) - {PICTURE}, False)[1])]
+    whole, *alone = (sum(p.numel() for p in net.parameters()) for net in networks)
     assert alone == pytest.approx([whole, whole], rel=0.02)
     assert name == "-plain"
-    assert made[1].fuse is None
-    assert list(made[1].images) == [PICTURE]
+    assert networks[1].fuse is None
+    assert list(networks[1].images) == [PICTURE]
     for left_out, coarse in (((DEPTH,), False), ((), True)):
         with pytest.raises(IcgError, match=f"coarse={coarse}; allowed: plain by itself"):
             ablated(small, left_out, coarse, plain=True)
 
 
 def test_rows_of_the_table_lie_beside_the_judge_and_leave_it_as_it_is(tmp_path: Path) -> None:
-    found = {name: part() for name in ("train", "valid", "held")}
+    parts = {name: part() for name in ("train", "valid", "held")}
     fits = Fit(1, 1e-3, 4, 0, 0), Fit(1, 1e-3, 4, 0, 0)
-    run(tmp_path, found, fits, CONFIG)
+    run(tmp_path, parts, fits, CONFIG)
     whole = (tmp_path / "judge" / "judge.json").read_bytes()
     for left_out, coarse, plain in (((CAPTION,), False, False), ((), True, False), ((), False, True)):
         name, config = ablated(CONFIG, left_out, coarse, plain)
-        report = run(tmp_path, found, fits, config, name)
+        report = run(tmp_path, parts, fits, config, name)
         assert json.loads((tmp_path / f"report{name}.json").read_text()) == report
     assert (tmp_path / "judge" / "judge.json").read_bytes() == whole
     assert Judge.from_pretrained(tmp_path / "judge-without-caption").rfnet.config.cues == CUES[:-1]

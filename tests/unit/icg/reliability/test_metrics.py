@@ -23,8 +23,8 @@ def measured(threshold: float = 0.5) -> Quality:
 
 def test_what_was_let_through_and_what_should_have_been() -> None:
     """Three are let through, two of them rightly; three should have been."""
-    found = measured()
-    assert (found.precision, found.recall, found.f1) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
+    result = measured()
+    assert (result.precision, result.recall, result.f1) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
     strict = measured(0.9)
     assert (strict.precision, strict.recall, strict.f1) == pytest.approx((1, 1 / 3, 1 / 2)), "0.9 itself is let through"
     lax = measured(0.4)
@@ -33,9 +33,9 @@ def test_what_was_let_through_and_what_should_have_been() -> None:
 
 def test_the_confusion_is_of_the_likeliest_class() -> None:
     for threshold in (0.1, 0.95):
-        found = measured(threshold)
-        assert found.confusion.tolist() == [[3, 0, 0], [1, 1, 0], [0, 0, 1]]
-        assert found.accuracy == pytest.approx(5 / 6)
+        result = measured(threshold)
+        assert result.confusion.tolist() == [[3, 0, 0], [1, 1, 0], [0, 0, 1]]
+        assert result.accuracy == pytest.approx(5 / 6)
 
 
 def test_nothing_let_through_and_nothing_good() -> None:

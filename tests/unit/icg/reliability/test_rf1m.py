@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from icg.data.catalogue import Report as Tally
-from icg.data.catalogue import Splits
+from icg.data.catalogue import RowReport, Splits
 from icg.errors import IcgError
 from icg.reliability.labels import Availability, Labels, Layout, available
 from icg.reliability.rf1m import RF1M, Part
 from PIL import Image
 
-from tests.unit.icg.reliability.archived import (
+from tests.unit.icg.reliability.archive_files import (
     WRITERS,
     all_of,
     data_set,
@@ -35,14 +34,14 @@ from tests.unit.icg.reliability.archived import (
 
 @kinds
 def test_every_container_gives_the_same_examples(tmp_path: Path, kind: str) -> None:
-    found, report = all_of(data_set(tmp_path, kind, classes=6))
-    assert [one.name for one in found] == ["000_0", "000_1", "001_0", "001_1", "002_0", "002_1"]
-    assert [one.label for one in found] == list(Availability)
-    assert [one.available for one in found] == [True] + [False] * 5
-    assert [one.product_id for one in found] == ["000", "000", "001", "001", "002", "002"]
-    assert {one.subset for one in found} == {1}
-    assert found[5].product is None
-    for n, one in enumerate(found):
+    examples, report = all_of(data_set(tmp_path, kind, classes=6))
+    assert [one.name for one in examples] == ["000_0", "000_1", "001_0", "001_1", "002_0", "002_1"]
+    assert [one.label for one in examples] == list(Availability)
+    assert [one.available for one in examples] == [True] + [False] * 5
+    assert [one.product_id for one in examples] == ["000", "000", "001", "001", "002", "002"]
+    assert {one.subset for one in examples} == {1}
+    assert examples[5].product is None
+    for n, one in enumerate(examples):
         file = image(n, "JPEG")
         assert one.digest == hashlib.sha256(file).hexdigest()
         assert one.picture.mode == "RGB"
@@ -100,11 +99,11 @@ def test_numbers_are_those_of_the_description_and_captions_and_products_may_be_c
     files = {f"{n}.png": image(n) for n in range(6)}
     rows = "".join(f"{n}.png,{n + 1},sku{n % 2},a kettle, red\n" for n in range(6))
     layout = Layout(("name", "label", "product", "caption"))
-    found, _ = all_of(only(tmp_path, files, rows, layout=layout, classes=6))
+    examples, _ = all_of(only(tmp_path, files, rows, layout=layout, classes=6))
     order = ["AVAILABLE", "UNSUITABLE", "SPACE_MISMATCH", "SIZE_MISMATCH", "INDISTINCTIVENESS", "SHAPE_HALLUCINATION"]
-    assert [one.label.name for one in found] == order
-    assert {one.caption for one in found} == {"a kettle, red"}
-    assert [one.product_id for one in found] == ["sku0", "sku1"] * 3
+    assert [one.label.name for one in examples] == order
+    assert {one.caption for one in examples} == {"a kettle, red"}
+    assert [one.product_id for one in examples] == ["sku0", "sku1"] * 3
     assert [available(label) for label in Availability] == [True] + [False] * 5
 
 
@@ -175,7 +174,7 @@ def test_a_table_without_rows_is_an_error(tmp_path: Path, text: bytes | None, me
     if text is not None:
         (tmp_path / "label.txt").write_bytes(text)
     with pytest.raises(IcgError, match=message):
-        Labels(tmp_path / "label.txt", Layout(), Tally())
+        Labels(tmp_path / "label.txt", Layout(), RowReport())
 
 
 @pytest.mark.parametrize(
@@ -193,8 +192,8 @@ def test_a_layout_says_what_it_allows(tmp_path: Path, wrong: dict[str, Any], mes
 
 def test_rows_without_pictures_and_pictures_without_rows_are_counted(tmp_path: Path) -> None:
     files = {"1.png": image(1), "2/1.png": image(2), "3.png": image(3), "4.png": image(4)}
-    found, report = all_of(only(tmp_path, files, "1 1\n4 1\n4 3\n5 1\n6 1\n"))
-    assert [one.name for one in found] == ["1"]
+    examples, report = all_of(only(tmp_path, files, "1 1\n4 1\n4 3\n5 1\n6 1\n"))
+    assert [one.name for one in examples] == ["1"]
     assert report.refused == {
         "contradicting rows": 1, "a doubled picture": 1, "a picture without a label": 1,
         "a picture with contradicting labels": 1, "a row without a picture": 2,
@@ -224,15 +223,15 @@ def test_a_product_without_a_cut_out_is_counted_and_its_picture_kept(tmp_path: P
 
 def test_splits_are_of_products_and_stay(tmp_path: Path) -> None:
     splits = Splits(0.2, 0.2)
-    found, _ = all_of(data_set(tmp_path / "a", count=120, splits=splits, classes=6))
-    of = {one.product_id: one.split for one in found}
-    assert all(one.split == of[one.product_id] for one in found)
+    examples, _ = all_of(data_set(tmp_path / "a", count=120, splits=splits, classes=6))
+    of = {one.product_id: one.split for one in examples}
+    assert all(one.split == of[one.product_id] for one in examples)
     assert [of[f"{n:03}"] for n in range(12)] == EXPECTED
     parts = [
         all_of(data_set(tmp_path / "a", count=120, splits=splits, classes=6), s)
         for s in ("train", "validation", "test")
     ]
-    assert sorted(one.name for some, _ in parts for one in some) == sorted(one.name for one in found)
+    assert sorted(one.name for some, _ in parts for one in some) == sorted(one.name for one in examples)
     assert all(not report.refused for _, report in parts)
     assert all(
         {one.split for one in some} == {s} for (some, _), s in zip(parts, ("train", "validation", "test"), strict=True)

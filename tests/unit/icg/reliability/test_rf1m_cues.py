@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from icg.data.catalogue import Report as Tally
+from icg.data.catalogue import RowReport
 from icg.data.shards import Shards
 from icg.errors import IcgError
 from icg.reliability.rf1m import CueCache
 from PIL import Image
 
-from tests.unit.icg.reliability.archived import (
+from tests.unit.icg.reliability.archive_files import (
     all_of,
     data_set,
     gradient,
@@ -25,29 +25,29 @@ from tests.unit.icg.reliability.archived import (
 
 
 def test_cues_are_computed_once_for_each_model_and_picture(tmp_path: Path) -> None:
-    seen: list[float] = []
+    calls: list[float] = []
 
     def counted(scale: float, picture: Image.Image) -> np.ndarray:
-        seen.append(scale)
+        calls.append(scale)
         return gradient(scale, picture)
 
-    found, _ = all_of(data_set(tmp_path / "data"))
+    examples, _ = all_of(data_set(tmp_path / "data"))
     cache = CueCache(tmp_path / "cues", "gradient", 1.0, counted)
-    assert cache.compute(found, Tally()) == len(found) == len(seen) == 5
+    assert cache.compute(examples, RowReport()) == len(examples) == len(calls) == 5
     for _ in range(2):
         cache = CueCache(tmp_path / "cues", "gradient", 1.0, counted)
-        for one in found:
+        for one in examples:
             cue = cache.of(one)
             assert cue.dtype == torch.float16
             np.testing.assert_array_equal(cue.numpy(), gradient(1.0, one.picture))
-    assert len(seen) == 5
+    assert len(calls) == 5
     half = CueCache(tmp_path / "cues", "half the gradient", 0.5, counted)
-    assert half.of(found[0]).max() == 0.5
+    assert half.of(examples[0]).max() == 0.5
     half.store.flush()
-    assert CueCache(tmp_path / "cues", "gradient", 1.0, counted).of(found[0]).max() == 1
+    assert CueCache(tmp_path / "cues", "gradient", 1.0, counted).of(examples[0]).max() == 1
     renamed, _ = all_of(data_set(tmp_path / "data", "p.tar"))
-    assert CueCache(tmp_path / "cues", "gradient", 1.0, counted).compute(renamed, Tally()) == 5
-    assert len(seen) == 6
+    assert CueCache(tmp_path / "cues", "gradient", 1.0, counted).compute(renamed, RowReport()) == 5
+    assert len(calls) == 6
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,11 @@ def test_cues_are_computed_once_for_each_model_and_picture(tmp_path: Path) -> No
     [np.full((4, 4), 1.5), np.full((4, 4), np.nan), np.zeros((4, 4, 1)), np.zeros((0, 4)), np.full((4, 4), -0.1)],
 )
 def test_a_cue_that_is_none_is_refused(tmp_path: Path, wrong: np.ndarray) -> None:
-    found, _ = all_of(data_set(tmp_path / "data"))
-    cache, tally = CueCache(tmp_path / "cues", "odd", None, lambda *_: wrong), Tally()
+    examples, _ = all_of(data_set(tmp_path / "data"))
+    cache, tally = CueCache(tmp_path / "cues", "odd", None, lambda *_: wrong), RowReport()
     with pytest.raises(IcgError, match=r"cue 'odd' of '000_0'.*allowed: \(H, W\) in 0..1"):
-        cache.of(found[0])
-    assert cache.compute(found, tally) == 0
+        cache.of(examples[0])
+    assert cache.compute(examples, tally) == 0
     assert tally.refused == {"a cue out of range": 5}
 
 
@@ -67,7 +67,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from icg.reliability.rf1m import CueCache
-from tests.unit.icg.reliability.archived import all_of, data_set, gradient
+from tests.unit.icg.reliability.archive_files import all_of, data_set, gradient
 found, _ = all_of(data_set(Path(sys.argv[1]), count=60, classes=6))
 cache = CueCache(Path(sys.argv[2]), "gradient", 1.0, gradient, shard=5)
 for n, one in enumerate(found):
@@ -89,16 +89,16 @@ def test_after_kill_9_only_what_no_whole_shard_holds_is_computed_again(tmp_path:
     process.wait()
     process.stdout.close()
     process.stdin.close()
-    seen: list[int] = []
+    calls: list[int] = []
 
     def counted(scale: float, picture: Image.Image) -> np.ndarray:
-        seen.append(1)
+        calls.append(1)
         return gradient(scale, picture)
 
-    found, _ = all_of(data_set(tmp_path / "data", count=60, classes=6))
+    examples, _ = all_of(data_set(tmp_path / "data", count=60, classes=6))
     cache = CueCache(tmp_path / "cues", "gradient", 1.0, counted, shard=5)
     assert len(cache.store) == 20
-    assert cache.compute(found, Tally()) == 60
-    assert len(seen) == 40
+    assert cache.compute(examples, RowReport()) == 60
+    assert len(calls) == 40
     assert len(Shards(cache.store.folder)) == 60
-    np.testing.assert_array_equal(cache.of(found[3]).numpy(), gradient(1.0, found[3].picture))
+    np.testing.assert_array_equal(cache.of(examples[3]).numpy(), gradient(1.0, examples[3].picture))

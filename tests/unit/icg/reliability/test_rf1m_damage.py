@@ -21,7 +21,7 @@ from icg.errors import IcgError
 from icg.reliability import archives
 from icg.reliability.rf1m import RF1M, Part
 
-from tests.unit.icg.reliability.archived import (
+from tests.unit.icg.reliability.archive_files import (
     WRITERS,
     Files,
     all_of,
@@ -41,8 +41,8 @@ def test_hostile_and_useless_members_are_refused_by_name(tmp_path: Path, write: 
         "notes.txt": b"hello", "6.png": b"no picture", "7.png": whole[: len(whole) // 2], "8.png": b"",
         "9.png": bytes(pictures.MAX_BYTES + 1), "10.png": image(2, size=(8, 8)), "11.png": whole,
     }  # fmt: skip
-    found, report = all_of(only(tmp_path, files, "".join(f"{n} 1\n" for n in range(1, 12)), write))
-    assert [one.name for one in found] == ["11"]
+    examples, report = all_of(only(tmp_path, files, "".join(f"{n} 1\n" for n in range(1, 12)), write))
+    assert [one.name for one in examples] == ["11"]
     assert report.refused == {
         "an unsafe name": 5, "no picture": 1, "a damaged picture": 3, "an empty member": 1, "a member too large": 1,
         "a row without a picture": 7,
@@ -62,10 +62,10 @@ def test_links_devices_and_passwords_are_refused(tmp_path: Path) -> None:
     (tmp_path / "c").mkdir()
     (tmp_path / "c/3.png").symlink_to("/etc/passwd")
     (tmp_path / "label.txt").write_text("1 1\n")
-    found, report = all_of(
+    examples, report = all_of(
         RF1M(tmp_path / "label.txt", (Part(3, tuple(tmp_path / n for n in ("a.tar", "b.zip", "c"))),))
     )
-    assert found == []
+    assert examples == []
     assert report.refused == {"a link or device": 2, "an encrypted member": 1, "a row without a picture": 1}
 
 
@@ -76,10 +76,10 @@ def test_a_zip_that_states_less_than_it_holds_is_not_inflated(tmp_path: Path) ->
     (tmp_path / "a.zip").write_bytes(data)
     (tmp_path / "label.txt").write_text("1 1\n")
     tracemalloc.start()
-    found, report = all_of(RF1M(tmp_path / "label.txt", (Part(2, (tmp_path / "a.zip",)),)))
+    examples, report = all_of(RF1M(tmp_path / "label.txt", (Part(2, (tmp_path / "a.zip",)),)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert found == []
+    assert examples == []
     assert sum(report.refused.values()) == 1
     assert peak < 2 * pictures.MAX_BYTES + 10_000_000
 
@@ -91,9 +91,9 @@ def test_a_truncated_archive_gives_what_is_whole(tmp_path: Path, kind: str) -> N
     whole = (tmp_path / kind).read_bytes()
     (tmp_path / kind).write_bytes(whole[: len(whole) * 6 // 10])
     (tmp_path / "label.txt").write_text("".join(f"{n} 1\n" for n in range(8)))
-    found, report = all_of(RF1M(tmp_path / "label.txt", (Part(2, (tmp_path / kind,)),)))
-    assert [one.name for one in found] == [str(n) for n in range(len(found))]
-    assert 3 <= len(found) <= 5
+    examples, report = all_of(RF1M(tmp_path / "label.txt", (Part(2, (tmp_path / kind,)),)))
+    assert [one.name for one in examples] == [str(n) for n in range(len(examples))]
+    assert 3 <= len(examples) <= 5
     assert report.refused["a damaged archive"] == 1
     assert report.pictures + report.refused.get("a damaged member", 0) + report.refused["a row without a picture"] == 8
 
@@ -104,8 +104,8 @@ def test_a_truncated_tar_cut_between_members_is_noticed(tmp_path: Path) -> None:
     whole = (tmp_path / "a.tar").read_bytes()
     (tmp_path / "a.tar").write_bytes(whole[: 512 + -(-len(image(1)) // 512) * 512])
     (tmp_path / "label.txt").write_text("1 1\n")
-    found, report = all_of(RF1M(tmp_path / "label.txt", (Part(2, (tmp_path / "a.tar",)),)))
-    assert len(found) == 1
+    examples, report = all_of(RF1M(tmp_path / "label.txt", (Part(2, (tmp_path / "a.tar",)),)))
+    assert len(examples) == 1
     assert report.refused == {"a damaged archive": 1}
 
 
@@ -128,8 +128,8 @@ def test_a_zip_written_to_a_pipe_is_read_without_its_directory(tmp_path: Path) -
     data = bytes(pipe.data)
     (tmp_path / "a.zip").write_bytes(data[: data.index(b"PK\x01\x02")])
     (tmp_path / "label.txt").write_text("0 1\n1 1\n2 1\n3 1\n")
-    found, report = all_of(RF1M(tmp_path / "label.txt", (Part(2, (tmp_path / "a.zip",)),)))
-    assert [one.digest for one in found] == [hashlib.sha256(noise(n)).hexdigest() for n in range(4)]
+    examples, report = all_of(RF1M(tmp_path / "label.txt", (Part(2, (tmp_path / "a.zip",)),)))
+    assert [one.digest for one in examples] == [hashlib.sha256(noise(n)).hexdigest() for n in range(4)]
     assert report.refused == {"a damaged archive": 1}
 
 
@@ -147,10 +147,10 @@ def test_damage_anywhere_never_raises(tmp_path: Path, kind: str) -> None:
         for at in rng.integers(4, len(data), rng.integers(1, 30)):
             data[at] = rng.integers(256)
         (tmp_path / kind).write_bytes(data[: rng.integers(len(data) // 2, len(data) + 1)])
-        found, report = all_of(RF1M(tmp_path / "label.txt", (Part(2, (tmp_path / kind,)),)))
+        examples, report = all_of(RF1M(tmp_path / "label.txt", (Part(2, (tmp_path / kind,)),)))
         if kind != "p.tar":  # a plain tar has no checksum of its data
-            assert {one.digest for one in found} <= good
-        assert len(found) == 3 or report.refused
+            assert {one.digest for one in examples} <= good
+        assert len(examples) == 3 or report.refused
 
 
 @pytest.mark.parametrize(
@@ -174,8 +174,8 @@ def test_tar_headers_without_end_or_leading_back_stop_the_archive(
     with gzip.open(tmp_path / "a.tar.gz", "wb") as file:
         file.write(tarfile.TarInfo("y.png").tobuf() + bytes(block) + bytes(10_000))
     (tmp_path / "label.txt").write_text("1 1\n")
-    found, report = all_of(RF1M(tmp_path / "label.txt", (Part(2, (tmp_path / "a.tar.gz",)),)))
-    assert found == []
+    examples, report = all_of(RF1M(tmp_path / "label.txt", (Part(2, (tmp_path / "a.tar.gz",)),)))
+    assert examples == []
     assert report.refused["a damaged archive"] == 1
     assert any(reason in str(entry["reason"]) for entry in report.shown)
 

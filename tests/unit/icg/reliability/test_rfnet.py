@@ -76,8 +76,8 @@ def full(tmp_path: Path) -> RFNet:
 @pytest.mark.parametrize(("more", "outputs"), [({}, 5), ({"classes": 6}, 6), ({"coarse": True}, 2)])
 def test_a_logit_a_class(more: dict[str, Any], outputs: int) -> None:
     net = tiny(**more)
-    given = batch(net)
-    logits, likely = net(given), net.probabilities(given)
+    inputs = batch(net)
+    logits, likely = net(inputs), net.probabilities(inputs)
     assert logits.shape == (3, outputs)
     torch.testing.assert_close(likely.sum(1), torch.ones(3))
     torch.testing.assert_close(likely, logits.softmax(1))
@@ -99,10 +99,10 @@ def test_classes_are_in_the_order_of_the_paper_and_then_of_rf1m() -> None:
 def test_any_cue_may_be_left_out_and_is_then_not_read(left_out: str) -> None:
     net = tiny(cues=tuple(cue for cue in CUES if cue != left_out))
     assert left_out not in {name.split(".")[1] for name in net.state_dict() if "." in name}
-    given = batch(net) if left_out != CAPTION else replace(batch(net), ids=None, mask=None)
+    inputs = batch(net) if left_out != CAPTION else replace(batch(net), ids=None, mask=None)
     names = ("ids", "mask") if left_out == CAPTION else (left_out,)
-    without = replace(given, **dict.fromkeys(names))
-    assert torch.equal(net(without), net(given))
+    without = replace(inputs, **dict.fromkeys(names))
+    assert torch.equal(net(without), net(inputs))
     assert len(net.filters) == int(left_out not in (PRODUCT, CAPTION))
     for cue in net.config.pictures:
         other = replace(without, **{cue: getattr(without, cue).flip(0)})
@@ -116,12 +116,12 @@ def test_the_filter_is_the_papers_formula() -> None:
     layer = FeatureFilter(16, 2)
     product, caption = torch.randn(2, 9, 16), torch.randn(2, 4, 16)
     mask = torch.tensor([[True] * 4, [True, True, False, False]])
-    asked, _ = layer.ask(product, caption, caption, key_padding_mask=~mask)
-    square = {"asked": layer.norm(asked), "product": product}
+    attended, _ = layer.ask(product, caption, caption, key_padding_mask=~mask)
+    square = {"asked": layer.norm(attended), "product": product}
     square = {name: x.reshape(2, 3, 3, 16).permute(0, 3, 1, 2) for name, x in square.items()}
-    wanted = layer.joined(layer.said(square["asked"]) * layer.seen(square["product"])) + square["product"]
+    expected = layer.joined(layer.said(square["asked"]) * layer.seen(square["product"])) + square["product"]
     got = layer(product, caption, mask)
-    torch.testing.assert_close(got, wanted.permute(0, 2, 3, 1).reshape(2, 9, 16))
+    torch.testing.assert_close(got, expected.permute(0, 2, 3, 1).reshape(2, 9, 16))
     caption[1, 2:] += 5
     torch.testing.assert_close(layer(product, caption, mask), got)
     caption[1, 1] += 5
@@ -142,46 +142,46 @@ def test_filters_and_fusions_are_as_many_as_asked() -> None:
 @pytest.mark.parametrize("left_out", ["", PRODUCT])
 def test_company_and_padding_change_nothing(left_out: str) -> None:
     net = tiny(cues=tuple(cue for cue in CUES if cue != left_out))
-    given = batch(net)
-    one = Cues(**{f.name: getattr(given, f.name)[1:2] for f in fields(given)})
-    torch.testing.assert_close(net(one), net(given)[1:2])
-    longer = replace(given, ids=F.pad(given.ids, (0, 2), value=7), mask=F.pad(given.mask, (0, 2)))
-    torch.testing.assert_close(net(longer), net(given))
+    inputs = batch(net)
+    one = Cues(**{f.name: getattr(inputs, f.name)[1:2] for f in fields(inputs)})
+    torch.testing.assert_close(net(one), net(inputs)[1:2])
+    longer = replace(inputs, ids=F.pad(inputs.ids, (0, 2), value=7), mask=F.pad(inputs.mask, (0, 2)))
+    torch.testing.assert_close(net(longer), net(inputs))
 
 
 def test_gradients_reach_every_picture() -> None:
     net = tiny().requires_grad_(False)
-    given = batch(net)
+    inputs = batch(net)
     for cue in IMAGES:
-        getattr(given, cue).requires_grad_()
-    net(given)[:, Availability.AVAILABLE].sum().backward()
+        getattr(inputs, cue).requires_grad_()
+    net(inputs)[:, Availability.AVAILABLE].sum().backward()
     for cue in IMAGES:
-        grad = getattr(given, cue).grad
+        grad = getattr(inputs, cue).grad
         assert grad.isfinite().all(), cue
         assert (grad.abs().amax((1, 2, 3)) > 0).all(), cue
 
 
 def test_a_step_along_the_gradient_makes_a_picture_more_available() -> None:
     net = tiny().requires_grad_(False)
-    given = batch(net)
-    picture = given.picture.requires_grad_()
-    before = net.probabilities(given)[:, 0]
+    inputs = batch(net)
+    picture = inputs.picture.requires_grad_()
+    before = net.probabilities(inputs)[:, 0]
     before.sum().backward()
     step = 0.01 * picture.grad / picture.grad.abs().amax((1, 2, 3), keepdim=True)
-    assert (net.probabilities(replace(given, picture=(picture + step).detach()))[:, 0] > before).all()
+    assert (net.probabilities(replace(inputs, picture=(picture + step).detach()))[:, 0] > before).all()
 
 
 def test_size_words_are_told_apart() -> None:
-    said = "tiny small little medium large big huge giant mini xl xxl s m l cm mm m inch 1 2 10 20 25 30 50 100 200 2.5 0.5 wide tall"
-    found = set(said.split())
-    assert len({bucket(word) for word in found}) == len(found)
+    text = "tiny small little medium large big huge giant mini xl xxl s m l cm mm m inch 1 2 10 20 25 30 50 100 200 2.5 0.5 wide tall"
+    words = set(text.split())
+    assert len({bucket(word) for word in words}) == len(words)
     assert pieces("Sofa, 20cm × 2,5 m") == ["sofa", "20", "cm", "2,5", "m"]
     assert pieces("20 cm") == pieces("２０ＣＭ") == ["20", "cm"]
     assert pieces("XL大号杯") == ["xl", "大", "号", "杯"]
     net = tiny()
-    given = batch(net, ("sofa 20 cm", "sofa 20 cm", "sofa 20 cm"))
+    inputs = batch(net, ("sofa 20 cm", "sofa 20 cm", "sofa 20 cm"))
     ids, mask = net.tokens(("sofa 20 cm", "sofa 20 m", "sofa 30 cm"))
-    change = (net(replace(given, ids=ids, mask=mask)) - net(given)).abs().amax(1)
+    change = (net(replace(inputs, ids=ids, mask=mask)) - net(inputs)).abs().amax(1)
     assert change[0] == 0
     assert change[1:].min() > 1e-5
 
@@ -202,17 +202,17 @@ def test_the_small_one_is_small() -> None:
 
 
 def test_encoders_of_transformers(full: RFNet, tmp_path: Path) -> None:
-    given = batch(full, ("a large sofa", "lamp", ""))
-    assert given.ids.tolist() == [[0, 4, 5, 7, 2], [0, 8, 2, 1, 1], [0, 2, 1, 1, 1]]
-    picture = given.picture.requires_grad_()
-    full(given).sum().backward()
+    inputs = batch(full, ("a large sofa", "lamp", ""))
+    assert inputs.ids.tolist() == [[0, 4, 5, 7, 2], [0, 8, 2, 1, 1], [0, 2, 1, 1, 1]]
+    picture = inputs.picture.requires_grad_()
+    full(inputs).sum().backward()
     assert picture.grad.abs().amax((1, 2, 3)).min() > 0
     stored = t.ResNetModel.from_pretrained(tmp_path / "resnet").state_dict()
     for cue in IMAGES:
         own = full.images[cue].model.state_dict()
         assert all(torch.equal(own[name], stored[name]) for name in stored)
-    longer = replace(given, ids=F.pad(given.ids, (0, 2), value=1), mask=F.pad(given.mask, (0, 2)))
-    torch.testing.assert_close(full(longer), full(given))
+    longer = replace(inputs, ids=F.pad(inputs.ids, (0, 2), value=1), mask=F.pad(inputs.mask, (0, 2)))
+    torch.testing.assert_close(full(longer), full(inputs))
 
 
 @pytest.mark.parametrize("more", [{}, {"downsample_in_first_stage": True}, {"hidden_sizes": [8, 16], "depths": [1, 1]}])
@@ -245,18 +245,18 @@ def test_it_comes_back_to_the_bit(full: RFNet, tmp_path: Path) -> None:
         again = RFNet.from_pretrained(folder)
         assert again.config == net.config == RFNetConfig.read(folder)
         assert not again.training
-        given = batch(net, ("a large sofa", "lamp", ""))
+        inputs = batch(net, ("a large sofa", "lamp", ""))
         if net.text is not None:
             assert all(
                 torch.equal(a, b) for a, b in zip(again.tokens(("a sofa",)), net.tokens(("a sofa",)), strict=True)
             )
-        assert torch.equal(again(given), net(given))
+        assert torch.equal(again(inputs), net(inputs))
         net.save_pretrained(folder, torch.float16)
-        torch.testing.assert_close(RFNet.from_pretrained(folder)(given), net(given), atol=0.05, rtol=0)
+        torch.testing.assert_close(RFNet.from_pretrained(folder)(inputs), net(inputs), atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({"width": 30}, "heads=4; allowed: a divisor of 30"),
         ({"heads": 0}, "heads=0; allowed: a whole number from 1"),
@@ -271,8 +271,8 @@ def test_it_comes_back_to_the_bit(full: RFNet, tmp_path: Path) -> None:
         ({"cues": ("picture", "sound")}, "in this order"),
     ],
 )
-def test_configs_that_make_no_network_are_named(more: dict[str, Any], said: str) -> None:
-    with pytest.raises(IcgError, match=said):
+def test_configs_that_make_no_network_are_named(more: dict[str, Any], message: str) -> None:
+    with pytest.raises(IcgError, match=message):
         replace(VARIANTS["small"], **more)
 
 
@@ -295,7 +295,7 @@ def test_encoders_that_do_not_fit_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({"product": torch.zeros(0, 3, 32, 32)}, r"product of shape \(0, 3, 32, 32\)"),
         ({"picture": None}, r"picture=None; allowed: finite floating \(3, 3, 32, 32\)"),
@@ -314,9 +314,9 @@ def test_encoders_that_do_not_fit_are_named(tmp_path: Path) -> None:
         ({"mask": torch.ones(3, 5) > 0, "ids": torch.full((3, 5), -1)}, r"-1\.\.-1; allowed: 0"),
     ],
 )
-def test_wrong_inputs_are_named(more: dict[str, Any], said: str) -> None:
+def test_wrong_inputs_are_named(more: dict[str, Any], message: str) -> None:
     net = tiny()
-    with pytest.raises(IcgError, match=said):
+    with pytest.raises(IcgError, match=message):
         net(replace(batch(net), **more))
 
 
@@ -327,15 +327,15 @@ def test_a_batch_moves() -> None:
 
 
 def test_saved_folders_that_do_not_fit_are_named(tmp_path: Path) -> None:
-    def refused(said: str) -> None:
-        with pytest.raises(CheckpointError, match=said):
+    def refused(message: str) -> None:
+        with pytest.raises(CheckpointError, match=message):
             RFNet.from_pretrained(tmp_path)
 
     net = tiny()
     refused(r"config\.json is missing")
     net.save_pretrained(tmp_path)
     stated, path = json.loads((tmp_path / "config.json").read_text()), tmp_path / "model.safetensors"
-    for wrong, said in (
+    for wrong, message in (
         ({"width": 32}, r"does not match its config\.json"),
         ({"classes": 6}, r"does not match its config\.json"),
         ({"side": 40}, r"does not match its config\.json"),
@@ -347,7 +347,7 @@ def test_saved_folders_that_do_not_fit_are_named(tmp_path: Path) -> None:
         ({"image": "resnet"}, "no such folder"),
     ):
         (tmp_path / "config.json").write_text(json.dumps(stated | wrong))
-        refused(said)
+        refused(message)
     (tmp_path / "config.json").write_text(json.dumps(stated))
     whole = path.read_bytes()
     path.write_bytes(whole[:-8])
@@ -359,8 +359,8 @@ def test_saved_folders_that_do_not_fit_are_named(tmp_path: Path) -> None:
 
 
 def test_sources_that_do_not_fit_are_named(tmp_path: Path) -> None:
-    def refused(said: str, folder: Path, kind: str = "image") -> None:
-        with pytest.raises(CheckpointError, match=said):
+    def refused(message: str, folder: Path, kind: str = "image") -> None:
+        with pytest.raises(CheckpointError, match=message):
             image_encoder("resnet", folder) if kind == "image" else text_encoder("roberta", WORDS, folder)
 
     refused("no such folder", tmp_path / "none")
@@ -368,13 +368,13 @@ def test_sources_that_do_not_fit_are_named(tmp_path: Path) -> None:
     refused("a resnet; allowed: roberta, xlm-roberta", tmp_path / "resnet", "text")
     weights = tmp_path / "resnet" / "model.safetensors"
     stated = json.loads((tmp_path / "resnet" / "config.json").read_text())
-    for wrong, said in (
+    for wrong, message in (
         ({"depths": [1, 1, 1, 2]}, "weights are missing"),
         ({"hidden_sizes": [8, 16, 16, 32]}, "not readable"),
         ({"layer_type": "odd"}, "not readable"),
     ):
         (tmp_path / "resnet" / "config.json").write_text(json.dumps(stated | wrong))
-        refused(said, tmp_path / "resnet")
+        refused(message, tmp_path / "resnet")
     weights.rename(weights.with_name("pytorch_model.bin"))
     refused("only pickled weights", tmp_path / "resnet")
     roberta(tmp_path / "roberta")

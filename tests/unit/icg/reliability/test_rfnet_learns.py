@@ -17,7 +17,7 @@ SIDE, WORDS, STEPS = 32, 8, 40
 def staged(net: RFNet, count: int, seed: int) -> tuple[Cues, torch.Tensor]:
     """A square anywhere in the picture under a caption that says its size, or the other; which of the four it is."""
     rng = torch.Generator().manual_seed(seed)
-    large, said = (torch.rand(2, count, generator=rng) < 0.5).long()
+    large, stated = (torch.rand(2, count, generator=rng) < 0.5).long()
     picture, product = (torch.full((count, 3, SIDE, SIDE), -0.5) for _ in range(2))
     product[:, :, 8:24, 8:24] = 0.8
     for n in range(count):
@@ -25,9 +25,9 @@ def staged(net: RFNet, count: int, seed: int) -> tuple[Cues, torch.Tensor]:
         x, y = torch.randint(SIDE - edge + 1, (2,), generator=rng).tolist()
         picture[n, :, y : y + edge, x : x + edge] = 0.8
     nouns = ("sofa", "lamp", "chair", "cup")
-    captions = [f"a {('small', 'large')[big]} {nouns[n % 4]}" for n, big in enumerate(said.tolist())]
+    captions = [f"a {('small', 'large')[big]} {nouns[n % 4]}" for n, big in enumerate(stated.tolist())]
     ids, mask = net.tokens(captions) if net.text else (None, None)
-    return Cues(product, picture, ids=ids, mask=mask), 2 * large + said
+    return Cues(product, picture, ids=ids, mask=mask), 2 * large + stated
 
 
 def held_out(*cues: str) -> tuple[float, float]:
@@ -35,21 +35,21 @@ def held_out(*cues: str) -> tuple[float, float]:
     torch.manual_seed(0)
     config = replace(VARIANTS["small"], width=32, fusions=1, side=SIDE, words=WORDS, cues=cues)
     net = RFNet(config, SmallImage(16), SmallText(WORDS) if CAPTION in cues else None).train()
-    (given, kind), (asked, answer) = staged(net, 512, 1), staged(net, 256, 2)
+    (training, kind), (test, answer) = staged(net, 512, 1), staged(net, 256, 2)
     best = torch.optim.AdamW(net.parameters(), lr=3e-3)
     for step in range(STEPS):
         best.param_groups[0]["lr"] = 3e-3 * min(1, (step + 1) / 20)
         some = torch.randint(512, (32,))
-        shown = {f.name: getattr(given, f.name) for f in fields(given)}
+        shown = {f.name: getattr(training, f.name) for f in fields(training)}
         loss = F.cross_entropy(net(Cues(**{k: v if v is None else v[some] for k, v in shown.items()})), kind[some])
         best.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         best.step()
     with torch.no_grad():
-        found = net.eval()(asked).argmax(1)
+        predicted = net.eval()(test).argmax(1)
     as_said = torch.tensor([True, False, False, True, False])
-    return float((found == answer).float().mean()), float((as_said[found] == as_said[answer]).float().mean())
+    return float((predicted == answer).float().mean()), float((as_said[predicted] == as_said[answer]).float().mean())
 
 
 @pytest.mark.slow

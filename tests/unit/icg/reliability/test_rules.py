@@ -35,17 +35,17 @@ def painted(
 
 
 def test_a_product_on_its_shadow_stands() -> None:
-    found = measure(*painted())
-    assert (found.gap, found.extra, found.scale) == (0.0, 0.0, 1.0)
-    assert found.contrast > 2 * CONTRAST
-    assert exact(found) is Availability.AVAILABLE
+    geometry = measure(*painted())
+    assert (geometry.gap, geometry.extra, geometry.scale) == (0.0, 0.0, 1.0)
+    assert geometry.contrast > 2 * CONTRAST
+    assert exact(geometry) is Availability.AVAILABLE
 
 
 @pytest.mark.parametrize("lift", [10, 20, 35])
 def test_a_product_above_its_shadow_floats(lift: int) -> None:
-    found = measure(*painted(lift))
-    assert found.gap == pytest.approx(lift / 50, abs=0.03)
-    assert exact(found) is Availability.SPACE_MISMATCH
+    geometry = measure(*painted(lift))
+    assert geometry.gap == pytest.approx(lift / 50, abs=0.03)
+    assert exact(geometry) is Availability.SPACE_MISMATCH
 
 
 def test_a_product_without_a_shadow_stands_nowhere() -> None:
@@ -54,9 +54,9 @@ def test_a_product_without_a_shadow_stands_nowhere() -> None:
 
 @pytest.mark.parametrize(("lump", "area"), [((84, 45, 92, 65), 160), ((34, 40, 44, 52), 120), ((84, 40, 94, 60), 200)])
 def test_a_lump_is_measured_by_its_area(lump: tuple[int, int, int, int], area: int) -> None:
-    found = measure(*painted(lump=lump))
-    assert found.extra == pytest.approx(area / (40 * 50), rel=0.05)
-    assert (exact(found) is Availability.SHAPE_HALLUCINATION) == (area > EXTRA * 40 * 50)
+    geometry = measure(*painted(lump=lump))
+    assert geometry.extra == pytest.approx(area / (40 * 50), rel=0.05)
+    assert (exact(geometry) is Availability.SHAPE_HALLUCINATION) == (area > EXTRA * 40 * 50)
 
 
 def test_what_does_not_touch_the_product_was_not_grown_onto_it() -> None:
@@ -64,21 +64,21 @@ def test_what_does_not_touch_the_product_was_not_grown_onto_it() -> None:
 
 
 def test_a_product_of_the_ground_s_colour_is_lost() -> None:
-    found = measure(*painted(ground=(205, 40, 40)))
-    assert found.contrast == pytest.approx(15, abs=0.5), "5, 10 and 10 of red, green and blue"
-    assert found.extra == 0, "the ground is not part of it"
-    assert exact(found) is Availability.INDISTINCTIVENESS
+    geometry = measure(*painted(ground=(205, 40, 40)))
+    assert geometry.contrast == pytest.approx(15, abs=0.5), "5, 10 and 10 of red, green and blue"
+    assert geometry.extra == 0, "the ground is not part of it"
+    assert exact(geometry) is Availability.INDISTINCTIVENESS
 
 
 def test_pictures_of_any_size_are_measured_alike() -> None:
     for small in (painted(20), painted(lump=(84, 40, 94, 60))):
         large = measure(*(p.resize((512, 512), Image.Resampling.BICUBIC) for p in small))
-        found = measure(*small)
-        assert (large.gap, large.extra) == pytest.approx((found.gap, found.extra), abs=0.03)
-        assert large.contrast == pytest.approx(found.contrast, rel=0.05, abs=2)
+        geometry = measure(*small)
+        assert (large.gap, large.extra) == pytest.approx((geometry.gap, geometry.extra), abs=0.03)
+        assert large.contrast == pytest.approx(geometry.contrast, rel=0.05, abs=2)
 
 
-Told = dict[str, list[Availability]]
+ScenesByKind = dict[str, list[Availability]]
 KINDS: dict[str, Callable[[Scene], bool]] = {
     "available": lambda s: s.label is Availability.AVAILABLE,
     "floats": lambda s: s.geometry.gap > 0.4,
@@ -88,35 +88,35 @@ KINDS: dict[str, Callable[[Scene], bool]] = {
 
 
 @pytest.fixture(scope="module")
-def told() -> Told:
+def scenes_by_kind() -> ScenesByKind:
     """What the rules make of a few scenes of each kind."""
     titles = [title for sizes in SIZES.values() for title in sizes]
     subjects = [replace(shape, title=title) for title, shape in zip(titles, cycle(procedural(12)))]
     scenes = list(Scenes(subjects, available=0.15).stream(11, 70))
-    found = {kind: [s for s in scenes if of(s)][:8] for kind, of in KINDS.items()}
-    return {kind: [exact(measure(s.picture, s.placed)) for s in some] for kind, some in found.items()}
+    result = {kind: [s for s in scenes if of(s)][:8] for kind, of in KINDS.items()}
+    return {kind: [exact(measure(s.picture, s.placed)) for s in some] for kind, some in result.items()}
 
 
-def share(found: list[bool]) -> float:
-    assert len(found) >= 5
-    return float(np.mean(found))
+def share(verdicts: list[bool]) -> float:
+    assert len(verdicts) >= 5
+    return float(np.mean(verdicts))
 
 
-def test_available_scenes_are_let_through(told: Told) -> None:
+def test_available_scenes_are_let_through(scenes_by_kind: ScenesByKind) -> None:
     """Nearly all are."""
-    assert share([by is Availability.AVAILABLE for by in told["available"]]) >= 0.85
+    assert share([by is Availability.AVAILABLE for by in scenes_by_kind["available"]]) >= 0.85
 
 
-def test_what_clearly_floats_is_found(told: Told) -> None:
-    assert share([by is Availability.SPACE_MISMATCH for by in told["floats"]]) >= 0.6
+def test_what_clearly_floats_is_found(scenes_by_kind: ScenesByKind) -> None:
+    assert share([by is Availability.SPACE_MISMATCH for by in scenes_by_kind["floats"]]) >= 0.6
 
 
-def test_what_is_clearly_lost_is_not_let_through(told: Told) -> None:
+def test_what_is_clearly_lost_is_not_let_through(scenes_by_kind: ScenesByKind) -> None:
     """It may be named another defect: clutter and a ground of its colour look like more than one."""
-    assert share([by is not Availability.AVAILABLE for by in told["lost"]]) >= 0.8
-    assert share([by is Availability.INDISTINCTIVENESS for by in told["lost"]]) >= 0.25
+    assert share([by is not Availability.AVAILABLE for by in scenes_by_kind["lost"]]) >= 0.8
+    assert share([by is Availability.INDISTINCTIVENESS for by in scenes_by_kind["lost"]]) >= 0.25
 
 
-def test_a_wrong_size_cannot_be_measured(told: Told) -> None:
-    assert Availability.SIZE_MISMATCH not in {by for kind in told.values() for by in kind}
-    assert share([by is Availability.AVAILABLE for by in told["wrong size"]]) >= 0.6
+def test_a_wrong_size_cannot_be_measured(scenes_by_kind: ScenesByKind) -> None:
+    assert Availability.SIZE_MISMATCH not in {by for kind in scenes_by_kind.values() for by in kind}
+    assert share([by is Availability.AVAILABLE for by in scenes_by_kind["wrong size"]]) >= 0.6

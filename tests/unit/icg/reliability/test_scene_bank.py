@@ -18,7 +18,7 @@ from icg.reliability.scenes.scene_bank import PLANES, SceneBank
 from icg.reliability.scenes.scenes import CONTRAST, SIDE, Scene, Scenes
 from icg.reliability.scenes.sizes import SIZES
 from icg.reliability.scenes.staging import contrast
-from icg.train.reliability.drawn_scenes import Drawn, composed, relabelled
+from icg.train.reliability.drawn_scenes import AutoencodedScenes, composed, relabelled
 from PIL import Image
 from torch import Tensor
 
@@ -37,7 +37,7 @@ def streamed(subjects: list[Subject]) -> list[Scene]:
 
 
 @pytest.fixture(scope="module")
-def drawn(subjects: list[Subject], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SceneBank]:
+def stored(subjects: list[Subject], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SceneBank]:
     folder = tmp_path_factory.mktemp("banks") / "bank"
     return folder, SceneBank.draw(folder, Scenes(subjects), SEED, COUNT)
 
@@ -52,8 +52,8 @@ class Undrawable(Scenes):
         raise NotImplementedError
 
 
-def test_a_bank_holds_the_streamed_scenes(drawn: tuple[Path, SceneBank], streamed: list[Scene]) -> None:
-    _, bank = drawn
+def test_a_bank_holds_the_streamed_scenes(stored: tuple[Path, SceneBank], streamed: list[Scene]) -> None:
+    _, bank = stored
     assert len(bank) == COUNT
     for row, scene in enumerate(streamed):
         for name in ("picture", "product", "placed"):
@@ -67,18 +67,18 @@ def test_a_bank_holds_the_streamed_scenes(drawn: tuple[Path, SceneBank], streame
         assert (bank.captions[row], bank.titles[row]) == (scene.caption, scene.title)
 
 
-def test_what_was_drawn_is_read_again(drawn: tuple[Path, SceneBank]) -> None:
-    folder, bank = drawn
+def test_what_was_drawn_is_read_again(stored: tuple[Path, SceneBank]) -> None:
+    folder, bank = stored
     again = SceneBank.draw(folder, Undrawable(), SEED, COUNT)
     for name in (*PLANES, "label", "severity", "geometry", "captions", "titles"):
         assert np.array_equal(getattr(again, name), getattr(bank, name)), name
     assert isinstance(again.picture, np.memmap), "mapped, not read"
 
 
-def test_other_scenes_in_the_folder_are_named(drawn: tuple[Path, SceneBank]) -> None:
+def test_other_scenes_in_the_folder_are_named(stored: tuple[Path, SceneBank]) -> None:
     for seed, count in ((SEED + 1, COUNT), (SEED, COUNT + 1)):
         with pytest.raises(CheckpointError, match=f"{COUNT} of seed {SEED}; allowed: {count} of seed {seed}"):
-            SceneBank.draw(drawn[0], Undrawable(), seed, count)
+            SceneBank.draw(stored[0], Undrawable(), seed, count)
 
 
 def test_drawing_that_was_broken_off_begins_anew(subjects: list[Subject], tmp_path: Path) -> None:
@@ -102,8 +102,8 @@ def copied(folder: Path, to: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", [*(f"{plane}.npy" for plane in PLANES), "rows.npy", "scenes.json"])
-def test_a_missing_or_damaged_file_is_refused(drawn: tuple[Path, SceneBank], tmp_path: Path, name: str) -> None:
-    folder = copied(drawn[0], tmp_path / "bank")
+def test_a_missing_or_damaged_file_is_refused(stored: tuple[Path, SceneBank], tmp_path: Path, name: str) -> None:
+    folder = copied(stored[0], tmp_path / "bank")
     whole = (folder / name).read_bytes()
     for damaged in (whole[: len(whole) // 2], b"garbage", b""):
         (folder / name).write_bytes(damaged)
@@ -116,20 +116,20 @@ def test_a_missing_or_damaged_file_is_refused(drawn: tuple[Path, SceneBank], tmp
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"captions": []}', '{"captions": [], "titles": [], "more": []}', "7"])
 def test_words_that_are_no_captions_and_titles_are_refused(
-    drawn: tuple[Path, SceneBank], tmp_path: Path, text: str
+    stored: tuple[Path, SceneBank], tmp_path: Path, text: str
 ) -> None:
-    folder = copied(drawn[0], tmp_path / "bank")
+    folder = copied(stored[0], tmp_path / "bank")
     (folder / "scenes.json").write_text(text)
     with pytest.raises(CheckpointError, match="allowed: "):
         SceneBank.read(folder)
 
 
-def test_files_of_different_lengths_are_refused(drawn: tuple[Path, SceneBank], tmp_path: Path) -> None:
-    folder = copied(drawn[0], tmp_path / "bank")
+def test_files_of_different_lengths_are_refused(stored: tuple[Path, SceneBank], tmp_path: Path) -> None:
+    folder = copied(stored[0], tmp_path / "bank")
     np.save(folder / "depth.npy", np.load(folder / "depth.npy")[1:])
     with pytest.raises(CheckpointError, match=rf"files of \[{COUNT - 1}, {COUNT}\] scenes; allowed: all the same"):
         SceneBank.read(folder)
-    folder = copied(drawn[0], tmp_path / "words")
+    folder = copied(stored[0], tmp_path / "words")
     words = json.loads((folder / "scenes.json").read_text())
     (folder / "scenes.json").write_text(json.dumps(words | {"titles": words["titles"][1:]}))
     with pytest.raises(CheckpointError, match="allowed: all the same"):
@@ -205,41 +205,41 @@ LIGHT, ALIKE = (230, 230, 230), (125, 125, 125)
 )
 def test_labels_of_what_is_drawn_follow_its_contrast(tmp_path: Path, tint: float, expected: list[Availability]) -> None:
     bank = bank_of([LIGHT, ALIKE, LIGHT, ALIKE], [A, LOST, S, S])
-    found = Drawn.draw(tmp_path, bank, Shades(tint), 4)
-    assert found.label.tolist() == expected
+    autoencoded = AutoencodedScenes.draw(tmp_path, bank, Shades(tint), 4)
+    assert autoencoded.label.tolist() == expected
     for row in range(4):
-        seen = contrast(Image.fromarray(found.picture[row]), bank.placed[row, ..., 3] / 255)
+        value = contrast(Image.fromarray(autoencoded.picture[row]), bank.placed[row, ..., 3] / 255)
         if expected[row] is not S:
-            assert (seen < CONTRAST) == (expected[row] is LOST)
-        assert (found.picture[row, 40:88, 40:88] == 120).all(), "the product is set in whole"
+            assert (value < CONTRAST) == (expected[row] is LOST)
+        assert (autoencoded.picture[row, 40:88, 40:88] == 120).all(), "the product is set in whole"
 
 
 def test_latents_are_of_the_scene_and_hints_of_the_product_on_grey(
-    tmp_path: Path, drawn: tuple[Path, SceneBank]
+    tmp_path: Path, stored: tuple[Path, SceneBank]
 ) -> None:
-    _, bank = drawn
+    _, bank = stored
     family = Shades()
-    found = Drawn.draw(tmp_path, bank, family, 10)
-    assert found.latents.shape == found.hints.shape == (10, 3, SIDE // 8, SIDE // 8)
-    assert found.picture.shape == (10, SIDE, SIDE, 3)
+    autoencoded = AutoencodedScenes.draw(tmp_path, bank, family, 10)
+    assert autoencoded.latents.shape == autoencoded.hints.shape == (10, 3, SIDE // 8, SIDE // 8)
+    assert autoencoded.picture.shape == (10, SIDE, SIDE, 3)
     scene = F.avg_pool2d(composed(bank.picture[:10], bank.placed[:10]), 8)
-    np.testing.assert_allclose(found.latents, scene, atol=2e-3)
+    np.testing.assert_allclose(autoencoded.latents, scene, atol=2e-3)
     nothing = bank.placed[0, ..., 3].reshape(16, 8, 16, 8).max((1, 3)) == 0
     assert nothing.any()
-    np.testing.assert_allclose(found.hints[0][:, nothing], 127 / 127.5 - 1, atol=2e-3)
+    np.testing.assert_allclose(autoencoded.hints[0][:, nothing], 127 / 127.5 - 1, atol=2e-3)
     where = bank.placed[:10, ..., 3].reshape(10, 16, 8, 16, 8).min((2, 4)) == 255
     assert where.any()
-    hints, latents = (np.moveaxis(rows, 1, -1)[where] for rows in (found.hints, found.latents))
+    hints, latents = (np.moveaxis(rows, 1, -1)[where] for rows in (autoencoded.hints, autoencoded.latents))
     np.testing.assert_allclose(hints, latents, atol=2e-3)
 
 
-def test_what_was_drawn_once_is_not_drawn_again(tmp_path: Path, drawn: tuple[Path, SceneBank]) -> None:
-    _, bank = drawn
+def test_what_was_drawn_once_is_not_drawn_again(tmp_path: Path, stored: tuple[Path, SceneBank]) -> None:
+    _, bank = stored
     family = Shades()
-    first = Drawn.draw(tmp_path, bank, family, COUNT + 100)
+    first = AutoencodedScenes.draw(tmp_path, bank, family, COUNT + 100)
     assert len(first.label) == COUNT, "no more than there are"
     assert family.pictures == 2 * COUNT
-    again = Drawn.draw(tmp_path, bank, family, COUNT)
+    again = AutoencodedScenes.draw(tmp_path, bank, family, COUNT)
     assert family.pictures == 2 * COUNT
     for name in ("latents", "hints", "picture", "label"):
         assert np.array_equal(getattr(first, name), getattr(again, name)), name
@@ -248,9 +248,9 @@ def test_what_was_drawn_once_is_not_drawn_again(tmp_path: Path, drawn: tuple[Pat
 def test_composing_lays_the_product_over_the_picture() -> None:
     under, over = np.full((1, 2, 2, 3), 100, np.uint8), np.full((1, 2, 2, 4), 200, np.uint8)
     over[0, ..., 3] = [[0, 255], [51, 102]]
-    found = (composed(under, over) + 1) * 127.5
-    assert found.shape == (1, 3, 2, 2)
-    torch.testing.assert_close(found[0, 0], torch.tensor([[100.0, 200.0], [120.0, 140.0]]), atol=1e-3, rtol=0)
+    autoencoded = (composed(under, over) + 1) * 127.5
+    assert autoencoded.shape == (1, 3, 2, 2)
+    torch.testing.assert_close(autoencoded[0, 0], torch.tensor([[100.0, 200.0], [120.0, 140.0]]), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("label", [one for one in Availability if one not in (A, LOST)])

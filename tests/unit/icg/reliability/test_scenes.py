@@ -30,15 +30,15 @@ def some(subjects: list[Subject]) -> list[Scene]:
 def of(scenes: list[Scene], label: Availability) -> list[Scene]:
     """Those of a class, without what hardly stands out: its saliency is no more than a prop's."""
     clear = 0.0 if label is Availability.INDISTINCTIVENESS else 30.0
-    found = [s for s in scenes if s.label is label and s.geometry.contrast >= clear]
-    assert len(found) >= 5
-    return found
+    matching = [s for s in scenes if s.label is label and s.geometry.contrast >= clear]
+    assert len(matching) >= 5
+    return matching
 
 
 def rows(scene: Scene) -> tuple[int, int]:
     """First and last row of the product, from the saliency."""
-    found = np.nonzero((scene.saliency > 0.36).any(1))[0]
-    return int(found.min()), int(found.max()) + 1
+    indices = np.nonzero((scene.saliency > 0.36).any(1))[0]
+    return int(indices.min()), int(indices.max()) + 1
 
 
 def nearness(scene: Scene) -> float:

@@ -98,12 +98,12 @@ def test_serving_weighs_what_the_starter_says() -> None:
     from eyecatch.core.defaults import SCORING
 
     parts = starter.load(engaging=True)
-    said = parts.rewards
+    rewards = parts.rewards
     assert parts.judge is not None
-    assert {*said, "reliability"} == {SCORING.preference.name, *(s.name for s in SCORING.stored)}
+    assert {*rewards, "reliability"} == {SCORING.preference.name, *(s.name for s in SCORING.stored)}
     for name in ("aesthetic", "engagement"):
         scale = next(s for s in SCORING.stored if s.name == name)
-        values = said[name]([finished(big) for big, _ in BIG], [Brief("x")] * len(BIG))
+        values = rewards[name]([finished(big) for big, _ in BIG], [Brief("x")] * len(BIG))
         assert (np.abs(values - scale.mean) < 5 * scale.deviation).all()
 
 
@@ -112,13 +112,13 @@ def test_a_foreign_head_is_named(tmp_path: Path) -> None:
         AestheticHead.from_pretrained(tmp_path)
     AestheticHead(8).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    for wrong, said in (({"hidden": 9}, "widths do not match"), ({"statistics": ["hue"]}, "of other statistics")):
+    for wrong, message in (({"hidden": 9}, "widths do not match"), ({"statistics": ["hue"]}, "of other statistics")):
         (tmp_path / "config.json").write_text(json.dumps(config | wrong))
-        with pytest.raises(CheckpointError, match=said):
+        with pytest.raises(CheckpointError, match=message):
             AestheticHead.from_pretrained(tmp_path)
 
 
-FIT, CONFIG = Fit(steps=30, lr=3e-3, batch=32, warmup=5, save_every=10), recipe.Config(24, 4, 4, 1)
+FIT, CONFIG = Fit(steps=30, lr=3e-3, batch=32, warmup=5, save_every=10), recipe.AestheticTraining(24, 4, 4, 1)
 
 
 @pytest.mark.slow

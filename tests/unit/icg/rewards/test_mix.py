@@ -25,10 +25,10 @@ class Channel:
     gain: float = 1.0
     name: str = "channel"
     range: tuple[float, float] = (0.0, 1.0)
-    asked: int = 0
+    calls: int = 0
 
     def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
-        self.asked += 1
+        self.calls += 1
         rows = [np.asarray(i)[..., self.channel].mean() / 255 * self.gain for i in images]
         return np.array(rows, np.float32)
 
@@ -83,7 +83,7 @@ def test_rewards_without_a_weight_are_not_run_and_one_cover_is_average() -> None
     red, green = Channel(0), Channel(1)
     mix = Mix({"r": red, "g": green}, {"r": 1.0})
     assert mix(IMAGES[:1], BRIEFS[:1]).total == 0
-    assert (red.asked, green.asked) == (1, 0)
+    assert (red.calls, green.calls) == (1, 0)
     assert mix([], []).total.shape == (0,)
 
 
@@ -96,7 +96,7 @@ def test_a_reward_that_fails_is_named(bad: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("weights", "scales", "clip", "said"),
+    ("weights", "scales", "clip", "message"),
     [
         ({"g": 1.0}, {}, 2.5, r"weights for \['g'\]; allowed: \['r'\]"),
         ({"r": 1.0}, {"g": (0, 1)}, 2.5, r"scales for \['g'\]"),
@@ -107,18 +107,18 @@ def test_a_reward_that_fails_is_named(bad: float) -> None:
         ({"r": 1.0}, {}, np.nan, "clip=nan"),
     ],
 )
-def test_what_a_mix_refuses(weights: dict, scales: dict, clip: float, said: str) -> None:
-    with pytest.raises(IcgError, match=said):
+def test_what_a_mix_refuses(weights: dict, scales: dict, clip: float, message: str) -> None:
+    with pytest.raises(IcgError, match=message):
         Mix({"r": Channel(0)}, weights, scales, clip)
 
 
 def test_tensors_mix_like_pictures() -> None:
     mix = Mix({"r": Channel(0), "g": Channel(1, 9)}, {"r": 2.0, "g": 0.5}, {"r": (0.5, 0.25), "g": (0.5, 0.25)})
-    mixed, asked = mix.tensor(tensor(IMAGES), BRIEFS), mix(IMAGES, BRIEFS)
-    np.testing.assert_allclose(mixed.total.detach().numpy(), asked.total, atol=1e-5)
+    mixed, pictures = mix.tensor(tensor(IMAGES), BRIEFS), mix(IMAGES, BRIEFS)
+    np.testing.assert_allclose(mixed.total.detach().numpy(), pictures.total, atol=1e-5)
     for name in ("r", "g"):
-        np.testing.assert_allclose(mixed.contributions[name].detach().numpy(), asked.contributions[name], atol=1e-5)
-        np.testing.assert_allclose(mixed.parts[name].numpy(), asked.parts[name], atol=1e-5)
+        np.testing.assert_allclose(mixed.contributions[name].detach().numpy(), pictures.contributions[name], atol=1e-5)
+        np.testing.assert_allclose(mixed.parts[name].numpy(), pictures.parts[name], atol=1e-5)
 
 
 def test_past_the_clip_a_reward_stops_pulling_but_still_lifts() -> None:

@@ -15,7 +15,7 @@ from icg.brief import Brief
 from icg.errors import CheckpointError
 from icg.rewards.aesthetic import layers_of
 from icg.rewards.image_reward import DEVIATION, MEAN, ImageReward
-from icg.rewards.open_clip import translated
+from icg.rewards.open_clip import to_transformers
 from icg.starter import rewards
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -33,8 +33,8 @@ def test_pickscore_is_the_models_own_logit(tmp_path: Path) -> None:
     words = AutoTokenizer.from_pretrained(tmp_path)([b.title for b in BRIEFS], return_tensors="pt", padding=True)
     pixels = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")(images=IMAGES, return_tensors="pt")
     with torch.no_grad():
-        asked = model(input_ids=words["input_ids"], attention_mask=words["attention_mask"], **pixels)
-    own, scale = asked.logits_per_image.diagonal().numpy(), model.logit_scale.exp().item()
+        output = model(input_ids=words["input_ids"], attention_mask=words["attention_mask"], **pixels)
+    own, scale = output.logits_per_image.diagonal().numpy(), model.logit_scale.exp().item()
     pick, clip = rewards.load("pickscore", tmp_path), rewards.load("clip", tmp_path)
     np.testing.assert_allclose(pick(IMAGES, BRIEFS), own, atol=1e-4)
     np.testing.assert_allclose(clip(IMAGES, BRIEFS), own / scale, atol=1e-5)
@@ -113,8 +113,12 @@ def test_heads_that_do_not_fit_are_named(tmp_path: Path) -> None:
         rewards.load("laion-aesthetic", tmp_path, head=tmp_path / "junk.safetensors")
     square = {"weight": torch.zeros(2, 3), "bias": torch.zeros(2)}
     chain = {f"layers.{n}.{k}": v for n in (0, 1) for k, v in square.items()}
-    for weights, said in ((square, "ends 2 wide"), (chain, r"allowed: \(…, 2\)"), ({"w": square["bias"]}, "layers.N")):
-        with pytest.raises(CheckpointError, match=said):
+    for weights, message in (
+        (square, "ends 2 wide"),
+        (chain, r"allowed: \(…, 2\)"),
+        ({"w": square["bias"]}, "layers.N"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
             layers_of(weights)
 
 
@@ -123,7 +127,7 @@ def test_hpsv2_reads_open_clips_names(tmp_path: Path) -> None:
     tiny.clip(tmp_path / "base", seed=2)
     (tmp_path / "base" / "model.safetensors").unlink()
     named = tiny.open_clip_names(model)
-    assert set(translated(named)) == set(model.state_dict())
+    assert set(to_transformers(named)) == set(model.state_dict())
     save_file({f"module.{k}": v for k, v in named.items()}, tmp_path / "base" / "HPS_v2.1_compressed.safetensors")
     whole, base = (rewards.load("hpsv2", tmp_path / f) for f in ("whole", "base"))
     np.testing.assert_allclose(whole(IMAGES, BRIEFS), base(IMAGES, BRIEFS), atol=1e-6)
@@ -135,10 +139,10 @@ def test_hpsv2_weights_of_another_kind_are_named(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "HPS_v2_compressed.pt")
     with pytest.raises(CheckpointError, match="pickles are not read"):
         rewards.load("hpsv2", tmp_path)
-    for weights, said in (({"visual.attnpool.x": torch.zeros(1)}, "attnpool"), ({}, "does not fit")):
+    for weights, message in (({"visual.attnpool.x": torch.zeros(1)}, "attnpool"), ({}, "does not fit")):
         named = tiny.open_clip_names(model) | weights if weights else {"logit_scale": torch.zeros(())}
         save_file(named, tmp_path / "other.safetensors")
-        with pytest.raises(CheckpointError, match=said):
+        with pytest.raises(CheckpointError, match=message):
             rewards.load("hpsv2", tmp_path, weights=tmp_path / "other.safetensors")
 
 
@@ -151,14 +155,14 @@ def test_imagereward_is_its_encoders_and_head(tmp_path: Path) -> None:
         [b.title for b in BRIEFS], padding="max_length", max_length=35, return_tensors="pt"
     )
     with torch.no_grad():
-        seen = vision(pixel_values=reward.processing.pictures(IMAGES)).last_hidden_state
+        patches = vision(pixel_values=reward.processing.pictures(IMAGES)).last_hidden_state
         read = text(
-            input_ids=words["input_ids"], attention_mask=words["attention_mask"], encoder_hidden_states=seen
+            input_ids=words["input_ids"], attention_mask=words["attention_mask"], encoder_hidden_states=patches
         ).last_hidden_state[:, 0]
     for n in (0, 2, 4):
         read = read @ weights[f"mlp.layers.{n}.weight"].T + weights[f"mlp.layers.{n}.bias"]
-    wanted = ((read[:, 0] - MEAN) / DEVIATION).clamp(-5, 5)
-    np.testing.assert_allclose(reward(IMAGES, BRIEFS), wanted, atol=1e-4)
+    expected = ((read[:, 0] - MEAN) / DEVIATION).clamp(-5, 5)
+    np.testing.assert_allclose(reward(IMAGES, BRIEFS), expected, atol=1e-4)
 
 
 def test_imagereward_without_its_parts(tmp_path: Path) -> None:

@@ -78,18 +78,18 @@ TENSORS = [name for name, case in CASES.items() if case.tensor]
 
 
 @pytest.fixture(scope="module")
-def made(small_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+def load_reward(small_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
     """name -> reward, made once."""
-    kept: dict[str, Any] = {}
+    cache: dict[str, Any] = {}
 
     def make(name: str) -> Any:
-        if name not in kept:
+        if name not in cache:
             folder = small_root
             if name not in ("relevance", "preference"):
                 folder = tmp_path_factory.mktemp(name)
                 CASES[name].build(folder)
-            kept[name] = rewards.load(name.replace("siglip", "clip"), folder, **CASES[name].options)
-        return kept[name]
+            cache[name] = rewards.load(name.replace("siglip", "clip"), folder, **CASES[name].options)
+        return cache[name]
 
     return make
 
@@ -106,8 +106,8 @@ def test_every_reward_is_on_the_list() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_any_picture_gets_a_number_within_the_range(made: Callable[[str], Any], name: str) -> None:
-    reward = made(name)
+def test_any_picture_gets_a_number_within_the_range(load_reward: Callable[[str], Any], name: str) -> None:
+    reward = load_reward(name)
     assert isinstance(reward, Reward)
     assert reward.name == CASES[name].reward
     low, high = reward.range
@@ -124,9 +124,9 @@ def test_any_picture_gets_a_number_within_the_range(made: Callable[[str], Any], 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_batch_says_what_one_by_one_says(
-    made: Callable[[str], Any], name: str, monkeypatch: pytest.MonkeyPatch
+    load_reward: Callable[[str], Any], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reward = made(name)
+    reward = load_reward(name)
     together = reward(STRANGE, BRIEFS)
     alone = np.concatenate([reward([i], [b]) for i, b in zip(STRANGE, BRIEFS, strict=True)])
     np.testing.assert_allclose(together, alone, atol=2e-5 * (reward.range[1] - reward.range[0]))
@@ -135,24 +135,28 @@ def test_a_batch_says_what_one_by_one_says(
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_device_is_asked_for(made: Callable[[str], Any], name: str, small_root: Path, tmp_path: Path) -> None:
+def test_the_device_is_asked_for(
+    load_reward: Callable[[str], Any], name: str, small_root: Path, tmp_path: Path
+) -> None:
     folder = small_root if name in ("relevance", "preference") else tmp_path
     CASES[name].build(folder)
     with pytest.raises(IcgError, match="device='warp'; allowed: cpu or"):
         rewards.load(name.replace("siglip", "clip"), folder, "warp")
     here = rewards.load(name.replace("siglip", "clip"), folder, "cpu")
-    np.testing.assert_allclose(here(STRANGE, BRIEFS), made(name)(STRANGE, BRIEFS), atol=1e-5)
+    np.testing.assert_allclose(here(STRANGE, BRIEFS), load_reward(name)(STRANGE, BRIEFS), atol=1e-5)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", CASES)
-def test_a_gpu_says_what_the_cpu_says(made: Callable[[str], Any], name: str, small_root: Path, tmp_path: Path) -> None:
+def test_a_gpu_says_what_the_cpu_says(
+    load_reward: Callable[[str], Any], name: str, small_root: Path, tmp_path: Path
+) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     folder = small_root if name in ("relevance", "preference") else tmp_path
     CASES[name].build(folder)
     there = rewards.load(name.replace("siglip", "clip"), folder, "cuda")
-    np.testing.assert_allclose(there(STRANGE, BRIEFS), made(name)(STRANGE, BRIEFS), atol=1e-2)
+    np.testing.assert_allclose(there(STRANGE, BRIEFS), load_reward(name)(STRANGE, BRIEFS), atol=1e-2)
 
 
 def as_tensor(images: list[Image.Image]) -> torch.Tensor:
@@ -161,23 +165,25 @@ def as_tensor(images: list[Image.Image]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", TENSORS)
-def test_tensors_get_what_pictures_get(made: Callable[[str], Any], name: str) -> None:
-    reward, side = made(name), CASES[name].side
+def test_tensors_get_what_pictures_get(load_reward: Callable[[str], Any], name: str) -> None:
+    reward, side = load_reward(name), CASES[name].side
     wide = reward.range[1] - reward.range[0]
     soft = noise(6, 5, 3)
     for size, near in (((side, side), 2e-6), ((120, 90), 8e-3), ((20, 31), 8e-3)):
         images = [noise(*size, 1), soft.resize(size, Image.Resampling.BICUBIC), Image.new("RGB", size, (250, 20, 90))]
         pixels = as_tensor(images)
         values = reward.tensor(pixels, BRIEFS[:3])
-        asked = reward(images, BRIEFS[:3])
+        expected = reward(images, BRIEFS[:3])
         clipped = values.detach().clamp(*reward.range).numpy()
-        np.testing.assert_allclose(clipped, asked, atol=near * wide)
+        np.testing.assert_allclose(clipped, expected, atol=near * wide)
         assert values.shape == (3,)
 
 
 @pytest.mark.parametrize("name", TENSORS)
-def test_gradients_reach_the_pixels_and_nothing_else(made: Callable[[str], Any], name: str, small_root: Path) -> None:
-    reward, side = made(name), CASES[name].side
+def test_gradients_reach_the_pixels_and_nothing_else(
+    load_reward: Callable[[str], Any], name: str, small_root: Path
+) -> None:
+    reward, side = load_reward(name), CASES[name].side
     assert isinstance(reward, TensorReward)
     briefs = [Brief("kettle", user_embedding=USER)] * 4
     flat = [Image.new("RGB", (side, side), c) for c in ("black", "white", "grey")]
@@ -194,17 +200,17 @@ def test_gradients_reach_the_pixels_and_nothing_else(made: Callable[[str], Any],
 
 
 @pytest.mark.parametrize("name", TENSORS)
-def test_tensors_of_other_shapes_are_refused(made: Callable[[str], Any], name: str) -> None:
+def test_tensors_of_other_shapes_are_refused(load_reward: Callable[[str], Any], name: str) -> None:
     for bad in (torch.zeros(3, 8, 8), torch.zeros(1, 4, 8, 8), torch.zeros(1, 3, 8, 8, dtype=torch.uint8)):
         with pytest.raises(IcgError, match=r"allowed: floating \(B, 3, H, W\)"):
-            made(name).tensor(bad, BRIEFS[:1])
+            load_reward(name).tensor(bad, BRIEFS[:1])
     with pytest.raises(IcgError, match="images=2 with briefs=1"):
-        made(name).tensor(torch.zeros(2, 3, 8, 8), BRIEFS[:1])
+        load_reward(name).tensor(torch.zeros(2, 3, 8, 8), BRIEFS[:1])
 
 
-def test_a_user_of_another_width_is_named(made: Callable[[str], Any]) -> None:
+def test_a_user_of_another_width_is_named(load_reward: Callable[[str], Any]) -> None:
     with pytest.raises(IcgError, match=r"user_embedding of shape \(3,\); allowed: \(64,\)"):
-        made("preference")(STRANGE[:1], [Brief("x", user_embedding=np.ones(3))])
+        load_reward("preference")(STRANGE[:1], [Brief("x", user_embedding=np.ones(3))])
 
 
 def test_names_and_folders_that_are_not_there(tmp_path: Path) -> None:

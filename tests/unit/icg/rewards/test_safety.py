@@ -28,11 +28,11 @@ def test_it_is_the_probability_of_the_safe_labels(tmp_path: Path) -> None:
     pixels = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")(images=IMAGES, return_tensors="pt")
     with torch.no_grad():
         own = model(**pixels).logits.softmax(-1)
-    said = rewards.load("safety", tmp_path)(IMAGES, BRIEFS)
-    np.testing.assert_allclose(said, own[:, 0] + own[:, 2], atol=1e-5)
+    values = rewards.load("safety", tmp_path)(IMAGES, BRIEFS)
+    np.testing.assert_allclose(values, own[:, 0] + own[:, 2], atol=1e-5)
     only = rewards.load("safety", tmp_path, safe=["neutral"])(IMAGES, BRIEFS)
     np.testing.assert_allclose(only, own[:, 2], atol=1e-5)
-    assert (only < said).all()
+    assert (only < values).all()
 
 
 def test_labels_in_either_order(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_labels_in_either_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "safe", "said"),
+    ("labels", "safe", "message"),
     [
         (("LABEL_0", "LABEL_1"), None, r"\['label_0', 'label_1'\] not understood; allowed: safe="),
         (("normal", "dog"), None, r"\['dog'\] not understood"),
@@ -53,9 +53,9 @@ def test_labels_in_either_order(tmp_path: Path) -> None:
         (("normal", "nsfw"), (), "not both safe and unsafe"),
     ],
 )
-def test_labels_that_do_not_tell(tmp_path: Path, labels: tuple, safe: tuple | None, said: str) -> None:
+def test_labels_that_do_not_tell(tmp_path: Path, labels: tuple, safe: tuple | None, message: str) -> None:
     tiny.classifier(tmp_path, *labels)
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=message):
         rewards.load("safety", tmp_path, safe=safe)
 
 
@@ -75,7 +75,7 @@ def test_folders_that_cannot_judge(tmp_path: Path) -> None:
 
 
 @dataclass
-class Said:
+class Probability:
     sfw: float
 
 
@@ -85,8 +85,8 @@ class FakeClassifier:
     def __init__(self, providers: list[str]) -> None:
         self.providers = providers
 
-    def classify_batch(self, images: list[Image.Image]) -> list[Said]:
-        return [Said(np.asarray(i)[..., :3].mean() / 255) for i in images if i.mode == "RGB"]
+    def classify_batch(self, images: list[Image.Image]) -> list[Probability]:
+        return [Probability(np.asarray(i)[..., :3].mean() / 255) for i in images if i.mode == "RGB"]
 
 
 def test_opennsfw_says_its_safe_side(monkeypatch: pytest.MonkeyPatch) -> None:

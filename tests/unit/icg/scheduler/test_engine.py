@@ -71,10 +71,12 @@ def test_the_same_seed_is_the_same_image_whatever_shares_the_batch(opened: Open)
     @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(sorted(schedulers)), COMPANIONS, st.randoms())
     def holds(name: str, companions: list[Brief], random: Any) -> None:
-        asked: list[tuple[Brief, int | None]] = [(b, n) for n, b in enumerate(MINE)] + [(b, None) for b in companions]
-        random.shuffle(asked)
-        made = [(schedulers[name].submit(b, priority=random.randrange(2)), n) for b, n in asked]
-        for future, n in made:
+        requests: list[tuple[Brief, int | None]] = [(b, n) for n, b in enumerate(MINE)] + [
+            (b, None) for b in companions
+        ]
+        random.shuffle(requests)
+        futures = [(schedulers[name].submit(b, priority=random.randrange(2)), n) for b, n in requests]
+        for future, n in futures:
             image = pixels(future)
             if n is not None:
                 assert np.array_equal(image, alone[name][n])
@@ -96,14 +98,14 @@ def test_the_shipped_starter_draws_the_same_image_in_company() -> None:
 
 
 def test_requests_join_and_leave_between_steps(opened: Open) -> None:
-    scheduler, told = opened(), []
+    scheduler, progress = opened(), []
     gate = Gate(at=2)
 
     def watch(name: str) -> Callable[[int, int], None]:
-        return lambda step, total: told.append((name, step, total))
+        return lambda step, total: progress.append((name, step, total))
 
     def long(step: int, total: int) -> None:
-        told.append(("long", step, total))
+        progress.append(("long", step, total))
         gate(step, total)
 
     first = scheduler.submit(brief(1, steps=7), on_progress=long)
@@ -115,19 +117,19 @@ def test_requests_join_and_leave_between_steps(opened: Open) -> None:
     gate.open.set()
     pixels(first)
     assert order == ["short", "long"]
-    assert [(step, total) for name, step, total in told if name == "long"] == [(n, 7) for n in range(1, 8)]
-    assert [(step, total) for name, step, total in told if name == "short"] == [(1, 2), (2, 2)]
-    assert told.index(("short", 1, 2)) > told.index(("long", 2, 7))
-    assert told.index(("short", 2, 2)) < told.index(("long", 5, 7))
+    assert [(step, total) for name, step, total in progress if name == "long"] == [(n, 7) for n in range(1, 8)]
+    assert [(step, total) for name, step, total in progress if name == "short"] == [(1, 2), (2, 2)]
+    assert progress.index(("short", 1, 2)) > progress.index(("long", 2, 7))
+    assert progress.index(("short", 2, 2)) < progress.index(("long", 5, 7))
     assert scheduler.metrics.ticks == 7
 
 
 def test_rows_without_weight_are_not_computed(opened: Open) -> None:
     scheduler = opened()
 
-    def rows(asked: Brief) -> int:
+    def rows(request: Brief) -> int:
         before = scheduler.metrics.rows
-        pixels(scheduler.submit(asked))
+        pixels(scheduler.submit(request))
         return scheduler.metrics.rows - before
 
     assert rows(brief()) == 2 * 4
@@ -195,21 +197,21 @@ def test_a_full_queue_refuses(opened: Open) -> None:
 
 def test_cancelling_ends_within_one_step(opened: Open) -> None:
     scheduler = opened()
-    seen: dict[str, list[int]] = {"future": [], "asked": [], "gone": [], "kept": []}
+    progress: dict[str, list[int]] = {"future": [], "asked": [], "gone": [], "kept": []}
     gate, stop = Gate(at=3), threading.Event()
 
     def gone(step: int, total: int) -> None:
-        seen["gone"].append(step)
+        progress["gone"].append(step)
         if step == 3:
             raise ConnectionError("the client is gone")
 
     def watch(name: str) -> Callable[[int, int], None]:
-        return lambda step, total: seen[name].append(step)
+        return lambda step, total: progress[name].append(step)
 
     with scheduler._wake:
-        kept = scheduler.submit(brief(1, steps=8), on_progress=watch("kept"))
+        uncancelled = scheduler.submit(brief(1, steps=8), on_progress=watch("kept"))
         cancelled = scheduler.submit(brief(2, steps=8), on_progress=watch("future"))
-        asked = scheduler.submit(brief(3, steps=8), on_progress=watch("asked"), is_cancelled=stop.is_set)
+        by_callback = scheduler.submit(brief(3, steps=8), on_progress=watch("asked"), is_cancelled=stop.is_set)
         dead = scheduler.submit(brief(4, steps=8), on_progress=gone)
         last = scheduler.submit(brief(5, steps=4), on_progress=gate)
     assert gate.reached.wait(60)
@@ -218,15 +220,15 @@ def test_cancelling_ends_within_one_step(opened: Open) -> None:
     rows = scheduler.metrics.rows
     gate.open.set()
     with pytest.raises(Cancelled, match="cancelled with 5 steps to go"):
-        asked.result(60)
+        by_callback.result(60)
     with pytest.raises(ConnectionError):
         dead.result(60)
     with pytest.raises(CancelledError):
         cancelled.result(60)
     pixels(last)
-    pixels(kept)
-    assert seen["future"] == seen["asked"] == seen["gone"] == [1, 2, 3]
-    assert seen["kept"] == list(range(1, 9))
+    pixels(uncancelled)
+    assert progress["future"] == progress["asked"] == progress["gone"] == [1, 2, 3]
+    assert progress["kept"] == list(range(1, 9))
     # Three of five left with 5 steps of 2 rows each: all of it is freed.
     assert scheduler.metrics.rows - rows == 2 * 5 + 2 * 1
     assert scheduler.metrics.ended == {Status.DONE: 2, Status.CANCELLED: 2, Status.FAILED: 1}
@@ -292,9 +294,9 @@ def test_a_picture_that_cannot_be_set_in_fails_its_own_cover_alone(opened: Open)
     scheduler = opened()
     alone = pixels(scheduler.submit(MINE[0]))
     picture = PICTURE.copy()
-    asked = brief(4, references=(picture,), reference_strength=0.5)
+    failing = brief(4, references=(picture,), reference_strength=0.5)
     with scheduler._wake:
-        bad = scheduler.submit(asked, on_progress=lambda step, total: picture.close())
+        bad = scheduler.submit(failing, on_progress=lambda step, total: picture.close())
         good = scheduler.submit(MINE[0])
     with pytest.raises(ValueError, match="closed image"):
         bad.result(60)

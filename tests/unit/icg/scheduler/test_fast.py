@@ -28,17 +28,17 @@ def rows(count: int) -> Rows:
 
 
 def test_calls_are_filled_up_to_the_next_rung() -> None:
-    seen: list[int] = []
+    sizes: list[int] = []
 
-    def call(given: Rows) -> torch.Tensor:
-        seen.append(len(given.x))
-        assert len(given.x) == len(given.t) == len(given.embeds)
-        return given.x + 1
+    def call(rows: Rows) -> torch.Tensor:
+        sizes.append(len(rows.x))
+        assert len(rows.x) == len(rows.t) == len(rows.embeds)
+        return rows.x + 1
 
     ladder = Ladder(call, rows, (2, 3, 6), record=False)
     for count in (1, 2, 3, 4, 6):
         assert torch.equal(ladder(rows(count)), rows(count).x + 1)
-    assert seen == [2, 2, 3, 6, 6]
+    assert sizes == [2, 2, 3, 6, 6]
     with pytest.raises(IcgError, match="rows=7; allowed: at most 6"):
         ladder(rows(7))
 
@@ -60,10 +60,10 @@ def test_services_ask_by_name() -> None:
 
 @pytest.mark.parametrize("name", tiny.DIFFUSION)
 def test_filled_calls_change_no_cover(covers: Callable[[str], CoverPipeline], opened: Open, name: str) -> None:
-    asked = [brief(n, product=PRODUCT if n == 2 else None) for n in range(3)]
-    alone = [np.asarray(covers(name)([b])[0], int) for b in asked]
+    briefs = [brief(n, product=PRODUCT if n == 2 else None) for n in range(3)]
+    alone = [np.asarray(covers(name)([b])[0], int) for b in briefs]
     scheduler = opened(name, fast=PLAIN)
-    for future, expected in zip([scheduler.submit(b) for b in asked], alone, strict=True):
+    for future, expected in zip([scheduler.submit(b) for b in briefs], alone, strict=True):
         assert np.abs(pixels(future) - expected).max() <= 3
     assert scheduler.metrics.calls < scheduler.metrics.rows
 
@@ -71,9 +71,9 @@ def test_filled_calls_change_no_cover(covers: Callable[[str], CoverPipeline], op
 def test_half_precision_draws_nearly_the_same(covers: Callable[[str], CoverPipeline], opened: Open) -> None:
     plain = covers("sana")([brief(1)])[0]
     half = opened("sana", fast=Fast(compiled=False, graphs=False))
-    drawn = pixels(half.submit(brief(1))).astype(int)
+    cover = pixels(half.submit(brief(1))).astype(int)
     assert half._pipeline.family.denoiser.dtype == half._pipeline.family.vae.dtype == torch.bfloat16
-    assert 0 < np.abs(drawn - np.asarray(plain)).mean() < 4
+    assert 0 < np.abs(cover - np.asarray(plain)).mean() < 4
 
 
 @pytest.mark.slow
@@ -92,7 +92,7 @@ class Late(Decoder):
         self.open = threading.Event()
 
     def __call__(self, latents: torch.Tensor) -> Decoding:
-        found, opened = super().__call__(latents), self.open
+        preview, opened = super().__call__(latents), self.open
 
         class Waiting(Decoding):
             @property
@@ -101,7 +101,7 @@ class Late(Decoder):
 
             def pictures(self) -> list[Image.Image | None]:
                 assert opened.wait(60)
-                return found.pictures()
+                return preview.pictures()
 
         return Waiting(torch.empty(0), torch.empty(0), 0.0)
 

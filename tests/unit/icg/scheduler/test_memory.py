@@ -21,8 +21,10 @@ for limit, free in ((1000, {int(20 * ROW / SHARE)}), (6, {int(20 * ROW / SHARE)}
 
 def test_rows_are_bounded_by_memory_and_by_the_limit() -> None:
     # What the threads of other tests take and give back would be counted as rows.
-    told = subprocess.run([sys.executable, "-c", ALONE], check=True, capture_output=True, text=True, timeout=60).stdout
-    fit, limited, by_the_machine = map(int, told.split())
+    output = subprocess.run(
+        [sys.executable, "-c", ALONE], check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+    fit, limited, by_the_machine = map(int, output.split())
     assert 17 <= fit <= 22
     assert (limited, by_the_machine) == (6, 3)
 

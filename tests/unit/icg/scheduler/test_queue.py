@@ -23,20 +23,20 @@ def line(limit: int = 10) -> RequestQueue:
 
 def test_priority_goes_first_then_who_is_due_then_who_came() -> None:
     queue = line()
-    asked = [ask(3), ask(1), ask(9, priority=1), ask(1)]
-    for request in asked:
+    requests = [ask(3), ask(1), ask(9, priority=1), ask(1)]
+    for request in requests:
         queue.add(request)
     queue.settle(0.0, lambda r: 0.0, lambda r: 0.0)
-    assert queue.live == [asked[2], asked[1], asked[3], asked[0]]
+    assert queue.live == [requests[2], requests[1], requests[3], requests[0]]
 
 
 def test_of_those_due_together_who_has_most_left_goes_first() -> None:
     queue = line()
-    asked = [ask(1, steps=4), ask(1, steps=9), ask(0.5, steps=2), ask(1, steps=9)]
-    for request in asked:
+    requests = [ask(1, steps=4), ask(1, steps=9), ask(0.5, steps=2), ask(1, steps=9)]
+    for request in requests:
         queue.add(request)
     queue.settle(0.0, lambda r: 0.0, lambda r: 0.0)
-    assert queue.live == [asked[2], asked[1], asked[3], asked[0]]
+    assert queue.live == [requests[2], requests[1], requests[3], requests[0]]
 
 
 def test_who_comes_together_is_due_together() -> None:

@@ -13,41 +13,41 @@ from icg.scheduler.request import Share
 from tests.unit.icg.pipelines import PICTURE, Gate, brief, pixels, user
 
 Open = Callable[..., StepScheduler]
-ASKED = [brief(n, steps=8, references=(PICTURE,) if n == 3 else ()) for n in range(4)]
+BRIEFS = [brief(n, steps=8, references=(PICTURE,) if n == 3 else ()) for n in range(4)]
 
 
 def test_a_shared_cover_does_not_depend_on_who_shares(opened: Open) -> None:
     apart, together = opened(shared=0.5), opened(shared=0.5)
-    alone = [pixels(apart.submit(b, share=Share(7))) for b in ASKED]
-    futures = [together.submit(b, share=Share(7)) for b in (*ASKED, brief(9, steps=5))]
+    alone = [pixels(apart.submit(b, share=Share(7))) for b in BRIEFS]
+    futures = [together.submit(b, share=Share(7)) for b in (*BRIEFS, brief(9, steps=5))]
     for future, want in zip(futures, alone, strict=False):
         assert np.array_equal(pixels(future), want)
     assert len({image.tobytes() for image in alone}) == len(alone)
 
 
 def test_shared_steps_are_drawn_once(opened: Open) -> None:
-    scheduler, told = opened(shared=0.5), []
+    scheduler, progress = opened(shared=0.5), []
     with scheduler._wake:
-        futures = [scheduler.submit(b, share=Share(7)) for b in ASKED[:3]]
+        futures = [scheduler.submit(b, share=Share(7)) for b in BRIEFS[:3]]
     for future in futures:
         pixels(future)
     # 4 steps of one trunk, then 4 of each of three, two rows each.
     assert scheduler.metrics.rows == 2 * 4 + 3 * 2 * 4
-    late = scheduler.submit(brief(8, steps=8), share=Share(7), on_progress=lambda step, _: told.append(step))
+    late = scheduler.submit(brief(8, steps=8), share=Share(7), on_progress=lambda step, _: progress.append(step))
     pixels(late)
-    assert told == [5, 6, 7, 8]
+    assert progress == [5, 6, 7, 8]
     assert scheduler.metrics.rows == 2 * 4 + 4 * 2 * 4
     assert scheduler.metrics.shared == 4 * 4
 
 
 def test_sharing_is_asked_for_and_told_apart(opened: Open) -> None:
     scheduler, plain = opened(shared=0.5), opened()
-    own = pixels(scheduler.submit(ASKED[0]))
-    assert np.array_equal(own, pixels(plain.submit(ASKED[0])))
-    assert np.array_equal(own, pixels(plain.submit(ASKED[0], share=Share(ASKED[0].seed))))
+    own = pixels(scheduler.submit(BRIEFS[0]))
+    assert np.array_equal(own, pixels(plain.submit(BRIEFS[0])))
+    assert np.array_equal(own, pixels(plain.submit(BRIEFS[0], share=Share(BRIEFS[0].seed))))
     shares = [Share(7), Share(8), Share(7, user(5))]
-    made = [pixels(scheduler.submit(ASKED[0], share=share)).tobytes() for share in shares]
-    assert len({own.tobytes(), *made}) == 4
+    covers = [pixels(scheduler.submit(BRIEFS[0], share=share)).tobytes() for share in shares]
+    assert len({own.tobytes(), *covers}) == 4
     with pytest.raises(BriefError, match="seed=-1"):
         Share(-1)
     with pytest.raises(BriefError, match="shared=2; allowed"):
@@ -56,18 +56,18 @@ def test_sharing_is_asked_for_and_told_apart(opened: Open) -> None:
 
 def test_an_anchored_cover_branches_before_its_picture_is_set_in(opened: Open) -> None:
     scheduler = opened(shared=0.9)
-    asked = brief(1, steps=8, references=(PICTURE,), reference_strength=0.5)
-    first = pixels(scheduler.submit(asked, share=Share(3)))
+    anchored = brief(1, steps=8, references=(PICTURE,), reference_strength=0.5)
+    first = pixels(scheduler.submit(anchored, share=Share(3)))
     assert scheduler.metrics.shared == 4
-    assert np.array_equal(pixels(scheduler.submit(asked, share=Share(3))), first)
+    assert np.array_equal(pixels(scheduler.submit(anchored, share=Share(3))), first)
 
 
 def test_one_who_leaves_takes_nobody_along(opened: Open) -> None:
     scheduler, gate = opened(shared=0.5), Gate(at=2)
-    want = pixels(opened(shared=0.5).submit(ASKED[1], share=Share(7)))
+    want = pixels(opened(shared=0.5).submit(BRIEFS[1], share=Share(7)))
     with scheduler._wake:
-        leaving = scheduler.submit(ASKED[0], share=Share(7), on_progress=gate)
-        staying = scheduler.submit(ASKED[1], share=Share(7))
+        leaving = scheduler.submit(BRIEFS[0], share=Share(7), on_progress=gate)
+        staying = scheduler.submit(BRIEFS[1], share=Share(7))
     assert gate.reached.wait(60)
     leaving.cancel()
     gate.open.set()

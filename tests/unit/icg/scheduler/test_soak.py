@@ -30,6 +30,27 @@ def resident_mb() -> float:
         return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS"))
 
 
+def fails_at(last: int) -> Callable[[int, int], None]:
+    def on_progress(step: int, total: int) -> None:
+        if step >= last:
+            raise ConnectionError("gone")
+
+    return on_progress
+
+
+def options(chance: random.Random, fate: float) -> dict:
+    """Of a request: some fail in their callback, some are cancelled, some have little time."""
+    result: dict = {"priority": chance.randrange(3)}
+    if fate < 0.1:
+        result["on_progress"] = fails_at(chance.randrange(1, 4))
+    elif fate < 0.2:
+        left = iter(range(chance.randrange(1, 6)))
+        result["is_cancelled"] = lambda: next(left, None) is None
+    elif fate < 0.4:
+        result["timeout"] = chance.uniform(0.0, 0.2)
+    return result
+
+
 @pytest.mark.slow
 def test_ten_thousand_requests_leave_nothing_behind(opened: Callable[..., StepScheduler]) -> None:
     scheduler, chance = opened("sd21", queue=64, shared=0.5), random.Random(0)
@@ -52,28 +73,13 @@ def test_ten_thousand_requests_leave_nothing_behind(opened: Callable[..., StepSc
                 if not np.array_equal(np.asarray(future.result()), want[kind]):
                     wrong.append(kind)
 
-    def dies(at: int) -> Callable[[int, int], None]:
-        def told(step: int, total: int) -> None:
-            if step >= at:
-                raise ConnectionError("gone")
-
-        return told
-
     for n in range(REQUESTS):
         if n == SETTLED:
             resident = resident_mb()
         slots.acquire()
         kind, fate = chance.randrange(40), chance.random()
-        how: dict = {"priority": chance.randrange(3)}
-        if fate < 0.1:
-            how["on_progress"] = dies(chance.randrange(1, 4))
-        elif fate < 0.2:
-            left = iter(range(chance.randrange(1, 6)))
-            how["is_cancelled"] = lambda left=left: next(left, None) is None
-        elif fate < 0.4:
-            how["timeout"] = chance.uniform(0.0, 0.2)
         try:
-            future = scheduler.submit(kinds[kind], share=shares[kind], **how)
+            future = scheduler.submit(kinds[kind], share=shares[kind], **options(chance, fate))
         except Shed:
             slots.release()
             outcomes["refused"] += 1

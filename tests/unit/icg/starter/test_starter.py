@@ -52,10 +52,10 @@ def test_users_get_their_colours(shipped: starter.Starter) -> None:
     titles = ["panda", "rocket", "cactus", "pizza", "fox", "crown"]
     mean = {}
     for palette, user in users.items():
-        made = shipped.pipeline([Brief(t, user_embedding=user, seed=i) for i, t in enumerate(titles)])
-        mean[palette] = np.mean([np.asarray(m, float).mean((0, 1)) for m in made], 0)
+        drawings = shipped.pipeline([Brief(t, user_embedding=user, seed=i) for i, t in enumerate(titles)])
+        mean[palette] = np.mean([np.asarray(m, float).mean((0, 1)) for m in drawings], 0)
         other = users["lemon" if palette == "night" else "night"]
-        embedded = shipped.embedding.covers(made)
+        embedded = shipped.embedding.covers(drawings)
         assert (embedded @ user).mean() > (embedded @ other).mean()
     assert mean["lemon"].sum() > mean["night"].sum() + 60
 

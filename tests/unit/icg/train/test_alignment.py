@@ -40,12 +40,12 @@ def test_covers_of_unseen_briefs_come_to_engage(small: Starter, reward: Engageme
     pipeline = covers_of(small, "sana")
     for part in (pipeline.family.denoiser, pipeline.family.vae):
         part.requires_grad_(False)
-    asked = briefs(6, 1000)
-    rated = reward(pipeline(asked), asked)
+    unseen = briefs(6, 1000)
+    rated = reward(pipeline(unseen), unseen)
     scale = (float(rated.mean()), max(float(rated.std()), 1e-3))
     mix = Mix({"engagement": reward}, {"engagement": 1.0}, {"engagement": scale}, clip=100.0)
     model = personalise.Aligner(pipeline, mix, looks, personalise.AlignConfig(dispersion=0.0, consistency=0.0))
-    watch = Watch(tmp_path / "watch.jsonl", asked, {"engagement": reward}, thumbnails, stops=False)
+    watch = Watch(tmp_path / "watch.jsonl", unseen, {"engagement": reward}, thumbnails, stops=False)
     personalise.run(tmp_path, model, draw, Fit(steps=8, lr=3e-3, batch=4, warmup=1, save_every=8), watch)
     first, last = (json.loads(line) for line in watch.path.read_text().splitlines())
     assert last["engagement"] > first["engagement"] + 0.5 * watch.spread["engagement"]
@@ -56,16 +56,16 @@ def test_what_is_no_reward_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     fit, config = Fit(1, 1e-3, 4, warmup=1), personalise.AlignConfig()
     with pytest.raises(IcgError, match=r"weights for \['beauty'\]; allowed: .*'engagement'"):
         alignment.run(tmp_path, procedural(), alignment.SMOKE, fit, config, {"beauty": 1.0})
-    given = ["--out", str(tmp_path), "--smoke"]
-    for flags, said in (
+    arguments = ["--out", str(tmp_path), "--smoke"]
+    for flags, message in (
         (["--beauty", "1"], "--beauty"),
         (["--engagement", "much"], "--engagement"),
         (["--by", "policy", "--group", "1", "--art", "."], "--group 1; allowed: 2 to --batch 16"),
     ):
         with pytest.raises(SystemExit) as left:
-            alignment.main((given[:-1] if "--art" in flags else given) + flags)
+            alignment.main((arguments[:-1] if "--art" in flags else arguments) + flags)
         assert left.value.code == 2
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -74,8 +74,8 @@ def test_what_is_no_reward_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_the_recipe_follows_engagement_both_ways(by: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--by", by, "--engagement", "3", "--smoke", "--go-on"]
     alignment.main(["--out", str(tmp_path), *flags])
-    found = json.loads(capsys.readouterr().out)
-    assert found["after"]["engagement"] != found["before"]["engagement"]
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["after"]["engagement"] != figures["before"]["engagement"]
     assert "engagement" in json.loads((tmp_path / "scales.json").read_text())
     assert json.loads((tmp_path / "weights.json").read_text())["engagement"] == 3
     before = starter.load().pipeline.adapter.state_dict()
@@ -87,9 +87,9 @@ def test_the_recipe_follows_engagement_both_ways(by: str, tmp_path: Path, capsys
 def test_a_policy_draws_a_group_for_every_brief_it_is_given(small: Starter) -> None:
     judged: list[int] = []
 
-    def judge(covers: list[Image.Image], asked: list[Brief]) -> np.ndarray:
+    def judge(covers: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
         judged.append(len(covers))
-        assert len({b.seed for b in asked}) == 2
+        assert len({b.seed for b in briefs}) == 2
         return np.arange(len(covers), dtype=np.float32)
 
     policy = grpo.Policy(covers_of(small, "sana"), judge, grpo.PolicyConfig(group=3, steps=1))

@@ -17,8 +17,8 @@ from icg.brief import Brief
 from icg.check import check
 from icg.data.behaviour import CLICK, DISLIKE, IMPRESSION, LIKE, Log
 from icg.data.buckets import Buckets
-from icg.data.catalogue import Catalogue, Report
-from icg.data.precompute import Latents, Prepared, Readings, prepare, show
+from icg.data.catalogue import Catalogue, RowReport
+from icg.data.precompute import Latents, PreparedExample, Readings, prepare, show
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import CheckpointError, IcgError
 from icg.models.families import cast, family_of
@@ -28,12 +28,12 @@ from icg.train.connector.pretraining import (
     CONNECTOR,
     TOKENS,
     ConnectorConfig,
-    Recipe,
+    ConnectorRun,
     latent_loss,
     new_adapter,
     standardise,
 )
-from icg.train.connector.source import Source, Tastes, by_vlm, precomputed
+from icg.train.connector.source import ConnectorSource, CoverUsers, by_vlm, precomputed
 from icg.train.loop import Fit, train
 from icg.train.throughput import SKIPPED, Speed, ceiling, flop_counter
 from PIL import Image
@@ -62,24 +62,27 @@ class Pair:
 
     def __init__(self, folder: Path, open_vlm: Open, drawing: str = "sd15") -> None:
         (self.vlm, self.processor), self.diffusion = open_vlm("llava"), tiny.diffusion(drawing)
-        self.family, report = family_of(self.diffusion), Report()
+        self.family, report = family_of(self.diffusion), RowReport()
         examples = list(Catalogue.open(shop(folder / "shop")).examples(report))
         self.adapter = new_adapter(self.vlm, self.diffusion, 0, tokens=tiny.TOKENS, layers=1)
         standardise(self.adapter, self.vlm, self.processor, [(e.title, show(e)) for e in examples])
         self.latents = Latents(folder / "latents", self.family, Buckets(64 * 64), "m")
         read = (self.vlm, self.processor, self.adapter, "m")
-        self.seen, self.said = Readings(folder / "seen", *read), Readings(folder / "said", *read, shown=False)
-        self.prepared = prepare(examples, (self.latents, self.seen, self.said), report)
+        self.with_cover, self.title_only = (
+            Readings(folder / "seen", *read),
+            Readings(folder / "said", *read, shown=False),
+        )
+        self.prepared = prepare(examples, (self.latents, self.with_cover, self.title_only), report)
 
-    def recipe(self, config: ConnectorConfig, among: list[Prepared] | None = None) -> Recipe:
+    def recipe(self, config: ConnectorConfig, among: list[PreparedExample] | None = None) -> ConnectorRun:
         torch.manual_seed(0)
         adapter = IcgAdapter(self.adapter.config)
         adapter.load_state_dict(self.adapter.state_dict())
         read = by_vlm(self.vlm, self.processor, adapter)
         if config.stage == CONNECTOR:
-            read = precomputed(self.seen.store, self.said.store)
-        source = Source(among or self.prepared, self.latents.store, read, None, FIT.batch, 0)
-        return Recipe(self.family, adapter, Accelerator(cpu=True), source, source, config)
+            read = precomputed(self.with_cover.store, self.title_only.store)
+        source = ConnectorSource(among or self.prepared, self.latents.store, read, None, FIT.batch, 0)
+        return ConnectorRun(self.family, adapter, Accelerator(cpu=True), source, source, config)
 
 
 @pytest.fixture(scope="module")
@@ -109,17 +112,17 @@ def test_training_lowers_the_loss_of_held_out_noise(pair: Pair, tmp_path: Path) 
     recipe = pair.recipe(ConnectorConfig(CONNECTOR, drop_all=0.0, drop_picture=0.0, steps=1, columns=1))
     before = recipe.validation()
     assert recipe.validation() == before
-    found = recipe.run(tmp_path, Fit(steps=60, lr=3e-2, batch=8, warmup=2, save_every=60))
-    assert found["validation"] < before - 0.005
-    assert found["examples_per_second"] > 0
+    losses = recipe.run(tmp_path, Fit(steps=60, lr=3e-2, batch=8, warmup=2, save_every=60))
+    assert losses["validation"] < before - 0.005
+    assert losses["examples_per_second"] > 0
 
 
 def test_precomputed_readings_are_what_the_vlm_says(pair: Pair) -> None:
     shown = np.array([True, False, True])
-    said = by_vlm(pair.vlm, pair.processor, pair.adapter)(pair.prepared[:3], shown)
-    kept = precomputed(pair.seen.store, pair.said.store)(pair.prepared[:3], shown)
-    torch.testing.assert_close(kept, said, atol=5e-3, rtol=5e-3)
-    assert not torch.allclose(said[0], said[2], atol=0.1)
+    expected = by_vlm(pair.vlm, pair.processor, pair.adapter)(pair.prepared[:3], shown)
+    stored = precomputed(pair.with_cover.store, pair.title_only.store)(pair.prepared[:3], shown)
+    torch.testing.assert_close(stored, expected, atol=5e-3, rtol=5e-3)
+    assert not torch.allclose(expected[0], expected[2], atol=0.1)
 
 
 def test_a_user_changes_nothing_until_one_has_been_learned_from(pair: Pair) -> None:
@@ -132,13 +135,13 @@ def test_a_user_changes_nothing_until_one_has_been_learned_from(pair: Pair) -> N
 def test_samples_are_the_covers_of_the_pipeline(vlm_of: Open, name: str) -> None:
     vlm, processor = vlm_of("llava")
     stock = tiny.diffusion(name)
-    made = CoverPipeline(vlm, processor, stock, new_adapter(vlm, stock, 0, tokens=tiny.TOKENS, layers=1))
+    pipeline = CoverPipeline(vlm, processor, stock, new_adapter(vlm, stock, 0, tokens=tiny.TOKENS, layers=1))
     briefs = [Brief(title, seed=n, steps=3, guidance=2.0, size=(64, 96)) for n, title in enumerate("ab")]
     with torch.no_grad():
-        items = torch.cat([made.item(brief) for brief in briefs])
-    drawn = samples.draw(made.family, made.adapter, items, torch.zeros(2, 64), (64, 96), 3, 2.0)
-    covers = np.stack([np.asarray(cover, int) for cover in made(briefs)])
-    assert np.abs(covers - drawn).max() <= 1
+        items = torch.cat([pipeline.item(brief) for brief in briefs])
+    images = samples.draw(pipeline.family, pipeline.adapter, items, torch.zeros(2, 64), (64, 96), 3, 2.0)
+    covers = np.stack([np.asarray(cover, int) for cover in pipeline(briefs)])
+    assert np.abs(covers - images).max() <= 1
 
 
 @pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight:UserWarning")
@@ -153,12 +156,12 @@ def test_every_family_learns_in_mixed_precision(name: str) -> None:
     clean, items = torch.randn(2, *family.shape((64, 64))), torch.randn(2, tiny.TOKENS, 32)
     with torch.autocast("cpu", torch.bfloat16):
         loss = latent_loss(family, adapter, stock.scheduler, clean, items, torch.zeros(2, 64))
-        drawn = samples.draw(family, adapter, items, torch.zeros(2, 64), (64, 64), 2, 2.0)
+        images = samples.draw(family, adapter, items, torch.zeros(2, 64), (64, 64), 2, 2.0)
     loss.backward()
     assert loss.dtype == torch.float32
     assert torch.isfinite(loss)
     assert adapter.connector.out[0].weight.grad.abs().sum() > 0
-    assert drawn.shape == (2, 64, 64, 3)
+    assert images.shape == (2, 64, 64, 3)
 
 
 def test_a_user_is_known_by_what_else_they_liked() -> None:
@@ -167,7 +170,7 @@ def test_a_user_is_known_by_what_else_they_liked() -> None:
     zeros = np.zeros(len(rows), int)
     log = Log(columns[0], columns[1], columns[2], zeros, np.arange(len(rows)), zeros, zeros)
     looks = np.eye(5, 64, dtype=np.float32)
-    tastes = Tastes(log, looks, item=np.array([0, 1, 2, 0, 4]))
+    tastes = CoverUsers(log, looks, item=np.array([0, 1, 2, 0, 4]))
     users = tastes.draw(np.array([0, 1, 2, 4]), np.random.default_rng(0))
     assert users[0].argmax() == 1, "a cover of the same item, and the cover itself, are left out"
     assert np.flatnonzero(users[0]).tolist() == [1]
@@ -212,7 +215,7 @@ def test_the_command_of_the_docs_leaves_an_adapter_that_draws(
 ) -> None:
     arguments = ["--smoke", "--stage", "connector", "--out", str(tmp_path / "run")]
     command.main(arguments)
-    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    output = json.loads(capsys.readouterr().out.splitlines()[-1])
     root, out = starter.path(), tmp_path / "run"
     assert check(root / "vlm", root / "diffusion", out / "adapter", size=(96, 96)).tokens == 8
     config = json.loads((out / "config.json").read_text())
@@ -223,19 +226,19 @@ def test_the_command_of_the_docs_leaves_an_adapter_that_draws(
     assert logged.Images("samples")[0].height >= 2 * 80
     for part in ("vlm", "diffusion"):
         (out / part).symlink_to(root / part)
-    made = CoverPipeline.from_pretrained(out)
+    pipeline = CoverPipeline.from_pretrained(out)
     user = np.eye(64, dtype=np.float32)[0]
-    covers = made([Brief("red circle", steps=2), Brief("red circle", user_embedding=user, steps=2)])
+    covers = pipeline([Brief("red circle", steps=2), Brief("red circle", user_embedding=user, steps=2)])
     assert covers[0].size == (128, 128)
     start = IcgAdapter.from_pretrained(out / "start").state_dict()
     moved = {
-        name.split(".")[0] for name, v in made.adapter.state_dict().items() if (v - start[name]).abs().max() > 1e-3
+        name.split(".")[0] for name, v in pipeline.adapter.state_dict().items() if (v - start[name]).abs().max() > 1e-3
     }
     assert {"connector", "refiner"} <= moved
     written = sorted((tmp_path / "precomputed").rglob("*.safetensors"))
     stamps = [path.stat().st_mtime_ns for path in written]
     command.main(arguments)
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["validation"] == found["validation"]
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["validation"] == output["validation"]
     assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "precomputed").rglob("*.safetensors"))] == stamps
 
 
@@ -244,7 +247,7 @@ def test_what_cannot_be_trained_is_named(tmp_path: Path) -> None:
         ConnectorConfig("all")
     with pytest.raises(IcgError, match=r"drop_user=2; allowed: 0\.\.1"):
         ConnectorConfig(drop_user=2)
-    given = {"vlm": starter.path() / "vlm", "diffusion": starter.path() / "diffusion", "data": tmp_path}
-    arguments = [text for name, folder in given.items() for text in (f"--{name}", str(folder))]
+    folders = {"vlm": starter.path() / "vlm", "diffusion": starter.path() / "diffusion", "data": tmp_path}
+    arguments = [text for name, folder in folders.items() for text in (f"--{name}", str(folder))]
     with pytest.raises(IcgError, match="no table of items; allowed: a folder with items"):
         command.main([*arguments, "--out", str(tmp_path / "run")])

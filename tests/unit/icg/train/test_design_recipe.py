@@ -19,10 +19,10 @@ from icg.design.schema import Design
 from icg.errors import CheckpointError
 from icg.models import vlm as reading
 from icg.rewards.reader import Reader
-from icg.train.engagement.design import Written, adapted, avoidable, fit, keep, main, words, written
+from icg.train.engagement.design import DesignExamples, adapted, avoidable, design_examples, fit, main, save, words
 from icg.train.engagement.recipe import Sample, simulated
 from icg.train.loop import Fit
-from icg.train.studies.design_evaluation import Asked, Truth, agreement, by_bucket, ordered, searching
+from icg.train.studies.design_evaluation import DesignItems, Truth, agreement, by_bucket, ordered, searching
 from safetensors.numpy import save_file
 
 DARK = Design((("navy", 6),), ("dark", "cool", "vivid"), ("panda",), "centre", "large", "ink")
@@ -43,7 +43,7 @@ def test_what_low_posts_have_is_avoided(sample: Sample) -> None:
     assert avoidable([DARK, LIGHT] * 15, bucket) == [], "as common among low as among high ones"
     rows = np.arange(30)
     read = replace(sample.read, account=np.full(60, "a"), bucket=np.concatenate([bucket, bucket]))
-    data = written(read, sample.titles, designs * 2, rows)
+    data = design_examples(read, sample.titles, designs * 2, rows)
     assert all(not words(d) & set(d.avoid) for d in data.designs), "no design avoids what it has"
     assert any(d.avoid for d in data.designs)
     assert data.prompts[0].startswith("low likes: ")
@@ -51,14 +51,14 @@ def test_what_low_posts_have_is_avoided(sample: Sample) -> None:
 
 @pytest.mark.slow
 def test_a_tuned_model_writes_what_posts_of_that_bucket_look_like(tmp_path: Path) -> None:
-    from icg.design.kpi import asked
+    from icg.design.kpi import prompt
 
     vlm, processor = reading.load(starter.path() / "vlm")
     torch.manual_seed(0)
     pairs = [("high", DARK), ("low", LIGHT)]
-    data = Written([asked("panda", "", None, t) for t, _ in pairs], [d for _, d in pairs])
+    data = DesignExamples([prompt("panda", "", None, t) for t, _ in pairs], [d for _, d in pairs])
     tuned = fit(tmp_path / "tuning", adapted(vlm, 8), processor, data, Fit(60, 5e-3, 4, warmup=5))
-    keep(tuned, tmp_path / "design")
+    save(tuned, tmp_path / "design")
     DesignJudge.fit([DARK, LIGHT] * 9, np.full(18, "a"), np.array([2.0, 0.0] * 9)).save_pretrained(tmp_path / "design")
     assert str(starter.path()) not in (tmp_path / "design" / "adapter_config.json").read_text()
     model = DesignModel.from_pretrained(starter.path() / "vlm", tmp_path / "design")
@@ -94,24 +94,24 @@ def test_a_judge_chooses_along_the_way_from_low_to_high(monkeypatch: pytest.Monk
     between = replace(DARK, tones=LIGHT.tones)
     judge = DesignJudge.fit([DARK, LIGHT, between] * 20, np.full(60, "a"), np.array([3.0, 0.0, 1.5] * 20))
     model = DesignModel.from_pretrained(starter.path() / "vlm").judged_by(judge)
-    asked = []
-    monkeypatch.setattr(model, "_filled", lambda *given: asked.append(given) or [LIGHT, between, DARK])
+    calls = []
+    monkeypatch.setattr(model, "_fill", lambda *args: calls.append(args) or [LIGHT, between, DARK])
     assert [model.write("panda", t, "a") for t in ("low", "medium", "high")] == [[LIGHT], [between], [DARK]]
-    assert len(asked) == 2, "from both ends, once for all targets"
+    assert len(calls) == 2, "from both ends, once for all targets"
     assert misses(np.array([0.1, 0.9, 0.45]), "medium").argmin() == 2
 
 
 def test_order_and_agreement_are_counted() -> None:
     assert ordered([np.array([0.0, 1, 2]), np.array([1.0, 1, 1]), np.array([2.0, 2, 0])]) == pytest.approx(1 / 3)
-    found = agreement([DARK, LIGHT], [DARK, replace(DARK, objects=("boat",))])
-    assert found["colour precision"] == 0.5
-    assert found["objects"] == found["style"] == found["size"] == 0.5
+    shares = agreement([DARK, LIGHT], [DARK, replace(DARK, objects=("boat",))])
+    assert shares["colour precision"] == 0.5
+    assert shares["objects"] == shares["style"] == shares["size"] == 0.5
     assert agreement([LIGHT], [replace(LIGHT, colours=(("cream", 9),))])["colour precision"] == 0.5
     assert agreement([LIGHT], [replace(LIGHT, colours=(("cream", 9),))])["colour recall"] == 1.0
 
 
 def test_the_truth_is_the_worlds(sample: Sample) -> None:
-    designs = [DARK if look[1] == 4 else LIGHT for look in sample.made.look]  # 4 is the palette "night"
+    designs = [DARK if look[1] == 4 else LIGHT for look in sample.posts.look]  # 4 is the palette "night"
     truth = Truth(sample.world, sample, designs)
     account = np.array([1])
     e, t = sample.world.everyone, sample.world.theirs
@@ -126,8 +126,8 @@ def test_a_search_takes_what_its_judge_likes() -> None:
             return [LIGHT, DARK, replace(LIGHT, size="large")]
 
     judge = DesignJudge.fit([DARK, LIGHT] * 20, np.full(40, "a"), np.array([2.0, 0.0] * 20))
-    asked = Asked(["panda"], ["a"], np.array([0]), np.array([1.7e9]))
-    low, _, high = by_bucket(searching(Sampler(), judge, 3), asked)  # type: ignore[arg-type]
+    items = DesignItems(["panda"], ["a"], np.array([0]), np.array([1.7e9]))
+    low, _, high = by_bucket(searching(Sampler(), judge, 3), items)  # type: ignore[arg-type]
     assert (low[0], high[0]) == (LIGHT, DARK)
 
 

@@ -21,20 +21,25 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning")
 
 
 def test_the_smoke_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = ["--out", str(tmp_path), "--thing", "box-robot", "--method", "textual-inversion", "--smoke"]
-    product.main(given)
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (told["id"], told["kind"], told["method"], told["steps"]) == ("box-robot", "robot", TEXTUAL_INVERSION, 3)
+    arguments = ["--out", str(tmp_path), "--thing", "box-robot", "--method", "textual-inversion", "--smoke"]
+    product.main(arguments)
+    output = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (output["id"], output["kind"], output["method"], output["steps"]) == (
+        "box-robot",
+        "robot",
+        TEXTUAL_INVERSION,
+        3,
+    )
     assert record.read(tmp_path, "box-robot") is not None
 
 
 def test_what_the_recipe_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for given, named in [
+    for arguments, named in [
         (["--thing", "mug"], "thing='mug'; allowed: zigzag-teapot"),
         (["--steps", "-3"], r"steps=-3; allowed: 0\.\.20000"),
     ]:
         with pytest.raises(IcgError, match=named):
-            product.main(["--out", str(tmp_path), *given])
+            product.main(["--out", str(tmp_path), *arguments])
     with pytest.raises(SystemExit):
         product.main(["--out", str(tmp_path), "--pictures", str(tmp_path)])
     assert "--class and --id are needed with --pictures" in capsys.readouterr().err
@@ -66,12 +71,12 @@ def test_evaluated_and_drawn(tmp_path: Path) -> None:
                (("textual_inversion", TEXTUAL_INVERSION), ("dreambooth", "dreambooth"), ("full", "dreambooth-full"))}  # fmt: skip
     methods["dreambooth_no_prior"] = smoke(Settings(prior=False))
     parts = starter.load()
-    found = evaluate(0, THINGS[:2], tmp_path, methods, parts, covers=1)
-    assert {f"identity_{name}" for name in (*methods, "untuned", "real")} <= set(found)
-    assert found["identity_real"] > found["identity_untuned"]
-    assert len(found["products_identity_dreambooth"]) == 2  # type: ignore[arg-type]
-    kept = {id: record.read(tmp_path / "library", id) for id in record.ids(tmp_path / "library")}
-    assert evaluate(0, THINGS[:2], tmp_path, methods, parts, covers=1) == found, "nothing is trained twice"
-    assert {id: record.read(tmp_path / "library", id) for id in kept} == kept
+    figures = evaluate(0, THINGS[:2], tmp_path, methods, parts, covers=1)
+    assert {f"identity_{name}" for name in (*methods, "untuned", "real")} <= set(figures)
+    assert figures["identity_real"] > figures["identity_untuned"]
+    assert len(figures["products_identity_dreambooth"]) == 2  # type: ignore[arg-type]
+    records = {id: record.read(tmp_path / "library", id) for id in record.ids(tmp_path / "library")}
+    assert evaluate(0, THINGS[:2], tmp_path, methods, parts, covers=1) == figures, "nothing is trained twice"
+    assert {id: record.read(tmp_path / "library", id) for id in records} == records
     page = sheet(parts, tmp_path, list(THINGS[:2]), each=1)
     assert page.width > len(COLUMNS) * 96

@@ -56,13 +56,13 @@ def test_killed_and_resumed_as_if_unbroken(
     before, plain = pipeline.base, cover(pipeline)
     unbroken = Tuner(pipeline, "teapot", SHOWN, how).run(tmp_path / "a")
     Tuner(pipeline, "teapot", SHOWN, how).run(tmp_path / "b", until=2)
-    drawn = {path: path.stat().st_mtime_ns for path in tmp_path.glob("b/class/*.png")}
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("b/class/*.png")}
     resumed = Tuner(pipeline, "teapot", SHOWN, how).run(tmp_path / "b")
     assert unbroken.keys() == resumed.keys()
     assert len(unbroken) > 0
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
-    assert len(drawn) == (0 if method == TEXTUAL_INVERSION else 2)
-    assert all(path.stat().st_mtime_ns == at for path, at in drawn.items()), "class pictures are drawn once"
+    assert len(times) == (0 if method == TEXTUAL_INVERSION else 2)
+    assert all(path.stat().st_mtime_ns == at for path, at in times.items()), "class pictures are drawn once"
     assert np.array_equal(cover(pipeline), plain)
     assert covers(name).base == before
     fresh = covers(name)
@@ -92,8 +92,8 @@ def test_the_prior_is_in_the_loss(covers: Callable[[str], CoverPipeline], tmp_pa
     tuner = Tuner(covers("sana"), "teapot", SHOWN, settings(DREAMBOOTH, prior_weight=2.0))
     tuner.class_pictures(tmp_path)
     with tuner.learning(), torch.no_grad():
-        found = tuner.loss(np.random.default_rng(0))
-    assert float(found["loss"]) == pytest.approx(float(found["product"] + 2 * found["class"]))
+        losses = tuner.loss(np.random.default_rng(0))
+    assert float(losses["loss"]) == pytest.approx(float(losses["product"] + 2 * losses["class"]))
     (tmp_path / "000.png").unlink()
     assert tuner.class_pictures(tmp_path) == 2
     assert (tmp_path / "000.png").is_file()
@@ -103,7 +103,7 @@ def test_the_prior_is_in_the_loss(covers: Callable[[str], CoverPipeline], tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("given", "named"),
+    ("values", "named"),
     [
         ({"method": "magic"}, "method='magic'; allowed: textual-inversion, dreambooth, dreambooth-full"),
         ({"steps": -1}, "steps=-1; allowed: 0..20000"),
@@ -112,9 +112,9 @@ def test_the_prior_is_in_the_loss(covers: Callable[[str], CoverPipeline], tmp_pa
         ({"class_pictures": 0}, "class_pictures=0"),
     ],
 )
-def test_settings_out_of_range(given: dict[str, Any], named: str) -> None:
+def test_settings_out_of_range(values: dict[str, Any], named: str) -> None:
     with pytest.raises(IcgError, match=named):
-        Settings(**given)
+        Settings(**values)
 
 
 def test_settings_not_given_are_the_methods_own() -> None:
@@ -140,27 +140,27 @@ def shop(small: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
 
 
 def test_a_trained_product_is_drawn(shop: Callable[..., record.Record], small: Starter, tmp_path: Path) -> None:
-    said: list[str] = []
-    made = {method: shop(method.replace("textual-", ""), method=method, tell=said.append) for method in METHODS}
+    messages: list[str] = []
+    products = {method: shop(method.replace("textual-", ""), method=method, tell=messages.append) for method in METHODS}
     library = Library(tmp_path / "products")
     assert library.ids() == sorted(m.replace("textual-", "") for m in METHODS)
     plain = cover(small.pipeline)
     small.pipeline.products = library
     try:
-        seen = [cover(small.pipeline, id).tobytes() for id in library.ids()]
+        covers = [cover(small.pipeline, id).tobytes() for id in library.ids()]
     finally:
         small.pipeline.bare()
         small.pipeline.products = None
-    assert len({plain.tobytes(), *seen}) == 4
+    assert len({plain.tobytes(), *covers}) == 4
     assert np.array_equal(cover(small.pipeline), plain)
-    one = made[DREAMBOOTH]
+    one = products[DREAMBOOTH]
     assert (one.kind, one.steps, one.prior, len(one.pictures)) == ("teapot", 4, True, 3)
     assert one.base == small.pipeline.base
     assert one.seconds > 0
     assert one.memory_mb > 0
     assert not list((tmp_path / "products").glob(".*@*")), "what training needed is gone"
-    assert any("about" in line and "minutes" in line for line in said)
-    assert any("prior preservation: 2 pictures of 'a teapot'" in line for line in said)
+    assert any("about" in line and "minutes" in line for line in messages)
+    assert any("prior preservation: 2 pictures of 'a teapot'" in line for line in messages)
 
 
 def test_nothing_is_left_of_what_was_refused(shop: Callable[..., record.Record], tmp_path: Path) -> None:
@@ -193,9 +193,9 @@ def test_interrupted_it_goes_on_and_with_other_settings_begins_anew(
     assert record.ids(tmp_path / "products") == []
     monkeypatch.setattr(Tuner, "run", whole)
     assert shop().key == want.key
-    found = Library(tmp_path / "products").get("teapot-1")
-    assert found.vectors is not None
-    assert found.vectors.shape == found.tensors[VECTORS].shape == (2, small.pipeline.adapter.config.vlm)
+    product = Library(tmp_path / "products").get("teapot-1")
+    assert product.vectors is not None
+    assert product.vectors.shape == product.tensors[VECTORS].shape == (2, small.pipeline.adapter.config.vlm)
 
 
 def test_a_size_it_cannot_draw(covers: Callable[[str], CoverPipeline]) -> None:

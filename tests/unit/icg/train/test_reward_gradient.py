@@ -57,13 +57,13 @@ def looks(pixels: Tensor) -> Tensor:
 
 def briefs(count: int, seed: int = 0, users: int = 2) -> list[Brief]:
     rng = np.random.default_rng(seed)
-    made = []
+    result = []
     for n in range(count):
         user = rng.standard_normal(64).astype(np.float32)
-        made.append(
+        result.append(
             Brief(f"item {n // users}", (), user / np.linalg.norm(user), seed=seed + n, steps=3, guidance=2, size=SIZE)
         )
-    return made
+    return result
 
 
 def draw(rng: np.random.Generator, count: int) -> list[Brief]:
@@ -72,10 +72,10 @@ def draw(rng: np.random.Generator, count: int) -> list[Brief]:
 
 @pytest.fixture(params=[pytest.param("sd15", marks=pytest.mark.slow), "sana"])
 def pipeline(small: Starter, request: pytest.FixtureRequest) -> CoverPipeline:
-    made = covers_of(small, request.param)
-    for part in (made.family.denoiser, made.family.vae):
+    result = covers_of(small, request.param)
+    for part in (result.family.denoiser, result.family.vae):
         part.requires_grad_(False)
-    return made
+    return result
 
 
 def aligner(pipeline: CoverPipeline, **config: float) -> personalise.Aligner:
@@ -90,8 +90,8 @@ def watch(folder: Path) -> Watch:
 def test_alignment_climbs_the_reward_on_held_out_briefs_and_resumes(pipeline: CoverPipeline, tmp_path: Path) -> None:
     start = {k: v.clone() for k, v in pipeline.adapter.state_dict().items()}
     fit = Fit(steps=8, lr=3e-3, batch=4, warmup=1, save_every=4)
-    model, seen = aligner(pipeline), watch(tmp_path)
-    personalise.run(tmp_path, model, draw, fit, seen)
+    model, watched = aligner(pipeline), watch(tmp_path)
+    personalise.run(tmp_path, model, draw, fit, watched)
     lines = [json.loads(line) for line in (tmp_path / "watch.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 4, 8]
     assert lines[-1]["warmth"] > lines[0]["warmth"]
@@ -99,8 +99,8 @@ def test_alignment_climbs_the_reward_on_held_out_briefs_and_resumes(pipeline: Co
     after = model.adapter.state_dict()
     changed = {k.split(".")[0] for k in after if not torch.equal(after[k], start[k])}
     assert changed == {"refiner", "connector"}
-    kept = IcgAdapter.from_pretrained(tmp_path / "adapter").state_dict()
-    torch.testing.assert_close(kept, after, atol=2e-3, rtol=1e-2)
+    saved = IcgAdapter.from_pretrained(tmp_path / "adapter").state_dict()
+    torch.testing.assert_close(saved, after, atol=2e-3, rtol=1e-2)
     for part in (pipeline.family.denoiser, pipeline.family.vae):
         assert all(p.grad is None for p in part.parameters())
     pipeline.adapter.load_state_dict(start)
@@ -122,12 +122,12 @@ def test_lora_is_trained_saved_and_comes_back(pipeline: CoverPipeline, tmp_path:
             for weight in model.lora:
                 weight -= 0.5 * F.normalize(weight.grad, dim=None)
     model.save(tmp_path)
-    drawn = np.asarray(pipeline([brief])[0], int)
-    assert np.abs(drawn - before).max() > 0
+    cover = np.asarray(pipeline([brief])[0], int)
+    assert np.abs(cover - before).max() > 0
     pipeline.family.denoiser.delete_adapters("default")
     assert np.array_equal(np.asarray(pipeline([brief])[0], int), before)
     pipeline.family.load_lora(tmp_path / "lora")
-    assert np.abs(np.asarray(pipeline([brief])[0], int) - drawn).max() <= 1
+    assert np.abs(np.asarray(pipeline([brief])[0], int) - cover).max() <= 1
     with pytest.raises(CheckpointError, match="not for this denoiser"):
         pipeline.family.load_lora(tmp_path / "nowhere")
 
@@ -170,15 +170,17 @@ def test_training_stops_when_covers_become_alike_or_a_held_out_reward_falls(smal
             self.looks += 1
             return np.linspace(0, 1, len(images)) - (self.looks == 3)
 
-    seen = Watch(tmp_path / "w.jsonl", briefs(4), {"falling": Falling()}, thumbnails)
-    assert [seen.look(step, pipeline) for step in range(3)] == [False, False, True]
+    falling = Watch(tmp_path / "w.jsonl", briefs(4), {"falling": Falling()}, thumbnails)
+    assert [falling.look(step, pipeline) for step in range(3)] == [False, False, True]
     alike = iter([1.0, 0.95, 0.5])
     narrow = Watch(tmp_path / "v.jsonl", briefs(4), {}, lambda images: next(alike) * np.eye(4))
     assert [narrow.look(step, pipeline) for step in range(3)] == [False, False, True]
     alike = iter([1.0, 0.5])
-    told = Watch(tmp_path / "u.jsonl", briefs(4), {}, lambda images: next(alike) * np.eye(4), stops=False)
-    assert [told.look(step, pipeline) for step in range(2)] == [False, False]
-    assert json.loads((tmp_path / "u.jsonl").read_text().splitlines()[1])["diversity"] < 0.6 * told.first["diversity"]
+    unstopped = Watch(tmp_path / "u.jsonl", briefs(4), {}, lambda images: next(alike) * np.eye(4), stops=False)
+    assert [unstopped.look(step, pipeline) for step in range(2)] == [False, False]
+    assert (
+        json.loads((tmp_path / "u.jsonl").read_text().splitlines()[1])["diversity"] < 0.6 * unstopped.first["diversity"]
+    )
 
 
 def test_diversity_is_the_mean_distance() -> None:
@@ -187,13 +189,13 @@ def test_diversity_is_the_mean_distance() -> None:
 
 @pytest.mark.slow
 def test_a_policy_gradient_climbs_a_reward_that_has_no_gradient(small: Starter, tmp_path: Path) -> None:
-    seen = watch(tmp_path)
+    watched = watch(tmp_path)
     model = grpo.Policy(covers_of(small, "sana"), Warmth(), grpo.PolicyConfig(group=16, kl=0.0))
     before = {k: v.clone() for k, v in model.adapter.state_dict().items()}
     fit = Fit(steps=40, lr=2e-3, batch=2, warmup=1, save_every=40)
-    grpo.run(tmp_path, model, lambda rng, count: briefs(count, int(rng.integers(100)), 1), fit, seen)
+    grpo.run(tmp_path, model, lambda rng, count: briefs(count, int(rng.integers(100)), 1), fit, watched)
     first, last = (json.loads(line) for line in (tmp_path / "watch.jsonl").read_text().splitlines())
-    assert last["warmth"] > first["warmth"] + seen.spread["warmth"] * 0.2
+    assert last["warmth"] > first["warmth"] + watched.spread["warmth"] * 0.2
     changed = {k.split(".")[0] for k, v in model.adapter.state_dict().items() if not torch.equal(v, before[k])}
     assert changed == {"refiner", "connector"}
     assert all(p.grad is None for p in model.pipeline.family.denoiser.parameters())
@@ -202,9 +204,9 @@ def test_a_policy_gradient_climbs_a_reward_that_has_no_gradient(small: Starter, 
 @pytest.mark.slow
 def test_the_alignment_recipe_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     alignment.main(["--out", str(tmp_path), "--smoke", "--go-on"])
-    found = json.loads(capsys.readouterr().out)
-    assert (found["before"]["step"], found["after"]["step"]) == (0, 2)
-    assert {"relevance", "preference", "diversity", "between_users", "title_top5"} <= set(found["after"])
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["before"]["step"], figures["after"]["step"]) == (0, 2)
+    assert {"relevance", "preference", "diversity", "between_users", "title_top5"} <= set(figures["after"])
     assert IcgAdapter.from_pretrained(tmp_path / "adapter").config.user == 64
     scales = json.loads((tmp_path / "scales.json").read_text())
     assert all(deviation > 0 for _, deviation in scales.values())
@@ -214,21 +216,21 @@ def test_the_alignment_recipe_runs(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_a_fresh_alignment_begins_without_users(tmp_path: Path) -> None:
     fit = Fit(1, 1e-3, 4, warmup=1, save_every=1)
     config = personalise.AlignConfig(dispersion=1.0)
-    found = alignment.run(tmp_path, procedural(), alignment.SMOKE, fit, config, {"preference": 1.0}, fresh=True)
-    assert found["before"]["between_users"] == pytest.approx(0, abs=1e-5), "one cover for everybody"
-    assert found["after"]["between_users"] > 1e-5
+    figures = alignment.run(tmp_path, procedural(), alignment.SMOKE, fit, config, {"preference": 1.0}, fresh=True)
+    assert figures["before"]["between_users"] == pytest.approx(0, abs=1e-5), "one cover for everybody"
+    assert figures["after"]["between_users"] > 1e-5
 
 
 def test_of_several_draws_the_most_relevant_is_kept(small: Starter) -> None:
-    asked = [Brief("red fox", seed=3), Brief("green tea", seed=4)]
+    briefs = [Brief("red fox", seed=3), Brief("green tea", seed=4)]
     relevance = Warmth()
     small = replace(small, rewards={"relevance": relevance})
-    alone, best = judges.draw(small, asked), judges.draw(small, asked, 3)
-    others = judges.draw(small, [replace(b, seed=b.seed + n * judges.APART) for b in asked for n in range(3)])
+    alone, best = judges.draw(small, briefs), judges.draw(small, briefs, 3)
+    others = judges.draw(small, [replace(b, seed=b.seed + n * judges.APART) for b in briefs for n in range(3)])
     apart = np.abs(np.asarray(others[0], int) - np.asarray(alone[0], int))
     assert apart.max() <= 2, "the first draw is the one without others, but for what larger batches round"
-    values = relevance(others, [b for b in asked for _ in range(3)]).reshape(2, 3)
-    assert relevance(best, asked) == pytest.approx(values.max(1))
+    values = relevance(others, [b for b in briefs for _ in range(3)]).reshape(2, 3)
+    assert relevance(best, briefs) == pytest.approx(values.max(1))
     assert np.ptp(values, 1).min() > 0
 
 
@@ -248,15 +250,15 @@ def test_figures_of_personalisation(small: Starter, tmp_path: Path) -> None:
     deaf.save_pretrained(tmp_path / "deaf")
     loud.save_pretrained(tmp_path / "loud")
     parts = replace(small, pipeline=personalisation.with_adapter(small.pipeline, tmp_path / "loud"))
-    compared = personalisation.Compared(without=tmp_path / "deaf", before=tmp_path / "loud")
+    compared = personalisation.OtherAdapters(without=tmp_path / "deaf", before=tmp_path / "loud")
     marking = {"": small.embedding, "_second": small.embedding}
     kinds = ["", "_two_references", "_best_of_4"]
-    found = personalisation.one(parts, tmp_path, subjects, 0, 6, compared, marking, kinds, simulated=80)
-    assert set(personalisation.KEYS) <= set(found)
-    assert found["title_top5_seen"] == found["title_top5_seen_second"]
-    assert found["diversity_ratio"] == pytest.approx(1.0), "compared with itself"
-    assert found["dispersion_ratio"] > 1, "an adapter that does not hear users draws the same cover for all"
-    assert {f"own_over_swapped{kind}" for kind in kinds} <= set(found)
+    figures = personalisation.measure_seed(parts, tmp_path, subjects, 0, 6, compared, marking, kinds, simulated=80)
+    assert set(personalisation.KEYS) <= set(figures)
+    assert figures["title_top5_seen"] == figures["title_top5_seen_second"]
+    assert figures["diversity_ratio"] == pytest.approx(1.0), "compared with itself"
+    assert figures["dispersion_ratio"] > 1, "an adapter that does not hear users draws the same cover for all"
+    assert {f"own_over_swapped{kind}" for kind in kinds} <= set(figures)
     for name in (
         "own_over_swapped",
         "own_over_swapped_model",
@@ -265,4 +267,4 @@ def test_figures_of_personalisation(small: Starter, tmp_path: Path) -> None:
         "preference_unseen_users",
         "preference_shuffled",
     ):
-        assert 0 <= found[name] <= 1
+        assert 0 <= figures[name] <= 1

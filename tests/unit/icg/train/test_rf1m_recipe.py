@@ -13,41 +13,41 @@ from icg.reliability.config import VARIANTS
 from icg.reliability.cues import SmallCues
 from icg.reliability.rfnet import RFNet
 from icg.train.loop import Fit, rate
-from icg.train.reliability.rf1m import SPLITS, Packed, run
+from icg.train.reliability.rf1m import SPLITS, PackedExamples, run
 
-from tests.unit.icg.reliability.archived import data_set, image, only
+from tests.unit.icg.reliability.archive_files import data_set, image, only
 
 CONFIG = replace(VARIANTS["small"], side=32, width=16, fusions=1)
 
 
-def packed(folder: Path, split: str = "train", count: int = 60, side: int = 32) -> Packed:
+def packed(folder: Path, split: str = "train", count: int = 60, side: int = 32) -> PackedExamples:
     folder.mkdir(exist_ok=True)
     data = data_set(folder / "data", count=count)
-    return Packed.pack(folder / split, data.read(split), SmallCues((8, 16)).eval(), side)
+    return PackedExamples.pack(folder / split, data.read(split), SmallCues((8, 16)).eval(), side)
 
 
 def test_examples_with_a_cut_out_are_packed_once(tmp_path: Path) -> None:
     data = data_set(tmp_path / "data", count=60)
-    found = Packed.pack(tmp_path / "train", data.read("train"), SmallCues((8, 16)).eval(), 32)
-    wanted = [e for e in data.read("train") if e.product is not None]
-    assert found.label.tolist() == [int(e.label) for e in wanted]
-    assert len(set(found.label.tolist())) == 5
+    packed = PackedExamples.pack(tmp_path / "train", data.read("train"), SmallCues((8, 16)).eval(), 32)
+    expected = [e for e in data.read("train") if e.product is not None]
+    assert packed.label.tolist() == [int(e.label) for e in expected]
+    assert len(set(packed.label.tolist())) == 5
     net = RFNet.build(CONFIG)
-    cues, labels = found.batch(np.array([0, 3]), net)
+    cues, labels = packed.batch(np.array([0, 3]), net)
     assert cues.picture is not None
-    shown = np.asarray(wanted[3].picture.resize((32, 32)), np.float32)
+    shown = np.asarray(expected[3].picture.resize((32, 32)), np.float32)
     assert np.abs((cues.picture[1].permute(1, 2, 0).numpy() + 1) * 127.5 - shown).mean() < 12
-    assert labels.tolist() == [int(wanted[0].label), int(wanted[3].label)]
-    again = Packed.pack(tmp_path / "train", [], SmallCues((8, 16)).eval(), 32)
-    assert np.array_equal(again.planes["depth"], found.planes["depth"])
+    assert labels.tolist() == [int(expected[0].label), int(expected[3].label)]
+    again = PackedExamples.pack(tmp_path / "train", [], SmallCues((8, 16)).eval(), 32)
+    assert np.array_equal(again.planes["depth"], packed.planes["depth"])
     with pytest.raises(CheckpointError, match="of another size"):
-        Packed.pack(tmp_path / "train", [], SmallCues((8, 16)).eval(), 48)
+        PackedExamples.pack(tmp_path / "train", [], SmallCues((8, 16)).eval(), 48)
 
 
 def test_data_without_cut_outs_is_named(tmp_path: Path) -> None:
     data = only(tmp_path, {"a.png": image(1)}, "a.png\tAvailable\n")
     with pytest.raises(IcgError, match="no picture with a cut-out"):
-        Packed.pack(tmp_path / "all", data.read(), SmallCues((8, 16)).eval(), 32)
+        PackedExamples.pack(tmp_path / "all", data.read(), SmallCues((8, 16)).eval(), 32)
 
 
 def test_it_trains_and_is_judged_on_other_products(tmp_path: Path) -> None:
@@ -55,9 +55,9 @@ def test_it_trains_and_is_judged_on_other_products(tmp_path: Path) -> None:
     parts = {split: packed(tmp_path / split, split, 240) for split in SPLITS}
     net = RFNet.build(CONFIG)
     before = net.leave.weight.detach().clone()
-    found = run(tmp_path, net, parts, Fit(6, 1e-3, 8, 0, 0, halfway=True))
-    assert found.confusion.sum() == len(parts["test"].label) > 0
-    assert 0 <= found.f1 <= 1
+    result = run(tmp_path, net, parts, Fit(6, 1e-3, 8, 0, 0, halfway=True))
+    assert result.confusion.sum() == len(parts["test"].label) > 0
+    assert 0 <= result.f1 <= 1
     assert not torch.equal(before, net.leave.weight)
     assert RFNet.from_pretrained(tmp_path / "rfnet").config == CONFIG
     assert (tmp_path / "rfnet" / "settled.json").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from icg.reliability.rfnet import RFNet
 from icg.reliability.scenes.sizes import held_out
 from icg.starter import Starter
 from icg.train.loop import Fit
-from icg.train.reliability.rfft import TWINS, Config, Tuner, run
+from icg.train.reliability.rfft import TWINS, RFFTConfig, Tuner, run
 
 from tests.unit.icg.models.test_families import SIZE, covers_of
-from tests.unit.icg.products.test_inpainting import asked, controlled
+from tests.unit.icg.products.test_inpainting import controlled, product_brief
 
 CONFIG = RFNetConfig(**{**VARIANTS["small"].__dict__, "side": 32, "width": 16, "fusions": 1})
 
@@ -37,53 +38,53 @@ class Brightness(torch.nn.Module):
 
 
 def tuner(small: Starter, regulariser: str = "cc", **more: Any) -> Tuner:
-    made = controlled(covers_of(small, "sana"))
+    pipeline = controlled(covers_of(small, "sana"))
     torch.manual_seed(0)
     judge = Judge(RFNet.build(CONFIG), SmallCues((8, 16)))
-    return Tuner(made, judge, Config(regulariser, **more), Brightness())  # type: ignore[arg-type]
+    return Tuner(pipeline, judge, RFFTConfig(regulariser, **more), Brightness())  # type: ignore[arg-type]
 
 
 def some(count: int) -> list[Brief]:
-    return [asked(seed=n, steps=4, user_embedding=None) for n in range(count)]
+    return [product_brief(seed=n, steps=4, user_embedding=None) for n in range(count)]
 
 
 def test_the_gradient_reaches_the_controlnet_and_nothing_else(small: Starter) -> None:
-    made = tuner(small)
-    made.loss(some(2), 3)["loss"].backward()
-    assert all(p.grad is not None for p in made.net.controlnet_blocks.parameters())
-    assert any(float(p.grad.abs().sum()) > 0 for p in made.net.parameters() if p.grad is not None)
-    family = made.pipeline.family
-    others = [*family.denoiser.parameters(), *family.vae.parameters(), *made.judge.parameters()]
-    others += [*made.untuned.inpainter.net.parameters(), *made.pipeline.adapter.parameters()]
+    rfft = tuner(small)
+    rfft.loss(some(2), 3)["loss"].backward()
+    assert all(p.grad is not None for p in rfft.net.controlnet_blocks.parameters())
+    assert any(float(p.grad.abs().sum()) > 0 for p in rfft.net.parameters() if p.grad is not None)
+    family = rfft.pipeline.family
+    others = [*family.denoiser.parameters(), *family.vae.parameters(), *rfft.judge.parameters()]
+    others += [*rfft.untuned.inpainter.net.parameters(), *rfft.pipeline.adapter.parameters()]
     assert all(p.grad is None for p in others)
 
 
 @pytest.mark.parametrize("regulariser", ["cc", "kl"])
 def test_a_regulariser_begins_at_nothing_and_grows_with_the_change(small: Starter, regulariser: str) -> None:
-    made = tuner(small, regulariser)
-    first = made.loss(some(2), 3)["held"].item()
+    rfft = tuner(small, regulariser)
+    first = rfft.loss(some(2), 3)["held"].item()
     assert first < 2e-4
     with torch.no_grad():
-        for p in made.net.parameters():
+        for p in rfft.net.parameters():
             p += 0.2 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
-    found = made.loss(some(2), 3)
-    assert found["held"].item() > 5 * first
-    expected = found["available"] + made.config.beta * found["held"]
-    assert found["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+    losses = rfft.loss(some(2), 3)
+    assert losses["held"].item() > 5 * first
+    expected = losses["available"] + rfft.config.beta * losses["held"]
+    assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_without_a_regulariser_it_is_watched_and_not_weighed(small: Starter) -> None:
-    found = tuner(small, "none").loss(some(2), 3)
-    assert found["loss"].item() == found["available"].item()
+    losses = tuner(small, "none").loss(some(2), 3)
+    assert losses["loss"].item() == losses["available"].item()
 
 
 def test_the_judge_is_shown_the_cover_that_is_implied(small: Starter) -> None:
     """At the last step what is implied is what will be decoded: the judge's own word of the finished covers."""
-    made = tuner(small)
-    found = made.loss(some(2), 3)["available"].item()
-    covers = made.pipeline(some(2))
-    said = made.judge(covers, [b.product for b in some(2)], [b.title for b in some(2)])  # type: ignore[misc]
-    assert found == pytest.approx(float(np.mean([-np.log(one.score) for one in said])), abs=0.02)
+    rfft = tuner(small)
+    loss = rfft.loss(some(2), 3)["available"].item()
+    covers = rfft.pipeline(some(2))
+    judgements = rfft.judge(covers, [b.product for b in some(2)], [b.title for b in some(2)])  # type: ignore[misc]
+    assert loss == pytest.approx(float(np.mean([-np.log(one.score) for one in judgements])), abs=0.02)
 
 
 def test_what_beta_is_chosen_by_is_neither_tuned_on_nor_held_out() -> None:
@@ -95,63 +96,70 @@ def test_what_beta_is_chosen_by_is_neither_tuned_on_nor_held_out() -> None:
 
 @pytest.mark.slow
 def test_a_tuned_controlnet_pleases_the_judge_more_on_new_products(small: Starter, tmp_path: Path) -> None:
-    made = tuner(small, "cc", beta=0.0)
-    new = [asked(seed=100 + n, steps=2, user_embedding=None) for n in range(8)]
+    rfft = tuner(small, "cc", beta=0.0)
+    new = [product_brief(seed=100 + n, steps=2, user_embedding=None) for n in range(8)]
     with torch.no_grad():
-        before = float(made.loss(new, 1)["available"])
+        before = float(rfft.loss(new, 1)["available"])
     subjects = procedural()
     for subject in subjects:
         object.__setattr__(subject, "title", "soccer ball")  # of known size
-    losses = run(tmp_path, made, subjects, Fit(12, 3e-3, 4, 0, 2, save_every=6), steps=2, size=SIZE)
+    losses = run(tmp_path, rfft, subjects, Fit(12, 3e-3, 4, 0, 2, save_every=6), steps=2, size=SIZE)
     with torch.no_grad():
-        after = float(made.loss(new, 1)["available"])
+        after = float(rfft.loss(new, 1)["available"])
     assert after < before - 0.02
     assert losses["available"] > 0
     assert (tmp_path / "controlnet" / "diffusion_pytorch_model.safetensors").exists()
 
 
 def test_an_aesthetic_reward_takes_part(small: Starter) -> None:
-    found = tuner(small, "none", aesthetic=2.0).loss(some(2), 3)
-    assert found["loss"].item() == pytest.approx((found["available"] - 2 * found["aesthetic"]).item(), rel=1e-5)
+    losses = tuner(small, "none", aesthetic=2.0).loss(some(2), 3)
+    assert losses["loss"].item() == pytest.approx((losses["available"] - 2 * losses["aesthetic"]).item(), rel=1e-5)
 
 
 def test_two_pictures_of_a_brief_are_held_apart(small: Starter) -> None:
     """Nothing is lost before a change, and what makes backgrounds alike is undone by a step against the gradient."""
-    made = tuner(small, "none", apart=2.0)
+    rfft = tuner(small, "none", apart=2.0)
     shown = repeated(some(2), TWINS)
     assert [b.seed for b in shown] == [0, 1, 1, 2]
-    assert made.loss(shown, 3)["nearer"].item() < 0.01
+    assert rfft.loss(shown, 3)["nearer"].item() < 0.01
     with torch.no_grad():
-        for p in made.net.parameters():
+        for p in rfft.net.parameters():
             p += 0.2 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
-    found = made.loss(shown, 3)
-    assert found["nearer"].item() > 0.02
-    assert found["loss"].item() == pytest.approx((found["available"] + 2 * found["nearer"]).item(), rel=1e-5)
-    (grads := torch.autograd.grad(found["nearer"], list(made.net.parameters()), allow_unused=True))
+    losses = rfft.loss(shown, 3)
+    assert losses["nearer"].item() > 0.02
+    assert losses["loss"].item() == pytest.approx((losses["available"] + 2 * losses["nearer"]).item(), rel=1e-5)
+    (grads := torch.autograd.grad(losses["nearer"], list(rfft.net.parameters()), allow_unused=True))
     length = torch.cat([g.flatten() for g in grads if g is not None]).norm()
     with torch.no_grad():
-        for p, g in zip(made.net.parameters(), grads, strict=True):
+        for p, g in zip(rfft.net.parameters(), grads, strict=True):
             if g is not None:
                 p -= 0.05 * g / length
-    assert made.loss(shown, 3)["nearer"].item() < found["nearer"].item()
+    assert rfft.loss(shown, 3)["nearer"].item() < losses["nearer"].item()
 
 
 def test_checkpointing_changes_no_gradient(small: Starter) -> None:
-    found = []
+    gradients = []
     for checkpointing in (False, True):
-        made = tuner(small, "cc", checkpointing=checkpointing)
-        assert made.net.is_gradient_checkpointing is checkpointing
-        made.loss(some(2), 3)["loss"].backward()
-        found.append(torch.cat([p.grad.flatten() for p in made.net.parameters() if p.grad is not None]))
-    assert torch.allclose(found[0], found[1], atol=1e-6)
-    assert found[0].abs().max() > 0
+        rfft = tuner(small, "cc", checkpointing=checkpointing)
+        assert rfft.net.is_gradient_checkpointing is checkpointing
+        rfft.loss(some(2), 3)["loss"].backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in rfft.net.parameters() if p.grad is not None]))
+    assert torch.allclose(gradients[0], gradients[1], atol=1e-6)
+    assert gradients[0].abs().max() > 0
 
 
 def test_what_cannot_be_tuned_is_named(small: Starter) -> None:
     with pytest.raises(IcgError, match="regulariser='l2'; allowed: cc, kl, none"):
-        Config("l2")
-    made = tuner(small)
+        RFFTConfig("l2")
+    rfft = tuner(small)
     with pytest.raises(IcgError, match=r"aesthetic=1\.0 without that reward"):
-        Tuner(made.pipeline, made.judge, Config(aesthetic=1.0))
+        Tuner(rfft.pipeline, rfft.judge, RFFTConfig(aesthetic=1.0))
     with pytest.raises(IcgError, match="without a ControlNet"):
-        Tuner(covers_of(small, "sana"), made.judge, Config())
+        Tuner(covers_of(small, "sana"), rfft.judge, RFFTConfig())
+
+
+def test_briefs_without_guidance_are_tuned_too(small: Starter) -> None:
+    briefs = [replace(brief, guidance=1.0) for brief in some(2)]
+    losses = tuner(small).loss(briefs, 3)
+    assert torch.isfinite(losses["loss"])
+    assert losses["held"].item() < 2e-4

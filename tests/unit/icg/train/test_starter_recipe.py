@@ -42,17 +42,17 @@ def test_prefixes_equal_reading_the_whole_prompt(smoke_run: tuple[Run, dict[str,
     titles, pictures = [s.title for s in run.subjects[:3]], run.references[:3]
     shown = vlm.features(pipeline.vlm, pictures.reshape(-1, 96, 96, 3)).unflatten(0, (3, -1))
     prefixes = Prefixes(pipeline.vlm, pipeline.processor, titles, shown)
-    said = np.array([True, True, False])
-    rows = prefixes.row(np.array([1, 2, 0]), np.array([2, TITLE_ONLY, 1]), said)
+    with_title = np.array([True, True, False])
+    rows = prefixes.row(np.array([1, 2, 0]), np.array([2, TITLE_ONLY, 1]), with_title)
     meta = pipeline.adapter.meta_tokens.weight
     with torch.no_grad():
         quick = prefixes.read(meta, rows)
-        asked = (
+        items = (
             (titles[1], (Image.fromarray(pictures[1, 2]),)),
             (titles[2], ()),
             ("", (Image.fromarray(pictures[0, 1]),)),
         )
-        for mine, (title, references) in zip(pipeline.adapter.standard(quick), asked, strict=True):
+        for mine, (title, references) in zip(pipeline.adapter.standard(quick), items, strict=True):
             whole = pipeline.adapter.read(pipeline.vlm, reading.inputs(pipeline.processor, title, references))[0]
             assert torch.allclose(mine, whole, atol=5e-2)
 
@@ -61,9 +61,9 @@ def test_every_recipe_tells_its_speed(tmp_path, capsys: pytest.CaptureFixture[st
     model = torch.nn.Linear(256, 256, bias=False)
     loss = {"loss": lambda: model(torch.ones(64, 256)).square().sum()}
     train(tmp_path, model, Fit(30, 0.1, 64), lambda *_: {name: f() for name, f in loss.items()})
-    found = json.loads((tmp_path / "speed.json").read_text())
-    assert found["examples_per_second"] > 0
-    assert 0 < found["of_matmul_ceiling"] <= 1
+    speed = json.loads((tmp_path / "speed.json").read_text())
+    assert speed["examples_per_second"] > 0
+    assert 0 < speed["of_matmul_ceiling"] <= 1
     assert "examples/s" in capsys.readouterr().err
 
 

@@ -38,8 +38,8 @@ def histories(lengths: list[int], seed: int = 0, padding: int = 0) -> Histories:
 
 
 def by_torch(encoder: UserEncoder, h: Histories) -> np.ndarray:
-    found: np.ndarray = encoder.encode(Events.of(h.table[h.cover], h.action, h.dwell_ms, h.time, h.length)).numpy()
-    return found
+    embeddings: np.ndarray = encoder.encode(Events.of(h.table[h.cover], h.action, h.dwell_ms, h.time, h.length)).numpy()
+    return embeddings
 
 
 @pytest.mark.parametrize("layers", [0, 1, 3], ids=["shipped", "one layer", "three layers"])
@@ -56,8 +56,8 @@ def test_it_reads_as_the_module_does(layers: int, lengths: list[int], seed: int,
         reader = UserReader({"embedding": 64, "layers": layers, "heads": 2}, weights, mixture)
     else:
         module, reader = UserEncoder.from_pretrained(SHIPPED), UserReader.from_pretrained(SHIPPED)
-    given = histories(lengths, seed, padding)
-    np.testing.assert_allclose(reader.encode(given), by_torch(module, given), atol=1e-5)
+    events = histories(lengths, seed, padding)
+    np.testing.assert_allclose(reader.encode(events), by_torch(module, events), atol=1e-5)
 
 
 @settings(max_examples=10, deadline=None)
@@ -68,12 +68,12 @@ def test_it_reads_as_the_module_does(layers: int, lengths: list[int], seed: int,
 )
 def test_users_read_together_are_read_as_alone_to_the_last_bit(lengths: list[int], seed: int, padding: int) -> None:
     reader = UserReader.from_pretrained(SHIPPED)
-    given = histories(lengths, seed, padding)
-    together = reader(given)
+    events = histories(lengths, seed, padding)
+    together = reader(events)
     for row in range(
         0, len(lengths), max(1, len(lengths) // 16)
     ):  # of hundreds some, where the blocks of memory begin and end too
-        np.testing.assert_array_equal(reader(given.take(np.array([row]), given.cover.shape[1]))[0], together[row])
+        np.testing.assert_array_equal(reader(events.take(np.array([row]), events.cover.shape[1]))[0], together[row])
 
 
 ALONE_AND_TOGETHER = """
@@ -99,8 +99,8 @@ def test_the_less_is_known_the_shorter_and_nobody_is_zero() -> None:
     near = np.argsort(-reader.mixture.centroids @ reader.mixture.centroids[0])[:32]  # one taste, many covers
     cover = np.tile(np.arange(32), (4, 1))
     known = np.array([0, 1, 8, 32])
-    given = Histories(reader.mixture.centroids[near], cover, np.full_like(cover, LIKE), cover * 0, cover * 9.0, known)
-    norms = np.linalg.norm(reader(given), axis=1)
+    events = Histories(reader.mixture.centroids[near], cover, np.full_like(cover, LIKE), cover * 0, cover * 9.0, known)
+    norms = np.linalg.norm(reader(events), axis=1)
     assert norms[0] == 0
     assert norms[1] < norms[2] < norms[3] <= 1 + 1e-6
 
@@ -120,14 +120,14 @@ def test_versions_tell_weights_and_cover_spaces_apart(tmp_path: Path) -> None:
     first = version(tmp_path)
     assert first == version(starter.path())
     assert 2 <= first <= 65_535
-    seen = {first}
+    versions = {first}
     for path in ("users/model.safetensors", "users/mixture.safetensors", "joint/model.safetensors",
                  "diffusion/vae/diffusion_pytorch_model.safetensors"):  # fmt: skip
         data = bytearray((tmp_path / path).read_bytes())
         data[-1] ^= 1
         (tmp_path / path).write_bytes(data)
-        seen.add(version(tmp_path))
-    assert len(seen) == 5
+        versions.add(version(tmp_path))
+    assert len(versions) == 5
 
 
 @pytest.mark.parametrize(

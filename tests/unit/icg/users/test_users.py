@@ -115,14 +115,14 @@ def test_questions_are_asked_about_what_was_known_before_the_list() -> None:
         (1, 5, IMPRESSION, 0, 1.0, 2, 0),
         (1, 5, DISLIKE, 0, 2.0, 2, 0),
     )
-    given = users.examples(log, np.random.default_rng(0))
-    assert given.who.tolist() == [0, 0]
-    assert given.known.tolist() == [0, 2]
-    assert given.chosen.tolist() == [1, 4]
-    assert given.passed[:, 0].tolist() == [2, 3], "a passed-over cover is of the same list"
-    assert (given.passed[:, 1:] == -1).all()
-    assert not given.examined[:, 1:].any()
-    history = given.history(np.array([0, 1]), np.array([2, 1]), np.eye(8, 64, dtype=np.float32))
+    next_covers = users.examples(log, np.random.default_rng(0))
+    assert next_covers.who.tolist() == [0, 0]
+    assert next_covers.known.tolist() == [0, 2]
+    assert next_covers.chosen.tolist() == [1, 4]
+    assert next_covers.passed[:, 0].tolist() == [2, 3], "a passed-over cover is of the same list"
+    assert (next_covers.passed[:, 1:] == -1).all()
+    assert not next_covers.examined[:, 1:].any()
+    history = next_covers.history(np.array([0, 1]), np.array([2, 1]), np.eye(8, 64, dtype=np.float32))
     assert history.action.tolist() == [[CLICK, DWELL], [DISLIKE, 0]]
     assert history.length.tolist() == [2, 1]
     assert history.covers[1, 0, 5] == 1
@@ -156,7 +156,7 @@ def test_the_encoder_learns_from_behaviour_alone_and_resumes(tmp_path: Path) -> 
     halves = users.run(tmp_path / "halves", log, covers[:300], fit)
     torch.testing.assert_close(halves.state_dict(), whole.state_dict())
     new, last = simulate(population(60, rng), look[:300], category[:300], 30, rng)
-    pairs = preference.Pairs.draw(last, covers[300:], look[300:], category[300:], rng)
+    pairs = preference.ClickPairs.draw(last, covers[300:], look[300:], category[300:], rng)
     mixture = TasteMixture.fit(covers[:300], 8, 3.0, 3.0)
     table = preference.curve(whole, mixture, new, covers[:300], pairs, covers[0])
     assert table["encoder"][WINDOW] > max(0.65, table["encoder"][1], table["shuffled"][WINDOW] + 0.1)

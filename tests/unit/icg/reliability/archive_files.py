@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from icg.data.catalogue import Report as Tally
+from icg.data.catalogue import RowReport
 from icg.reliability.labels import Labels, Layout
-from icg.reliability.rf1m import RF1M, Example, Part, Report
+from icg.reliability.rf1m import RF1M, Example, Part, RF1MReport
 from PIL import Image
 
 CLASSES = ("Available", "Space Mismatch", "Size Mismatch", "Indistinctiveness", "Shape Hallucination", "Unsuitable")
@@ -82,14 +82,14 @@ def only(folder: Path, files: Files, rows: str, write: Callable[[Path, Files], N
     return RF1M(folder / "label.txt", (Part(2, tuple(folder.glob("a.*"))),), **more)
 
 
-def all_of(data: RF1M, split: str | None = None) -> tuple[list[Example], Report]:
+def all_of(data: RF1M, split: str | None = None) -> tuple[list[Example], RF1MReport]:
     reading = data.read(split)
     return list(reading), reading.report()
 
 
-def labels_of(path: Path, text: str | bytes, layout: Layout | None = None) -> tuple[Labels, Tally]:
+def labels_of(path: Path, text: str | bytes, layout: Layout | None = None) -> tuple[Labels, RowReport]:
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    tally = Tally()
+    tally = RowReport()
     return Labels(path, layout or Layout(), tally), tally
 
 

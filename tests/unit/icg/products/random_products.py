@@ -22,21 +22,21 @@ def tensors_of(pipeline: CoverPipeline, method: str, seed: int, rank: int = 2) -
         return {VECTORS: torch.randn((3, width), generator=random)}
     denoiser = pipeline.family.denoiser
     if method == FULL:
-        found = dict(denoiser.named_parameters())
+        shapes = dict(denoiser.named_parameters())
     else:
-        pipeline.base  # noqa: B018 - told before anything is put beside the weights
-        pipeline.family.add_lora(rank, "made", everywhere=True)
-        found = get_peft_model_state_dict(denoiser, adapter_name="made")
+        pipeline.base  # noqa: B018 - computed before low-rank weights are added
+        pipeline.family.add_lora(rank, "low-rank", everywhere=True)
+        shapes = get_peft_model_state_dict(denoiser, adapter_name="low-rank")
         denoiser.unload_lora()
-    return {name: torch.randn(value.shape, generator=random).half() * 0.3 for name, value in found.items()}
+    return {name: torch.randn(value.shape, generator=random).half() * 0.3 for name, value in shapes.items()}
 
 
-def keep(
-    folder: Path, pipeline: CoverPipeline, id: str, method: str = DREAMBOOTH, seed: int = 0, **more: Any
+def store_product(
+    folder: Path, pipeline: CoverPipeline, id: str, method: str = DREAMBOOTH, seed: int = 0, **options: Any
 ) -> Record:
     """A product of this pipeline."""
-    tensors = more.pop("tensors", None) or tensors_of(pipeline, method, seed, more.pop("rank", 2))
-    stated = {
+    tensors = options.pop("tensors", None) or tensors_of(pipeline, method, seed, options.pop("rank", 2))
+    values = {
         "id": id,
         "kind": "kettle",
         "method": method,
@@ -44,6 +44,6 @@ def keep(
         "base_name": "tiny",
         "size": (64, 64),
     }
-    stated |= {"steps": 1, "lr": 0.1, "seed": seed, "rank": 2, "vectors": 3, "prior": True, "pictures": ("0" * 64,)}
-    stated |= {"alike": 1.0, "seconds": 1.0, "memory_mb": 1, "made": "2026-01-01T00:00:00+00:00"}
-    return record.write(folder, tensors, **stated | more)
+    values |= {"steps": 1, "lr": 0.1, "seed": seed, "rank": 2, "vectors": 3, "prior": True, "pictures": ("0" * 64,)}
+    values |= {"alike": 1.0, "seconds": 1.0, "memory_mb": 1, "created": "2026-01-01T00:00:00+00:00"}
+    return record.write(folder, tensors, **values | options)

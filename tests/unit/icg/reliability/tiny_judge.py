@@ -23,16 +23,16 @@ def judge(threshold: float = 0.5, temperature: float = 1.0, **more: Any) -> Judg
         torch.manual_seed(0)
         net = RFNet.build(replace(TINY, **more))
         net.leave.weight.data *= 8  # so that pictures are told apart by more than rounding
-        made = Judge(net, SmallCues((8, 16)), threshold, temperature)
-    return made.eval().requires_grad_(False)
+        model = Judge(net, SmallCues((8, 16)), threshold, temperature)
+    return model.eval().requires_grad_(False)
 
 
 def cut_out(size: tuple[int, int] = (40, 60), colour: str = "red") -> Image.Image:
     """An ellipse in the middle of nothing."""
-    found = Image.new("RGBA", size)
+    image = Image.new("RGBA", size)
     inner = (size[0] // 4, size[1] // 4, size[0] * 3 // 4, size[1] * 3 // 4)
-    ImageDraw.Draw(found).ellipse(inner, fill=colour)
-    return found
+    ImageDraw.Draw(image).ellipse(inner, fill=colour)
+    return image
 
 
 def picture(seed: int, side: int = SIDE) -> Image.Image:
