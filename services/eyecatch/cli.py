@@ -20,8 +20,8 @@ from eyecatch.commands import (
     upkeep,
 )
 
-# Read when torch loads OpenMP, later. Its threads spin while they wait by default: beside any other busy process, and beside
-# the fast path, covers then take ten times as long.
+# torch's OpenMP reads it later. By default its threads spin while they wait, and then covers take ten times
+# as long beside the fast path or another busy process.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(

@@ -1,4 +1,4 @@
-"""A thin client over the generated stubs: address and token in, readable errors out. For our own commands and for Python callers."""
+"""A client on the generated stubs, with a token and readable errors, for our commands and for Python callers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,16 +43,16 @@ def connect(address: str, token: str = "") -> Iterator[Client]:
     """A client of the server at `address` ("host:port")."""
     options = [("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.max_send_message_length", MAX_MESSAGE)]
     with grpc.insecure_channel(address, options) as channel:
-        used = grpc.intercept_channel(channel, _WithToken(token)) if token else channel
+        calls = grpc.intercept_channel(channel, _WithToken(token)) if token else channel
         yield Client(
-            covers_pb2_grpc.CoversServiceStub(used),
-            catalog_pb2_grpc.CatalogServiceStub(used),
-            behavior_pb2_grpc.BehaviorServiceStub(used),
+            covers_pb2_grpc.CoversServiceStub(calls),
+            catalog_pb2_grpc.CatalogServiceStub(calls),
+            behavior_pb2_grpc.BehaviorServiceStub(calls),
         )
 
 
 def explain(error: grpc.RpcError) -> str:
-    """One line a person can act on: the code, the message, and each refused field."""
+    """A readable error: the code, the message, and a line for each refused field."""
     code = error.code().name
     lines = [f"{code}: {error.details()}"]
     status = rpc_status.from_call(error)  # type: ignore[arg-type]

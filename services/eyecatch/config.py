@@ -26,7 +26,7 @@ class StoreConfig(Settings):
     data_dir: str = option("eyecatch-data", "Folder of the SQLite file and the images.")
     store: str = option(
         "",
-        "Where profiles, items, covers, decisions and jobs are kept: redis://host:port of a server or of any node of a cluster "
+        "Store of profiles, items, covers, decisions and jobs: redis://host:port of a server or of any node of a cluster "
         "(or rediss://, unix://); empty = an SQLite file in data_dir.",
     )
 
@@ -40,7 +40,7 @@ class EventLogConfig(Settings):
     """For processes that absorb events."""
 
     store_log_max: int = option(
-        1_000_000, "Events that a Redis store keeps listed, the latest; 0 = none.", STORE, low=0, high=1_000_000_000
+        1_000_000, "Latest events that a Redis store keeps in its log; 0 = none.", STORE, low=0, high=1_000_000_000
     )
 
 
@@ -50,10 +50,10 @@ class ServedStoreConfig(Settings):
 
     store_retention_days: int = option(30, "Days that a Redis store keeps decisions.", STORE, low=1, high=3650)
     profile_cache_s: float = option(
-        0.2, "Seconds for which a user embedding read from Redis is used again; 0 = never.", STORE, low=0, high=10
+        0.2, "Seconds for which a user embedding from Redis is cached; 0 = not at all.", STORE, low=0, high=10
     )
     profile_cache_users: int = option(
-        100_000, "User embeddings read from Redis that are kept at most.", STORE, low=1, high=100_000_000
+        100_000, "User embeddings from Redis that are cached at most.", STORE, low=1, high=100_000_000
     )
 
 
@@ -63,13 +63,13 @@ class QueueConfig(Settings):
 
     queue_max: int = option(1000, "Generation jobs that may wait.", JOBS, low=1, high=1_000_000)
     lease_s: float = option(
-        30.0, "Seconds after which a job in Redis is taken again when its worker is silent.", JOBS, low=1, high=3600
+        30.0, "Seconds after which a job in Redis is queued again if its worker is silent.", JOBS, low=1, high=3600
     )
     budget_per_item: int = option(
-        0, "Covers of one item that may be made within an hour of the clock; 0 = any number.", JOBS, low=0, high=10**9
+        0, "Covers of one item that may be drawn within a clock hour; 0 = no limit.", JOBS, low=0, high=10**9
     )
     budget_per_hour: int = option(
-        0, "Covers in all that may be made within an hour of the clock; 0 = any number.", JOBS, low=0, high=10**9
+        0, "Covers of all items that may be drawn within a clock hour; 0 = no limit.", JOBS, low=0, high=10**9
     )
 
 
@@ -82,54 +82,54 @@ class CheckpointConfig(Settings):
 
 @dataclass(frozen=True)
 class StateConfig(StoreConfig, CheckpointConfig):
-    """Where the state is, and the models that belong to it."""
+    """Where the state is, and the models that go with it."""
 
 
 @dataclass(frozen=True)
 class MakingConfig(StateConfig, QueueConfig):
     """How covers are made, and where their images go."""
 
-    blob_url: str = option("", "Where images are kept, any fsspec URL; empty = a folder in data_dir.")
+    blob_url: str = option("", "Store of the images, any fsspec URL; empty = a folder in data_dir.")
     pool_size: int = option(16, "Covers kept for an item.", COVERS, low=1, high=64)
     reward_weights: str = option(
         "", "Weights of the score, for example preference=2,relevance=0.5; empty = defaults.", COVERS
     )
-    jobs: int = option(1, "Generation jobs at work at a time in this process.", JOBS, low=1, high=256)
+    jobs: int = option(1, "Generation jobs that run at a time in this process.", JOBS, low=1, high=256)
     draws_per_cover: int = option(
-        1, "Pictures drawn for each cover wanted; those with the best scores stay.", COVERS, low=1, high=16
+        1, "Pictures drawn for each requested cover; those with the best scores are stored.", COVERS, low=1, high=16
     )
     attempts: int = option(
         3,
-        "Pictures drawn at most until one shows its product reliably, where a scene is painted around it.",
+        "Pictures drawn at most until the judge accepts one, if a scene is painted around a product.",
         COVERS,
         low=1,
         high=16,
     )
     guided: str = option(
         "",
-        "Part of the steps that covers are guided in, as 0.125-0.375, which draws the starter's in two thirds of the time; empty = all.",
+        "Part of the steps with guidance, for example 0.125-0.375, with which the starter takes two thirds of the time; empty = all.",
         COVERS,
     )
     upscale: int = option(
         1,
-        "How many times larger than drawn the edges of kept covers are made, as the upscaler can; 1 = as drawn.",
+        "Factor by which the upscaler enlarges the edges of covers before they are stored; 1 = not at all.",
         COVERS,
         low=1,
         high=8,
     )
     upscaler: str = option(
         "",
-        "Swin2SR checkpoint that enlarges them: a folder, or a name on the hub; empty = `upscaler` of the checkpoint, or the starter's.",
+        "Swin2SR checkpoint of the upscaler: a folder, or a name on the hub; empty = `upscaler` of the checkpoint, or the starter's.",
         COVERS,
     )
     triton: str = option(
-        "", "Triton servers that draw the covers, host:port by commas; empty = this process draws them."
+        "", "Triton servers that draw the covers, host:port separated by commas; empty = this process draws them."
     )
     triton_timeout_s: float = option(
-        60.0, "Seconds within which Triton must have drawn what it is asked for at a time.", TRITON, low=0.1, high=3600
+        60.0, "Deadline in seconds of a call to Triton, with its retries.", TRITON, low=0.1, high=3600
     )
     triton_level: int = option(
-        2, "Where others draw on the same Triton: whose covers go first, 1 to 3.", TRITON, low=1, high=3
+        2, "Priority of our covers on a shared Triton server, 1 (first) to 3.", TRITON, low=1, high=3
     )
 
     @property
@@ -137,12 +137,12 @@ class MakingConfig(StateConfig, QueueConfig):
         return self.blob_url or str(self.folder / "blobs")
 
     def guided_part(self) -> tuple[float, float] | None:
-        """(from, to), None for all of the steps. Raises InvalidInput for what is no such part."""
+        """The part of the steps with guidance, (from, to), 0 to 1; None for all. Raises InvalidInput for another text."""
         if not self.guided:
             return None
-        found = re.fullmatch(r"\s*([\d.]+)\s*-\s*([\d.]+)\s*", self.guided)
+        match = re.fullmatch(r"\s*([\d.]+)\s*-\s*([\d.]+)\s*", self.guided)
         try:
-            begin, end = map(float, found.groups() if found else ())
+            begin, end = map(float, match.groups() if match else ())
         except ValueError:
             begin, end = 1.0, 0.0
         if not 0 <= begin <= end <= 1:
@@ -150,10 +150,10 @@ class MakingConfig(StateConfig, QueueConfig):
         return begin, end
 
     def triton_servers(self) -> list[str]:
-        """Addresses; none where this process draws. Raises InvalidInput for what is no host:port."""
+        """The addresses of the Triton servers; none if this process draws. Raises InvalidInput for a bad address."""
         servers = [each.strip() for each in self.triton.split(",") if each.strip()]
         if not all(re.fullmatch(r".+:\d{1,5}", each) for each in servers):
-            raise InvalidInput.of("triton", self.triton, "host:port of each Triton server, by commas")
+            raise InvalidInput.of("triton", self.triton, "host:port of each Triton server, separated by commas")
         return servers
 
 
@@ -161,19 +161,19 @@ class MakingConfig(StateConfig, QueueConfig):
 class BrokerConfig(Settings):
     """How to reach the brokers."""
 
-    kafka: str = option("", "Kafka brokers, host:port by commas.")
+    kafka: str = option("", "Kafka brokers, host:port separated by commas.")
     kafka_security: str = option("PLAINTEXT", f"One of {', '.join(SECURITY)}.", KAFKA, choices=SECURITY)
     kafka_sasl: str = option("PLAIN", f"SASL mechanism: one of {', '.join(SASL)}.", KAFKA, choices=SASL)
     kafka_user: str = option("", "SASL user name.", KAFKA)
     kafka_password: str = option("", "SASL password.", KAFKA, secret=True)
     kafka_ca: str = option("", "File of the certificate authority (PEM) for TLS; empty = the system's.", KAFKA)
-    kafka_timeout_s: float = option(10.0, "Seconds after which a broker does not answer.", KAFKA, low=1, high=300)
+    kafka_timeout_s: float = option(10.0, "Seconds to wait for an answer of a broker.", KAFKA, low=1, high=300)
 
     def kafka_client(self) -> dict[str, Any]:
         """Options of every kafka-python client. Raises InvalidInput without brokers."""
         brokers = [b.strip() for b in self.kafka.split(",") if b.strip()]
         if not brokers or not all(re.fullmatch(r".+:\d{1,5}", broker) for broker in brokers):
-            raise InvalidInput.of("kafka", self.kafka, "host:port of each broker, by commas")
+            raise InvalidInput.of("kafka", self.kafka, "host:port of each broker, separated by commas")
         timeout_ms = round(self.kafka_timeout_s * 1000)
         options: dict[str, Any] = {
             "bootstrap_servers": brokers,
@@ -218,7 +218,7 @@ class KafkaConfig(BrokerConfig, EventsTopicConfig, RequestsTopicConfig):
 
 @dataclass(frozen=True)
 class Config(MakingConfig, EventLogConfig, ServedStoreConfig, KafkaConfig):
-    """eyecatch serve. With `kafka`, recorded events go to the topic and `eyecatch ingest` takes them in."""
+    """eyecatch serve. With `kafka`, recorded events go to the topic, and `eyecatch ingest` absorbs them."""
 
     host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface.")
     port: int = option(50051, "Port to listen on; 0 picks a free one.", low=0, high=65535)
@@ -228,44 +228,44 @@ class Config(MakingConfig, EventLogConfig, ServedStoreConfig, KafkaConfig):
     )
     made_covers: str = option(
         "review",
-        "Who may see covers that a generator made: review = no user, where the item has catalogue covers, only who asks for a cover by "
-        "its id or lists a job; trusted = every user for whom one has the best score.",
+        "Who sees covers that a generator made: review = callers that ask for a cover by its id or list an item, and users only if the "
+        "item has no catalogue covers; trusted = every user for whom one has the best score.",
         choices=MADE_COVERS,
     )
     generation: str = option(
         "here",
-        "Where covers are made: here = in this process; workers = by the processes of `eyecatch generate`, over kafka and store.",
+        "Where covers are made: here = in this process; workers = in processes of `eyecatch generate`, over kafka and store.",
         JOBS,
         choices=GENERATION,
     )
     reencode_every_s: float = option(
         3600.0,
-        "Seconds between looks for user embeddings that another encoder made, the first at start; 0 = never.",
+        "Seconds between sweeps that encode users of other encoder versions again, the first at start; 0 = never.",
         LEARNING,
         low=0,
         high=1e6,
     )
     clusters_every_s: float = option(
         3600.0,
-        "Seconds after which taste clusters are fitted again; 0 = another process does it.",
+        "Seconds after which taste clusters are fitted again; 0 = never by this process.",
         LEARNING,
         low=0,
         high=1e7,
     )
     clusters: int = option(64, "Taste clusters at most.", LEARNING, low=2, high=4096)
-    cluster_users: int = option(
-        20, "Users of whom a taste cluster is the mean at least.", LEARNING, low=2, high=1_000_000
-    )
+    cluster_users: int = option(20, "Users of a taste cluster at least.", LEARNING, low=2, high=1_000_000)
     pool_min: int = option(2, "A pool with fewer covers is thin.", COVERS, low=0, high=64)
     exploration: float = option(
         0.05, "Share of items whose first cover is drawn from the whole pool, to learn from.", LEARNING, low=0, high=1
     )
     max_concurrent: int = option(
-        256, "Calls answered at a time; more are refused with RESOURCE_EXHAUSTED.", LIMITS, low=1, high=100_000
+        256, "Calls that are answered at a time; more are refused with RESOURCE_EXHAUSTED.", LIMITS, low=1, high=100_000
     )
-    max_message_mb: int = option(32, "Largest message taken, MiB.", LIMITS, low=1, high=1024)
+    max_message_mb: int = option(32, "Largest accepted message, MiB.", LIMITS, low=1, high=1024)
     allowed_hosts: str = option(
-        "", "Hosts (host or host:port, by commas) from which reference pictures may be fetched; empty = none.", LIMITS
+        "",
+        "Hosts (host or host:port, separated by commas) from which reference pictures may be fetched; empty = none.",
+        LIMITS,
     )
     api_token: str = option(
         "", "Clients must send it as a bearer token; empty = no authentication.", LIMITS, secret=True
@@ -283,24 +283,22 @@ class Config(MakingConfig, EventLogConfig, ServedStoreConfig, KafkaConfig):
 
 @dataclass(frozen=True)
 class ReaderConfig(BrokerConfig):
-    """What every process that reads a topic needs."""
+    """Options of every process that reads a topic."""
 
     topic_epoch: int = option(
         0,
-        "Raise it after making the topic anew on brokers older than Kafka 2.8, which do not tell.",
+        "Raise it after recreating the topic on brokers before Kafka 2.8, which have no topic ids.",
         KAFKA,
         low=0,
         high=10**6,
     )
-    session_s: float = option(
-        10.0, "Seconds after which the group takes a silent process for dead.", KAFKA, low=1, high=300
-    )
+    session_s: float = option(10.0, "Seconds after which the group removes a silent process.", KAFKA, low=1, high=300)
     check_s: float = option(
-        5.0, "Seconds between looks at the topic: is it there, is it the same one.", KAFKA, low=0.1, high=300
+        5.0, "Seconds between checks whether the topic exists and whether it was recreated.", KAFKA, low=0.1, high=300
     )
     give_up_s: float = option(
         600.0,
-        "Seconds that the broker or the store may be away before the process ends with status 1.",
+        "Seconds for which the broker or the store may be unreachable before the process ends with status 1.",
         KAFKA,
         low=0,
         high=86_400,
@@ -314,10 +312,10 @@ class ReaderConfig(BrokerConfig):
 class IngestConfig(StateConfig, EventLogConfig, EventsTopicConfig, ReaderConfig):
     """eyecatch ingest."""
 
-    group: str = option("eyecatch-ingest", "Consumer group; all processes that share the work share it.")
+    group: str = option("eyecatch-ingest", "Consumer group; processes with the same group share the work.")
     batch_max: int = option(
         80_000,
-        "Events absorbed at a time at most; many only when behind, which then costs each user less.",
+        "Events of a batch at most; large batches are used only to catch up, and then cost less for each user.",
         LIMITS,
         low=1,
         high=100_000,
@@ -325,9 +323,11 @@ class IngestConfig(StateConfig, EventLogConfig, EventsTopicConfig, ReaderConfig)
     buffer_max: int = option(
         160_000, "Records held in memory; reading pauses above it.", LIMITS, low=1, high=10_000_000
     )
-    drain_s: float = option(20.0, "Seconds to absorb what was read already after SIGTERM.", OPERATION, low=0, high=600)
+    drain_s: float = option(
+        20.0, "Seconds to absorb the records in the buffer after SIGTERM.", OPERATION, low=0, high=600
+    )
     processes: int = option(
-        1, "Members of the group that this command runs, each on a core of its own; one with SQLite.", low=1, high=256
+        1, "Processes of the group that this command runs, each with a core of its own; 1 with SQLite.", low=1, high=256
     )
 
     def __post_init__(self) -> None:
@@ -340,14 +340,12 @@ class IngestConfig(StateConfig, EventLogConfig, EventsTopicConfig, ReaderConfig)
 class GenerateConfig(MakingConfig, RequestsTopicConfig, ReaderConfig):
     """eyecatch generate."""
 
-    group: str = option("eyecatch-generate", "Consumer group; all processes that share the work share it.")
-    generated_topic: str = option(
-        "covers.generated", "Topic that tells of covers made; created if it is not there.", KAFKA
-    )
-    jobs: int = option(4, "Generation jobs at work at a time in this process.", JOBS, low=1, high=256)
+    group: str = option("eyecatch-generate", "Consumer group; processes with the same group share the work.")
+    generated_topic: str = option("covers.generated", "Topic of finished covers; created if it does not exist.", KAFKA)
+    jobs: int = option(4, "Generation jobs that run at a time in this process.", JOBS, low=1, high=256)
     drain_s: float = option(
         60.0,
-        "Seconds that running jobs get to finish after SIGTERM; then others begin them anew.",
+        "Seconds that running jobs get to finish after SIGTERM; then other processes start them again.",
         OPERATION,
         low=0,
         high=3600,

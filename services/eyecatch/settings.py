@@ -1,4 +1,4 @@
-"""What every configuration can: flags and environment variables from dataclass fields, ranges, hidden secrets. Knows no setting.
+"""The base of configurations: flags and environment variables from dataclass fields, ranges, hidden secrets. Knows no setting.
 
 Precedence: flag, then EYECATCH_<NAME>, then the default.
 """
@@ -23,14 +23,14 @@ def option(
     high: float | None = None,
     choices: tuple[str, ...] = (),
 ) -> Any:
-    """A field with its flag. `panel`: its heading in --help; without one it is among the flags that people set first."""
+    """A field with its flag. `panel`: its heading in --help, "" for the most used flags."""
     metadata = {"help": help, "panel": panel, "secret": secret, "low": low, "high": high, "choices": choices}
     return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What every configuration can: check its ranges and show itself."""
+    """The base of configurations: checks ranges and choices. Raises InvalidInput."""
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -41,8 +41,8 @@ class Settings:
             if allowed and value not in allowed:
                 raise InvalidInput.of(f.name, value, " or ".join(map(repr, allowed)))
 
-    def shown(self) -> dict[str, object]:
-        """The resolved configuration, secrets and credentials inside URLs hidden."""
+    def redacted(self) -> dict[str, object]:
+        """The values by name, with secrets and credentials inside URLs replaced by ***."""
         return {f.name: _hide(getattr(self, f.name), f.metadata["secret"]) for f in fields(self)}
 
 
@@ -58,7 +58,7 @@ C = TypeVar("C", bound=Settings)
 
 
 def part(kind: type[C], config: Settings) -> C:
-    """`config` as `kind`, one of its base classes; the defaults of `kind` for a process that has none of its flags."""
+    """`config` as one of its parts, or that part's defaults if the process does not have its flags."""
     return config if isinstance(config, kind) else kind()
 
 

@@ -148,6 +148,6 @@ def test_flags_beat_environment_beats_defaults() -> None:
 
 def test_secrets_are_hidden() -> None:
     store = "redis://:hunter2@host/0?protocol=3&password=hunter2"
-    shown = Config(api_token="hunter2", blob_url="s3://key:hunter2@bucket/x", store=store).shown()
+    shown = Config(api_token="hunter2", blob_url="s3://key:hunter2@bucket/x", store=store).redacted()
     assert "hunter2" not in str(shown)
-    assert Config().shown()["api_token"] == ""
+    assert Config().redacted()["api_token"] == ""

@@ -1,1 +1,1 @@
-"""The subcommands of `eyecatch`, one file a family. Heavy imports happen inside the functions: --help stays instant."""
+"""The subcommands of `eyecatch`, one file for each family. Heavy packages are imported inside functions, so that --help is fast."""

@@ -2,21 +2,27 @@
 
 import time
 import uuid
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eyecatch.commands.common import DEFAULT_SERVER, Json, Server, Token, as_json, client, fail, print_json, print_table
+from eyecatch.commands.common import Answer, as_json, fail
+from eyecatch.commands.flags import remote
+
+if TYPE_CHECKING:
+    from eyecatch.client import Client
 
 events = typer.Typer(help="Send behaviour to a running server.", no_args_is_help=True)
-users = typer.Typer(help="See or forget a user on a running server.", no_args_is_help=True)
+users = typer.Typer(help="Show or forget a user on a running server.", no_args_is_help=True)
 
 UserId = Annotated[str, typer.Argument(help="User id.")]
 ACTIONS = ("impression", "click", "like", "dislike", "purchase", "dwell")
 
 
 @events.command("record")
+@remote
 def record(
+    client: "Client",
     user: UserId,
     item: Annotated[str, typer.Argument(help="Item id.")],
     action: Annotated[str, typer.Argument(help=", ".join(ACTIONS))],
@@ -24,11 +30,8 @@ def record(
     decision: Annotated[str, typer.Option(help="Decision id of the recommendation.")] = "",
     dwell_ms: Annotated[int, typer.Option(help="Milliseconds, for dwell.")] = 0,
     event_id: Annotated[str, typer.Option(help="Unique id; empty = a new one.")] = "",
-    server: Server = DEFAULT_SERVER,
-    api_token: Token = "",
-    json: Json = False,
-) -> None:
-    """One event: USER did ACTION with ITEM, now."""
+) -> Answer:
+    """Record one event: USER did ACTION with ITEM, now."""
     from google.protobuf.timestamp_pb2 import Timestamp
 
     from eyecatch.v1 import behavior_pb2, types_pb2
@@ -45,43 +48,34 @@ def record(
         decision_id=decision,
         dwell_ms=dwell_ms,
     )
-    with client(server, api_token) as c:
-        answer = c.behavior.RecordEvents(behavior_pb2.RecordEventsRequest(events=[event]), timeout=10)
-    if json:
-        return print_json({"event_id": event.id, "accepted": answer.accepted, "ignored": answer.ignored})
-    typer.echo(
-        f"event {event.id}: " + ("recorded" if answer.accepted else "already known or user forgotten; nothing changed")
-    )
+    response = client.behavior.RecordEvents(behavior_pb2.RecordEventsRequest(events=[event]), timeout=10)
+    data = {"event_id": event.id, "accepted": response.accepted, "ignored": response.ignored}
+    text = "recorded" if response.accepted else "already known or user forgotten; nothing changed"
+    return Answer(data, f"event {event.id}: {text}")
 
 
 @users.command("show")
-def show(user: UserId, server: Server = DEFAULT_SERVER, api_token: Token = "", json: Json = False) -> None:
-    """What is stored of a user."""
+@remote
+def show(client: "Client", user: UserId) -> Answer:
+    """Show the stored profile of a user."""
     from eyecatch.v1 import behavior_pb2, types_pb2
 
-    with client(server, api_token) as c:
-        profile = c.behavior.GetProfile(behavior_pb2.GetProfileRequest(user_id=user), timeout=10).profile
-    if json:
-        return print_json(as_json(profile))
+    profile = client.behavior.GetProfile(behavior_pb2.GetProfileRequest(user_id=user), timeout=10).profile
     rows = [
         (e.time.ToJsonString(), types_pb2.Action.Name(e.action).removeprefix("ACTION_").lower(), e.item_id, e.cover_id)
         for e in profile.recent_events
     ]
     taste = profile.taste if profile.HasField("taste") else "unknown"
-    print_table(
-        f"{user}: {profile.event_count} events, taste cluster {taste}", ("time", "action", "item", "cover"), rows
-    )
+    title = f"{user}: {profile.event_count} events, taste cluster {taste}"
+    return Answer(as_json(profile), title, ("time", "action", "item", "cover"), rows)
 
 
 @users.command("forget")
-def forget(user: UserId, server: Server = DEFAULT_SERVER, api_token: Token = "", json: Json = False) -> None:
-    """Remove a user from every store; replays do not revive them."""
+@remote
+def forget(client: "Client", user: UserId) -> Answer:
+    """Remove a user from every store; replays do not restore the user."""
     from eyecatch.v1 import behavior_pb2
 
-    with client(server, api_token) as c:
-        answer = c.behavior.ForgetUser(behavior_pb2.ForgetUserRequest(user_id=user), timeout=10)
-    if json:
-        return print_json({"existed": answer.existed})
-    typer.echo(
-        "forgotten" if answer.existed else "nothing was stored; a later event of this user is ignored all the same"
-    )
+    existed = client.behavior.ForgetUser(behavior_pb2.ForgetUserRequest(user_id=user), timeout=10).existed
+    text = "forgotten" if existed else "nothing was stored; later events of this user are ignored all the same"
+    return Answer({"existed": existed}, text)

@@ -1,29 +1,61 @@
-"""What commands share: the server option, errors as one readable line, tables and JSON. Knows no verb."""
+"""Shared parts of the commands: the server option, the printing of answers, errors as one line. Knows no operation."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from icg.commands.common import Json, fail, print_json, print_table, quieten_models
 
+from eyecatch.config import Config
 from eyecatch.core.errors import EyecatchError
+from eyecatch.settings import Settings, resolved
 
 if TYPE_CHECKING:
     from eyecatch.client import Client
+    from eyecatch.core.ports import Stores
 
 Server = Annotated[str, typer.Option("--server", envvar="EYECATCH_SERVER", help="Address of a running server.")]
 Token = Annotated[
-    str, typer.Option("--api-token", envvar="EYECATCH_API_TOKEN", help="Bearer token, if the server wants one.")
+    str, typer.Option("--api-token", envvar="EYECATCH_API_TOKEN", help="Bearer token, if the server requires one.")
 ]
 DataDir = Annotated[
     str, typer.Option("--data-dir", envvar="EYECATCH_DATA_DIR", help="Folder of the SQLite file and the images.")
 ]
+PageSize = Annotated[int, typer.Option(help="Rows of a page.")]
+PageToken = Annotated[str, typer.Option(help="Token of the next page, from the last page.")]
 
 __all__ = ["Json", "fail", "print_json", "print_table", "quieten_models"]
 
 DEFAULT_SERVER = "127.0.0.1:50051"
 DEFAULT_DATA = "eyecatch-data"
+T = TypeVar("T")
+S = TypeVar("S", bound=Settings)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The result of a command: `data` for --json, else a table with a title, or without `columns` the title alone."""
+
+    data: object
+    title: str
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[Any]] = ()
+
+    def print(self, json: bool) -> None:
+        if json:
+            print_json(self.data)
+        elif self.columns:
+            print_table(self.title, self.columns, self.rows)
+        else:
+            typer.echo(self.title)
+
+
+def next_page(response: Any) -> str:
+    """The end of a title that names the next page, if there is one."""
+    return f"; next page: {response.next_page_token}" if response.next_page_token else ""
 
 
 @contextmanager
@@ -36,7 +68,7 @@ def readable_errors() -> Iterator[None]:
 
 @contextmanager
 def client(server: str, token: str) -> Iterator["Client"]:
-    """A connected client whose RPC errors become one readable message and exit status 1."""
+    """A connected client. RPC errors end the command with one readable message and exit status 1."""
     import grpc
 
     from eyecatch.client import connect, explain
@@ -50,7 +82,7 @@ def client(server: str, token: str) -> Iterator["Client"]:
 
 
 def as_json(message: Any) -> dict[str, Any]:
-    """A protobuf message as plain data, images left out."""
+    """A protobuf message as plain data, without its image."""
     from google.protobuf.json_format import MessageToDict
 
     data: dict[str, Any] = MessageToDict(
@@ -58,3 +90,42 @@ def as_json(message: Any) -> dict[str, Any]:
     )
     data.pop("image", None)
     return data
+
+
+def run_on_stores(data_dir: str, work: "Callable[[Config, Stores], Awaitable[T]]", any_space: bool = False) -> T:
+    """The result of `work` on the opened stores. `any_space`: also if their covers are of another checkpoint."""
+    from eyecatch.wiring.stores import open_stores
+
+    async def run() -> T:
+        config = resolved(Config, {"data_dir": data_dir})
+        async with open_stores(config, any_space) as stores:
+            return await work(config, stores)
+
+    with readable_errors():
+        return asyncio.run(run())
+
+
+def run_process(
+    kind: type[S],
+    flags: dict[str, Any],
+    run: Callable[[S, Callable[[int], None]], Awaitable[None]],
+    ready: Callable[[S, int], str],
+) -> None:
+    """Run a process until it is stopped: print its configuration, and the text `ready` when it answers on a port."""
+    import sys
+
+    import uvloop
+
+    from eyecatch.observe.logs import configure
+
+    with readable_errors():
+        config = resolved(kind, flags)
+        configure(config.log_format)  # type: ignore[attr-defined]
+        for name, value in config.redacted().items():
+            typer.echo(f"  {name:22} {value}", err=True)
+
+        def on_ready(port: int) -> None:
+            typer.echo(ready(config, port))
+            sys.stdout.flush()
+
+        uvloop.run(run(config, on_ready))  # type: ignore[arg-type]

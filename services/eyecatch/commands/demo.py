@@ -1,4 +1,4 @@
-"""eyecatch demo: the whole product on the sample catalogue, through the same commands and the same gRPC a user has."""
+"""eyecatch demo: the whole product on the sample catalogue, by the commands and the gRPC API that users have."""
 
 import contextlib
 import subprocess
@@ -26,24 +26,24 @@ TRUSTING = ("--background-generation", "--made-covers", "trusted")
 
 
 @dataclass
-class Shown:
-    """What one user saw for one item: the best cover before and after generation, and the best of the new covers."""
+class Comparison:
+    """One user and one item: the best cover before and after generation, and the new covers with the best of them."""
 
     user: str
     item: str
     before: "types_pb2.ScoredCover"
     after: "types_pb2.ScoredCover | None" = None
-    made: "list[types_pb2.Cover]" = field(default_factory=list)
+    new: "list[types_pb2.Cover]" = field(default_factory=list)
     best: "types_pb2.ScoredCover | None" = None
 
     @property
     def won(self) -> bool:
-        """Whether a cover made for this user is now the one the user gets."""
+        """Whether the user now gets a cover that was made for this user."""
         return self.after is not None and self.best is not None and self.after.cover_id == self.best.cover_id
 
     @property
     def image(self) -> bytes:
-        return next((c.image for c in self.made if self.best and c.id == self.best.cover_id), b"")
+        return next((c.image for c in self.new if self.best and c.id == self.best.cover_id), b"")
 
 
 def step(text: str) -> None:
@@ -51,15 +51,15 @@ def step(text: str) -> None:
 
 
 def command(*args: str) -> None:
-    """Run one of our own commands; its progress goes to the terminal."""
+    """Run a command of `eyecatch`; its progress goes to the terminal."""
     if subprocess.run([sys.executable, "-m", "eyecatch.cli", *args], check=False).returncode:
         fail(f"error: eyecatch {' '.join(args)} failed")
 
 
 @contextlib.contextmanager
 def running(data_dir: Path) -> Iterator[str]:
-    """A server on a free port; gives its address and stops it at the end."""
-    # No exploration: the demo shows choices, not chance. Its sample is what the starter draws well, so made covers are trusted.
+    """Run a server on a free port inside the context; yields its address."""
+    # No exploration, so that choices are not random. The starter draws the sample well, so made covers are trusted.
     flags = ("--port", "0", "--exploration", "0", *TRUSTING)
     process = subprocess.Popen(
         [sys.executable, "-m", "eyecatch.cli", "serve", "--data-dir", str(data_dir), *flags],
@@ -84,53 +84,55 @@ def recommend(client: "Client", user: str, items: Sequence[str]) -> "list[types_
     return [i.covers[0] for i in answer.items]
 
 
-def generate(client: "Client", shown: Sequence[Shown], seed: int) -> None:
-    """COVERS_EACH new covers for each user and item, under a progress bar; the user's score tells which is best."""
+def generate(client: "Client", comparisons: Sequence[Comparison], seed: int) -> None:
+    """Draw COVERS_EACH new covers for each user and item, under a progress bar, and find the best by the user's score."""
     from rich.console import Console
     from rich.progress import Progress
 
     from eyecatch.v1 import covers_pb2
 
     with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("generating", total=len(shown))
-        for n, s in enumerate(shown):
+        task = progress.add_task("generating", total=len(comparisons))
+        for n, s in enumerate(comparisons):
             progress.update(task, description=f"{s.item} for {s.user}")
             request = covers_pb2.GenerateCoversRequest(user_id=s.user, item_id=s.item, seed=seed, count=COVERS_EACH)
             for update in client.covers.GenerateCovers(request, timeout=120):
                 if update.WhichOneof("update") == "cover":
-                    s.made.append(update.cover)
+                    s.new.append(update.cover)
                 elif update.progress.total_steps:
                     progress.update(task, completed=n + update.progress.step / update.progress.total_steps)
             progress.update(task, completed=n + 1)
-    for s in shown:
+    for s in comparisons:
         ranking = covers_pb2.RankCoversRequest(user_id=s.user, item_id=s.item, limit=100)
-        new = {c.id for c in s.made}
-        s.best = next((c for c in client.covers.RankCovers(ranking, timeout=10).covers if c.cover_id in new), None)
+        ids = {c.id for c in s.new}
+        s.best = next((c for c in client.covers.RankCovers(ranking, timeout=10).covers if c.cover_id in ids), None)
 
 
-def tell(data_dir: Path, out: Path, seed: int) -> list[Shown]:
+def compare(data_dir: Path, out: Path, seed: int) -> list[Comparison]:
     from eyecatch.client import connect
 
     with running(data_dir) as address, connect(address) as client:
-        step(f"serving on {address}; asking RecommendCovers for {len(USERS)} users × {len(ITEMS)} items")
+        step(f"serving on {address}; calling RecommendCovers for {len(USERS)} users × {len(ITEMS)} items")
         started = time.perf_counter()
-        shown = [Shown(u, i, c) for u in USERS for i, c in zip(ITEMS, recommend(client, u, ITEMS), strict=True)]
+        comparisons = [
+            Comparison(u, i, c) for u in USERS for i, c in zip(ITEMS, recommend(client, u, ITEMS), strict=True)
+        ]
         typer.echo(f"  answered in {(time.perf_counter() - started) / len(USERS) * 1e3:.1f} ms a user", err=True)
         step(f"GenerateCovers: {COVERS_EACH} new covers for each user and item (VLM → refiner → connector → diffusion)")
         started = time.perf_counter()
-        generate(client, shown, seed)
-        typer.echo(f"  {COVERS_EACH * len(shown)} covers in {time.perf_counter() - started:.0f} s", err=True)
-        step("asking RecommendCovers again: does the new cover win?")
+        generate(client, comparisons, seed)
+        typer.echo(f"  {COVERS_EACH * len(comparisons)} covers in {time.perf_counter() - started:.0f} s", err=True)
+        step("calling RecommendCovers again: does the new cover win?")
         for user in USERS:
-            mine = [s for s in shown if s.user == user]
-            for s, after in zip(mine, recommend(client, user, ITEMS), strict=True):
+            own = [s for s in comparisons if s.user == user]
+            for s, after in zip(own, recommend(client, user, ITEMS), strict=True):
                 s.after = after
-        draw(client, shown, out)
-    return shown
+        draw(client, comparisons, out)
+    return comparisons
 
 
-def draw(client: "Client", shown: Sequence[Shown], out: Path) -> None:
-    """Two rows a user: the best existing covers, and the covers made for the user with the winners framed."""
+def draw(client: "Client", comparisons: Sequence[Comparison], out: Path) -> None:
+    """Draw two rows for each user: the best existing covers, and the covers made for the user, with frames around winners."""
     from icg.contact_sheet import Cell, Row, contact_sheet
     from icg.pictures import decode
     from PIL import Image
@@ -146,12 +148,12 @@ def draw(client: "Client", shown: Sequence[Shown], out: Path) -> None:
     tastes = sample_tastes()
     rows = []
     for user in USERS:
-        mine = [s for s in shown if s.user == user]
+        mine = [s for s in comparisons if s.user == user]
         before = [Cell(image(s.before.cover_id), f"best of the pool, score {s.before.score:+.2f}") for s in mine]
         rows.append(Row(user, f"likes {tastes[user]} (simulated). Above: the best existing covers.", before))
         scores = [f"new, score {s.best.score:+.2f}" + (" · wins" if s.won else "") for s in mine if s.best]
-        made = [Cell(decode(s.image), text, s.won) for s, text in zip(mine, scores, strict=True)]
-        rows.append(Row("", f"Made for {user}, best of {COVERS_EACH}; framed where it now wins.", made))
+        cells = [Cell(decode(s.image), text, s.won) for s, text in zip(mine, scores, strict=True)]
+        rows.append(Row("", f"Made for {user}, best of {COVERS_EACH}; framed if it now wins.", cells))
     contact_sheet(rows, titles, "Eyecatch", "the same items for three users, before and after generation").save(out)
 
 
@@ -178,7 +180,7 @@ def demo(
         step("importing the sample: 40 items, their covers, and the simulated behaviour of six people")
         for what in ("items", "covers", "events"):
             command("import", what, str(SAMPLE / f"{what}.csv"), "--data-dir", str(folder))
-        shown = tell(folder, out, seed)
+        comparisons = compare(folder, out, seed)
     rows = [
         (
             s.user,
@@ -187,11 +189,11 @@ def demo(
             f"{s.after.score:+.2f}" if s.after else "-",
             "new cover wins" if s.won else "",
         )
-        for s in shown
+        for s in comparisons
     ]
     print_table("before and after", ("user", "item", "best before", "best after", ""), rows)
-    won = sum(s.won for s in shown)
-    typer.echo(f"{won} of {len(shown)} new covers win. Open {out} to see them.")
+    won = sum(s.won for s in comparisons)
+    typer.echo(f"{won} of {len(comparisons)} new covers win. Open {out} to see them.")
     typer.echo("Next: eyecatch demo --keep demo-data, then, with another terminal for the rest:")
     typer.echo(f"  eyecatch serve --data-dir demo-data {' '.join(TRUSTING)}")
     typer.echo("  eyecatch recommend panda pizza --user noah")

@@ -1,4 +1,4 @@
-"""eyecatch evaluate: recall on stored behaviour, of a data folder that no server is using. `icg evaluate` judges checkpoints."""
+"""eyecatch evaluate: recall on stored behaviour of a data folder that no server uses. `icg evaluate` evaluates checkpoints."""
 
 from typing import Annotated
 
@@ -18,24 +18,24 @@ def _group() -> None:
 
 @app.command("recall")
 def recall(
-    k: Annotated[list[int] | None, typer.Option("--k", help="Cut-offs; repeat for more.")] = None,
-    leave_out: Annotated[int, typer.Option(help="Latest engaged items of each user that are held out.")] = 5,
+    k: Annotated[list[int] | None, typer.Option("--k", help="Values of K; repeat for more.")] = None,
+    leave_out: Annotated[int, typer.Option(help="Latest engaged items of each user to hold out.")] = 5,
     min_events: Annotated[int, typer.Option(help="Users with fewer engaged items are left out.")] = 10,
     seed: Annotated[int, typer.Option(help="Seed of the random and shuffled controls.")] = 0,
     data_dir: DataDir = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
-    """Recall@K over held-out events, per user leave-last-n, beside popularity, random and shuffled users."""
+    """Measure Recall@K of held-out events (leave-last-n for each user), and of popularity, random and shuffled users as controls."""
     import asyncio
 
     from eyecatch.evaluate.recall import KS, Recall
-    from eyecatch.evaluate.recall import recall as verb
+    from eyecatch.evaluate.recall import recall as measure
     from eyecatch.wiring.stores import open_parts
 
     async def run() -> Recall:
         async with open_parts(resolved(Config, {"data_dir": data_dir})) as parts:
             ks = tuple(k) if k else KS
-            return await verb(
+            return await measure(
                 parts.store.catalog,
                 parts.store.profiles,
                 ks=ks,

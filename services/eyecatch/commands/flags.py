@@ -1,26 +1,51 @@
-"""A configuration dataclass as the flags of a command: the signature is built, not written again."""
+"""Decorators that add flags to a command: those of a configuration, or those of a client of a server."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Annotated, Any
 
 import typer
 
+from eyecatch.commands.common import DEFAULT_SERVER, Answer, Json, Server, Token, client
 from eyecatch.settings import PREFIX, Settings
 
+Command = Callable[..., None]
 
-def configured(kind: type[Settings]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give the command one optional flag for each field of `kind`, after its own; they arrive as `**flags`, None where not set."""
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
-        keyword = [p.replace(kind=p.KEYWORD_ONLY) for p in own] + [_parameter(f) for f in fields(kind)]
-        command.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: p.annotation for p in keyword}
-        return command
+def configured(kind: type[Settings]) -> Callable[[Command], Command]:
+    """Add an optional flag for each field of `kind`. The command gets them as `**flags`, None if they are not set."""
+
+    def decorate(command: Command) -> Command:
+        return with_flags(command, command, [_parameter(f) for f in fields(kind)])
 
     return decorate
+
+
+def remote(command: Callable[..., Answer]) -> Command:
+    """Add the flags of a client. The command gets a connected Client first; its answer is printed as text or as JSON."""
+
+    def run(*, server: str, api_token: str, json: bool, **arguments: Any) -> None:
+        with client(server, api_token) as connected:
+            answer = command(connected, **arguments)
+        answer.print(json)
+
+    flags = [("server", Server, DEFAULT_SERVER), ("api_token", Token, ""), ("json", Json, False)]
+    return with_flags(run, command, [keyword(*flag) for flag in flags], skip=1)
+
+
+def keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def with_flags(run: Command, command: Callable[..., Any], flags: Sequence[inspect.Parameter], skip: int = 0) -> Command:
+    """`run` with the name, the help and the parameters of `command`, without its first `skip` ones, and with `flags` after them."""
+    own = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD][skip:]
+    parameters = [*(p.replace(kind=p.KEYWORD_ONLY) for p in own), *flags]
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
 
 
 def _parameter(f: Any) -> inspect.Parameter:
@@ -29,5 +54,4 @@ def _parameter(f: Any) -> inspect.Parameter:
     names = [f"{flag}/--no-{flag[2:]}"] if kind is bool else [flag]
     help = f"{f.metadata['help']} [{PREFIX}{f.name.upper()}; default: {f.default if f.default != '' else 'empty'}]"
     option = typer.Option(*names, help=help, show_default=False, rich_help_panel=f.metadata["panel"] or None)
-    annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
-    return inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    return keyword(f.name, Annotated[kind | None, option], None)

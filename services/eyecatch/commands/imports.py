@@ -1,12 +1,14 @@
-"""eyecatch import items | covers | events: a table into a data folder, with a bar and a report of what was refused."""
+"""eyecatch import items | covers | events: a table into a data folder, with a progress bar and a report of refused rows."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from eyecatch.commands.common import DEFAULT_DATA, DataDir, Json, fail, print_json, readable_errors
+from eyecatch.commands.flags import Command, keyword, with_flags
 from eyecatch.config import Config
 from eyecatch.settings import resolved
 
@@ -15,11 +17,11 @@ if TYPE_CHECKING:
     from eyecatch.importing.tables import Table
     from eyecatch.wiring.stores import Parts
 
-app = typer.Typer(help="Import tables into a data folder that no server is using.", no_args_is_help=True)
+app = typer.Typer(help="Import tables into a data folder that no server uses.", no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(help="CSV, TSV, Parquet or JSON Lines file.")]
 Images = Annotated[
-    Path | None, typer.Option("--images", help="Folder the picture paths start from; default: the file's folder.")
+    Path | None, typer.Option("--images", help="Folder of relative picture paths; default: the file's folder.")
 ]
 Refused = Annotated[
     Path | None, typer.Option("--refused", help="Write refused rows with their reasons to this JSON Lines file.")
@@ -31,7 +33,7 @@ Column = Annotated[
 
 
 def mapping(pairs: list[str] | None, allowed: tuple[str, ...]) -> dict[str, list[str]]:
-    """`["id=movieId", ...]` -> {"id": ["movieId"]}; ends the command on an unknown meaning."""
+    """`["id=movieId", ...]` -> {"id": ["movieId"]}. Ends the command for an unknown meaning."""
     out: dict[str, list[str]] = {}
     for pair in pairs or ():
         meaning, separator, column = pair.partition("=")
@@ -55,11 +57,10 @@ def execute(what: str, file: Path, data_dir: str, refused: Path | None, json: bo
     from eyecatch.importing.tables import Table
     from eyecatch.wiring.stores import open_parts
 
+    columns = (TextColumn(f"import {what}"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+
     async def work(table: Table) -> Report:
-        bar = Progress(
-            TextColumn(f"import {what}"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
-            console=Console(stderr=True),
-        )  # fmt: skip
+        bar = Progress(*columns, console=Console(stderr=True))
         async with open_parts(resolved(Config, {"data_dir": data_dir})) as parts:
             with bar:
                 task = bar.add_task("", total=1.0)
@@ -90,80 +91,71 @@ def execute(what: str, file: Path, data_dir: str, refused: Path | None, json: bo
         raise typer.Exit(2)
 
 
+def table_import(what: str) -> Callable[[Callable[..., Awaitable["Report"]]], Command]:
+    """A command from an import: it gets the parts, the table, its progress and the file, then its own flags."""
+
+    def decorate(run: Callable[..., Awaitable["Report"]]) -> Command:
+        def command(*, file: Path, refused: Path | None, data_dir: str, json: bool, **own: Any) -> None:
+            execute(what, file, data_dir, refused, json, partial(run, file=file, **own))
+
+        flags = [("refused", Refused, None), ("data_dir", DataDir, DEFAULT_DATA), ("json", Json, False)]
+        return with_flags(command, run, [keyword(*flag) for flag in flags], skip=3)
+
+    return decorate
+
+
 @app.command("items")
-def import_items(
-    file: File,
-    images: Images = None,
-    column: Column = None,
-    refused: Refused = None,
-    data_dir: DataDir = DEFAULT_DATA,
-    json: Json = False,
-) -> None:
-    """Items with their pictures. Meanings: id, title, category, picture (repeatable); common column names are found."""
+@table_import("items")
+async def import_items(
+    parts: "Parts", table: "Table", progress: "Progress", file: File, images: Images = None, column: Column = None
+) -> "Report":
+    """Import items with their pictures. Meanings: id, title, category, picture (repeatable). Common column names are recognised."""
+    from eyecatch.importing.items import ItemColumns, import_items
 
-    async def run(parts: "Parts", table: "Table", progress: "Progress") -> "Report":
-        from eyecatch.importing.items import ItemColumns
-        from eyecatch.importing.items import import_items as verb
-
-        m = mapping(column, ("id", "title", "category", "picture"))
-        one = {k: v[-1] for k, v in m.items() if k != "picture"}
-        columns = ItemColumns(**one, pictures=tuple(m.get("picture", ())))
-        return await verb(table, images or file.parent, parts.catalog, parts.blobs, columns, progress)
-
-    execute("items", file, data_dir, refused, json, run)
+    names = mapping(column, ("id", "title", "category", "picture"))
+    single = {k: v[-1] for k, v in names.items() if k != "picture"}
+    columns = ItemColumns(**single, pictures=tuple(names.get("picture", ())))
+    return await import_items(table, images or file.parent, parts.catalog, parts.blobs, columns, progress)
 
 
 @app.command("covers")
-def import_covers(
-    file: File,
-    images: Images = None,
-    column: Column = None,
-    refused: Refused = None,
-    data_dir: DataDir = DEFAULT_DATA,
-    json: Json = False,
-) -> None:
-    """Covers you already have, under your own cover ids. Meanings: id, item, image."""
+@table_import("covers")
+async def import_covers(
+    parts: "Parts", table: "Table", progress: "Progress", file: File, images: Images = None, column: Column = None
+) -> "Report":
+    """Import covers with your own cover ids. Meanings: id, item, image."""
+    from eyecatch.importing.covers import CoverColumns, import_covers
 
-    async def run(parts: "Parts", table: "Table", progress: "Progress") -> "Report":
-        from eyecatch.importing.covers import CoverColumns
-        from eyecatch.importing.covers import import_covers as verb
-
-        columns = CoverColumns(**{k: v[-1] for k, v in mapping(column, ("id", "item", "image")).items()})
-        return await verb(table, images or file.parent, parts.catalog, parts.blobs, columns, progress)
-
-    execute("covers", file, data_dir, refused, json, run)
+    columns = CoverColumns(**{k: v[-1] for k, v in mapping(column, ("id", "item", "image")).items()})
+    return await import_covers(table, images or file.parent, parts.catalog, parts.blobs, columns, progress)
 
 
 EVENT_MEANINGS = ("user", "item", "time", "action", "id", "cover", "decision", "dwell_ms")
 
 
 @app.command("events")
-def import_events(
+@table_import("events")
+async def import_events(
+    parts: "Parts",
+    table: "Table",
+    progress: "Progress",
     file: File,
     column: Column = None,
     rating_column: Annotated[
         str,
         typer.Option(
-            help="A rating to read actions from: from 4 up like, from 3 click, up to 2 dislike, else impression."
+            help="Column of a rating that gives the action: >= 4 like, >= 3 click, <= 2 dislike, else impression."
         ),
     ] = "",
-    action: Annotated[str, typer.Option(help="One action for every row, where there is no action column.")] = "",
-    refused: Refused = None,
-    data_dir: DataDir = DEFAULT_DATA,
-    json: Json = False,
-) -> None:
-    """Behaviour. Meanings: user, item, time, action, id, cover, decision, dwell_ms."""
+    action: Annotated[str, typer.Option(help="One action for every row, if there is no action column.")] = "",
+) -> "Report":
+    """Import behaviour. Meanings: user, item, time, action, id, cover, decision, dwell_ms."""
+    from eyecatch.core.types import Action
+    from eyecatch.importing.events import EventColumns, import_events
 
-    async def run(parts: "Parts", table: "Table", progress: "Progress") -> "Report":
-        from eyecatch.core.types import Action
-        from eyecatch.importing.events import EventColumns
-        from eyecatch.importing.events import import_events as verb
-
-        names = {a.name.lower(): a for a in Action}
-        if action and action.lower() not in names:
-            fail(f"error: --action {action}; allowed: {', '.join(names)}")
-        m = {k: v[-1] for k, v in mapping(column, EVENT_MEANINGS).items()}
-        columns = EventColumns(**m, rating=rating_column, constant=names[action.lower()] if action else None)
-        return await verb(table, parts.store.profiles, parts.store.catalog, parts.encoder, columns, progress)
-
-    execute("events", file, data_dir, refused, json, run)
+    actions = {a.name.lower(): a for a in Action}
+    if action and action.lower() not in actions:
+        fail(f"error: --action {action}; allowed: {', '.join(actions)}")
+    names = {k: v[-1] for k, v in mapping(column, EVENT_MEANINGS).items()}
+    columns = EventColumns(**names, rating=rating_column, constant=actions[action.lower()] if action else None)
+    return await import_events(table, parts.store.profiles, parts.store.catalog, parts.encoder, columns, progress)

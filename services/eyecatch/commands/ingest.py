@@ -1,10 +1,10 @@
-"""eyecatch ingest, eyecatch dlq show | replay: behaviour events from Kafka into profiles, and those that could not be taken."""
+"""eyecatch ingest, eyecatch dlq show | replay: behaviour events from Kafka into profiles, and the dead letters."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eyecatch.commands.common import Json, fail, print_json, print_table, readable_errors
+from eyecatch.commands.common import Json, fail, print_json, print_table, readable_errors, run_process
 from eyecatch.commands.flags import configured
 from eyecatch.config import IngestConfig, KafkaConfig
 from eyecatch.settings import resolved
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from eyecatch.kafka.dead_letters import DeadLetter
 
-dlq = typer.Typer(help="Records that could not be absorbed or done.", no_args_is_help=True)
-Requests = Annotated[bool, typer.Option("--requests", help="Those of cover requests instead of events.")]
+dlq = typer.Typer(help="Dead letters: records that could not be processed.", no_args_is_help=True)
+Requests = Annotated[bool, typer.Option("--requests", help="Dead letters of cover requests instead of events.")]
 
 
 def _wiring() -> "ModuleType":
@@ -28,36 +28,23 @@ def _wiring() -> "ModuleType":
 
 @configured(IngestConfig)
 def ingest(**flags: Any) -> None:
-    """Absorb behaviour events from a Kafka topic, each exactly once; as many processes as the topic has partitions."""
-    import sys
+    """Absorb behaviour events from a Kafka topic, each exactly once. Run at most as many processes as the topic has partitions."""
 
-    import uvloop
+    def ready(config: IngestConfig, port: int) -> str:
+        return f"eyecatch ingest: health on http://{config.health_host}:{port}/health"
 
-    from eyecatch.observe.logs import configure
-
-    wiring = _wiring()
-    with readable_errors():
-        config = resolved(IngestConfig, flags)
-        configure(config.log_format)
-        for name, value in config.shown().items():
-            typer.echo(f"  {name:22} {value}", err=True)
-
-        def ready(port: int) -> None:
-            typer.echo(f"eyecatch ingest: health on http://{config.health_host}:{port}/health")
-            sys.stdout.flush()
-
-        uvloop.run(wiring.ingest(config, ready))
+    run_process(IngestConfig, flags, _wiring().ingest, ready)
 
 
 @dlq.command("show")
 @configured(KafkaConfig)
 def show(
-    limit: Annotated[int, typer.Option(help="The latest so many.", min=1, max=100_000)] = 20,
+    limit: Annotated[int, typer.Option(help="At most so many, the latest.", min=1, max=100_000)] = 20,
     requests: Requests = False,
     json: Json = False,
     **flags: Any,
 ) -> None:
-    """Dead letters with their reasons, oldest first. They hold ids of users."""
+    """Show dead letters with their reasons, oldest first. They contain user ids."""
     wiring = _wiring()
     with readable_errors():
         letters = wiring.dead_letters(*_topic(flags, requests), limit)
@@ -75,7 +62,7 @@ def replay(
     json: Json = False,
     **flags: Any,
 ) -> None:
-    """Send dead letters that were never replayed back to their topic, unchanged. What is still wrong comes back as a new one."""
+    """Send dead letters that were not replayed yet back to their topic, unchanged. A record that fails again gives a new dead letter."""
     import asyncio
 
     wiring = _wiring()
@@ -92,7 +79,7 @@ def _topic(flags: dict[str, Any], requests: bool) -> tuple[KafkaConfig, str]:
 
 
 def _plain(letter: "DeadLetter") -> dict[str, Any]:
-    """Bytes in base64: they are anything."""
+    """The dead letter as plain data, with bytes in base64."""
     from base64 import b64encode
     from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""Commands of a former `eyecatch` that are the library's now: each answers with its new spelling and exit status 2."""
+"""Former commands of `eyecatch` that are commands of `icg` now: each prints its new form and exits with status 2."""
 
 import typer
 

@@ -1,46 +1,37 @@
-"""eyecatch segments: the taste clusters of a state in words that can be read, changed, and drawn for. Without a server."""
+"""eyecatch segments: taste clusters in words, which can be listed, edited and drawn for. Works without a server."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from eyecatch.commands.common import (
-    DEFAULT_DATA,
-    DataDir,
-    Json,
-    fail,
-    print_json,
-    print_table,
-    quieten_models,
-    readable_errors,
-)
-from eyecatch.config import Config
+from eyecatch.commands.common import DEFAULT_DATA, Answer, DataDir, Json, fail, quieten_models, run_on_stores
 from eyecatch.core.errors import NotFound
-from eyecatch.settings import resolved
 
 if TYPE_CHECKING:
     from icg.design.segments import Segment
 
+    from eyecatch.config import Config
     from eyecatch.core.ports import Stores
     from eyecatch.core.tastes.clusters import TasteClusters
 
 app = typer.Typer(
-    help="Segments: taste clusters in words. A Redis store may be in use, an SQLite one not.", no_args_is_help=True
+    help="Segments: taste clusters in words. A Redis store may be in use, an SQLite store may not.",
+    no_args_is_help=True,
 )
 Checkpoint = Annotated[Path | None, typer.Option(help="Starter-shaped folder; default: the shipped starter.")]
-Id = Annotated[str, typer.Argument(help="The segment's id or name.", show_default=False)]
+Id = Annotated[str, typer.Argument(help="Id or name of the segment.", show_default=False)]
 T = TypeVar("T")
 
 
 @app.command("describe")
 def describe(checkpoint: Checkpoint = None, data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
-    """Tell each taste cluster by what its users engaged with. Edited segments keep name and description."""
+    """Describe each taste cluster by the items and covers that its users engaged with. Edited segments keep name and description."""
     from icg import starter
     from icg.design.describe import Describer
     from icg.design.segments import Group, Namer, Segment
-    from icg.design.segments import describe as verb
+    from icg.design.segments import describe as describe_groups
     from icg.models import vlm
     from icg.models.joint import JointEmbedding
     from icg.pictures import decode
@@ -52,13 +43,13 @@ def describe(checkpoint: Checkpoint = None, data_dir: DataDir = DEFAULT_DATA, js
     root = checkpoint or starter.path()
     quieten_models()
 
-    async def work(config: Config, stores: "Stores", clusters: "TasteClusters", encoder: int) -> "list[Segment]":
+    async def work(config: "Config", stores: "Stores", clusters: "TasteClusters", encoder: int) -> "list[Segment]":
         from eyecatch.stores.blobs import FsspecBlobs
 
-        gathered = await gather(stores, FsspecBlobs(config.blobs), clusters, encoder)
-        if not gathered:
-            fail("error: no user of a taste cluster engaged with an item that is still there; nothing to describe")
-        titles = [item.title for one in gathered for item in one.items]
+        behaviour = await gather(stores, FsspecBlobs(config.blobs), clusters, encoder)
+        if not behaviour:
+            fail("error: no user of a taste cluster engaged with an item that still exists; nothing to describe")
+        titles = [item.title for cluster in behaviour for item in cluster.items]
         reader = vlm.load(root / "vlm")
         describer = Describer(
             JointEmbedding.from_pretrained(root),
@@ -66,45 +57,45 @@ def describe(checkpoint: Checkpoint = None, data_dir: DataDir = DEFAULT_DATA, js
             *reader,
             titles,
         )
-        groups = [
-            Group(
-                one.id, one.embedding, one.users, [item.title for item in one.items],
-                [c for item in one.items for c in item.category.split("|") if c],
-                describer([decode(data, "cover") for data in one.images]) if one.images else [],
-            )
-            for one in gathered
-        ]  # fmt: skip
-        before = [Segment.from_dict(one) for one in await load(stores.notes, clusters)]
-        found: list[Segment] = verb(groups, before, Namer(*reader))
-        written = [one for one in before if not one.users]
-        await save(stores.notes, clusters, [one.to_dict() for one in [*found, *written]])
-        return [*found, *written]
+        groups = []
+        for c in behaviour:
+            categories = [name for item in c.items for name in item.category.split("|") if name]
+            looks = describer([decode(data, "cover") for data in c.images]) if c.images else []
+            groups.append(Group(c.id, c.embedding, c.users, [item.title for item in c.items], categories, looks))
+        before = [Segment.from_dict(segment) for segment in await load(stores.notes, clusters)]
+        segments = [*describe_groups(groups, before, Namer(*reader)), *(s for s in before if not s.users)]
+        await save(stores.notes, clusters, [segment.to_dict() for segment in segments])
+        return segments
 
     _answer(data_dir, work, json)
 
 
 @app.command("list")
 def list_(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
-    """The segments described last, and those added."""
+    """List the described and the added segments."""
     from icg.design.segments import Segment
 
     from eyecatch.core.tastes.segments import load
 
-    async def work(config: Config, stores: "Stores", clusters: "TasteClusters", encoder: int) -> "list[Segment]":
-        return [Segment.from_dict(one) for one in await load(stores.notes, clusters)]
+    async def work(config: "Config", stores: "Stores", clusters: "TasteClusters", encoder: int) -> "list[Segment]":
+        return [Segment.from_dict(segment) for segment in await load(stores.notes, clusters)]
 
     _answer(data_dir, work, json)
 
 
 @app.command("add")
 def add(
-    text: Annotated[str, typer.Argument(help="Whom it is for, in words: coffee enthusiasts.", show_default=False)],
-    closest: Annotated[int, typer.Option(help="Covers that fit the words best, whose mean stands for it.", min=1)] = 30,
+    text: Annotated[
+        str, typer.Argument(help="The users in words, for example: coffee enthusiasts.", show_default=False)
+    ],
+    closest: Annotated[
+        int, typer.Option(help="Number of best fitting covers whose mean is the taste of the segment.", min=1)
+    ] = 30,
     checkpoint: Checkpoint = None,
     data_dir: DataDir = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
-    """A segment that nobody measured, from words alone: its taste is that of the covers of items whose titles fit them best."""
+    """Add a segment from words: its taste is the mean of the covers of items whose titles fit the words best."""
     from hashlib import sha256
 
     from icg import starter
@@ -115,7 +106,7 @@ def add(
 
     quieten_models()
 
-    async def work(config: Config, stores: "Stores", clusters: "TasteClusters", encoder: int) -> "list[Segment]":
+    async def work(config: "Config", stores: "Stores", clusters: "TasteClusters", encoder: int) -> "list[Segment]":
         import numpy as np
 
         covers = [cover async for cover in stores.catalog.all_covers()]
@@ -124,10 +115,10 @@ def add(
         embedding = JointEmbedding.from_pretrained(checkpoint or starter.path())
         relevance = embedding.texts(titles) @ embedding.texts([text])[0]
         tastes = np.stack([cover.embedding for cover in covers]) if covers else np.zeros((0, 1), np.float32)
-        made = from_text(f"t{sha256(text.encode()).hexdigest()[:8]}", text, titles, relevance, tastes, closest)
-        others = [one for one in await load(stores.notes, clusters) if one["id"] != made.id]
-        await save(stores.notes, clusters, [*others, made.to_dict()])
-        return [made]
+        segment = from_text(f"t{sha256(text.encode()).hexdigest()[:8]}", text, titles, relevance, tastes, closest)
+        others = [other for other in await load(stores.notes, clusters) if other["id"] != segment.id]
+        await save(stores.notes, clusters, [*others, segment.to_dict()])
+        return [segment]
 
     _answer(data_dir, work, json)
 
@@ -140,17 +131,17 @@ def edit(
     data_dir: DataDir = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
-    """Give a segment another name or description; describing again keeps both."""
+    """Change the name or the description of a segment; `describe` keeps both."""
     from icg.design.segments import Segment
 
     from eyecatch.core.tastes.segments import find, load, save
 
-    async def work(config: Config, stores: "Stores", clusters: "TasteClusters", encoder: int) -> "list[Segment]":
-        kept = await load(stores.notes, clusters)
-        chosen = find(kept, id)
-        changed = Segment.from_dict(dict(chosen)).renamed(name, text)
-        await save(stores.notes, clusters, [changed.to_dict() if one is chosen else one for one in kept])
-        return [changed]
+    async def work(config: "Config", stores: "Stores", clusters: "TasteClusters", encoder: int) -> "list[Segment]":
+        segments = await load(stores.notes, clusters)
+        old = find(segments, id)
+        new = Segment.from_dict(dict(old)).renamed(name, text)
+        await save(stores.notes, clusters, [new.to_dict() if segment is old else segment for segment in segments])
+        return [new]
 
     _answer(data_dir, work, json)
 
@@ -161,17 +152,17 @@ def generate(
     item: Annotated[str, typer.Option(help="Id of the item to draw covers of.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder for the covers.", file_okay=False)],
     count: Annotated[int, typer.Option(help="Covers to keep.", min=1, max=16)] = 4,
-    draws: Annotated[int, typer.Option(help="Pictures drawn for each that is kept.", min=1, max=16)] = 2,
+    draws: Annotated[int, typer.Option(help="Pictures drawn for each of them.", min=1, max=16)] = 2,
     clip: Annotated[
         Path | None,
-        typer.Option(help="Folder of a CLIP or SigLIP that ranks; default: the checkpoint's own relevance."),
+        typer.Option(help="Folder of a CLIP or SigLIP for ranking; default: the checkpoint's relevance."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the first.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the first picture.", min=0)] = 0,
     checkpoint: Checkpoint = None,
     data_dir: DataDir = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
-    """Draw covers of an item for a segment, and keep those that rank best for its title and the segment's taste."""
+    """Draw covers of an item for a segment, and write those that rank best for its title and the segment's taste."""
     from icg.brief import Brief
     from icg.design.segments import Segment, rerank
     from icg.draw.ask import anchoring
@@ -185,16 +176,16 @@ def generate(
     from eyecatch.stores.blobs import FsspecBlobs
 
     async def work(
-        config: Config, stores: "Stores", clusters: "TasteClusters", encoder: int
+        config: "Config", stores: "Stores", clusters: "TasteClusters", encoder: int
     ) -> tuple[Segment, str, list[bytes]]:
-        chosen = Segment.from_dict(dict(find(await load(stores.notes, clusters), id)))
-        found = await stores.catalog.item(item)
-        if found is None:
+        segment = Segment.from_dict(dict(find(await load(stores.notes, clusters), id)))
+        row = await stores.catalog.item(item)
+        if row is None:
             raise NotFound("item", item)
         blobs = FsspecBlobs(config.blobs)
-        return chosen, found.title, [await blobs.get(uri) for uri in found.references[:2]]
+        return segment, row.title, [await blobs.get(uri) for uri in row.references[:2]]
 
-    segment, title, references = _opened(data_dir, work)
+    segment, title, references = _run_on_clusters(data_dir, work)
     try:
         quieten_models()
         with_models = starter(checkpoint)
@@ -210,52 +201,43 @@ def generate(
         paths = []
         for n in best:
             brief = briefs[n]
-            told = {"model": with_models.name, "segment": segment.id, "seed": brief.seed, "steps": brief.steps}
+            provenance = {"model": with_models.name, "segment": segment.id, "seed": brief.seed, "steps": brief.steps}
             paths.append(out / f"{segment.id}-{brief.seed}.png")
-            paths[-1].write_bytes(to_png(images[n], {**told, "brief_digest": brief.digest()}))
+            paths[-1].write_bytes(to_png(images[n], {**provenance, "brief_digest": brief.digest()}))
     except (IcgError, OSError) as error:
         fail(f"error: {error}")
-    if json:
-        return print_json({"segment": segment.id, "covers": [str(path) for path in paths]})
-    typer.echo(
-        f"{count} covers of {item} for {segment.name} in {out}, the best first: {', '.join(p.name for p in paths)}"
-    )
+    names = ", ".join(path.name for path in paths)
+    text = f"{count} covers of {item} for {segment.name} in {out}, the best first: {names}"
+    Answer({"segment": segment.id, "covers": [str(path) for path in paths]}, text).print(json)
 
 
-def _opened(data_dir: str, work: "Callable[[Config, Stores, TasteClusters, int], Awaitable[T]]") -> T:
-    """`work` on the state, its taste clusters and the version of its encoder."""
-    import asyncio
-
+def _run_on_clusters(data_dir: str, work: "Callable[[Config, Stores, TasteClusters, int], Awaitable[T]]") -> T:
+    """The result of `work` on the opened stores, their taste clusters and the version of their encoder."""
     from eyecatch.upkeep.clusters import load
-    from eyecatch.wiring.stores import current_encoder, open_stores
+    from eyecatch.wiring.stores import current_encoder
 
-    async def run() -> T:
-        config = resolved(Config, {"data_dir": data_dir})
-        async with open_stores(config) as stores:
-            encoder = await current_encoder(config, stores)
-            clusters = await load(stores.notes, encoder)
-            if clusters is None:
-                fail("error: no taste clusters were fitted with the current encoder; try: eyecatch clusters fit")
-            return await work(config, stores, clusters, encoder.version)
+    async def run(config: "Config", stores: "Stores") -> T:
+        encoder = await current_encoder(config, stores)
+        clusters = await load(stores.notes, encoder)
+        if clusters is None:
+            fail("error: no taste clusters were fitted with the current encoder; try: eyecatch clusters fit")
+        return await work(config, stores, clusters, encoder.version)
 
-    with readable_errors():
-        return asyncio.run(run())
+    return run_on_stores(data_dir, run)
 
 
 def _answer(
     data_dir: str, work: "Callable[[Config, Stores, TasteClusters, int], Awaitable[list[Segment]]]", json: bool
 ) -> None:
-    """Print the segments that `work` gives."""
+    """Print the segments that `work` returns."""
     from icg.errors import IcgError
 
     try:
-        segments = _opened(data_dir, work)
+        segments = _run_on_clusters(data_dir, work)
     except IcgError as error:
         fail(f"error: {error}")
     if not segments:
         fail("error: no segments are described; try: eyecatch segments describe")
-    if json:
-        plain: list[dict[str, Any]] = [one.to_dict() for one in segments]
-        return print_json({"segments": [{k: v for k, v in one.items() if k != "embedding"} for one in plain]})
-    rows = [(one.id, one.users, one.name + (" (edited)" if one.edited else ""), one.text) for one in segments]
-    print_table(f"{len(rows)} segments", ("id", "users", "name", "description"), rows)
+    data = {"segments": [{k: v for k, v in s.to_dict().items() if k != "embedding"} for s in segments]}
+    rows = [(s.id, s.users, s.name + (" (edited)" if s.edited else ""), s.text) for s in segments]
+    Answer(data, f"{len(rows)} segments", ("id", "users", "name", "description"), rows).print(json)

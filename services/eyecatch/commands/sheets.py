@@ -1,4 +1,4 @@
-"""eyecatch contact-sheet: what each user would see, as one picture."""
+"""eyecatch contact-sheet: the covers that each user would see, in one picture."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,13 +9,13 @@ from eyecatch.commands.common import DEFAULT_SERVER, Server, Token, client
 
 
 def contact_sheet(
-    items: Annotated[list[str], typer.Argument(help="Item ids, one column each.")],
-    user: Annotated[list[str], typer.Option("--user", help="User id, one row each; repeat for more.")],
+    items: Annotated[list[str], typer.Argument(help="Item ids, one for each column.")],
+    user: Annotated[list[str], typer.Option("--user", help="User id, one for each row; repeat for more.")],
     out: Annotated[Path, typer.Option("--out", help="PNG file to write.", dir_okay=False)] = Path("contact-sheet.png"),
     server: Server = DEFAULT_SERVER,
     api_token: Token = "",
 ) -> None:
-    """A picture of the cover each user would see for each item, with scores."""
+    """Draw the cover that each user would see for each item, with scores."""
     from icg.contact_sheet import Cell, Row
     from icg.contact_sheet import contact_sheet as draw
     from icg.pictures import decode

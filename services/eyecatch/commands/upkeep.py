@@ -5,71 +5,62 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eyecatch.commands.common import DEFAULT_DATA, DataDir, Json, fail, print_json, print_table, readable_errors
-from eyecatch.config import Config
-from eyecatch.settings import resolved
+from eyecatch.commands.common import DEFAULT_DATA, Answer, DataDir, Json, fail, run_on_stores
 
 if TYPE_CHECKING:
+    from eyecatch.config import Config
     from eyecatch.core.ports import Stores
     from eyecatch.core.tastes.clusters import TasteClusters
-    from eyecatch.upkeep.sweep import Swept
+    from eyecatch.upkeep.sweep import SweepProgress
 
-Tell = Callable[[int], None]
+OnProgress = Callable[[int], None]
 
 
-def progress(
-    what: str, data_dir: str, verb: "Callable[[Config, Stores, Tell], Awaitable[int]]", any_space: bool
+def run_with_progress(
+    what: str, data_dir: str, work: "Callable[[Config, Stores, OnProgress], Awaitable[int]]", any_space: bool
 ) -> int:
-    """Open the state, run the verb under a progress bar and return what it returns."""
-    import asyncio
-
+    """The result of `work` on the opened stores, under a progress bar of users, or of covers with `any_space`."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from eyecatch.wiring.stores import open_stores
-
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
-    async def run() -> int:
-        config = resolved(Config, {"data_dir": data_dir})
-        async with open_stores(config, any_space) as stores:
-            users = not any_space
-            total = await stores.profiles.user_count() if users else (await stores.catalog.counts())[1]
-            with Progress(*columns, console=Console(stderr=True)) as bar:
-                task = bar.add_task("", total=total)
-                return await verb(config, stores, lambda done: bar.update(task, completed=done))
+    async def run(config: "Config", stores: "Stores") -> int:
+        total = (await stores.catalog.counts())[1] if any_space else await stores.profiles.user_count()
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task("", total=total)
+            return await work(config, stores, lambda done: bar.update(task, completed=done))
 
-    with readable_errors():
-        return asyncio.run(run())
+    return run_on_stores(data_dir, run, any_space)
 
 
 def reencode(
-    share: Annotated[float, typer.Option(help="Share of the time to be busy, above 0 to 1.", min=0.01, max=1.0)] = 1.0,
+    share: Annotated[float, typer.Option(help="Part of the time to work, above 0 to 1.", min=0.01, max=1.0)] = 1.0,
     data_dir: DataDir = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
-    """Encode anew every user that another encoder encoded. A Redis store may be in use; cut short, the next run does the rest."""
+    """Encode users of other encoder versions again. A Redis store may be in use. After an interruption the next run does the rest."""
 
-    async def verb(config: "Config", stores: "Stores", tell: Tell) -> int:
+    async def work(config: "Config", stores: "Stores", on_progress: OnProgress) -> int:
         from eyecatch.upkeep.sweep import announce, sweep
         from eyecatch.wiring.stores import current_encoder
 
         encoder = await current_encoder(config, stores)
         await announce(stores.notes, encoder)
 
-        def show(swept: "Swept") -> None:
-            tell(swept.seen)
+        def show(progress: "SweepProgress") -> None:
+            on_progress(progress.checked)
 
         return (await sweep(stores.profiles, stores.notes, encoder, show, share)).rewritten
 
-    done = progress("users", data_dir, verb, any_space=False)
-    print_json({"reencoded": done}) if json else typer.echo(f"{done} users encoded anew")
+    done = run_with_progress("users", data_dir, work, any_space=False)
+    Answer({"reencoded": done}, f"{done} users encoded again").print(json)
 
 
 def reembed(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
-    """Embed all covers with the checkpoint's model, after it was replaced by another. No server may use the state meanwhile."""
+    """Embed all covers with the checkpoint's model, after the checkpoint was replaced. No server may use the state meanwhile."""
 
-    async def verb(config: "Config", stores: "Stores", tell: Tell) -> int:
+    async def work(config: "Config", stores: "Stores", on_progress: OnProgress) -> int:
         from eyecatch.encoders.learned import cover_space
         from eyecatch.generators.local import LocalGenerator
         from eyecatch.stores.blobs import FsspecBlobs
@@ -80,27 +71,27 @@ def reembed(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
         folder = checkpoint(config)
         generator, space = LocalGenerator(folder, engaging=engaging(config)), cover_space(folder)
         try:
-            return await embed(stores.catalog, stores.notes, FsspecBlobs(config.blobs), generator, space, tell)
+            return await embed(stores.catalog, stores.notes, FsspecBlobs(config.blobs), generator, space, on_progress)
         finally:
             await generator.close()
 
-    done = progress("covers", data_dir, verb, any_space=True)
-    print_json({"reembedded": done}) if json else typer.echo(f"{done} covers embedded")
+    done = run_with_progress("covers", data_dir, work, any_space=True)
+    Answer({"reembedded": done}, f"{done} covers embedded").print(json)
 
 
 clusters = typer.Typer(
-    help="Taste clusters of a state: a Redis store may be in use, an SQLite one not.", no_args_is_help=True
+    help="Taste clusters of a state. A Redis store may be in use, an SQLite store may not.", no_args_is_help=True
 )
 
 
 @clusters.command("fit")
 def fit(
     count: Annotated[int, typer.Option(help="Clusters at most.", min=2, max=4096)] = 64,
-    least: Annotated[int, typer.Option(help="Users of whom a cluster is the mean at least.", min=2)] = 20,
+    least: Annotated[int, typer.Option(help="Users of a cluster at least.", min=2)] = 20,
     data_dir: DataDir = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
-    """Fit the taste clusters to the users of now, once; for a cron job where servers run with --clusters-every-s 0."""
+    """Fit the taste clusters to the current users, once; for a cron job if servers run with --clusters-every-s 0."""
 
     async def work(config: "Config", stores: "Stores") -> "TasteClusters | None":
         from eyecatch.upkeep.clusters import ClusterOptions, refit
@@ -109,17 +100,17 @@ def fit(
         encoder = await current_encoder(config, stores)
         return await refit(stores.profiles, stores.notes, encoder, ClusterOptions(count, least))
 
-    found = _opened(data_dir, work)
-    if found is None:
+    fitted = run_on_stores(data_dir, work)
+    if fitted is None:
         fail(
             f"error: nothing was fitted; needs at least {4 * least} users of known taste, encoded by the current encoder"
         )
-    _print(found, json)
+    _answer(fitted).print(json)
 
 
 @clusters.command("show")
 def show(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
-    """The taste clusters fitted last, with their drift since the fit before."""
+    """Show the last fitted taste clusters, with their drift since the fit before."""
 
     async def work(config: "Config", stores: "Stores") -> "TasteClusters | None":
         from eyecatch.upkeep.clusters import load
@@ -127,43 +118,21 @@ def show(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
 
         return await load(stores.notes, await current_encoder(config, stores))
 
-    found = _opened(data_dir, work)
-    if found is None:
+    stored = run_on_stores(data_dir, work)
+    if stored is None:
         fail("error: no taste clusters were fitted with the current encoder; try: eyecatch clusters fit")
-    _print(found, json)
+    _answer(stored).print(json)
 
 
-def _opened(
-    data_dir: str, work: "Callable[[Config, Stores], Awaitable[TasteClusters | None]]"
-) -> "TasteClusters | None":
-    import asyncio
-
-    from eyecatch.wiring.stores import open_stores
-
-    async def run() -> "TasteClusters | None":
-        config = resolved(Config, {"data_dir": data_dir})
-        async with open_stores(config) as stores:
-            return await work(config, stores)
-
-    with readable_errors():
-        return asyncio.run(run())
-
-
-def _print(found: "TasteClusters", json: bool) -> None:
+def _answer(t: "TasteClusters") -> Answer:
     from datetime import UTC, datetime
 
-    if json:
-        return print_json(
-            {
-                "generation": found.generation, "encoder": found.encoder, "users": found.users,
-                "fitted_at": found.fitted_at, "moved": found.moved,
-                "shares": found.shares.tolist(), "drift": found.drift.tolist(),
-            }
-        )  # fmt: skip
-    when = datetime.fromtimestamp(found.fitted_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    title = f"generation {found.generation} of {when}: {found.alive} clusters of {found.users} users, {found.moved:.1%} moved"
-    rows = [(n, f"{found.shares[n]:.2%}", f"{found.drift[n]:.4f}") for n in found.shares.nonzero()[0]]
-    print_table(title, ("cluster", "users", "drift (1 - cosine)"), rows)
+    data = {name: getattr(t, name) for name in ("generation", "encoder", "users", "fitted_at", "moved")}
+    data |= {"shares": t.shares.tolist(), "drift": t.drift.tolist()}
+    when = datetime.fromtimestamp(t.fitted_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    title = f"generation {t.generation} of {when}: {t.alive} clusters of {t.users} users, {t.moved:.1%} moved"
+    rows = [(n, f"{t.shares[n]:.2%}", f"{t.drift[n]:.4f}") for n in t.shares.nonzero()[0]]
+    return Answer(data, title, ("cluster", "users", "drift (1 - cosine)"), rows)
 
 
 def register(users: typer.Typer, items: typer.Typer) -> None:

@@ -1,1 +1,1 @@
-"""User encoders that need a checkpoint: the Encoder port over icg. (The one that needs none is core.taste.MeanEncoder.)"""
+"""User encoders of a checkpoint: the Encoder port on icg. core/behaviour/mean_encoder.py needs no checkpoint."""

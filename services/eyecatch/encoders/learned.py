@@ -1,4 +1,4 @@
-"""The Encoder port over the learned encoder and taste mixture of a checkpoint folder, in numpy. icg is imported on first use."""
+"""The Encoder port on the learned encoder and taste mixture of a checkpoint folder, in numpy. Imports icg at the first use."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,10 +14,10 @@ from eyecatch.core.types import EMBEDDING_DIM, Event, Vector
 
 
 class LearnedEncoder:
-    """Embeddings of at most unit length, the shorter the fewer covers speak. Events older than the window are not read."""
+    """Embeddings of at most unit length; the fewer covers are known, the shorter. Events before the window are not read."""
 
     def __init__(self, checkpoint: Path) -> None:
-        """Reads `checkpoint`/users. Raises NotReady when it cannot be read or is not for covers of EMBEDDING_DIM."""
+        """Reads `checkpoint`/users. Raises NotReady if it cannot be read or is not for covers of EMBEDDING_DIM."""
         from icg.errors import IcgError
         from icg.users.numpy_encoder import UserReader, version
 
@@ -32,7 +32,7 @@ class LearnedEncoder:
             )
 
     def adopt(self, clusters: TasteClusters) -> None:
-        """From now on users of whom little is known are mixtures of these clusters instead of those of the checkpoint."""
+        """Use these clusters instead of the checkpoint's in the mixture for users with little behaviour."""
         alive = clusters.shares > 0
         self._reader.mixture = replace(
             self._reader.mixture, centroids=clusters.centroids[alive], share=clusters.shares[alive]
@@ -53,24 +53,24 @@ class LearnedEncoder:
         ]
         length = np.array([len(columns) for columns in known], np.int64)
         padded = np.zeros((len(users), max(length.max(initial=0), 1), 4))
-        for place, columns in zip(padded, known, strict=True):
+        for row, columns in zip(padded, known, strict=True):
             if columns:
-                place[: len(columns)] = columns
+                row[: len(columns)] = columns
         cover, action, dwell_ms = (padded[..., n].astype(np.int64) for n in range(3))
         table = np.stack([embeddings[name] for name in rows]) if rows else np.zeros((1, EMBEDDING_DIM), np.float32)
-        made: Vector = self._reader(Histories(table, cover, action, dwell_ms, padded[..., 3], length))
-        return made
+        users_embedded: Vector = self._reader(Histories(table, cover, action, dwell_ms, padded[..., 3], length))
+        return users_embedded
 
 
 def cover_space(checkpoint: Path) -> int:
-    """Which model embeds covers, as a number of 16 bits."""
+    """A number of 16 bits for the model that embeds covers."""
     from icg.users.numpy_encoder import cover_space as space
 
     return int(space(checkpoint))
 
 
 def user_encoder(checkpoint: Path) -> Encoder:
-    """The learned encoder if the checkpoint folder has users/, else the mean of covers in the space of its joint/."""
+    """The learned encoder if the checkpoint folder has users/, else a MeanEncoder in the space of its joint/."""
     from icg.users.numpy_encoder import version
 
     return LearnedEncoder(checkpoint) if (checkpoint / "users").is_dir() else MeanEncoder(version(checkpoint))

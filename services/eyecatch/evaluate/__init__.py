@@ -1,1 +1,1 @@
-"""Offline jobs: how good the rankings are, measured on stored behaviour. Knows no server."""
+"""Offline evaluation of rankings on stored behaviour. Knows no server."""

@@ -1,8 +1,8 @@
-"""Recall@K on stored behaviour: a user's last engagements are hidden, a profile is built from the rest.
+"""Recall@K on stored behaviour: a user's last engagements are hidden, and a profile is computed from the rest.
 
-Beside the profile stand three controls: popularity (of the events not hidden), random, and the profiles of other users
-(shuffled): what personalisation is worth is the distance to the shuffled ones. Whatever the events record is what is
-measured: ratings of films, say, are not clicks on covers. Knows the ports, no store and no model.
+Three controls are measured too: popularity (of events that are not hidden), random, and the profiles of other users (shuffled). The
+gain of personalisation is the distance to the shuffled ones. It measures what the events record: ratings of films, for example, are
+not clicks on covers. Knows the ports, no store and no model.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,8 +20,8 @@ from eyecatch.core.types import EMBEDDING_DIM, RECENT_EVENTS, Action, Event, Ori
 MEAN = MeanEncoder()
 KS = (1, 5, 10, 20, 50, 100)
 ENGAGED = frozenset({Action.CLICK, Action.LIKE, Action.PURCHASE, Action.DWELL})
-# Users encoded at once: enough to keep the cores busy, little enough to stay in memory.
-ENCODED = 1024
+# Users encoded in one call: enough to use all cores, few enough for the memory.
+USER_BATCH = 1024
 NOTE = "Held-out events among unseen items: this measures what the events record, which need not be clicks on covers."
 
 Ints = NDArray[np.int64]
@@ -54,21 +54,21 @@ class Recall:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One user: the latest events that stay known, newest first; items seen (left out of every ranking) and hidden, as item numbers."""
+    """One user. recent: the latest events that are not hidden, newest first. known, hidden: item numbers; known items are not ranked."""
 
     recent: Sequence[Event]
-    seen: Ints
+    known: Ints
     hidden: Ints
 
 
 @dataclass(frozen=True, eq=False)
 class Covers:
-    """Catalogue covers as rows: embeddings (N, D), the item number of each (N,), what encoders look up."""
+    """Catalogue covers. ids: item id -> number. rows: embeddings (N, D). item_of: item numbers (N,). by_key: as for an Encoder."""
 
     ids: dict[str, int]
     rows: Vector
     item_of: Ints
-    shown: dict[str, Vector]
+    by_key: dict[str, Vector]
 
 
 async def recall(
@@ -83,7 +83,7 @@ async def recall(
 ) -> Recall:
     """Recall@K over users with at least `min_events` engaged items, the last `leave_out` of which are hidden.
 
-    Raises InvalidInput when there is nothing to measure. Memory is proportional to events and covers.
+    Raises InvalidInput if there is nothing to measure. Memory is proportional to events and covers.
     """
     if not ks or min(ks) < 1 or leave_out < 1 or min_events <= leave_out:
         raise InvalidInput.of("recall", (tuple(ks), leave_out, min_events), "ks >= 1 and 1 <= leave_out < min_events")
@@ -102,16 +102,16 @@ async def recall(
             splits.append(split)
     if len(splits) < 2:
         raise InvalidInput.of("users", len(splits), f"at least 2 with {min_events} engaged items")
-    parts = [splits[first : first + ENCODED] for first in range(0, len(splits), ENCODED)]
-    users = np.concatenate([encoder([split.recent for split in part], covers.shown) for part in parts])
+    parts = [splits[first : first + USER_BATCH] for first in range(0, len(splits), USER_BATCH)]
+    users = np.concatenate([encoder([split.recent for split in part], covers.by_key) for part in parts])
     return _measure(splits, users, covers, popular, sorted(set(ks)), seed)
 
 
 async def _covers(catalog: CatalogStore) -> Covers:
     ids: dict[str, int] = {}
-    rows, item_of, shown = [], [], {}
+    rows, item_of, by_key = [], [], {}
     async for cover in catalog.all_covers():
-        shown[cover.id] = cover.embedding
+        by_key[cover.id] = cover.embedding
         if cover.provenance.origin is Origin.CATALOGUE:
             item_of.append(ids.setdefault(cover.item_id, len(ids)))
             rows.append(cover.embedding)
@@ -120,12 +120,12 @@ async def _covers(catalog: CatalogStore) -> Covers:
     means = np.zeros((len(ids), EMBEDDING_DIM), np.float32)
     np.add.at(means, numbers, matrix)
     means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-6)
-    shown |= {Event("", "", id, Action.CLICK, 0.0).cover_key: means[number] for id, number in ids.items()}
-    return Covers(ids, matrix, numbers, shown)
+    by_key |= {Event("", "", id, Action.CLICK, 0.0).cover_key: means[number] for id, number in ids.items()}
+    return Covers(ids, matrix, numbers, by_key)
 
 
 def _split(history: Sequence[Event], covers: Covers, leave_out: int, min_events: int, popular: Ints) -> Split | None:
-    """`history` oldest first. Hidden items leave the past with all their events: nothing of them is known."""
+    """Split `history` (oldest first). All events of hidden items are removed from the known ones."""
     known = [event for event in history if event.item_id in covers.ids]
     last_engaged = {event.item_id: n for n, event in enumerate(known) if event.action in ENGAGED}
     hidden: set[str] = set()
@@ -149,11 +149,11 @@ def _measure(
     splits: Sequence[Split], queries: Vector, covers: Covers, popular: Ints, ks: Sequence[int], seed: int
 ) -> Recall:
     rng = np.random.default_rng(seed)
-    # Each user gets the profile of the next one in a random circle: nobody keeps their own.
+    # Each user gets the profile of the next one in a random circle, so that none gets the own profile.
     circle = rng.permutation(len(splits))
     others = np.empty_like(circle)
     others[circle] = np.roll(circle, 1)
-    depth = ks[-1] + max(len(split.seen) for split in splits)
+    depth = ks[-1] + max(len(split.known) for split in splits)
     popularity = np.argsort(-(popular + rng.random(len(popular))), kind="stable")
     rankings: dict[str, Iterable[Ints]] = {
         "profile": _nearest(queries, covers, depth),
@@ -169,25 +169,25 @@ def _measure(
 
 
 def _nearest(queries: Vector, covers: Covers, depth: int) -> Iterable[Ints]:
-    """For each query (U, D) the items by their best cover, best first, at least `depth` if there are so many."""
+    """For each query (U, D) the items by their best cover, best first: at least `depth` items, or all."""
     index = faiss.IndexFlatIP(covers.rows.shape[1])
     index.add(covers.rows)
-    # An item has at most `widest` covers, so that many times as many rows hold enough different items.
+    # An item has at most `widest` covers, so `depth * widest` rows contain at least `depth` items.
     widest = int(np.bincount(covers.item_of).max())
     rows = min(depth * widest, len(covers.rows))
     for start in range(0, len(queries), 256):
-        _, found = index.search(queries[start : start + 256], rows)
-        for row in found:
+        _, nearest = index.search(queries[start : start + 256], rows)
+        for row in nearest:
             items = covers.item_of[row]
             _, first = np.unique(items, return_index=True)
             yield items[np.sort(first)]
 
 
 def _hits(order: Ints, split: Split, ks: Sequence[int]) -> NDArray[np.float64]:
-    """Recall at each K of one user's ranking without the items seen: found among the first K, over all hidden."""
-    unseen = order[~np.isin(order, split.seen)][: ks[-1]]
-    found = np.cumsum(np.isin(unseen, split.hidden))
-    at = [found[min(k, len(found)) - 1] if len(found) else 0 for k in ks]
+    """Recall at each K of one user's ranking without known items: hidden items among the first K, over all hidden items."""
+    ranked = order[~np.isin(order, split.known)][: ks[-1]]
+    hits = np.cumsum(np.isin(ranked, split.hidden))
+    at = [hits[min(k, len(hits)) - 1] if len(hits) else 0 for k in ks]
     return np.array(at, np.float64) / len(split.hidden)
 
 

@@ -1,4 +1,4 @@
-"""Imports: tables and pictures from disk -> items and events, by the same verbs as the API. Knows no command line."""
+"""Imports: tables and pictures on disk -> items, covers and events, by the same operations as the API. Knows no command line."""
 
 from eyecatch.importing.events import EventColumns, import_events
 from eyecatch.importing.items import ItemColumns, import_items

@@ -1,4 +1,4 @@
-"""A table of covers with the caller's own cover ids -> covers of items that exist. Once more changes nothing."""
+"""A table of covers with the caller's own cover ids -> covers of items that exist. Importing it again changes nothing."""
 
 import asyncio
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class CoverColumns:
-    """Column names; empty = look for a common name."""
+    """Column names; "" for a common name."""
 
     id: str = ""
     item: str = ""
     image: str = ""
 
-    def found_in(self, table: Table) -> "CoverColumns":
-        """Raises InvalidInput naming the table's columns when one is missing."""
+    def resolve(self, table: Table) -> "CoverColumns":
+        """The names in `table`. Raises InvalidInput naming the table's columns if one is missing."""
         return CoverColumns(
             table.column("id", self.id, ("cover_id", "coverId", "id")),
             table.column("item", self.item, ("item_id", "itemId", "item")),
@@ -41,24 +41,24 @@ async def import_covers(
     columns: CoverColumns | None = None,
     progress: Progress = silent,
 ) -> Report:
-    """Store every row of the table; a row of an unknown item or with a bad picture is refused with its reason."""
-    named = (columns or CoverColumns()).found_in(table)
+    """Store every row of the table. Rows of unknown items or with a bad picture are refused with the reason."""
+    names = (columns or CoverColumns()).resolve(table)
     report = Report()
-    seen: set[str] = set()
+    earlier: set[str] = set()
     for batch in table.batches(BATCH):
         ready: list[IncomingCover] = []
         for row in batch:
-            id = row.values.get(named.id, "")
+            id = row.values.get(names.id, "")
             try:
-                own = await _own(row, named, images_root, catalog)
-                if id in seen:
+                cover = await _read(row, names, images_root, catalog)
+                if id in earlier:
                     raise InvalidInput.of("cover.id", id, "each id once")
             except InvalidInput as error:
                 report.refuse(row.number, id[:200], str(error))
                 continue
-            seen.add(id)
-            ready.append(own)
-        changed = [o for o in ready if not await _stored(o, catalog, blobs)]
+            earlier.add(id)
+            ready.append(cover)
+        changed = [c for c in ready if not await _is_stored(c, catalog, blobs)]
         await catalog.add_covers(changed)
         report.accepted += len(changed)
         report.unchanged += len(ready) - len(changed)
@@ -66,7 +66,7 @@ async def import_covers(
     return report
 
 
-async def _own(row: Row, columns: CoverColumns, root: Path, catalog: Catalog) -> IncomingCover:
+async def _read(row: Row, columns: CoverColumns, root: Path, catalog: Catalog) -> IncomingCover:
     if row.problem:
         raise InvalidInput.of("row", row.number, row.problem)
     id, item_id = row.values.get(columns.id, ""), row.values.get(columns.item, "")
@@ -82,6 +82,6 @@ async def _own(row: Row, columns: CoverColumns, root: Path, catalog: Catalog) ->
     return IncomingCover(id, item, Picture(normal, width, height))
 
 
-async def _stored(own: IncomingCover, catalog: Catalog, blobs: Blobs) -> bool:
-    old = await catalog.store.cover(own.id)
-    return old is not None and old.item_id == own.item.id and old.uri == await blobs.put(own.picture.data, "webp")
+async def _is_stored(cover: IncomingCover, catalog: Catalog, blobs: Blobs) -> bool:
+    old = await catalog.store.cover(cover.id)
+    return old is not None and old.item_id == cover.item.id and old.uri == await blobs.put(cover.picture.data, "webp")

@@ -1,4 +1,4 @@
-"""A table of behaviour -> events absorbed into profiles. Once more changes nothing. Knows no command line."""
+"""A table of behaviour -> events absorbed into profiles. Importing it again changes nothing. Knows no command line."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from eyecatch.core.limits import Check
 from eyecatch.core.ports import CatalogStore, Encoder, ProfileStore
 from eyecatch.core.types import Action, Event
 from eyecatch.importing.report import Progress, Report, silent
-from eyecatch.importing.tables import Row, Table, refused
+from eyecatch.importing.tables import Row, Table, translate
 
 BATCH = 1000
 _USER = ("user_id", "user", "userId", "customer_id")
@@ -26,10 +26,10 @@ _NAMES = ", ".join(action.name.lower() for action in Action)
 
 @dataclass(frozen=True)
 class EventColumns:
-    """Column names; an empty one means a common name is looked for.
+    """Column names; "" for a common name.
 
-    The action comes from its column, from `rating` (>= 4 like, >= 3 click, <= 2 dislike, between them impression), or
-    is `constant` for every row. Without an event id, one is derived from user, item, action and time.
+    The action comes from its column, from `rating` (>= 4 like, >= 3 click, <= 2 dislike, else impression), or is `constant` for
+    every row. An event without an id gets one from user, item, action and time.
     """
 
     user: str = ""
@@ -43,14 +43,14 @@ class EventColumns:
     decision: str = ""
     dwell_ms: str = ""
 
-    def found_in(self, table: Table) -> "EventColumns":
-        """Raises InvalidInput naming the table's columns when one is missing."""
-        given = bool(self.rating) or self.constant is not None
+    def resolve(self, table: Table) -> "EventColumns":
+        """The names in `table`. Raises InvalidInput naming the table's columns if one is missing."""
+        has_action = bool(self.rating) or self.constant is not None
         return EventColumns(
             table.column("user", self.user, _USER),
             table.column("item", self.item, _ITEM),
             table.column("time", self.time, _TIME),
-            "" if given else table.column("action", self.action, _ACTION),
+            "" if has_action else table.column("action", self.action, _ACTION),
             table.column("rating", self.rating, (), required=False),
             self.constant,
             table.column("id", self.id, ("event_id", "eventId"), required=False),
@@ -68,16 +68,16 @@ async def import_events(
     columns: EventColumns | None = None,
     progress: Progress = silent,
 ) -> Report:
-    """Absorb every row. Events of unknown items are refused; known events and forgotten users count as unchanged."""
-    named = (columns or EventColumns()).found_in(table)
+    """Absorb every row. Events of unknown items are translate; known events and forgotten users count as unchanged."""
+    names = (columns or EventColumns()).resolve(table)
     report = Report()
     for batch in table.batches(BATCH):
         events: list[tuple[Row, Event]] = []
         for row in batch:
             try:
-                events.append((row, _event(row, named)))
+                events.append((row, _event(row, names)))
             except InvalidInput as error:
-                report.refuse(row.number, row.values.get(named.id, "")[:200], str(error))
+                report.refuse(row.number, row.values.get(names.id, "")[:200], str(error))
         known = await catalog.known_items(sorted({event.item_id for _, event in events}))
         good = [event for _, event in events if event.item_id in known]
         for row, event in events:
@@ -115,12 +115,12 @@ def _event(row: Row, columns: EventColumns) -> Event:
 
 
 def event_id(user: str, item: str, action: Action, time: float) -> str:
-    """The id of an event that came without one: the same event always has the same."""
+    """The id of an event without one; equal events get equal ids."""
     return hashlib.sha256(json.dumps([user, item, int(action), time]).encode()).hexdigest()[:32]
 
 
 def rating_action(rating: float) -> Action:
-    """What a rating from 0.5 to 5 stars says as an action."""
+    """The action for a rating of 0.5 to 5 stars."""
     steps: Sequence[tuple[float, Action]] = ((4.0, Action.LIKE), (3.0, Action.CLICK))
     for low, action in steps:
         if rating >= low:
@@ -132,7 +132,7 @@ def _seconds(text: str) -> float:
     try:
         return seconds(text)
     except InputError as error:
-        raise refused(error) from error
+        raise translate(error) from error
 
 
 def _action(value: dict[str, str], columns: EventColumns) -> Action:

@@ -1,7 +1,7 @@
-"""A table of items with picture files -> the catalogue. A row is in wholly or refused with its number and reason.
+"""A table of items with picture files -> the catalogue. A row is stored whole, or refused with its number and reason.
 
-Rows are stored in batches of whole rows, so an import that dies leaves complete items; run again, it goes on where it
-was and changes nothing twice. Knows no command line and no store but through the ports.
+Rows are stored in batches, so an interrupted import leaves complete items; importing again adds the rest and changes nothing else.
+Knows no command line and stores only as ports.
 """
 
 import asyncio
@@ -28,20 +28,20 @@ _PICTURES = ("image", "picture", "cover", "poster", "image_path", "alternate_cov
 
 @dataclass(frozen=True)
 class ItemColumns:
-    """Column names; empty = look for a common name. Each picture column gives a reference and a cover."""
+    """Column names; "" for a common name. Each picture column gives a reference and a cover."""
 
     id: str = ""
     title: str = ""
     category: str = ""
     pictures: tuple[str, ...] = ()
 
-    def found_in(self, table: Table) -> "ItemColumns":
-        """Raises InvalidInput naming the table's columns when one is missing."""
+    def resolve(self, table: Table) -> "ItemColumns":
+        """The names in `table`. Raises InvalidInput naming the table's columns if one is missing."""
         if self.pictures:
             pictures = tuple(table.column("pictures", name, _PICTURES) for name in self.pictures)
         else:
-            named = (table.column("pictures", "", (name,), required=False) for name in _PICTURES)
-            pictures = tuple(name for name in named if name)
+            common = (table.column("pictures", "", (name,), required=False) for name in _PICTURES)
+            pictures = tuple(name for name in common if name)
         if len(pictures) > MAX_REFERENCES:
             raise InvalidInput.of("columns.pictures", len(pictures), f"at most {MAX_REFERENCES} columns")
         return ItemColumns(
@@ -61,24 +61,24 @@ async def import_items(
     progress: Progress = silent,
 ) -> Report:
     """Store every row of the table. Raises InvalidInput for the table as a whole, StoreFull, Unavailable."""
-    named = (columns or ItemColumns()).found_in(table)
+    names = (columns or ItemColumns()).resolve(table)
     report = Report()
-    seen: set[str] = set()
+    earlier: set[str] = set()
     with ThreadPoolExecutor(2, "eyecatch-import") as decoders:
         for batch in table.batches(BATCH):
             loop = asyncio.get_running_loop()
-            read = [loop.run_in_executor(decoders, _read, row, named, images_root) for row in batch]
+            read = [loop.run_in_executor(decoders, _read, row, names, images_root) for row in batch]
             ready: list[IncomingItem] = []
             for row, result in zip(batch, await asyncio.gather(*read), strict=True):
-                id = row.values.get(named.id, "")
+                id = row.values.get(names.id, "")
                 if isinstance(result, str):
                     report.refuse(row.number, id[:200], result)
-                elif id in seen:
-                    report.refuse(row.number, id, "the id stands in an earlier row; allowed: each id once")
+                elif id in earlier:
+                    report.refuse(row.number, id, "the id is in an earlier row; allowed: each id once")
                 else:
-                    seen.add(id)
+                    earlier.add(id)
                     ready.append(result)
-            stored = await asyncio.gather(*(_stored(i, catalog, blobs) for i in ready))
+            stored = await asyncio.gather(*(_is_stored(i, catalog, blobs) for i in ready))
             changed = [i for i, same in zip(ready, stored, strict=True) if not same]
             if changed:
                 await catalog.upsert(changed)
@@ -89,7 +89,7 @@ async def import_items(
 
 
 def _read(row: Row, columns: ItemColumns, root: Path) -> IncomingItem | str:
-    """The row's item with its decoded pictures, or why it is refused."""
+    """The item of a row with its decoded pictures, or the reason why the row is refused."""
     if row.problem:
         return row.problem
     value = row.values
@@ -104,7 +104,7 @@ def _read(row: Row, columns: ItemColumns, root: Path) -> IncomingItem | str:
 
 
 def _pictures(values: dict[str, str], columns: Sequence[str], root: Path) -> list[Picture]:
-    """Cells without a path are skipped, the same picture in two columns counts once."""
+    """The pictures of a row; empty cells are skipped, and the same picture in two columns counts once."""
     pictures: dict[bytes, Picture] = {}
     for column in columns:
         if path := values.get(column, ""):
@@ -113,8 +113,8 @@ def _pictures(values: dict[str, str], columns: Sequence[str], root: Path) -> lis
     return list(pictures.values())
 
 
-async def _stored(incoming: IncomingItem, catalog: Catalog, blobs: Blobs) -> bool:
-    """Whether the catalogue holds exactly this item already (the same bytes have the same URI)."""
+async def _is_stored(incoming: IncomingItem, catalog: Catalog, blobs: Blobs) -> bool:
+    """Whether the catalogue already has exactly this item (the same bytes have the same URI)."""
     old = await catalog.store.item(incoming.item.id)
     if old is None or (old.title, old.category) != (incoming.item.title, incoming.item.category):
         return False

@@ -1,4 +1,4 @@
-"""What became of an import's rows: counts and the refused ones with their reasons. Knows no table."""
+"""The report of an import: counts of rows, and the refused rows with their reasons. Knows no table."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Refusal:
-    """`row` counts the table's rows from 1, without the header; `id` is empty where the row has none to show."""
+    """row: counts the rows of the table from 1, without the header. id: "" if the row has none."""
 
     row: int
     id: str
@@ -17,7 +17,7 @@ class Refusal:
 
 @dataclass
 class Report:
-    """`unchanged` rows were there already, so that the same import again changes nothing."""
+    """`unchanged`: rows that were stored before."""
 
     accepted: int = 0
     unchanged: int = 0
@@ -42,4 +42,4 @@ Progress = Callable[[float, Report], None]
 
 
 def silent(fraction: float, report: Report) -> None:
-    """The progress of nobody watching."""
+    """The default Progress."""

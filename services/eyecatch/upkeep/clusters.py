@@ -1,7 +1,7 @@
-"""Fitting taste clusters: spherical mini-batch k-means over user embeddings, warm-started, so that ids stay. Knows no store.
+"""Fitting taste clusters: spherical mini-batch k-means on user embeddings, with a warm start that keeps ids. Knows no store.
 
-A centroid is the direction of the sum of at least `least` users, so it is nobody's trace: one user is at most 1 / least of it. The
-next fit knows nothing of a user forgotten before it, as only assignments, not positions, are carried over.
+A centroid is the direction of the sum of at least `least` users: one user is at most 1 / least of it. A fit contains nothing of
+users who were forgotten before it, because it takes assignments from the fit before, but no sums.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ log = structlog.get_logger(__name__)
 SAMPLE = 100_000
 BATCH = 4096
 EPOCHS = 5
-# A shorter embedding is mostly the mixture of clusters that stands in for a taste not known yet: fitting to it would feed
-# clusters with themselves.
+# A shorter embedding is mostly a mixture of clusters for a user with little behaviour: a fit to it would
+# repeat the clusters.
 KNOWN = 0.8
-# How soon a server takes over what another process fitted.
-LOOK_S = 60.0
+# How often a server looks for clusters that another process fitted.
+POLL_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ClusterOptions:
 
 
 async def sample(profiles: ProfileStore, encoder: int, seed: int, size: int = SAMPLE) -> Vector:
-    """(N, D) unit embeddings of at most `size` users, each equally likely; only those of this encoder whose taste is known."""
+    """Unit embeddings (N, D) of a uniform sample of at most `size` users of this encoder whose taste is known."""
     rng = np.random.default_rng(seed)
     rows, order = np.zeros((0, EMBEDDING_DIM), np.float32), np.zeros(0)
     async for heads in profiles.scan():
@@ -55,33 +55,33 @@ async def sample(profiles: ProfileStore, encoder: int, seed: int, size: int = SA
 
 
 def _first(rows: Vector, order: NDArray[np.float64], size: int) -> tuple[Vector, NDArray[np.float64]]:
-    kept = np.argsort(order)[:size]
-    return rows[kept], order[kept]
+    first = np.argsort(order)[:size]
+    return rows[first], order[first]
 
 
 def fit(
     users: Vector, before: TasteClusters | None, encoder: int, options: ClusterOptions, seed: int = 0, now: float = 0.0
 ) -> TasteClusters | None:
-    """Clusters of users (N, D), unit. `before` are the clusters of the generation before, of the same encoder, or None.
+    """Clusters of users, unit embeddings (N, D). `before`: the clusters of the last fit with the same encoder, or None.
 
-    None when there are too few users for two clusters. A cluster that too few users have gives half of the largest one a home.
+    None if there are too few users for two clusters. A cluster with too few users gets half of the widest one.
     """
     if len(users) < 4 * options.least:
         return None
-    # So many that the mean cluster is twice as large as it must be.
-    wanted = min(options.count, len(users) // (2 * options.least))
-    count = max(wanted, len(before.shares)) if before is not None else wanted
+    # At most so many that the mean cluster has twice the least size.
+    target = min(options.count, len(users) // (2 * options.least))
+    count = max(target, len(before.shares)) if before is not None else target
     rng = np.random.default_rng(seed)
     centroids = np.zeros((count, EMBEDDING_DIM), np.float32)
     if before is not None:
         centroids[: len(before.shares)] = before.centroids
     for _ in range(EPOCHS):
-        _settle(users, centroids, wanted, options.least, rng)
+        _rebalance(users, centroids, target, options.least, rng)
         weight = np.zeros(count)
         shuffled = users[rng.permutation(len(users))]
         for first in range(0, len(users), BATCH):
             _step(shuffled[first : first + BATCH], centroids, weight)
-    # The last step is a whole one: a centroid depends on its users of today and on nothing before them.
+    # The last step uses all users, so that a centroid depends only on its current users.
     nearest = _nearest(users, centroids)
     size = np.bincount(nearest, minlength=count)
     sums = _sums(users, nearest, count)
@@ -89,15 +89,15 @@ def fit(
     centroids = _unit(sums)
     alive = centroids.any(1)
     shares = np.bincount(_nearest(users, centroids), minlength=count) / len(users) * alive
-    # No living cluster may look dead because all its users went to a neighbour in the last step.
+    # A cluster whose users all moved in the last step must not get a share of zero, which means a removed cluster.
     shares = np.where(alive, np.maximum(shares, 1 / len(users)), 0).astype(np.float32)
     after = TasteClusters(
         centroids, shares / shares.sum(), before.generation + 1 if before else 1, encoder, len(users), now
     )
-    return _compared(after, before, users)
+    return _with_drift(after, before, users)
 
 
-def _compared(after: TasteClusters, before: TasteClusters | None, users: Vector) -> TasteClusters:
+def _with_drift(after: TasteClusters, before: TasteClusters | None, users: Vector) -> TasteClusters:
     drift, moved = np.where(after.shares > 0, 1, 0).astype(np.float32), 1.0
     if before is not None:
         old = np.zeros_like(after.centroids)
@@ -109,54 +109,46 @@ def _compared(after: TasteClusters, before: TasteClusters | None, users: Vector)
     )
 
 
-def _settle(users: Vector, centroids: Vector, wanted: int, least: int, rng: np.random.Generator) -> None:
-    """Come as near to `wanted` clusters of `least` users as can be, in place: of too many the smallest end, of too few the widest
-    give a half to those that have none."""
+def _rebalance(users: Vector, centroids: Vector, target: int, least: int, rng: np.random.Generator) -> None:
+    """Approach `target` clusters of at least `least` users, in place: remove the smallest of too many, split the widest of too few."""
     if not centroids.any():
         centroids[0] = _unit(users.sum(0, keepdims=True))[0]
     size = np.bincount(_nearest(users, centroids), minlength=len(centroids))
-    centroids[np.argsort(-size, kind="stable")[wanted:]] = 0
+    centroids[np.argsort(-size, kind="stable")[target:]] = 0
     nearest = _nearest(users, centroids)
     size = np.bincount(nearest, minlength=len(centroids))
-    for empty in np.flatnonzero(size < least).tolist()[: wanted - int((size >= least).sum())]:
-        away = 1 - np.einsum("nd,nd->n", users, centroids[nearest])
-        width = np.bincount(nearest, away, minlength=len(centroids)) * (size >= 2 * least)
+    for empty in np.flatnonzero(size < least).tolist()[: target - int((size >= least).sum())]:
+        distance = 1 - np.einsum("nd,nd->n", users, centroids[nearest])
+        width = np.bincount(nearest, distance, minlength=len(centroids)) * (size >= 2 * least)
         widest = int(width.argmax())
         if not width[widest] > 0:
             return
-        mine = np.flatnonzero(nearest == widest)
-        means = faiss.Kmeans(
-            EMBEDDING_DIM,
-            2,
-            niter=10,
-            nredo=3,
-            spherical=True,
-            seed=int(rng.integers(1 << 30)),
-            min_points_per_centroid=1,
-        )
-        means.train(users[mine])
+        members = np.flatnonzero(nearest == widest)
+        options = {"niter": 10, "nredo": 3, "spherical": True, "min_points_per_centroid": 1}
+        means = faiss.Kmeans(EMBEDDING_DIM, 2, seed=int(rng.integers(1 << 30)), **options)
+        means.train(users[members])
         halves: Vector = np.array(means.centroids, np.float32)
-        theirs = mine[_nearest(users[mine], halves) == 1]
+        moved = members[_nearest(users[members], halves) == 1]
         centroids[widest], centroids[empty] = halves[0], halves[1]
-        nearest[theirs] = empty
-        size[widest], size[empty] = len(mine) - len(theirs), len(theirs)
+        nearest[moved] = empty
+        size[widest], size[empty] = len(members) - len(moved), len(moved)
 
 
 def _step(batch: Vector, centroids: Vector, weight: NDArray[np.float64]) -> None:
-    """Move centroids towards their users of the batch, the less the more users they saw before (arXiv:1002.4658), in place."""
+    """Move centroids towards their users in the batch, in place; the more users before, the smaller the step (arXiv:1002.4658)."""
     nearest = _nearest(batch, centroids)
     size = np.bincount(nearest, minlength=len(centroids))
     sums = _sums(batch, nearest, len(centroids))
-    some = size > 0
+    used = size > 0
     weight += size
-    rate = np.asarray(size[some] / weight[some], np.float32)[:, None]
-    means = sums[some] / np.asarray(size[some], np.float32)[:, None]
-    centroids[some] += rate * (means - centroids[some])
-    centroids[some] = _unit(centroids[some])
+    rate = np.asarray(size[used] / weight[used], np.float32)[:, None]
+    means = sums[used] / np.asarray(size[used], np.float32)[:, None]
+    centroids[used] += rate * (means - centroids[used])
+    centroids[used] = _unit(centroids[used])
 
 
 def _sums(rows: Vector, ids: NDArray[np.int64], count: int) -> Vector:
-    """Rows (N, D) added up by id -> (count, D). As products: np.add.at takes ten times as long, and holds other threads up."""
+    """Sums of rows (N, D) by id -> (count, D). By matrix products: np.add.at takes ten times as long and blocks other threads."""
     total = np.zeros((count, EMBEDDING_DIM), np.float32)
     for first in range(0, len(rows), BATCH):
         part = slice(first, first + BATCH)
@@ -168,8 +160,8 @@ def _nearest(rows: Vector, centroids: Vector) -> NDArray[np.int64]:
     alive = np.flatnonzero(centroids.any(1))
     index = faiss.IndexFlatIP(EMBEDDING_DIM)
     index.add(centroids[alive])
-    found: NDArray[np.int64] = alive[index.search(np.ascontiguousarray(rows), 1)[1][:, 0]]
-    return found
+    nearest: NDArray[np.int64] = alive[index.search(np.ascontiguousarray(rows), 1)[1][:, 0]]
+    return nearest
 
 
 def _unit(rows: Vector) -> Vector:
@@ -178,12 +170,12 @@ def _unit(rows: Vector) -> Vector:
 
 
 def note(encoder: Encoder) -> str:
-    """Each encoder has its own: servers of two versions do not take each other's clusters away."""
+    """The name of the note. Each encoder version has its own, so that servers of two versions do not overwrite each other's clusters."""
     return f"taste-clusters-{encoder.version:04x}"
 
 
 async def load(notes: Notes, encoder: Encoder) -> TasteClusters | None:
-    """The clusters fitted last to users of this encoder, if any. Raises StoreDamaged."""
+    """The last clusters fitted to users of this encoder, or None. Raises StoreDamaged."""
     data = await notes.read(note(encoder))
     return TasteClusters.from_bytes(data) if data else None
 
@@ -191,8 +183,8 @@ async def load(notes: Notes, encoder: Encoder) -> TasteClusters | None:
 async def refit(
     profiles: ProfileStore, notes: Notes, encoder: Encoder, options: ClusterOptions
 ) -> TasteClusters | None:
-    """Fit to the users of now, keep and log the result; None when there are too few users, then nothing is kept of those
-    before either, or when somebody else was faster."""
+    """Fit to the current users, store and log the result. None if another process was faster, or if there are too few users; then
+    the stored clusters are removed."""
     stored = await notes.read(note(encoder))
     try:
         before = await load(notes, encoder)
@@ -228,21 +220,21 @@ async def keep_fitted(
     options: ClusterOptions,
     every_s: float,
     on_change: Callable[[TasteClusters], None],
-    look_s: float = LOOK_S,
+    poll_s: float = POLL_S,
 ) -> None:
-    """Fit when the clusters are `every_s` seconds old (0: leave that to others), and take over what others fit. Until cancelled."""
-    generation, tried = 0, -math.inf
+    """Fit when the clusters are `every_s` seconds old (0: never), and adopt the clusters of other processes. Runs until cancelled."""
+    generation, last_try = 0, -math.inf
     while True:
         try:
-            found = await load(notes, encoder)
-            due = found is None or time.time() - found.fitted_at >= every_s
-            if every_s and due and time.monotonic() - tried >= every_s:
-                tried = time.monotonic()
-                found = await refit(profiles, notes, encoder, options) or await load(notes, encoder)
-            found = found or directions()
-            if found.generation != generation:
-                on_change(found)
-                generation = found.generation
+            clusters = await load(notes, encoder)
+            due = clusters is None or time.time() - clusters.fitted_at >= every_s
+            if every_s and due and time.monotonic() - last_try >= every_s:
+                last_try = time.monotonic()
+                clusters = await refit(profiles, notes, encoder, options) or await load(notes, encoder)
+            clusters = clusters or directions()
+            if clusters.generation != generation:
+                on_change(clusters)
+                generation = clusters.generation
         except EyecatchError as error:
             log.warning("taste_clusters_failed", error=str(error))
-        await asyncio.sleep(min(look_s, every_s or look_s))
+        await asyncio.sleep(min(poll_s, every_s or poll_s))

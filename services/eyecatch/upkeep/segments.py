@@ -1,4 +1,4 @@
-"""What users of each taste cluster engaged with, read from the stores: the input of segment descriptions. Knows no model."""
+"""Items and covers that users of each taste cluster engaged with: the input of segment descriptions. Knows no model."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ PICTURES = 40
 
 @dataclass
 class ClusterBehaviour:
-    """What users of one cluster engaged with: items, one entry per engagement, and the images of their most engaged covers."""
+    """Engagements of the users of one cluster. items: one entry for each engagement. images: of the covers with most engagements."""
 
     id: str
     embedding: Vector
@@ -28,9 +28,9 @@ class ClusterBehaviour:
 
 
 async def gather(stores: Stores, blobs: Blobs, clusters: TasteClusters, encoder: int) -> list[ClusterBehaviour]:
-    """Behaviour in the latest EVENTS events by cluster id, without clusters that have none.
+    """The behaviour of each cluster in the first EVENTS events of the log, without clusters that have none.
 
-    Users of another encoder are left out: the clusters do not apply to their embeddings.
+    Users of another encoder are left out, because the clusters do not apply to their embeddings.
     """
     clusters_by_id = {
         n: ClusterBehaviour(str(n), clusters.centroids[n]) for n in np.flatnonzero(clusters.shares).tolist()
@@ -52,7 +52,7 @@ async def gather(stores: Stores, blobs: Blobs, clusters: TasteClusters, encoder:
 
 
 async def _engagements(stores: Stores) -> dict[str, list[Event]]:
-    """By user."""
+    """Engagements by user."""
     engagements: dict[str, list[Event]] = {}
     after = read = 0
     while read < EVENTS and (page := await stores.profiles.events(after, PAGE)):

@@ -1,4 +1,4 @@
-"""Which model embedded the covers of a state: noted at first use, compared ever after, changed by embedding all of them anew."""
+"""The model that embedded the covers of a state: noted at the first use, checked later, changed by embedding all covers again."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,25 +9,25 @@ from eyecatch.core.types import Cover
 
 NOTE = "cover-space"
 BATCH = 64
-_HALFWAY = b"between two"
-_ANEW = "`eyecatch items reembed` embeds all covers with the current one"
+_INTERRUPTED = b"between two"
+_HINT = "`eyecatch items reembed` embeds all covers with the current one"
 
 
 async def claim(catalog: CatalogStore, notes: Notes, space: int) -> None:
-    """Raises StoreError when the covers were embedded by another model: their embeddings and ours must never meet."""
+    """Raises StoreError if another model embedded the covers: embeddings of two models must never be compared."""
     mark = _mark(space)
     while True:
-        found = await notes.read(NOTE)
-        if found == mark:
+        note = await notes.read(NOTE)
+        if note == mark:
             return
-        if found == _HALFWAY:
-            raise StoreError(f"embedding the covers with another model was cut short; {_ANEW}")
-        if found is not None and (await catalog.counts())[1]:
+        if note == _INTERRUPTED:
+            raise StoreError(f"embedding the covers with another model was interrupted; {_HINT}")
+        if note is not None and (await catalog.counts())[1]:
             raise StoreError(
-                f"the covers were embedded by another model ({found.decode()}, the checkpoint's is {mark.decode()}): "
-                f"use the checkpoint they were made with; or {_ANEW}"
+                f"the covers were embedded by another model ({note.decode()}, the checkpoint's is {mark.decode()}): "
+                f"use the checkpoint of the covers; or {_HINT}"
             )
-        if await notes.replace(NOTE, found, mark):
+        if await notes.replace(NOTE, note, mark):
             return
 
 
@@ -39,23 +39,23 @@ async def reembed(
     space: int,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> int:
-    """Embed and rate all covers by the generator's model; returns how many. No server may use the state meanwhile.
+    """Embed and rate all covers with the generator's model; returns how many. No server may use the state meanwhile.
 
-    Cut short it leaves a state that no server opens; doing it again completes it. User embeddings follow by themselves, as their
-    encoder's version depends on the covers' model. Raises NotFound for a cover whose image is gone.
+    If it is interrupted, no server opens the state until it is run again. User embeddings need no step of their own, as the version of
+    their encoder depends on the model of the covers. Raises NotFound for a cover whose image does not exist.
     """
-    found = await notes.read(NOTE)
-    while not await notes.replace(NOTE, found, _HALFWAY):
-        found = await notes.read(NOTE)
-    done, some = 0, list[Cover]()
+    note = await notes.read(NOTE)
+    while not await notes.replace(NOTE, note, _INTERRUPTED):
+        note = await notes.read(NOTE)
+    done, batch = 0, list[Cover]()
     async for cover in catalog.all_covers():
-        some.append(cover)
-        if len(some) == BATCH:
-            done += await _embed(some, catalog, blobs, generator)
+        batch.append(cover)
+        if len(batch) == BATCH:
+            done += await _embed(batch, catalog, blobs, generator)
             on_progress(done)
-            some = []
-    done += await _embed(some, catalog, blobs, generator)
-    await notes.replace(NOTE, _HALFWAY, _mark(space))
+            batch = []
+    done += await _embed(batch, catalog, blobs, generator)
+    await notes.replace(NOTE, _INTERRUPTED, _mark(space))
     return done
 
 

@@ -1,6 +1,6 @@
-"""Encoder upgrades: every stored user embedding becomes one of the encoder that was rolled out last.
+"""Encoder upgrades: a sweep encodes every user again whose embedding has another version than the last announced encoder.
 
-Profiles say what made them, so a sweep cut short just goes over them again. Knows no store and no schedule.
+Profiles have the version of their embedding, so an interrupted sweep can be repeated. Knows no store and no schedule.
 """
 
 import asyncio
@@ -18,28 +18,28 @@ log = structlog.get_logger(__name__)
 
 NOTE = "encoder"
 BATCH = 256
-# Of the time; the rest belongs to whoever needs the store and the cores for an answer.
+# Part of the time that a sweep works; the rest is for answers.
 SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Swept:
-    """How far a sweep came: profiles looked at, and those among them encoded anew."""
+class SweepProgress:
+    """The numbers of profiles that were checked, and of those that were encoded again."""
 
-    seen: int = 0
+    checked: int = 0
     rewritten: int = 0
 
 
 async def announce(notes: Notes, encoder: Encoder) -> None:
-    """Say that this encoder is being rolled out. Sweeps of every other version end, so two versions never take turns."""
+    """Announce that this encoder is rolled out. Sweeps of other versions end, so that two versions never overwrite each other."""
     while True:
         before = await notes.read(NOTE)
         if before == _mark(encoder) or await notes.replace(NOTE, before, _mark(encoder)):
             return
 
 
-async def announced(notes: Notes, encoder: Encoder) -> bool:
-    """Whether this is the encoder that was announced last."""
+async def is_announced(notes: Notes, encoder: Encoder) -> bool:
+    """Whether this encoder was announced last."""
     return await notes.read(NOTE) == _mark(encoder)
 
 
@@ -47,43 +47,44 @@ async def sweep(
     profiles: ProfileStore,
     notes: Notes,
     encoder: Encoder,
-    on_progress: Callable[[Swept], None] = lambda swept: None,
+    on_progress: Callable[[SweepProgress], None] = lambda progress: None,
     share: float = SHARE,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> Swept:
-    """Encode anew whatever other encoders made, busy for `share` of the time; ends early once another encoder is announced.
+) -> SweepProgress:
+    """Encode users of other encoder versions again, working for `share` of the time. Ends early if another encoder is announced.
 
-    Raises Unavailable and StoreFull; starting again does the rest. What is absorbed meanwhile by processes with an older
-    encoder is left to the next sweep.
+    Raises Unavailable and StoreFull; the next sweep does the rest, and the users that older processes write meanwhile.
     """
-    swept = Swept()
+    progress = SweepProgress()
     async for heads in profiles.scan():
         stale = [heads.keys[n] for n in np.flatnonzero(heads.encoders != encoder.version).tolist()]
         for first in range(0, len(stale), BATCH):
-            if not await announced(notes, encoder):
-                return swept
+            if not await is_announced(notes, encoder):
+                return progress
             started = time.perf_counter()
             done = await profiles.reencode(stale[first : first + BATCH], encoder)
-            swept = Swept(swept.seen, swept.rewritten + done)
-            on_progress(swept)
+            progress = SweepProgress(progress.checked, progress.rewritten + done)
+            on_progress(progress)
             await sleep((time.perf_counter() - started) * (1 / share - 1))
-        swept = Swept(swept.seen + len(heads.keys), swept.rewritten)
-        on_progress(swept)
-    return swept
+        progress = SweepProgress(progress.checked + len(heads.keys), progress.rewritten)
+        on_progress(progress)
+    return progress
 
 
 async def keep_current(profiles: ProfileStore, notes: Notes, encoder: Encoder, every_s: float) -> None:
-    """Announce the encoder, then sweep every `every_s` seconds for as long as no other one is announced. Runs until cancelled."""
-    announcing = True
+    """Announce the encoder, then sweep every `every_s` seconds while no other one is announced. Runs until cancelled."""
+    to_announce = True
     while True:
         try:
-            if announcing:
+            if to_announce:
                 await announce(notes, encoder)
-                announcing = False
-            if await announced(notes, encoder):
-                swept = await sweep(profiles, notes, encoder)
-                if swept.rewritten:
-                    log.info("users_encoded_anew", encoder=encoder.version, users=swept.rewritten, seen=swept.seen)
+                to_announce = False
+            if await is_announced(notes, encoder):
+                progress = await sweep(profiles, notes, encoder)
+                if progress.rewritten:
+                    log.info(
+                        "users_encoded_anew", encoder=encoder.version, users=progress.rewritten, seen=progress.checked
+                    )
         except EyecatchError as error:
             log.warning("sweep_failed", error=str(error), again_in_s=every_s)
         await asyncio.sleep(every_s)

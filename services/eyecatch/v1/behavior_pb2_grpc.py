@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class BehaviorServiceStub:
-    """Takes behaviour in and shows or forgets a user.
+    """Records behaviour, and returns or forgets the profile of a user.
     """
 
     def __init__(self, channel):
@@ -53,25 +53,25 @@ class BehaviorServiceStub:
 
 
 class BehaviorServiceServicer:
-    """Takes behaviour in and shows or forgets a user.
+    """Records behaviour, and returns or forgets the profile of a user.
     """
 
     def RecordEvents(self, request, context):
-        """Adds events; the answer means they survive a crash. After an error send all again: repeated event ids change nothing.
+        """Records events; after the response they survive a crash. After an error send all again: repeated event ids change nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetProfile(self, request, context):
-        """What is stored of a user.
+        """Returns the stored profile of a user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ForgetUser(self, request, context):
-        """Removes a user from every store, with the covers made for them alone; later replays do not revive them.
+        """Removes a user from every store, with the covers made for this user alone; later replays do not restore the profile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,7 +104,7 @@ def add_BehaviorServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class BehaviorService:
-    """Takes behaviour in and shows or forgets a user.
+    """Records behaviour, and returns or forgets the profile of a user.
     """
 
     @staticmethod

@@ -52,7 +52,7 @@ class UpsertItemsResponse(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Item]:
-        """Items as stored."""
+        """The stored items."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class ListItemsRequest(_message.Message):
     page_size: _builtins.int
     """At most this many: 0 (= 100) to 1000."""
     page_token: _builtins.str
-    """From the last response; empty for the first page."""
+    """next_page_token of the last response; empty for the first page."""
     category: _builtins.str
     """Only this category; empty for all."""
     def __init__(
@@ -152,10 +152,10 @@ class ListItemsResponse(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty when this was the last page."""
+    """Empty if this is the last page."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Item]:
-        """Items by id."""
+        """Items in the order of their ids."""
 
     def __init__(
         self,
@@ -201,7 +201,7 @@ class DeleteItemResponse(_message.Message):
 
     COVERS_DELETED_FIELD_NUMBER: _builtins.int
     covers_deleted: _builtins.int
-    """Covers that went with it."""
+    """Number of deleted covers."""
     def __init__(
         self,
         *,

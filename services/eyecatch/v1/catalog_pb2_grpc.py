@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class CatalogServiceStub:
-    """Reads and writes items.
+    """Reads, writes and deletes items.
     """
 
     def __init__(self, channel):
@@ -58,33 +58,33 @@ class CatalogServiceStub:
 
 
 class CatalogServiceServicer:
-    """Reads and writes items.
+    """Reads, writes and deletes items.
     """
 
     def UpsertItems(self, request, context):
         """Inserts or replaces items, all or none. Each reference picture also becomes a catalogue cover of its item;
-        an item sent without references keeps the pictures it had.
+        an item without references keeps its pictures.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetItem(self, request, context):
-        """One item.
+        """Returns one item.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListItems(self, request, context):
-        """Items by id.
+        """Lists items in the order of their ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteItem(self, request, context):
-        """Removes an item, its covers and their images.
+        """Deletes an item, its covers and their images.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,7 +122,7 @@ def add_CatalogServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CatalogService:
-    """Reads and writes items.
+    """Reads, writes and deletes items.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class CoversServiceStub:
-    """Chooses, ranks and makes covers.
+    """Recommends, ranks, generates and returns covers.
     """
 
     def __init__(self, channel):
@@ -63,12 +63,12 @@ class CoversServiceStub:
 
 
 class CoversServiceServicer:
-    """Chooses, ranks and makes covers.
+    """Recommends, ranks, generates and returns covers.
     """
 
     def RecommendCovers(self, request, context):
-        """The best existing cover of each item for the user, in milliseconds. An unknown user gets the unpersonalised answer.
-        A made cover is among them where the server trusts made covers (--made-covers), or the item has no other.
+        """Returns the best existing cover of each item for the user, in milliseconds. Without personalisation for an unknown user.
+        Made covers are candidates if the server trusts them (--made-covers), or if the item has no others.
         An unknown item is reported in its own result; NOT_FOUND only if no item of the request is known.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -76,32 +76,32 @@ class CoversServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RankCovers(self, request, context):
-        """The whole pool of one item ranked for the user, best first, without exploration. Without an item: the covers of the
-        whole catalogue nearest to the user's taste.
+        """Ranks the whole pool of one item for the user, best first, without exploration. Without an item: returns the covers of
+        the whole catalogue that are nearest to the user's taste.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GenerateCovers(self, request, context):
-        """Makes new covers of an item and streams progress, then the covers. Repeating the call with the same idempotency key
-        joins the running job or returns its covers; ALREADY_EXISTS if the repeated call differs in anything else, its user, segment
-        and seed included. What can never succeed fails at once: NOT_FOUND (an unknown product), FAILED_PRECONDITION (something that
-        the checkpoint cannot do) or INVALID_ARGUMENT. UNAVAILABLE and RESOURCE_EXHAUSTED say when to try again.
+        """Generates covers of an item; streams progress, then the covers. Repeating the call with the same idempotency key
+        joins the running job or returns its covers; ALREADY_EXISTS if the repeated call differs in any other field, including user,
+        segment and seed. Requests that can never succeed fail at once: NOT_FOUND (an unknown product), FAILED_PRECONDITION (the
+        checkpoint cannot do it) or INVALID_ARGUMENT. UNAVAILABLE and RESOURCE_EXHAUSTED say when to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetCover(self, request, context):
-        """One cover, with its image if asked.
+        """Returns one cover, with its image if requested.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListCovers(self, request, context):
-        """The covers of an item, oldest first.
+        """Lists the covers of an item, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,7 +144,7 @@ def add_CoversServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CoversService:
-    """Chooses, ranks and makes covers.
+    """Recommends, ranks, generates and returns covers.
     """
 
     @staticmethod

@@ -55,7 +55,7 @@ def wrong_model(tmp_path: Path) -> Iterator[Triton]:
     (folder / "1" / "model.py").write_text(MODEL)
     config = shutil.copy(REPOSITORY / "cover_generator" / "config.pbtxt", folder)
     text = Path(config).read_text()
-    Path(config).write_text(text[: text.index("# Ready means drawn once")])
+    Path(config).write_text(text[: text.index("# The model is ready after")])
     with triton.running(folder.parent) as server:
         yield server.ready()
 

@@ -38,7 +38,7 @@ async def test_embedding_anew_changes_every_cover_and_nothing_else(store: Sqlite
     with pytest.raises(Unavailable):
         await reembed(store.catalog, store.notes, blobs, generator, 11)
     for space in (10, 11):
-        with pytest.raises(StoreError, match=r"cut short; `eyecatch items reembed`"):
+        with pytest.raises(StoreError, match=r"interrupted; `eyecatch items reembed`"):
             await claim(store.catalog, store.notes, space)
     generator.error = None
     told: list[int] = []

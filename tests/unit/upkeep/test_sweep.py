@@ -7,7 +7,7 @@ from eyecatch.core.errors import Unavailable
 from eyecatch.core.ports import Notes, ProfileStore
 from eyecatch.stores.sqlite import SqliteStore
 from eyecatch.upkeep import sweep as module
-from eyecatch.upkeep.sweep import Swept, announce, announced, keep_current, sweep
+from eyecatch.upkeep.sweep import SweepProgress, announce, is_announced, keep_current, sweep
 
 from tests.contracts.builders import Each, event, unit
 
@@ -30,18 +30,18 @@ async def test_every_user_is_encoded_anew_with_pauses(store: SqliteStore, monkey
     monkeypatch.setattr(module, "BATCH", 10)
     await fill(store.profiles, 95)
     await announce(store.notes, NEW)
-    told: list[Swept] = []
+    told: list[SweepProgress] = []
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    assert await sweep(store.profiles, store.notes, NEW, told.append, 0.25, sleep) == Swept(95, 95)
+    assert await sweep(store.profiles, store.notes, NEW, told.append, 0.25, sleep) == SweepProgress(95, 95)
     assert await versions(store.profiles) == {8: 95}
     assert [t.rewritten for t in told] == [10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 95]
     assert len(slept) == 10
     assert all(seconds > 0 for seconds in slept)
-    assert await sweep(store.profiles, store.notes, NEW) == Swept(95, 0)
+    assert await sweep(store.profiles, store.notes, NEW) == SweepProgress(95, 0)
 
 
 async def test_a_sweep_cut_short_is_resumed(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +55,7 @@ async def test_a_sweep_cut_short_is_resumed(store: SqliteStore, monkeypatch: pyt
     with pytest.raises(asyncio.CancelledError):
         await sweep(store.profiles, store.notes, NEW, sleep=stop)
     assert await versions(store.profiles) == {7: 40, 8: 10}
-    assert await sweep(store.profiles, store.notes, NEW) == Swept(50, 40)
+    assert await sweep(store.profiles, store.notes, NEW) == SweepProgress(50, 40)
 
 
 async def test_a_sweep_ends_when_another_encoder_is_announced(
@@ -65,14 +65,14 @@ async def test_a_sweep_ends_when_another_encoder_is_announced(
     monkeypatch.setattr(module, "BATCH", 10)
     await fill(store.profiles, 50)
     await announce(store.notes, OLD)
-    assert await sweep(store.profiles, store.notes, NEW) == Swept(0, 0), "not announced, not swept"
+    assert await sweep(store.profiles, store.notes, NEW) == SweepProgress(0, 0), "not announced, not swept"
     await announce(store.notes, NEW)
 
     async def another(seconds: float) -> None:
         await announce(store.notes, OLD)
 
-    assert await sweep(store.profiles, store.notes, NEW, sleep=another) == Swept(0, 10)
-    assert not await announced(store.notes, NEW)
+    assert await sweep(store.profiles, store.notes, NEW, sleep=another) == SweepProgress(0, 10)
+    assert not await is_announced(store.notes, NEW)
     assert await versions(store.profiles) == {7: 40, 8: 10}
 
 

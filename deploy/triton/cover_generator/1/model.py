@@ -1,8 +1,8 @@
-"""The step scheduler behind Triton: a request is a brief in tensors, its responses are progress and then the cover.
+"""The step scheduler as a Triton model: a request is a brief in tensors; its responses are progress, then the cover.
 
-Thin: icg.draw.ask makes the brief and says which kind of refusal an error is, the scheduler decides the order. A refusal begins with
-its kind in brackets, because a stream carries messages and no codes: [INVALID_ARGUMENT] names the tensor, [NOT_FOUND] and
-[FAILED_PRECONDITION] can never succeed here, [UNAVAILABLE] may be tried again, and there are [CANCELLED] and [INTERNAL].
+icg.draw.ask builds the brief and names the kind of an error; the scheduler decides the order. An error starts with its kind in
+brackets, because a stream has messages but no codes: [INVALID_ARGUMENT] names the tensor, [NOT_FOUND] and [FAILED_PRECONDITION] can
+never succeed here, [UNAVAILABLE] may be retried; others are [CANCELLED] and [INTERNAL].
 """
 
 import json
@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Read when torch loads OpenMP: threads that spin while they wait make models beside each other ten times slower.
+# torch's OpenMP reads it: threads that spin while they wait make models on one machine ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
@@ -37,10 +37,10 @@ from PIL import Image
 
 MAX_BYTES = 32 << 20
 BACKLOG = 256
-LOOK_S = 0.02
-"""Seconds between looks for callers that are gone while messages keep coming; otherwise there is one a step."""
+POLL_S = 0.02
+"""Seconds between checks for cancelled requests while messages keep coming; otherwise there is one for each step."""
 CODES = {"FAILED_PRECONDITION": "UNSUPPORTED", "INVALID_ARGUMENT": "INVALID_ARG"}
-"""Triton's own words where they differ."""
+"""Names of codes that differ in Triton."""
 COUNTERS = ("ticks", "rows", "calls", "shared", "reading_hits", "reading_misses")
 
 
@@ -48,8 +48,8 @@ class TritonPythonModel:
     """One instance: a pipeline on its device, its scheduler, and a thread that sends responses, so that no step waits for Triton."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the checkpoint; CheckpointError keeps the model from being ready, and Triton says why."""
-        given = {k: v["string_value"] for k, v in json.loads(args["model_config"])["parameters"].items()}
+        """Load the checkpoint. After a CheckpointError the model is not ready, and Triton reports the error."""
+        options = {k: v["string_value"] for k, v in json.loads(args["model_config"])["parameters"].items()}
         root = os.environ.get("EYECATCH_CHECKPOINT") or None
         self.name = Path(root).name if root else starter.Starter.name
         reliability = Path(root or starter.path()) / "reliability"
@@ -63,27 +63,29 @@ class TritonPythonModel:
             pipeline.to(device)
             if self.judge:
                 self.judge.to(device)
-            fast = Fast.named(given["fast"])
-        sizes = [tuple(map(int, size.split("x"))) for size in given["sizes"].split(",")]
-        rows = int(given["rows"]) if given["rows"] else None
-        self.timeout_s, self.levels = float(given["timeout_s"]), int(given["levels"])
-        self.scheduler = StepScheduler(pipeline, sizes, rows, int(given["queue"]), fast=fast)
+            fast = Fast.named(options["fast"])
+        sizes = [tuple(map(int, size.split("x"))) for size in options["sizes"].split(",")]
+        rows = int(options["rows"]) if options["rows"] else None
+        self.timeout_s, self.levels = float(options["timeout_s"]), int(options["levels"])
+        self.scheduler = StepScheduler(pipeline, sizes, rows, int(options["queue"]), fast=fast)
         self.submitter = ask.Submitter(self.scheduler, starter.designer(root or starter.path()))
         self.live: dict[Any, threading.Event] = {}
         self.messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.counted: Counter[str] = Counter()
+        self.reported: Counter[str] = Counter()
         self.metrics = _metrics(args["model_instance_name"])
-        self.talker = threading.Thread(target=self._talk, name="talker")
-        self.talker.start()
+        self.sender = threading.Thread(target=self._send_messages, name="sender")
+        self.sender.start()
 
     def execute(self, requests: list[Any]) -> None:
-        """Submit them and return: responses come when they are ready."""
+        """Submit the requests and return; responses are sent when they are ready."""
         for request in requests:
             sender, parameters = request.get_response_sender(), json.loads(request.parameters() or "{}")
-            if parameters.get("ping"):  # does this process live? Triton calls a model ready even if its process is dead
+            if parameters.get(
+                "ping"
+            ):  # shows that this process is alive: Triton calls a model ready even if its process is dead
                 self.messages.put(partial(_send, sender, last=True, progress=torch.tensor([0, 1])))
                 continue
-            gone, previews = threading.Event(), list[Image.Image]()
+            cancelled, previews = threading.Event(), list[Image.Image]()
             try:
                 level = parameters.get("level", (1 + self.levels) // 2)
                 if level not in range(1, self.levels + 1):
@@ -91,15 +93,15 @@ class TritonPythonModel:
                 values = _values(request)
                 target = values.pop("target_kpi", "")
                 brief = ask.brief(**values)
-            except Exception as error:  # noqa: BLE001 - the boundary: the caller is told, and no other request is disturbed
+            except Exception as error:  # noqa: BLE001 - the boundary: the caller gets the error, and other requests go on
                 self.messages.put(partial(_refuse, sender, error))
                 continue
-            self.messages.put(partial(self.live.__setitem__, sender, gone))
+            self.messages.put(partial(self.live.__setitem__, sender, cancelled))
             future = self.submitter.submit(
                 brief,
                 target,
                 timeout=request.timeout() / 1e6 or self.timeout_s,
-                is_cancelled=gone.is_set,
+                is_cancelled=cancelled.is_set,
                 priority=-level,
                 on_progress=partial(self._progress, sender, previews),
                 on_preview=previews.append if parameters.get("preview") else None,
@@ -107,31 +109,31 @@ class TritonPythonModel:
             future.add_done_callback(lambda f, sender=sender: self.messages.put(partial(self._end, sender, f)))
 
     def finalize(self) -> None:
-        """Cancel what is live, tell its callers, stop."""
+        """Cancel the live requests, send their errors, and stop."""
         self.submitter.close()
         self.scheduler.close()
         self.messages.put(None)
-        self.talker.join()
+        self.sender.join()
 
-    def _talk(self) -> None:
-        looked = 0.0
+    def _send_messages(self) -> None:
+        last_check = 0.0
         while (message := self.messages.get()) is not None:
             try:
                 message()
-            except Exception as error:  # noqa: BLE001 - a consumer loop: one response that cannot be sent must not end all others
+            except Exception as error:  # noqa: BLE001 - a consumer loop: a response that cannot be sent must not end the others
                 pb.Logger.log_error(f"a response was lost: {error!r}")
-            if self.messages.empty() or time.monotonic() > looked + LOOK_S:
-                looked = time.monotonic()
-                for sender, gone in self.live.items():
+            if self.messages.empty() or time.monotonic() > last_check + POLL_S:
+                last_check = time.monotonic()
+                for sender, cancelled in self.live.items():
                     if sender.is_cancelled():
-                        gone.set()
+                        cancelled.set()
                 self._measure()
 
     def _progress(self, sender: Any, previews: list[Image.Image], step: int, total: int) -> None:
         tensors = {"progress": torch.tensor([step, total])}
         if previews:
             tensors["preview"] = torch.from_numpy(np.asarray(previews.pop()).copy())
-        # Triton takes most of a millisecond for each: covers must not wait behind them.
+        # Triton takes almost a millisecond for each response: covers must not wait for progress.
         if self.messages.qsize() < BACKLOG:
             self.messages.put(partial(_send, sender, last=False, **tensors))
 
@@ -142,45 +144,45 @@ class TritonPythonModel:
             return _refuse(sender, error)
         brief, cover = future.result()
         judgement = judgements(self.judge, [cover], [brief])[0]
-        stated = ask.provenance(self.name, brief) | {"judgement": asdict(judgement) if judgement else None}
-        text = torch.frombuffer(bytearray(json.dumps(stated).encode()), dtype=torch.uint8)
+        provenance = ask.provenance(self.name, brief) | {"judgement": asdict(judgement) if judgement else None}
+        text = torch.frombuffer(bytearray(json.dumps(provenance).encode()), dtype=torch.uint8)
         _send(sender, last=True, image=torch.from_numpy(np.asarray(cover).copy()), provenance=text)
 
     def _measure(self) -> None:
         now = {name: getattr(self.scheduler.metrics, name) for name in COUNTERS}
         now |= {status.value: count for status, count in list(self.scheduler.metrics.ended.items())}
         for name, value in now.items():
-            if value > self.counted[name]:
-                self.metrics(name).increment(value - self.counted[name])
-                self.counted[name] = value
-        if self.counted["live"] != self.scheduler.metrics.live:
-            self.counted["live"] = self.scheduler.metrics.live
-            self.metrics("live").set(self.counted["live"])
+            if value > self.reported[name]:
+                self.metrics(name).increment(value - self.reported[name])
+                self.reported[name] = value
+        if self.reported["live"] != self.scheduler.metrics.live:
+            self.reported["live"] = self.scheduler.metrics.live
+            self.metrics("live").set(self.reported["live"])
 
 
 def _metrics(instance: str) -> Any:
-    """The metric of a name, on Triton's own page. Families live as long as the model."""
+    """A function from a name to its metric on Triton's metrics page."""
     steps = pb.MetricFamily("eyecatch_scheduler_total", "Counters of icg.scheduler.metrics.", pb.MetricFamily.COUNTER)
-    ended = pb.MetricFamily("eyecatch_covers_total", "Requests by how they ended.", pb.MetricFamily.COUNTER)
-    live = pb.MetricFamily("eyecatch_covers_live", "Requests waiting and running.", pb.MetricFamily.GAUGE)
-    made: dict[str, Any] = {}
+    ended = pb.MetricFamily("eyecatch_covers_total", "Requests by outcome.", pb.MetricFamily.COUNTER)
+    live = pb.MetricFamily("eyecatch_covers_live", "Requests that wait or run.", pb.MetricFamily.GAUGE)
+    metrics: dict[str, Any] = {}
 
     def find(name: str) -> Any:
-        if name not in made:
+        if name not in metrics:
             labels = {"instance": instance}
             if name == "live":
-                made[name] = live.Metric(labels=labels)
+                metrics[name] = live.Metric(labels=labels)
             elif name in COUNTERS:
-                made[name] = steps.Metric(labels=labels | {"what": name})
+                metrics[name] = steps.Metric(labels=labels | {"what": name})
             else:
-                made[name] = ended.Metric(labels=labels | {"status": name})
-        return made[name]
+                metrics[name] = ended.Metric(labels=labels | {"status": name})
+        return metrics[name]
 
     return find
 
 
 def _values(request: Any) -> dict[str, Any]:
-    """What icg.draw.ask.brief takes, and `target_kpi`: each tensor under its name. BriefError naming the tensor."""
+    """Arguments of icg.draw.ask.brief, and `target_kpi`, from the tensors by name. Raises BriefError naming the tensor."""
     tensors = {each.name(): torch.from_dlpack(each.to_dlpack()).cpu() for each in request.inputs()}
     lengths = tensors.pop("reference_lengths", torch.zeros(0)).tolist()
     if len(lengths) > MAX_REFERENCES:
@@ -192,7 +194,7 @@ def _values(request: Any) -> dict[str, Any]:
 
 
 def _knob(tensor: torch.Tensor, name: str) -> Any:
-    """Bytes are text, one number is itself, several are a tuple."""
+    """The value of a tensor: bytes are text, one number is a scalar, several numbers are a tuple."""
     if tensor.dtype == torch.uint8:
         return encoded.text(_bytes(tensor, name, 4 * MAX_TITLE), name)
     return tensor.item() if len(tensor) == 1 else tuple(tensor.tolist())
@@ -205,9 +207,9 @@ def _bytes(tensor: torch.Tensor, name: str, most: int) -> bytes:
 
 
 def _send(sender: Any, last: bool, **tensors: torch.Tensor) -> None:
-    # By DLPack: the stub of this backend does not know arrays of numpy 2, and on a GPU nothing is copied.
-    made = pb.InferenceResponse([pb.Tensor.from_dlpack(name, tensor) for name, tensor in tensors.items()])
-    sender.send(made, flags=pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL if last else 0)
+    # By DLPack: the stub of this backend does not support arrays of numpy 2, and on a GPU nothing is copied.
+    response = pb.InferenceResponse([pb.Tensor.from_dlpack(name, tensor) for name, tensor in tensors.items()])
+    sender.send(response, flags=pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL if last else 0)
 
 
 def _refuse(sender: Any, error: BaseException) -> None:

@@ -1,13 +1,13 @@
-"""Embeddings and stored rewards of pictures behind Triton. Thin: icg's judges do the work. Preference is not stored: it is a user's.
+"""Embeddings and stored rewards of pictures as a Triton model, by icg's judges. The preference depends on the user and is left out.
 
-Refusals begin with a word in brackets, as those of cover_generator do: [INVALID_ARGUMENT] names the tensor.
+Errors start with their kind in brackets, as those of cover_generator: [INVALID_ARGUMENT] names the tensor.
 """
 
 import os
 from pathlib import Path
 from typing import Any
 
-# Read when torch loads OpenMP: threads that spin while they wait make models beside each other ten times slower.
+# torch's OpenMP reads it: threads that spin while they wait make models on one machine ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
@@ -26,7 +26,7 @@ class TritonPythonModel:
     """One instance: the joint embedding and the rewards of the checkpoint."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load them; CheckpointError keeps the model from being ready, and Triton says why."""
+        """Load the checkpoint. After a CheckpointError the model is not ready, and Triton reports the error."""
         self.root = Path(os.environ.get("EYECATCH_CHECKPOINT") or starter.path())
         self.embedding, rewards = starter.judges(self.root)
         self.rewards = {name: reward for name, reward in rewards.items() if name != "preference"}
@@ -38,8 +38,10 @@ class TritonPythonModel:
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
-        if request.is_cancelled():  # its caller went away while others were scored
-            return pb.InferenceResponse(error=pb.TritonError("[CANCELLED] nobody waits", pb.TritonError.CANCELLED))
+        if request.is_cancelled():  # cancelled while other requests were scored
+            return pb.InferenceResponse(
+                error=pb.TritonError("[CANCELLED] the caller is gone", pb.TritonError.CANCELLED)
+            )
         try:
             tensors = self._score(request)
         except (IcgError, RuntimeError) as error:
@@ -48,7 +50,7 @@ class TritonPythonModel:
                 ("INVALID_ARGUMENT", pb.TritonError.INVALID_ARG) if refused else ("INTERNAL", pb.TritonError.INTERNAL)
             )
             return pb.InferenceResponse(error=pb.TritonError(f"[{word}] {error}", code))
-        # By DLPack: the stub of this backend does not know arrays of numpy 2.
+        # By DLPack: the stub of this backend does not support arrays of numpy 2.
         return pb.InferenceResponse([pb.Tensor.from_dlpack(name, tensor) for name, tensor in tensors.items()])
 
     def _score(self, request: Any) -> dict[str, torch.Tensor]:
@@ -69,9 +71,9 @@ class TritonPythonModel:
             "space": torch.tensor([self.space]),
         }
 
-    def _engaging(self, asked: Any) -> dict[str, Any]:
-        """Loaded when it is first asked for: it needs a VLM, which nothing else here does."""
-        if asked is None or not torch.from_dlpack(asked.to_dlpack()).any():
+    def _engaging(self, flag: Any) -> dict[str, Any]:
+        """The reward `engagement` if the tensor `flag` is true. Loaded at the first use, because it needs a VLM."""
+        if flag is None or not torch.from_dlpack(flag.to_dlpack()).any():
             return {}
         if self.engagement is None:
             if not (self.root / "engagement").is_dir():

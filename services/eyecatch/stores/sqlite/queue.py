@@ -158,8 +158,8 @@ class SqliteQueue:
         return changed
 
     async def status(self, job_id: str) -> JobStatus | None:
-        found = self._database.read(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (job_id,))
-        return _status(found[0]) if found else None
+        row = self._database.read(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (job_id,))
+        return _status(row[0]) if row else None
 
     async def recover(self) -> int:
         def run(connection: sqlite3.Connection) -> int:
