@@ -9,7 +9,6 @@ gRPC's own threads share the server's only core with Python. growth_ratio: serve
 
 import argparse
 import asyncio
-import json
 import os
 import re
 import sqlite3
@@ -28,6 +27,7 @@ from eyecatch.stores.sqlite import SqliteStore
 from eyecatch.v1 import covers_pb2
 from icg import starter
 
+from benchmarks import report
 from benchmarks.load import Load, Result
 from tests.processes import owned
 
@@ -201,9 +201,7 @@ async def measure(args: argparse.Namespace) -> None:
             await fill(folder, users)
         result = await against_empty(small, requests(10_000), args)
         result |= await growth(small, large, args.users, args)
-    for name, value in result.items():
-        print(f"{name:20} {value:.3f}")
-    print(json.dumps({k: round(v, 4) for k, v in result.items()}))
+    report(result)
 
 
 if __name__ == "__main__":

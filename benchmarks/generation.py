@@ -13,7 +13,6 @@ guided_speedup, guided_reward_loss.
 
 import argparse
 import asyncio
-import json
 import math
 import os
 import shutil
@@ -37,6 +36,7 @@ from icg.brief import Brief
 from icg.scheduler.engine import StepScheduler
 from tritonclient.grpc import InferInput
 
+from benchmarks import report
 from benchmarks.scheduler import (
     BATCH,
     GUIDED,
@@ -189,9 +189,7 @@ def main() -> None:
     if "local" in args.only:
         result |= speedups(parts, args.rounds) | losses(parts, 12, 8)
     result["threads"] = args.threads
-    for name, value in result.items():
-        print(f"{name:28} {value:.4f}")
-    print(json.dumps({name: round(value, 4) for name, value in result.items()}))
+    report(result)
 
 
 if __name__ == "__main__":

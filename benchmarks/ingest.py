@@ -16,7 +16,6 @@ The broker is tansu from a wheel, in memory: it hands out 60,000 to 100,000 reco
 
 import argparse
 import asyncio
-import json
 import multiprocessing
 import os
 import re
@@ -56,7 +55,7 @@ from eyecatch.wiring.stores import current_encoder
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
-from benchmarks import behaviour
+from benchmarks import behaviour, report
 from benchmarks.fresh import freshness
 from tests import broker as brokers
 from tests import servers
@@ -295,8 +294,6 @@ class Bench:
 def as_figures(figures: dict[str, float], suffix: str = "") -> dict[str, float]:
     """The same with longer names, printed."""
     named = {f"{name}{suffix}": value for name, value in figures.items()}
-    for name, value in named.items():
-        print(f"{name:32} {value:.3f}", flush=True)
     return named
 
 
@@ -316,7 +313,7 @@ def main() -> None:
         with bench.store("redis") as (url, folder):
             figures |= as_figures(freshness(broker, url, folder, args.seconds))
     figures |= {"throughput_ratio": figures["throughput_ratio_redis"], "events_per_s": figures["events_per_s_redis"]}
-    print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
+    report(figures)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ works all the time in the generator's own thread / without it. In turn, on one c
 """
 
 import argparse
-import json
 import os
 import statistics
 import threading
@@ -22,6 +21,7 @@ from icg.reliability.judge import Judge
 from icg.scheduler.engine import StepScheduler
 from PIL import Image, ImageDraw
 
+from benchmarks import report
 from benchmarks.clock import seconds
 
 
@@ -68,7 +68,7 @@ def main() -> None:
         print(f"judge {shares[-1]:.3f} of drawing, a batch beside it {waits[-1]:.2f}", flush=True)
     scheduler.close()
     figures = {"judge_share": statistics.median(shares), "wait_ratio": statistics.median(waits)}
-    print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
+    report(figures)
 
 
 if __name__ == "__main__":

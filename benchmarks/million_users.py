@@ -9,7 +9,6 @@ covers, one caller, no read cache) through a server process a side. Profiles are
 
 import argparse
 import asyncio
-import json
 import statistics
 import tempfile
 import time
@@ -30,6 +29,7 @@ from eyecatch.stores.redis.keys import profile as key_of
 from eyecatch.stores.redis.link import PAUSE_S
 from icg import starter
 
+from benchmarks import report
 from benchmarks.fast_path import COVERS, ITEMS, catalogue, requests, server, unit
 from benchmarks.load import Load
 from tests.servers import running
@@ -163,9 +163,7 @@ async def measure(args: argparse.Namespace) -> None:
         result["profile_bytes"] = statistics.mean(map(len, profiles))
         result |= await reads(urls, counts, version, args)
         result |= await recommendations(urls, counts, args)
-    for name, value in result.items():
-        print(f"{name:24} {value:.3f}")
-    print(json.dumps({k: round(v, 4) for k, v in result.items()}))
+    report(result)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ allocator keeps for later (up to 50 MB, now more, now less) is given back before
 
 import argparse
 import ctypes
-import json
 import statistics
 import time
 
@@ -21,6 +20,8 @@ from icg import starter
 from icg.brief import Brief
 from icg.draw.conditions import Conditioner
 from icg.draw.sampler import first_noise
+
+from benchmarks import report
 
 
 def resident_mb() -> float:
@@ -99,9 +100,7 @@ def main() -> None:
         "memory_growth_mb": resident_mb() - first,
         "covers": args.covers,
     }
-    for name, value in result.items():
-        print(f"{name:20} {value:.4f}")
-    print(json.dumps({name: round(value, 4) for name, value in result.items()}))
+    report(result)
 
 
 if __name__ == "__main__":

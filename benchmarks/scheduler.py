@@ -17,7 +17,6 @@ turns, on the same arrivals.
 """
 
 import argparse
-import json
 import math
 import queue
 import statistics
@@ -41,6 +40,7 @@ from icg.starter import Starter
 from icg.users.cold_start import TasteMixture
 from PIL import Image
 
+from benchmarks import report
 from benchmarks.few_steps import SAMPLE, rows
 from benchmarks.few_steps import briefs as sample
 
@@ -342,9 +342,7 @@ def main() -> None:
                 for means in results.values():
                     means["loss"] = round(loss(none, means), 4)
     result["threads"] = args.threads
-    for name, value in result.items():
-        print(f"{name:24} {value if isinstance(value, dict) else round(value, 4)}")
-    print(json.dumps({k: v if isinstance(v, dict) else round(v, 4) for k, v in result.items()}))
+    report(result)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Warm figures are medians in this process; the cold start is a fresh process from
 """
 
 import argparse
-import json
 import resource
 import statistics
 import subprocess
@@ -21,6 +20,8 @@ from icg.brief import Brief
 from icg.draw.ask import anchoring
 from icg.starter import Starter, load
 from PIL import Image
+
+from benchmarks import report
 
 SAMPLE = Path(eyecatch.__file__).parent / "sample"
 THREADS = 2
@@ -77,9 +78,7 @@ def main() -> None:
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "threads": THREADS,
     }
-    for name, value in result.items():
-        print(f"{name:16} {value:.3f}")
-    print(json.dumps({k: round(v, 3) for k, v in result.items()}))
+    report(result)
 
 
 if __name__ == "__main__":

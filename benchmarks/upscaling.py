@@ -26,6 +26,7 @@ from icg.models.upscale import Upscaler
 from icg.provenance import to_png
 from PIL import Image
 
+from benchmarks import report
 from benchmarks.clock import seconds
 
 COVERS = 4
@@ -71,7 +72,7 @@ def main() -> None:
         "ms_per_megapixel": statistics.median(costs),
         "upscaler_share": statistics.median(shares),
     }
-    print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
+    report(figures)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,6 @@ from torch import Tensor, nn
 from icg.brief import Brief
 from icg.draw.estimate import Encode, Estimate
 from icg.draw.pipeline import CoverPipeline
-from icg.evaluate.reward_hacking import Watch
-from icg.train.loop import Fit, train
 
 Judge = Callable[[list[Image.Image], list[Brief]], np.ndarray]
 """Covers and their briefs (B) -> rewards (B,), for instance `lambda *a: mix(*a).total`."""
@@ -85,6 +83,10 @@ class Policy(nn.Module):
         loss = -objective + config.kl * kl
         return {"loss": loss, "reward": rewards.mean(), "spread": groups.std(1).mean(), "kl": kl}
 
+    def save(self, folder: Path) -> None:
+        """Write the adapter for CoverPipeline.from_pretrained."""
+        self.adapter.save_pretrained(folder)
+
     def _transition(self, at: Estimate, encode: Encode) -> tuple[Tensor, float]:
         """Mean (B, C, h, w) of the latents after this step under an adapter's policy, and their deviation."""
         clean = at.clean(at.predict(at.personal(encode)))
@@ -93,22 +95,3 @@ class Policy(nn.Module):
         spread = self.config.eta * after.sigma
         mean = after.alpha * clean + (after.sigma**2 - spread**2) ** 0.5 * noise
         return after.scale * mean, after.scale * spread
-
-
-def run(
-    folder: Path,
-    model: Policy,
-    draw: Callable[[np.random.Generator, int], list[Brief]],
-    fit: Fit,
-    watch: Watch,
-    until: int | None = None,
-) -> dict[str, float]:
-    """draw: (rng, count) -> training briefs. Stops early if the watch detects reward hacking."""
-    torch.manual_seed(fit.seed)
-    watch.look(0, model.pipeline)
-
-    def saved(step: int, _: nn.Module) -> bool:
-        model.adapter.save_pretrained(folder / "adapter")
-        return watch.look(step, model.pipeline)
-
-    return train(folder, model, fit, lambda _, rng: model.loss(draw(rng, fit.batch), rng), model.config, until, saved)

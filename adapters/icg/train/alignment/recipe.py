@@ -13,12 +13,14 @@ The last line is one JSON object: held-out figures before and after.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import nn
 
 from icg import starter
 from icg.brief import Brief
@@ -38,7 +40,7 @@ from icg.starter import Starter
 from icg.train.alignment import grpo
 from icg.train.alignment import reward_gradient as personalise
 from icg.train.flags import Flags
-from icg.train.loop import Fit
+from icg.train.loop import Fit, train
 from icg.train.starter.tokenizer import variation
 from icg.users.examples import examples
 
@@ -121,7 +123,7 @@ def run(
     people = simulated_users(parts, [s for s in subjects if not s.held_out], sizes, fit.seed)
     trained, unseen = ([s for s in subjects if s.held_out == held] for held in (False, True))
     each = 1 if isinstance(config, grpo.PolicyConfig) else config.users
-    train = BriefSource(trained, people[sizes.held_out :], each, FEW)
+    train_briefs = BriefSource(trained, people[sizes.held_out :], each, FEW)
     rng = np.random.default_rng((fit.seed, 6))
     watched = BriefSource(trained, people[: sizes.held_out], 2)(rng, sizes.watched // 2)
     watched += BriefSource(unseen or trained, people[: sizes.held_out], 2)(rng, sizes.watched // 2)
@@ -149,12 +151,31 @@ def run(
     )
     if isinstance(config, grpo.PolicyConfig):
         policy = grpo.Policy(parts.pipeline, lambda images, briefs: mix(images, briefs).total, config)
-        grpo.run(out, policy, lambda rng, covers: train(rng, covers // config.group), fit, watch)
+        align(out, policy, lambda rng, covers: train_briefs(rng, covers // config.group), fit, watch)
     else:
         aligner = personalise.Aligner(parts.pipeline, mix, JointJudge(parts.embedding).covers, config)
-        personalise.run(out, aligner, train, fit, watch)
+        align(out, aligner, train_briefs, fit, watch)
     looks = [json.loads(line) for line in watch.path.read_text().splitlines()]
     return {"before": looks[0], "after": looks[-1]}
+
+
+def align(
+    folder: Path,
+    model: personalise.Aligner | grpo.Policy,
+    draw: Callable[[np.random.Generator, int], list[Brief]],
+    fit: Fit,
+    watch: Watch,
+    until: int | None = None,
+) -> dict[str, float]:
+    """draw: (rng, count) -> training briefs. Stops early if the watch detects reward hacking."""
+    torch.manual_seed(fit.seed)
+    watch.look(0, model.pipeline)
+
+    def saved(step: int, _: nn.Module) -> bool:
+        model.save(folder / "adapter")
+        return watch.look(step, model.pipeline)
+
+    return train(folder, model, fit, lambda _, rng: model.loss(draw(rng, fit.batch), rng), model.config, until, saved)
 
 
 def along_taste(looks: np.ndarray, briefs: list[Brief]) -> float:

@@ -21,9 +21,7 @@ from icg.brief import Brief
 from icg.draw.estimate import Estimate
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import IcgError
-from icg.evaluate.reward_hacking import Watch
 from icg.rewards.mix import Mix
-from icg.train.loop import Fit, train
 
 
 @dataclass(frozen=True)
@@ -104,25 +102,3 @@ class Aligner(nn.Module):
         self.adapter.save_pretrained(folder)
         if self.config.lora:
             self.pipeline.family.save_lora(folder / "lora")
-
-
-def run(
-    folder: Path,
-    model: Aligner,
-    draw: Callable[[np.random.Generator, int], list[Brief]],
-    fit: Fit,
-    watch: Watch,
-    until: int | None = None,
-) -> dict[str, float]:
-    """draw: (rng, count) -> training briefs. Stops early if the watch detects reward hacking."""
-    torch.manual_seed(fit.seed)
-    watch.look(0, model.pipeline)
-
-    def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        return model.loss(draw(rng, fit.batch), rng)
-
-    def saved(step: int, _: nn.Module) -> bool:
-        model.save(folder / "adapter")
-        return watch.look(step, model.pipeline)
-
-    return train(folder, model, fit, step, model.config, until, saved)

@@ -22,6 +22,7 @@ from icg.starter import Starter
 from icg.train.alignment import grpo
 from icg.train.alignment import recipe as alignment
 from icg.train.alignment import reward_gradient as personalise
+from icg.train.alignment.recipe import align
 from icg.train.loop import Fit
 from icg.users.cold_start import TasteMixture
 from icg.users.encoder import UserEncoder
@@ -91,7 +92,7 @@ def test_alignment_climbs_the_reward_on_held_out_briefs_and_resumes(pipeline: Co
     start = {k: v.clone() for k, v in pipeline.adapter.state_dict().items()}
     fit = Fit(steps=8, lr=3e-3, batch=4, warmup=1, save_every=4)
     model, watched = aligner(pipeline), watch(tmp_path)
-    personalise.run(tmp_path, model, draw, fit, watched)
+    align(tmp_path, model, draw, fit, watched)
     lines = [json.loads(line) for line in (tmp_path / "watch.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 4, 8]
     assert lines[-1]["warmth"] > lines[0]["warmth"]
@@ -104,10 +105,10 @@ def test_alignment_climbs_the_reward_on_held_out_briefs_and_resumes(pipeline: Co
     for part in (pipeline.family.denoiser, pipeline.family.vae):
         assert all(p.grad is None for p in part.parameters())
     pipeline.adapter.load_state_dict(start)
-    personalise.run(tmp_path / "halves", aligner(pipeline), draw, fit, watch(tmp_path / "a"), until=4)
+    align(tmp_path / "halves", aligner(pipeline), draw, fit, watch(tmp_path / "a"), until=4)
     pipeline.adapter.load_state_dict(start)
     resumed = aligner(pipeline)
-    personalise.run(tmp_path / "halves", resumed, draw, fit, watch(tmp_path / "b"))
+    align(tmp_path / "halves", resumed, draw, fit, watch(tmp_path / "b"))
     torch.testing.assert_close(resumed.adapter.state_dict(), after)
 
 
@@ -193,7 +194,7 @@ def test_a_policy_gradient_climbs_a_reward_that_has_no_gradient(small: Starter, 
     model = grpo.Policy(covers_of(small, "sana"), Warmth(), grpo.PolicyConfig(group=16, kl=0.0))
     before = {k: v.clone() for k, v in model.adapter.state_dict().items()}
     fit = Fit(steps=40, lr=2e-3, batch=2, warmup=1, save_every=40)
-    grpo.run(tmp_path, model, lambda rng, count: briefs(count, int(rng.integers(100)), 1), fit, watched)
+    align(tmp_path, model, lambda rng, count: briefs(count, int(rng.integers(100)), 1), fit, watched)
     first, last = (json.loads(line) for line in (tmp_path / "watch.jsonl").read_text().splitlines())
     assert last["warmth"] > first["warmth"] + watched.spread["warmth"] * 0.2
     changed = {k.split(".")[0] for k, v in model.adapter.state_dict().items() if not torch.equal(v, before[k])}
