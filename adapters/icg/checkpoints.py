@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from icg.errors import CheckpointError, IcgError
 
 if TYPE_CHECKING:
     import torch
+    from torch.nn import Module
+
+    M = TypeVar("M", bound=Module)
 
 TRANSFORMERS, DIFFUSERS = "model", "diffusion_pytorch_model"
 """The names of the two libraries' files."""
@@ -57,6 +61,37 @@ def read_json(part: str, path: Path) -> dict[str, object]:
     if not isinstance(value, dict):
         raise CheckpointError(f"{part}={str(path)!r}: holds a {type(value).__name__}; allowed: one object")
     return value
+
+
+def save_module(folder: Path, config: Mapping[str, object], module: Module, dtype: torch.dtype | None = None) -> None:
+    """Write config.json and model.safetensors, floating tensors as `dtype` if there is one."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    tensors = {k: v.to(dtype) if dtype and v.is_floating_point() else v for k, v in module.state_dict().items()}
+    save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "model.safetensors")
+
+
+def load_module(part: str, folder: Path, build: Callable[[dict[str, Any]], M]) -> M:
+    """The module that `build` makes of config.json, with the weights of `save_module` in float32, in eval mode.
+
+    Raises CheckpointError if a file is missing, pickled or broken, or if weights and config.json do not match.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    config = read_json(part, folder / "config.json")
+    weights(part, folder)
+    try:
+        module = build(config)
+        tensors = load_file(folder / "model.safetensors")
+        module.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
+        raise CheckpointError(f"{part}={str(folder)!r}: does not match its config.json ({error})") from error
+    return module.eval()
 
 
 def check_device(device: str | torch.device) -> torch.device:

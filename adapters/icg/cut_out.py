@@ -70,27 +70,27 @@ def _ground(pixels: np.ndarray) -> np.ndarray:
     """(h, w) bool: connected to a corner through pixels of its colour."""
     ground = np.zeros(pixels.shape[:2], bool)
     for corner in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
-        alike = np.abs(pixels - pixels[corner]).sum(-1) <= TOLERANCE
+        matches = np.abs(pixels - pixels[corner]).sum(-1) <= TOLERANCE
         connected = np.zeros_like(ground)
         connected[corner] = True
         reached = 0
         while reached < (reached := int(connected.sum())):
-            connected = _along_rows(_along_rows(connected, alike).T, alike.T).T
+            connected = _along_rows(_along_rows(connected, matches).T, matches.T).T
         ground |= connected
     return ground
 
 
-def _along_rows(connected: np.ndarray, alike: np.ndarray) -> np.ndarray:
-    """Extend `connected` to each run of `alike` pixels in a row that it touches."""
-    runs = np.cumsum(np.pad(~alike, ((0, 0), (1, 0)), constant_values=True)).reshape(len(alike), -1)[:, 1:]
+def _along_rows(connected: np.ndarray, matches: np.ndarray) -> np.ndarray:
+    """Extend `connected` to each run of `matches` pixels in a row that it touches."""
+    runs = np.cumsum(np.pad(~matches, ((0, 0), (1, 0)), constant_values=True)).reshape(len(matches), -1)[:, 1:]
     hit = np.zeros(runs[-1, -1] + 1, bool)
-    hit[runs[connected & alike]] = True
-    return hit[runs] & alike
+    hit[runs[connected & matches]] = True
+    return hit[runs] & matches
 
 
-def _shares(apart: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
-    """apart (h, w, 3) from the ground -> (the subject's share in 0..1, distance of the strongest colour within `reach` pixels), (h, w)."""
-    strongest = np.pad(apart, ((reach, reach), (reach, reach), (0, 0)))
+def _shares(offsets: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
+    """The subject's share (h, w) in 0..1 and the distance (h, w) of the strongest colour in `reach` pixels, from `offsets` (h, w, 3)."""
+    strongest = np.pad(offsets, ((reach, reach), (reach, reach), (0, 0)))
     far = np.linalg.norm(strongest, axis=-1)
     for axis in (0, 1):
         rows, lengths = strongest, far
@@ -100,7 +100,7 @@ def _shares(apart: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
             strongest = np.where(more[..., None], np.roll(rows, step, axis), strongest)
             far = np.where(more, length, far)
     strongest, far = strongest[reach:-reach, reach:-reach], far[reach:-reach, reach:-reach]
-    return ((apart * strongest).sum(-1) / np.maximum(far**2, 1)).clip(0, 1), far
+    return ((offsets * strongest).sum(-1) / np.maximum(far**2, 1)).clip(0, 1), far
 
 
 def _without_bites(subject: np.ndarray) -> np.ndarray:

@@ -24,19 +24,8 @@ MAX_RATIO = 20
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 REDUCING_GAP = 3.0
 """Pillow first averages whole blocks if the scale is above this: no visible difference, less time."""
-DAMAGE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RuntimeError,
-    MemoryError,
-    Image.DecompressionBombError,
-)
+DAMAGE: tuple[type[Exception], ...] = (OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError)
+DAMAGE += (AttributeError, ArithmeticError, RuntimeError, MemoryError, Image.DecompressionBombError)
 """Errors of Pillow's decoders for damaged files; MemoryError for a header with a wrong size of a chunk."""
 
 

@@ -58,7 +58,7 @@ C = TypeVar("C", bound=Settings)
 
 
 def part(kind: type[C], config: Settings) -> C:
-    """`config` as one of its parts, or that part's defaults if the process does not have its flags."""
+    """`config` as `kind`, one of its base classes; the defaults of `kind` for a process that has none of its flags."""
     return config if isinstance(config, kind) else kind()
 
 

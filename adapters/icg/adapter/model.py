@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from icg.adapter.connector import Connector
 from icg.adapter.meta_tokens import MetaTokens
 from icg.adapter.refiner import Refiner
-from icg.checkpoints import read_json, weights
+from icg.checkpoints import load_module, read_json, save_module
 from icg.errors import BriefError, CheckpointError
 from icg.models.families import ConditioningSpec, family_of
 
@@ -120,23 +118,12 @@ class IcgAdapter(nn.Module):
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
         """Write config.json and model.safetensors."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=2))
-        save_file({k: v.to(dtype).contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+        save_module(Path(folder), asdict(self.config), self, dtype)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> IcgAdapter:
         """Read a folder of `save_pretrained`. Raises CheckpointError if a file is missing or widths do not match."""
-        folder = Path(folder)
-        config = AdapterConfig.read(folder)
-        weights("adapter", folder)
-        adapter = cls(config)
-        try:
-            adapter.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
-        except (RuntimeError, OSError) as error:
-            raise CheckpointError(f"adapter={str(folder)!r}: does not match its config.json ({error})") from error
-        return adapter.eval()
+        return load_module("adapter", Path(folder), lambda _: cls(AdapterConfig.read(Path(folder))))
 
     def check(self, vlm: Any, spec: ConditioningSpec, draws: str = "") -> None:
         """Raise CheckpointError if this adapter does not fit the VLM, or a denoiser of this spec and class."""

@@ -23,6 +23,12 @@ class Refiner(nn.Module):
             nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
 
+    def silence(self) -> None:
+        """Set the output layers to zero: no token changes, and the refiner can still learn."""
+        for layer in (self.attend.out_proj, self.mlp[-1]):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
     def forward(self, tokens: Tensor, user: Tensor, strength: Tensor | float = 1.0) -> Tensor:
         """tokens (B, M, D), user (B, U), strength (B,) or a number in [0, 1] -> (B, M, D)."""
         keys = self.spread(user * user.shape[-1] ** 0.5).unflatten(-1, (self.slots, -1))

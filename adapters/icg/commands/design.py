@@ -63,7 +63,7 @@ def design(
             origin |= {"seed": seed, "steps": brief.steps, "brief_digest": designed.digest()}
             out.write_bytes(to_png(cover or starter.load(checkpoint).pipeline([designed])[0], origin))
     if json:
-        return print_json({"designs": [d.shown() for d in designs]} | ({"engagement": rated} if rated else {}))
+        return print_json({"designs": [d.to_display() for d in designs]} | ({"engagement": rated} if rated else {}))
     columns = ["colours", "tones", "composition", "style", "objects", "avoid", *(["engagement"] if rated else [])]
     rows = []
     for n, d in enumerate(designs):

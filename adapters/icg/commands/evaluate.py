@@ -21,8 +21,7 @@ def personalisation(
     ] = None,
     before: Annotated[Path | None, typer.Option(help="Adapter before alignment, for diversity_ratio.")] = None,
     second: Annotated[
-        Path | None,
-        typer.Option(help="Folder of a dual encoder (icg train dual --judge) that recognises titles too."),
+        Path | None, typer.Option(help="Folder of a dual encoder (icg train dual --judge) that recognises titles too.")
     ] = None,
     ablations: Annotated[
         bool,

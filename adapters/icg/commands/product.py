@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Products that the generator is fine-tuned on, by id.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(help="The product's id: a-z, 0-9, '-' and '_', up to 64.", show_default=False)]
 DataDir = Annotated[
-    str,
-    typer.Option("--data-dir", envvar="EYECATCH_DATA_DIR", help="Folder with products/, which a server reads too."),
+    str, typer.Option("--data-dir", envvar="EYECATCH_DATA_DIR", help="Folder with products/, which a server reads too.")
 ]
 DEFAULT_DATA = "eyecatch-data"
 PRODUCTS = "products"

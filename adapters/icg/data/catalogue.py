@@ -219,17 +219,17 @@ class Catalogue:
         lists: dict[tuple[str, ...], int] = {}
         for row in events.rows():
             cell = row.values
-            who = cell.get(user, "")
-            if not row.problem and who and self.splits.of("user", who) != split:
+            user_id = cell.get(user, "")
+            if not row.problem and user_id and self.splits.of("user", user_id) != split:
                 continue
             named = cell.get(cover, "") if self.covers is not None else ""
             named = named or first.get(cell.get(item, ""), "")
             try:
-                if row.problem or not who:
+                if row.problem or not user_id:
                     raise IcgError(row.problem or "user=''; allowed: a user's id")
-                done, moment = cell.get(action, "").strip().lower(), seconds(cell.get(when, ""))
-                if done not in ACTIONS:
-                    raise IcgError(f"action={done[:200]!r}; allowed: {', '.join(ACTIONS)}")
+                action_name, moment = cell.get(action, "").strip().lower(), seconds(cell.get(when, ""))
+                if action_name not in ACTIONS:
+                    raise IcgError(f"action={action_name[:200]!r}; allowed: {', '.join(ACTIONS)}")
                 dwelt, place = _whole("dwell_ms", cell.get(dwell, "")), _whole("position", cell.get(position, ""))
             except IcgError as error:
                 report.refuse("an unusable event", "events", row.number, "", str(error))  # never name a user
@@ -238,10 +238,10 @@ class Catalogue:
                 reason = f"item {cell.get(item, '')[:200]!r}, cover {named[:200]!r}; allowed: a cover to train on"
                 report.refuse("an event about another cover", "events", row.number, "", reason)
                 continue
-            list_id = (cell[decision],) if cell.get(decision) else (who, named)
+            list_id = (cell[decision],) if cell.get(decision) else (user_id, named)
             number = lists.setdefault(list_id, len(lists))
-            known = (users.setdefault(who, len(users)), covers[named][0], ACTIONS[done])
-            values = (*known, dwelt if ACTIONS[done] == DWELL else 0, number, place)
+            ids = (users.setdefault(user_id, len(users)), covers[named][0], ACTIONS[action_name])
+            values = (*ids, dwelt if ACTIONS[action_name] == DWELL else 0, number, place)
             for column, value in zip(whole, values, strict=True):
                 column.append(value)
             time.append(moment)

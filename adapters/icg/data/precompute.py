@@ -52,7 +52,7 @@ class Kind(Protocol):
 
     def finish(self) -> None:
         """Compute the tensors that still wait and write all to the disk."""
-        ...
+        self.store.flush()
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class PreparedExample:
     keys: tuple[str, ...]
 
 
-class Latents:
+class Latents(Kind):
     """(C, h, w) of the cover, cropped to the nearest bucket, by the family's encoder; `model` is its fingerprint."""
 
     def __init__(self, folder: Path, family: Family, buckets: Buckets, model: str, batch: int = 8) -> None:
@@ -99,7 +99,7 @@ class Latents:
                 self.store.put(key, latent)
 
 
-class Readings:
+class Readings(Kind):
     """(M, D_vlm) standardised hidden states of the title with the cover or, unless `shown`, of the title alone.
 
     Valid for the adapter's current meta tokens, centre and spread; `model` is the VLM's fingerprint.
@@ -123,12 +123,8 @@ class Readings:
         inputs = reading.inputs(self.processor, example.title, (small(picture),) if self.shown else ())
         self.store.put(key, self.adapter.read(self.vlm, inputs)[0])
 
-    def finish(self) -> None:
-        """See Kind."""
-        self.store.flush()
 
-
-class Looks:
+class Looks(Kind):
     """(U,) embeddings of covers, in the space of users; `joint` is an icg.models.joint.JointEmbedding, `model` its fingerprint."""
 
     def __init__(self, folder: Path, joint: Any, model: str) -> None:
@@ -141,10 +137,6 @@ class Looks:
     def add(self, key: str, example: Example, picture: Image.Image) -> None:
         """See Kind."""
         self.store.put(key, torch.from_numpy(self.joint.covers([picture])[0]))
-
-    def finish(self) -> None:
-        """See Kind."""
-        self.store.flush()
 
 
 def prepare(examples: Iterable[Example], kinds: tuple[Kind, ...], report: RowReport) -> list[PreparedExample]:

@@ -150,16 +150,8 @@ class DesignModel:
             reading.inputs(self._processor, reading.plain(self._processor, prompt(title, account, time, bucket)))
             for bucket in buckets
         )
-        texts = fill(
-            self._vlm,
-            self.pieces,
-            inputs,
-            partial(form, names),
-            len(guidance),
-            temperature,
-            negative["input_ids"],
-            guidance,
-        )
+        against, count, design_form = negative["input_ids"], len(guidance), partial(form, names)
+        texts = fill(self._vlm, self.pieces, inputs, design_form, count, temperature, against, guidance)
         return [Design.from_json(text) for text in texts]
 
 

@@ -80,7 +80,7 @@ class Design:
         ]
         return json.dumps(dict(zip(KEYS, values, strict=True)), ensure_ascii=False, separators=(",", ":"))
 
-    def shown(self) -> dict[str, Any]:
+    def to_display(self) -> dict[str, Any]:
         """For people and programs: colours are objects with name, hex and share in 0..1."""
         colours = [{"name": n, "hex": NAMED[n], "share": s / TENTHS} for n, s in self.colours]
         return json.loads(self.to_json()) | {"colours": colours}

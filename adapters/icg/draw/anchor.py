@@ -58,8 +58,8 @@ def strange(background: Image.Image) -> np.ndarray:
     rim = np.ones((SMALL, SMALL), bool)
     rim[1:-1, 1:-1] = False
     colours = small[rim]
-    apart = np.sqrt(((small[:, :, None] - colours[None, None]) ** 2).sum(-1))
-    return np.sort(apart, axis=-1)[..., RIM_VOTES] > STRANGE
+    distance = np.sqrt(((small[:, :, None] - colours[None, None]) ** 2).sum(-1))
+    return np.sort(distance, axis=-1)[..., RIM_VOTES] > STRANGE
 
 
 def place(mask: np.ndarray) -> tuple[float, float, float]:
@@ -86,9 +86,9 @@ def clear(background: Image.Image, subject: np.ndarray) -> Image.Image:
     filled, empty = np.zeros_like(small), np.ones(subject.shape, bool)
     for radius, least in ((2, 0.05), (5, 0.05), (12, 0.05), (24, 0.05), (47, 0.0)):
         near = np.stack([_blur(small[..., c] * keep, radius) for c in range(3)], -1)
-        some = _blur(keep, radius)
-        fresh = empty & (some > least)
-        filled[fresh] = near[fresh] / some[fresh][:, None]
+        weight = _blur(keep, radius)
+        fresh = empty & (weight > least)
+        filled[fresh] = near[fresh] / weight[fresh][:, None]
         empty &= ~fresh
     plate = Image.fromarray(filled.clip(0, 255).astype(np.uint8)).resize(background.size, Image.Resampling.BICUBIC)
     soft = mask.resize(background.size, Image.Resampling.BICUBIC)

@@ -1,8 +1,8 @@
-"""A request of a service -> a brief in the scheduler's line: rules that hold in process and behind Triton.
+"""From a request of a service to a brief in the scheduler's queue: the rules are the same in process and behind Triton.
 
-A request is a title, encoded pictures and knobs under the names of Brief's fields. Decided here and nowhere else: when a fine-tuned
-product takes the place of the references, how a cover is anchored in them, when a design towards a target KPI is made, what a cover's
-file says of its origin, and which kind of refusal an error is. Knows no service and no wire; numpy and PIL only.
+A request is a title, encoded pictures and knobs under the names of Brief's fields. This module alone decides: when a fine-tuned
+product takes the place of the references, how a cover is anchored in them, when a design towards a target KPI is computed, what a
+cover's file says of its origin, and which status an error gets. Knows no service and no wire; numpy and PIL only.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from icg.errors import BriefError, Cancelled, CheckpointError, Shed, UnknownProd
 from icg.pictures import decode
 
 REFERENCE_STRENGTH = 0.88
-"""What to ask of the starter when an item has a picture: 7 of 8 steps lay out the user's cover, the last blends the picture in."""
+"""The default for an item with a picture: 7 of the starter's 8 steps lay out the user's cover, the last blends the picture in."""
 
-WORDS: tuple[tuple[type[Exception], str], ...] = (
+STATUSES: tuple[tuple[type[Exception], str], ...] = (
     (Cancelled, "CANCELLED"),
     (Shed, "UNAVAILABLE"),
     (UnknownProduct, "NOT_FOUND"),
@@ -34,9 +34,9 @@ WORDS: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-def word(error: BaseException) -> str:
-    """Which kind of refusal an error is, in the words of gRPC. Only UNAVAILABLE may succeed when the same request comes again."""
-    return next((word for kind, word in WORDS if isinstance(error, kind)), "INTERNAL")
+def status_name(error: BaseException) -> str:
+    """The name of an error's gRPC status. Only a request refused with UNAVAILABLE may succeed when it is repeated."""
+    return next((status for kind, status in STATUSES if isinstance(error, kind)), "INTERNAL")
 
 
 def brief(
@@ -47,7 +47,7 @@ def brief(
     inpaint: bool = False,
     **knobs: Any,
 ) -> Brief:
-    """The brief of a request. references, product: encoded pictures. knobs: other fields of a Brief, whose defaults fill in for the rest.
+    """The brief of a request. references, product: encoded pictures. knobs: other fields of a Brief; absent ones keep its defaults.
 
     A fine-tuned product (product_id) takes the place of the references, unless `reference_strength` or `inpaint` needs them.
     Raises BriefError naming the field.
@@ -68,8 +68,8 @@ def anchoring(
 ) -> dict[str, Any]:
     """`reference_strength`, `product` and `inpaint` of a Brief of this size with these references.
 
-    reference_strength: as the caller asks, at most what a brief allows. None leaves it to us: then a first reference on a plain ground
-    is kept pixel by pixel, like a product. inpaint: a scene is painted around that product; BriefError if there is none.
+    reference_strength: the caller's value, lowered to the most that a brief allows. None: a default, and a first reference on a plain
+    ground is kept pixel by pixel, like a product. inpaint: a scene is painted around that product; BriefError if there is none.
     """
     if reference_strength is not None and not inpaint:
         strength = MAX_REFERENCE_STRENGTH if MAX_REFERENCE_STRENGTH < reference_strength <= 1 else reference_strength
@@ -84,15 +84,15 @@ def anchoring(
 
 
 def provenance(model: str, brief: Brief) -> dict[str, Any]:
-    """What a cover's file says of how it was drawn, as JSON values. `product` is there for a fine-tuned product only."""
-    stated = {
+    """How a cover was drawn, as JSON values for its file. The key `product` exists for a fine-tuned product only."""
+    origin = {
         "model": model,
         "adapter": model,
         "seed": brief.seed,
         "steps": brief.steps,
         "brief_digest": brief.digest(),
     }
-    return stated | ({"product": brief.product_id} if brief.product_id else {})
+    return origin | ({"product": brief.product_id} if brief.product_id else {})
 
 
 class Designs(Protocol):
@@ -103,7 +103,7 @@ class Designs(Protocol):
     def apply(self, brief: Brief, design: Any) -> Brief: ...
 
 
-class Line(Protocol):
+class Queue(Protocol):
     """icg.scheduler's StepScheduler, which is above this module."""
 
     def submit(
@@ -112,11 +112,11 @@ class Line(Protocol):
 
 
 class Submitter:
-    """Briefs into a line. A design for a new title takes seconds: it is made on a thread of its own, before the brief joins the line,
-    so neither the line nor the caller's thread waits for it. `designer`: None for a checkpoint without design/."""
+    """Submits briefs to a queue. A design for a new title takes seconds: another thread computes it before the brief is queued, so that
+    neither the queue nor the caller waits for it. `designer`: None for a checkpoint without design/."""
 
-    def __init__(self, line: Line, designer: Designs | None = None) -> None:
-        self._line, self._designer, self._closed = line, designer, False
+    def __init__(self, queue: Queue, designer: Designs | None = None) -> None:
+        self._queue, self._designer, self._closed = queue, designer, False
         self._designing = ThreadPoolExecutor(1, "designing")
 
     def submit(
@@ -127,12 +127,12 @@ class Submitter:
         is_cancelled: Callable[[], bool] = lambda: False,
         **options: Any,
     ) -> Future[tuple[Brief, Image.Image]]:
-        """The brief as it was drawn, and its cover, within `timeout` seconds of now. `options` are those of the line's `submit`.
+        """The brief as it was drawn, and its cover, at most `timeout` seconds from now. `options` are those of the queue's `submit`.
 
-        The future raises whatever goes wrong: Unsupported for a target without a designer, and what the line refuses.
+        Every error is raised by the future: Unsupported for a target without a designer, and the errors of the queue.
         """
         answer: Future[tuple[Brief, Image.Image]] = Future()
-        answer.set_running_or_notify_cancel()  # whoever waits withdraws by is_cancelled
+        answer.set_running_or_notify_cancel()  # callers cancel through is_cancelled
         begin = partial(self._begin, answer, brief, target_kpi, time.monotonic() + timeout, is_cancelled, options)
         if target_kpi:
             self._designing.submit(begin)
@@ -141,7 +141,7 @@ class Submitter:
         return answer
 
     def close(self) -> None:
-        """Make no more designs: requests that wait for one are cancelled. To be called before the line is closed."""
+        """Compute no more designs and cancel the requests that wait for one. Call it before the queue is closed."""
         self._closed = True
         self._designing.shutdown()
 
@@ -158,8 +158,8 @@ class Submitter:
             if target_kpi:
                 brief = self._designed(brief, target_kpi, lambda: self._closed or is_cancelled())
             timeout = due - time.monotonic()
-            cover = self._line.submit(brief, timeout=timeout, is_cancelled=is_cancelled, **options)
-        except Exception as error:  # noqa: BLE001 - the caller of `submit` may be on another thread by now: the future tells
+            cover = self._queue.submit(brief, timeout=timeout, is_cancelled=is_cancelled, **options)
+        except Exception as error:  # noqa: BLE001 - the caller of `submit` may be on another thread: only the future can report it
             answer.set_exception(error)
         else:
             cover.add_done_callback(partial(_deliver, answer, brief))
@@ -168,10 +168,10 @@ class Submitter:
         if self._designer is None:
             raise Unsupported(f"target_kpi={target_kpi!r} for a checkpoint without design/; allowed: none")
         if is_cancelled():
-            raise Cancelled("withdrawn before its design was made")
+            raise Cancelled("cancelled before its design was computed")
         brief = self._designer.apply(brief, self._designer.design(brief, target_kpi))
         if is_cancelled():
-            raise Cancelled("withdrawn while its design was made")
+            raise Cancelled("cancelled while its design was computed")
         return brief
 
 

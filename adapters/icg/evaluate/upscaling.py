@@ -23,15 +23,15 @@ DRAWINGS = 1_000_000
 BICUBIC = Image.Resampling.BICUBIC
 
 
-def psnr(one: Image.Image, other: Image.Image) -> float:
+def psnr(a: Image.Image, b: Image.Image) -> float:
     """In decibels, of bytes in RGB; 99 for equal pictures."""
-    error = np.square(np.asarray(one, np.float64) - np.asarray(other, np.float64)).mean()
+    error = np.square(np.asarray(a, np.float64) - np.asarray(b, np.float64)).mean()
     return 10 * float(np.log10(255**2 / error)) if error else 99.0
 
 
-def ssim(one: Image.Image, other: Image.Image) -> float:
+def ssim(a: Image.Image, b: Image.Image) -> float:
     """-1..1, in Gaussian windows of 11 pixels, deviation 1.5."""
-    x, y = (torch.from_numpy(np.asarray(i.convert("L"), np.float64).copy())[None, None] for i in (one, other))
+    x, y = (torch.from_numpy(np.asarray(i.convert("L"), np.float64).copy())[None, None] for i in (a, b))
     at = torch.arange(11, dtype=torch.float64) - 5
     bell = torch.exp(-at.square() / (2 * 1.5**2))
     bell /= bell.sum()
@@ -93,8 +93,8 @@ def seams(upscaler: Upscaler, picture: Image.Image) -> dict[str, float]:
     """
     whole = Upscaler(upscaler.model, tile=_up(max(picture.size), upscaler.window) + 4 * upscaler.window, overlap=0)
     tiled = Upscaler(upscaler.model, tile=upscaler.tile, overlap=upscaler.overlap)
-    one, other = (np.asarray(u([picture])[0], np.float32) for u in (tiled, whole))
-    difference = np.abs(one - other).mean(2)
+    tiled_pixels, whole_pixels = (np.asarray(u([picture])[0], np.float32) for u in (tiled, whole))
+    difference = np.abs(tiled_pixels - whole_pixels).mean(2)
     rows, columns = (_edges(tiled, edge) for edge in picture.size[::-1])
     at = rows[:, None] | columns
     near, far = float(difference[at].mean()), float(difference[~at].mean())

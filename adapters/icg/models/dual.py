@@ -6,16 +6,16 @@ can match that this model was never trained on. Knows nothing about users or gen
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from icg.checkpoints import load_module, save_module
 from icg.errors import CheckpointError
 from icg.models.trunk import FEATURES, LITE0, Trunk
 
@@ -24,7 +24,7 @@ WIDTH = 64
 DROPOUT = 0.3
 SIDE = 128
 """Edge in pixels of the trunk's input images."""
-FILES = ("config.json", "words.txt", "model.safetensors")
+WORDS = "words.txt"
 
 
 @dataclass(frozen=True)
@@ -76,27 +76,20 @@ class DualEncoder(nn.Module):
 
     def save_pretrained(self, folder: Path, dtype: torch.dtype = torch.float16) -> None:
         """Write config.json, words.txt and model.safetensors."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / FILES[0]).write_text(json.dumps(asdict(self.config), indent=2))
-        (folder / FILES[1]).write_text("\n".join(self.words) + "\n")
-        save_file({k: v.to(dtype).contiguous() for k, v in self.state_dict().items()}, folder / FILES[2])
+        save_module(folder, asdict(self.config), self, dtype)
+        (folder / WORDS).write_text("\n".join(self.words) + "\n")
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> DualEncoder:
         """Read a folder of `save_pretrained`. Raises CheckpointError if a file is missing or widths do not match."""
-        for name in FILES:
-            if not (folder / name).is_file():
-                raise CheckpointError(f"dual={str(folder)!r}: {name} is missing; allowed: save_pretrained's folder")
-        try:
-            config = json.loads((folder / FILES[0]).read_text())
-            config = DualConfig(**config | {"repeats": tuple(config["repeats"])})
-            model = cls((folder / FILES[1]).read_text().split(), config)
-            model.load_state_dict({k: v.float() for k, v in load_file(folder / FILES[2]).items()})
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(
-                f"dual={str(folder)!r}: config.json, words and weights do not match ({error})"
-            ) from error
-        return model.eval()
+
+        def build(config: dict[str, Any]) -> DualEncoder:
+            if not (folder / WORDS).is_file():
+                raise CheckpointError(f"dual={str(folder)!r}: {WORDS} is missing; allowed: a folder of save_pretrained")
+            words = (folder / WORDS).read_text().split()
+            return cls(words, DualConfig(**config | {"repeats": tuple(config["repeats"])}))
+
+        return load_module("dual", folder, build)
 
 
 def words_of(title: str) -> list[str]:

@@ -7,7 +7,7 @@ convolutional tower: latents keep texture, colour and layout.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from icg.errors import CheckpointError
+from icg.checkpoints import load_module, save_module
 from icg.models import dual
 from icg.models.dual import WIDTH, DualEncoder
 
@@ -84,23 +83,12 @@ class CoverHead(nn.Module):
 
     def save_pretrained(self, folder: Path, dtype: torch.dtype = torch.float16) -> None:
         """Write config.json and model.safetensors."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=2))
-        save_file({k: v.to(dtype).contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+        save_module(folder, asdict(self.config), self, dtype)
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> CoverHead:
         """Read a folder of `save_pretrained`. Raises CheckpointError if a file is missing or widths do not match."""
-        folder = Path(folder)
-        for name in ("config.json", "model.safetensors"):
-            if not (folder / name).is_file():
-                raise CheckpointError(f"joint={str(folder)!r}: {name} is missing; allowed: save_pretrained's folder")
-        try:
-            model = cls(CoverConfig(**json.loads((folder / "config.json").read_text())))
-            model.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
-        except (TypeError, RuntimeError) as error:
-            raise CheckpointError(f"joint={str(folder)!r}: widths do not match config.json ({error})") from error
-        return model.eval()
+        return load_module("joint", Path(folder), lambda config: cls(CoverConfig(**config)))
 
 
 class JointEmbedding:
@@ -123,7 +111,7 @@ class JointEmbedding:
     @torch.inference_mode()
     def images(self, images: list[Image.Image]) -> np.ndarray:
         """(N, 64); its dot product with `texts` is the relevance."""
-        rows = [self.dual.images(_pixels(images[i : i + 64], dual.SIDE)) for i in range(0, len(images), 64)]
+        rows = [self.dual.images(pixels(images[i : i + 64], dual.SIDE)) for i in range(0, len(images), 64)]
         return torch.cat(rows).numpy() if rows else np.zeros((0, WIDTH), np.float32)
 
     @torch.inference_mode()
@@ -143,7 +131,7 @@ class JointEmbedding:
         return torch.cat(rows) if rows else torch.zeros(0, 2 * self.head.config.vision)
 
     def _tower(self, images: list[Image.Image]) -> Tensor:
-        latent = self.vae.encode(_pixels(images, SIDE)).latent
+        latent = self.vae.encode(pixels(images, SIDE)).latent
         return self.head.tower(latent * self.vae.config.scaling_factor)
 
 
@@ -152,6 +140,7 @@ def head(width: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, WIDTH))
 
 
-def _pixels(images: list[Image.Image], side: int) -> Tensor:
+def pixels(images: Sequence[Image.Image], side: int) -> Tensor:
+    """Pictures of any size and mode -> (B, 3, side, side) in [-1, 1]; alpha is dropped."""
     small = [np.asarray(i.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)) for i in images]
     return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -15,7 +15,7 @@ from PIL import Image
 from icg import pictures as files
 from icg.errors import IcgError
 from icg.models.dual import SIDE
-from icg.models.joint import JointEmbedding
+from icg.models.joint import JointEmbedding, pixels
 
 FEWEST, MOST = 3, 8
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
@@ -62,8 +62,7 @@ def similarity(embedding: JointEmbedding, images: Sequence[Image.Image]) -> np.n
 def features(embedding: JointEmbedding, images: Sequence[Image.Image]) -> np.ndarray:
     """(N, D) unit rows: the trunk's standardised features beside the head's embedding."""
     dual = embedding.dual
-    small = [np.asarray(i.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)) for i in images]
-    raw = dual.trunk(torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 127.5 - 1)
+    raw = dual.trunk(pixels(images, SIDE))
     looks = F.normalize((raw - dual.centre) / dual.spread, dim=-1)
     return (torch.cat([looks, dual.pictures(raw)], 1) / 2**0.5).numpy()
 

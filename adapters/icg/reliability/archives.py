@@ -24,20 +24,8 @@ from icg import pictures
 from icg.errors import IcgError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-BROKEN = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    OSError,
-    EOFError,
-    ValueError,
-    RuntimeError,
-    LookupError,
-    OverflowError,
-    MemoryError,
-)
+BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error)
+BROKEN += (OSError, EOFError, ValueError, RuntimeError, LookupError, OverflowError, MemoryError)
 """Errors of the decoders for damaged archives; RuntimeError also for a zip's password and an unknown compression."""
 MAX_TAR_HEADER, MAX_SKIPPED = 1 << 20, 1 << 30
 """Bytes: a longer name or attribute in a tar, or a longer member that would be decompressed only to skip it, ends the archive."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from icg.checkpoints import read_json
@@ -75,10 +74,6 @@ class RFNetConfig:
     def outputs(self) -> int:
         """Logits of one picture."""
         return 2 if self.coarse else self.classes
-
-    def to_json(self) -> str:
-        """The text of a config.json, for `read`."""
-        return json.dumps(asdict(self), indent=2)
 
     @classmethod
     def read(cls, folder: Path) -> RFNetConfig:

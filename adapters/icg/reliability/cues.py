@@ -5,17 +5,14 @@ RFNet's cues (arXiv:2408.00418), there by DPT (arXiv:2103.13413) and U2-Net (arX
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from icg.checkpoints import read_json, weights
+from icg.checkpoints import load_module, save_module
 from icg.errors import CheckpointError
 
 WIDTHS = (16, 32, 48, 64)
@@ -45,25 +42,19 @@ class SmallCues(nn.Module):
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
         """Write config.json and model.safetensors."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps({"widths": self.widths}, indent=2) + "\n")
-        save_file({k: v.to(dtype).contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+        save_module(Path(folder), {"widths": self.widths}, self, dtype)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> SmallCues:
         """Read a folder of `save_pretrained`. Raises CheckpointError if a file is missing, a pickle or of other widths."""
-        folder = Path(folder)
-        widths = read_json("cues", folder / "config.json").get("widths")
-        if not isinstance(widths, list) or len(widths) < 2 or not all(type(w) is int and w > 0 for w in widths):
-            raise CheckpointError(f"cues={str(folder)!r}: widths={widths!r}; allowed: two whole numbers or more")
-        weights("cues", folder)
-        try:
-            network = cls(tuple(widths))
-            network.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
-        except (RuntimeError, ValueError, OSError, SafetensorError) as error:
-            raise CheckpointError(f"cues={str(folder)!r}: does not match its config.json ({error})") from error
-        return network.eval().requires_grad_(False)
+
+        def build(config: dict[str, Any]) -> SmallCues:
+            widths = config.get("widths")
+            if not isinstance(widths, list) or len(widths) < 2 or not all(type(w) is int and w > 0 for w in widths):
+                raise CheckpointError(f"cues={str(folder)!r}: widths={widths!r}; allowed: two whole numbers or more")
+            return cls(tuple(widths))
+
+        return load_module("cues", Path(folder), build).requires_grad_(False)
 
 
 class PublicCues(nn.Module):

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from icg.checkpoints import weights
-from icg.errors import CheckpointError, IcgError
+from icg.checkpoints import load_module, save_module
+from icg.errors import IcgError
 from icg.reliability.config import CAPTION, DEPTH, PRODUCT, SALIENCY, RFNetConfig
 from icg.reliability.encoders import ImageEncoder, TextEncoder
 from icg.reliability.public import image_encoder, text_encoder
@@ -171,30 +170,22 @@ class RFNet(nn.Module):
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
         """Write config.json and model.safetensors; in image/ and text/ the files of transformers' encoders."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(self.config.to_json())
+        save_module(folder, asdict(self.config), self, dtype)
         for part, encoder in (("image", next(iter(self.images.values()))), ("text", self.text)):
             if encoder is not None:
                 encoder.save_files(folder / part)
-        stored = {k: v.to(dtype) if v.is_floating_point() else v for k, v in self.state_dict().items()}
-        save_file({k: v.contiguous() for k, v in stored.items()}, folder / "model.safetensors")
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> RFNet:
         """Read a folder of `save_pretrained`. Raises CheckpointError if a file is missing, a pickle or of other widths."""
         folder = Path(folder)
-        config = RFNetConfig.read(folder)
-        weights("rfnet", folder)
-        image, text = (folder / part if getattr(config, part) != "small" else None for part in ("image", "text"))
-        try:
-            network = cls._build(config, image, text, False)
-            stored = load_file(folder / "model.safetensors")
-            network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in stored.items()})
-        except CheckpointError:
-            raise
-        except (IcgError, RuntimeError, OSError, SafetensorError) as error:
-            raise CheckpointError(f"rfnet={str(folder)!r}: does not match its config.json ({error})") from error
-        return network.eval()
+
+        def build(_: dict[str, Any]) -> RFNet:
+            config = RFNetConfig.read(folder)
+            image, text = (folder / part if getattr(config, part) != "small" else None for part in ("image", "text"))
+            return cls._build(config, image, text, False)
+
+        return load_module("rfnet", folder, build)
 
     @classmethod
     def _build(cls, config: RFNetConfig, image: str | Path | None, text: str | Path | None, trained: bool) -> RFNet:

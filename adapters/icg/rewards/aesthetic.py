@@ -11,14 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from icg.brief import Brief
 from icg.errors import CheckpointError
-from icg.rewards.base import check_tensor, collect
+from icg.rewards.base import PixelReward
 from icg.rewards.clip import Clip
 from icg.rewards.folders import frozen, read_weights
 
@@ -26,7 +24,7 @@ HEAD = "aesthetic.safetensors"
 """The head's file in the CLIP folder, used if no other is named."""
 
 
-class LaionAesthetic:
+class LaionAesthetic(PixelReward):
     """How people would rate the picture, in 1..10 like its training ratings; values outside are clipped."""
 
     name = "aesthetic"
@@ -34,6 +32,7 @@ class LaionAesthetic:
 
     def __init__(self, clip: Clip, head: nn.Module) -> None:
         self.clip, self.head = clip, frozen(head).to(clip.device)
+        self._pictures, self._pixels = clip.pictures, clip.pixels
 
     @classmethod
     def from_pretrained(
@@ -47,14 +46,8 @@ class LaionAesthetic:
             raise CheckpointError(f"head for {expected} features on a CLIP of {width}; allowed: equal widths")
         return cls(clip, layers)
 
-    def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
-        """(B,) float32. Of the briefs only their number is checked."""
-        return collect(lambda i, _: self.head(self.clip.pictures(i))[:, 0], images, briefs, self.range)
-
-    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
-        """images (B, 3, H, W) in [-1, 1] -> (B,)."""
-        check_tensor(images, briefs)
-        return self.head(self.clip.pixels(images))[:, 0]
+    def _rate(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
+        return self.head(images)[:, 0]
 
 
 def layers_of(weights: dict[str, Tensor]) -> nn.Sequential:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from icg.brief import Brief
 from icg.errors import IcgError
+from icg.models.joint import pixels as pixels
 
 BATCH = 64
 """Pictures in one call of a model."""
@@ -44,6 +45,33 @@ class TensorReward(Protocol):
         """
 
 
+class PixelReward:
+    """A reward of both kinds. `_rate` takes pictures of `side` pixels, or what a subclass's `_pictures` and `_pixels` return."""
+
+    name: str
+    range: tuple[float, float]
+    side: int
+
+    def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
+        """(B,) float32."""
+        return collect(lambda i, b: self._rate(self._pictures(i), b), images, briefs, self.range)
+
+    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
+        """images (B, 3, H, W) in [-1, 1] -> (B,)."""
+        check_tensor(images, briefs)
+        return self._rate(self._pixels(images), briefs)
+
+    def _pictures(self, images: Sequence[Image.Image]) -> Tensor:
+        return pixels(images, self.side)
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        return resized(images, self.side)
+
+    def _rate(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
+        """images (B, ...) -> (B,), with gradients."""
+        raise NotImplementedError
+
+
 def check_pairs(images: Sequence[object] | Tensor, briefs: Sequence[Brief]) -> None:
     """Raise IcgError unless there is one brief per image."""
     if len(images) != len(briefs):
@@ -55,12 +83,6 @@ def check_tensor(images: Tensor, briefs: Sequence[Brief]) -> None:
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise IcgError(f"images of shape {tuple(images.shape)}, {images.dtype}; allowed: floating (B, 3, H, W)")
     check_pairs(images, briefs)
-
-
-def pixels(images: Sequence[Image.Image], side: int) -> Tensor:
-    """Pictures of any size and mode -> (B, 3, side, side) in [-1, 1]; alpha is dropped."""
-    small = [np.asarray(i.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)) for i in images]
-    return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def resized(images: Tensor, side: int) -> Tensor:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -18,7 +17,7 @@ from torch import Tensor
 from icg.brief import Brief
 from icg.checkpoints import check_device
 from icg.errors import CheckpointError
-from icg.rewards.base import check_tensor, collect
+from icg.rewards.base import PixelReward
 from icg.rewards.folders import check_folder, frozen
 from icg.rewards.processing import Processing
 
@@ -74,7 +73,7 @@ class Clip:
         return F.normalize(features.pooler_output, dim=-1)
 
 
-class ClipRelevance:
+class ClipRelevance(PixelReward):
     """Cosine of cover and title in a CLIP or SigLIP space, in -1..1. Even matching titles rarely exceed 0.4."""
 
     name = "relevance"
@@ -83,20 +82,12 @@ class ClipRelevance:
 
     def __init__(self, clip: Clip) -> None:
         self.clip = clip
+        self._pictures, self._pixels = clip.pictures, clip.pixels
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu", **options: Any) -> Self:
         """Raises CheckpointError if the folder does not hold such a model. options: see `Clip.from_pretrained`."""
         return cls(Clip.from_pretrained(folder, device, **options))
-
-    def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
-        """(B,) float32."""
-        return collect(lambda i, b: self._rate(self.clip.pictures(i), b), images, briefs, self.range)
-
-    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
-        """images (B, 3, H, W) in [-1, 1] -> (B,)."""
-        check_tensor(images, briefs)
-        return self._rate(self.clip.pixels(images), briefs)
 
     def _rate(self, rows: Tensor, briefs: Sequence[Brief]) -> Tensor:
         return self.scale * (rows * self.clip.texts([b.title for b in briefs])).sum(1)

@@ -10,23 +10,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from icg.brief import Brief
 from icg.errors import CheckpointError, IcgError
-from icg.rewards.base import check_pairs, check_tensor, collect, pixels, resized
+from icg.rewards.base import PixelReward, check_pairs, pixels
 from icg.rewards.engagement_net import NOBODY, EngagementNet, EngagementPrediction, Habit, context, predict
 from icg.rewards.reader import SIDE, Reader
 
 
-class Engagement:
+class Engagement(PixelReward):
     """Half the probability of medium plus that of high, in 0..1; for no account and no time, unless `of` sets them."""
 
     name = "engagement"
     range = (0.0, 1.0)
+    side = SIDE
 
     def __init__(self, net: EngagementNet, reader: Reader, accounts: Mapping[str, Habit] | None = None) -> None:
         if net.config.content != reader.width:
@@ -53,16 +53,6 @@ class Engagement:
         reward = Engagement(self.net, self.reader, self.accounts)
         reward._context = context(self.accounts.get(account, NOBODY), time)
         return reward
-
-    @torch.no_grad()
-    def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
-        """(B,) float32."""
-        return collect(lambda i, b: self._rate(pixels(i, SIDE), b), images, briefs, self.range)
-
-    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
-        """images (B, 3, H, W) in [-1, 1] -> (B,)."""
-        check_tensor(images, briefs)
-        return self._rate(resized(images, SIDE), briefs)
 
     @torch.no_grad()
     def predict(self, images: list[Image.Image], texts: Sequence[str]) -> EngagementPrediction:

@@ -5,18 +5,17 @@ Knows no picture and no VLM.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from icg.errors import CheckpointError
+from icg.checkpoints import load_module, save_module
 
 WEEK = 7 * 24 * 3600
 BUCKETS = 3
@@ -100,28 +99,19 @@ class EngagementNet(nn.Module):
 
     def save_pretrained(self, folder: Path, accounts: Mapping[str, Habit]) -> None:
         """Write config.json, with the habits of `accounts`, and model.safetensors."""
-        folder.mkdir(parents=True, exist_ok=True)
         habits = {"accounts": {name: asdict(habit) for name, habit in accounts.items()}}
-        (folder / "config.json").write_text(json.dumps(asdict(self.config) | habits, indent=2) + "\n")
-        save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+        save_module(folder, asdict(self.config) | habits, self, torch.float16)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> tuple[EngagementNet, dict[str, Habit]]:
         """Read a folder of `save_pretrained`. Raises CheckpointError if a file is missing or widths do not match."""
-        folder = Path(folder)
-        for name in ("config.json", "model.safetensors"):
-            if not (folder / name).is_file():
-                raise CheckpointError(
-                    f"engagement={str(folder)!r}: {name} is missing; allowed: icg.train.engagement.recipe's folder"
-                )
-        try:
-            config = json.loads((folder / "config.json").read_text())
-            accounts = {name: Habit(**habit) for name, habit in config.pop("accounts").items()}
-            net = cls(EngagementConfig(**config))
-            net.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
-        except (TypeError, KeyError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"engagement={str(folder)!r}: does not match its config.json ({error})") from error
-        return net.eval().requires_grad_(False), accounts
+        accounts: dict[str, Habit] = {}
+
+        def build(config: dict[str, Any]) -> EngagementNet:
+            accounts.update({name: Habit(**habit) for name, habit in config.pop("accounts").items()})
+            return cls(EngagementConfig(**config))
+
+        return load_module("engagement", Path(folder), build).requires_grad_(False), accounts
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from icg.brief import Brief
 from icg.checkpoints import check_device
 from icg.errors import CheckpointError
 from icg.rewards.aesthetic import layers_of
-from icg.rewards.base import check_tensor, collect
+from icg.rewards.base import PixelReward
 from icg.rewards.folders import check_folder, frozen, read_weights
 from icg.rewards.processing import Processing
 
@@ -33,7 +31,7 @@ HEAD_WIDTH = 64
 FILE = "ImageReward.safetensors"
 
 
-class ImageReward:
+class ImageReward(PixelReward):
     """Standardised preference, -5..5 here; published pictures get -2.3 to 2; values outside are clipped."""
 
     name = "imagereward"
@@ -48,7 +46,8 @@ class ImageReward:
         self.vision, self.text, self.head = (frozen(m).to(self.device) for m in (vision, text, head))
         self.tokenizer, side = tokenizer, self.vision.config.image_size
         size = {"height": side, "width": side}
-        self.processing = Processing(CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size=size))
+        processing = Processing(CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size=size))
+        self.processing, self._pictures, self._pixels = processing, processing.pictures, processing.pixels
 
     @classmethod
     def from_pretrained(
@@ -67,15 +66,6 @@ class ImageReward:
         except (OSError, ValueError) as error:
             raise CheckpointError(f"imagereward={str(folder)!r}: {error}") from error
         return cls(vision, text, head, tokenizer, device)
-
-    def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
-        """(B,) float32."""
-        return collect(lambda i, b: self._rate(self.processing.pictures(i), b), images, briefs, self.range)
-
-    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
-        """images (B, 3, H, W) in [-1, 1] -> (B,)."""
-        check_tensor(images, briefs)
-        return self._rate(self.processing.pixels(images), briefs)
 
     def _rate(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
         patches = self.vision(pixel_values=images.to(self.device)).last_hidden_state

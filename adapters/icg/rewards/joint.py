@@ -6,16 +6,13 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from icg.brief import Brief
 from icg.checkpoints import check_device
 from icg.models import dual
 from icg.models.joint import SIDE, JointEmbedding
-from icg.rewards.base import check_tensor, collect, pixels, resized
+from icg.rewards.base import PixelReward, resized
 
 
 class JointJudge:
@@ -55,25 +52,11 @@ class JointJudge:
         return self._frozen
 
 
-class JointReward:
+class JointReward(PixelReward):
     """A reward on covers of `side` pixels through the joint embedding; a subclass defines `_rate`."""
 
-    name: str
     range = (-1.0, 1.0)
     side = dual.SIDE
 
     def __init__(self, embedding: JointEmbedding, device: str | torch.device = "cpu") -> None:
         self.judge = JointJudge(embedding, device)
-
-    def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
-        """(B,) float32."""
-        return collect(lambda i, b: self._rate(pixels(i, self.side), b), images, briefs, self.range)
-
-    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
-        """images (B, 3, H, W) in [-1, 1] -> (B,)."""
-        check_tensor(images, briefs)
-        return self._rate(images, briefs)
-
-    def _rate(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
-        """images (B, 3, H, W) in [-1, 1] -> (B,), with gradients."""
-        raise NotImplementedError

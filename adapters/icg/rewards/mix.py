@@ -26,20 +26,12 @@ CLIP = 2.5
 
 @dataclass(frozen=True, eq=False)
 class MixScores:
-    """`total` (B,), and by reward name the raw values (B,) and the weighted contributions (B,) that sum to it."""
+    """`total` (B,), and by reward name the raw values (B,) and the weighted contributions (B,) that sum to it: all arrays, or all
+    tensors, of which `total` and `contributions` carry gradients."""
 
-    total: np.ndarray
-    parts: dict[str, np.ndarray]
-    contributions: dict[str, np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class TensorMixScores:
-    """MixScores of tensors; only `total` and `contributions` carry gradients."""
-
-    total: Tensor
-    parts: dict[str, Tensor]
-    contributions: dict[str, Tensor]
+    total: Any
+    parts: dict[str, Any]
+    contributions: dict[str, Any]
 
 
 class Mix:
@@ -81,7 +73,7 @@ class Mix:
             contributions[name] = (self.weights[name] * z).astype(np.float32)
         return MixScores(sum(contributions.values(), np.zeros(len(images), np.float32)), parts, contributions)
 
-    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> TensorMixScores:
+    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> MixScores:
         """images (B, 3, H, W) in [-1, 1] -> (B,) with gradients for `images`; needs a scale for every weight.
 
         Above +clip a reward has no gradient. Below -clip its value is clipped but its gradient is kept; else a cover that is very
@@ -99,7 +91,7 @@ class Mix:
             z = ((values - mean) / deviation).clamp(max=self.clip)
             low = (-self.clip - z).clamp(min=0).detach()
             parts[name], contributions[name] = values.detach(), weight * (z + low).to(images.device)
-        return TensorMixScores(sum(contributions.values(), images.new_zeros(len(images))), parts, contributions)
+        return MixScores(sum(contributions.values(), images.new_zeros(len(images))), parts, contributions)
 
     def _reward(self, name: str, kind: type) -> Any:
         reward = self.rewards[name]

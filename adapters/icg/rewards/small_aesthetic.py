@@ -6,20 +6,17 @@ detects blur, noise, bad exposure and the like, not beauty.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from icg.brief import Brief
-from icg.checkpoints import check_device
+from icg.checkpoints import check_device, load_module, save_module
 from icg.errors import CheckpointError
-from icg.rewards.base import check_tensor, collect, pixels, resized
+from icg.rewards.base import PixelReward
 from icg.rewards.statistics import NAMES, SIDE, statistics
 
 
@@ -42,35 +39,26 @@ class AestheticHead(nn.Module):
 
     def save_pretrained(self, folder: Path) -> None:
         """Write config.json and model.safetensors."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps({"statistics": NAMES, "hidden": self.hidden}, indent=2) + "\n")
-        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+        save_module(folder, {"statistics": NAMES, "hidden": self.hidden}, self)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> AestheticHead:
         """Read a folder of `save_pretrained`. CheckpointError if a file is missing, or widths or statistics differ."""
-        folder = Path(folder)
-        for name in ("config.json", "model.safetensors"):
-            if not (folder / name).is_file():
-                raise CheckpointError(
-                    f"aesthetic={str(folder)!r}: {name} is missing; allowed: save_pretrained's folder"
-                )
-        config = json.loads((folder / "config.json").read_text())
-        if tuple(config.get("statistics", ())) != NAMES:
-            raise CheckpointError(f"aesthetic={str(folder)!r}: of other statistics; allowed: {', '.join(NAMES)}")
-        head = cls(int(config["hidden"]))
-        try:
-            head.load_state_dict(load_file(folder / "model.safetensors"))
-        except RuntimeError as error:
-            raise CheckpointError(f"aesthetic={str(folder)!r}: widths do not match config.json ({error})") from error
-        return head.eval().requires_grad_(False)
+
+        def build(config: dict[str, Any]) -> AestheticHead:
+            if tuple(config.get("statistics", ())) != NAMES:
+                raise CheckpointError(f"aesthetic={str(folder)!r}: of other statistics; allowed: {', '.join(NAMES)}")
+            return cls(int(config["hidden"]))
+
+        return load_module("aesthetic", Path(folder), build).requires_grad_(False)
 
 
-class SmallAesthetic:
+class SmallAesthetic(PixelReward):
     """How well made a cover is, in 0..1; 0.5 is the average of its training pictures, damaged ones included."""
 
     name = "aesthetic"
     range = (0.0, 1.0)
+    side = SIDE
 
     def __init__(self, head: AestheticHead, device: str | torch.device = "cpu") -> None:
         self.device = check_device(device)
@@ -81,14 +69,5 @@ class SmallAesthetic:
         """Read config.json and model.safetensors. Raises CheckpointError if a file is missing or does not match."""
         return cls(AestheticHead.from_pretrained(folder), device)
 
-    def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
-        """(B,) float32. Of the briefs only their number is checked."""
-        return collect(lambda i, _: self._rate(pixels(i, SIDE)), images, briefs, self.range)
-
-    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
-        """images (B, 3, H, W) in [-1, 1] -> (B,)."""
-        check_tensor(images, briefs)
-        return self._rate(images)
-
-    def _rate(self, images: Tensor) -> Tensor:
-        return torch.sigmoid(self.head(statistics(resized(images.to(self.device), SIDE))))
+    def _rate(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
+        return torch.sigmoid(self.head(statistics(images.to(self.device))))

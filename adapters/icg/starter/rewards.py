@@ -1,6 +1,6 @@
 """Rewards by name: `load(name, folder, device)` loads any of them, from a folder or from the starter. See docs/rewards.md.
 
-Nothing heavy is imported before a reward is loaded.
+transformers is imported only when a reward needs it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from icg.errors import IcgError
+from icg.models.joint import JointEmbedding
+from icg.reliability.reward import Reliability
+from icg.rewards.aesthetic import LaionAesthetic
 from icg.rewards.base import Reward
+from icg.rewards.clip import ClipRelevance
+from icg.rewards.engagement import Engagement
+from icg.rewards.image_reward import ImageReward
+from icg.rewards.preference import Preference
+from icg.rewards.public import Hpsv2, PickScore
+from icg.rewards.relevance import Relevance
+from icg.rewards.safety import OpenNsfw, Safety
+from icg.rewards.small_aesthetic import SmallAesthetic
 from icg.starter import path
 
 
@@ -25,99 +36,39 @@ class RewardSource:
     folder: bool = True
 
 
-def _small_aesthetic(folder: Path, device: str, **options: Any) -> Reward:
-    from icg.rewards.small_aesthetic import SmallAesthetic
-
-    return SmallAesthetic.from_pretrained(folder, device, **options)
-
-
-def _laion_aesthetic(folder: Path, device: str, **options: Any) -> Reward:
-    from icg.rewards.aesthetic import LaionAesthetic
-
-    return LaionAesthetic.from_pretrained(folder, device, **options)
-
-
 def _relevance(folder: Path, device: str) -> Reward:
-    from icg.models.joint import JointEmbedding
-    from icg.rewards.relevance import Relevance
-
     return Relevance(JointEmbedding.from_pretrained(folder), device)
 
 
 def _preference(folder: Path, device: str) -> Reward:
-    from icg.models.joint import JointEmbedding
-    from icg.rewards.preference import Preference
-
     return Preference(JointEmbedding.from_pretrained(folder), device)
-
-
-def _clip(folder: Path, device: str, **options: Any) -> Reward:
-    from icg.rewards.clip import ClipRelevance
-
-    return ClipRelevance.from_pretrained(folder, device, **options)
-
-
-def _pickscore(folder: Path, device: str, **options: Any) -> Reward:
-    from icg.rewards.public import PickScore
-
-    return PickScore.from_pretrained(folder, device, **options)
-
-
-def _hpsv2(folder: Path, device: str, **options: Any) -> Reward:
-    from icg.rewards.public import Hpsv2
-
-    return Hpsv2.from_pretrained(folder, device, **options)
-
-
-def _image_reward(folder: Path, device: str, **options: Any) -> Reward:
-    from icg.rewards.image_reward import ImageReward
-
-    return ImageReward.from_pretrained(folder, device, **options)
-
-
-def _safety(folder: Path, device: str, **options: Any) -> Reward:
-    from icg.rewards.safety import Safety
-
-    return Safety.from_pretrained(folder, device, **options)
-
-
-def _reliability(folder: Path, device: str) -> Reward:
-    from icg.reliability.reward import Reliability
-
-    return Reliability.from_pretrained(folder, device)
-
-
-def _engagement(folder: Path, device: str) -> Reward:
-    from icg.rewards.engagement import Engagement
-
-    return Engagement.from_pretrained(folder, device)
-
-
-def _opennsfw(device: str) -> Reward:
-    from icg.rewards.safety import OpenNsfw
-
-    return OpenNsfw(device)
 
 
 REWARDS: dict[str, RewardSource] = {
     "relevance": RewardSource(_relevance, "a starter-shaped folder with joint/, diffusion/vae/ and vlm/", path),
     "preference": RewardSource(_preference, "a starter-shaped folder with joint/, diffusion/vae/ and vlm/", path),
-    "aesthetic": RewardSource(_small_aesthetic, "icg.train.aesthetic.recipe's folder", lambda: path() / "aesthetic"),
+    "aesthetic": RewardSource(
+        SmallAesthetic.from_pretrained, "icg.train.aesthetic.recipe's folder", lambda: path() / "aesthetic"
+    ),
     "laion-aesthetic": RewardSource(
-        _laion_aesthetic, "openai/clip-vit-large-patch14 with aesthetic.safetensors beside it"
+        LaionAesthetic.from_pretrained, "openai/clip-vit-large-patch14 with aesthetic.safetensors beside it"
     ),
-    "clip": RewardSource(_clip, "a CLIP or SigLIP, for example google/siglip-base-patch16-224"),
-    "pickscore": RewardSource(_pickscore, "yuvalkirstain/PickScore_v1"),
-    "hpsv2": RewardSource(_hpsv2, "laion/CLIP-ViT-H-14-laion2B-s32B-b79K with xswu/HPSv2's weights as safetensors"),
+    "clip": RewardSource(ClipRelevance.from_pretrained, "a CLIP or SigLIP, for example google/siglip-base-patch16-224"),
+    "pickscore": RewardSource(PickScore.from_pretrained, "yuvalkirstain/PickScore_v1"),
+    "hpsv2": RewardSource(
+        Hpsv2.from_pretrained, "laion/CLIP-ViT-H-14-laion2B-s32B-b79K with xswu/HPSv2's weights as safetensors"
+    ),
     "imagereward": RewardSource(
-        _image_reward, "THUDM/ImageReward's weights as safetensors with bert-base-uncased's tokenizer"
+        ImageReward.from_pretrained, "THUDM/ImageReward's weights as safetensors with bert-base-uncased's tokenizer"
     ),
-    "safety": RewardSource(_safety, "an image classifier, for example Falconsai/nsfw_image_detection"),
-    "reliability": RewardSource(_reliability, "icg.train.reliability.rfnet's judge", lambda: path() / "reliability"),
+    "safety": RewardSource(Safety.from_pretrained, "an image classifier, for example Falconsai/nsfw_image_detection"),
+    "reliability": RewardSource(
+        Reliability.from_pretrained, "icg.train.reliability.rfnet's judge", lambda: path() / "reliability"
+    ),
     "engagement": RewardSource(
-        _engagement, "icg.train.engagement.recipe's folder beside vlm/", lambda: path() / "engagement"
+        Engagement.from_pretrained, "icg.train.engagement.recipe's folder beside vlm/", lambda: path() / "engagement"
     ),
-    "opennsfw": RewardSource(_opennsfw, "nothing: the weights are in the package", folder=False),
+    "opennsfw": RewardSource(OpenNsfw, "nothing: the weights are in the package", folder=False),
 }
 """Name -> its source. See docs/rewards.md."""
 

@@ -31,12 +31,7 @@ RECIPES = {
     "users": Recipe(
         "users.recipe", "the user encoder and cold start, on SIMULATED behaviour", ART, "6 minutes a seed, two cores"
     ),
-    "alignment": Recipe(
-        "alignment.recipe",
-        "the starter's refiner and connector, by rewards",
-        ART,
-        UNMEASURED,
-    ),
+    "alignment": Recipe("alignment.recipe", "the starter's refiner and connector, by rewards", ART, UNMEASURED),
     "product": Recipe(
         "products.recipe", "one product, from a few pictures", "3 to 8 pictures", "25 s without prior, one core"
     ),

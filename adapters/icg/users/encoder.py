@@ -6,17 +6,16 @@ causal transformer (as SASRec, arXiv:1808.09781) on the latest events. Preferenc
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from icg.errors import CheckpointError, IcgError
+from icg.checkpoints import load_module, save_module
+from icg.errors import IcgError
 from icg.users.histories import DWELL_MS, GAP_S
 from icg.users.histories import WINDOW as WINDOW
 
@@ -124,21 +123,9 @@ class UserEncoder(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors (half precision)."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=2))
-        save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+        save_module(Path(folder), asdict(self.config), self, torch.float16)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> UserEncoder:
         """Read a folder of `save_pretrained`. Raises CheckpointError if a file is missing or widths do not match."""
-        folder = Path(folder)
-        for name in ("config.json", "model.safetensors"):
-            if not (folder / name).is_file():
-                raise CheckpointError(f"users={str(folder)!r}: {name} is missing; allowed: a folder of save_pretrained")
-        try:
-            encoder = cls(UserConfig(**json.loads((folder / "config.json").read_text())))
-            encoder.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
-        except (RuntimeError, TypeError) as error:
-            raise CheckpointError(f"users={str(folder)!r}: does not match its config.json ({error})") from error
-        return encoder.eval()
+        return load_module("users", Path(folder), lambda config: cls(UserConfig(**config)))

@@ -51,7 +51,7 @@ class Histories:
         return Histories(self.table, *columns, self.length[rows])
 
     @property
-    def known(self) -> np.ndarray:
+    def mask(self) -> np.ndarray:
         """(B, T) mask of real events."""
         return np.arange(self.cover.shape[1]) < self.length[:, None]
 
@@ -61,7 +61,7 @@ class Histories:
         count = np.zeros(len(self.length), np.float32)
         earlier = np.tri(self.cover.shape[1], k=-1, dtype=bool)
         for sign, actions in ((1, ENGAGED), (-1, (DISLIKE,))):
-            relevant = self.known & np.isin(self.action, actions)
+            relevant = self.mask & np.isin(self.action, actions)
             again = (self.cover[:, :, None] == self.cover[:, None, :]) & relevant[:, None, :] & earlier
             first = (relevant & ~again.any(2)).astype(np.float32)
             total += sign * (first[:, None] @ self.table[self.cover])[:, 0]
@@ -127,7 +127,7 @@ class UserReader:
         read = _linear(_norm(x[:, -1:], w, "out.0."), w["out.1.weight"], w["out.1.bias"])[:, 0]
         weight = (w["weight.0.weight"][histories.action] + w["weight.1.weight"][dwell])[..., 0]
         age = length[:, None] - 1 - np.arange(covers.shape[1])
-        weight *= np.where(histories.known, (1 / (1 + np.exp(-w["decay"]))) ** np.maximum(age, 0), 0)
+        weight *= np.where(histories.mask, (1 / (1 + np.exp(-w["decay"]))) ** np.maximum(age, 0), 0)
         after = (weight[:, None] @ covers)[:, 0] + read
         return after / np.maximum(np.linalg.norm(after, axis=1, keepdims=True), 1e-6)
 

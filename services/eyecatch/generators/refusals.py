@@ -12,19 +12,19 @@ from eyecatch.core.errors import EyecatchError, InternalError, InvalidInput, Not
 _TEXT = re.compile(r"(\w+)(?:\[\d+\])?[ =](.*); allowed: (.*)", re.S)
 
 
-def error_of(word: str, text: str) -> EyecatchError:
+def error_of(status: str, text: str) -> EyecatchError:
     """The error for a kind and a text. Only Unavailable may succeed when the request is repeated."""
     match = _TEXT.match(text)
     field, value, allowed = match.groups() if match else ("brief", text, "a brief the model accepts")
-    if word == "INVALID_ARGUMENT":
+    if status == "INVALID_ARGUMENT":
         return InvalidInput([Violation(field, value, allowed)])
-    if word == "NOT_FOUND":
+    if status == "NOT_FOUND":
         return NotFound(field.removesuffix("_id"), value.strip("'"), allowed)
-    if word == "FAILED_PRECONDITION":
+    if status == "FAILED_PRECONDITION":
         return NotReady(text)
-    if word == "UNAVAILABLE":
+    if status == "UNAVAILABLE":
         return Unavailable(f"no room: {text}")
-    if word == "CANCELLED":
+    if status == "CANCELLED":
         return Unavailable(f"generation was cancelled: {text}")
     return InternalError(text)
 
@@ -32,10 +32,10 @@ def error_of(word: str, text: str) -> EyecatchError:
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn errors of icg that are raised inside into errors of the core."""
-    from icg.draw.ask import word
+    from icg.draw.ask import status_name
     from icg.errors import IcgError
 
     try:
         yield
     except IcgError as error:
-        raise error_of(word(error), str(error)) from error
+        raise error_of(status_name(error), str(error)) from error

@@ -1,4 +1,4 @@
-"""A smoke-trained starter, made once per session: tiny widths, procedural shapes, the real recipe."""
+"""A smoke-trained starter, trained once a session: tiny widths, procedural shapes, the real recipe."""
 
 from __future__ import annotations
 
@@ -47,5 +47,5 @@ def vlm_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
 
 @pytest.fixture(scope="session")
 def vlm_of(vlm_folder: Callable[[str], Path]) -> Callable[[str], tuple[Any, Any]]:
-    """(model, processor) of a family of `tiny_vlm`, opened as a full-size checkpoint is."""
+    """(model, processor) of a family of `tiny_vlm`, loaded like a full-size checkpoint."""
     return functools.cache(lambda name: load(vlm_folder(name)))

@@ -1,4 +1,4 @@
-"""Schedulers on real classes of every diffusion family, so narrow that a step takes milliseconds."""
+"""Schedulers with real classes of every diffusion family, so narrow that a step takes milliseconds."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ PRODUCT.paste(Image.fromarray(np.random.default_rng(1).integers(0, 256, (20, 30,
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
-    """Small products are split between threads at a loss."""
+    """Splitting small products between threads costs time."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def covers(vlm_of: Callable[[str], tuple[Any, Any]]) -> Callable[[str], CoverPipeline]:
-    """A new pipeline of a family of `tiny`, with random weights that are the same each time."""
+    """A new pipeline of a family of `tiny`, with the same random weights each time."""
 
     def make(name: str) -> CoverPipeline:
         stock = tiny.diffusion(name)
@@ -47,11 +47,11 @@ def covers(vlm_of: Callable[[str], tuple[Any, Any]]) -> Callable[[str], CoverPip
 
 @pytest.fixture
 def opened(covers: Callable[[str], CoverPipeline]) -> Iterator[Callable[..., StepScheduler]]:
-    """Schedulers that are closed in the end."""
+    """Schedulers that are closed after the test."""
     schedulers: list[StepScheduler] = []
 
-    def make(name: str = "sana", **how: Any) -> StepScheduler:
-        schedulers.append(StepScheduler(covers(name), **{"sizes": (SIZE, WIDE), **how}))
+    def make(name: str = "sana", **options: Any) -> StepScheduler:
+        schedulers.append(StepScheduler(covers(name), **{"sizes": (SIZE, WIDE), **options}))
         return schedulers[-1]
 
     yield make
@@ -64,8 +64,10 @@ def user(seed: int) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-def brief(seed: int = 0, **how: Any) -> Brief:
-    return Brief(**{"title": "red kettle", "user_embedding": user(seed), "seed": seed, "steps": 4, "size": SIZE} | how)
+def brief(seed: int = 0, **options: Any) -> Brief:
+    return Brief(
+        **{"title": "red kettle", "user_embedding": user(seed), "seed": seed, "steps": 4, "size": SIZE} | options
+    )
 
 
 def pixels(future: Future[Image.Image]) -> np.ndarray:
@@ -73,7 +75,7 @@ def pixels(future: Future[Image.Image]) -> np.ndarray:
 
 
 class Gate:
-    """Holds the scheduler's thread in the progress callback of one request, so that a test knows where it stands."""
+    """Holds the scheduler's thread in the progress callback of one request, so that a test knows its state."""
 
     def __init__(self, at: int = 1) -> None:
         self.at, self.reached, self.open = at, threading.Event(), threading.Event()

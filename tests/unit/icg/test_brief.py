@@ -1,4 +1,4 @@
-"""Briefs refuse what is out of range, by name, and digest what matters."""
+"""Briefs refuse fields out of range by name, and their digests cover all that matters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`icg check` says of a pair what loading it shows; what cannot be used is refused by name, by it and by the loaders."""
+"""`icg check` agrees with loading a pair; both refuse what cannot be used by name."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_no_weights_are_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         size = path.stat().st_size
         head = path.read_bytes()[:8]
         path.write_bytes(path.read_bytes()[: 8 + int.from_bytes(head, "little")])
-        os.truncate(path, size)  # the same header before nothing but a hole
+        os.truncate(path, size)  # the same header before a sparse file
     monkeypatch.setattr(safetensors, "safe_open", None)
     assert check(root / "vlm", root / "diffusion", root / "adapter", size=SIZE) == expected
     assert expected.tokens == 5
@@ -116,7 +116,7 @@ def test_shards_are_one_model(root: Path) -> None:
 
 
 def pickled(folder: Path) -> None:
-    """Weights as PyTorch once kept them; whoever opens them runs what they say."""
+    """Pickled weights, which run code when they are opened."""
     for path in folder.glob("*.safetensors"):
         torch.save(load_file(path), path.with_suffix(".bin"))
         path.unlink()
@@ -171,7 +171,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "incomplete vlm": (
         lambda at: without(at / "vlm/model.safetensors"),
-        "; allowed: .*as in config|; allowed: all that",
+        "; allowed: .*as in config|; allowed: all weights",
     ),
     "cut off": (lambda at: os.truncate(at / "vlm/model.safetensors", 60_000), "header says .*; allowed: a whole file"),
     "no safetensors at all": (
@@ -221,10 +221,10 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("how", BROKEN)
-def test_what_cannot_be_used_is_refused_by_name(root: Path, how: str) -> None:
+@pytest.mark.parametrize("breakage", BROKEN)
+def test_an_unusable_model_is_refused_by_name(root: Path, breakage: str) -> None:
     """By `icg check`, and by the pipeline that would have to load it."""
-    breaking, message = BROKEN[how]
+    breaking, message = BROKEN[breakage]
     breaking(root)
     with pytest.raises(CheckpointError, match=f"(?s){message}"):
         check(root / "vlm", root / "diffusion", root / "adapter", size=SIZE)
@@ -232,7 +232,7 @@ def test_what_cannot_be_used_is_refused_by_name(root: Path, how: str) -> None:
         CoverPipeline.from_pretrained(root)
 
 
-def test_a_scheduler_and_every_class_must_be_there(root: Path) -> None:
+def test_a_missing_scheduler_or_class_is_refused(root: Path) -> None:
     scheduler = root / "diffusion/scheduler/scheduler_config.json"
     original = scheduler.read_text()
     scheduler.unlink()
@@ -258,7 +258,7 @@ def test_a_size_that_cannot_be_drawn_is_refused(root: Path, diffusions: Path) ->
         check(root / "vlm", root / "diffusion", size=SIZE)
 
 
-def test_what_fits_draws_and_bad_users_do_not(root: Path) -> None:
+def test_fitting_models_draw_and_bad_users_are_refused(root: Path) -> None:
     check(root / "vlm", root / "diffusion", root / "adapter", size=SIZE)
     pipeline = CoverPipeline.from_pretrained(root)
     assert pipeline([Brief("red kettle", steps=1, size=SIZE)])[0].size == SIZE

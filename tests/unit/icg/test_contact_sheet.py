@@ -1,4 +1,4 @@
-"""Contact sheets: where covers are, and that no room is kept for words that are not there."""
+"""Contact sheets: places of covers, and no room for absent words."""
 
 from __future__ import annotations
 

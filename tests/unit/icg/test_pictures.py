@@ -1,4 +1,4 @@
-"""Hostile bytes become upright RGB pictures, or are refused by name; texts and pictures sent end to end are taken apart."""
+"""Hostile bytes become upright RGB pictures or an error by name; concatenated texts and pictures are split."""
 
 import io
 from pathlib import Path

@@ -18,9 +18,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 WORDS = ["<pad>", "<unk>", "<eos>", *string.printable]
 SIDE = 32
-NARROW: dict[str, Any] = {
-    "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-}  # fmt: skip
+NARROW: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 SQUARE = {"height": SIDE, "width": SIDE}
 
 
@@ -75,7 +73,7 @@ def laion_head(path: Path, width: int = 12, linear: bool = False) -> dict[str, t
 
 
 def open_clip_names(model: Any) -> dict[str, torch.Tensor]:
-    """A transformers CLIP's weights as open_clip would have saved them."""
+    """A transformers CLIP's weights with open_clip's names."""
     mine, out = model.state_dict(), {"logit_scale": model.logit_scale.detach()}
     for tower, theirs, projection in (("vision", "visual.", "visual.proj"), ("text", "", "text_projection")):
         name = "visual_projection" if tower == "vision" else "text_projection"
@@ -86,9 +84,12 @@ def open_clip_names(model: Any) -> dict[str, torch.Tensor]:
                 third = [mine[f"{a}self_attn.{c}_proj.{part}"] for c in "qkv"]
                 out[f"{b}attn.in_proj_{part}"] = torch.cat(third)
                 for ours, other in (
-                    ("self_attn.out_proj", "attn.out_proj"), ("layer_norm1", "ln_1"), ("layer_norm2", "ln_2"),
-                    ("mlp.fc1", "mlp.c_fc"), ("mlp.fc2", "mlp.c_proj"),
-                ):  # fmt: skip
+                    ("self_attn.out_proj", "attn.out_proj"),
+                    ("layer_norm1", "ln_1"),
+                    ("layer_norm2", "ln_2"),
+                    ("mlp.fc1", "mlp.c_fc"),
+                    ("mlp.fc2", "mlp.c_proj"),
+                ):
                     out[f"{b}{other}.{part}"] = mine[f"{a}{ours}.{part}"]
     for part in ("weight", "bias"):
         out[f"ln_final.{part}"] = mine[f"text_model.final_layer_norm.{part}"]
@@ -103,7 +104,7 @@ def open_clip_names(model: Any) -> dict[str, torch.Tensor]:
 
 
 def image_reward(folder: Path) -> tuple[Any, Any]:
-    """ImageReward's file, in small and under its published names; returns the encoders it was made from."""
+    """A small ImageReward file with the published names; returns its encoders."""
     torch.manual_seed(0)
     sizes = {"num_hidden_layers": 2, "intermediate_size": 48}
     vision = BlipVisionModel(
@@ -114,10 +115,16 @@ def image_reward(folder: Path) -> tuple[Any, Any]:
     ends = {"eos_token_id": 2, "bos_token_id": 1, "pad_token_id": 0, "sep_token_id": 2}
     text = BlipTextModel(
         t.BlipTextConfig(
-            vocab_size=len(WORDS), hidden_size=64, encoder_hidden_size=128, num_attention_heads=1,
-            max_position_embeddings=40, **ends, **sizes,
-        ), add_pooling_layer=False,
-    ).eval()  # fmt: skip
+            vocab_size=len(WORDS),
+            hidden_size=64,
+            encoder_hidden_size=128,
+            num_attention_heads=1,
+            max_position_embeddings=40,
+            **ends,
+            **sizes,
+        ),
+        add_pooling_layer=False,
+    ).eval()
     for weight in (*vision.parameters(), *text.parameters()):
         torch.nn.init.normal_(weight, std=0.2)
     weights = {f"blip.text_encoder.{k}": v for k, v in text.state_dict().items()}
@@ -135,10 +142,15 @@ def image_reward(folder: Path) -> tuple[Any, Any]:
 
 def _timm(name: str) -> str:
     for ours, theirs in (
-        ("embeddings.class_embedding", "cls_token"), ("embeddings.position_embedding", "pos_embed"),
-        ("embeddings.patch_embedding", "patch_embed.proj"), ("post_layernorm", "norm"), ("encoder.layers", "blocks"),
-        ("layer_norm", "norm"), ("self_attn.projection", "attn.proj"), ("self_attn", "attn"),
-    ):  # fmt: skip
+        ("embeddings.class_embedding", "cls_token"),
+        ("embeddings.position_embedding", "pos_embed"),
+        ("embeddings.patch_embedding", "patch_embed.proj"),
+        ("post_layernorm", "norm"),
+        ("encoder.layers", "blocks"),
+        ("layer_norm", "norm"),
+        ("self_attn.projection", "attn.proj"),
+        ("self_attn", "attn"),
+    ):
         name = name.replace(ours, theirs)
     return name
 

@@ -19,10 +19,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from torch import nn
 
 from icg import starter
-from icg.adapter.refiner import Refiner
 from icg.brief import Brief
 from icg.data.art import CATEGORIES, STYLES, Subject, load_subjects, on_white, procedural
 from icg.data.bank import build
@@ -118,7 +116,7 @@ def run(
     if "engagement" in weights:
         parts.rewards["engagement"] = Engagement.from_pretrained(starter.path() / "engagement")
     if fresh:
-        silence(parts.pipeline.adapter.refiner)
+        parts.pipeline.adapter.refiner.silence()
     parts.rewards["relevance"] = Recognition(parts.embedding, [s.title for s in subjects if not s.held_out])
     people = simulated_users(parts, [s for s in subjects if not s.held_out], sizes, fit.seed)
     trained, unseen = ([s for s in subjects if s.held_out == held] for held in (False, True))
@@ -165,13 +163,6 @@ def along_taste(looks: np.ndarray, briefs: list[Brief]) -> float:
     difference = users[::2] - users[1::2]
     margin = ((looks[::2] - looks[1::2]) * difference).sum(1) / np.maximum(np.linalg.norm(difference, axis=1), 1e-6)
     return float(margin.mean())
-
-
-def silence(refiner: Refiner) -> None:
-    """Set its output layers to zero: it changes no tokens, and can still learn."""
-    for last in (refiner.attend.out_proj, refiner.mlp[-1]):
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

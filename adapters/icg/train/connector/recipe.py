@@ -43,13 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     paths = Paths(args.out, args.cache or args.out.parent / "precomputed", args.adapter)
     config = ConnectorConfig(args.stage, accumulate=args.accumulate)
     fit = Fit(
-        args.steps,
-        args.lr,
-        args.batch,
-        args.seed,
-        min(500, args.steps // 10),
-        save_every=args.save_every,
-        ema=0.999,
+        args.steps, args.lr, args.batch, args.seed, min(500, args.steps // 10), save_every=args.save_every, ema=0.999
     )
     if not args.smoke and None in (args.vlm, args.diffusion, args.data):
         parser.error("--vlm, --diffusion and --data are required without --smoke")

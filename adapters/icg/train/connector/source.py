@@ -46,8 +46,8 @@ class CoverUsers:
         first, last = np.searchsorted(self._cover, rows), np.searchsorted(self._cover, rows, "right")
         for n, (a, b) in enumerate(zip(first, last, strict=True)):
             if a < b:
-                who = self._user[rng.integers(a, b)]
-                liked = np.unique(self._of_user[self._start[who] : self._start[who + 1]])
+                user = self._user[rng.integers(a, b)]
+                liked = np.unique(self._of_user[self._start[user] : self._start[user + 1]])
                 others = liked[self.item[liked] != self.item[rows[n]]]  # its own item would reveal the cover
                 out[n] = user_embedding(self.looks[others], np.ones(len(others)))
         return out

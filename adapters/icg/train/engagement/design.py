@@ -90,7 +90,7 @@ def adapted(vlm: Any, rank: int) -> Any:
     return vlm
 
 
-def fit(folder: Path, vlm: Any, processor: Any, data: DesignExamples, how: Fit) -> Any:
+def fit(folder: Path, vlm: Any, processor: Any, data: DesignExamples, schedule: Fit) -> Any:
     """Train an `adapted` model. The loss covers only the choices, because the form fixes all other text."""
     pieces = Pieces(processor.tokenizer)
     rows = []
@@ -101,7 +101,7 @@ def fit(folder: Path, vlm: Any, processor: Any, data: DesignExamples, how: Fit) 
     pad = pieces.end
 
     def loss(step: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        batch = [rows[n] for n in rng.integers(0, len(rows), how.batch)]
+        batch = [rows[n] for n in rng.integers(0, len(rows), schedule.batch)]
         longest = max(len(ids) for ids, _ in batch)
         ids = torch.tensor([i + [pad] * (longest - len(i)) for i, _ in batch])
         chosen = torch.tensor([c + [False] * (longest - len(c)) for _, c in batch])
@@ -110,7 +110,7 @@ def fit(folder: Path, vlm: Any, processor: Any, data: DesignExamples, how: Fit) 
         target = chosen[:, 1:]
         return {"loss": F.cross_entropy(logits[target], ids[:, 1:][target])}
 
-    train(folder, vlm.train(), how, loss)
+    train(folder, vlm.train(), schedule, loss)
     return vlm.eval()
 
 
@@ -155,8 +155,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = np.flatnonzero(sample.read.split == TRAIN)
     data = design_examples(sample.read, sample.titles, designs, rows)
     vlm, processor = reading.load(root / "vlm")
-    how = Fit(args.steps, 2e-3, 32, args.seed, warmup=min(50, args.steps // 4))
-    tuned = fit(args.out / "tuning", adapted(vlm, args.rank), processor, data, how)
+    schedule = Fit(args.steps, 2e-3, 32, args.seed, warmup=min(50, args.steps // 4))
+    tuned = fit(args.out / "tuning", adapted(vlm, args.rank), processor, data, schedule)
     save(tuned, args.out / "design")
     training = [designs[n] for n in rows]
     judge = DesignJudge.fit(training, sample.read.account[rows], np.log1p(sample.read.kpi[rows]))

@@ -135,10 +135,15 @@ def simulated(reader: Reader, subjects: list[Subject], world: World, count: int,
 
 
 def fit(
-    folder: Path, read: PostFeatures, config: EngagementConfig, how: Fit, inputs: str = "all", shuffled: bool = False
+    folder: Path,
+    read: PostFeatures,
+    config: EngagementConfig,
+    schedule: Fit,
+    inputs: str = "all",
+    shuffled: bool = False,
 ) -> EngagementNet:
     """Train a model with the inputs INPUTS[inputs]. shuffled: permute KPIs within each account, as a control."""
-    rows, rng = np.flatnonzero(read.split == TRAIN), np.random.default_rng(how.seed)
+    rows, rng = np.flatnonzero(read.split == TRAIN), np.random.default_rng(schedule.seed)
     if len(rows) < 2:
         raise IcgError(f"posts={len(rows)} to train on; allowed: at least two")
     kpi, bucket = read.kpi[rows], read.bucket[rows]
@@ -159,16 +164,16 @@ def fit(
     target_bucket = torch.from_numpy(bucket)
 
     def loss(step: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        batch = torch.from_numpy(rng.integers(0, len(rows), how.batch))
+        batch = torch.from_numpy(rng.integers(0, len(rows), schedule.batch))
         contexts = about[batch].clone()
-        contexts[torch.from_numpy(rng.random(how.batch) < FORGOTTEN), :4] = 0
-        contexts[torch.from_numpy(rng.random(how.batch) < FORGOTTEN), 4:] = 0
+        contexts[torch.from_numpy(rng.random(schedule.batch) < FORGOTTEN), :4] = 0
+        contexts[torch.from_numpy(rng.random(schedule.batch) < FORGOTTEN), 4:] = 0
         mean, spread, logits = net(features[batch], contexts)
         likelihood = (spread + 0.5 * ((target[batch] - mean) / spread.exp()) ** 2).mean()
         bucket_loss = F.cross_entropy(logits, target_bucket[batch])
         return {"loss": likelihood + bucket_loss, "likelihood": likelihood, "bucket": bucket_loss}
 
-    train(folder, net.train(), how, loss, config)
+    train(folder, net.train(), schedule, loss, config)
     return net.eval().requires_grad_(False)
 
 
@@ -200,10 +205,10 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return ((ends - count + ends - 1) / 2)[inverse]
 
 
-def models(folder: Path, read: PostFeatures, how: Fit, config: EngagementConfig) -> dict[str, EngagementNet]:
+def models(folder: Path, read: PostFeatures, schedule: Fit, config: EngagementConfig) -> dict[str, EngagementNet]:
     """A model for each row of INPUTS, and one with shuffled KPIs."""
-    nets = {name: fit(folder / name.replace(" ", "-"), read, config, how, name) for name in INPUTS}
-    return nets | {SHUFFLED: fit(folder / "shuffled", read, config, how, shuffled=True)}
+    nets = {name: fit(folder / name.replace(" ", "-"), read, config, schedule, name) for name in INPUTS}
+    return nets | {SHUFFLED: fit(folder / "shuffled", read, config, schedule, shuffled=True)}
 
 
 def judge(read: PostFeatures, nets: Mapping[str, EngagementNet]) -> dict[str, tuple[float, float]]:
@@ -240,9 +245,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         subjects = load_subjects(args.art) if args.art else procedural(40)
         world = World.sample(args.accounts, np.random.default_rng(args.seed))
         read = simulated(reader, subjects, world, args.posts, args.seed).read
-    how = Fit(args.steps, 2e-3, 256, args.seed, warmup=min(100, args.steps // 4), weight_decay=0.05)
+    schedule = Fit(args.steps, 2e-3, 256, args.seed, warmup=min(100, args.steps // 4), weight_decay=0.05)
     config = EngagementConfig(read.content.shape[1])
-    nets = models(args.out / "compared", read, how, config)
+    nets = models(args.out / "compared", read, schedule, config)
     scores = judge(read, nets)
     nets["all"].save_pretrained(args.out / "engagement", read.accounts if args.table or args.ratings else {})
     for name, (pearson, spearman) in scores.items():

@@ -110,6 +110,3 @@ def _dx(x: torch.Tensor) -> torch.Tensor:
 
 def _dy(x: torch.Tensor) -> torch.Tensor:
     return x[..., 1:, :] - x[..., :-1, :]
-
-
-__all__ = ["AutoencoderConfig", "build", "encode", "loss_of", "psnr", "run", "standardise", "to_tensor"]

@@ -90,9 +90,9 @@ def run(
     def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
         chosen = rng.permutation(len(by_subject))[: fit.batch]
         rows = np.array([rng.choice(by_subject[i]) for i in chosen])
-        who = bank.subject[rows]
+        subject = bank.subject[rows]
         extra = rng.permutation(len(rows))[: len(rows) // 3]
-        white = references[who[extra], rng.integers(0, references.shape[1], len(extra))]
+        white = references[subject[extra], rng.integers(0, references.shape[1], len(extra))]
         pooled = pool(model.vision, to_tensor(np.concatenate([bank.images[rows], white])))
         own_titles = text[torch.as_tensor(rng.integers(0, 10, len(classes))), torch.as_tensor(classes)]
         image = F.normalize(model.image_out(pooled), dim=-1)
@@ -100,8 +100,8 @@ def run(
         clip = contrast(image[: len(rows)], own_titles, chosen, scale[0])
         clip_white = contrast(image[len(rows) :], own_titles, chosen[extra], scale[0])
         covers = F.normalize(model.cover_out(pooled[: len(rows)]), dim=-1)
-        prefer = preference_loss(covers, bank.look[rows], category[who], scale[1], rng)
-        codes = torch.as_tensor(np.concatenate([bank.look[rows], category[who, None]], 1)).long()
+        prefer = preference_loss(covers, bank.look[rows], category[subject], scale[1], rng)
+        codes = torch.as_tensor(np.concatenate([bank.look[rows], category[subject, None]], 1)).long()
         look = sum(F.cross_entropy(probe(8 * covers), codes[:, i]) for i, probe in enumerate(model.looks)) / 5
         parts = {"clip": clip, "clip_white": clip_white, "prefer": prefer, "look": look}
         return {"loss": clip + 0.5 * clip_white + prefer + look, **parts}

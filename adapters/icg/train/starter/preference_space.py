@@ -61,12 +61,12 @@ def run(
     def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
         chosen = rng.permutation(len(by_subject))[: fit.batch]
         rows = np.array([rng.choice(by_subject[i]) for i in chosen])
-        who = bank.subject[rows]
+        subject = bank.subject[rows]
         z = latents[torch.as_tensor(rows)].float()
         noise = config.noise * torch.rand(len(z), 1, 1, 1) * torch.randn_like(z)
         covers = model.head.covers(model.head.tower(z + noise))
-        prefer = preference_loss(covers, bank.look[rows], category[who], model.log_scale.clamp(max=4.0).exp(), rng)
-        codes = torch.as_tensor(np.concatenate([bank.look[rows], category[who, None]], 1)).long()
+        prefer = preference_loss(covers, bank.look[rows], category[subject], model.log_scale.clamp(max=4.0).exp(), rng)
+        codes = torch.as_tensor(np.concatenate([bank.look[rows], category[subject, None]], 1)).long()
         look = sum(F.cross_entropy(probe(8 * covers), codes[:, i]) for i, probe in enumerate(model.looks)) / 5
         return {"loss": prefer + look, "prefer": prefer, "look": look}
 

@@ -33,27 +33,27 @@ def loss_of(
     rng: np.random.Generator,
 ) -> dict[str, Tensor]:
     """The loss of examples `last` (B,) and of others in the same windows: covers (N, D) unit, exposure (N,) shares."""
-    who, end = histories.who[last], histories.known[last]
+    users, end = histories.user[last], histories.length[last]
     begin = np.maximum(end - WINDOW, 0)
-    key = histories.who * len(histories.events) + histories.known
-    first = np.searchsorted(key, who * len(histories.events) + begin)
+    key = histories.user * len(histories.events) + histories.length
+    first = np.searchsorted(key, users * len(histories.events) + begin)
     others = rng.integers(first[:, None], last[:, None] + 1, (len(last), QUESTIONS - 1))
     questions = np.concatenate([last[:, None], others], 1)
-    carried = encoder.carry(histories.history(who, begin, covers, 2 * WINDOW))
-    after = encoder(histories.history(who, end, covers), carried)
-    step = torch.as_tensor(histories.known[questions] - begin[:, None])
-    users = after[torch.arange(len(last))[:, None], step].flatten(0, 1)
-    rows, who = questions.ravel(), who.repeat(QUESTIONS)
+    carried = encoder.carry(histories.history(users, begin, covers, 2 * WINDOW))
+    after = encoder(histories.history(users, end, covers), carried)
+    step = torch.as_tensor(histories.length[questions] - begin[:, None])
+    embeddings = after[torch.arange(len(last))[:, None], step].flatten(0, 1)
+    rows, owners = questions.ravel(), users.repeat(QUESTIONS)
     scale = encoder.log_scale.clamp(max=4.0).exp()
     chosen = histories.chosen[rows]
     positive = torch.as_tensor(covers[chosen])
-    logits = scale * users @ positive.T - torch.as_tensor(np.log(exposure[chosen])).float()
-    same = torch.as_tensor((chosen[:, None] == chosen) | (who[:, None] == who))
+    logits = scale * embeddings @ positive.T - torch.as_tensor(np.log(exposure[chosen])).float()
+    same = torch.as_tensor((chosen[:, None] == chosen) | (owners[:, None] == owners))
     logits = logits.masked_fill(same & ~torch.eye(len(rows), dtype=torch.bool), -torch.inf)
     weight = torch.as_tensor(histories.weight[rows])
     batch = (weight * F.cross_entropy(logits, torch.arange(len(rows)), reduction="none")).mean()
     passed = torch.as_tensor(covers[histories.passed[rows]])  # (B, PASSED, D)
-    margin = scale * ((users * positive).sum(-1, keepdim=True) - (passed @ users[..., None])[..., 0])
+    margin = scale * ((embeddings * positive).sum(-1, keepdim=True) - (passed @ embeddings[..., None])[..., 0])
     examined = torch.as_tensor(histories.examined[rows])
     pairs = (weight[:, None] * examined * F.softplus(-margin)).sum() / examined.sum().clamp(min=1)
     right = (examined * (margin > 0)).sum() / examined.sum().clamp(min=1)
@@ -70,7 +70,7 @@ def run(
     exposure = log.exposure(len(covers))
 
     def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        return loss_of(encoder, histories, rng.integers(0, len(histories.who), fit.batch), covers, exposure, rng)
+        return loss_of(encoder, histories, rng.integers(0, len(histories.user), fit.batch), covers, exposure, rng)
 
     train(folder, encoder, fit, step, encoder.config, until)
     return encoder.eval()

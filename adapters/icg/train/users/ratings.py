@@ -39,15 +39,15 @@ def judge(folder: Path, log: Log, covers: np.ndarray, fit: Fit) -> dict[str, dic
     encoder = run(folder, train, covers, fit)
     rated = np.bincount(train.cover[train.action == LIKE], minlength=len(covers)).astype(float)
     histories = examples(test, rng)
-    who, known, hidden = [], [], []
+    judges, counts, hidden = [], [], []
     for user in np.flatnonzero(held):
         events = np.arange(histories.start[user], histories.start[user + 1])
         liked = events[histories.events.action[events] == LIKE]
         if len(liked) >= 2 * HIDDEN:
-            who.append(user)
-            known.append(liked[-HIDDEN] - histories.start[user])
+            judges.append(user)
+            counts.append(liked[-HIDDEN] - histories.start[user])
             hidden.append(histories.events.cover[liked[-HIDDEN:]])
-    people, before = np.array(who), np.array(known)
+    people, before = np.array(judges), np.array(counts)
     own = embeddings(encoder, histories, people, before, covers)
     mean = mean_embeddings(histories, people, before, covers)
     rows = {"encoder": own, "mean": mean, "shuffled": np.roll(own, 1, 0)}

@@ -213,9 +213,9 @@ def _send(sender: Any, last: bool, **tensors: torch.Tensor) -> None:
 
 
 def _refuse(sender: Any, error: BaseException) -> None:
-    word = ask.word(error)
+    status = ask.status_name(error)
     text = str(error) if isinstance(error, IcgError) else f"{type(error).__name__}: {error}"
     failed = pb.InferenceResponse(
-        error=pb.TritonError(f"[{word}] {text}", getattr(pb.TritonError, CODES.get(word, word)))
+        error=pb.TritonError(f"[{status}] {text}", getattr(pb.TritonError, CODES.get(status, status)))
     )
     sender.send(failed, flags=pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)

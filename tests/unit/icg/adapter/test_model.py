@@ -1,4 +1,4 @@
-"""The adapter: gate, shapes, round trip and refusals."""
+"""The adapter: gate, shapes, saving and errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_strength_may_differ_in_a_batch(adapter: IcgAdapter) -> None:
 
 
 @pytest.mark.parametrize(("width", "pooled"), [(768, 0), (2048, 1280), (96, 0)])
-def test_connector_gives_what_the_family_wants(width: int, pooled: int) -> None:
+def test_connector_outputs_have_the_shapes_of_the_family(width: int, pooled: int) -> None:
     embeds, extra = Connector(32, ConditioningSpec(width, pooled))(torch.randn(2, 5, 32))
     assert embeds.shape == (2, 5, width)
     assert (extra is None) if pooled == 0 else extra.shape == (2, pooled)

@@ -1,4 +1,4 @@
-"""`icg design`: what it writes, what it draws, and what it refuses."""
+"""`icg design`: its output, its picture and its errors."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_designs_are_written_drawn_and_searched(tmp_path: Path) -> None:
     code, text = invoke("panda", "--count", "2", "--out", str(tmp_path / "drawn.png"), "--time", "2025-03-01T10:00:00Z")
     assert code == 0
     assert "for high engagement" in text
-    assert all(len(line) > 80 for line in text.splitlines()[1:]), "no cell is cut where no terminal is"
+    assert all(len(line) > 80 for line in text.splitlines()[1:]), "no cell is cut without a terminal"
     provenance = read((tmp_path / "drawn.png").read_bytes())
     assert str(provenance["design"]).startswith('{"colours"')
     code, text = invoke("panda", "--best-of", "4", "--count", "3", "--json", "--out", str(tmp_path / "best.png"))
@@ -42,7 +42,7 @@ def test_designs_are_written_drawn_and_searched(tmp_path: Path) -> None:
         (("panda", "--checkpoint", "nowhere"), "nowhere"),
     ],
 )
-def test_what_cannot_be_asked_for_is_named(arguments: tuple[str, ...], why: str) -> None:
+def test_an_invalid_argument_is_named(arguments: tuple[str, ...], why: str) -> None:
     code, text = invoke(*arguments)
     assert code == 1
     assert text.startswith("error: ")

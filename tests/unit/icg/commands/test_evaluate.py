@@ -1,4 +1,4 @@
-"""icg evaluate: its refusals, and the sheet of an upscaler."""
+"""icg evaluate: its errors, and the sheet of an upscaler."""
 
 from __future__ import annotations
 

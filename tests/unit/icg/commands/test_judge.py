@@ -1,4 +1,4 @@
-"""icg judge: the verdict on one picture, as a table and as JSON, and what is wrong as one line."""
+"""icg judge: the verdict on one picture, as a table and as JSON, and errors of one line."""
 
 import io
 import json
@@ -17,7 +17,7 @@ CLASSES = [kind.name.lower() for kind in list(Availability)[:5]]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A checkpoint that is nothing but a judge, a picture and a cut-out."""
+    """A checkpoint with a judge only, a picture and a cut-out."""
     judge().save_pretrained(tmp_path / "checkpoint" / "reliability")
     picture(1, 64).save(tmp_path / "shown.png")
     cut_out().save(tmp_path / "cut.png")
@@ -30,7 +30,7 @@ def run(folder: Path, *more: str, image: str = "shown.png", product: str = "cut.
 
 
 def refused(result: Result) -> str:
-    """The one line it says."""
+    """The error of one line."""
     assert result.exit_code == 1, result.output
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()

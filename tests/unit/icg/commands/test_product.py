@@ -1,4 +1,4 @@
-"""icg product: train, list, generate, remove; covers of it from the in-process generator; and what is wrong as one line."""
+"""icg product: train, list, generate, remove; covers from the in-process generator; and errors of one line."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def run(data: Path, *arguments: str) -> Result:
 
 
 def refused(result: Result) -> str:
-    """Its last line."""
+    """The last line of its output."""
     assert result.exit_code == 1, result.output
     assert result.stdout == ""
     line = result.stderr.splitlines()[-1]
@@ -34,7 +34,7 @@ def refused(result: Result) -> str:
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def product_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shown")
     for n, picture in enumerate(pictures(THINGS[1], 3)):
         picture.save(folder / f"{n}.png")
@@ -42,10 +42,10 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, shown: Path) -> Path:
-    """A data folder with one product, hardly trained."""
+def data(tmp_path_factory: pytest.TempPathFactory, product_folder: Path) -> Path:
+    """A data folder with one product, trained for a few steps."""
     data = tmp_path_factory.mktemp("data")
-    result = run(data, "train", "my-pack", str(shown), "--class", "backpack", *FEW, "--json")
+    result = run(data, "train", "my-pack", str(product_folder), "--class", "backpack", *FEW, "--json")
     assert result.exit_code == 0, result.output
     output = json.loads(result.stdout)
     assert (output["id"], output["kind"], output["method"], output["steps"]) == ("my-pack", "backpack", "dreambooth", 2)
@@ -107,8 +107,10 @@ async def test_covers_of_it_from_the_in_process_generator(data: Path) -> None:
         await generator.close()
 
 
-def test_removed(data: Path, shown: Path, tmp_path: Path) -> None:
-    trained = run(tmp_path, "train", "two", str(shown), "--class", "backpack", *FEW, "--method", "textual-inversion")
+def test_removed(data: Path, product_folder: Path, tmp_path: Path) -> None:
+    trained = run(
+        tmp_path, "train", "two", str(product_folder), "--class", "backpack", *FEW, "--method", "textual-inversion"
+    )
     assert trained.exit_code == 0, trained.output
     assert "two: trained in" in trained.stdout
     assert run(tmp_path, "remove", "two").exit_code == 0
@@ -119,14 +121,14 @@ def test_removed(data: Path, shown: Path, tmp_path: Path) -> None:
     )
 
 
-def test_what_is_wrong_is_one_line(shown: Path, tmp_path: Path) -> None:
-    train = ("train", "mug", str(shown), "--class", "backpack")
-    one, many = (str(shown / "0.png"),), [str(shown / "0.png")] * 200
+def test_an_error_is_one_line(product_folder: Path, tmp_path: Path) -> None:
+    train = ("train", "mug", str(product_folder), "--class", "backpack")
+    one, many = (str(product_folder / "0.png"),), [str(product_folder / "0.png")] * 200
     assert "pictures=1; allowed: 3 to 8" in refused(run(tmp_path, "train", "mug", *one, "--class", "mug"))
     assert "pictures=200; allowed: 3 to 8" in refused(run(tmp_path, "train", "mug", *many, "--class", "mug"))
-    assert "product_id='Mug!'" in refused(run(tmp_path, "train", "Mug!", str(shown), "--class", "mug"))
+    assert "product_id='Mug!'" in refused(run(tmp_path, "train", "Mug!", str(product_folder), "--class", "mug"))
     assert "method='magic'; allowed: textual-inversion" in refused(run(tmp_path, *train, "--method", "magic"))
-    assert "kind=''" in refused(run(tmp_path, "train", "mug", str(shown), "--class", " "))
+    assert "kind=''" in refused(run(tmp_path, "train", "mug", str(product_folder), "--class", " "))
     assert "product_id='../x'" in refused(run(tmp_path, "remove", "../x"))
     others = tmp_path / "others"
     others.mkdir()

@@ -1,4 +1,4 @@
-"""icg train: the list of recipes, each recipe's own flags, and what is refused."""
+"""icg train: the list of recipes, each recipe's own flags, and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""icg upscale: a larger file, what a cover says kept, and what is wrong as one line."""
+"""icg upscale: a larger file, which keeps a cover's provenance, and errors of one line."""
 
 from pathlib import Path
 
@@ -35,15 +35,13 @@ def cover(tmp_path: Path) -> Path:
     return tmp_path / "cover.png"
 
 
-def test_four_times_and_what_it_says_of_itself(cover: Path) -> None:
+def test_the_default_factor_is_four_and_the_metadata_names_the_upscaler(cover: Path) -> None:
     out = cover.with_name("large.png")
     result = run(cover, "--out", out)
     assert result.exit_code == 0, result.output
     assert result.stdout.strip() == f"{out}: 32x32 -> 128x128"
     assert size(out) == (128, 128)
-    assert read(out.read_bytes()) == {
-        "ai_generated": True, **DRAWN, "upscaled": "4x by eyecatch-starter-0.1/upscaler",
-    }  # fmt: skip
+    assert read(out.read_bytes()) == {"ai_generated": True, **DRAWN, "upscaled": "4x by eyecatch-starter-0.1/upscaler"}
 
 
 def test_a_factor_a_checkpoint_and_other_files(cover: Path) -> None:
@@ -54,10 +52,10 @@ def test_a_factor_a_checkpoint_and_other_files(cover: Path) -> None:
         result = run(cover.with_name("photo.jpg"), "--out", out, "--checkpoint", cover.parent / "double", "--factor", 2)
         assert result.exit_code == 0, result.output
         assert size(out) == (64, 64)
-        assert read(out.read_bytes()) == {}, "a picture that says nothing of itself is not made to"
+        assert read(out.read_bytes()) == {}, "a picture without provenance gets none"
 
 
-def test_what_is_refused(cover: Path) -> None:
+def test_invalid_requests_are_refused(cover: Path) -> None:
     out = cover.with_name("large.png")
     assert "factor=3; allowed: 2 or 4" in refused(run(cover, "--out", out, "--factor", 3))
     assert "out='large.tiff'; allowed: a file ending in .png" in refused(

@@ -1,4 +1,4 @@
-"""A shop's own tables become training examples; what is damaged is counted, and nothing crosses a split."""
+"""A shop's tables become training examples; damaged rows are counted, and splits do not overlap."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def table(path: Path, *rows: dict[str, object]) -> Path:
     return path
 
 
-def taken(folder: Path) -> tuple[list[tuple[str, str, str]], RowReport]:
+def take_all(folder: Path) -> tuple[list[tuple[str, str, str]], RowReport]:
     report = RowReport()
     examples = Catalogue.open(folder).examples(report)
     return [(e.item, e.cover, e.path.name) for e in examples], report
@@ -55,7 +55,7 @@ def test_own_pictures_are_covers_and_bad_rows_are_counted(tmp_path: Path) -> Non
     table(tmp_path / "items.csv", *(dict(zip(names, row, strict=True)) for row in rows))
     with (tmp_path / "items.csv").open("a") as file:
         file.write("k9,only two cells\n")
-    examples, report = taken(tmp_path)
+    examples, report = take_all(tmp_path)
     assert examples == [("k1", "k1", "a.png"), ("k1", "k1#2", "b.png"), ("k8", "k8", "b.png")]
     assert report.accepted == 3
     expected = {"no usable title": 2, "no such picture": 3, "no id of its own": 1, "no picture": 1, "a damaged row": 1}
@@ -67,7 +67,7 @@ def test_own_pictures_are_covers_and_bad_rows_are_counted(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
-def test_every_format_says_the_same(tmp_path: Path, suffix: str) -> None:
+def test_every_format_yields_the_same_rows(tmp_path: Path, suffix: str) -> None:
     picture(tmp_path / "a.png")
     columns = {"id": [1, 2], "title": ["Ä, b", "c"], "category": ["x", None], "poster": ["a.png", "a.png"]}
     frame = pl.DataFrame(columns)
@@ -87,7 +87,7 @@ def test_a_table_of_covers(tmp_path: Path) -> None:
     table(tmp_path / "items.csv", {"item_id": "k", "title": "Kettle"}, {"item_id": "l", "title": "Lamp"})
     rows = [("c1", "k"), ("c2", "l"), ("c2", "k"), ("c3", "nobody"), ("c4", "k")]
     table(tmp_path / "covers.csv", *({"cover_id": c, "item_id": i, "path": "a.png"} for c, i in rows))
-    examples, report = taken(tmp_path)
+    examples, report = take_all(tmp_path)
     assert examples == [("k", "c1", "a.png"), ("l", "c2", "a.png"), ("k", "c4", "a.png")]
     assert report.refused == {"no id of its own": 1, "an unknown item": 1}
 
@@ -128,7 +128,9 @@ shares = st.floats(0, 0.45)
 
 
 @given(ids, shares, shares, shares)
-def test_where_an_id_goes_depends_on_it_alone(names: list[str], validation: float, test: float, more: float) -> None:
+def test_the_split_of_an_id_depends_on_the_id_alone(
+    names: list[str], validation: float, test: float, more: float
+) -> None:
     splits = Splits(validation, test)
     where = {name: splits.of("item", name) for name in names}
     assert {name: splits.of("item", name) for name in reversed(names)} == where
@@ -147,7 +149,7 @@ def test_shares_are_kept_and_users_split_apart_from_items() -> None:
         Splits(0.5, 0.5)
 
 
-def test_a_catalogue_that_is_none_is_named(tmp_path: Path) -> None:
+def test_an_invalid_catalogue_is_named(tmp_path: Path) -> None:
     with pytest.raises(IcgError, match="no table of items"):
         Catalogue.open(tmp_path)
     table(tmp_path / "items.csv", {"id": "k", "label": "Kettle"})

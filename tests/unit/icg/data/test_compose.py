@@ -1,4 +1,4 @@
-"""Composed covers and simulated tastes are deterministic and mean what they say."""
+"""Composed covers and simulated tastes are deterministic and correct."""
 
 from __future__ import annotations
 

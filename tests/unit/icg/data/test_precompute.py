@@ -1,4 +1,4 @@
-"""Latents and readings on disk: complete after a kill, computed once, again when something changed, flat in memory."""
+"""Latents and readings on disk: complete after a kill, computed once and again after a change, in constant memory."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def examples(folder: Path, report: RowReport) -> list[Example]:
 
 
 class Counted(Latents):
-    """Counts what it is asked to compute."""
+    """Counts the tensors that it computes."""
 
     added = 0
 
@@ -93,7 +93,7 @@ def test_latents_are_those_of_the_cropped_cover(tmp_path: Path, family: Family) 
     assert len({store.shape(one.keys[0]) for one in prepared}) == 3
 
 
-def test_what_is_there_is_skipped_and_what_changed_is_computed_again(tmp_path: Path, family: Family) -> None:
+def test_present_shards_are_skipped_and_changed_ones_computed_again(tmp_path: Path, family: Family) -> None:
     shop(tmp_path / "shop")
     before = run(tmp_path, family)[0]
     assert run(tmp_path, family)[1].added == 0
@@ -198,7 +198,7 @@ for n in range(1000000):
 """
 
 
-def test_after_kill_9_whole_shards_are_there_and_the_rest_is_not(tmp_path: Path) -> None:
+def test_after_kill_9_only_whole_shards_exist(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
@@ -237,7 +237,7 @@ def test_half_written_shards_and_torn_lines_are_not_trusted(tmp_path: Path) -> N
         last.get("nothing")
 
 
-def test_fingerprints_tell_models_apart_that_have_one_shape(vlm_folder: Callable[[str], Path], tmp_path: Path) -> None:
+def test_fingerprints_differ_for_models_of_the_same_shape(vlm_folder: Callable[[str], Path], tmp_path: Path) -> None:
     old = vlm_folder("llava")
     for path in old.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())

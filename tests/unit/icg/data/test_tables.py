@@ -1,4 +1,4 @@
-"""The one reader of tables: formats, damage, columns and how far it is."""
+"""The reader of tables: formats, damage, columns and progress."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_format_gives_the_same_text(tmp_path: Path, suffix: str) -> None:
         ("not.parquet", b"hello", "a Parquet file"),
     ],
 )
-def test_what_is_no_table_is_refused(tmp_path: Path, name: str, data: bytes | None, allowed: str) -> None:
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path, name: str, data: bytes | None, allowed: str) -> None:
     if data is not None:
         (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError, match=allowed):

@@ -1,4 +1,4 @@
-"""Times as tables have them."""
+"""Times in tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_usual_times_are_unix_seconds(text: str, expected: float) -> None:
 
 def test_a_time_without_a_zone_is_in_the_zone_of_the_table() -> None:
     assert seconds("2000-07-30 20:45:03", ZoneInfo("Europe/Paris")) == 964982703
-    with pytest.raises(NoZoneError, match="posted='2000-07-30 20:45:03'; allowed: a zone in it"):
+    with pytest.raises(NoZoneError, match="posted='2000-07-30 20:45:03'; allowed: a time with a zone"):
         seconds("2000-07-30 20:45:03", None, "posted")
 
 

@@ -1,4 +1,4 @@
-"""Posts from tables: what is taken, what is refused and why, and how buckets and splits are cut."""
+"""Posts from tables: accepted and refused rows, buckets and splits."""
 
 import io
 from pathlib import Path
@@ -64,14 +64,14 @@ def test_a_zone_for_times_without_one(tmp_path: Path) -> None:
         load(tmp_path / "posts.csv", tmp_path, RowReport(), "Mars")
 
 
-def test_accounts_of_one_name_are_one_unless_ids_tell_them_apart(tmp_path: Path) -> None:
+def test_accounts_of_the_same_name_are_merged_unless_their_ids_differ(tmp_path: Path) -> None:
     rows = "Café,1,t,a.png,1\n cafe\u0301 ,2,t,a.png,1\nCAFÉ,3,t,a.png,1\n"
     assert len(set(load(table(tmp_path, rows), tmp_path, RowReport()).account)) == 1
     ids = "7,Café,1,t,a.png,1\n8,Café,2,t,a.png,1\n"
     assert list(load(table(tmp_path, ids, "account_id," + HEAD), tmp_path, RowReport()).account) == ["7", "8"]
 
 
-def test_nothing_to_learn_from_is_said(tmp_path: Path) -> None:
+def test_tables_without_usable_posts_or_engagement_are_refused(tmp_path: Path) -> None:
     with pytest.raises(IcgError, match="kpi=0 in all 2 posts"):
         load(table(tmp_path, "A,1,t,a.png,0\nA,2,t,a.png,0\n"), tmp_path, RowReport())
     with pytest.raises(IcgError, match="no usable post"):
@@ -86,7 +86,7 @@ def test_buckets_are_each_accounts_own() -> None:
     assert result.tolist() == [*[0] * 6, *[1] * 3, 2] * 2, "60th and 90th percentile of each"
 
 
-def test_buckets_look_at_what_is_known_alone() -> None:
+def test_buckets_use_earlier_posts_alone() -> None:
     known = np.arange(20) < 10
     result = buckets(posts([*range(10, 20), *[1000.0] * 10]), known)
     assert result[10:].tolist() == [2] * 10
@@ -100,7 +100,7 @@ def test_few_posts_share_percentiles_and_no_engagement_is_low() -> None:
     assert buckets(posts([0.0, 0.5, 1.0]), np.ones(3, bool)).tolist() == [0, 0, 0], "floors: half a like is not high"
 
 
-def test_the_latest_are_tested_and_one_moment_stays_together() -> None:
+def test_the_test_split_is_the_latest_posts_and_keeps_equal_times_together() -> None:
     split = temporal(posts([1.0] * 100))
     assert np.bincount(split).tolist() == [70, 15, 15]
     assert (np.diff(split) >= 0).all()
@@ -111,7 +111,7 @@ def test_the_latest_are_tested_and_one_moment_stays_together() -> None:
 
 
 def jpeg(picture: Image.Image) -> Image.Image:
-    """As it comes back from a lossy file."""
+    """The picture after lossy compression."""
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=70)
     return Image.open(file)
@@ -126,7 +126,7 @@ def test_near_duplicates_and_campaigns_do_not_leak_backwards() -> None:
     split = np.array([0, 0, 0, 1, 2])
     assert leaking(split, hashed, ["a"] * 5, text).tolist() == [True, True, False, False, False]
     other = leaking(split, hashed, ["a", "a", "a", "b", "a"], text)
-    assert other.tolist() == [True, False, False, False, False], "another account's sale is another campaign"
+    assert other.tolist() == [True, False, False, False, False], "the same text of another account is another campaign"
     assert campaign("Sale 50%! https://x.y/1 @us #now") == "sale"
     assert np.unpackbits(perceptual_hash(pictures[0]) ^ perceptual_hash(pictures[1])).sum() > 60
 

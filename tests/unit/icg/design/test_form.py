@@ -1,4 +1,4 @@
-"""Forms: whatever the model would like to write, what it does write is allowed."""
+"""Forms: whatever the model prefers, its text is allowed."""
 
 import pytest
 from hypothesis import given, settings
@@ -57,17 +57,17 @@ def test_every_design_is_a_way_to_fill_in_the_form(model: DesignModel, design: D
     assert not chosen[-1]
 
 
-def test_what_an_untuned_model_writes_validates(model: DesignModel) -> None:
+def test_texts_of_an_untuned_model_validate(model: DesignModel) -> None:
     written = model.write("panda", "high", "account 3", 1.7e9, count=3, temperature=1.5)
     assert len(written) == 3
     assert len({d.to_json() for d in written}) > 1, "sampled apart"
-    assert model.write("panda") == model.write("panda"), "without temperature the likeliest, always the same"
+    assert model.write("panda") == model.write("panda"), "without temperature always the likeliest"
     assert all(d.objects == ("panda",) for d in written)
     odd = 'a "red" \\ panda\n🐼'
     assert model.write(odd)[0].objects == (odd,)
 
 
-def test_options_that_begin_alike_are_told_apart(model: DesignModel) -> None:
+def test_options_with_a_common_prefix_stay_whole(model: DesignModel) -> None:
     def long() -> Form:
         yield ['{"a":']
         yield ['"cut"', '"cut of meat"', '"cute"']
@@ -85,20 +85,20 @@ def test_a_choice_follows_the_prompt(model: DesignModel) -> None:
 
 
 def test_each_text_is_told_from_another_prompt_as_firmly_as_it_says(model: DesignModel) -> None:
-    """Panda, asked for in ink and told from 3d: the other prompt says nothing at 1, and more the larger the number."""
+    """A prompt for ink with 3d as negative prompt, which has no effect at weight 1 and more at larger weights."""
 
     ink, other = (reading.inputs(model._processor, f"panda, {word}") for word in ("ink", "3d"))
     alone = fill(model._vlm, model.pieces, ink, lambda: form(["panda"]))
     both = fill(model._vlm, model.pieces, ink, lambda: form(["panda"]), 3, 0.0, other["input_ids"], (1.0, 4.0, 1.0))
     assert both[0] == both[2] == alone[0] != both[1]
     (apart,) = fill(model._vlm, model.pieces, ink, lambda: form(["panda"]), 1, 0.0, other["input_ids"], (4.0,))
-    assert apart == both[1], "whoever shares the batch"
+    assert apart == both[1], "whatever shares the batch"
 
 
-def test_what_the_form_does_not_allow_is_named(model: DesignModel) -> None:
+def test_a_value_outside_the_form_is_named(model: DesignModel) -> None:
     with pytest.raises(IcgError, match="allowed: one of"):
         encode(model.pieces, form(["panda"]), '{"colours":[["puce",4]')
-    with pytest.raises(IcgError, match="behind the end"):
+    with pytest.raises(IcgError, match="after the end"):
         encode(model.pieces, iter_of("a"), "ab")
     with pytest.raises(IcgError, match="limit=3"):
         fill(model._vlm, model.pieces, reading.inputs(model._processor, "panda"), lambda: form(["panda"]), limit=3)
@@ -114,6 +114,6 @@ def iter_of(text: str) -> Form:
     yield [text]
 
 
-def test_the_prompt_tells_account_time_and_target() -> None:
+def test_the_prompt_holds_account_time_and_target() -> None:
     assert prompt("panda", "account 3", 1_700_000_000, "high") == "high likes: panda, account 3, tuesday evening."
     assert prompt("panda", "", None, "low") == "low likes: panda."

@@ -1,4 +1,4 @@
-"""Designs are validated: what does not fit is refused by the name of its field."""
+"""Designs are validated: errors name the field."""
 
 import json
 
@@ -48,18 +48,18 @@ def test_a_design_that_does_not_validate_is_refused_by_field(field: str, value: 
 @pytest.mark.parametrize(
     "text", ["", "[]", "{", '{"colours": []}', "[" * 3000, GOOD.to_json()[:-1], GOOD.to_json() + "x"]
 )
-def test_what_is_no_design_is_refused(text: str) -> None:
+def test_an_invalid_design_is_refused(text: str) -> None:
     with pytest.raises(IcgError, match="design"):
         Design.from_json(text)
 
 
 def test_people_see_hex_codes_and_shares() -> None:
-    shown = GOOD.shown()
-    assert shown["colours"][0] == {"name": "navy", "hex": NAMED["navy"], "share": 0.5}
+    display = GOOD.to_display()
+    assert display["colours"][0] == {"name": "navy", "hex": NAMED["navy"], "share": 0.5}
     assert GOOD.phrase() == "ink style, navy, sky, dark cool vivid, large"
 
 
-def test_a_palette_is_what_the_picture_has() -> None:
+def test_a_palette_holds_the_colours_of_the_picture() -> None:
     picture = np.zeros((60, 60, 3), np.uint8)
     picture[:] = rgb(NAMED["sky"])
     picture[:18] = rgb(NAMED["red"])

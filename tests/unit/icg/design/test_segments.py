@@ -1,4 +1,4 @@
-"""Segments: what a group has more of than others is what it is told by."""
+"""Segments: a group is described by what it has more of than others."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def groups() -> list[Group]:
     ]
 
 
-def test_a_group_is_told_by_what_it_has_more_of() -> None:
+def test_a_group_is_described_by_its_over_represented_values() -> None:
     coffee, garden = describe(groups())
     assert coffee.words[0] == "coffee"
     assert garden.words[0] == "garden"
@@ -56,7 +56,7 @@ def test_the_vlm_chooses_among_names() -> None:
     assert namer(names[:1], ["panda"]) == names[0]
 
 
-def test_what_a_marketer_wrote_stays() -> None:
+def test_text_of_the_marketer_is_unchanged() -> None:
     first = describe(groups())
     edited = first[0].renamed("Baristas", "They know their beans.")
     again = describe(groups(), [edited, first[1]])
@@ -87,7 +87,7 @@ def test_a_segment_from_words_alone_points_to_covers_that_fit_them() -> None:
 
 
 class Rated:
-    """A reward that is known."""
+    """A reward with known values."""
 
     range = (-1.0, 1.0)
 

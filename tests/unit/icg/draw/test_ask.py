@@ -1,4 +1,4 @@
-"""Requests of services: what becomes of references, products and targets on their way into the line."""
+"""Requests of services: how references, products and targets become briefs in the queue."""
 
 import io
 import threading
@@ -33,7 +33,7 @@ def test_a_picture_on_a_plain_ground_is_a_product() -> None:
     Brief("red square", (on_plain_ground(),), **anchor)
 
 
-def test_mixtures_with_the_ground_are_told_apart() -> None:
+def test_semi_transparent_pixels_are_separated_from_the_ground() -> None:
     large = Image.new("RGBA", (640, 640), (30, 60, 220, 0))
     ImageDraw.Draw(large).ellipse((120, 200, 560, 440), fill=(30, 60, 220, 255))
     soft = large.resize((64, 64), Image.Resampling.BOX)
@@ -41,15 +41,15 @@ def test_mixtures_with_the_ground_are_told_apart() -> None:
     picture.paste(soft, (0, 0), soft)
     product = product_of(picture)
     assert product is not None
-    there, want = np.asarray(product).astype(int), np.asarray(soft).astype(int)
-    assert np.abs(there[..., 3] - want[..., 3]).max() < 12
-    visible = there[..., 3] > 60
-    assert np.abs(there[visible][:, :3] - (30, 60, 220)).max() < 25, "no white fringe"
+    pixels, expected = np.asarray(product).astype(int), np.asarray(soft).astype(int)
+    assert np.abs(pixels[..., 3] - expected[..., 3]).max() < 12
+    visible = pixels[..., 3] > 60
+    assert np.abs(pixels[visible][:, :3] - (30, 60, 220)).max() < 25, "no white fringe"
 
 
 def test_specks_go_and_bites_are_filled() -> None:
     picture = Image.new("RGB", (64, 64), "white")
-    picture.paste((240, 240, 244), (10, 10, 54, 54))  # hardly unlike the ground
+    picture.paste((240, 240, 244), (10, 10, 54, 54))  # hardly different from the ground
     picture.paste((255, 255, 255), (30, 6, 34, 14))
     picture.putpixel((58, 58), (245, 245, 240))
     product = product_of(picture)
@@ -59,7 +59,7 @@ def test_specks_go_and_bites_are_filled() -> None:
     assert alpha.sum() == 44 * 44 * 255
 
 
-def test_a_large_picture_is_cut_out_small_and_large_alike() -> None:
+def test_cut_outs_agree_at_small_and_large_sizes() -> None:
     cut_outs = [product_of(on_plain_ground(640), edge) for edge in (None, 256)]
     shares = [(np.asarray(p)[..., 3] == 255).mean() for p in cut_outs if p is not None]
     assert shares == pytest.approx([0.25, 0.25], abs=0.03)
@@ -95,7 +95,7 @@ def test_a_scene_is_painted_around_the_product_there_is() -> None:
 
 
 @pytest.mark.parametrize("references", [(), (PHOTO,), (PHOTO, on_plain_ground())])
-def test_without_a_product_there_is_nothing_to_paint_around(references: tuple[Image.Image, ...]) -> None:
+def test_painting_around_needs_a_product(references: tuple[Image.Image, ...]) -> None:
     with pytest.raises(
         BriefError, match="inpaint=True without a product; allowed: one, or a first reference on a plain"
     ):
@@ -130,7 +130,7 @@ def test_a_fine_tuned_product_leaves_references_that_a_knob_needs(knobs: dict[st
 def test_knobs_are_fields_of_the_brief_by_name() -> None:
     brief = ask.brief("mug", seed=3, steps=5, guidance=2.5, guided=(0.0, 0.5), size=(64, 96))
     assert (brief.seed, brief.steps, brief.guidance, brief.guided, brief.size) == (3, 5, 2.5, (0.0, 0.5), (64, 96))
-    assert ask.brief("mug").digest() == Brief("mug").digest(), "what is left out is the brief's default"
+    assert ask.brief("mug").digest() == Brief("mug").digest(), "omitted fields have the brief's default"
 
 
 def test_a_damaged_reference_is_named() -> None:
@@ -146,7 +146,7 @@ def test_provenance_names_a_fine_tuned_product_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "word"),
+    ("error", "status"),
     [
         (Cancelled("x"), "CANCELLED"),
         (Shed("x"), "UNAVAILABLE"),
@@ -157,8 +157,8 @@ def test_provenance_names_a_fine_tuned_product_alone() -> None:
         (RuntimeError("x"), "INTERNAL"),
     ],
 )
-def test_each_error_has_a_word(error: Exception, word: str) -> None:
-    assert ask.word(error) == word
+def test_each_error_has_a_status(error: Exception, status: str) -> None:
+    assert ask.status_name(error) == status
 
 
 class Line:
@@ -195,7 +195,7 @@ def test_a_design_is_made_beside_the_line() -> None:
     designed = submitter.submit(Brief("mug"), "high")
     assert designs.begun.wait(10)
     brief, cover = submitter.submit(Brief("sea")).result(10)
-    assert (brief.title, cover.width, line.titles) == ("sea", 3, ["sea"]), "who has no target does not wait"
+    assert (brief.title, cover.width, line.titles) == ("sea", 3, ["sea"]), "a request without a target does not wait"
     assert not designed.done()
     designs.go.set()
     assert designed.result(10)[0].title == "mug, high"
@@ -234,7 +234,7 @@ def test_a_target_needs_a_designer() -> None:
         refused.result(10)
 
 
-def test_what_the_line_refuses_is_the_futures() -> None:
+def test_a_refusal_of_the_queue_reaches_the_future() -> None:
     class Full:
         def submit(self, brief: Brief, **options: Any) -> Future[Image.Image]:
             raise Shed("queue=0")

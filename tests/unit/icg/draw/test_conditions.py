@@ -1,4 +1,4 @@
-"""What the adapter makes for many covers in one call, against what it makes for each alone."""
+"""The adapter's conditions of many covers in one call equal those of each alone."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.unit.icg.pipelines import SIZE
 
 
 def briefs(pipeline: CoverPipeline, count: int) -> list[Brief]:
-    """With and without a user, guided by it or not, of several strengths."""
+    """With and without a user, with and without user guidance, of several strengths."""
     users = np.random.default_rng(0).normal(size=(count, pipeline.adapter.config.user)).astype(np.float32)
-    how = [{}, {"user_guidance": 2.0}, {"strength": 0.3}, {"user_embedding": None}, {"guidance": 1.0}]
+    options = [{}, {"user_guidance": 2.0}, {"strength": 0.3}, {"user_embedding": None}, {"guidance": 1.0}]
     return [
-        Brief(f"owl {n % 3}", **{"user_embedding": u, "seed": n, "size": SIZE} | how[n % 5])  # type: ignore[arg-type]
+        Brief(f"owl {n % 3}", **{"user_embedding": u, "seed": n, "size": SIZE} | options[n % 5])  # type: ignore[arg-type]
         for n, u in enumerate(users)
     ]
 
@@ -36,12 +36,12 @@ def conditioned(conditioner: Conditioner, pipeline: CoverPipeline, briefs: list[
 
 
 def together_as_alone(pipeline: CoverPipeline) -> None:
-    conditioner, some = Conditioner(pipeline.adapter, exact=True), briefs(pipeline, 11)
-    alone = [conditioned(conditioner, pipeline, [b])[0].weighted for b in some]
-    for part in (some[:2], some[3:], some):
+    conditioner, all_briefs = Conditioner(pipeline.adapter, exact=True), briefs(pipeline, 11)
+    alone = [conditioned(conditioner, pipeline, [b])[0].weighted for b in all_briefs]
+    for part in (all_briefs[:2], all_briefs[3:], all_briefs):
         for sampler in conditioned(conditioner, pipeline, part):
             for (weight, mine), (other_weight, other) in zip(
-                sampler.weighted, alone[some.index(sampler.brief)], strict=True
+                sampler.weighted, alone[all_briefs.index(sampler.brief)], strict=True
             ):
                 assert weight == other_weight
                 assert torch.equal(mine.embeds, other.embeds)
@@ -55,11 +55,11 @@ def test_together_as_alone(covers: Callable[[str], CoverPipeline], name: str) ->
 
 
 def test_together_as_alone_in_the_shipped_starter() -> None:
-    """At real widths the kernels are others; all of them go in one call."""
+    """Real widths use other kernels; all covers are in one call."""
     pipeline = starter.load().pipeline
     together_as_alone(pipeline)
-    conditioner, some = Conditioner(pipeline.adapter, exact=True), briefs(pipeline, 9)
-    conditioned(conditioner, pipeline, some)
+    conditioner, all_briefs = Conditioner(pipeline.adapter, exact=True), briefs(pipeline, 9)
+    conditioned(conditioner, pipeline, all_briefs)
     with patch.object(pipeline.adapter, "forward", wraps=pipeline.adapter.forward) as forward:
-        conditioned(conditioner, pipeline, some)
+        conditioned(conditioner, pipeline, all_briefs)
     assert forward.call_count == 1

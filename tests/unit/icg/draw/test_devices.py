@@ -10,7 +10,7 @@ import torch
 from icg.brief import Brief
 from icg.draw.pipeline import CoverPipeline
 from icg.models.families import to_bytes
-from icg.rewards.mix import TensorMixScores
+from icg.rewards.mix import MixScores
 from icg.train.alignment.grpo import Policy, PolicyConfig
 from icg.train.alignment.reward_gradient import AlignConfig, Aligner
 from icg.train.reliability.rfft import RFFTConfig, Tuner
@@ -27,15 +27,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning")
 
 
 class Brightness:
-    """Stands for a mix of rewards: a real one looks at its values, and meta tensors have none."""
+    """Replaces a mix of rewards: a real one reads values, which meta tensors do not have."""
 
-    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> TensorMixScores:
+    def tensor(self, images: Tensor, briefs: Sequence[Brief]) -> MixScores:
         assert images.device == META
-        return TensorMixScores(images.mean((1, 2, 3)), {}, {})
+        return MixScores(images.mean((1, 2, 3)), {}, {})
 
 
 def on_meta(pipeline: CoverPipeline, briefs: Sequence[Brief]) -> CoverPipeline:
-    """All parts that sample, and readings of these items; the VLM, which other tests share, stays where it is."""
+    """All modules of sampling, and readings of these items; the VLM, which other tests share, stays on its device."""
     parts = [pipeline.adapter, pipeline.family.denoiser, pipeline.family.vae]
     for part in (*parts, *([pipeline.inpainter.net] if pipeline.inpainter else [])):
         part.to(META)

@@ -83,7 +83,7 @@ def test_a_pair_trains_saves_loads_and_draws(vlm_of: Open, tmp_path: Path, seein
 
 @pytest.mark.parametrize("seeing", tiny_vlm.VLM)
 def test_a_brief_draws_the_same_alone_and_in_company(vlm_of: Open, seeing: str) -> None:
-    """One item has a picture and the other has none: their prompts are of different lengths."""
+    """One item has a picture and the other has none, so their prompts have different lengths."""
     stock = diffusion("sana")
     torch.manual_seed(1)
     adapter = IcgAdapter(AdapterConfig(tiny_vlm.WIDTH, family_of(stock).spec.width, tokens=tiny.TOKENS))

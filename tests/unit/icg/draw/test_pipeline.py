@@ -19,7 +19,7 @@ USER = np.eye(64, dtype=np.float32)[3]
 REFERENCE = Image.new("RGB", (50, 40), "green")
 
 
-def apart(a: Image.Image, b: Image.Image) -> int:
+def difference(a: Image.Image, b: Image.Image) -> int:
     return int(np.abs(np.asarray(a, int) - np.asarray(b, int)).max())
 
 
@@ -37,19 +37,19 @@ def test_a_cover_does_not_depend_on_its_batch(small: Starter) -> None:
     together = small.pipeline(briefs())
     for brief, image in zip(briefs(), together, strict=True):
         assert image.size == (128, 128)
-        assert apart(small.pipeline([brief])[0], image) <= 1
-    assert apart(together[0], small.pipeline([Brief("red circle", user_embedding=USER, seed=2, steps=4)])[0]) > 3
+        assert difference(small.pipeline([brief])[0], image) <= 1
+    assert difference(together[0], small.pipeline([Brief("red circle", user_embedding=USER, seed=2, steps=4)])[0]) > 3
 
 
 def test_steps_equal_the_call(small: Starter) -> None:
     batch = small.pipeline.start(briefs()[:2])
-    taken = 1
+    steps_run = 1
     while small.pipeline.step(batch):
-        taken += 1
-    assert taken == batch.total == 4
+        steps_run += 1
+    assert steps_run == batch.total == 4
     assert small.pipeline.step(batch) is False
     for mine, other in zip(small.pipeline.finish(batch), small.pipeline(briefs()[:2]), strict=True):
-        assert apart(mine, other) == 0
+        assert difference(mine, other) == 0
 
 
 def test_equals_the_stock_diffusers_pipeline(small: Starter) -> None:
@@ -71,16 +71,16 @@ def test_equals_the_stock_diffusers_pipeline(small: Starter) -> None:
         width=128,
         use_resolution_binning=False,
     ).images[0]
-    assert apart(stock, pipeline([brief])[0]) <= 1
+    assert difference(stock, pipeline([brief])[0]) <= 1
 
 
 def test_guidance_in_a_part_of_the_steps(small: Starter) -> None:
     plain = Brief("red circle", user_embedding=USER, seed=5, steps=4, guidance=20)
     parts = [replace(plain, guided=part) for part in ((0.0, 1.0), (0.0, 0.0), (0.25, 0.5))]
-    whole, never, some = (small.pipeline([b])[0] for b in parts)
-    assert apart(whole, small.pipeline([plain])[0]) == 0
-    assert apart(never, small.pipeline([replace(plain, guidance=1.0)])[0]) <= 1
-    assert min(apart(some, whole), apart(some, never)) > 3
+    whole, never, partial = (small.pipeline([b])[0] for b in parts)
+    assert difference(whole, small.pipeline([plain])[0]) == 0
+    assert difference(never, small.pipeline([replace(plain, guidance=1.0)])[0]) <= 1
+    assert min(difference(partial, whole), difference(partial, never)) > 3
     assert [step for step in range(4) if parts[2].guides(step)] == [1]
 
 
@@ -119,7 +119,7 @@ def test_user_moves_the_conditioning_and_strength_0_is_cold(small: Starter) -> N
     assert not torch.allclose(cold, on, atol=1e-4)
 
 
-def test_one_call_needs_one_size_and_step_count(small: Starter) -> None:
+def test_all_briefs_of_a_call_need_the_same_size_and_step_count(small: Starter) -> None:
     with pytest.raises(BriefError, match=r"steps=\[2, 3\]"):
         small.pipeline([Brief("a", steps=2), Brief("b", steps=3)])
     with pytest.raises(BriefError, match="size"):
@@ -141,11 +141,11 @@ def test_an_anchored_cover_shows_its_reference(small: Starter) -> None:
     set_in = np.asarray(collage(guess, cut_out(picture))[0])
     assert tuple(set_in[50, 48]) == (200, 20, 20)
     assert tuple(set_in[2, 2]) == (40, 90, 200)
-    assert apart(small.pipeline([brief])[0], small.pipeline([replace(brief, reference_strength=0.0)])[0]) > 3
+    assert difference(small.pipeline([brief])[0], small.pipeline([replace(brief, reference_strength=0.0)])[0]) > 3
 
 
 def shoe() -> Image.Image:
-    """A cut-out with a hole and a half-transparent rim, off the middle of its canvas."""
+    """A cut-out with a hole and a half-transparent rim, not in the middle of its canvas."""
     picture = Image.new("RGBA", (90, 60), (9, 9, 9, 0))
     picture.paste((10, 200, 30, 128), (20, 10, 80, 50))
     picture.paste((10, 200, 30, 255), (22, 12, 78, 48))
@@ -166,7 +166,7 @@ def test_a_product_stays_as_it_is_wherever_it_stands(small: Starter, anchored: f
     assert width / height == pytest.approx(56 / 36, rel=0.1), "nothing of it is cut off"
     assert width >= 0.4 * cover.shape[1]
     share = (56 * 36 - 100) / (56 * 36)
-    assert unchanged.sum() == pytest.approx(share * width * height, rel=0.1), "all of it is there, but for the hole"
+    assert unchanged.sum() == pytest.approx(share * width * height, rel=0.1), "all of it is visible, except the hole"
     assert not (other == (10, 200, 30)).all(-1).any()
 
 
@@ -190,13 +190,13 @@ def test_the_reference_stands_where_the_draft_has_its_subject() -> None:
     assert np.abs(set_in[20, 20].astype(int) - (40, 90, 200)).max() < 12
 
 
-def test_clearing_removes_what_stands_in_the_middle() -> None:
+def test_clearing_removes_the_subject_in_the_middle() -> None:
     scene = Image.new("RGB", (96, 96), (40, 90, 200))
     scene.paste((0, 0, 0), (30, 30, 66, 66))
     assert np.abs(np.asarray(clear(scene, strange(scene)), int) - (40, 90, 200)).max() < 12
 
 
-def test_clearing_removes_even_what_fills_most_of_the_cover() -> None:
+def test_clearing_removes_a_subject_that_fills_most_of_the_cover() -> None:
     scene = Image.new("RGB", (96, 96), (40, 90, 200))
     scene.paste((0, 0, 0), (6, 6, 90, 90))
     assert np.abs(np.asarray(clear(scene, strange(scene)), int) - (40, 90, 200)).max() < 12

@@ -1,4 +1,4 @@
-"""Covers shown while they are noise: when, to whom, how like the cover, and that looking changes none."""
+"""Previews of unfinished covers: when, for whom, how similar to the cover, and that they change no cover."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Open = Callable[..., StepScheduler]
 
 
 class Viewer:
-    """Both callbacks of one request: pictures, and steps between them, in the order they came."""
+    """Both callbacks of one request: previews and steps, in order."""
 
     def __init__(self) -> None:
         self.previews: list[Image.Image | int] = []
@@ -38,7 +38,7 @@ class Viewer:
 
     @property
     def steps(self) -> list[int]:
-        """After which steps there was a picture."""
+        """The steps that were followed by a preview."""
         return [
             after
             for one, after in zip(self.previews, self.previews[1:], strict=False)
@@ -74,7 +74,7 @@ def test_looking_changes_no_bit_on_any_family(opened: Open, name: str) -> None:
             assert np.ptp(np.asarray(picture)) > 0
 
 
-def test_nothing_is_computed_for_those_who_do_not_look(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_previews_are_computed_on_request_alone(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     scheduler, looks = opened(), []
     real = Colours.__call__
 
@@ -112,7 +112,7 @@ def test_a_viewer_that_fails_ends_its_own_request(opened: Open) -> None:
     assert viewer.steps == [2, 3]
 
 
-def test_those_who_share_early_steps_see_them_too(opened: Open) -> None:
+def test_previews_of_shared_steps_reach_every_request(opened: Open) -> None:
     scheduler, viewers = opened(shared=0.5), [Viewer(), Viewer()]
     with scheduler._wake:
         futures = [
@@ -125,7 +125,7 @@ def test_those_who_share_early_steps_see_them_too(opened: Open) -> None:
     assert own.tobytes() != other.tobytes()
 
 
-def test_a_product_is_seen_from_where_it_is_set_in(opened: Open) -> None:
+def test_the_preview_shows_the_product_from_its_first_step(opened: Open) -> None:
     scheduler, viewer = opened(), Viewer()
     flat = Image.new("RGBA", PRODUCT.size, (255, 0, 255, 255))
     flat.putpixel((0, 0), (0, 0, 0, 0))

@@ -1,4 +1,4 @@
-"""One sampler: a seed is one picture, whatever the scheduler draws at random on the way and whoever shares the batch."""
+"""One sampler: a seed gives one picture, whatever the scheduler's random numbers and the rest of the batch are."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_one_seed_is_one_picture_in_any_batch_of_the_service(covers: Callable[[s
 
 @pytest.mark.parametrize("name", tiny.DIFFUSION)
 def test_a_loss_sees_the_inputs_of_the_step_it_asks_for(covers: Callable[[str], CoverPipeline], name: str) -> None:
-    """Also where a schedule counts its own steps, in whatever order a training looks at them."""
+    """Also for a schedule that counts its own steps, in any order of steps."""
     pipeline = covers(name)
     batch = pipeline.start([brief(1), brief(2)])
     for step in (2, 0, 3):

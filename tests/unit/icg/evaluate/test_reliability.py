@@ -1,4 +1,4 @@
-"""The figures of `icg evaluate reliability`, on pictures whose answers are known."""
+"""The figures of `icg evaluate reliability`, on pictures with known answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.unit.icg.products.test_inpainting import controlled, cut_out, product
 
 
 def covers_of_colours(colours: Sequence[tuple[int, int, int]]) -> ProductCovers:
-    """Covers of one colour each, a product in the middle of all."""
+    """Covers of one colour each, with a product in the middle."""
     placed = Image.new("RGBA", (64, 64))
     placed.paste((9, 9, 9, 255), (24, 24, 40, 40))
     covers = [Image.new("RGB", (64, 64), c) for c in colours]
@@ -30,7 +30,7 @@ def covers_of_colours(colours: Sequence[tuple[int, int, int]]) -> ProductCovers:
 
 
 class Patient:
-    """Shows every picture whose red is above a half, and remembers what it was told."""
+    """Accepts every picture whose red is above a half, and records its captions."""
 
     def __init__(self) -> None:
         self.captions: list[str] = []
@@ -110,7 +110,7 @@ def test_validation_products_alone_are_drawn_for(small: Starter) -> None:
     parts = replace(small, pipeline=pipeline, rewards={"relevance": Constant()}, judge=judge)  # type: ignore
     values = validated(parts, subjects, 1)
     assert len(judge.captions) == DRAWS
-    assert all("tent" in caption for caption in judge.captions), "of these three RFFT and the last word leave it alone"
+    assert all("tent" in caption for caption in judge.captions), "RFFT and the final test do not use these three"
     assert values.keys() >= {"available", "distance", "attempts"}
     with pytest.raises(CheckpointError, match="without reliability"):
         validated(replace(parts, judge=None), subjects, 1)

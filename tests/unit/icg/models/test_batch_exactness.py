@@ -1,4 +1,4 @@
-"""Rows of one call against rows alone, bit by bit, on every family's real classes."""
+"""Rows of one call equal rows alone, bit by bit, with every family's real classes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.unit.icg import tiny
 from tests.unit.icg.pipelines import SIZE
 
 
-def some(pipeline: CoverPipeline, model: Model, size: tuple[int, int], count: int) -> Rows:
+def random_rows(pipeline: CoverPipeline, model: Model, size: tuple[int, int], count: int) -> Rows:
     times = pipeline.family.schedule(7, size).timesteps
     kind = Conditioner(pipeline.adapter).nothing
     torch.manual_seed(3)
@@ -32,7 +32,7 @@ def some(pipeline: CoverPipeline, model: Model, size: tuple[int, int], count: in
 def agree(pipeline: CoverPipeline, size: tuple[int, int], count: int) -> None:
     with torch.inference_mode():
         model = Model(pipeline, Conditioner(pipeline.adapter).nothing, (size,), count, Loras(pipeline.family, {}))
-        rows = some(pipeline, model, size, count)
+        rows = random_rows(pipeline, model, size, count)
         alone = [model.denoise(size, "", rows.of(slice(n, n + 1)))[0] for n in range(count)]
         for first in (0, 1, count // 2, count - 2):
             together, _ = model.denoise(size, "", rows.of(slice(first, count)))
@@ -49,21 +49,21 @@ def test_rows_are_as_alone(covers: Callable[[str], CoverPipeline], name: str) ->
 
 
 def test_rows_of_the_shipped_starter_are_as_alone() -> None:
-    """At real widths the kernels are others."""
+    """Real widths use other kernels."""
     agree(starter.load().pipeline, (64, 64), 12)
 
 
-def test_a_steady_model_says_the_same(covers: Callable[[str], CoverPipeline]) -> None:
+def test_a_batch_invariant_model_predicts_as_before(covers: Callable[[str], CoverPipeline]) -> None:
     for name in ("sana", "sdxl"):
         pipeline = covers(name)
         with torch.inference_mode():
-            rows = some(pipeline, Model.__new__(Model), SIZE, 3)
+            rows = random_rows(pipeline, Model.__new__(Model), SIZE, 3)
             before = pipeline.predict(*rows, SIZE)
             steady(pipeline.family.denoiser)
             assert torch.allclose(before, pipeline.predict(*rows, SIZE), atol=1e-5)
 
 
-def test_products_of_vectors_do_not_see_how_many_there_are() -> None:
+def test_matrix_products_do_not_depend_on_the_batch_size() -> None:
     torch.manual_seed(0)
     linear = nn.Linear(256, 192)
     x = torch.randn(40, 256)
@@ -75,7 +75,7 @@ def test_products_of_vectors_do_not_see_how_many_there_are() -> None:
         assert torch.equal(linear(x[:count]), whole[:count])
 
 
-def test_pointwise_convolutions_do_not_see_how_many_there_are() -> None:
+def test_pointwise_convolutions_do_not_depend_on_the_batch_size() -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(256, 1280, 1)
     x = torch.randn(20, 256, 8, 8).contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""The dual encoder: what it reads, how its frozen parts are made, and that its heads learn."""
+"""The dual encoder: its inputs, the conversion of its frozen parts, and that its heads learn."""
 
 from __future__ import annotations
 
@@ -87,10 +87,10 @@ def test_it_comes_back(encoder: DualEncoder, tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("words.txt", None, "words.txt is missing"),
-        ("words.txt", "red blue", "do not match"),
-        ("config.json", json.dumps({"word": 9, "hidden": 16, "repeats": LITE0}), "do not match"),
-        ("config.json", "{", "do not match"),
-        ("config.json", json.dumps({"width": 9, "repeats": LITE0}), "do not match"),
+        ("words.txt", "red blue", "does not match|not JSON"),
+        ("config.json", json.dumps({"word": 9, "hidden": 16, "repeats": LITE0}), "does not match|not JSON"),
+        ("config.json", "{", "does not match|not JSON"),
+        ("config.json", json.dumps({"width": 9, "repeats": LITE0}), "does not match|not JSON"),
         ("model.safetensors", None, "model.safetensors is missing"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Each diffusion family: as the stock pipeline draws, one training step, saved, loaded, drawn again."""
+"""Each diffusion family: equal to the stock pipeline, one training step, saved, loaded, drawn again."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_training_step_reaches_the_adapter_and_survives_saving(small: Starter,
 
 @pytest.mark.parametrize("name", tiny.DIFFUSION)
 def test_the_mixture_is_the_schedulers(name: str) -> None:
-    """A denoiser that knows the noise is led to the clean latent by the scheduler itself."""
+    """With a denoiser that predicts the true noise, the scheduler itself reaches the clean latent."""
     pipeline = tiny.diffusion(name)
     family, scheduler = family_of(pipeline), pipeline.scheduler
     family.set_timesteps(scheduler, 12, SIZE)
@@ -111,7 +111,7 @@ def test_an_anchored_cover_shows_its_reference(small: Starter, name: str) -> Non
     assert np.asarray(covers[0], int).mean() != np.asarray(covers[1], int).mean()
 
 
-def test_what_does_not_fit_is_named(small: Starter) -> None:
+def test_a_model_that_does_not_fit_is_named(small: Starter) -> None:
     stock = tiny.diffusion("sdxl")
     width = small.pipeline.vlm.get_input_embeddings().weight.shape[1]
     of_sd3 = adapter_for(tiny.diffusion("sd3"), width)

@@ -1,4 +1,4 @@
-"""Upscaling: tiles are as the whole, sizes of every kind, refusals, and the shipped one beats bicubic."""
+"""Upscaling: tiles equal the whole picture, all sizes, errors, and the shipped upscaler beats bicubic."""
 
 from __future__ import annotations
 
@@ -23,14 +23,20 @@ SAMPLE = Path(__file__).parents[4] / "services" / "eyecatch" / "sample" / "cover
 
 
 def tiny(upscale: int = 4, upsampler: str = "pixelshuffledirect", seed: int = 0) -> Swin2SRForImageSuperResolution:
-    """Random weights, large enough that windows reach far."""
+    """Random weights, large enough for a wide receptive field."""
     torch.manual_seed(seed)
     model = Swin2SRForImageSuperResolution(
         Swin2SRConfig(
-            embed_dim=12, depths=[2, 2], num_heads=[2, 2], window_size=8, mlp_ratio=2.0, upscale=upscale,
-            upsampler=upsampler, image_size=32,
+            embed_dim=12,
+            depths=[2, 2],
+            num_heads=[2, 2],
+            window_size=8,
+            mlp_ratio=2.0,
+            upscale=upscale,
+            upsampler=upsampler,
+            image_size=32,
         )
-    )  # fmt: skip
+    )
     for p in model.parameters():
         if p.ndim > 1:
             p.data *= 4
@@ -65,7 +71,7 @@ def test_tiles_are_as_the_whole() -> None:
     assert (hard - whole).abs().max() > 100 * (tiled - whole).abs().max() + 1e-3
 
 
-def test_seams_are_told() -> None:
+def test_seams_are_measured() -> None:
     model, picture = tiny(), noise(130, 130)
     soft, hard = (seams(Upscaler(model, tile=128, overlap=overlap), picture) for overlap in (OVERLAP, 0))
     assert soft["ratio"] == pytest.approx(1, abs=0.3)
@@ -94,7 +100,7 @@ def test_a_picture_is_the_same_in_any_company_and_mode() -> None:
     assert upscaler([]) == []
 
 
-def test_half_of_what_it_can_is_that_scaled_down() -> None:
+def test_factor_2_is_factor_4_scaled_down() -> None:
     picture = noise(24, 24)
     (four,), (two,) = Upscaler(MODEL)([picture]), Upscaler(MODEL, 2)([picture])
     assert two.size == (48, 48)
@@ -147,7 +153,7 @@ def test_checkpoints_that_do_not_fit(tmp_path: Path) -> None:
         Upscaler(tiny(1, ""))
 
 
-def test_the_shipped_one_beats_bicubic_on_subjects_it_never_saw(shipped: Upscaler) -> None:
+def test_the_shipped_network_beats_bicubic_on_held_out_subjects(shipped: Upscaler) -> None:
     large = catalogue(SAMPLE, held=True)[::4]
     small = [p.resize((32, 32), Image.Resampling.BICUBIC) for p in large]
     result = gains(shipped, small, large)
@@ -157,7 +163,7 @@ def test_the_shipped_one_beats_bicubic_on_subjects_it_never_saw(shipped: Upscale
     assert gains(Upscaler(shipped.model, 2), half, large)["psnr_gain"] > 2
 
 
-def test_the_shipped_one_has_no_seams_and_is_small(shipped: Upscaler) -> None:
+def test_the_shipped_network_has_no_seams_and_is_small(shipped: Upscaler) -> None:
     result = seams(Upscaler(shipped.model, tile=128), random_cover(77, 1, 128))
     assert result["most"] <= 1
     assert result["ratio"] < 1.5
@@ -174,7 +180,7 @@ def test_measures() -> None:
     assert ssim(picture, soft) < 0.95
 
 
-def test_subjects_are_told_apart() -> None:
+def test_training_and_held_out_subjects_are_disjoint() -> None:
     training, held = (catalogue(SAMPLE, held=h) for h in (False, True))
     assert len(training) + len(held) == 200
     assert 20 <= len(held) <= 80

@@ -1,4 +1,4 @@
-"""Each vision-language family on its own classes: what meta tokens read is what the family itself computes for them."""
+"""Each vision-language family with its own classes: the states of meta tokens equal those that the family itself computes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def as_words(
 
 @families
 @items
-def test_reading_is_what_the_family_computes(
+def test_encoding_equals_the_familys_own(
     vlm_of: Open, meta: MetaTokens, name: str, item: tuple[str, tuple[Image.Image, ...]]
 ) -> None:
     hidden = read(meta, vlm_of(name), *item)
@@ -89,11 +89,11 @@ def test_reading_is_what_the_family_computes(
 def test_wrong_positions_would_be_noticed(
     vlm_of: Open, meta: MetaTokens, name: str, item: tuple[str, tuple[Image.Image, ...]]
 ) -> None:
-    """The comparison above is worth something: the same inputs at other positions are read otherwise."""
+    """The comparison above is sensitive: the same inputs at other positions give other states."""
     hidden = read(meta, vlm_of(name), *item)
     model, inputs = as_words(vlm_of(name), meta, *item)
     places = torch.arange(inputs["input_ids"].shape[1])[None]
-    if not (name.startswith("qwen") and item[1]):  # those count pictures otherwise; the others need a gap to be wrong
+    if not (name.startswith("qwen") and item[1]):  # these count pictures differently; the others need a gap
         places[:, -M:] += 5
     elif name.startswith("qwen"):
         places = places.expand(3, 1, -1)
@@ -104,7 +104,7 @@ def test_wrong_positions_would_be_noticed(
 
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl"])
 def test_meta_tokens_follow_a_picture_by_its_longer_edge(vlm_of: Open, meta: MetaTokens, name: str) -> None:
-    """Positions in three dimensions: a picture of h x w tokens takes max(h, w) of them, and text goes on from there."""
+    """Positions in three dimensions: a picture of h x w tokens takes max(h, w) positions, and text follows."""
     positions: list[torch.Tensor] = []
     model, processor = vlm_of(name)
     inputs = reading.inputs(processor, "red kettle", (WIDE,))
@@ -122,7 +122,7 @@ def test_meta_tokens_follow_a_picture_by_its_longer_edge(vlm_of: Open, meta: Met
 
 @families
 def test_a_title_read_through_embeddings_is_the_same(vlm_of: Open, meta: MetaTokens, name: str) -> None:
-    """Also after a picture: no family's state leaks from one item into the next."""
+    """Also after a picture: no state of one item changes the next."""
     read(meta, vlm_of(name), "", (WIDE, TALL))
     hidden = read(meta, vlm_of(name), "red kettle")
     model, processor = vlm_of(name)
@@ -184,7 +184,7 @@ def test_a_title_of_special_tokens_promises_no_picture(vlm_of: Open, meta: MetaT
 
 
 @families
-def test_what_begins_a_text_stands_once(vlm_of: Open, name: str) -> None:
+def test_the_first_token_of_a_text_is_not_repeated(vlm_of: Open, name: str) -> None:
     processor = vlm_of(name)[1]
     for references in ((), (WIDE,)):
         ids = reading.inputs(processor, "kettle", references)["input_ids"][0].tolist()
@@ -221,7 +221,7 @@ def test_padding_on_the_left_changes_nothing(vlm_of: Open, meta: MetaTokens, nam
     for key in ("input_ids", "attention_mask", "mm_token_type_ids"):
         if key in inputs:
             padded[key] = torch.nn.functional.pad(inputs[key], (3, 0))
-    if not name.startswith("qwen"):  # Qwen counts positions from the mask, the others take what they are given
+    if not name.startswith("qwen"):  # Qwen counts positions from the mask, the others use the passed ones
         padded["position_ids"] = torch.cat(
             [torch.zeros(3, dtype=torch.long), torch.arange(inputs["input_ids"].shape[1] + M)]
         )[None]
@@ -229,30 +229,30 @@ def test_padding_on_the_left_changes_nothing(vlm_of: Open, meta: MetaTokens, nam
         assert torch.allclose(meta.read(model, padded), meta.read(model, inputs), atol=1e-4)
 
 
-def broken(folder: Path, into: Path, how: str) -> Path:
+def broken(folder: Path, into: Path, breakage: str) -> Path:
     shutil.copytree(folder, into)
     weights, config = into / "model.safetensors", into / "config.json"
-    if how == "pickled":
+    if breakage == "pickled":
         torch.save(load_file(weights), into / "pytorch_model.bin")
         weights.unlink()
-    elif how == "no weights":
+    elif breakage == "no weights":
         weights.unlink()
-    elif how == "no config":
+    elif breakage == "no config":
         config.unlink()
-    elif how == "no tokenizer":
+    elif breakage == "no tokenizer":
         for left in ("tokenizer.json", "tokenizer_config.json"):
             (into / left).unlink()
-    elif how == "unknown family":
+    elif breakage == "unknown family":
         config.write_text(json.dumps({"model_type": "nobody_vl"}))
-    elif how == "text only":
+    elif breakage == "text only":
         config.write_text(json.dumps({"model_type": "llama"}))
-    elif how == "cut off":
+    elif breakage == "cut off":
         weights.write_bytes(weights.read_bytes()[:-100])
-    elif how == "incomplete":
+    elif breakage == "incomplete":
         tensors = load_file(weights)
         tensors.pop(next(key for key in tensors if "mlp.down_proj" in key))
         save_file(tensors, weights, {"format": "pt"})
-    elif how == "other widths":
+    elif breakage == "other widths":
         stated = json.loads(config.read_text())
         stated["text_config"]["hidden_size"] = 64
         config.write_text(json.dumps(stated))
@@ -260,7 +260,7 @@ def broken(folder: Path, into: Path, how: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("how", "message"),
+    ("breakage", "message"),
     {
         "pickled": r"only pickled weights \(pytorch_model\.bin\); allowed: model\.safetensors",
         "no weights": r"model\.safetensors is missing; allowed: model\.safetensors",
@@ -273,10 +273,10 @@ def broken(folder: Path, into: Path, how: str) -> Path:
         "other widths": "allowed: a transformers checkpoint that reads pictures and text",
     }.items(),
 )
-def test_what_cannot_be_opened_is_named(
-    vlm_folder: Callable[[str], Path], tmp_path: Path, how: str, message: str
+def test_a_model_that_cannot_be_loaded_is_named(
+    vlm_folder: Callable[[str], Path], tmp_path: Path, breakage: str, message: str
 ) -> None:
-    folder = broken(vlm_folder("qwen2_5_vl"), tmp_path / "vlm", how)
+    folder = broken(vlm_folder("qwen2_5_vl"), tmp_path / "vlm", breakage)
     with pytest.raises(CheckpointError, match=f"(?s){message}"):
         reading.load(folder)
     with pytest.raises(CheckpointError, match="no such folder; allowed"):

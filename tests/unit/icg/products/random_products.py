@@ -1,4 +1,4 @@
-"""Products of random weights, kept as trained ones are, for pipelines of `tests.unit.icg.tiny`."""
+"""Products with random weights, stored like trained ones, for pipelines of `tests.unit.icg.tiny`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def tensors_of(pipeline: CoverPipeline, method: str, seed: int, rank: int = 2) -> dict[str, Tensor]:
-    """As large as what is there already, so that covers differ."""
+    """As large as the pipeline's own, so that covers differ."""
     random = torch.Generator().manual_seed(seed)
     if method == TEXTUAL_INVERSION:
         width = pipeline.vlm.get_input_embeddings().weight.shape[1]
@@ -34,7 +34,7 @@ def tensors_of(pipeline: CoverPipeline, method: str, seed: int, rank: int = 2) -
 def store_product(
     folder: Path, pipeline: CoverPipeline, id: str, method: str = DREAMBOOTH, seed: int = 0, **options: Any
 ) -> Record:
-    """A product of this pipeline."""
+    """Store a product of this pipeline."""
     tensors = options.pop("tensors", None) or tensors_of(pipeline, method, seed, options.pop("rank", 2))
     values = {
         "id": id,

@@ -1,4 +1,4 @@
-"""Painting around a product: as the stock ControlNet pipelines do, the product untouched, whatever shares the batch."""
+"""Inpainting around a product: equal to the stock ControlNet pipelines, the product unchanged, whatever shares the batch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def cut_out(size: tuple[int, int] = (40, 60), colour: str = "red") -> Image.Imag
 
 
 def controlled(pipeline: CoverPipeline, seed: int = 3) -> CoverPipeline:
-    """With a ControlNet of random weights, none of them zero."""
+    """The pipeline with a ControlNet of random weights, none of them zero."""
     torch.manual_seed(seed)
     denoiser = pipeline.family.denoiser
     if isinstance(denoiser, d.SanaTransformer2DModel):
@@ -45,7 +45,7 @@ def controlled(pipeline: CoverPipeline, seed: int = 3) -> CoverPipeline:
     return pipeline
 
 
-def product_brief(**how: Any) -> Brief:
+def product_brief(**settings: Any) -> Brief:
     values = {
         "user_embedding": USER,
         "seed": 5,
@@ -55,7 +55,7 @@ def product_brief(**how: Any) -> Brief:
         "product": cut_out(),
         "inpaint": True,
     }
-    return Brief("red circle", **values | how)
+    return Brief("red circle", **values | settings)
 
 
 @pytest.mark.parametrize("name", ["sana", "sd15", "sdxl"])
@@ -67,7 +67,7 @@ def test_what_is_around_the_product_equals_the_stock_pipelines(small: Starter, n
     kwargs: dict[str, Any] = pipeline.conditioning(brief)
     latents = torch.randn((1, *pipeline.family.shape(SIZE)), generator=torch.Generator().manual_seed(5))
     assert pipeline.inpainter is not None
-    how = {
+    settings = {
         "latents": latents,
         "num_inference_steps": 3,
         "height": 64,
@@ -80,9 +80,13 @@ def test_what_is_around_the_product_equals_the_stock_pipelines(small: Starter, n
         kwargs |= {"prompt_attention_mask": ones, "negative_prompt_attention_mask": ones, "negative_prompt": None}
         shown = planes(placed)
         stock = d.SanaControlNetPipeline(
-            tokenizer=None, text_encoder=None, vae=pipeline.family.vae, transformer=pipeline.family.denoiser,
-            controlnet=pipeline.inpainter.net, scheduler=pipeline.diffusion.scheduler,
-        )  # fmt: skip
+            tokenizer=None,
+            text_encoder=None,
+            vae=pipeline.family.vae,
+            transformer=pipeline.family.denoiser,
+            controlnet=pipeline.inpainter.net,
+            scheduler=pipeline.diffusion.scheduler,
+        )
         kwargs |= {"control_image": shown[:, :3] * shown[:, 3:], "use_resolution_binning": False}
     else:
         kind = d.StableDiffusionControlNetPipeline if name == "sd15" else d.StableDiffusionXLControlNetPipeline
@@ -95,15 +99,18 @@ def test_what_is_around_the_product_equals_the_stock_pipelines(small: Starter, n
             {"safety_checker": None, "requires_safety_checker": False} if name == "sd15" else {"add_watermarker": False}
         )
         stock = kind(
-            vae=pipeline.family.vae, unet=pipeline.family.denoiser, controlnet=pipeline.inpainter.net,
-            scheduler=pipeline.diffusion.scheduler, **unused,
-        )  # fmt: skip
+            vae=pipeline.family.vae,
+            unet=pipeline.family.denoiser,
+            controlnet=pipeline.inpainter.net,
+            scheduler=pipeline.diffusion.scheduler,
+            **unused,
+        )
         kwargs["image"] = pipeline.inpainter.hint(planes(placed))
-    theirs = stock(**kwargs, **how).images[0]
+    theirs = stock(**kwargs, **settings).images[0]
     free = np.asarray(placed.getchannel("A")) == 0
     assert np.abs(mine - theirs)[free].max() <= 1.01 / 255
     other = np.asarray(controlled(pipeline, seed=4)([brief])[0], np.float32) / 255
-    assert np.abs(mine - other)[free].max() > 2 / 255, "the ControlNet says something"
+    assert np.abs(mine - other)[free].max() > 2 / 255, "the ControlNet has an effect"
 
 
 def test_the_product_is_kept_pixel_for_pixel(small: Starter) -> None:
@@ -115,7 +122,7 @@ def test_the_product_is_kept_pixel_for_pixel(small: Starter) -> None:
     assert np.array_equal(cover[whole], placed[..., :3][whole])
 
 
-def test_a_seed_tells_where_the_product_stands() -> None:
+def test_the_seed_decides_where_the_product_stands() -> None:
     boxes = {stand(cut_out(), seed, (128, 128)).getbbox() for seed in range(20)}
     assert len(boxes) > 10
     for left, top, right, bottom in boxes:
@@ -144,20 +151,22 @@ def test_it_is_saved_and_goes_on_other_denoisers_of_the_family(small: Starter, t
     torch.manual_seed(9)
     other.family.denoiser.proj_out.weight.data += 0.05 * torch.randn_like(other.family.denoiser.proj_out.weight)
     other.inpainter = Inpainter.from_pretrained(tmp_path / "controlnet", other.family)
-    here, there = (np.asarray(p([product_brief()])[0], int) for p in (pipeline, other))
-    assert np.abs(here - there).max() > 0, "it is another denoiser"
+    cover, other_cover = (np.asarray(p([product_brief()])[0], int) for p in (pipeline, other))
+    assert np.abs(cover - other_cover).max() > 0, "it is another denoiser"
     for p in other.inpainter.net.controlnet_blocks.parameters():
         p.data.zero_()
     free = np.asarray(stand(cut_out(), product_brief().seed, SIZE).getchannel("A")) == 0
-    assert np.abs(there - np.asarray(other([product_brief()])[0], int))[free].max() > 2, "and it was steered too"
+    assert np.abs(other_cover - np.asarray(other([product_brief()])[0], int))[free].max() > 2, (
+        "and the ControlNet has an effect there too"
+    )
     again = covers_of(small, "sana")
     again.inpainter = Inpainter.from_pretrained(tmp_path / "controlnet", again.family)
-    assert np.array_equal(np.asarray(again([product_brief()])[0], int), here)
+    assert np.array_equal(np.asarray(again([product_brief()])[0], int), cover)
     with pytest.raises(CheckpointError, match="SanaControlNetModel for a UNet2DConditionModel"):
         Inpainter.from_pretrained(tmp_path / "controlnet", covers_of(small, "sd15").family)
 
 
-def test_what_cannot_be_a_controlnet_is_named(small: Starter, tmp_path: Path) -> None:
+def test_an_invalid_controlnet_is_named(small: Starter, tmp_path: Path) -> None:
     family = covers_of(small, "sd15").family
     with pytest.raises(CheckpointError, match=r"config\.json"):
         Inpainter.from_pretrained(tmp_path, family)
@@ -185,7 +194,7 @@ def test_briefs_that_cannot_be_inpainted_are_refused(small: Starter) -> None:
 
 
 def test_the_step_scheduler_paints_around_products_too(small: Starter) -> None:
-    """Beside covers that are not inpainted, bit by bit as alone."""
+    """Beside covers that are not inpainted, bit-equal to the cover alone."""
     pipeline = controlled(covers_of(small, "sana"))
     briefs = [product_brief(seed=n, steps=2 + n % 2, inpaint=n != 1) for n in range(4)]
     alone = [np.asarray(pipeline([b])[0], int) for b in briefs]
@@ -205,7 +214,7 @@ def test_a_compact_controlnet_is_its_difference_from_the_denoiser(small: Starter
     denoiser = pipeline.family.denoiser
     torch.manual_seed(5)
     net = compact.from_denoiser(denoiser, 1)
-    for p in net.parameters():  # of rank one where it began as something
+    for p in net.parameters():  # of rank one for weights that do not start at zero
         if p.ndim > 1 and p.any():
             p.data += 0.1 * torch.outer(torch.randn(len(p)), torch.randn(p[0].numel())).view_as(p)
         else:
@@ -214,7 +223,7 @@ def test_a_compact_controlnet_is_its_difference_from_the_denoiser(small: Starter
     whole = np.asarray(pipeline([product_brief()])[0], int)
     compact.save(tmp_path, net, denoiser, rank=1)
     pipeline.inpainter = Inpainter.from_pretrained(tmp_path, pipeline.family)
-    assert np.abs(np.asarray(pipeline([product_brief()])[0], int) - whole).max() <= 2, "but for half precision"
+    assert np.abs(np.asarray(pipeline([product_brief()])[0], int) - whole).max() <= 2, "except for half precision"
     stored = (tmp_path / compact.FILE).stat().st_size
     assert stored < 2 * sum(p.numel() for p in net.parameters())
     (tmp_path / "config.json").write_text('{"_class_name": "SanaControlNetModel", "num_layers": 9}')

@@ -1,4 +1,4 @@
-"""Requests with low-rank weights of their own beside requests without."""
+"""Requests with low-rank weights beside requests without."""
 
 from __future__ import annotations
 

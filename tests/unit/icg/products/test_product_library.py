@@ -1,4 +1,4 @@
-"""Products by id: as they lie in the folder now, a few in memory, from any thread."""
+"""Products by id: as in the folder now, a few in memory, from any thread."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def test_only_so_many_in_memory(tmp_path: Path, pipeline: CoverPipeline) -> None
     first = {id: library.get(id) for id in "abc"}
     assert library.get("c") is first["c"]
     assert library.get("b") is first["b"]
-    assert library.get("a") is not first["a"], "the one not asked for longest had to go"
+    assert library.get("a") is not first["a"], "the least recently used one was dropped"
     assert library.get("c") is not first["c"]
     assert library.ids() == ["a", "b", "c"]
 
 
-def test_an_unknown_one_is_told_what_there_is(tmp_path: Path, pipeline: CoverPipeline) -> None:
+def test_the_error_of_an_unknown_product_lists_the_products(tmp_path: Path, pipeline: CoverPipeline) -> None:
     for n in range(12):
         store_product(tmp_path, pipeline, f"p{n:02}", TEXTUAL_INVERSION)
     with pytest.raises(BriefError, match=r"product_id='x'; allowed: p00, p01, .*p09 and 2 more"):
@@ -73,7 +73,7 @@ def test_broken_weights_are_named(tmp_path: Path, pipeline: CoverPipeline) -> No
         Library(tmp_path).get("cup")
 
 
-def test_readers_beside_a_writer_see_whole_products(tmp_path: Path, pipeline: CoverPipeline) -> None:
+def test_readers_during_a_write_see_whole_products(tmp_path: Path, pipeline: CoverPipeline) -> None:
     library, wrong, done = Library(tmp_path), list[str](), threading.Event()
     products = [store_product(tmp_path, pipeline, "mug", TEXTUAL_INVERSION, seed=n) for n in range(6)]
     tensors = {r.key: Library(tmp_path).get("mug").tensors for r in products[-1:]}
@@ -97,7 +97,7 @@ def test_readers_beside_a_writer_see_whole_products(tmp_path: Path, pipeline: Co
     assert len(tensors) > 1
 
 
-def test_checkpoints_are_told_apart_in_any_precision(covers: Callable[[str], CoverPipeline]) -> None:
+def test_checkpoints_have_different_versions_in_any_precision(covers: Callable[[str], CoverPipeline]) -> None:
     one, other = covers("sana"), covers("sana")
     assert one.base == other.base
     other.family.denoiser.to(torch.bfloat16)

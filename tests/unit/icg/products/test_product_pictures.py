@@ -1,4 +1,4 @@
-"""What is no set of pictures of one product is refused before anything is trained, and the message says what is wrong."""
+"""Pictures that do not show one product are refused before training, with a message that says why."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_same_file_twice(write_pictures: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize("thing", THINGS, ids=lambda t: t.id)
-def test_one_product_is_one_product(
+def test_pictures_of_one_product_pass_the_check(
     embedding: JointEmbedding, write_pictures: Callable[..., Path], thing: Thing
 ) -> None:
     assert check_one_product(embedding, load([write_pictures((thing, 5))], 128)) >= ALIKE

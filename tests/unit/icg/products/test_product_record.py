@@ -1,4 +1,4 @@
-"""Products on the disk: whole or not there, one trainer at a time, and an id is never a way out of the folder."""
+"""Products on disk: complete or absent, one training at a time, and an id never leads out of the folder."""
 
 from __future__ import annotations
 
@@ -16,10 +16,24 @@ from icg.products import record
 from icg.products.record import RECORD, Record, training
 
 STATED: dict[str, Any] = {
-    "id": "blue-mug", "kind": "mug", "method": "textual-inversion", "base": "b" * 64, "base_name": "tiny", "steps": 3, "lr": 0.1,
-    "seed": 0, "size": (64, 64), "rank": 2, "vectors": 2, "prior": False, "pictures": ("0" * 64,), "alike": 0.5, "seconds": 1.5,
-    "memory_mb": 7, "created": "2026-01-01",
-}  # fmt: skip
+    "id": "blue-mug",
+    "kind": "mug",
+    "method": "textual-inversion",
+    "base": "b" * 64,
+    "base_name": "tiny",
+    "steps": 3,
+    "lr": 0.1,
+    "seed": 0,
+    "size": (64, 64),
+    "rank": 2,
+    "vectors": 2,
+    "prior": False,
+    "pictures": ("0" * 64,),
+    "alike": 0.5,
+    "seconds": 1.5,
+    "memory_mb": 7,
+    "created": "2026-01-01",
+}
 
 
 def write(folder: Path, value: float = 0.0, **more: Any) -> Record:
@@ -41,7 +55,7 @@ def test_an_id_is_a_plain_folder_name_or_refused(id: str) -> None:
 
 
 @pytest.mark.parametrize("id", ["", "..", "a/b", "A", "-a", "a-", "a" * 65, "a b", "ä", "a\n", "a.b", "a@b", None, 7])
-def test_what_is_no_id(id: Any, tmp_path: Path) -> None:
+def test_invalid_ids_are_refused(id: Any, tmp_path: Path) -> None:
     for call in (
         lambda: record.read(tmp_path, id),
         lambda: record.remove(tmp_path, id),
@@ -52,7 +66,7 @@ def test_what_is_no_id(id: Any, tmp_path: Path) -> None:
     assert not [p for p in tmp_path.rglob("*") if p.suffix == ".safetensors"]
 
 
-def test_what_was_kept_is_read_and_replaced(tmp_path: Path) -> None:
+def test_stored_products_are_read_and_replaced(tmp_path: Path) -> None:
     first = write(tmp_path)
     assert record.read(tmp_path, "blue-mug") == first
     assert first.key == write(tmp_path).key, "the same weights are the same product"
@@ -103,7 +117,7 @@ def test_one_training_at_a_time(tmp_path: Path) -> None:
         ({"pictures": None}, "product.json is not usable"),
     ],
 )
-def test_a_record_that_says_something_else(tmp_path: Path, change: dict[str, Any], named: str) -> None:
+def test_a_record_with_a_wrong_field_is_refused(tmp_path: Path, change: dict[str, Any], named: str) -> None:
     write(tmp_path)
     path = tmp_path / "blue-mug" / RECORD
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -112,7 +126,7 @@ def test_a_record_that_says_something_else(tmp_path: Path, change: dict[str, Any
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "\x00", "{}"])
-def test_a_record_that_is_none(tmp_path: Path, text: str) -> None:
+def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
     write(tmp_path)
     (tmp_path / "blue-mug" / RECORD).write_text(text)
     with pytest.raises(CheckpointError, match=r"product_id='blue-mug': product.json is not usable"):

@@ -1,4 +1,4 @@
-"""Products beside each other in the running batch: each cover as it is alone, weights loaded when asked for, and gone when removed."""
+"""Several products in one batch: each cover equals that alone; weights are loaded on demand and dropped when removed."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ METHODS = {"one": DREAMBOOTH, "two": DREAMBOOTH, "words": TEXTUAL_INVERSION}
 def served(tmp_path: Path, covers: Covers, opened: Opened) -> Callable[..., StepScheduler]:
     """A scheduler that knows the products of tmp_path."""
 
-    def make(name: str = "sana", **how: object) -> StepScheduler:
+    def make(name: str = "sana", **options: object) -> StepScheduler:
         for n, (id, method) in enumerate(METHODS.items()):
             store_product(tmp_path, covers(name), id, method, seed=n)
-        scheduler = opened(name, **how)
+        scheduler = opened(name, **options)
         scheduler._pipeline.products = Library(tmp_path)
         return scheduler
 
@@ -46,7 +46,7 @@ def direct(covers: Covers, name: str, folder: Path, request: Brief) -> np.ndarra
 
 
 @pytest.mark.parametrize("name", ["sana", *(pytest.param(n, marks=pytest.mark.slow) for n in ("sd15", "sdxl"))])
-def test_each_as_alone_whatever_is_beside_it(
+def test_each_product_is_drawn_as_it_is_alone(
     served: Callable[..., StepScheduler], covers: Covers, tmp_path: Path, name: str
 ) -> None:
     scheduler = served(name)
@@ -93,7 +93,7 @@ def test_a_request_keeps_the_product_it_came_for(
     served: Callable[..., StepScheduler], covers: Covers, tmp_path: Path
 ) -> None:
     scheduler = served()
-    want = {id: pixels(scheduler.submit(brief(product_id=id))) for id in METHODS}
+    expected = {id: pixels(scheduler.submit(brief(product_id=id))) for id in METHODS}
     with scheduler._wake:
         futures = {id: scheduler.submit(brief(product_id=id, title="kettle")) for id in METHODS}
         again = {id: scheduler.submit(brief(product_id=id)) for id in METHODS}
@@ -101,7 +101,7 @@ def test_a_request_keeps_the_product_it_came_for(
             store_product(tmp_path, covers("sana"), id, method, seed=9)
             record.remove(tmp_path, id)
     for id in METHODS:
-        assert np.array_equal(pixels(again[id]), want[id])
+        assert np.array_equal(pixels(again[id]), expected[id])
         pixels(futures[id])
 
 
@@ -131,26 +131,30 @@ def test_weights_that_do_not_fit_fail_alone(
     scheduler = served()
     foreign = {name: value[..., :1].contiguous() for name, value in tensors_of(covers("sana"), DREAMBOOTH, 3).items()}
     store_product(tmp_path, covers("sana"), "odd", tensors=foreign)
-    want = pixels(scheduler.submit(brief(product_id="one")))
+    expected = pixels(scheduler.submit(brief(product_id="one")))
     with scheduler._wake:
         bad, good = scheduler.submit(brief(product_id="odd")), scheduler.submit(brief(product_id="one"))
     with pytest.raises(CheckpointError, match="product_id='odd': its weights are not for this denoiser; allowed"):
         bad.result(60)
-    assert np.array_equal(pixels(good), want)
+    assert np.array_equal(pixels(good), expected)
 
 
 def test_beside_low_rank_weights_that_were_announced(covers: Covers, tmp_path: Path) -> None:
     store_product(tmp_path / "products", covers("sana"), "one")
     pipeline = covers("sana")
     pipeline.products = Library(tmp_path / "products")
-    pipeline([brief(product_id="one")])  # what it wears of its own is not there for all
+    pipeline([brief(product_id="one")])  # its own weights are not applied to all
     scheduler = StepScheduler(pipeline, (SIZE,), loras={"aligned": saved(covers("sana"), tmp_path / "lora", 1)})
     try:
         options = {"lora": "aligned"}, {}, {}
         ids = "", "one", ""
-        alone = [pixels(scheduler.submit(brief(product_id=id), **how)) for id, how in zip(ids, options, strict=True)]
+        alone = [
+            pixels(scheduler.submit(brief(product_id=id), **options)) for id, options in zip(ids, options, strict=True)
+        ]
         with scheduler._wake:
-            futures = [scheduler.submit(brief(product_id=id), **how) for id, how in zip(ids, options, strict=True)]
+            futures = [
+                scheduler.submit(brief(product_id=id), **kwargs) for id, kwargs in zip(ids, options, strict=True)
+            ]
         assert all(np.array_equal(pixels(f), a) for f, a in zip(futures, alone, strict=True))
         assert len({image.tobytes() for image in alone}) == 3
         with pytest.raises(BriefError, match="lora='aligned' with product_id='one'; allowed: one of them"):
@@ -185,7 +189,7 @@ def test_the_pipeline_takes_one_product_a_call_and_is_itself_again(covers: Cover
     with pytest.raises(BriefError, match=r"product_id=\['', 'one'\] in one call"):
         pipeline([brief(), brief(product_id="one")])
     one, other = pipeline.start([brief(product_id="one")]), pipeline.start([brief()])
-    while pipeline.step(one) | pipeline.step(other):  # two calls step by step
+    while pipeline.step(one) | pipeline.step(other):  # two calls with the step API
         continue
     assert np.array_equal(np.asarray(pipeline.finish(one)[0]), drawings["one"])
     assert np.array_equal(np.asarray(pipeline.finish(other)[0]), plain)

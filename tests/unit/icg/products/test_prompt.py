@@ -1,4 +1,4 @@
-"""Learned vectors in a title: where a word's own embeddings stand they say what the word says, in every VLM family."""
+"""Learned vectors in a title: a word's own embeddings as vectors are read like the word, in every VLM family."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def embedded(vlm: Any, processor: Any, text: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("references", [(), (PICTURE,)])
 @pytest.mark.parametrize("name", tiny_vlm.VLM)
-def test_a_words_own_embeddings_say_the_word(
+def test_a_words_own_embeddings_read_like_the_word(
     vlm_of: Callable[[str], tuple[Any, Any]], name: str, references: tuple[Image.Image, ...]
 ) -> None:
     vlm, processor = vlm_of(name)
@@ -59,8 +59,8 @@ def test_only_the_vectors_learn(vlm_of: Callable[[str], tuple[Any, Any]], name: 
 
 def test_special_tokens_of_a_title_hold_no_place(vlm_of: Callable[[str], tuple[Any, Any]]) -> None:
     vlm, processor = vlm_of("smolvlm")
-    some = " ".join(processor.tokenizer.get_added_vocab())
-    inputs, id = with_placeholders(processor, (f"a {some} ", f" {some}"), 3, ())
+    special_tokens = " ".join(processor.tokenizer.get_added_vocab())
+    inputs, id = with_placeholders(processor, (f"a {special_tokens} ", f" {special_tokens}"), 3, ())
     assert int((inputs["input_ids"] == id).sum()) == 3
     with pytest.raises(CheckpointError, match=rf"vectors width=7; allowed: {tiny_vlm.WIDTH}"):
         read(adapter(), vlm, processor, ("a ", ""), torch.zeros(3, 7))

@@ -1,4 +1,4 @@
-"""Small RF1M data sets in every container, made on the spot."""
+"""Small RF1M data sets in every container format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Depth and saliency: our small network as a folder, and public ones of transformers or of any other make."""
+"""Depth and saliency: our small network from a folder, and public ones of transformers or other libraries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pictures(*shape: int) -> Tensor:
 def dpt(folder: Path) -> Any:
     narrow = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 4, "num_attention_heads": 2}
     necks = {"neck_hidden_sizes": [8] * 4, "fusion_hidden_size": 8, "backbone_out_indices": [0, 1, 2, 3]}
-    wide = {"initializer_range": 0.5}  # else what it sees is next to nothing, and all of it as far away
+    wide = {"initializer_range": 0.5}  # else its features are close to zero and its depth is constant
     model = t.DPTForDepthEstimation(t.DPTConfig(image_size=384, patch_size=32, **narrow, **necks, **wide))
     model.eval().save_pretrained(folder)
     return model
@@ -60,7 +60,7 @@ def test_small_cues_are_planes_of_the_picture_s_size(widths: tuple[int, ...] | N
         assert 0 <= plane.min() < plane.max() <= 1
     depth, saliency = cues(images)
     assert not torch.allclose(depth, saliency)
-    assert torch.allclose(cues(images[1:])[0], depth[1:], atol=1e-6), "no picture of a batch takes part in another's"
+    assert torch.allclose(cues(images[1:])[0], depth[1:], atol=1e-6), "no picture of a batch changes another's"
 
 
 def test_small_cues_are_small() -> None:
@@ -91,7 +91,7 @@ def test_other_widths_are_refused(tmp_path: Path, widths: Any) -> None:
         SmallCues.from_pretrained(tmp_path)
 
 
-def test_pickles_and_what_is_missing_or_damaged_are_refused(tmp_path: Path) -> None:
+def test_pickles_and_missing_or_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such folder"):
         SmallCues.from_pretrained(tmp_path / "nowhere")
     SmallCues(WIDTHS).save_pretrained(tmp_path)
@@ -118,7 +118,7 @@ def normalised(images: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("classes", [3, 1])
-def test_public_cues_are_what_their_models_say(tmp_path: Path, classes: int) -> None:
+def test_public_cues_equal_the_outputs_of_their_models(tmp_path: Path, classes: int) -> None:
     deep, segmenter = dpt(tmp_path / "dpt"), segformer(tmp_path / "segformer", classes)
     cues = PublicCues.from_pretrained(tmp_path / "dpt", str(tmp_path / "segformer"))
     images = pictures(2, 3, 384, 384)
@@ -128,8 +128,8 @@ def test_public_cues_are_what_their_models_say(tmp_path: Path, classes: int) -> 
         near, logits = deep(pixel_values=normal).predicted_depth, segmenter(pixel_values=normal).logits
     low, high = near.amin((1, 2), True), near.amax((1, 2), True)
     assert (high - low).min() > 0.1
-    there = logits.sigmoid() if classes == 1 else logits.softmax(1)[:, 1:].sum(1, keepdim=True)
-    for plane, expected in ((depth, ((near - low) / (high - low))[:, None]), (saliency, there)):
+    salient = logits.sigmoid() if classes == 1 else logits.softmax(1)[:, 1:].sum(1, keepdim=True)
+    for plane, expected in ((depth, ((near - low) / (high - low))[:, None]), (saliency, salient)):
         assert plane.shape == (2, 1, 384, 384)
         target = F.interpolate(expected, (384, 384), mode="bilinear")
         torch.testing.assert_close(plane, target, atol=1e-4, rtol=0)
@@ -150,7 +150,7 @@ def test_public_cues_take_pictures_of_any_size_and_pass_gradients(tmp_path: Path
         assert gradient.abs().max() > 0
 
 
-def test_public_cues_that_are_not_there_are_named(tmp_path: Path) -> None:
+def test_missing_public_cues_are_named(tmp_path: Path) -> None:
     dpt(tmp_path / "dpt")
     segformer(tmp_path / "segformer")
     with pytest.raises(CheckpointError, match=r"depth=.*nowhere.*allowed: depth models"):
@@ -162,14 +162,14 @@ def test_public_cues_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 
 class Flat(nn.Module):
-    """A depth model that sees none."""
+    """A depth model with constant output."""
 
     def forward(self, pixel_values: Tensor) -> Any:
         return t.modeling_outputs.DepthEstimatorOutput(predicted_depth=torch.ones(len(pixel_values), 4, 4))
 
 
 class Bright(nn.Module):
-    """Says by brightness what stands out; with `others`, first of several maps, as U2-Net gives them."""
+    """Saliency by brightness; with `others`, the first of several maps, as U2-Net returns them."""
 
     def __init__(self, others: bool) -> None:
         super().__init__()
@@ -181,10 +181,10 @@ class Bright(nn.Module):
 
 
 @pytest.mark.parametrize("others", [True, False])
-def test_a_network_of_another_make_tells_what_stands_out(others: bool) -> None:
+def test_saliency_outputs_of_other_networks_are_read(others: bool) -> None:
     images = torch.full((1, 3, 64, 64), -1.0)
     images[..., :32] = 1
     depth, saliency = PublicCues(Flat(), Bright(others), side=64)(images)
     assert saliency[..., :31].min() == 1
     assert saliency[..., 33:].max() == 0
-    assert depth.abs().max() == 0, "depth that is the same everywhere divides by nothing"
+    assert depth.abs().max() == 0, "constant depth does not divide by zero"

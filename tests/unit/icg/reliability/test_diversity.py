@@ -1,4 +1,4 @@
-"""How varied backgrounds are, on pictures whose answers are known."""
+"""Diversity of backgrounds, on pictures with known answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def placed(box: tuple[int, int, int, int] = (24, 24, 40, 40)) -> Image.Image:
 
 
 def pictures(colours: Sequence[tuple[int, int, int]]) -> torch.Tensor:
-    """Of one colour each, but where the product is, which counts for nothing."""
+    """Pictures of one colour each, except under the product, which does not count."""
     tensor = (torch.tensor(colours) / 127.5 - 1)[:, :, None, None].repeat(1, 1, 64, 64)
     tensor[:, :, 24:40, 24:40] = torch.linspace(-1, 1, len(colours))[:, None, None, None]
     return tensor
@@ -37,7 +37,7 @@ def test_distance_is_between_backgrounds_of_one_brief() -> None:
     assert between([BLACK, WHITE] * 2)[0] == pytest.approx(441.7, abs=0.1)
 
 
-def test_what_either_product_covers_does_not_count() -> None:
+def test_pixels_of_either_product_do_not_count() -> None:
     left, right = placed((0, 0, 32, 64)), placed((32, 0, 60, 64))
     shown = pictures([BLACK, BLACK])
     shown[1, :, :, :60] = 1.0
@@ -46,7 +46,7 @@ def test_what_either_product_covers_does_not_count() -> None:
     assert distances(shown, [left, right], 2).item() == pytest.approx(441.7, abs=0.1)
 
 
-def test_two_pictures_alike_can_be_pushed_apart() -> None:
+def test_equal_pictures_have_a_gradient() -> None:
     shown = pictures([BLACK, BLACK]).requires_grad_(True)
     distances(shown, [placed()] * 2, 2).sum().backward()
     assert shown.grad is not None

@@ -1,4 +1,4 @@
-"""The judge of product pictures, and the reward that is its word: what they say, keep, pass gradients through and refuse."""
+"""The judge of product pictures and the reliability reward: results, saving, gradients and errors."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def test_a_probability_for_each_class_by_name() -> None:
             assert list(one.probabilities) == [Availability(n).name.lower() for n in range(classes)]
             assert sum(values(one)) == pytest.approx(1, abs=1e-5)
             assert one.score == one.probabilities["available"]
-        assert len({round(one.score, 4) for one in results}) == 3, "pictures are told apart"
+        assert len({round(one.score, 4) for one in results}) == 3, "pictures have different results"
 
 
-def test_what_was_saved_judges_as_before(tmp_path: Path) -> None:
+def test_a_saved_network_predicts_as_before(tmp_path: Path) -> None:
     model = judge(0.3, 1.7)
     model.save_pretrained(tmp_path)
     again = Judge.from_pretrained(tmp_path)
@@ -59,7 +59,7 @@ def test_what_was_saved_judges_as_before(tmp_path: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         other = SmallCues((8, 16)).eval()
-    assert judged(Judge.from_pretrained(tmp_path, other)) != judged(model), "other cues are used where they are given"
+    assert judged(Judge.from_pretrained(tmp_path, other)) != judged(model), "other cues replace the saved ones"
 
 
 def test_available_means_at_or_above_the_threshold() -> None:
@@ -99,7 +99,7 @@ def test_gradients_reach_the_picture_through_rfnet_and_through_the_cues(cues: tu
     assert (images.grad is not None and images.grad.abs().max().item() > 0) == reached
 
 
-def test_pictures_are_judged_some_at_a_time_and_in_order() -> None:
+def test_pictures_are_judged_in_batches_and_in_order() -> None:
     model, many = judge(), [picture(n) for n in range(BATCH + 2)]
     results = model(many, [cut_out()] * len(many), ["a mug"] * len(many))
     for n in (0, BATCH - 1, BATCH, BATCH + 1):
@@ -174,18 +174,18 @@ def faint() -> Image.Image:
     ],
     ids=["without alpha", "opaque", "fully transparent", "nothing of it opaque"],
 )
-def test_what_is_no_cut_out_is_refused(product: Image.Image, message: str) -> None:
+def test_a_picture_without_a_cut_out_is_refused(product: Image.Image, message: str) -> None:
     with pytest.raises(BriefError, match=f"{message}.*; allowed: "):
         judge()([picture(0)] * 2, [cut_out(), product], ["a mug"] * 2)
 
 
-def test_a_cut_out_is_scaled_to_what_there_is_of_it() -> None:
+def test_a_cut_out_is_scaled_to_its_visible_part() -> None:
     small, large = product_pixels(cut_out((40, 60)), SIDE), product_pixels(cut_out((1200, 1800)), SIDE)
     assert small.shape == large.shape == (3, SIDE, SIDE)
     assert (small - large).abs().mean() < 0.05
     away = Image.new("RGBA", (400, 300))
     away.paste(cut_out((40, 60)), (350, 200))
-    assert torch.equal(product_pixels(away, SIDE), small), "where it stands on its canvas is of no meaning"
+    assert torch.equal(product_pixels(away, SIDE), small), "its place on its canvas does not matter"
     assert (small[:, 0, 0] - (127 / 127.5 - 1)).abs().max() < 1e-6, "grey behind it"
     red = (small[0] > 0.9) & (small[1] < -0.9)
     assert red.any(1).sum() >= 0.85 * SIDE, "as large as fits"
@@ -208,7 +208,7 @@ def test_text_on_the_product_is_part_of_it() -> None:
     ImageDraw.Draw(labelled).text((28, 32), "SALE", fill="black")
     first, second = judged(judge(), plain), judged(judge(), labelled)
     assert list(first.probabilities) == list(second.probabilities)
-    assert first != second, "it is seen"
+    assert first != second, "it has an effect"
 
 
 def test_a_caption_may_be_empty_and_counts_where_it_is_not() -> None:
@@ -228,8 +228,8 @@ def test_as_many_of_each(images: int, products: int, captions: int) -> None:
     assert judge()([], [], []) == []
 
 
-def product_brief(**how: Any) -> Brief:
-    return Brief(**{"title": "a mug", "product": cut_out(), "inpaint": True} | how)
+def product_brief(**options: Any) -> Brief:
+    return Brief(**{"title": "a mug", "product": cut_out(), "inpaint": True} | options)
 
 
 UNKNOWN = product_brief(product=None, inpaint=False), product_brief(inpaint=False)
@@ -285,6 +285,6 @@ def test_the_reward_of_tensors_needs_products() -> None:
         reward.tensor(torch.zeros(1, 1, SIDE, SIDE), [product_brief()])
 
 
-def test_a_judge_json_says_what_it_was_given(tmp_path: Path) -> None:
+def test_judge_json_holds_threshold_and_temperature(tmp_path: Path) -> None:
     judge(0.25, 2).save_pretrained(tmp_path)
     assert json.loads((tmp_path / "judge.json").read_text()) == {"threshold": 0.25, "temperature": 2.0}

@@ -20,7 +20,7 @@ CONFIG = replace(VARIANTS["small"], side=32, width=16, heads=2, fusions=1, words
 
 
 def part(count: int = 12) -> ScenePart:
-    """Noise of every class, none of it redrawn."""
+    """Noise of every class, none through the autoencoder."""
     rng = np.random.default_rng(0)
     planes = {name: rng.integers(0, 256, (count, 32, 32, depth), np.uint8) for name, depth in PLANES.items()}
     label = np.arange(count) % 5

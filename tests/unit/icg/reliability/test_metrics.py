@@ -1,15 +1,8 @@
-"""Precision to calibration, against numbers worked out by hand."""
+"""Precision to calibration, compared with numbers calculated by hand."""
 
 import numpy as np
 import pytest
-from icg.reliability.metrics import (
-    Quality,
-    average_precision,
-    best_threshold,
-    calibration_error,
-    quality,
-    temperature,
-)
+from icg.reliability.metrics import Quality, average_precision, best_threshold, calibration_error, quality, temperature
 
 PROBABILITIES = np.array(
     [[0.9, 0.1, 0.0], [0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.4, 0.35, 0.25], [0.3, 0.1, 0.6], [0.2, 0.7, 0.1]]
@@ -21,12 +14,14 @@ def measured(threshold: float = 0.5) -> Quality:
     return quality(PROBABILITIES, LABELS, threshold)
 
 
-def test_what_was_let_through_and_what_should_have_been() -> None:
-    """Three are let through, two of them rightly; three should have been."""
+def test_precision_recall_and_f1_at_a_threshold() -> None:
+    """Three are predicted available, two of them correctly; three are available."""
     result = measured()
     assert (result.precision, result.recall, result.f1) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
     strict = measured(0.9)
-    assert (strict.precision, strict.recall, strict.f1) == pytest.approx((1, 1 / 3, 1 / 2)), "0.9 itself is let through"
+    assert (strict.precision, strict.recall, strict.f1) == pytest.approx((1, 1 / 3, 1 / 2)), (
+        "a score equal to the threshold counts as available"
+    )
     lax = measured(0.4)
     assert (lax.precision, lax.recall, lax.f1) == pytest.approx((3 / 4, 1, 6 / 7))
 
@@ -38,7 +33,7 @@ def test_the_confusion_is_of_the_likeliest_class() -> None:
         assert result.accuracy == pytest.approx(5 / 6)
 
 
-def test_nothing_let_through_and_nothing_good() -> None:
+def test_rates_without_passed_or_good_pictures() -> None:
     nothing = measured(1.0)
     assert (nothing.precision, nothing.recall, nothing.f1) == (0, 0, 0)
     bad = quality(PROBABILITIES, np.ones(6, int), 0.5)
@@ -54,21 +49,21 @@ def test_average_precision_is_the_mean_over_the_good_ones() -> None:
 
 
 @pytest.mark.parametrize("good", [[1, 0, 0, 1, 0], [1, 0, 1, 0, 0], [1, 1, 0, 0, 0]])
-def test_equal_scores_cannot_be_parted_whatever_their_order(good: list[int]) -> None:
+def test_average_precision_of_equal_scores_ignores_their_order(good: list[int]) -> None:
     """0.9 is good, and one of three at 0.5: at 0.5 two of four are good."""
     score = np.array([0.9, 0.5, 0.5, 0.5, 0.1])
     assert average_precision(score, np.array(good, bool)) == pytest.approx((1 + 2 / 4) / 2)
 
 
 def test_calibration_error() -> None:
-    """Bins of a tenth: 0.92 said of two of which one is so, 0.31 and 0.35 said of two of which none is, and 1.0 is in the last bin."""
+    """Bins of a tenth: scores 0.92 of two rows, one good; 0.31 and 0.35 of two rows, none good; 1.0 is in the last bin."""
     score, good = np.array([0.92, 0.92, 0.31, 0.35]), np.array([True, False, False, False])
     assert calibration_error(score, good) == pytest.approx(0.5 * 0.42 + 0.5 * 0.33)
     assert calibration_error(np.array([1.0, 1.0, 0.0]), np.array([True, True, False])) == 0
     assert calibration_error(np.array([1.0, 0.94]), np.array([False, True])) == pytest.approx(0.47), "one bin, not two"
 
 
-def test_what_is_said_as_often_as_it_is_so_has_no_error() -> None:
+def test_calibrated_probabilities_have_no_calibration_error() -> None:
     rng = np.random.default_rng(0)
     score = rng.random(20_000)
     good = rng.random(20_000) < score

@@ -35,22 +35,22 @@ from tests.unit.icg.reliability.archive_files import (
 @kinds
 def test_every_container_gives_the_same_examples(tmp_path: Path, kind: str) -> None:
     examples, report = all_of(data_set(tmp_path, kind, classes=6))
-    assert [one.name for one in examples] == ["000_0", "000_1", "001_0", "001_1", "002_0", "002_1"]
-    assert [one.label for one in examples] == list(Availability)
-    assert [one.available for one in examples] == [True] + [False] * 5
-    assert [one.product_id for one in examples] == ["000", "000", "001", "001", "002", "002"]
-    assert {one.subset for one in examples} == {1}
+    assert [example.name for example in examples] == ["000_0", "000_1", "001_0", "001_1", "002_0", "002_1"]
+    assert [example.label for example in examples] == list(Availability)
+    assert [example.available for example in examples] == [True] + [False] * 5
+    assert [example.product_id for example in examples] == ["000", "000", "001", "001", "002", "002"]
+    assert {example.subset for example in examples} == {1}
     assert examples[5].product is None
-    for n, one in enumerate(examples):
+    for n, example in enumerate(examples):
         file = image(n, "JPEG")
-        assert one.digest == hashlib.sha256(file).hexdigest()
-        assert one.picture.mode == "RGB"
-        np.testing.assert_array_equal(np.asarray(one.picture), np.asarray(Image.open(io.BytesIO(file))))
+        assert example.digest == hashlib.sha256(file).hexdigest()
+        assert example.picture.mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(example.picture), np.asarray(Image.open(io.BytesIO(file))))
         if n < 5:
-            assert one.product is not None
-            assert one.product.mode == "RGBA"
+            assert example.product is not None
+            assert example.product.mode == "RGBA"
             np.testing.assert_array_equal(
-                np.asarray(one.product), np.asarray(Image.open(io.BytesIO(image(n, mode="RGBA"))))
+                np.asarray(example.product), np.asarray(Image.open(io.BytesIO(image(n, mode="RGBA"))))
             )
     assert (report.pictures, report.products, report.cut_outs, report.refused) == (6, 3, 5, {})
 
@@ -59,8 +59,12 @@ def test_the_report_is_json_with_counts_and_reasons(tmp_path: Path) -> None:
     _, report = all_of(data_set(tmp_path))
     stated = json.loads(report.json())
     assert stated["classes"] == {
-        "available": 1, "indistinctiveness": 1, "shape_hallucination": 1, "size_mismatch": 1, "space_mismatch": 1,
-    }  # fmt: skip
+        "available": 1,
+        "indistinctiveness": 1,
+        "shape_hallucination": 1,
+        "size_mismatch": 1,
+        "space_mismatch": 1,
+    }
     assert stated["subsets"] == {"1": 5}
     assert sum(stated["splits"].values()) == stated["pictures"] == 5
     assert stated["refused"] == {"a class left out": 1}
@@ -80,19 +84,19 @@ def test_cut_outs_may_lie_among_the_pictures(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar.gz", {"cut/1.png": image(1, mode="RGBA"), "1.jpg": image(1, "JPEG")}, "w:gz")
     (tmp_path / "label.txt").write_text("1.jpg 1\n")
     paths = (tmp_path / "a.tar.gz",)
-    (one,), report = all_of(RF1M(tmp_path / "label.txt", (Part(1, paths, paths, "^cut/"),)))
-    assert one.product is not None
+    (example,), report = all_of(RF1M(tmp_path / "label.txt", (Part(1, paths, paths, "^cut/"),)))
+    assert example.product is not None
     assert report.refused == {}
 
 
-def test_large_files_are_scaled_alike(tmp_path: Path) -> None:
+def test_a_large_picture_and_its_product_are_scaled_equally(tmp_path: Path) -> None:
     write_zip(tmp_path / "a.zip", {"1.jpg": image(1, "JPEG", (400, 320))})
     write_zip(tmp_path / "b.zip", {"1.png": image(1, size=(400, 320), mode="RGBA")})
     (tmp_path / "label.txt").write_text("1 1\n")
     part = Part(1, (tmp_path / "a.zip",), (tmp_path / "b.zip",))
-    (one,), _ = all_of(RF1M(tmp_path / "label.txt", (part,), side=64))
-    assert one.product is not None
-    assert one.product.size == one.picture.size == (160, 128)
+    (example,), _ = all_of(RF1M(tmp_path / "label.txt", (part,), side=64))
+    assert example.product is not None
+    assert example.product.size == example.picture.size == (160, 128)
 
 
 def test_numbers_are_those_of_the_description_and_captions_and_products_may_be_columns(tmp_path: Path) -> None:
@@ -101,9 +105,9 @@ def test_numbers_are_those_of_the_description_and_captions_and_products_may_be_c
     layout = Layout(("name", "label", "product", "caption"))
     examples, _ = all_of(only(tmp_path, files, rows, layout=layout, classes=6))
     order = ["AVAILABLE", "UNSUITABLE", "SPACE_MISMATCH", "SIZE_MISMATCH", "INDISTINCTIVENESS", "SHAPE_HALLUCINATION"]
-    assert [one.label.name for one in examples] == order
-    assert {one.caption for one in examples} == {"a kettle, red"}
-    assert [one.product_id for one in examples] == ["sku0", "sku1"] * 3
+    assert [example.label.name for example in examples] == order
+    assert {example.caption for example in examples} == {"a kettle, red"}
+    assert [example.product_id for example in examples] == ["sku0", "sku1"] * 3
     assert [available(label) for label in Availability] == [True] + [False] * 5
 
 
@@ -139,8 +143,12 @@ def test_bad_rows_are_counted_by_name(tmp_path: Path) -> None:
     )
     labels, tally = labels_of(tmp_path / "label.txt", bad)
     assert tally.refused == {
-        "a doubled row": 1, "contradicting rows": 1, "an unknown label": 2, "a damaged row": 2, "a wrong encoding": 1,
-    }  # fmt: skip
+        "a doubled row": 1,
+        "contradicting rows": 1,
+        "an unknown label": 2,
+        "a damaged row": 2,
+        "a wrong encoding": 1,
+    }
     assert len(labels) == 3
     assert [entry["row"] for entry in tally.shown] == [2, 4, 5, 6, 7, 8, 9]
     contradicted, good = labels.find("b"), labels.find("g")
@@ -150,7 +158,7 @@ def test_bad_rows_are_counted_by_name(tmp_path: Path) -> None:
     assert labels.of(good)[0] is Availability.SIZE_MISMATCH
 
 
-def test_other_encodings_are_said_by_the_layout(tmp_path: Path) -> None:
+def test_other_encodings_come_from_the_layout(tmp_path: Path) -> None:
     text = "水壶_1.png\t1\t红色\n".encode("gb18030")
     layout = Layout(("name", "label", "caption"), encoding="gb18030")
     labels, tally = labels_of(tmp_path / "label.txt", text, layout)
@@ -180,12 +188,16 @@ def test_a_table_without_rows_is_an_error(tmp_path: Path, text: bytes | None, me
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"columns": ("name", "class")}, "columns"), ({"columns": ("name", "label", "name")}, "columns"),
-        ({"separator": ""}, "separator"), ({"depth": 0}, "depth"), ({"encoding": "utf-33"}, "utf-33"),
-        ({"product": r"\d+"}, "group 1"), ({"product": "("}, "group 1"),
+        ({"columns": ("name", "class")}, "columns"),
+        ({"columns": ("name", "label", "name")}, "columns"),
+        ({"separator": ""}, "separator"),
+        ({"depth": 0}, "depth"),
+        ({"encoding": "utf-33"}, "utf-33"),
+        ({"product": r"\d+"}, "group 1"),
+        ({"product": "("}, "group 1"),
     ],
-)  # fmt: skip
-def test_a_layout_says_what_it_allows(tmp_path: Path, wrong: dict[str, Any], message: str) -> None:
+)
+def test_a_layout_error_names_the_allowed_values(tmp_path: Path, wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(IcgError, match=message):
         labels_of(tmp_path / "label.txt", "a 1\n", Layout(**wrong))
 
@@ -193,13 +205,16 @@ def test_a_layout_says_what_it_allows(tmp_path: Path, wrong: dict[str, Any], mes
 def test_rows_without_pictures_and_pictures_without_rows_are_counted(tmp_path: Path) -> None:
     files = {"1.png": image(1), "2/1.png": image(2), "3.png": image(3), "4.png": image(4)}
     examples, report = all_of(only(tmp_path, files, "1 1\n4 1\n4 3\n5 1\n6 1\n"))
-    assert [one.name for one in examples] == ["1"]
+    assert [example.name for example in examples] == ["1"]
     assert report.refused == {
-        "contradicting rows": 1, "a doubled picture": 1, "a picture without a label": 1,
-        "a picture with contradicting labels": 1, "a row without a picture": 2,
-    }  # fmt: skip
+        "contradicting rows": 1,
+        "a doubled picture": 1,
+        "a picture without a label": 1,
+        "a picture with contradicting labels": 1,
+        "a row without a picture": 2,
+    }
     deeper, _ = all_of(only(tmp_path, files, "1 1\n2/1 1\n", layout=Layout(depth=2)))
-    assert [one.name for one in deeper] == ["1", "2/1"]
+    assert [example.name for example in deeper] == ["1", "2/1"]
 
 
 @pytest.mark.parametrize(
@@ -215,8 +230,8 @@ def test_a_product_without_a_cut_out_is_counted_and_its_picture_kept(tmp_path: P
     write_zip(tmp_path / "b.zip", {"1.png": file})
     (tmp_path / "label.txt").write_text("1 1\n")
     part = Part(1, (tmp_path / "a.zip",), (tmp_path / "b.zip",))
-    (one,), report = all_of(RF1M(tmp_path / "label.txt", (part,)))
-    assert one.product is None
+    (example,), report = all_of(RF1M(tmp_path / "label.txt", (part,)))
+    assert example.product is None
     assert report.refused == {kind: 1}
     assert report.cut_outs == 0
 
@@ -224,20 +239,23 @@ def test_a_product_without_a_cut_out_is_counted_and_its_picture_kept(tmp_path: P
 def test_splits_are_of_products_and_stay(tmp_path: Path) -> None:
     splits = Splits(0.2, 0.2)
     examples, _ = all_of(data_set(tmp_path / "a", count=120, splits=splits, classes=6))
-    of = {one.product_id: one.split for one in examples}
-    assert all(one.split == of[one.product_id] for one in examples)
+    of = {example.product_id: example.split for example in examples}
+    assert all(example.split == of[example.product_id] for example in examples)
     assert [of[f"{n:03}"] for n in range(12)] == EXPECTED
     parts = [
         all_of(data_set(tmp_path / "a", count=120, splits=splits, classes=6), s)
         for s in ("train", "validation", "test")
     ]
-    assert sorted(one.name for some, _ in parts for one in some) == sorted(one.name for one in examples)
+    assert sorted(example.name for examples_of_part, _ in parts for example in examples_of_part) == sorted(
+        example.name for example in examples
+    )
     assert all(not report.refused for _, report in parts)
     assert all(
-        {one.split for one in some} == {s} for (some, _), s in zip(parts, ("train", "validation", "test"), strict=True)
+        {example.split for example in examples_of_part} == {s}
+        for (examples_of_part, _), s in zip(parts, ("train", "validation", "test"), strict=True)
     )
     fewer, _ = all_of(data_set(tmp_path / "b", "p.tar", count=40, splits=splits))
-    assert all(of[one.product_id] == one.split for one in fewer)
+    assert all(of[example.product_id] == example.split for example in fewer)
 
 
 EXPECTED = [
@@ -256,12 +274,12 @@ EXPECTED = [
 ]
 
 
-def test_names_that_tell_no_product_are_counted(tmp_path: Path) -> None:
+def test_file_names_without_a_product_are_counted(tmp_path: Path) -> None:
     data = only(
         tmp_path, {"12-a.png": image(1), "b.png": image(2)}, "12-a 1\nb 1\n", layout=Layout(product=r"(\d+)-.*")
     )
-    (one,), report = all_of(data)
-    assert one.product_id == "12"
+    (example,), report = all_of(data)
+    assert example.product_id == "12"
     assert report.refused == {"no product in its name": 1}
 
 
@@ -275,12 +293,12 @@ def test_memory_does_not_grow_with_the_archive(tmp_path: Path, kind: str, bytes_
         WRITERS[kind](folder / kind, {f"{n:05}.png": noise(n % 7) for n in range(count)})
         (folder / "label.txt").write_text("".join(f"{n:05}.png 1\n" for n in range(count)))
         data = RF1M(folder / "label.txt", (Part(2, (folder / kind,)),))
-        next(iter(data.read()))  # what is imported late is not what is measured
+        next(iter(data.read()))  # late imports must not be measured
         alive: list[weakref.ref[Image.Image]] = []  # Pillow's own memory is not traced
         tracemalloc.start()
         reading, most = data.read(), 0
         for example in reading:
-            alive = [*(one for one in alive if one() is not None), weakref.ref(example.picture)]
+            alive = [*(example for example in alive if example() is not None), weakref.ref(example.picture)]
             most = max(most, len(alive))
         peaks[count] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

@@ -1,4 +1,4 @@
-"""Cues of RF1M pictures: computed once, kept, and the same after a kill."""
+"""Cues of RF1M pictures: computed once, stored, and complete after a kill."""
 
 from __future__ import annotations
 
@@ -17,11 +17,7 @@ from icg.errors import IcgError
 from icg.reliability.rf1m import CueCache
 from PIL import Image
 
-from tests.unit.icg.reliability.archive_files import (
-    all_of,
-    data_set,
-    gradient,
-)
+from tests.unit.icg.reliability.archive_files import all_of, data_set, gradient
 
 
 def test_cues_are_computed_once_for_each_model_and_picture(tmp_path: Path) -> None:
@@ -36,10 +32,10 @@ def test_cues_are_computed_once_for_each_model_and_picture(tmp_path: Path) -> No
     assert cache.compute(examples, RowReport()) == len(examples) == len(calls) == 5
     for _ in range(2):
         cache = CueCache(tmp_path / "cues", "gradient", 1.0, counted)
-        for one in examples:
-            cue = cache.of(one)
+        for example in examples:
+            cue = cache.of(example)
             assert cue.dtype == torch.float16
-            np.testing.assert_array_equal(cue.numpy(), gradient(1.0, one.picture))
+            np.testing.assert_array_equal(cue.numpy(), gradient(1.0, example.picture))
     assert len(calls) == 5
     half = CueCache(tmp_path / "cues", "half the gradient", 0.5, counted)
     assert half.of(examples[0]).max() == 0.5
@@ -54,7 +50,7 @@ def test_cues_are_computed_once_for_each_model_and_picture(tmp_path: Path) -> No
     "wrong",
     [np.full((4, 4), 1.5), np.full((4, 4), np.nan), np.zeros((4, 4, 1)), np.zeros((0, 4)), np.full((4, 4), -0.1)],
 )
-def test_a_cue_that_is_none_is_refused(tmp_path: Path, wrong: np.ndarray) -> None:
+def test_an_unknown_cue_is_refused(tmp_path: Path, wrong: np.ndarray) -> None:
     examples, _ = all_of(data_set(tmp_path / "data"))
     cache, tally = CueCache(tmp_path / "cues", "odd", None, lambda *_: wrong), RowReport()
     with pytest.raises(IcgError, match=r"cue 'odd' of '000_0'.*allowed: \(H, W\) in 0..1"):
@@ -78,7 +74,7 @@ for n, one in enumerate(found):
 """
 
 
-def test_after_kill_9_only_what_no_whole_shard_holds_is_computed_again(tmp_path: Path) -> None:
+def test_after_kill_9_finished_shards_are_not_computed_again(tmp_path: Path) -> None:
     root = Path(__file__).parents[4]
     command = [sys.executable, "-c", KILLED, str(tmp_path / "data"), str(tmp_path / "cues")]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root)

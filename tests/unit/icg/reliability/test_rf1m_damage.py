@@ -1,4 +1,4 @@
-"""RF1M archives that are hostile, truncated or damaged: what is whole is given, the rest is counted."""
+"""RF1M archives that are hostile, truncated or damaged: intact members are read, the rest is counted."""
 
 from __future__ import annotations
 
@@ -21,32 +21,36 @@ from icg.errors import IcgError
 from icg.reliability import archives
 from icg.reliability.rf1m import RF1M, Part
 
-from tests.unit.icg.reliability.archive_files import (
-    WRITERS,
-    Files,
-    all_of,
-    image,
-    noise,
-    only,
-    write_tar,
-    write_zip,
-)
+from tests.unit.icg.reliability.archive_files import WRITERS, Files, all_of, image, noise, only, write_tar, write_zip
 
 
 @pytest.mark.parametrize("write", [write_zip, write_tar])
 def test_hostile_and_useless_members_are_refused_by_name(tmp_path: Path, write: Callable[[Path, Files], None]) -> None:
     whole = image(1)
     files = {
-        "../1.png": whole, "/etc/2.png": whole, "c:/3.png": whole, "a/../../4.png": whole, "5\x07.png": whole,
-        "notes.txt": b"hello", "6.png": b"no picture", "7.png": whole[: len(whole) // 2], "8.png": b"",
-        "9.png": bytes(pictures.MAX_BYTES + 1), "10.png": image(2, size=(8, 8)), "11.png": whole,
-    }  # fmt: skip
+        "../1.png": whole,
+        "/etc/2.png": whole,
+        "c:/3.png": whole,
+        "a/../../4.png": whole,
+        "5\x07.png": whole,
+        "notes.txt": b"hello",
+        "6.png": b"no picture",
+        "7.png": whole[: len(whole) // 2],
+        "8.png": b"",
+        "9.png": bytes(pictures.MAX_BYTES + 1),
+        "10.png": image(2, size=(8, 8)),
+        "11.png": whole,
+    }
     examples, report = all_of(only(tmp_path, files, "".join(f"{n} 1\n" for n in range(1, 12)), write))
-    assert [one.name for one in examples] == ["11"]
+    assert [example.name for example in examples] == ["11"]
     assert report.refused == {
-        "an unsafe name": 5, "no picture": 1, "a damaged picture": 3, "an empty member": 1, "a member too large": 1,
+        "an unsafe name": 5,
+        "no picture": 1,
+        "a damaged picture": 3,
+        "an empty member": 1,
+        "a member too large": 1,
         "a row without a picture": 7,
-    }  # fmt: skip
+    }
     assert all(entry["reason"] for entry in report.shown)
 
 
@@ -85,14 +89,14 @@ def test_a_zip_that_states_less_than_it_holds_is_not_inflated(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", ["p.zip", "p.tar", "p.tar.gz"])
-def test_a_truncated_archive_gives_what_is_whole(tmp_path: Path, kind: str) -> None:
+def test_a_truncated_archive_yields_its_whole_members(tmp_path: Path, kind: str) -> None:
     files = {f"{n}.png": noise(n) for n in range(8)}
     WRITERS[kind](tmp_path / kind, files)
     whole = (tmp_path / kind).read_bytes()
     (tmp_path / kind).write_bytes(whole[: len(whole) * 6 // 10])
     (tmp_path / "label.txt").write_text("".join(f"{n} 1\n" for n in range(8)))
     examples, report = all_of(RF1M(tmp_path / "label.txt", (Part(2, (tmp_path / kind,)),)))
-    assert [one.name for one in examples] == [str(n) for n in range(len(examples))]
+    assert [example.name for example in examples] == [str(n) for n in range(len(examples))]
     assert 3 <= len(examples) <= 5
     assert report.refused["a damaged archive"] == 1
     assert report.pictures + report.refused.get("a damaged member", 0) + report.refused["a row without a picture"] == 8
@@ -129,13 +133,13 @@ def test_a_zip_written_to_a_pipe_is_read_without_its_directory(tmp_path: Path) -
     (tmp_path / "a.zip").write_bytes(data[: data.index(b"PK\x01\x02")])
     (tmp_path / "label.txt").write_text("0 1\n1 1\n2 1\n3 1\n")
     examples, report = all_of(RF1M(tmp_path / "label.txt", (Part(2, (tmp_path / "a.zip",)),)))
-    assert [one.digest for one in examples] == [hashlib.sha256(noise(n)).hexdigest() for n in range(4)]
+    assert [example.digest for example in examples] == [hashlib.sha256(noise(n)).hexdigest() for n in range(4)]
     assert report.refused == {"a damaged archive": 1}
 
 
 @pytest.mark.parametrize("kind", ["p.zip", "p.tar", "p.tar.gz"])
 def test_damage_anywhere_never_raises(tmp_path: Path, kind: str) -> None:
-    # A JPEG tells no damage by itself; in a tar.gz the checksum comes too late, and a PNG has its own.
+    # A JPEG has no checksum; that of a tar.gz comes too late, and a PNG has its own.
     files = {f"{n}.png": image(n, "JPEG", (160, 120)) if kind == "p.zip" else noise(n) for n in range(3)}
     WRITERS[kind](tmp_path / kind, files)
     whole = (tmp_path / kind).read_bytes()
@@ -149,7 +153,7 @@ def test_damage_anywhere_never_raises(tmp_path: Path, kind: str) -> None:
         (tmp_path / kind).write_bytes(data[: rng.integers(len(data) // 2, len(data) + 1)])
         examples, report = all_of(RF1M(tmp_path / "label.txt", (Part(2, (tmp_path / kind,)),)))
         if kind != "p.tar":  # a plain tar has no checksum of its data
-            assert {one.digest for one in examples} <= good
+            assert {example.digest for example in examples} <= good
         assert len(examples) == 3 or report.refused
 
 
@@ -180,7 +184,7 @@ def test_tar_headers_without_end_or_leading_back_stop_the_archive(
     assert any(reason in str(entry["reason"]) for entry in report.shown)
 
 
-def test_what_is_no_archive_is_refused_before_the_first_pass(tmp_path: Path) -> None:
+def test_a_file_that_is_no_archive_is_refused_before_the_first_pass(tmp_path: Path) -> None:
     (tmp_path / "label.txt").write_text("1 1\n")
     (tmp_path / "a.rar").write_bytes(b"Rar!\x1a\x07")
     for name in ("a.rar", "missing.zip"):

@@ -1,4 +1,4 @@
-"""RFNet: its shapes, its filter, real encoders in small, and what it refuses."""
+"""RFNet: shapes, feature filter, small versions of real encoders, and errors."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_logit_a_class(more: dict[str, Any], outputs: int) -> None:
     assert logits.shape == (3, outputs)
     torch.testing.assert_close(likely.sum(1), torch.ones(3))
     torch.testing.assert_close(likely, logits.softmax(1))
-    assert logits.std(0).min() > 0, "pictures are told apart"
+    assert logits.std(0).min() > 0, "pictures have different logits"
 
 
 def test_classes_are_in_the_order_of_the_paper_and_then_of_rf1m() -> None:
@@ -128,10 +128,10 @@ def test_the_filter_is_the_papers_formula() -> None:
     assert not torch.allclose(layer(product, caption, mask)[1], got[1], atol=1e-4)
     layer.joined.requires_grad_(False).weight.zero_()
     layer.joined.bias.zero_()
-    assert torch.equal(layer(product, caption, mask), product), "what it adds, it adds to the product"
+    assert torch.equal(layer(product, caption, mask), product), "the filter's output is added to the product"
 
 
-def test_filters_and_fusions_are_as_many_as_asked() -> None:
+def test_the_numbers_of_filters_and_fusions_are_the_configs() -> None:
     net = tiny(filters=2, fusions=3)
     assert net.fuse is not None
     assert (len(net.filters), len(net.fuse.layers)) == (2, 3)
@@ -171,7 +171,7 @@ def test_a_step_along_the_gradient_makes_a_picture_more_available() -> None:
     assert (net.probabilities(replace(inputs, picture=(picture + step).detach()))[:, 0] > before).all()
 
 
-def test_size_words_are_told_apart() -> None:
+def test_size_words_get_different_embeddings() -> None:
     text = "tiny small little medium large big huge giant mini xl xxl s m l cm mm m inch 1 2 10 20 25 30 50 100 200 2.5 0.5 wide tall"
     words = set(text.split())
     assert len({bucket(word) for word in words}) == len(words)
@@ -194,7 +194,7 @@ def test_captions_are_cut_and_may_be_empty() -> None:
         tiny(cues=IMAGES).tokens(("a",))
 
 
-def test_the_small_one_is_small() -> None:
+def test_the_small_network_has_few_weights() -> None:
     net = RFNet.build(VARIANTS["small"]).eval()
     assert sum(p.numel() for p in net.parameters()) < 1_000_000
     assert net(batch(net, side=VARIANTS["small"].side)).shape == (3, 5)
@@ -216,7 +216,7 @@ def test_encoders_of_transformers(full: RFNet, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("more", [{}, {"downsample_in_first_stage": True}, {"hidden_sizes": [8, 16], "depths": [1, 1]}])
-def test_the_stride_of_a_resnet_is_what_its_maps_have(more: dict[str, Any]) -> None:
+def test_the_stride_of_a_resnet_is_that_of_its_maps(more: dict[str, Any]) -> None:
     encoder = ResNetImage(resnet(**more).eval())
     assert encoder(torch.zeros(1, 3, 128, 128)).shape == (1, encoder.width, *[128 // encoder.stride] * 2)
 

@@ -1,4 +1,4 @@
-"""RFNet learns what needs both the caption and the picture; without the caption it guesses."""
+"""RFNet learns a task that needs both caption and picture; without the caption it guesses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIDE, WORDS, STEPS = 32, 8, 40
 
 
 def staged(net: RFNet, count: int, seed: int) -> tuple[Cues, torch.Tensor]:
-    """A square anywhere in the picture under a caption that says its size, or the other; which of the four it is."""
+    """A large or small square in the picture with a caption that states its size, or the other one; the class is one of these four."""
     rng = torch.Generator().manual_seed(seed)
     large, stated = (torch.rand(2, count, generator=rng) < 0.5).long()
     picture, product = (torch.full((count, 3, SIDE, SIDE), -0.5) for _ in range(2))
@@ -31,7 +31,7 @@ def staged(net: RFNet, count: int, seed: int) -> tuple[Cues, torch.Tensor]:
 
 
 def held_out(*cues: str) -> tuple[float, float]:
-    """On squares it was not trained on: how often it knows which of the four, and whether the size is as said."""
+    """On held-out squares: accuracy over the four classes, and over whether the caption is right."""
     torch.manual_seed(0)
     config = replace(VARIANTS["small"], width=32, fusions=1, side=SIDE, words=WORDS, cues=cues)
     net = RFNet(config, SmallImage(16), SmallText(WORDS) if CAPTION in cues else None).train()
@@ -39,9 +39,9 @@ def held_out(*cues: str) -> tuple[float, float]:
     best = torch.optim.AdamW(net.parameters(), lr=3e-3)
     for step in range(STEPS):
         best.param_groups[0]["lr"] = 3e-3 * min(1, (step + 1) / 20)
-        some = torch.randint(512, (32,))
-        shown = {f.name: getattr(training, f.name) for f in fields(training)}
-        loss = F.cross_entropy(net(Cues(**{k: v if v is None else v[some] for k, v in shown.items()})), kind[some])
+        rows = torch.randint(512, (32,))
+        inputs = {f.name: getattr(training, f.name) for f in fields(training)}
+        loss = F.cross_entropy(net(Cues(**{k: v if v is None else v[rows] for k, v in inputs.items()})), kind[rows])
         best.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -54,7 +54,7 @@ def held_out(*cues: str) -> tuple[float, float]:
 
 @pytest.mark.slow
 def test_it_learns_what_needs_the_caption_and_the_picture() -> None:
-    """The caption reaches it through the filter alone."""
+    """The caption enters through the filter only."""
     with torch.random.fork_rng():
         which, fits = held_out(PRODUCT, PICTURE, CAPTION)
         blind, guessed = held_out(PRODUCT, PICTURE)

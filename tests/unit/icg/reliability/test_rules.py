@@ -1,4 +1,4 @@
-"""What can be measured of a picture without a network: exactly on pictures painted for it, mostly on made-up scenes."""
+"""Measurements of a picture without a network: exact on pictures painted for the test, mostly right on drawn scenes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BOX = (44, 30, 84, 80)
 def painted(
     lift: int | None = 0, ground: tuple[int, int, int] = (200, 190, 170), lump: tuple[int, int, int, int] | None = None
 ) -> tuple[Image.Image, Image.Image]:
-    """A red box on a plain ground, its shadow `lift` pixels below its foot or not there, a lump of its colour on it."""
+    """A red box on a plain ground, with its shadow `lift` pixels below its foot or without one, and a lump of its colour."""
     picture, placed = Image.new("RGB", (128, 128), ground), Image.new("RGBA", (128, 128))
     draw, left, right, foot = ImageDraw.Draw(picture), BOX[0], BOX[2], BOX[3]
     if lift is not None:
@@ -59,7 +59,7 @@ def test_a_lump_is_measured_by_its_area(lump: tuple[int, int, int, int], area: i
     assert (exact(geometry) is Availability.SHAPE_HALLUCINATION) == (area > EXTRA * 40 * 50)
 
 
-def test_what_does_not_touch_the_product_was_not_grown_onto_it() -> None:
+def test_regions_apart_from_the_product_are_not_extra() -> None:
     assert measure(*painted(lump=(90, 40, 96, 60))).extra == 0
 
 
@@ -70,7 +70,7 @@ def test_a_product_of_the_ground_s_colour_is_lost() -> None:
     assert exact(geometry) is Availability.INDISTINCTIVENESS
 
 
-def test_pictures_of_any_size_are_measured_alike() -> None:
+def test_measures_do_not_depend_on_the_picture_size() -> None:
     for small in (painted(20), painted(lump=(84, 40, 94, 60))):
         large = measure(*(p.resize((512, 512), Image.Resampling.BICUBIC) for p in small))
         geometry = measure(*small)
@@ -89,12 +89,14 @@ KINDS: dict[str, Callable[[Scene], bool]] = {
 
 @pytest.fixture(scope="module")
 def scenes_by_kind() -> ScenesByKind:
-    """What the rules make of a few scenes of each kind."""
+    """The rules' verdicts on a few scenes of each kind."""
     titles = [title for sizes in SIZES.values() for title in sizes]
     subjects = [replace(shape, title=title) for title, shape in zip(titles, cycle(procedural(12)))]
     scenes = list(Scenes(subjects, available=0.15).stream(11, 70))
-    result = {kind: [s for s in scenes if of(s)][:8] for kind, of in KINDS.items()}
-    return {kind: [exact(measure(s.picture, s.placed)) for s in some] for kind, some in result.items()}
+    return {
+        kind: [exact(measure(s.picture, s.placed)) for s in [s for s in scenes if of(s)][:8]]
+        for kind, of in KINDS.items()
+    }
 
 
 def share(verdicts: list[bool]) -> float:
@@ -107,12 +109,12 @@ def test_available_scenes_are_let_through(scenes_by_kind: ScenesByKind) -> None:
     assert share([by is Availability.AVAILABLE for by in scenes_by_kind["available"]]) >= 0.85
 
 
-def test_what_clearly_floats_is_found(scenes_by_kind: ScenesByKind) -> None:
+def test_a_floating_product_is_found(scenes_by_kind: ScenesByKind) -> None:
     assert share([by is Availability.SPACE_MISMATCH for by in scenes_by_kind["floats"]]) >= 0.6
 
 
-def test_what_is_clearly_lost_is_not_let_through(scenes_by_kind: ScenesByKind) -> None:
-    """It may be named another defect: clutter and a ground of its colour look like more than one."""
+def test_a_lost_product_is_filtered(scenes_by_kind: ScenesByKind) -> None:
+    """It may count as another defect: clutter and a ground of its colour look like several."""
     assert share([by is not Availability.AVAILABLE for by in scenes_by_kind["lost"]]) >= 0.8
     assert share([by is Availability.INDISTINCTIVENESS for by in scenes_by_kind["lost"]]) >= 0.25
 

@@ -1,4 +1,4 @@
-"""Scenes kept as arrays: the same that are streamed, read again, refused when damaged; and as an autoencoder draws them."""
+"""Scenes stored as arrays: equal to streamed ones, read again, refused if damaged; and through an autoencoder."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def stored(subjects: list[Subject], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 class Undrawable(Scenes):
-    """Nobody may ask it for a scene."""
+    """Fails if a scene is requested."""
 
     def __init__(self) -> None:
         pass
@@ -67,7 +67,7 @@ def test_a_bank_holds_the_streamed_scenes(stored: tuple[Path, SceneBank], stream
         assert (bank.captions[row], bank.titles[row]) == (scene.caption, scene.title)
 
 
-def test_what_was_drawn_is_read_again(stored: tuple[Path, SceneBank]) -> None:
+def test_drawn_scenes_are_read_back(stored: tuple[Path, SceneBank]) -> None:
     folder, bank = stored
     again = SceneBank.draw(folder, Undrawable(), SEED, COUNT)
     for name in (*PLANES, "label", "severity", "geometry", "captions", "titles"):
@@ -146,7 +146,7 @@ def test_the_placed_product_is_the_product_where_it_stands(streamed: list[Scene]
         again.paste(scene.placed, (0, 0), scene.placed)
         change = np.abs(np.asarray(again, np.float32) - np.asarray(scene.picture, np.float32))
         assert change[alpha > 0.99].mean() < 2
-        assert change.mean() < 0.5, "but for its rim, which is laid over itself"
+        assert change.mean() < 0.5, "except for its rim, which is blended with itself"
         assert (alpha > 0.5).sum() == pytest.approx((scene.saliency > 0.36).sum(), rel=0.35, abs=30)
         moved = scene.picture.copy()
         moved.paste(scene.placed, (25, -25), scene.placed)
@@ -154,7 +154,7 @@ def test_the_placed_product_is_the_product_where_it_stands(streamed: list[Scene]
         assert off > 4 * change.mean(), "elsewhere it would show"
 
 
-def test_what_a_defect_adds_is_not_part_of_the_placed_product(subjects: list[Subject]) -> None:
+def test_pixels_added_by_a_defect_are_outside_the_placed_product(subjects: list[Subject]) -> None:
     scenes = Scenes(subjects, available=0.0)
     grown = [s for s in scenes.stream(1, 40) if s.geometry.extra > 0.25]
     assert len(grown) >= 3
@@ -165,7 +165,7 @@ def test_what_a_defect_adds_is_not_part_of_the_placed_product(subjects: list[Sub
 
 
 class Shades:
-    """An autoencoder of means of 8 x 8 pixels, which draws everything by `tint` lighter or darker."""
+    """An autoencoder of 8 x 8 pixel means, whose decoder adds `tint`."""
 
     def __init__(self, tint: float = 0.0) -> None:
         self.tint, self.pictures = tint, 0
@@ -203,7 +203,9 @@ LIGHT, ALIKE = (230, 230, 230), (125, 125, 125)
     [(0.0, [A, LOST, S, S]), (0.6, [A, A, S, S]), (-0.86, [LOST, A, S, S])],
     ids=["as it was", "lighter", "darker"],
 )
-def test_labels_of_what_is_drawn_follow_its_contrast(tmp_path: Path, tint: float, expected: list[Availability]) -> None:
+def test_labels_of_drawn_defects_follow_their_contrast(
+    tmp_path: Path, tint: float, expected: list[Availability]
+) -> None:
     bank = bank_of([LIGHT, ALIKE, LIGHT, ALIKE], [A, LOST, S, S])
     autoencoded = AutoencodedScenes.draw(tmp_path, bank, Shades(tint), 4)
     assert autoencoded.label.tolist() == expected
@@ -211,7 +213,7 @@ def test_labels_of_what_is_drawn_follow_its_contrast(tmp_path: Path, tint: float
         value = contrast(Image.fromarray(autoencoded.picture[row]), bank.placed[row, ..., 3] / 255)
         if expected[row] is not S:
             assert (value < CONTRAST) == (expected[row] is LOST)
-        assert (autoencoded.picture[row, 40:88, 40:88] == 120).all(), "the product is set in whole"
+        assert (autoencoded.picture[row, 40:88, 40:88] == 120).all(), "the product is pasted unchanged"
 
 
 def test_latents_are_of_the_scene_and_hints_of_the_product_on_grey(
@@ -233,7 +235,7 @@ def test_latents_are_of_the_scene_and_hints_of_the_product_on_grey(
     np.testing.assert_allclose(hints, latents, atol=2e-3)
 
 
-def test_what_was_drawn_once_is_not_drawn_again(tmp_path: Path, stored: tuple[Path, SceneBank]) -> None:
+def test_finished_scenes_are_not_drawn_again(tmp_path: Path, stored: tuple[Path, SceneBank]) -> None:
     _, bank = stored
     family = Shades()
     first = AutoencodedScenes.draw(tmp_path, bank, family, COUNT + 100)
@@ -254,6 +256,6 @@ def test_composing_lays_the_product_over_the_picture() -> None:
 
 
 @pytest.mark.parametrize("label", [one for one in Availability if one not in (A, LOST)])
-def test_other_defects_stay_what_they_are(label: Availability) -> None:
+def test_other_defects_keep_their_labels(label: Availability) -> None:
     bank = bank_of([ALIKE], [label])
     assert relabelled(label, bank.picture[0], bank.placed[0]) == label

@@ -1,4 +1,4 @@
-"""Made-up product pictures: what they say of themselves is what can be measured in them."""
+"""Drawn product pictures: their labels agree with measurements."""
 
 from collections import Counter
 from dataclasses import replace
@@ -18,17 +18,17 @@ HEIGHTS = {title: height for sizes in SIZES.values() for title, height in sizes.
 
 @pytest.fixture(scope="module")
 def subjects() -> list[Subject]:
-    """Coloured shapes under the names of things whose size is known."""
+    """Coloured shapes with the names of things of known size."""
     return [replace(shape, title=title) for title, shape in zip(HEIGHTS, cycle(procedural(12)))]
 
 
 @pytest.fixture(scope="module")
-def some(subjects: list[Subject]) -> list[Scene]:
+def scenes(subjects: list[Subject]) -> list[Scene]:
     return list(Scenes(subjects, classes=6).stream(3, 150))
 
 
 def of(scenes: list[Scene], label: Availability) -> list[Scene]:
-    """Those of a class, without what hardly stands out: its saliency is no more than a prop's."""
+    """The scenes of a class, without products of low contrast, whose saliency is no higher than a prop's."""
     clear = 0.0 if label is Availability.INDISTINCTIVENESS else 30.0
     matching = [s for s in scenes if s.label is label and s.geometry.contrast >= clear]
     assert len(matching) >= 5
@@ -60,17 +60,17 @@ def test_a_scene_depends_on_seed_and_number_alone(subjects: list[Subject]) -> No
     assert one.scene(7, 0).picture.tobytes() != one.scene(8, 0).picture.tobytes()
 
 
-def test_every_class_occurs_and_is_what_the_geometry_says(some: list[Scene], subjects: list[Subject]) -> None:
-    counts = Counter(s.label for s in some)
+def test_every_class_occurs_and_agrees_with_its_geometry(scenes: list[Scene], subjects: list[Subject]) -> None:
+    counts = Counter(s.label for s in scenes)
     assert set(counts) == set(Availability)
-    assert 0.3 < counts[Availability.AVAILABLE] / len(some) < 0.5
-    assert all(exact(s.geometry) is s.label for s in some)
-    assert all((s.severity > 0) == (s.label is not Availability.AVAILABLE) for s in some)
+    assert 0.3 < counts[Availability.AVAILABLE] / len(scenes) < 0.5
+    assert all(exact(s.geometry) is s.label for s in scenes)
+    assert all((s.severity > 0) == (s.label is not Availability.AVAILABLE) for s in scenes)
     assert Availability.UNSUITABLE not in {s.label for s in Scenes(subjects).stream(3, 60)}
 
 
-def test_shapes_and_ranges(some: list[Scene]) -> None:
-    for scene in some[:20]:
+def test_shapes_and_ranges(scenes: list[Scene]) -> None:
+    for scene in scenes[:20]:
         assert scene.picture.mode, scene.product.mode == ("RGB", "RGBA")
         assert scene.picture.size == scene.product.size == (SIDE, SIDE)
         for cue in (scene.depth, scene.saliency):
@@ -82,8 +82,8 @@ def test_shapes_and_ranges(some: list[Scene]) -> None:
         assert scene.title in scene.caption
 
 
-def test_available_products_stand_on_the_ground_in_their_size(some: list[Scene]) -> None:
-    for scene in of(some, Availability.AVAILABLE):
+def test_available_products_stand_on_the_ground_in_their_size(scenes: list[Scene]) -> None:
+    for scene in of(scenes, Availability.AVAILABLE):
         top, bottom = rows(scene)
         assert abs(foot(scene) - bottom) <= 3
         true = HEIGHTS[scene.title] * scene.metre * nearness(scene) * SIDE
@@ -91,17 +91,17 @@ def test_available_products_stand_on_the_ground_in_their_size(some: list[Scene])
         assert scene.geometry.contrast >= CONTRAST
 
 
-def test_defects_are_where_they_are_said_to_be(some: list[Scene]) -> None:
-    for scene in of(some, Availability.SIZE_MISMATCH):
+def test_defects_agree_with_their_recorded_geometry(scenes: list[Scene]) -> None:
+    for scene in of(scenes, Availability.SIZE_MISMATCH):
         top, bottom = rows(scene)
         true = HEIGHTS[scene.title] * scene.metre * nearness(scene) * SIDE
         assert (bottom - top) / true == pytest.approx(scene.geometry.scale, rel=0.25)
         assert not 1 / SCALE < scene.geometry.scale < SCALE
-    for scene in of(some, Availability.SPACE_MISMATCH):
+    for scene in of(scenes, Availability.SPACE_MISMATCH):
         top, bottom = rows(scene)
         if scene.geometry.gap > 0.2:
             assert foot(scene) - bottom > 0.5 * scene.geometry.gap * (bottom - top), "it hangs above its foot"
-    for scene in of(some, Availability.INDISTINCTIVENESS):
+    for scene in of(scenes, Availability.INDISTINCTIVENESS):
         assert scene.geometry.contrast < CONTRAST
 
 
@@ -135,6 +135,6 @@ def test_size_words() -> None:
     assert [word(h) for h in (0.08, 0.2, 0.5, 1.5, 8.0)] == ["tiny", "small", "medium", "large", "huge"]
 
 
-def test_too_few_things_of_known_size_are_refused() -> None:
+def test_too_few_objects_of_known_size_are_refused() -> None:
     with pytest.raises(IcgError, match="subjects=12 with 0 of known size; allowed: three"):
         Scenes(procedural(12))

@@ -18,17 +18,17 @@ TINY = replace(VARIANTS["small"], width=16, heads=2, fusions=1, side=SIDE, words
 
 
 def judge(threshold: float = 0.5, temperature: float = 1.0, **more: Any) -> Judge:
-    """The same one each time. `more`: of its RFNet's config."""
+    """The same judge each time. `more`: fields of its RFNet's config."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = RFNet.build(replace(TINY, **more))
-        net.leave.weight.data *= 8  # so that pictures are told apart by more than rounding
+        net.leave.weight.data *= 8  # so that logits differ by more than rounding
         model = Judge(net, SmallCues((8, 16)), threshold, temperature)
     return model.eval().requires_grad_(False)
 
 
 def cut_out(size: tuple[int, int] = (40, 60), colour: str = "red") -> Image.Image:
-    """An ellipse in the middle of nothing."""
+    """An ellipse on a transparent canvas."""
     image = Image.new("RGBA", size)
     inner = (size[0] // 4, size[1] // 4, size[0] * 3 // 4, size[1] * 3 // 4)
     ImageDraw.Draw(image).ellipse(inner, fill=colour)

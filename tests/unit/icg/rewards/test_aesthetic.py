@@ -1,4 +1,4 @@
-"""The small aesthetic and its recipe: damage is noticed, in order; the recipe resumes; a foreign head is refused."""
+"""The small aesthetic and its recipe: it ranks damage in order; the recipe resumes; a head of other widths is refused."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_the_starter_brings_it_and_folders_without_it_still_load(small: starter.
     assert "aesthetic" not in small.rewards
 
 
-def test_serving_weighs_what_the_starter_says() -> None:
+def test_serving_uses_the_weights_of_the_starter() -> None:
     from eyecatch.core.defaults import SCORING
 
     parts = starter.load(engaging=True)
@@ -112,7 +112,10 @@ def test_a_foreign_head_is_named(tmp_path: Path) -> None:
         AestheticHead.from_pretrained(tmp_path)
     AestheticHead(8).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    for wrong, message in (({"hidden": 9}, "widths do not match"), ({"statistics": ["hue"]}, "of other statistics")):
+    for wrong, message in (
+        ({"hidden": 9}, "does not match its config"),
+        ({"statistics": ["hue"]}, "of other statistics"),
+    ):
         (tmp_path / "config.json").write_text(json.dumps(config | wrong))
         with pytest.raises(CheckpointError, match=message):
             AestheticHead.from_pretrained(tmp_path)

@@ -37,7 +37,7 @@ class Channel:
 
 
 class Says:
-    """What it was told to say; no tensor form."""
+    """A reward with preset values and without a tensor form."""
 
     name, range = "says", (0.0, 1.0)
 
@@ -107,7 +107,7 @@ def test_a_reward_that_fails_is_named(bad: float) -> None:
         ({"r": 1.0}, {}, np.nan, "clip=nan"),
     ],
 )
-def test_what_a_mix_refuses(weights: dict, scales: dict, clip: float, message: str) -> None:
+def test_invalid_mixes_are_refused(weights: dict, scales: dict, clip: float, message: str) -> None:
     with pytest.raises(IcgError, match=message):
         Mix({"r": Channel(0)}, weights, scales, clip)
 

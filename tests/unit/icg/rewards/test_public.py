@@ -1,4 +1,4 @@
-"""Public judges say what their own models say; pickles and foreign weights are refused with what to do."""
+"""Public rewards equal their own models; errors for pickles and other weights say what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every reward keeps to, whatever it is made of: one list, one set of promises."""
+"""The contract of every reward, tested for all of them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ BRIEFS = [Brief(f"Red kettle {i}", user_embedding=USER if i % 2 else None) for i
 
 @dataclass(frozen=True)
 class Case:
-    """How one entry of the registry is made in a test; `side` is what its model reads, `tensor` if it differentiates."""
+    """How a test builds one entry of the registry; `side`: of its model's input; `tensor`: whether it is differentiable."""
 
     build: Callable[[Path], Any]
     reward: str
@@ -123,7 +123,7 @@ def test_any_picture_gets_a_number_within_the_range(load_reward: Callable[[str],
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_batch_says_what_one_by_one_says(
+def test_scores_of_a_batch_equal_single_scores(
     load_reward: Callable[[str], Any], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reward = load_reward(name)
@@ -135,28 +135,26 @@ def test_a_batch_says_what_one_by_one_says(
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_device_is_asked_for(
-    load_reward: Callable[[str], Any], name: str, small_root: Path, tmp_path: Path
-) -> None:
+def test_the_device_is_checked(load_reward: Callable[[str], Any], name: str, small_root: Path, tmp_path: Path) -> None:
     folder = small_root if name in ("relevance", "preference") else tmp_path
     CASES[name].build(folder)
     with pytest.raises(IcgError, match="device='warp'; allowed: cpu or"):
         rewards.load(name.replace("siglip", "clip"), folder, "warp")
-    here = rewards.load(name.replace("siglip", "clip"), folder, "cpu")
-    np.testing.assert_allclose(here(STRANGE, BRIEFS), load_reward(name)(STRANGE, BRIEFS), atol=1e-5)
+    on_cpu = rewards.load(name.replace("siglip", "clip"), folder, "cpu")
+    np.testing.assert_allclose(on_cpu(STRANGE, BRIEFS), load_reward(name)(STRANGE, BRIEFS), atol=1e-5)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", CASES)
-def test_a_gpu_says_what_the_cpu_says(
+def test_scores_on_a_gpu_equal_those_on_the_cpu(
     load_reward: Callable[[str], Any], name: str, small_root: Path, tmp_path: Path
 ) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     folder = small_root if name in ("relevance", "preference") else tmp_path
     CASES[name].build(folder)
-    there = rewards.load(name.replace("siglip", "clip"), folder, "cuda")
-    np.testing.assert_allclose(there(STRANGE, BRIEFS), load_reward(name)(STRANGE, BRIEFS), atol=1e-2)
+    on_gpu = rewards.load(name.replace("siglip", "clip"), folder, "cuda")
+    np.testing.assert_allclose(on_gpu(STRANGE, BRIEFS), load_reward(name)(STRANGE, BRIEFS), atol=1e-2)
 
 
 def as_tensor(images: list[Image.Image]) -> torch.Tensor:
@@ -165,7 +163,7 @@ def as_tensor(images: list[Image.Image]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", TENSORS)
-def test_tensors_get_what_pictures_get(load_reward: Callable[[str], Any], name: str) -> None:
+def test_scores_of_tensors_equal_those_of_pictures(load_reward: Callable[[str], Any], name: str) -> None:
     reward, side = load_reward(name), CASES[name].side
     wide = reward.range[1] - reward.range[0]
     soft = noise(6, 5, 3)
@@ -190,7 +188,7 @@ def test_gradients_reach_the_pixels_and_nothing_else(
     pixels = as_tensor([noise(side, side), *flat])
     reward.tensor(pixels, briefs).sum().backward()
     assert torch.isfinite(pixels.grad).all()
-    if name != "aesthetic":  # this head has random weights; the shipped one is asked in test_rewards_aesthetic
+    if name != "aesthetic":  # this head has random weights; test_aesthetic tests the shipped one
         assert pixels.grad[0].abs().max() > 0
     held = getattr(reward, "judge", None) or getattr(reward, "clip", None) or reward
     modules = [v for v in vars(held).values() if isinstance(v, torch.nn.Module)]
@@ -213,7 +211,7 @@ def test_a_user_of_another_width_is_named(load_reward: Callable[[str], Any]) -> 
         load_reward("preference")(STRANGE[:1], [Brief("x", user_embedding=np.ones(3))])
 
 
-def test_names_and_folders_that_are_not_there(tmp_path: Path) -> None:
+def test_unknown_names_and_missing_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(IcgError, match="reward='beauty'; allowed: relevance, preference, aesthetic"):
         rewards.load("beauty")
     for name, source in rewards.REWARDS.items():

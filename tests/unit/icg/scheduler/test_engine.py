@@ -85,7 +85,7 @@ def test_the_same_seed_is_the_same_image_whatever_shares_the_batch(opened: Open)
 
 
 def test_the_shipped_starter_draws_the_same_image_in_company() -> None:
-    """Its kernels are those of real widths."""
+    """It uses the kernels of real widths."""
     pipeline = starter.load().pipeline
     scheduler = StepScheduler(pipeline, sizes=((64, 64),))
     mine = brief(1, steps=3)
@@ -156,9 +156,9 @@ def test_priority_overtakes_and_is_served_first(opened: Open) -> None:
     blocker = scheduler.submit(brief(0, steps=2), on_progress=gate)
     assert gate.reached.wait(60)
     futures = []
-    for name, how in {"late": {}, "soon": {"timeout": 60.0}, "first": {"priority": 1}}.items():
+    for name, options in {"late": {}, "soon": {"timeout": 60.0}, "first": {"priority": 1}}.items():
         futures.append(
-            scheduler.submit(brief(1, steps=20), **how) if name == "late" else scheduler.submit(brief(1), **how)
+            scheduler.submit(brief(1, steps=20), **options) if name == "late" else scheduler.submit(brief(1), **options)
         )
         futures[-1].add_done_callback(lambda _, name=name: order.append(name))
     gate.open.set()
@@ -167,10 +167,10 @@ def test_priority_overtakes_and_is_served_first(opened: Open) -> None:
     assert order[0] == "first"
 
 
-def test_what_cannot_finish_in_time_is_shed_with_a_reason(opened: Open) -> None:
+def test_a_request_that_would_miss_its_deadline_is_shed_with_a_reason(opened: Open) -> None:
     now = [0.0]
     scheduler, gate = opened(clock=lambda: now[0]), Gate()
-    pixels(scheduler.submit(brief(0)))  # the pace is known from here on
+    pixels(scheduler.submit(brief(0)))  # the time of a step is known from here on
     running = scheduler.submit(brief(1, steps=9), timeout=30.0, on_progress=gate)
     assert gate.reached.wait(60)
     late = scheduler.submit(brief(2, steps=50), timeout=1e-6)
@@ -240,7 +240,7 @@ def truncated() -> Image.Image:
     return Image.open(io.BytesIO(data.getvalue()[:400]))
 
 
-def test_bad_input_is_named_and_touches_nobody_else(opened: Open) -> None:
+def test_bad_input_is_named_and_fails_no_other_request(opened: Open) -> None:
     scheduler, gate = opened(), Gate(at=2)
     alone = pixels(scheduler.submit(MINE[0]))
     good = scheduler.submit(MINE[0], on_progress=gate)
@@ -269,7 +269,7 @@ def test_bad_input_is_named_and_touches_nobody_else(opened: Open) -> None:
     assert scheduler.metrics.ended[Status.REFUSED] == 2
 
 
-def test_what_breaks_the_model_fails_those_in_that_call_and_no_others(opened: Open) -> None:
+def test_a_model_error_fails_the_requests_of_its_call_alone(opened: Open) -> None:
     scheduler, gate = opened(), Gate(at=2)
     family, real = scheduler._pipeline.family, scheduler._pipeline.family.predict
     good = scheduler.submit(MINE[0], on_progress=gate)
@@ -315,7 +315,7 @@ def test_readings_are_kept_and_bounded(opened: Open) -> None:
     assert len(scheduler._pipeline.readings) == 8
 
 
-def test_closing_ends_whoever_is_there(opened: Open) -> None:
+def test_closing_ends_every_request(opened: Open) -> None:
     scheduler, gate = opened(), Gate()
     futures: list[Future[Image.Image]] = [scheduler.submit(brief(0, steps=50), on_progress=gate)]
     assert gate.reached.wait(60)

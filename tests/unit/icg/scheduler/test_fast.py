@@ -1,4 +1,4 @@
-"""What is done for speed: calls of a few sizes, half precision, compiled code, and pictures that come later than the next steps."""
+"""Optimisations: calls of a few sizes, half precision, compiled code, and decoding beside the next steps."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_compiled_code_draws_the_same(covers: Callable[[str], CoverPipeline], op
 
 
 class Late(Decoder):
-    """Pictures that are not there before `open`."""
+    """Decoding that finishes only after `open`."""
 
     def __init__(self, pipeline: CoverPipeline) -> None:
         super().__init__(pipeline)

@@ -20,7 +20,7 @@ for limit, free in ((1000, {int(20 * ROW / SHARE)}), (6, {int(20 * ROW / SHARE)}
 
 
 def test_rows_are_bounded_by_memory_and_by_the_limit() -> None:
-    # What the threads of other tests take and give back would be counted as rows.
+    # Memory of other tests' threads would be counted as rows.
     output = subprocess.run(
         [sys.executable, "-c", ALONE], check=True, capture_output=True, text=True, timeout=60
     ).stdout

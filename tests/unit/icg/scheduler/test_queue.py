@@ -1,4 +1,4 @@
-"""The line: order, bound, and who is shed."""
+"""The queue: order, bound, and shed requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def line(limit: int = 10) -> RequestQueue:
     return RequestQueue(limit, Metrics())
 
 
-def test_priority_goes_first_then_who_is_due_then_who_came() -> None:
+def test_the_queue_orders_by_priority_then_deadline_then_arrival() -> None:
     queue = line()
     requests = [ask(3), ask(1), ask(9, priority=1), ask(1)]
     for request in requests:
@@ -30,7 +30,7 @@ def test_priority_goes_first_then_who_is_due_then_who_came() -> None:
     assert queue.live == [requests[2], requests[1], requests[3], requests[0]]
 
 
-def test_of_those_due_together_who_has_most_left_goes_first() -> None:
+def test_of_equal_deadlines_the_most_remaining_steps_go_first() -> None:
     queue = line()
     requests = [ask(1, steps=4), ask(1, steps=9), ask(0.5, steps=2), ask(1, steps=9)]
     for request in requests:
@@ -46,10 +46,10 @@ def test_who_comes_together_is_due_together() -> None:
     assert due(100.0, 0.4, math.inf) < due(100.2, 0.4, math.inf)
     assert due(100.0, 0.1, math.inf) < due(100.0, 0.4, math.inf), "short ones overtake"
     assert due(100.0, 0.4, 101.0) == 101.0
-    assert due(100.0, 0.0, math.inf) == 100.0, "nothing is known of the pace yet"
+    assert due(100.0, 0.0, math.inf) == 100.0, "the time of a step is not known yet"
 
 
-def test_a_full_line_sheds_whoever_goes_last() -> None:
+def test_a_full_queue_sheds_its_last_request() -> None:
     metrics = Metrics()
     queue = RequestQueue(2, metrics)
     first, last = ask(1), ask(5)
@@ -75,8 +75,11 @@ def test_who_cannot_make_it_is_shed_at_once_and_frees_the_rest() -> None:
     work = {hopeless: 4.0, crowded: 4.0, fits: 4.5, patient: 100.0}
     queue.settle(0.0, work.__getitem__, lambda r: 4.0 if r is not patient else 100.0)
     assert [hopeless.status, crowded.status, fits.status, patient.status] == [
-        Status.LATE, Status.WAITING, Status.WAITING, Status.WAITING,
-    ]  # fmt: skip
+        Status.LATE,
+        Status.WAITING,
+        Status.WAITING,
+        Status.WAITING,
+    ]
     with pytest.raises(Shed, match=r"deadline in 3.000 s; allowed: 4.000 s for 4 more steps"):
         hopeless.future.result(0)
     queue.settle(0.6, work.__getitem__, lambda r: 4.0)

@@ -40,7 +40,7 @@ def test_shared_steps_are_drawn_once(opened: Open) -> None:
     assert scheduler.metrics.shared == 4 * 4
 
 
-def test_sharing_is_asked_for_and_told_apart(opened: Open) -> None:
+def test_covers_share_steps_on_request_alone(opened: Open) -> None:
     scheduler, plain = opened(shared=0.5), opened()
     own = pixels(scheduler.submit(BRIEFS[0]))
     assert np.array_equal(own, pixels(plain.submit(BRIEFS[0])))
@@ -62,7 +62,7 @@ def test_an_anchored_cover_branches_before_its_picture_is_set_in(opened: Open) -
     assert np.array_equal(pixels(scheduler.submit(anchored, share=Share(3))), first)
 
 
-def test_one_who_leaves_takes_nobody_along(opened: Open) -> None:
+def test_a_cancelled_request_ends_no_other_of_its_group(opened: Open) -> None:
     scheduler, gate = opened(shared=0.5), Gate(at=2)
     want = pixels(opened(shared=0.5).submit(BRIEFS[1], share=Share(7)))
     with scheduler._wake:

@@ -1,4 +1,4 @@
-"""Ten thousand requests, many of which are withdrawn, late or left by their client: nothing leaks, nobody gets another's cover."""
+"""Ten thousand requests, many of them cancelled, late or abandoned: nothing leaks, no request gets another's cover."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The line through what ticks took."""
+"""The linear model of the ticks' durations."""
 
 from __future__ import annotations
 

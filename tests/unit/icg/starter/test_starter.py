@@ -1,4 +1,4 @@
-"""The shipped starter: small, safe, and it tells titles and users apart."""
+"""The shipped starter: small, safe, and its covers depend on titles and users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ablations of the adapter: what each variant is, that all train alike, and the recipe as a command."""
+"""Ablations of the adapter: each variant, equal training, and the recipe as a command."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from icg.train.studies.ablations import VARIANTS, main
 
 
 @pytest.mark.parametrize("kind", VARIANTS)
-def test_a_variant_without_a_user_draws_what_everybody_gets(kind: str, small: Starter) -> None:
+def test_a_variant_without_a_user_draws_the_same_for_every_user(kind: str, small: Starter) -> None:
     config = small.pipeline.adapter.config
     adapter = VARIANTS[kind](config).eval()
     inputs = reading.inputs(small.pipeline.processor, "red ball")

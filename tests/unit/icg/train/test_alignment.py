@@ -1,4 +1,4 @@
-"""Alignment to engagement: covers of unseen briefs rate higher by a model of it; what is no reward is refused."""
+"""Alignment to engagement: covers of unseen briefs get a higher reward; an unknown reward is refused."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ from tests.unit.icg.train.test_reward_gradient import briefs, draw, looks, thumb
 
 @pytest.fixture(scope="module")
 def reward() -> Engagement:
-    """The shipped VLM's and embeddings' reading of real pixels, judged by a net that was drawn at random: cheap, and as differentiable."""
+    """The shipped VLM's and embeddings' features of real pixels with a random network: cheap, and differentiable like the real one."""
     reader = Reader.from_pretrained(starter.path())
     torch.manual_seed(0)
     return Engagement(EngagementNet(EngagementConfig(reader.width)), reader)
@@ -52,7 +52,7 @@ def test_covers_of_unseen_briefs_come_to_engage(small: Starter, reward: Engageme
     assert all(weight.grad is None for weight in reward.net.parameters())
 
 
-def test_what_is_no_reward_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_reward_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit, config = Fit(1, 1e-3, 4, warmup=1), personalise.AlignConfig()
     with pytest.raises(IcgError, match=r"weights for \['beauty'\]; allowed: .*'engagement'"):
         alignment.run(tmp_path, procedural(), alignment.SMOKE, fit, config, {"beauty": 1.0})

@@ -117,7 +117,7 @@ def test_training_lowers_the_loss_of_held_out_noise(pair: Pair, tmp_path: Path) 
     assert losses["examples_per_second"] > 0
 
 
-def test_precomputed_readings_are_what_the_vlm_says(pair: Pair) -> None:
+def test_precomputed_readings_equal_the_vlms(pair: Pair) -> None:
     shown = np.array([True, False, True])
     expected = by_vlm(pair.vlm, pair.processor, pair.adapter)(pair.prepared[:3], shown)
     stored = precomputed(pair.with_cover.store, pair.title_only.store)(pair.prepared[:3], shown)
@@ -125,7 +125,7 @@ def test_precomputed_readings_are_what_the_vlm_says(pair: Pair) -> None:
     assert not torch.allclose(expected[0], expected[2], atol=0.1)
 
 
-def test_a_user_changes_nothing_until_one_has_been_learned_from(pair: Pair) -> None:
+def test_an_untrained_user_path_changes_no_cover(pair: Pair) -> None:
     items = torch.randn(2, tiny.TOKENS, pair.adapter.config.vlm)
     users = torch.nn.functional.normalize(torch.randn(2, 64), dim=-1)
     assert torch.equal(pair.adapter(items, users)[0], pair.adapter(items, users * 0)[0])
@@ -164,7 +164,7 @@ def test_every_family_learns_in_mixed_precision(name: str) -> None:
     assert images.shape == (2, 64, 64, 3)
 
 
-def test_a_user_is_known_by_what_else_they_liked() -> None:
+def test_a_user_is_encoded_from_their_other_likes() -> None:
     rows = [(0, 0, LIKE), (0, 1, CLICK), (0, 2, IMPRESSION), (0, 3, LIKE), (1, 1, DISLIKE), (1, 4, LIKE)]
     columns = [np.array(c) for c in zip(*rows, strict=True)]
     zeros = np.zeros(len(rows), int)
@@ -172,11 +172,11 @@ def test_a_user_is_known_by_what_else_they_liked() -> None:
     looks = np.eye(5, 64, dtype=np.float32)
     tastes = CoverUsers(log, looks, item=np.array([0, 1, 2, 0, 4]))
     users = tastes.draw(np.array([0, 1, 2, 4]), np.random.default_rng(0))
-    assert users[0].argmax() == 1, "a cover of the same item, and the cover itself, are left out"
+    assert users[0].argmax() == 1, "covers of the same item are left out"
     assert np.flatnonzero(users[0]).tolist() == [1]
     assert np.flatnonzero(users[1]).tolist() == [0, 3]
     assert np.linalg.norm(users[1]) == pytest.approx(1)
-    assert not users[2:].any(), "nobody engaged with it, or with nothing else"
+    assert not users[2:].any(), "no user engaged with it, or none with anything else"
 
 
 def test_batches_may_be_taken_in_parts(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_the_command_of_the_docs_leaves_an_adapter_that_draws(
     assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "precomputed").rglob("*.safetensors"))] == stamps
 
 
-def test_what_cannot_be_trained_is_named(tmp_path: Path) -> None:
+def test_an_untrainable_configuration_is_named(tmp_path: Path) -> None:
     with pytest.raises(IcgError, match="stage='all'; allowed: tokens, connector"):
         ConnectorConfig("all")
     with pytest.raises(IcgError, match=r"drop_user=2; allowed: 0\.\.1"):

@@ -1,4 +1,4 @@
-"""The design recipe: what is learned from, what is judged by, and that judging tells good designs from bad ones."""
+"""The design recipe: its examples, its judge, and that evaluation separates good designs from bad ones."""
 
 import json
 from dataclasses import replace
@@ -35,22 +35,22 @@ def sample() -> Sample:
     return simulated(Reader.from_pretrained(starter.path()), procedural(40), world, 60, 0)
 
 
-def test_what_low_posts_have_is_avoided(sample: Sample) -> None:
+def test_values_of_posts_with_low_engagement_are_avoided(sample: Sample) -> None:
     bucket = np.array([0] * 20 + [2] * 10)
     designs = [DARK] * 18 + [LIGHT] * 12
     assert set(avoidable(designs, bucket)) <= words(DARK)
     assert len(avoidable(designs, bucket)) == 4
-    assert avoidable([DARK, LIGHT] * 15, bucket) == [], "as common among low as among high ones"
+    assert avoidable([DARK, LIGHT] * 15, bucket) == [], "as common in low posts as in high ones"
     rows = np.arange(30)
     read = replace(sample.read, account=np.full(60, "a"), bucket=np.concatenate([bucket, bucket]))
     data = design_examples(read, sample.titles, designs * 2, rows)
-    assert all(not words(d) & set(d.avoid) for d in data.designs), "no design avoids what it has"
+    assert all(not words(d) & set(d.avoid) for d in data.designs), "no design avoids its own words"
     assert any(d.avoid for d in data.designs)
     assert data.prompts[0].startswith("low likes: ")
 
 
 @pytest.mark.slow
-def test_a_tuned_model_writes_what_posts_of_that_bucket_look_like(tmp_path: Path) -> None:
+def test_a_tuned_model_writes_designs_of_the_target_bucket(tmp_path: Path) -> None:
     from icg.design.kpi import prompt
 
     vlm, processor = reading.load(starter.path() / "vlm")
@@ -73,11 +73,11 @@ def test_a_judge_learns_everyones_taste_and_each_accounts_own(tmp_path: Path) ->
     judge = DesignJudge.fit(
         [DARK if d else LIGHT for d in dark], account.astype(str), likes + 0.1 * rng.standard_normal(400)
     )
-    there = judge([DARK, LIGHT], ["0", "0"])
-    assert there[0] > 0.5 > -0.5 > there[1]
+    ratings = judge([DARK, LIGHT], ["0", "0"])
+    assert ratings[0] > 0.5 > -0.5 > ratings[1]
     other = judge([DARK, LIGHT], ["1", "1"])
     assert other[1] > 0.5 > -0.5 > other[0]
-    assert abs(judge([DARK], ["nobody"])[0]) < 0.5, "what both like about the same says nothing of a stranger"
+    assert abs(judge([DARK], ["nobody"])[0]) < 0.5, "equal tastes of both do not predict an unknown account's"
     judge.save_pretrained(tmp_path)
     again = DesignJudge.from_pretrained(tmp_path)
     assert again([DARK, LIGHT, DARK], ["0", "1", ""]) == pytest.approx(
@@ -97,7 +97,7 @@ def test_a_judge_chooses_along_the_way_from_low_to_high(monkeypatch: pytest.Monk
     calls = []
     monkeypatch.setattr(model, "_fill", lambda *args: calls.append(args) or [LIGHT, between, DARK])
     assert [model.write("panda", t, "a") for t in ("low", "medium", "high")] == [[LIGHT], [between], [DARK]]
-    assert len(calls) == 2, "from both ends, once for all targets"
+    assert len(calls) == 2, "for both buckets, once for all targets"
     assert misses(np.array([0.1, 0.9, 0.45]), "medium").argmin() == 2
 
 
@@ -120,7 +120,7 @@ def test_the_truth_is_the_worlds(sample: Sample) -> None:
     )
 
 
-def test_a_search_takes_what_its_judge_likes() -> None:
+def test_a_search_takes_the_design_its_judge_prefers() -> None:
     class Sampler:
         def write(self, *_: object, **__: object) -> list[Design]:
             return [LIGHT, DARK, replace(LIGHT, size="large")]
@@ -131,7 +131,7 @@ def test_a_search_takes_what_its_judge_likes() -> None:
     assert (low[0], high[0]) == (LIGHT, DARK)
 
 
-def test_a_design_speaks_beside_the_user_or_in_the_title() -> None:
+def test_a_design_is_a_condition_or_part_of_the_title() -> None:
     model = DesignModel.from_pretrained(starter.path() / "vlm")
     rng = np.random.default_rng(0)
     towards = {DARK: rng.standard_normal(64), LIGHT: rng.standard_normal(64)}

@@ -1,4 +1,4 @@
-"""The recipes run as they are documented, end with what they promise, and the measures tell a product from others."""
+"""The recipes run as documented and write their results, and the measures separate a product from others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_smoke_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert record.read(tmp_path, "box-robot") is not None
 
 
-def test_what_the_recipe_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_settings_of_the_recipe_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, named in [
         (["--thing", "mug"], "thing='mug'; allowed: zigzag-teapot"),
         (["--steps", "-3"], r"steps=-3; allowed: 0\.\.20000"),
@@ -67,8 +67,14 @@ def test_the_measures_tell_products_apart() -> None:
 
 @pytest.mark.slow
 def test_evaluated_and_drawn(tmp_path: Path) -> None:
-    methods = {name: smoke(Settings(method)) for name, method in
-               (("textual_inversion", TEXTUAL_INVERSION), ("dreambooth", "dreambooth"), ("full", "dreambooth-full"))}  # fmt: skip
+    methods = {
+        name: smoke(Settings(method))
+        for name, method in (
+            ("textual_inversion", TEXTUAL_INVERSION),
+            ("dreambooth", "dreambooth"),
+            ("full", "dreambooth-full"),
+        )
+    }
     methods["dreambooth_no_prior"] = smoke(Settings(prior=False))
     parts = starter.load()
     figures = evaluate(0, THINGS[:2], tmp_path, methods, parts, covers=1)

@@ -1,4 +1,4 @@
-"""Learning a product: only what the method says is learned, a killed run ends where an unbroken one does, and the pipeline stays itself."""
+"""Fine-tuning: only the method's tensors are trained, a killed run ends like an uninterrupted one, and the pipeline is unchanged."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def cover(pipeline: CoverPipeline, id: str = "") -> np.ndarray:
 def test_killed_and_resumed_as_if_unbroken(
     covers: Callable[[str], CoverPipeline], tmp_path: Path, name: str, method: str
 ) -> None:
-    pipeline, how = covers(name), settings(method, steps=4)
+    pipeline, config = covers(name), settings(method, steps=4)
     before, plain = pipeline.base, cover(pipeline)
-    unbroken = Tuner(pipeline, "teapot", SHOWN, how).run(tmp_path / "a")
-    Tuner(pipeline, "teapot", SHOWN, how).run(tmp_path / "b", until=2)
+    unbroken = Tuner(pipeline, "teapot", SHOWN, config).run(tmp_path / "a")
+    Tuner(pipeline, "teapot", SHOWN, config).run(tmp_path / "b", until=2)
     times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("b/class/*.png")}
-    resumed = Tuner(pipeline, "teapot", SHOWN, how).run(tmp_path / "b")
+    resumed = Tuner(pipeline, "teapot", SHOWN, config).run(tmp_path / "b")
     assert unbroken.keys() == resumed.keys()
     assert len(unbroken) > 0
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
@@ -133,8 +133,8 @@ def shop(small: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
     def make(
         id: str = "teapot-1", kind: str = "teapot", tell: Callable[[str], None] = len, **more: Any
     ) -> record.Record:
-        how = settings(more.pop("method", TEXTUAL_INVERSION), **more)
-        return verb.fine_tune(tmp_path / "products", small, id, kind, [tmp_path], how, tell=tell)
+        config = settings(more.pop("method", TEXTUAL_INVERSION), **more)
+        return verb.fine_tune(tmp_path / "products", small, id, kind, [tmp_path], config, tell=tell)
 
     return make
 
@@ -158,12 +158,12 @@ def test_a_trained_product_is_drawn(shop: Callable[..., record.Record], small: S
     assert one.base == small.pipeline.base
     assert one.seconds > 0
     assert one.memory_mb > 0
-    assert not list((tmp_path / "products").glob(".*@*")), "what training needed is gone"
+    assert not list((tmp_path / "products").glob(".*@*")), "the training's working files are deleted"
     assert any("about" in line and "minutes" in line for line in messages)
     assert any("prior preservation: 2 pictures of 'a teapot'" in line for line in messages)
 
 
-def test_nothing_is_left_of_what_was_refused(shop: Callable[..., record.Record], tmp_path: Path) -> None:
+def test_a_refused_training_leaves_no_files(shop: Callable[..., record.Record], tmp_path: Path) -> None:
     for call, named in [
         (lambda: shop("No Id"), "product_id='No Id'"),
         (lambda: shop(kind=" "), "kind=''; allowed: the product's class in words"),
@@ -178,7 +178,7 @@ def test_nothing_is_left_of_what_was_refused(shop: Callable[..., record.Record],
         shop()
 
 
-def test_interrupted_it_goes_on_and_with_other_settings_begins_anew(
+def test_an_interrupted_run_continues_and_other_settings_restart_it(
     shop: Callable[..., record.Record], small: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     want = shop()
@@ -189,7 +189,7 @@ def test_interrupted_it_goes_on_and_with_other_settings_begins_anew(
         with pytest.raises(ZeroDivisionError):
             shop(seed=seed)
     (left,) = (tmp_path / "products").glob(".teapot-1@*")
-    assert json.loads((left / "config.json").read_text())["config"]["seed"] == 0, "the other one's was cleared away"
+    assert json.loads((left / "config.json").read_text())["config"]["seed"] == 0, "the other run's folder was deleted"
     assert record.ids(tmp_path / "products") == []
     monkeypatch.setattr(Tuner, "run", whole)
     assert shop().key == want.key

@@ -1,4 +1,4 @@
-"""Alignment to rewards: what is trained, what it does to covers, and the watch that stops it."""
+"""Alignment to rewards: the trained weights, the effect on covers, and the watch that stops it."""
 
 import copy
 import json
@@ -228,7 +228,7 @@ def test_of_several_draws_the_most_relevant_is_kept(small: Starter) -> None:
     alone, best = judges.draw(small, briefs), judges.draw(small, briefs, 3)
     others = judges.draw(small, [replace(b, seed=b.seed + n * judges.APART) for b in briefs for n in range(3)])
     apart = np.abs(np.asarray(others[0], int) - np.asarray(alone[0], int))
-    assert apart.max() <= 2, "the first draw is the one without others, but for what larger batches round"
+    assert apart.max() <= 2, "the first draw equals the only one, except for rounding in larger batches"
     values = relevance(others, [b for b in briefs for _ in range(3)]).reshape(2, 3)
     assert relevance(best, briefs) == pytest.approx(values.max(1))
     assert np.ptp(values, 1).min() > 0
@@ -257,7 +257,7 @@ def test_figures_of_personalisation(small: Starter, tmp_path: Path) -> None:
     assert set(personalisation.KEYS) <= set(figures)
     assert figures["title_top5_seen"] == figures["title_top5_seen_second"]
     assert figures["diversity_ratio"] == pytest.approx(1.0), "compared with itself"
-    assert figures["dispersion_ratio"] > 1, "an adapter that does not hear users draws the same cover for all"
+    assert figures["dispersion_ratio"] > 1, "an adapter without users draws the same cover for all"
     assert {f"own_over_swapped{kind}" for kind in kinds} <= set(figures)
     for name in (
         "own_over_swapped",

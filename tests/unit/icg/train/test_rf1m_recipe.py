@@ -1,4 +1,4 @@
-"""The recipe on RF1M reads archives, trains, and judges products it was not trained on."""
+"""The recipe on RF1M reads archives, trains, and is tested on other products."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RFFT reaches the ControlNet alone, holds it to where it was, and unlearns what a judge dislikes."""
+"""RFFT trains the ControlNet only, keeps it near its start, and removes what the judge dislikes."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def tuner(small: Starter, regulariser: str = "cc", **more: Any) -> Tuner:
     return Tuner(pipeline, judge, RFFTConfig(regulariser, **more), Brightness())  # type: ignore[arg-type]
 
 
-def some(count: int) -> list[Brief]:
+def new_briefs(count: int) -> list[Brief]:
     return [product_brief(seed=n, steps=4, user_embedding=None) for n in range(count)]
 
 
 def test_the_gradient_reaches_the_controlnet_and_nothing_else(small: Starter) -> None:
     rfft = tuner(small)
-    rfft.loss(some(2), 3)["loss"].backward()
+    rfft.loss(new_briefs(2), 3)["loss"].backward()
     assert all(p.grad is not None for p in rfft.net.controlnet_blocks.parameters())
     assert any(float(p.grad.abs().sum()) > 0 for p in rfft.net.parameters() if p.grad is not None)
     family = rfft.pipeline.family
@@ -60,34 +60,34 @@ def test_the_gradient_reaches_the_controlnet_and_nothing_else(small: Starter) ->
 
 
 @pytest.mark.parametrize("regulariser", ["cc", "kl"])
-def test_a_regulariser_begins_at_nothing_and_grows_with_the_change(small: Starter, regulariser: str) -> None:
+def test_a_regulariser_is_zero_at_first_and_grows_with_the_change(small: Starter, regulariser: str) -> None:
     rfft = tuner(small, regulariser)
-    first = rfft.loss(some(2), 3)["held"].item()
+    first = rfft.loss(new_briefs(2), 3)["held"].item()
     assert first < 2e-4
     with torch.no_grad():
         for p in rfft.net.parameters():
             p += 0.2 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
-    losses = rfft.loss(some(2), 3)
+    losses = rfft.loss(new_briefs(2), 3)
     assert losses["held"].item() > 5 * first
     expected = losses["available"] + rfft.config.beta * losses["held"]
     assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_without_a_regulariser_it_is_watched_and_not_weighed(small: Starter) -> None:
-    losses = tuner(small, "none").loss(some(2), 3)
+    losses = tuner(small, "none").loss(new_briefs(2), 3)
     assert losses["loss"].item() == losses["available"].item()
 
 
 def test_the_judge_is_shown_the_cover_that_is_implied(small: Starter) -> None:
-    """At the last step what is implied is what will be decoded: the judge's own word of the finished covers."""
+    """At the last step the implied cover is the finished one, so the loss is the judge's own verdict."""
     rfft = tuner(small)
-    loss = rfft.loss(some(2), 3)["available"].item()
-    covers = rfft.pipeline(some(2))
-    judgements = rfft.judge(covers, [b.product for b in some(2)], [b.title for b in some(2)])  # type: ignore[misc]
+    loss = rfft.loss(new_briefs(2), 3)["available"].item()
+    covers = rfft.pipeline(new_briefs(2))
+    judgements = rfft.judge(covers, [b.product for b in new_briefs(2)], [b.title for b in new_briefs(2)])  # type: ignore[misc]
     assert loss == pytest.approx(float(np.mean([-np.log(one.score) for one in judgements])), abs=0.02)
 
 
-def test_what_beta_is_chosen_by_is_neither_tuned_on_nor_held_out() -> None:
+def test_briefs_that_choose_beta_are_neither_tuned_on_nor_held_out() -> None:
     names = {title: part(title) for title in HEIGHT}
     assert {title for title, name in names.items() if name == "held"} == {t for t in HEIGHT if held_out(t)}
     shares = [sum(name == one for name in names.values()) / len(names) for one in PARTS]
@@ -112,14 +112,14 @@ def test_a_tuned_controlnet_pleases_the_judge_more_on_new_products(small: Starte
 
 
 def test_an_aesthetic_reward_takes_part(small: Starter) -> None:
-    losses = tuner(small, "none", aesthetic=2.0).loss(some(2), 3)
+    losses = tuner(small, "none", aesthetic=2.0).loss(new_briefs(2), 3)
     assert losses["loss"].item() == pytest.approx((losses["available"] - 2 * losses["aesthetic"]).item(), rel=1e-5)
 
 
 def test_two_pictures_of_a_brief_are_held_apart(small: Starter) -> None:
-    """Nothing is lost before a change, and what makes backgrounds alike is undone by a step against the gradient."""
+    """The loss is zero before a change, and a gradient step undoes a change that makes backgrounds alike."""
     rfft = tuner(small, "none", apart=2.0)
-    shown = repeated(some(2), TWINS)
+    shown = repeated(new_briefs(2), TWINS)
     assert [b.seed for b in shown] == [0, 1, 1, 2]
     assert rfft.loss(shown, 3)["nearer"].item() < 0.01
     with torch.no_grad():
@@ -142,13 +142,13 @@ def test_checkpointing_changes_no_gradient(small: Starter) -> None:
     for checkpointing in (False, True):
         rfft = tuner(small, "cc", checkpointing=checkpointing)
         assert rfft.net.is_gradient_checkpointing is checkpointing
-        rfft.loss(some(2), 3)["loss"].backward()
+        rfft.loss(new_briefs(2), 3)["loss"].backward()
         gradients.append(torch.cat([p.grad.flatten() for p in rfft.net.parameters() if p.grad is not None]))
     assert torch.allclose(gradients[0], gradients[1], atol=1e-6)
     assert gradients[0].abs().max() > 0
 
 
-def test_what_cannot_be_tuned_is_named(small: Starter) -> None:
+def test_an_untunable_model_is_named(small: Starter) -> None:
     with pytest.raises(IcgError, match="regulariser='l2'; allowed: cc, kl, none"):
         RFFTConfig("l2")
     rfft = tuner(small)
@@ -159,7 +159,7 @@ def test_what_cannot_be_tuned_is_named(small: Starter) -> None:
 
 
 def test_briefs_without_guidance_are_tuned_too(small: Starter) -> None:
-    briefs = [replace(brief, guidance=1.0) for brief in some(2)]
+    briefs = [replace(brief, guidance=1.0) for brief in new_briefs(2)]
     losses = tuner(small).loss(briefs, 3)
     assert torch.isfinite(losses["loss"])
     assert losses["held"].item() < 2e-4

@@ -1,4 +1,4 @@
-"""The recipe: smoke-trains, resumes to the same loss, and its shortcuts equal the long way."""
+"""The recipe: smoke-trains, resumes to the same loss, and its shortcuts equal the full computation."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_prefixes_equal_reading_the_whole_prompt(smoke_run: tuple[Run, dict[str,
             assert torch.allclose(mine, whole, atol=5e-2)
 
 
-def test_every_recipe_tells_its_speed(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_recipe_records_its_speed(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
     model = torch.nn.Linear(256, 256, bias=False)
     loss = {"loss": lambda: model(torch.ones(64, 256)).square().sum()}
     train(tmp_path, model, Fit(30, 0.1, 64), lambda *_: {name: f() for name, f in loss.items()})

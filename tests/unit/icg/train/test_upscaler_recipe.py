@@ -1,4 +1,4 @@
-"""The recipe of the upscaler: it begins as bicubic, learns, resumes, and leaves what transformers and we load."""
+"""The recipe of the upscaler: it starts as bicubic, learns, resumes, and writes a folder for transformers and for us."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_it_begins_as_bicubic() -> None:
     assert evaluation.psnr(upscaled, plain) > 45
 
 
-def test_pairs_are_what_they_say(training_pairs: Pairs) -> None:
+def test_pairs_hold_clean_autoencoded_and_damaged_small_covers(training_pairs: Pairs) -> None:
     assert (training_pairs.large.shape, training_pairs.small.shape) == ((4, 64, 64, 3), (4, len(KINDS), 16, 16, 3))
     for large, (clean, autoencoded, spoiled) in zip(training_pairs.large, training_pairs.small, strict=True):
         expected = np.asarray(Image.fromarray(large).resize((16, 16), Image.Resampling.BICUBIC))

@@ -1,4 +1,4 @@
-"""The user encoder without torch: the same numbers as the module that was trained."""
+"""The user encoder without torch: the same numbers as the trained module."""
 
 import os
 import platform
@@ -72,7 +72,7 @@ def test_users_read_together_are_read_as_alone_to_the_last_bit(lengths: list[int
     together = reader(events)
     for row in range(
         0, len(lengths), max(1, len(lengths) // 16)
-    ):  # of hundreds some, where the blocks of memory begin and end too
+    ):  # some of hundreds, including the ends of memory blocks
         np.testing.assert_array_equal(reader(events.take(np.array([row]), events.cover.shape[1]))[0], together[row])
 
 
@@ -89,12 +89,12 @@ for row in range(len(together)):
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="kernels by the names of x86-64 processors")
 def test_to_the_last_bit_also_with_kernels_for_older_processors() -> None:
-    """Of these a sum depends on where in its block a row stands, of newer ones it does not."""
+    """On these processors a sum depends on a row's place in its block; on newer ones it does not."""
     environ = os.environ | {"OPENBLAS_CORETYPE": "Haswell"}
     subprocess.run([sys.executable, "-c", ALONE_AND_TOGETHER], check=True, env=environ)
 
 
-def test_the_less_is_known_the_shorter_and_nobody_is_zero() -> None:
+def test_embeddings_shorten_with_fewer_features_and_are_zero_without_any() -> None:
     reader = UserReader.from_pretrained(SHIPPED)
     near = np.argsort(-reader.mixture.centroids @ reader.mixture.centroids[0])[:32]  # one taste, many covers
     cover = np.tile(np.arange(32), (4, 1))
@@ -111,7 +111,7 @@ def test_a_cover_speaks_once_however_often_it_was_engaged_with() -> None:
     cover = np.array([[0, 0, 1, 2, 0, 2]])
     total, count = Histories(table, cover, action, action, action * 1.0, np.array([5])).evidence()
     np.testing.assert_array_equal(total[0], table[0] - table[1])
-    assert count.tolist() == [2], "dwell alone says nothing, and the last event is padding"
+    assert count.tolist() == [2], "dwell alone is no evidence, and the last event is padding"
 
 
 def test_versions_tell_weights_and_cover_spaces_apart(tmp_path: Path) -> None:
@@ -121,8 +121,12 @@ def test_versions_tell_weights_and_cover_spaces_apart(tmp_path: Path) -> None:
     assert first == version(starter.path())
     assert 2 <= first <= 65_535
     versions = {first}
-    for path in ("users/model.safetensors", "users/mixture.safetensors", "joint/model.safetensors",
-                 "diffusion/vae/diffusion_pytorch_model.safetensors"):  # fmt: skip
+    for path in (
+        "users/model.safetensors",
+        "users/mixture.safetensors",
+        "joint/model.safetensors",
+        "diffusion/vae/diffusion_pytorch_model.safetensors",
+    ):
         data = bytearray((tmp_path / path).read_bytes())
         data[-1] ^= 1
         (tmp_path / path).write_bytes(data)
@@ -132,10 +136,17 @@ def test_versions_tell_weights_and_cover_spaces_apart(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("config.json", '{"embedding": 32, "layers": 2, "heads": 4}'), ("config.json", "{"), ("config.json", "{}"),
-     ("config.json", '{"embedding": 64, "layers": 9, "heads": 4}'), ("model.safetensors", "no"), ("config.json", ""),
-     ("model.safetensors", None), ("mixture.safetensors", None)],
-)  # fmt: skip
+    [
+        ("config.json", '{"embedding": 32, "layers": 2, "heads": 4}'),
+        ("config.json", "{"),
+        ("config.json", "{}"),
+        ("config.json", '{"embedding": 64, "layers": 9, "heads": 4}'),
+        ("model.safetensors", "no"),
+        ("config.json", ""),
+        ("model.safetensors", None),
+        ("mixture.safetensors", None),
+    ],
+)
 def test_broken_folders_are_refused(tmp_path: Path, name: str, text: str | None) -> None:
     shutil.copytree(SHIPPED, tmp_path / "users")
     path = tmp_path / "users" / name

@@ -93,7 +93,7 @@ def test_an_encoder_comes_back_from_its_folder(encoder: UserEncoder, tmp_path: P
         UserEncoder.from_pretrained(tmp_path)
 
 
-def test_what_is_not_finite_is_refused() -> None:
+def test_values_that_are_not_finite_are_refused() -> None:
     with pytest.raises(IcgError, match="NaN"):
         Events.of(np.full((1, 1, 64), np.nan), np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1)), np.ones(1))
 
@@ -103,7 +103,7 @@ def log_of(*rows: tuple[int, int, int, int, float, int, int]) -> Log:
     return Log(*columns[:4].astype(int), columns[4], *columns[5:].astype(int))
 
 
-def test_questions_are_asked_about_what_was_known_before_the_list() -> None:
+def test_examples_use_the_history_before_their_list_alone() -> None:
     log = log_of(
         (0, 1, IMPRESSION, 0, 1.0, 0, 0),
         (0, 2, IMPRESSION, 0, 1.0, 0, 1),
@@ -116,8 +116,8 @@ def test_questions_are_asked_about_what_was_known_before_the_list() -> None:
         (1, 5, DISLIKE, 0, 2.0, 2, 0),
     )
     next_covers = users.examples(log, np.random.default_rng(0))
-    assert next_covers.who.tolist() == [0, 0]
-    assert next_covers.known.tolist() == [0, 2]
+    assert next_covers.user.tolist() == [0, 0]
+    assert next_covers.length.tolist() == [0, 2]
     assert next_covers.chosen.tolist() == [1, 4]
     assert next_covers.passed[:, 0].tolist() == [2, 3], "a passed-over cover is of the same list"
     assert (next_covers.passed[:, 1:] == -1).all()
@@ -142,7 +142,7 @@ def test_position_bias_is_found_where_covers_are_placed_at_random() -> None:
 
 @pytest.mark.slow
 def test_the_encoder_learns_from_behaviour_alone_and_resumes(tmp_path: Path) -> None:
-    """Covers whose embedding tells their look; a twentieth of a real run must beat both chance and a swapped user."""
+    """Covers whose embedding encodes their look; a twentieth of a real run must beat both chance and a swapped user."""
     rng = np.random.default_rng(0)
     look = np.stack([rng.integers(0, size, 400) for size in SIZES[:4]], 1)
     category = rng.integers(0, SIZES[4], 400)
