@@ -107,16 +107,16 @@ async def test_pages_hold_every_item_once(stores: Stores, size: int) -> None:
     ids = ["a", "A", "aa", "b/ü", "c,d", "e", "🎬"]
     await stores.catalog.upsert_items([item(id, category="odd" if n % 2 else "even") for n, id in enumerate(ids)])
     for category, expected in (("", sorted(ids)), ("odd", sorted(ids[1::2])), ("none", [])):
-        found: list[str] = []
+        result: list[str] = []
         token = ""
         while True:
             page = await stores.catalog.items(size, token, category)
             assert len(page.rows) <= size
-            found += [i.id for i in page.rows]
+            result += [i.id for i in page.rows]
             token = page.next_token
             if not token:
                 break
-        assert found == expected
+        assert result == expected
 
 
 @pytest.mark.parametrize("token", ["x", "????", base64.urlsafe_b64encode(b"p2:a").decode(), "cDE6/w", "a" * 5000, "ü"])

@@ -22,11 +22,11 @@ def test_an_empty_index_finds_nothing(index: CoverIndex) -> None:
 
 def test_the_nearest_come_first_with_their_dot_products(index: CoverIndex) -> None:
     index.add(["a", "b", "c"], np.stack([unit(n, D) for n in (1, 2, 3)]))
-    found = index.search(unit(2, D), 10)
-    assert {id for id, _ in found} == {"a", "b", "c"}
-    assert found[0][0] == "b"
-    assert found[0][1] == pytest.approx(1.0, abs=1e-5)
-    assert [s for _, s in found] == sorted((s for _, s in found), reverse=True)
+    result = index.search(unit(2, D), 10)
+    assert {id for id, _ in result} == {"a", "b", "c"}
+    assert result[0][0] == "b"
+    assert result[0][1] == pytest.approx(1.0, abs=1e-5)
+    assert [s for _, s in result] == sorted((s for _, s in result), reverse=True)
     assert index.search(unit(2, D), 0) == []
 
 
@@ -56,6 +56,6 @@ def test_any_history_agrees_with_a_dictionary(steps: list[tuple[bool, list[tuple
         else:
             index.remove(ids)
             model = {id: seed for id, seed in model.items() if id not in ids}
-        found = dict(index.search(unit(0, D), 99))
-        assert found == pytest.approx({id: float(unit(seed, D) @ unit(0, D)) for id, seed in model.items()}, abs=1e-5)
+        result = dict(index.search(unit(0, D), 99))
+        assert result == pytest.approx({id: float(unit(seed, D) @ unit(0, D)) for id, seed in model.items()}, abs=1e-5)
         assert len(index) == len(model)

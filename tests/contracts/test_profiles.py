@@ -29,9 +29,9 @@ async def test_nobody_has_no_profile(stores: Stores) -> None:
 async def test_a_profile_follows_what_a_user_does(stores: Stores) -> None:
     await stores.catalog.upsert_items([item("a")], [cover("c1", "a", 1), cover("c2", "a", 2)])
     assert await stores.profiles.absorb([event("e1", cover_id="c1", action=Action.LIKE)], MEAN) == 1
-    found = await stores.profiles.embedding("mia", MEAN)
-    assert found is not None
-    np.testing.assert_allclose(found, unit(1), atol=2e-3)
+    result = await stores.profiles.embedding("mia", MEAN)
+    assert result is not None
+    np.testing.assert_allclose(result, unit(1), atol=2e-3)
     await stores.profiles.absorb([event("e2", cover_id="c2", time=1e9 + 1, action=Action.PURCHASE)], MEAN)
     profile = await stores.profiles.profile("mia")
     assert profile is not None
@@ -44,9 +44,9 @@ async def test_an_event_without_a_cover_speaks_for_the_items_own_covers(stores: 
     await stores.catalog.upsert_items([item("a")], [cover("c1", "a", 1), cover("c2", "a", 2), generated("c3", "a", 3)])
     await stores.profiles.absorb([event("e1")], MEAN)
     mean = unit(1) + unit(2)
-    found = await stores.profiles.embedding("mia", MEAN)
-    assert found is not None
-    np.testing.assert_allclose(found, mean / np.linalg.norm(mean), atol=2e-3)
+    result = await stores.profiles.embedding("mia", MEAN)
+    assert result is not None
+    np.testing.assert_allclose(result, mean / np.linalg.norm(mean), atol=2e-3)
 
 
 async def test_new_covers_are_seen_by_the_next_event(stores: Stores) -> None:
@@ -55,9 +55,9 @@ async def test_new_covers_are_seen_by_the_next_event(stores: Stores) -> None:
     await stores.profiles.absorb([event("e1"), event("e2", cover_id="c1")], MEAN)
     await stores.catalog.add_covers([cover("c1", "a", 5)])
     await stores.profiles.absorb([event("e3", time=1e9 + 9)], MEAN)
-    found = await stores.profiles.embedding("mia", MEAN)
-    assert found is not None
-    np.testing.assert_allclose(found, unit(5), atol=2e-3)
+    result = await stores.profiles.embedding("mia", MEAN)
+    assert result is not None
+    np.testing.assert_allclose(result, unit(5), atol=2e-3)
     await stores.catalog.delete_item("a")
     await stores.profiles.absorb([event("e4", time=1e9 + 10)], MEAN)
     assert await stores.profiles.embedding("mia", MEAN) is None, "nothing is left that tells a taste"
@@ -84,18 +84,18 @@ async def test_all_users_of_a_batch_are_encoded_in_one_call(stores: Stores) -> N
     assert sorted(spy.calls.pop()) == [["lea0"], ["mia2", "mia1", "mia0"]], "only users with something new"
     assert not spy.calls
     for user, seed in {"mia": 3, "noah": 2, "lea": 1}.items():
-        found = await stores.profiles.embedding(user, spy)
-        assert found is not None
-        np.testing.assert_allclose(found, unit(seed), atol=2e-3)
+        result = await stores.profiles.embedding(user, spy)
+        assert result is not None
+        np.testing.assert_allclose(result, unit(seed), atol=2e-3)
 
 
 async def test_a_cover_and_an_item_of_one_id_are_not_confused(stores: Stores) -> None:
     await stores.catalog.upsert_items([item("a"), item("b")], [cover("b", "a", 1), cover("c", "b", 2)])
     await stores.profiles.absorb([event("e1", cover_id="b"), event("e2", "noah", "b")], MEAN)
     for user, seed in {"mia": 1, "noah": 2}.items():
-        found = await stores.profiles.embedding(user, MEAN)
-        assert found is not None
-        np.testing.assert_allclose(found, unit(seed), atol=2e-3)
+        result = await stores.profiles.embedding(user, MEAN)
+        assert result is not None
+        np.testing.assert_allclose(result, unit(seed), atol=2e-3)
 
 
 async def test_the_same_events_again_change_nothing(stores: Stores) -> None:
@@ -208,10 +208,10 @@ async def test_a_decision_comes_back_as_it_went_in(stores: Stores) -> None:
     empty = Decision("e", "mia", 1.0, (), (), ())
     await stores.decisions.append([to_line(whole), to_line(empty)])
     await stores.decisions.append([to_line(whole)])
-    found = await stores.decisions.decision("d")
-    assert found is not None
-    assert found[:-1] == whole[:-1]
-    assert found.propensities == pytest.approx(whole.propensities, rel=1e-6)
+    result = await stores.decisions.decision("d")
+    assert result is not None
+    assert result[:-1] == whole[:-1]
+    assert result.propensities == pytest.approx(whole.propensities, rel=1e-6)
     assert await stores.decisions.decision("e") == empty
     assert await stores.decisions.decision("absent") is None
 

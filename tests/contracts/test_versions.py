@@ -12,17 +12,17 @@ OLD = Each(lambda events: unit(100 + len(events)), version=7)
 NEW = Each(lambda events: unit(200 + len(events)), version=65_535)
 
 
-async def seen(profiles: ProfileStore, batch: int = 1000) -> list[tuple[str, int, Vector]]:
+async def observations(profiles: ProfileStore, batch: int = 1000) -> list[tuple[str, int, Vector]]:
     """(key, encoder, embedding) of all users."""
-    found = []
+    result = []
     async for heads in profiles.scan(batch):
         assert len(heads.keys) <= batch
-        found += list(zip(heads.keys, heads.encoders.tolist(), heads.embeddings, strict=True))
-    return found
+        result += list(zip(heads.keys, heads.encoders.tolist(), heads.embeddings, strict=True))
+    return result
 
 
-def same(found: Vector | None, seed: int) -> bool:
-    return found is not None and bool(np.allclose(found, unit(seed), atol=2e-3))
+def same(result: Vector | None, seed: int) -> bool:
+    return result is not None and bool(np.allclose(result, unit(seed), atol=2e-3))
 
 
 async def test_what_another_encoder_stored_is_never_given_out(stores: Stores) -> None:
@@ -65,32 +65,32 @@ async def test_encoding_anew_sees_covers_and_forgetting(stores: Stores) -> None:
 async def test_a_position_that_moves_keeps_version_and_embedding_together(stores: Stores) -> None:
     await stores.profiles.absorb([event("e1")], OLD, [Position("t", 0, 1)])
     await stores.profiles.absorb([event("e1")], NEW, [Position("t", 0, 2)])
-    ((_, version, embedding),) = await seen(stores.profiles)
+    ((_, version, embedding),) = await observations(stores.profiles)
     assert (version, same(embedding, 101)) == (OLD.version, True)
 
 
 async def test_all_users_are_walked_over(stores: Stores) -> None:
-    assert await seen(stores.profiles) == []
+    assert await observations(stores.profiles) == []
     await stores.profiles.absorb([event(f"e{n}", f"u{n}") for n in range(25)], OLD)
     await stores.profiles.absorb([event("e", "zero")], nothing)
     await stores.profiles.forget("u3")
-    found = {key: (version, embedding) for key, version, embedding in await seen(stores.profiles, 7)}
-    assert len(found) == 25
-    assert sorted(version for version, _ in found.values()) == [nothing.version, *[OLD.version] * 24]
-    assert all(same(e, 101) if v == OLD.version else not e.any() for v, e in found.values())
+    result = {key: (version, embedding) for key, version, embedding in await observations(stores.profiles, 7)}
+    assert len(result) == 25
+    assert sorted(version for version, _ in result.values()) == [nothing.version, *[OLD.version] * 24]
+    assert all(same(e, 101) if v == OLD.version else not e.any() for v, e in result.values())
 
 
 async def test_profiles_are_encoded_anew_in_one_call(stores: Stores) -> None:
     await stores.profiles.absorb([event(f"e{n}", f"u{n % 5}", time=1e9 + n) for n in range(15)], OLD)
     await stores.profiles.absorb([event("e", "done")], NEW)
-    keys = [key for key, _, _ in await seen(stores.profiles)]
+    keys = [key for key, _, _ in await observations(stores.profiles)]
     before = await stores.profiles.profile("u1")
     NEW.calls.clear()
     assert await stores.profiles.reencode([*keys, "nobody"], NEW) == 5
     assert len(NEW.calls) == 1
     assert sorted(map(tuple, NEW.calls[0])) == [(f"e{10 + n}", f"e{5 + n}", f"e{n}") for n in range(5)]
     assert await stores.profiles.reencode(keys, NEW) == 0
-    assert {version for _, version, _ in await seen(stores.profiles)} == {NEW.version}
+    assert {version for _, version, _ in await observations(stores.profiles)} == {NEW.version}
     after = await stores.profiles.profile("u1")
     assert before is not None
     assert after is not None
@@ -103,17 +103,17 @@ async def test_profiles_are_encoded_anew_in_one_call(stores: Stores) -> None:
 
 async def test_the_forgotten_are_not_encoded_anew(stores: Stores) -> None:
     await stores.profiles.absorb([event("e1")], OLD)
-    ((key, _, _),) = await seen(stores.profiles)
+    ((key, _, _),) = await observations(stores.profiles)
     await stores.profiles.forget("mia")
     assert await stores.profiles.reencode([key], NEW) == 0
     assert await stores.profiles.embedding("mia", NEW) is None
-    assert await seen(stores.profiles) == []
+    assert await observations(stores.profiles) == []
 
 
 async def test_encoding_anew_and_absorbing_at_once_lose_nothing(stores: Stores) -> None:
     users = [f"u{n}" for n in range(20)]
     await stores.profiles.absorb([event("e0", user) for user in users], OLD)
-    keys = [key for key, _, _ in await seen(stores.profiles)]
+    keys = [key for key, _, _ in await observations(stores.profiles)]
     absorbing = [
         stores.profiles.absorb([event(f"e{n}", user, time=1e9 + n) for user in users], OLD if n % 2 else NEW)
         for n in range(1, 7)

@@ -29,26 +29,26 @@ def brief(name: str, seed: int, **how: object) -> Brief:
 
 @pytest.fixture
 def opened() -> Iterator[Open]:
-    made: list[StepScheduler] = []
+    schedulers: list[StepScheduler] = []
 
     def make(name: str, fast: Fast | None, rows: int = 16) -> StepScheduler:
         pipeline = pipeline_of(name, torch.device("cuda"), 4, narrow=True)
-        made.append(StepScheduler(pipeline, (SIZE[name],), rows=rows, fast=fast))
-        return made[-1]
+        schedulers.append(StepScheduler(pipeline, (SIZE[name],), rows=rows, fast=fast))
+        return schedulers[-1]
 
     yield make
-    for scheduler in made:
+    for scheduler in schedulers:
         scheduler.close()
 
 
-def drawn(scheduler: StepScheduler, asked: list[Brief]) -> np.ndarray:
-    return np.stack([np.asarray(f.result(120), int) for f in [scheduler.submit(b) for b in asked]])
+def image(scheduler: StepScheduler, request: list[Brief]) -> np.ndarray:
+    return np.stack([np.asarray(f.result(120), int) for f in [scheduler.submit(b) for b in request]])
 
 
 @pytest.mark.parametrize("name", SIZE)
 def test_recorded_calls_draw_the_same(opened: Open, name: str) -> None:
-    asked = [brief(name, n) for n in range(5)]
-    plain, recorded = drawn(opened(name, None), asked), drawn(opened(name, GRAPHS), asked)
+    request = [brief(name, n) for n in range(5)]
+    plain, recorded = image(opened(name, None), request), image(opened(name, GRAPHS), request)
     assert np.abs(plain - recorded).mean() < 1
     assert np.abs(plain[0] - plain[1]).mean() > 2
 
@@ -57,14 +57,14 @@ def test_recorded_calls_draw_the_same(opened: Open, name: str) -> None:
     "fast", [HALF, replace(HALF, graphs=True), replace(HALF, graphs=True, fused=True), Fast(rungs=(2, 16))]
 )
 def test_half_precision_draws_nearly_the_same(opened: Open, fast: Fast) -> None:
-    asked = [brief("starter", n, steps=8) for n in range(4)]
-    assert np.abs(drawn(opened("starter", None), asked) - drawn(opened("starter", fast), asked)).mean() < 4
+    request = [brief("starter", n, steps=8) for n in range(4)]
+    assert np.abs(image(opened("starter", None), request) - image(opened("starter", fast), request)).mean() < 4
 
 
 def test_company_changes_little(opened: Open) -> None:
     scheduler = opened("starter", Fast(compiled=False))
-    alone = drawn(scheduler, [brief("starter", 1)])[0]
-    together = drawn(scheduler, [brief("starter", n, steps=4 + n) for n in (2, 3, 4)] + [brief("starter", 1)])[-1]
+    alone = image(scheduler, [brief("starter", 1)])[0]
+    together = image(scheduler, [brief("starter", n, steps=4 + n) for n in (2, 3, 4)] + [brief("starter", 1)])[-1]
     assert np.abs(alone - together).mean() < 4
 
 
@@ -82,8 +82,8 @@ def test_who_withdraws_frees_the_device_within_two_steps(opened: Open) -> None:
 
 def test_no_memory_is_left_behind(opened: Open) -> None:
     scheduler = opened("starter", Fast(compiled=False))
-    drawn(scheduler, [brief("starter", n) for n in range(64)])
+    image(scheduler, [brief("starter", n) for n in range(64)])
     held = torch.cuda.memory_allocated()
-    drawn(scheduler, [brief("starter", n) for n in range(256)])
+    image(scheduler, [brief("starter", n) for n in range(256)])
     assert torch.cuda.memory_allocated() - held < 2**20
     assert len(scheduler._decoding) == 0

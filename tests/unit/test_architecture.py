@@ -14,12 +14,12 @@ EDGE = re.compile(rf"^\s*{NODE} *(-->|-\. \"[^\"]+\" \.->) *{NODE}$", re.M)
 
 def drawings() -> list[tuple[dict[str, str], list[tuple[str, str, bool]]]]:
     """Of each drawing: file by node, and edges as (from, to, whether it is an import)."""
-    found = []
+    result = []
     for text in re.findall(r"```mermaid\n(.*?)```", PAGE, re.S):
         edges = EDGE.findall(text)
         files = {node: file for edge in edges for node, file in (edge[:2], edge[3:]) if file}
-        found.append((files, [(one, other, arrow == "-->") for one, _, arrow, other, _ in edges]))
-    return found
+        result.append((files, [(one, other, arrow == "-->") for one, _, arrow, other, _ in edges]))
+    return result
 
 
 def imports(file: str) -> set[str]:

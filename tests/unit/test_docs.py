@@ -74,13 +74,13 @@ def test_a_command_that_moved_answers_with_its_new_spelling(command: str) -> Non
 
 
 def test_every_reason_of_a_dead_letter_is_explained() -> None:
-    told = re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs" / "ingest.md").read_text(), re.M)
-    assert told == [str(reason) for reason in (*Unreadable, *Reason)]
+    updates = re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs" / "ingest.md").read_text(), re.M)
+    assert updates == [str(reason) for reason in (*Unreadable, *Reason)]
 
 
 def test_every_reason_of_a_request_refused_is_explained() -> None:
-    told = re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs" / "generate.md").read_text(), re.M)
-    assert told == [*map(str, Unreadable), *map(str, requests.Reason)]
+    updates = re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs" / "generate.md").read_text(), re.M)
+    assert updates == [*map(str, Unreadable), *map(str, requests.Reason)]
 
 
 def test_links_and_folders_of_the_readme_exist() -> None:

@@ -96,11 +96,11 @@ def test_an_animation_gives_its_first_frame() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "kept"), [((2000, 1000), (512, 256)), ((600, 6000), (51, 512)), ((100, 100), (100, 100))]
+    ("size", "saved"), [((2000, 1000), (512, 256)), ((600, 6000), (51, 512)), ((100, 100), (100, 100))]
 )
-def test_large_pictures_shrink_and_small_ones_stay(size: tuple[int, int], kept: tuple[int, int]) -> None:
-    assert decoded(encoded(gradient(*size))).size == kept
-    assert max(kept) <= STORED_SIDE
+def test_large_pictures_shrink_and_small_ones_stay(size: tuple[int, int], saved: tuple[int, int]) -> None:
+    assert decoded(encoded(gradient(*size))).size == saved
+    assert max(saved) <= STORED_SIDE
 
 
 @pytest.mark.parametrize(

@@ -50,13 +50,13 @@ class Api:
 
 
 def fields(error: grpc.aio.AioRpcError) -> set[str]:
-    found = set()
+    result = set()
     status = rpc_status.from_call(_Call(error))
     for detail in status.details if status else ():
         bad = BadRequest()
         if detail.Unpack(bad):
-            found |= {v.field for v in bad.field_violations}
-    return found
+            result |= {v.field for v in bad.field_violations}
+    return result
 
 
 class _Call:

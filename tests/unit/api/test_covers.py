@@ -50,14 +50,14 @@ async def test_a_score_is_the_sum_of_its_parts(api: Api) -> None:
 
 async def test_a_judged_cover_tells_its_judgement_and_others_have_none(api: Api) -> None:
     await api.put("a", "red")
-    told = {"available": 0.75, "space_mismatch": 0.2, "shape_hallucination": 0.05}
-    judged = generated("judged", "a", rewards={"relevance": 0.5, **to_rewards(told)})
+    updates = {"available": 0.75, "space_mismatch": 0.2, "shape_hallucination": 0.05}
+    judged = generated("judged", "a", rewards={"relevance": 0.5, **to_rewards(updates)})
     await api.app.parts.store.catalog.add_covers([judged])
     ranking = await api.covers.RankCovers(covers_pb2.RankCoversRequest(item_id="a"))
     answer = await api.covers.RecommendCovers(Recommend(item_ids=["a"], covers_per_item=5))
     assert len(ranking.covers) == len(answer.items[0].covers) == 2
     for cover in ranking.covers:
-        expected = told if cover.cover_id == "judged" else {}
+        expected = updates if cover.cover_id == "judged" else {}
         assert dict(cover.judgement) == pytest.approx(expected)
     for cover in (*ranking.covers, *answer.items[0].covers):
         parts = {p.name: p.value for p in cover.parts}
@@ -133,14 +133,14 @@ async def test_the_whole_catalogue_is_ranked_by_taste(api: Api) -> None:
 
 async def test_pages_of_covers_join_up(api: Api) -> None:
     await api.put("a", "red", "lime", "blue")
-    seen, token = [], ""
+    calls, token = [], ""
     for _ in range(3):
         page = await api.covers.ListCovers(covers_pb2.ListCoversRequest(item_id="a", page_size=1, page_token=token))
-        seen += [c.id for c in page.covers]
+        calls += [c.id for c in page.covers]
         token = page.next_page_token
     assert token == ""
-    assert len(set(seen)) == 3
-    image = await api.covers.GetCover(covers_pb2.GetCoverRequest(cover_id=seen[0], include_image=True))
+    assert len(set(calls)) == 3
+    image = await api.covers.GetCover(covers_pb2.GetCoverRequest(cover_id=calls[0], include_image=True))
     assert image.cover.image[:4] == b"RIFF"
     assert image.cover.provenance.origin == types_pb2.ORIGIN_CATALOGUE
 

@@ -54,8 +54,8 @@ async def test_covers_of_one_user_go_and_all_others_stay(api: Api) -> None:
     for cover in mias:
         with pytest.raises(NotFound):
             await api.app.parts.blobs.get(cover.uri)
-    found = {id for id, _ in api.app.parts.index.search(np.ones(64, np.float32), 100)}
-    assert found == left
+    result = {id for id, _ in api.app.parts.index.search(np.ones(64, np.float32), 100)}
+    assert result == left
     ranked = await api.covers.RankCovers(covers_pb2.RankCoversRequest(item_id="a", limit=100))
     assert {c.cover_id for c in ranked.covers} == left, "the pool in memory, too"
     for job in jobs:

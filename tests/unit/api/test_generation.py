@@ -60,8 +60,8 @@ async def test_a_product_reaches_the_generator(api: Api) -> None:
     assert status is not None
     assert status.job.drawing.product_id == "blue-mug", "the queue keeps it"
     for other in ("", "red-mug"):
-        asked = Generate(item_id="a", idempotency_key="k", product_id=other)
-        await api.refused(api.covers.GenerateCovers(asked).read(), grpc.StatusCode.ALREADY_EXISTS)
+        query = Generate(item_id="a", idempotency_key="k", product_id=other)
+        await api.refused(api.covers.GenerateCovers(query).read(), grpc.StatusCode.ALREADY_EXISTS)
 
 
 async def test_a_wanted_engagement_reaches_the_generator(api: Api) -> None:
@@ -74,18 +74,18 @@ async def test_a_wanted_engagement_reaches_the_generator(api: Api) -> None:
 
 async def test_a_segment_stands_in_for_a_user(api: Api) -> None:
     await api.put("a", "red")
-    asked = Generate(item_id="a", segment="coffee enthusiasts")
-    await api.refused(api.covers.GenerateCovers(asked).read(), grpc.StatusCode.NOT_FOUND)
+    query = Generate(item_id="a", segment="coffee enthusiasts")
+    await api.refused(api.covers.GenerateCovers(query).read(), grpc.StatusCode.NOT_FOUND)
     clusters, notes = directions(), api.app.parts.store.notes
     taste = clusters.centroids[3]
     await save(notes, clusters, [{"id": "3", "name": "Coffee enthusiasts", "embedding": taste.tolist()}])
-    _, (cover,) = await collect(api.covers.GenerateCovers(asked))
+    _, (cover,) = await collect(api.covers.GenerateCovers(query))
     np.testing.assert_allclose(api.generator.briefs[0].user_embedding, taste, atol=1e-6)
     status = await api.app.parts.store.queue.status(cover.provenance.job_id)
     assert status is not None
     assert (status.job.taste, status.job.made_for) == (3, "")
     await save(notes, clusters, [{"id": "3", "name": "Coffee enthusiasts"}])
-    await api.refused(api.covers.GenerateCovers(asked).read(), grpc.StatusCode.FAILED_PRECONDITION)
+    await api.refused(api.covers.GenerateCovers(query).read(), grpc.StatusCode.FAILED_PRECONDITION)
 
 
 @pytest.mark.parametrize("inpaint", [True, False])

@@ -38,13 +38,13 @@ async def shown(api: Api, k: int, rounds: int = 50) -> list[types_pb2.ScoredCove
 
 async def test_a_default_server_shows_twenty_posters_and_no_made_cover(api: Api) -> None:
     await with_posters(api)
-    made = [cover for id in POSTERS for cover in await made_for(api, id, count=2)]
-    assert len(made) == 40
-    liked = [event(f"e{n}", "mia", cover.item_id, cover_id=cover.id) for n, cover in enumerate(made)]
+    new = [cover for id in POSTERS for cover in await made_for(api, id, count=2)]
+    assert len(new) == 40
+    liked = [event(f"e{n}", "mia", cover.item_id, cover_id=cover.id) for n, cover in enumerate(new)]
     await api.behavior.RecordEvents(behavior_pb2.RecordEventsRequest(events=liked))
     for k in (1, 3):
         answers = await shown(api, k)
-        assert {c.cover_id for c in answers}.isdisjoint(c.id for c in made), (
+        assert {c.cover_id for c in answers}.isdisjoint(c.id for c in new), (
             "exploration and places behind the first included"
         )
         assert len({c.cover_id for c in answers}) == len(POSTERS)
@@ -64,13 +64,13 @@ async def test_a_default_server_makes_no_cover_that_nobody_asked_for(api: Api) -
 
 async def test_a_made_cover_is_shown_where_an_item_has_no_other(api: Api) -> None:
     await api.catalog.UpsertItems(catalog_pb2.UpsertItemsRequest(items=[types_pb2.Item(id="bare", title="No picture")]))
-    (made,) = await made_for(api, "bare")
+    (new,) = await made_for(api, "bare")
     answer = await api.covers.RecommendCovers(covers_pb2.RecommendCoversRequest(item_ids=["bare"]))
-    assert [c.cover_id for c in answer.items[0].covers] == [made.id]
+    assert [c.cover_id for c in answer.items[0].covers] == [new.id]
 
 
 async def test_a_made_cover_stays_in_the_store_to_be_looked_at(api: Api) -> None:
     await with_posters(api)
-    (made,) = await made_for(api, POSTERS[0])
+    (new,) = await made_for(api, POSTERS[0])
     listed = await api.covers.ListCovers(covers_pb2.ListCoversRequest(item_id=POSTERS[0]))
-    assert {c.id: c.provenance.origin for c in listed.covers}[made.id] == Origin.GENERATED
+    assert {c.id: c.provenance.origin for c in listed.covers}[new.id] == Origin.GENERATED

@@ -31,7 +31,7 @@ def source(module: str) -> ast.Module | None:
 @cache
 def reachable(module: str) -> frozenset[str]:
     """The modules of eyecatch that this one imports, at its top or inside a function, and so on."""
-    found, waiting = {module}, [module]
+    result, waiting = {module}, [module]
     while waiting:
         tree = source(waiting.pop())
         for node in ast.walk(tree) if tree else ():
@@ -40,21 +40,21 @@ def reachable(module: str) -> frozenset[str]:
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
             elif isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
-            new = {name for name in names if name.startswith("eyecatch.") and source(name)} - found
-            found |= new
+            new = {name for name in names if name.startswith("eyecatch.") and source(name)} - result
+            result |= new
             waiting += new
-    return frozenset(found)
+    return frozenset(result)
 
 
 def reads(module: str) -> set[str]:
     """Attributes of a configuration, or of a part of it; in eyecatch.config itself those of `self`."""
-    tree, found = source(module), set()
+    tree, result = source(module), set()
     names = {"config", "jobs", "served"} | ({"self"} if module == "eyecatch.config" else set())
     for node in ast.walk(tree) if tree else ():
         if isinstance(node, ast.Attribute):
             of = node.value.func if isinstance(node.value, ast.Call) else node.value
-            found |= {node.attr} if isinstance(of, ast.Name) and of.id in names | {"part"} else set()
-    return found
+            result |= {node.attr} if isinstance(of, ast.Name) and of.id in names | {"part"} else set()
+    return result
 
 
 @pytest.mark.parametrize("command", COMMANDS)

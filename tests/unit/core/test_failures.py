@@ -23,8 +23,8 @@ def test_the_kinds_have_names_that_stay(error: errors.EyecatchError, kind: str) 
 
 @pytest.mark.parametrize("type", [type for type, _ in KINDS if type is not errors.StoreError])
 def test_an_error_comes_back_as_what_it_was(type: type[errors.EyecatchError]) -> None:
-    made = {errors.InvalidInput: [errors.Violation("a", "b", "c")]}.get(type, "x")
-    error = type("product", "x", "one") if type is errors.NotFound else type(made)
+    argument = {errors.InvalidInput: [errors.Violation("a", "b", "c")]}.get(type, "x")
+    error = type("product", "x", "one") if type is errors.NotFound else type(argument)
     again = Failure.of(error).error()
     assert isinstance(again, type)
     assert getattr(again, "violations", None) == getattr(error, "violations", None)

@@ -68,8 +68,8 @@ def test_it_says_what_the_trained_modules_say(encoder: Encoder) -> None:
         event("e1", cover_id="c5", time=1e9 + 7),
     ]
     covers, gone = PICTURES[[5, 6, 7]], np.array([[2, 6, 4]])
-    given = Events.of(covers[None], gone, np.array([[0, 9_000, 0]]), np.array([[7.0, 4_000, 90_000]]), np.array([3]))
-    own = UserEncoder.from_pretrained(starter.path() / "users").encode(given).numpy()
+    values = Events.of(covers[None], gone, np.array([[0, 9_000, 0]]), np.array([[7.0, 4_000, 90_000]]), np.array([3]))
+    own = UserEncoder.from_pretrained(starter.path() / "users").encode(values).numpy()
     mixture = TasteMixture.from_pretrained(starter.path() / "users")
     expected = mixture(own, (covers[0] - covers[2])[None], np.array([2]))
     np.testing.assert_allclose(encoder([events], COVERS), expected, atol=1e-5)

@@ -44,24 +44,24 @@ async def world(folder: Path, loyal: bool) -> SqliteStore:
 
 async def test_users_with_a_taste_are_found_out(tmp_path: Path) -> None:
     store = await world(tmp_path, loyal=True)
-    found = await recall(store.catalog, store.profiles, ks=(5, 20), seed=1)
-    assert (found.users, found.items, found.held_out) == (USERS, ITEMS, 5 * USERS)
+    result = await recall(store.catalog, store.profiles, ks=(5, 20), seed=1)
+    assert (result.users, result.items, result.held_out) == (USERS, ITEMS, 5 * USERS)
     # 50 items of one's taste less 25 seen: the first 20 unseen ones hold four fifths of the hidden.
-    profile, shuffled = found.recall["profile"], found.recall["shuffled"]
+    profile, shuffled = result.recall["profile"], result.recall["shuffled"]
     assert profile[20].mean > 0.7
     assert profile[20].low > shuffled[20].high
-    assert profile[20].low > found.recall["random"][20].high
+    assert profile[20].low > result.recall["random"][20].high
     assert profile[5].mean < profile[20].mean
-    assert all(i.low <= i.mean <= i.high for ranking in found.recall.values() for i in ranking.values())
+    assert all(i.low <= i.mean <= i.high for ranking in result.recall.values() for i in ranking.values())
     # 175 items unseen: 20 of them at random.
-    assert found.recall["random"][20].mean == pytest.approx(20 / 175, abs=0.07)
+    assert result.recall["random"][20].mean == pytest.approx(20 / 175, abs=0.07)
     store.close()
 
 
 async def test_users_without_one_are_not(tmp_path: Path) -> None:
     store = await world(tmp_path, loyal=False)
-    found = await recall(store.catalog, store.profiles, ks=(20,), seed=1)
-    profile, shuffled = found.recall["profile"][20], found.recall["shuffled"][20]
+    result = await recall(store.catalog, store.profiles, ks=(20,), seed=1)
+    profile, shuffled = result.recall["profile"][20], result.recall["shuffled"][20]
     assert profile.low <= shuffled.high
     assert shuffled.low <= profile.high
     assert profile.mean < 0.25

@@ -81,17 +81,17 @@ async def working(
 
 async def over(running: Generate, *job_ids: str) -> dict[str, JobStatus]:
     """The statuses of these jobs, once all are over."""
-    found: dict[str, JobStatus] = {}
+    result: dict[str, JobStatus] = {}
 
     async def all_over() -> bool:
         for id in job_ids:
             status = await running.queue.status(id)
             if status is not None and status.state in (JobState.DONE, JobState.FAILED):
-                found[id] = status
-        return len(found) == len(job_ids)
+                result[id] = status
+        return len(result) == len(job_ids)
 
     await until(all_over, "the end of the jobs")
-    return found
+    return result
 
 
 def value(running: Generate, name: str, **labels: str) -> int:

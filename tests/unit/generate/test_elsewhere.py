@@ -84,8 +84,8 @@ async def test_progress_and_covers_of_a_job_that_runs_elsewhere(api: Api, worker
         return await pool(api) == before | {c.id for c in covers}
 
     await until(heard, "the pool in memory hears of new covers")
-    found = {id for id, _ in api.app.parts.index.search(np.ones(64, np.float32), 100)}
-    assert found == before | {c.id for c in covers}
+    result = {id for id, _ in api.app.parts.index.search(np.ones(64, np.float32), 100)}
+    assert result == before | {c.id for c in covers}
 
 
 async def test_a_dropped_connection_joins_the_same_job_even_over_a_restart_of_the_server(
@@ -220,12 +220,12 @@ async def test_covers_of_a_user_forgotten_at_one_server_leave_the_memory_of_all(
         await one.put("a", "red")
         before = await pool(one)
         await one.behavior.RecordEvents(behavior_pb2.RecordEventsRequest(events=[event("e", "mia", "a")]))
-        _, (made,) = await collect(one.covers.GenerateCovers(Generate(item_id="a", user_id="mia")))
+        _, (new,) = await collect(one.covers.GenerateCovers(Generate(item_id="a", user_id="mia")))
 
         async def pools_are(ids: set[str]) -> bool:
             return await pool(one) == await pool(other) == ids
 
-        await until(lambda: pools_are(before | {made.id}), "both pools")
+        await until(lambda: pools_are(before | {new.id}), "both pools")
         assert (await one.behavior.ForgetUser(behavior_pb2.ForgetUserRequest(user_id="mia"))).existed
         await until(lambda: pools_are(before), "its being forgotten")
 
@@ -246,5 +246,5 @@ async def test_a_server_that_missed_too_much_reads_all_again(
             return await pool(api) == before | {"new"}
 
         await until(heard, "the whole catalogue")
-        found = {id for id, _ in api.app.parts.index.search(np.ones(64, np.float32), 100)}
-        assert found == before | {"new"}
+        result = {id for id, _ in api.app.parts.index.search(np.ones(64, np.float32), 100)}
+        assert result == before | {"new"}

@@ -42,9 +42,9 @@ async def test_requests_of_others_in_json(kafka: Broker, worker_config: Generate
         assert [brief.drawing.strength for brief in generator.briefs] == [0.5, 0.5]
         pool = (await running.stores.catalog.pools(["a"]))["a"]
         assert len(pool) == 2
-        (told,) = kafka.records(worker_config.generated_topic)
-        message = generation_pb2.CoversGenerated.FromString(told.value or b"")
-        assert (told.key, set(message.cover_ids)) == (b"a", {c.id for c in pool})
+        (updates,) = kafka.records(worker_config.generated_topic)
+        message = generation_pb2.CoversGenerated.FromString(updates.value or b"")
+        assert (updates.key, set(message.cover_ids)) == (b"a", {c.id for c in pool})
 
 
 async def test_poison_and_jobs_given_up_are_letters_that_can_be_replayed(
@@ -59,8 +59,8 @@ async def test_poison_and_jobs_given_up_are_letters_that_can_be_replayed(
         await until(lambda: len(kafka.records(f"{topic}.dlq")) == 3, "three letters")
         client = worker_config.kafka_client()
         letters = DeadLetters(client, topic, "replay")
-        found = await asyncio.to_thread(letters.show, 10)
-        assert {letter.reason for letter in found} == {"not-json", "key-mismatch", "job-failed"}
+        result = await asyncio.to_thread(letters.show, 10)
+        assert {letter.reason for letter in result} == {"not-json", "key-mismatch", "job-failed"}
         await running.stores.catalog.upsert_items([Item("a", "A")])
         producer = Producer(client)
         assert await letters.replay(producer, 10) == 3

@@ -36,11 +36,11 @@ class Judged(FakeGenerator):
     ) -> Sequence[GeneratedCover]:
         return [
             replace(
-                made,
-                rewards={"relevance": self.relevance.get(made.seed, 0.5)},
-                embedding=USER * self.dots.get(made.seed, 0.0),
+                cover,
+                rewards={"relevance": self.relevance.get(cover.seed, 0.5)},
+                embedding=USER * self.dots.get(cover.seed, 0.0),
             )
-            for made in await super().generate(briefs, on_step)
+            for cover in await super().generate(briefs, on_step)
         ]
 
 
@@ -49,7 +49,7 @@ class Room:
 
     def __init__(self, store: SqliteStore, folder: Path) -> None:
         self.store, self._blobs = store, FsspecBlobs(str(folder / "blobs"))
-        self.told: list[Progress] = []
+        self.progress: list[Progress] = []
         self.changes: list[tuple[str, list[str], list[str]]] = []
 
     async def make(
@@ -61,7 +61,7 @@ class Room:
         maker = Maker(
             self.store.catalog, self._blobs, generator, changed, MakerOptions(SCORING, draws, pool_size, **taste)
         )
-        return await maker.make(job, self.told.append)
+        return await maker.make(job, self.progress.append)
 
     async def pool(self) -> set[str]:
         return {c.id for c in (await self.store.catalog.pools(["a"]))["a"]}
@@ -79,24 +79,24 @@ async def test_the_best_of_several_draws_stay(room: Room) -> None:
     """Standardised: 0.1 of relevance is two units of score, 0.5 of preference one."""
     generator = Judged(relevance={11: 0.6, 14: 0.55}, dots={12: 0.9, 13: -0.9})
     job = Job("j", "k", "a", tuple(USER.tolist()), count=2, seed=10)
-    made = await room.make(generator, job, draws=3)
+    covers = await room.make(generator, job, draws=3)
     assert [b.seed for b in generator.briefs] == [10, 11, 12, 13, 14, 15]
-    assert [c.provenance.seed for c in made] == [11, 12], (
+    assert [c.provenance.seed for c in covers] == [11, 12], (
         "1 + 2 x 0.1 / 0.1, and 0.9 / 0.5; in the order they were drawn"
     )
-    assert await room.pool() == {c.id for c in made}
+    assert await room.pool() == {c.id for c in covers}
 
 
 async def test_who_has_no_taste_has_no_preference(room: Room) -> None:
     generator = Judged(relevance={11: 0.51}, dots={10: 0.9})
-    (made,) = await room.make(generator, Job("j", "k", "a", count=1, seed=10), draws=2)
-    assert made.provenance.seed == 11
+    (cover,) = await room.make(generator, Job("j", "k", "a", count=1, seed=10), draws=2)
+    assert cover.provenance.seed == 11
 
 
 async def test_one_draw_for_each_cover_keeps_all(room: Room) -> None:
     generator = Judged(relevance={10: -5.0})
-    made = await room.make(generator, Job("j", "k", "a", count=3, seed=10))
-    assert [c.provenance.seed for c in made] == [10, 11, 12]
+    covers = await room.make(generator, Job("j", "k", "a", count=3, seed=10))
+    assert [c.provenance.seed for c in covers] == [10, 11, 12]
     assert len(generator.briefs) == 3
 
 
@@ -108,22 +108,22 @@ async def test_covers_are_guided_as_configured(room: Room) -> None:
 
 
 async def test_the_last_seeds_there_are(room: Room) -> None:
-    made = await room.make(FakeGenerator(), Job("j", "k", "a", count=2, seed=2**63 - 1))
-    assert [c.provenance.seed for c in made] == [2**63 - 1, 0]
+    covers = await room.make(FakeGenerator(), Job("j", "k", "a", count=2, seed=2**63 - 1))
+    assert [c.provenance.seed for c in covers] == [2**63 - 1, 0]
 
 
 async def test_a_long_job_shows_its_first_picture(room: Room) -> None:
     await room.make(FakeGenerator(), Job("j", "k", "a", count=3, seed=1))
-    assert {p.preview for p in room.told} == {b""}
-    room.told.clear()
+    assert {p.preview for p in room.progress} == {b""}
+    room.progress.clear()
     await room.make(FakeGenerator(), Job("j2", "k2", "a", count=6, seed=1))
-    first, second = room.told[:4], room.told[4:]
+    first, second = room.progress[:4], room.progress[4:]
     assert {p.preview for p in first} == {b""}
     (preview,) = {p.preview for p in second}
     with Image.open(io.BytesIO(preview)) as picture:
         assert (picture.format, max(picture.size)) == ("WEBP", 64)
     assert len(preview) < 4000
-    assert [(p.step, p.total_steps) for p in room.told] == [(n + 1, 8) for n in range(8)]
+    assert [(p.step, p.total_steps) for p in room.progress] == [(n + 1, 8) for n in range(8)]
 
 
 async def test_another_attempt_leaves_nothing_of_the_first(room: Room) -> None:
@@ -141,8 +141,10 @@ async def test_another_attempt_leaves_nothing_of_the_first(room: Room) -> None:
 
 async def test_the_oldest_generated_covers_make_room(room: Room) -> None:
     await room.store.catalog.add_covers([cover("own", "a")])
-    made = [c.id for n in range(4) for c in await room.make(FakeGenerator(), Job(f"j{n}", f"k{n}", "a", seed=n), 1, 3)]
-    assert await room.pool() == {"own", *made[2:]}
+    covers = [
+        c.id for n in range(4) for c in await room.make(FakeGenerator(), Job(f"j{n}", f"k{n}", "a", seed=n), 1, 3)
+    ]
+    assert await room.pool() == {"own", *covers[2:]}
 
 
 async def test_what_is_not_a_number_is_not_kept(room: Room) -> None:

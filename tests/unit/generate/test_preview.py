@@ -21,7 +21,7 @@ NOISE = {2: (200, 30, 30), 3: (30, 200, 30)}
 OnPreview = Callable[[Pixels], None]
 
 
-class Seen(FakeGenerator):
+class Recorder(FakeGenerator):
     """Shows a flat picture 16 wide and 8 high just before two of its steps, to whoever looks."""
 
     def __init__(self) -> None:
@@ -45,14 +45,14 @@ class Seen(FakeGenerator):
 async def make(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
     store = SqliteStore.open(tmp_path)
     await store.catalog.upsert_items([Item("a", "A")])
-    maker = Maker(store.catalog, FsspecBlobs(str(tmp_path / "blobs")), seen := Seen(), lambda *_: None)
+    maker = Maker(store.catalog, FsspecBlobs(str(tmp_path / "blobs")), calls := Recorder(), lambda *_: None)
 
-    async def made(count: int) -> tuple[list[Progress], list[bool]]:
-        told: list[Progress] = []
-        await maker.make(Job("j", "k", "a", count=count, seed=1), told.append)
-        return told, seen.looked
+    async def make(count: int) -> tuple[list[Progress], list[bool]]:
+        updates: list[Progress] = []
+        await maker.make(Job("j", "k", "a", count=count, seed=1), updates.append)
+        return updates, calls.looked
 
-    yield made
+    yield make
     store.close()
 
 
@@ -63,9 +63,9 @@ def shown(progress: Progress) -> Image.Image:
 
 
 async def test_a_job_drawn_in_one_go_shows_what_it_draws(make: Callable[..., object]) -> None:
-    told, _ = await make(1)  # type: ignore[misc]
-    assert [(p.step, p.total_steps) for p in told] == [(n, 4) for n in (1, 2, 3, 4)]
-    first, second, third, last = told
+    updates, _ = await make(1)  # type: ignore[misc]
+    assert [(p.step, p.total_steps) for p in updates] == [(n, 4) for n in (1, 2, 3, 4)]
+    first, second, third, last = updates
     assert first.preview == b""
     for progress, colour in ((second, NOISE[2]), (third, NOISE[3]), (last, NOISE[3])):
         picture = shown(progress)
@@ -75,17 +75,17 @@ async def test_a_job_drawn_in_one_go_shows_what_it_draws(make: Callable[..., obj
 
 
 async def test_then_the_picture_itself_is_shown_and_nothing_more_is_asked_for(make: Callable[..., object]) -> None:
-    told, looked = await make(6)  # type: ignore[misc]
+    updates, looked = await make(6)  # type: ignore[misc]
     assert looked == [True, False]
-    assert [shown(p).size for p in told[4:]] == [(64, 64)] * 4, "a cover's, which is square"
-    assert len({p.preview for p in told[4:]}) == 1
-    assert {p.preview for p in told[:4]}.isdisjoint(p.preview for p in told[4:])
+    assert [shown(p).size for p in updates[4:]] == [(64, 64)] * 4, "a cover's, which is square"
+    assert len({p.preview for p in updates[4:]}) == 1
+    assert {p.preview for p in updates[:4]}.isdisjoint(p.preview for p in updates[4:])
 
 
 @pytest.mark.parametrize(
     ("shape", "size"), [((16, 16), (64, 64)), ((128, 96), (48, 64)), ((1, 1), (64, 64)), ((1, 500), (64, 1))]
 )
 def test_pixels_become_a_picture_of_one_size(shape: tuple[int, int], size: tuple[int, int]) -> None:
-    made = preview(np.zeros((*shape, 3), np.uint8), 64)
-    with Image.open(io.BytesIO(made)) as picture:
+    small = preview(np.zeros((*shape, 3), np.uint8), 64)
+    with Image.open(io.BytesIO(small)) as picture:
         assert (picture.format, picture.size) == ("WEBP", size)

@@ -65,9 +65,9 @@ def test_a_record_of_the_version_before_is_read() -> None:
 def test_a_job_for_one_user_travels_without_what_they_like() -> None:
     job = Job("id", "k", "a", tuple(unit(3).tolist()), 3, made_for="tag")
     sent = to_record(job, "covers.requested")
-    found = decode(Record(sent.key, sent.value, sent.headers), PLACE)
-    assert isinstance(found, Job)
-    assert (found.user_embedding, found.made_for, found.taste) == ((), "tag", 3)
+    result = decode(Record(sent.key, sent.value, sent.headers), PLACE)
+    assert isinstance(result, Job)
+    assert (result.user_embedding, result.made_for, result.taste) == ((), "tag", 3)
 
 
 def test_what_others_leave_out_follows_from_where_the_record_stands() -> None:
@@ -76,9 +76,9 @@ def test_what_others_leave_out_follows_from_where_the_record_stands() -> None:
     assert one == again
     assert (one.count, one.drawing, one.taste, one.user_embedding) == (1, Drawing(), -1, ())
     assert one.key == f"topic/{one.id}"
-    asked = decode(Record(b"a", b'{"itemId": "a", "inpaint": true}'), PLACE)
-    assert isinstance(asked, Job)
-    assert asked.drawing == Drawing(inpaint=True)
+    request = decode(Record(b"a", b'{"itemId": "a", "inpaint": true}'), PLACE)
+    assert isinstance(request, Job)
+    assert request.drawing == Drawing(inpaint=True)
     other = decode(Record(b"a", b'{"itemId": "a"}'), "covers.requested@id/0/1/8")
     assert isinstance(other, Job)
     assert (other.id != one.id, other.seed != one.seed) == (True, True)
@@ -110,10 +110,10 @@ def test_what_others_leave_out_follows_from_where_the_record_stands() -> None:
     ],
 )
 def test_each_field_has_its_limits(fields: dict[str, Any], named: str) -> None:
-    found = read(**fields)
-    assert isinstance(found, Poison)
-    assert found.reason is Reason.BAD_FIELD
-    assert f"request.{named}: got" in found.detail
+    result = read(**fields)
+    assert isinstance(result, Poison)
+    assert result.reason is Reason.BAD_FIELD
+    assert f"request.{named}: got" in result.detail
 
 
 def test_records_that_are_no_requests() -> None:
@@ -128,10 +128,10 @@ def test_records_that_are_no_requests() -> None:
         (Record(None, good), "key-mismatch"),
         (Record(b"b", good), "key-mismatch"),
     ]:
-        found = decode(record, PLACE)
-        assert isinstance(found, Poison), record
-        assert found.reason == reason
-        assert "allowed: " in found.detail or reason in ("not-json", "not-a-request")
+        result = decode(record, PLACE)
+        assert isinstance(result, Poison), record
+        assert result.reason == reason
+        assert "allowed: " in result.detail or reason in ("not-json", "not-a-request")
 
 
 def test_any_bytes_are_a_job_or_a_reason() -> None:
@@ -145,8 +145,8 @@ def test_any_bytes_are_a_job_or_a_reason() -> None:
         data = bytearray(rng.choice(good))
         for _ in range(rng.randrange(6)):
             data[rng.randrange(len(data))] = rng.randrange(256)
-        found = decode(Record(b"a", bytes(data[: rng.randrange(len(data) + 1)] if n % 3 else data)), PLACE)
-        kinds.add(type(found) if isinstance(found, Job) else found.reason)
+        result = decode(Record(b"a", bytes(data[: rng.randrange(len(data) + 1)] if n % 3 else data)), PLACE)
+        kinds.add(type(result) if isinstance(result, Job) else result.reason)
     assert len(kinds) >= 5
 
 

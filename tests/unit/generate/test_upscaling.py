@@ -28,10 +28,10 @@ from transformers import Swin2SRConfig, Swin2SRForImageSuperResolution
 from tests.fakes import FakeGenerator
 from tests.unit.generate.test_making import SCORING, Judged
 
-DRAWN = {"model": "m", "adapter": "a", "seed": 7, "steps": 8, "brief_digest": "d"}
+IMAGE = {"model": "m", "adapter": "a", "seed": 7, "steps": 8, "brief_digest": "d"}
 
 
-def made(image: bytes, side: int = 32) -> GeneratedCover:
+def generated_cover(image: bytes, side: int = 32) -> GeneratedCover:
     embedding = np.zeros(64, np.float32)
     return GeneratedCover(image, "png", side, side, embedding, {"relevance": 0.5}, "m", "a", 7, 8, "d")
 
@@ -55,21 +55,26 @@ class Doubling:
     """Notes what it is given; refuses the seeds of `broken`."""
 
     broken: dict[int, EyecatchError]
-    seen: list[int]
+    calls: list[int]
 
-    async def upscale(self, made: GeneratedCover) -> GeneratedCover:
-        self.seen.append(made.seed)
-        if made.seed in self.broken:
-            raise self.broken[made.seed]
-        return replace(made, image=made.image + b"twice", width=2 * made.width, height=2 * made.height)
+    async def upscale(self, cover: GeneratedCover) -> GeneratedCover:
+        self.calls.append(cover.seed)
+        if cover.seed in self.broken:
+            raise self.broken[cover.seed]
+        return replace(
+            cover,
+            image=cover.image + b"twice",
+            width=2 * cover.width,
+            height=2 * cover.height,
+        )
 
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    found = SqliteStore.open(tmp_path)
-    await found.catalog.upsert_items([Item("a", "A")])
-    yield found
-    found.close()
+    result = SqliteStore.open(tmp_path)
+    await result.catalog.upsert_items([Item("a", "A")])
+    yield result
+    result.close()
 
 
 async def make(
@@ -83,7 +88,7 @@ async def make(
 async def test_only_winners_are_enlarged(store: SqliteStore, tmp_path: Path) -> None:
     larger = Doubling({}, [])
     covers, blobs = await make(store, tmp_path, Judged(relevance={11: 0.9, 14: 0.8}), larger, 2, 3)
-    assert larger.seen == [11, 14], "of six that were drawn"
+    assert larger.calls == [11, 14], "of six that were drawn"
     assert [(c.provenance.seed, c.width, c.height) for c in covers] == [(11, 128, 128), (14, 128, 128)]
     assert [(await blobs.get(c.uri)).endswith(b"twice") for c in covers] == [True, True]
     stored = (await store.catalog.pools(["a"]))["a"]
@@ -98,36 +103,36 @@ async def test_what_cannot_be_enlarged_is_kept_as_drawn(
     assert [(c.provenance.seed, c.width) for c in covers] == [(10, 128), (11, 64), (12, 128)]
     assert (await blobs.get(covers[1].uri)).startswith(b"\x89PNG")
     assert not (await blobs.get(covers[1].uri)).endswith(b"twice")
-    said = capsys.readouterr().out
-    assert said.count("not_upscaled") == 1
-    assert str(error) in said
+    output = capsys.readouterr().out
+    assert output.count("not_upscaled") == 1
+    assert str(error) in output
 
 
 async def test_a_real_one_says_all_that_the_drawing_said(tmp_path: Path) -> None:
     larger = LocalUpscaler(2, str(checkpoint(tmp_path / "double")))
-    drawn = made(to_png(small(), {**DRAWN, "product": "mug"}))
-    found = await larger.upscale(drawn)
-    with Image.open(io.BytesIO(found.image)) as image:
+    images = generated_cover(to_png(small(), {**IMAGE, "product": "mug"}))
+    result = await larger.upscale(images)
+    with Image.open(io.BytesIO(result.image)) as image:
         assert (image.format, image.size, image.text["Description"]) == (
             "PNG",
             (64, 64),
             "AI generated cover (Eyecatch)",
         )
-    assert (found.width, found.height, found.suffix) == (64, 64, "png")
-    assert read(found.image) == {"ai_generated": True, **DRAWN, "product": "mug", "upscaled": "2x by double"}
-    assert (found.rewards, found.seed) == (drawn.rewards, 7)
-    assert found.embedding is drawn.embedding
+    assert (result.width, result.height, result.suffix) == (64, 64, "png")
+    assert read(result.image) == {"ai_generated": True, **IMAGE, "product": "mug", "upscaled": "2x by double"}
+    assert (result.rewards, result.seed) == (images.rewards, 7)
+    assert result.embedding is images.embedding
     out = io.BytesIO()
     small().save(out, "WEBP")
-    silent = await larger.upscale(replace(made(out.getvalue()), suffix="webp"))
-    assert read(silent.image) == {"ai_generated": True, **DRAWN, "upscaled": "2x by double"}
+    silent = await larger.upscale(replace(generated_cover(out.getvalue()), suffix="webp"))
+    assert read(silent.image) == {"ai_generated": True, **IMAGE, "upscaled": "2x by double"}
     assert silent.suffix == "png"
 
 
 async def test_the_loop_goes_on_meanwhile(tmp_path: Path) -> None:
     larger = LocalUpscaler(4)
-    await larger.upscale(made(to_png(small(), {})))
-    task = asyncio.create_task(larger.upscale(made(to_png(small(96), {}), 96)))
+    await larger.upscale(generated_cover(to_png(small(), {})))
+    task = asyncio.create_task(larger.upscale(generated_cover(to_png(small(96), {}), 96)))
     beats = 0
     while not task.done():
         await asyncio.sleep(0)
@@ -137,8 +142,8 @@ async def test_the_loop_goes_on_meanwhile(tmp_path: Path) -> None:
 
 
 async def test_the_shipped_one_is_named_after_the_starter() -> None:
-    found = await LocalUpscaler(2).upscale(made(to_png(small(), {})))
-    assert (found.width, read(found.image)["upscaled"]) == (64, f"2x by {SHIPPED}")
+    result = await LocalUpscaler(2).upscale(generated_cover(to_png(small(), {})))
+    assert (result.width, read(result.image)["upscaled"]) == (64, f"2x by {SHIPPED}")
 
 
 async def test_troubles_have_the_core_s_names(tmp_path: Path) -> None:
@@ -146,11 +151,11 @@ async def test_troubles_have_the_core_s_names(tmp_path: Path) -> None:
     larger = LocalUpscaler(2, str(folder))
     (folder / "model.safetensors").unlink()
     with pytest.raises(Unavailable, match=r"upscaler double: .*model.safetensors is missing"):
-        await larger.upscale(made(to_png(small(), {})))
+        await larger.upscale(generated_cover(to_png(small(), {})))
     checkpoint(folder)
     with pytest.raises(InvalidInput, match="sides of 16 to"):
-        await larger.upscale(made(to_png(Image.new("RGB", (7, 7)), {}), 7))
-    assert (await larger.upscale(made(to_png(small(), {})))).width == 64, "and then it works"
+        await larger.upscale(generated_cover(to_png(Image.new("RGB", (7, 7)), {}), 7))
+    assert (await larger.upscale(generated_cover(to_png(small(), {})))).width == 64, "and then it works"
 
 
 def test_configurations_are_refused_at_once(tmp_path: Path) -> None:

@@ -26,10 +26,10 @@ from tests.unit.icg.reliability.tiny_judge import judge
 
 @pytest.fixture
 async def generator() -> AsyncIterator[LocalGenerator]:
-    made = LocalGenerator()
-    await made.load()
-    yield made
-    await made.close()
+    local = LocalGenerator()
+    await local.load()
+    yield local
+    await local.close()
 
 
 def brief(seed: int, steps: int = 3, width: int = 64) -> Brief:
@@ -38,22 +38,22 @@ def brief(seed: int, steps: int = 3, width: int = 64) -> Brief:
 
 async def test_calls_share_a_batch_and_change_nothing(generator: LocalGenerator) -> None:
     alone = await generator.generate([brief(1)], lambda *_: None)
-    told: list[tuple[int, int]] = []
+    updates: list[tuple[int, int]] = []
     first, second = await asyncio.gather(
-        generator.generate([brief(2, 4), brief(1)], lambda *at: told.append(at)),
+        generator.generate([brief(2, 4), brief(1)], lambda *at: updates.append(at)),
         generator.generate([brief(3)], lambda *_: None),
     )
     assert first[1].image == alone[0].image
     assert len({m.image for m in (*first, *second)}) == 3
     assert [m.seed for m in first] == [2, 1]
-    assert told[-1] == (4, 4)
-    assert [a / b for a, b in told] == sorted({a / b for a, b in told})
+    assert updates[-1] == (4, 4)
+    assert [a / b for a, b in updates] == sorted({a / b for a, b in updates})
     assert set(first[0].rewards) >= {"relevance", "aesthetic"}
 
 
 async def test_a_part_of_the_steps_is_guided(generator: LocalGenerator) -> None:
-    asked = [replace(brief(1), drawing=Drawing(steps=3, guided=part)) for part in (None, (0.0, 1.0), (0.0, 0.5))]
-    whole, same, part = await generator.generate(asked, lambda *_: None)
+    request = [replace(brief(1), drawing=Drawing(steps=3, guided=part)) for part in (None, (0.0, 1.0), (0.0, 0.5))]
+    whole, same, part = await generator.generate(request, lambda *_: None)
     assert whole.image == same.image != part.image
     assert whole.brief_digest == same.brief_digest != part.brief_digest
 
@@ -78,11 +78,11 @@ async def test_cancelling_stops_within_a_step(generator: LocalGenerator) -> None
 async def test_one_bad_brief_refuses_its_call_and_no_other(generator: LocalGenerator) -> None:
     bad = generator.generate([brief(1, 50), brief(2, width=32)], lambda *_: None)
     good = generator.generate([brief(3)], lambda *_: None)
-    refused, made = await asyncio.gather(bad, good, return_exceptions=True)
+    refused, covers = await asyncio.gather(bad, good, return_exceptions=True)
     assert isinstance(refused, InvalidInput)
     assert "user_embedding: got width=32; allowed: 64" in str(refused)
-    assert not isinstance(made, BaseException)
-    assert len(made) == 1
+    assert not isinstance(covers, BaseException)
+    assert len(covers) == 1
 
 
 @pytest.fixture
@@ -100,32 +100,32 @@ def judging(tmp_path: Path) -> Path:
 
 def square(ground: str) -> bytes:
     out, noise = io.BytesIO(), np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    found = Image.fromarray(noise) if ground == "noisy" else Image.new("RGB", (64, 64), "white")
-    found.paste("red", (16, 16, 48, 48))
-    found.save(out, "PNG")
+    result = Image.fromarray(noise) if ground == "noisy" else Image.new("RGB", (64, 64), "white")
+    result.paste("red", (16, 16, 48, 48))
+    result.save(out, "PNG")
     return out.getvalue()
 
 
 async def test_scenes_around_a_product_are_judged_and_other_covers_are_not(judging: Path) -> None:
-    generator, asked = LocalGenerator(judging), replace(brief(1), references=(square("plain"),))
+    generator, request = LocalGenerator(judging), replace(brief(1), references=(square("plain"),))
     try:
         around, plain = await generator.generate(
-            [replace(asked, drawing=Drawing(3, inpaint=True)), asked], lambda *_: None
+            [replace(request, drawing=Drawing(3, inpaint=True)), request], lambda *_: None
         )
         assert around.available is True
         judgement = from_rewards(around.rewards)
         assert list(judgement)[:2] == ["available", "space_mismatch"]
         assert sum(judgement.values()) == pytest.approx(1, abs=1e-5)
-        (said,) = judge(0.0)(
+        (output,) = judge(0.0)(
             [Image.open(io.BytesIO(around.image))], [product_of(Image.open(io.BytesIO(square("plain"))))], ["panda"]
         )
-        assert judgement == pytest.approx(said.probabilities, abs=1e-3)
+        assert judgement == pytest.approx(output.probabilities, abs=1e-3)
         assert (plain.available, from_rewards(plain.rewards)) == (None, {})
         assert plain.image != around.image
         for references in ((), (square("noisy"),)):
             with pytest.raises(InvalidInput, match="inpaint: got True without a product"):
                 await generator.generate(
-                    [replace(asked, references=references, drawing=Drawing(3, inpaint=True))], lambda *_: None
+                    [replace(request, references=references, drawing=Drawing(3, inpaint=True))], lambda *_: None
                 )
     finally:
         await generator.close()
@@ -152,39 +152,41 @@ async def test_nobody_waits_for_the_design_of_another(generator: LocalGenerator)
 
 
 async def test_a_checkpoint_without_a_design_model_says_so(judging: Path) -> None:
-    made = LocalGenerator(judging)
+    local = LocalGenerator(judging)
     try:
         with pytest.raises(NotReady, match="target_kpi='high' for a checkpoint without design/"):
-            await made.generate(
+            await local.generate(
                 [Brief("panda", (), np.zeros(64, np.float32), 1, Drawing(3, target_kpi="high"))], lambda *_: None
             )
     finally:
-        await made.close()
+        await local.close()
 
 
 async def test_engagement_is_rated_where_it_is_asked_for(generator: LocalGenerator) -> None:
     engaging = LocalGenerator(engaging=True)
     try:
-        (made,), (plain,) = [await g.generate([brief(1)], lambda *_: None) for g in (engaging, generator)]
-        assert made.image == plain.image
-        (scored,) = await engaging.score([made.image], ["panda"])
+        (engaging_cover,), (plain,) = [await g.generate([brief(1)], lambda *_: None) for g in (engaging, generator)]
+        assert engaging_cover.image == plain.image
+        (scored,) = await engaging.score([engaging_cover.image], ["panda"])
     finally:
         await engaging.close()
     alone = Engagement.from_pretrained(starter.path() / "engagement")
-    said = alone([Image.open(io.BytesIO(made.image)).convert("RGB")], [IcgBrief("panda")])
-    assert 0 < made.rewards["engagement"] < 1
-    assert made.rewards["engagement"] == pytest.approx(scored.rewards["engagement"], abs=1e-6)
-    assert scored.rewards["engagement"] == pytest.approx(float(said[0]), abs=1e-6)
-    assert {name: value for name, value in made.rewards.items() if name != "engagement"} == dict(plain.rewards)
+    output = alone([Image.open(io.BytesIO(engaging_cover.image)).convert("RGB")], [IcgBrief("panda")])
+    assert 0 < engaging_cover.rewards["engagement"] < 1
+    assert engaging_cover.rewards["engagement"] == pytest.approx(scored.rewards["engagement"], abs=1e-6)
+    assert scored.rewards["engagement"] == pytest.approx(float(output[0]), abs=1e-6)
+    assert {name: value for name, value in engaging_cover.rewards.items() if name != "engagement"} == dict(
+        plain.rewards
+    )
 
 
 async def test_a_checkpoint_without_an_engagement_model_says_so(judging: Path) -> None:
-    made = LocalGenerator(judging, engaging=True)
+    local = LocalGenerator(judging, engaging=True)
     try:
         with pytest.raises(Unavailable, match=r"cannot be loaded: .*engagement"):
-            await made.load()
+            await local.load()
     finally:
-        await made.close()
+        await local.close()
 
 
 async def test_closing_ends_what_is_being_made() -> None:

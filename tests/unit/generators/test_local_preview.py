@@ -11,22 +11,22 @@ from tests.unit.generators.test_local import brief
 
 
 async def test_the_first_cover_is_seen_while_it_is_noise() -> None:
-    generator, seen, told = LocalGenerator(), list[Pixels](), list[int]()
+    generator, calls, updates = LocalGenerator(), list[Pixels](), list[int]()
     try:
-        asked = [brief(1, 4), brief(2, 4)]
-        first, second = await generator.generate(asked, lambda step, _: told.append(step), seen.append)
-        assert [(p.shape, p.dtype) for p in seen] == [((16, 16, 3), np.uint8)] * 2, "after two and three of four steps"
-        assert told == [1, 2, 3, 4]
+        request = [brief(1, 4), brief(2, 4)]
+        first, second = await generator.generate(request, lambda step, _: updates.append(step), calls.append)
+        assert [(p.shape, p.dtype) for p in calls] == [((16, 16, 3), np.uint8)] * 2, "after two and three of four steps"
+        assert updates == [1, 2, 3, 4]
         own, other = (
-            np.asarray(Image.open(io.BytesIO(made.image)).resize((16, 16), Image.Resampling.BOX), float)
-            for made in (first, second)
+            np.asarray(Image.open(io.BytesIO(new.image)).resize((16, 16), Image.Resampling.BOX), float)
+            for new in (first, second)
         )
-        for picture in seen:
+        for picture in calls:
             like, unlike = (np.corrcoef(picture.ravel(), cover.ravel())[0, 1] for cover in (own, other))
             assert like > 0.8
             assert like > unlike + 0.1
-        unseen = await generator.generate(asked, lambda *_: None)
+        unseen = await generator.generate(request, lambda *_: None)
         assert [m.image for m in unseen] == [first.image, second.image], "looking changes nothing"
-        assert len(seen) == 2
+        assert len(calls) == 2
     finally:
         await generator.close()

@@ -31,28 +31,28 @@ SPACE = cover_space(starter.path())
 @asynccontextmanager
 async def drawing(*servers: Triton, **asking: Any) -> AsyncIterator[TritonGenerator]:
     options = {"timeout_s": 60.0, "level": 2, "space": SPACE, "health_s": 0.2} | asking
-    made = TritonGenerator([server.address for server in servers], TritonOptions(**options))
+    triton_generator = TritonGenerator([server.address for server in servers], TritonOptions(**options))
     try:
-        yield made
+        yield triton_generator
     finally:
-        await made.close()
+        await triton_generator.close()
 
 
 @pytest.fixture
 async def generator(triton_server: Triton) -> AsyncIterator[TritonGenerator]:
-    async with drawing(triton_server) as made:
-        yield made
+    async with drawing(triton_server) as triton_generator:
+        yield triton_generator
 
 
 class Watch:
     """An `on_step` that can be waited for."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[int, int]] = []
+        self.steps: list[tuple[int, int]] = []
         self.begun = asyncio.Event()
 
     def __call__(self, step: int, total: int) -> None:
-        self.told.append((step, total))
+        self.steps.append((step, total))
         self.begun.set()
 
 
@@ -63,7 +63,7 @@ def silent(step: int, total: int) -> None:
 async def test_covers_and_scores_are_the_local_generators_bit_by_bit(generator: TritonGenerator) -> None:
     local = LocalGenerator()
     photo = picture("orange", (80, 60))
-    asked = [
+    request = [
         brief(1, 4),
         Brief("rocket", (photo, picture("green")), np.zeros(64, np.float32), 7, Drawing(5)),
         Brief("fox", (photo,), np.eye(64, dtype=np.float32)[3], 8, Drawing(3, 0.3, 1.0)),
@@ -73,9 +73,9 @@ async def test_covers_and_scores_are_the_local_generators_bit_by_bit(generator: 
         Brief("panda", (), np.eye(64, dtype=np.float32)[3], 4, Drawing(guidance=1.0)),
     ]
     try:
-        theirs = await generator.generate(asked, silent)
-        ours = await local.generate(asked, silent)
-        assert len({made.image for made in ours}) == len(asked)
+        theirs = await generator.generate(request, silent)
+        ours = await local.generate(request, silent)
+        assert len({cover.image for cover in ours}) == len(request)
         for a, b in zip(theirs, ours, strict=True):
             assert a.image == b.image
             assert np.array_equal(a.embedding, b.embedding)
@@ -97,10 +97,10 @@ async def test_engagement_is_rated_where_it_is_asked_for(triton_server: Triton) 
         ours = await local.score(images, titles)
     finally:
         await local.close()
-    async with drawing(triton_server, engaging=True) as made:
-        theirs = await made.score(images, titles)
-        (drawn,) = await made.generate([brief(1, 3)], silent)
-    assert "engagement" in drawn.rewards
+    async with drawing(triton_server, engaging=True) as engaging:
+        theirs = await engaging.score(images, titles)
+        (cover,) = await engaging.generate([brief(1, 3)], silent)
+    assert "engagement" in cover.rewards
     for s, t in zip(ours, theirs, strict=True):
         assert s.rewards == pytest.approx(t.rewards, abs=1e-6)
     async with drawing(triton_server) as plain:
@@ -127,11 +127,11 @@ async def test_nobody_waits_for_the_design_of_another(generator: TritonGenerator
 async def test_progress_comes_step_by_step(generator: TritonGenerator) -> None:
     watch = Watch()
     await generator.generate([brief(1, 5)], watch)
-    assert watch.told == [(step, 5) for step in range(1, 6)]
+    assert watch.steps == [(step, 5) for step in range(1, 6)]
     watch = Watch()
     await generator.generate([brief(1, 2), brief(2, 6)], watch)
-    assert watch.told[-1] in ((6, 6), (2, 2))
-    assert [a / b for a, b in watch.told] == sorted({a / b for a, b in watch.told})
+    assert watch.steps[-1] in ((6, 6), (2, 2))
+    assert [a / b for a, b in watch.steps] == sorted({a / b for a, b in watch.steps})
 
 
 async def test_covers_of_many_calls_are_drawn_in_one_running_batch(
@@ -140,8 +140,8 @@ async def test_covers_of_many_calls_are_drawn_in_one_running_batch(
     steps, calls = 8, 6
     await generator.generate([brief(n, 2) for n in range(calls)], silent)  # sizes of batches are proven when first met
     before = triton_server.metrics()
-    made = await asyncio.gather(*(generator.generate([brief(n, steps)], silent) for n in range(calls)))
-    assert len({m.image for (m,) in made}) == calls
+    answers = await asyncio.gather(*(generator.generate([brief(n, steps)], silent) for n in range(calls)))
+    assert len({m.image for (m,) in answers}) == calls
     await until(lambda: triton_server.metrics()["live"] == 0, "the news")
     after = triton_server.metrics()
     assert after["rows"] - before["rows"] == 2 * steps * calls
@@ -223,11 +223,11 @@ async def test_wrong_briefs_are_refused_by_name_and_their_companions_finish(
     assert not generator.endpoints.all[0].breaker.open, "refusing is working"
 
 
-async def asked(server: Triton, **given: tuple[str, np.ndarray]) -> list[Any]:
+async def request(server: Triton, **values: tuple[str, np.ndarray]) -> list[Any]:
     """Answers, or one error, to tensors and their types, beside a title."""
     async with grpcclient.InferenceServerClient(server.address) as client:
         inputs = []
-        for name, (datatype, value) in {"title": ("UINT8", np.frombuffer(b"panda", np.uint8)), **given}.items():
+        for name, (datatype, value) in {"title": ("UINT8", np.frombuffer(b"panda", np.uint8)), **values}.items():
             inputs.append(grpcclient.InferInput(name, list(value.shape), datatype))
             inputs[-1].set_data_from_numpy(value)
 
@@ -242,15 +242,15 @@ async def test_a_product_stays_as_it_is(triton_server: Triton) -> None:
     cut_out.paste((10, 200, 30, 255), (20, 10, 80, 50))
     out = io.BytesIO()
     cut_out.save(out, "WEBP", lossless=True)
-    *_, last = await asked(triton_server, product=("UINT8", np.frombuffer(out.getvalue(), np.uint8)))
-    kept = (last.as_numpy("image") == (10, 200, 30)).all(-1)
-    height, width = (np.ptp(v) + 1 for v in np.nonzero(kept))
-    assert kept.sum() == height * width
+    *_, last = await request(triton_server, product=("UINT8", np.frombuffer(out.getvalue(), np.uint8)))
+    saved = (last.as_numpy("image") == (10, 200, 30)).all(-1)
+    height, width = (np.ptp(v) + 1 for v in np.nonzero(saved))
+    assert saved.sum() == height * width
     assert width / height == pytest.approx(1.5, rel=0.1)
 
 
 @pytest.mark.parametrize(
-    ("tensor", "array", "kind", "said"),
+    ("tensor", "array", "kind", "output"),
     [
         ("steps", np.array([0]), "INT64", r"\[INVALID_ARGUMENT\] steps=0; allowed: .*1\.\.100"),
         ("size", np.array([100, 100]), "INT64", r"\[INVALID_ARGUMENT\] size=\(100, 100\); allowed: "),
@@ -278,10 +278,10 @@ async def test_a_product_stays_as_it_is(triton_server: Triton) -> None:
     ],
 )
 async def test_tensors_that_no_client_of_ours_would_send(
-    triton_server: Triton, tensor: str, array: np.ndarray, kind: str, said: str
+    triton_server: Triton, tensor: str, array: np.ndarray, kind: str, output: str
 ) -> None:
-    (answer,) = await asked(triton_server, **{tensor: (kind, array)})
-    with pytest.raises(Exception, match=said):
+    (answer,) = await request(triton_server, **{tensor: (kind, array)})
+    with pytest.raises(Exception, match=output):
         raise answer
 
 

@@ -30,7 +30,7 @@ class TritonPythonModel:
     """Takes what cover_generator takes. Answers nothing, then emptily, then with errors of its own, and after six requests not at all."""
 
     def initialize(self, args):
-        self.asked = 0
+        self.calls = 0
 
     def execute(self, requests):
         for request in requests:
@@ -38,12 +38,12 @@ class TritonPythonModel:
             if "ping" in request.parameters():
                 sender.send(pb.InferenceResponse([]), flags=last)
                 continue
-            self.asked += 1
-            if self.asked == 1:
+            self.calls += 1
+            if self.calls == 1:
                 sender.send(flags=last)
-            elif self.asked == 2:
+            elif self.calls == 2:
                 sender.send(pb.InferenceResponse([]), flags=last)
-            elif self.asked <= 6:
+            elif self.calls <= 6:
                 sender.send(pb.InferenceResponse(error=pb.TritonError("CUDA out of memory")), flags=last)
 '''
 
@@ -64,9 +64,9 @@ async def test_a_wrong_model_is_unavailable_and_then_left_alone(wrong_model: Tri
     generator = TritonGenerator([wrong_model.address], TritonOptions(20.0, 2, 7, 0.2))
     (endpoint,) = generator.endpoints.all
     try:
-        for said in ("without an image", "image is missing", "CUDA out of memory"):
+        for output in ("without an image", "image is missing", "CUDA out of memory"):
             assert not endpoint.breaker.open
-            with pytest.raises(Unavailable, match=said) as failed:
+            with pytest.raises(Unavailable, match=output) as failed:
                 await generator.generate([brief(1, 2)], lambda *_: None)
             assert wrong_model.address in str(failed.value)
         assert endpoint.breaker.open
@@ -111,11 +111,11 @@ async def test_a_model_process_that_is_killed_ends_what_waits_for_it(wrong_model
 
 
 def answer(**tensors: tuple[str, np.ndarray]) -> InferResult:
-    made = service_pb2.ModelInferResponse()
+    message = service_pb2.ModelInferResponse()
     for name, (datatype, array) in tensors.items():
-        made.outputs.add(name=name, datatype=datatype, shape=array.shape)
-        made.raw_output_contents.append(array.tobytes())
-    return InferResult(made)
+        message.outputs.add(name=name, datatype=datatype, shape=array.shape)
+        message.raw_output_contents.append(array.tobytes())
+    return InferResult(message)
 
 
 def text(value: object) -> tuple[str, np.ndarray]:
@@ -135,11 +135,11 @@ def test_progress_is_a_step_of_so_many() -> None:
 
 
 def test_a_cover_is_pixels_with_their_provenance() -> None:
-    pixels, told, available, probabilities = wire.cover(answer(image=PIXELS, provenance=text(GOOD)))
+    pixels, updates, available, probabilities = wire.cover(answer(image=PIXELS, provenance=text(GOOD)))
     assert pixels.shape == (2, 4, 3)
-    assert told == GOOD
+    assert updates == GOOD
     assert (available, dict(probabilities)) == (None, {})
-    for image, provenance, said in (
+    for image, provenance, output in (
         (("FP32", np.zeros((2, 4, 3), np.float32)), text(GOOD), "image"),
         (("UINT8", np.zeros((2, 4), np.uint8)), text(GOOD), "image"),
         (("UINT8", np.zeros((0, 0, 3), np.uint8)), text(GOOD), "image"),
@@ -148,7 +148,7 @@ def test_a_cover_is_pixels_with_their_provenance() -> None:
         (PIXELS, text([1]), "provenance"),
         (PIXELS, ("UINT8", np.frombuffer(b"\xff{", np.uint8)), "provenance"),
     ):
-        with pytest.raises(wire.Broken, match=said):
+        with pytest.raises(wire.Broken, match=output):
             wire.cover(answer(image=image, provenance=provenance))
     torn = answer(image=PIXELS, provenance=text(GOOD))
     torn.get_response().raw_output_contents[0] = b"x"
@@ -161,16 +161,16 @@ JUDGED = {"available": False, "probabilities": {"available": 0.25, "space_mismat
 
 @pytest.mark.parametrize("available", [True, False])
 def test_a_judgement_comes_with_the_cover(available: bool) -> None:
-    told = GOOD | {"judgement": JUDGED | {"available": available}}
-    found = wire.cover(answer(image=PIXELS, provenance=text(told)))
-    assert found.provenance == GOOD, "it is no provenance"
-    assert (found.available, dict(found.probabilities)) == (available, JUDGED["probabilities"])
+    updates = GOOD | {"judgement": JUDGED | {"available": available}}
+    result = wire.cover(answer(image=PIXELS, provenance=text(updates)))
+    assert result.provenance == GOOD, "it is no provenance"
+    assert (result.available, dict(result.probabilities)) == (available, JUDGED["probabilities"])
 
 
 def test_no_judgement_is_none() -> None:
-    for told in (GOOD, GOOD | {"judgement": None}):
-        found = wire.cover(answer(image=PIXELS, provenance=text(told)))
-        assert (found.available, dict(found.probabilities)) == (None, {})
+    for updates in (GOOD, GOOD | {"judgement": None}):
+        result = wire.cover(answer(image=PIXELS, provenance=text(updates)))
+        assert (result.available, dict(result.probabilities)) == (None, {})
 
 
 @pytest.mark.parametrize(
@@ -210,8 +210,8 @@ def test_scores_are_finite_of_our_width_and_of_our_model() -> None:
         "reward_names": ("UINT8", np.frombuffer(b"relevance\naesthetic", np.uint8)),
         "space": ("INT64", np.array([7])),
     }
-    found = wire.scores(answer(**good), 2, 7)
-    assert found[1].rewards == {"relevance": 0.25, "aesthetic": 2.0}
+    result = wire.scores(answer(**good), 2, 7)
+    assert result[1].rewards == {"relevance": 0.25, "aesthetic": 2.0}
     for name, wrong in (
         ("embeddings", ("FP32", np.full((2, 64), np.nan, np.float32))),
         ("embeddings", ("FP32", np.eye(2, 32, dtype=np.float32))),

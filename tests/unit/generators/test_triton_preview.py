@@ -17,9 +17,9 @@ PROGRESS = "INT64", np.array([2, 4])
 
 def test_a_preview_comes_with_progress() -> None:
     picture = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    found = answer(progress=PROGRESS, preview=("UINT8", picture))
-    assert wire.progress(found) == (2, 4)
-    shown = wire.preview(found)
+    result = answer(progress=PROGRESS, preview=("UINT8", picture))
+    assert wire.progress(result) == (2, 4)
+    shown = wire.preview(result)
     assert shown is not None
     assert np.array_equal(shown, picture)
 
@@ -57,17 +57,19 @@ def test_bytes_that_do_not_fit_their_shape_are_garbage() -> None:
 
 async def test_a_real_server_shows_its_first_cover_to_those_who_look(triton_server: Triton) -> None:
     generator, local = TritonGenerator([triton_server.address], TritonOptions(60.0, 2, SPACE, 0.2)), LocalGenerator()
-    seen, ours, told = list[Pixels](), list[Pixels](), list[int]()
+    calls, ours, updates = list[Pixels](), list[Pixels](), list[int]()
     try:
-        asked = [brief(1, 4), brief(2, 4)]
-        theirs = await generator.generate(asked, lambda step, _: told.append(step), seen.append)
-        assert [m.image for m in theirs] == [m.image for m in await local.generate(asked, lambda *_: None, ours.append)]
-        assert len(seen) == 2
-        for picture, local_one in zip(seen, ours, strict=True):
+        request = [brief(1, 4), brief(2, 4)]
+        theirs = await generator.generate(request, lambda step, _: updates.append(step), calls.append)
+        assert [m.image for m in theirs] == [
+            m.image for m in await local.generate(request, lambda *_: None, ours.append)
+        ]
+        assert len(calls) == 2
+        for picture, local_one in zip(calls, ours, strict=True):
             assert np.array_equal(picture, local_one)
-        assert told == [1, 2, 3, 4]
-        await generator.generate(asked, lambda *_: None)
-        assert len(seen) == 2
+        assert updates == [1, 2, 3, 4]
+        await generator.generate(request, lambda *_: None)
+        assert len(calls) == 2
     finally:
         await generator.close()
         await local.close()

@@ -25,13 +25,13 @@ async def test_a_product_over_triton(tmp_path: Path, monkeypatch: pytest.MonkeyP
         store_product(tmp_path, pipeline, id, method)
     monkeypatch.setenv("EYECATCH_PRODUCTS", str(tmp_path))
     plain = Brief("a {product}", (), np.zeros(64, np.float32), 7)
-    asked = [replace(plain, drawing=Drawing(3, product_id=id)) for id in ("one", "words", "")]
+    request = [replace(plain, drawing=Drawing(3, product_id=id)) for id in ("one", "words", "")]
     local = LocalGenerator(None, tmp_path)
     with triton.running() as server:
         remote = TritonGenerator([server.ready().address], TritonOptions(60.0, 2, SPACE))
         try:
-            theirs, ours = await remote.generate(asked, silent), await local.generate(asked, silent)
-            assert len({made.image for made in ours}) == 3
+            theirs, ours = await remote.generate(request, silent), await local.generate(request, silent)
+            assert len({new.image for new in ours}) == 3
             for a, b in zip(theirs, ours, strict=True):
                 assert a.image == b.image
                 assert a.brief_digest == b.brief_digest

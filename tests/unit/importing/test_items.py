@@ -48,14 +48,14 @@ async def test_rows_become_items_with_covers(home: Home, shop: Path) -> None:
 
 async def test_the_same_import_again_changes_nothing(home: Home, shop: Path) -> None:
     lines = ["id,title,image", *(f"i{n},Item {n},pictures/{n % 10}.png" for n in range(150))]
-    seen: list[tuple[float, int]] = []
+    calls: list[tuple[float, int]] = []
 
     def note(fraction: float, report: Report) -> None:
-        seen.append((fraction, report.rows))
+        calls.append((fraction, report.rows))
 
     report = await import_items(csv(shop, *lines), shop, home.catalog, home.blobs, progress=note)
-    assert (report.accepted, [rows for _, rows in seen]) == (150, [64, 128, 150])
-    assert seen[0][0] < seen[1][0] < seen[2][0] == 1.0
+    assert (report.accepted, [rows for _, rows in calls]) == (150, [64, 128, 150])
+    assert calls[0][0] < calls[1][0] < calls[2][0] == 1.0
     assert home.generator.batches == [64, 64, 22]
     before = (await home.store.catalog.items(500)).rows
     again = await import_items(csv(shop, *lines), shop, home.catalog, home.blobs)

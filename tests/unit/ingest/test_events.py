@@ -32,8 +32,8 @@ class Row:
     timestamp: int = 0
 
 
-def protobuf(wanted: Event) -> bytes:
-    return event_to_wire(wanted).SerializeToString()
+def protobuf(expected: Event) -> bytes:
+    return event_to_wire(expected).SerializeToString()
 
 
 def as_json(**changes: object) -> bytes:
@@ -90,10 +90,10 @@ POISON: dict[Reason | Unreadable, list[Row]] = {
 @pytest.mark.parametrize("reason", [*Unreadable, *Reason])
 def test_every_reason_is_found(reason: Reason | Unreadable) -> None:
     for row in POISON[reason]:
-        found = decode(row, NOW)
-        assert isinstance(found, Poison), row
-        assert (found.reason, row) == (reason, row)
-        assert found.detail
+        result = decode(row, NOW)
+        assert isinstance(result, Poison), row
+        assert (result.reason, row) == (reason, row)
+        assert result.detail
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def test_a_protobuf_event_comes_back_whole(headers: Headers) -> None:
 def test_json_in_either_spelling() -> None:
     for names in (True, False):
         text = MessageToJson(event_to_wire(WHOLE), preserving_proto_field_name=names).encode()
-        found = decode(Row(text.lstrip(), "mía".encode()), NOW)
-        assert found == WHOLE
+        result = decode(Row(text.lstrip(), "mía".encode()), NOW)
+        assert result == WHOLE
     assert decode(Row(b" \n" + as_json(), headers=[("content-type", b"text/json")]), NOW) == event(
         "e1", action=Action.LIKE
     )
@@ -164,12 +164,12 @@ def test_arbitrary_objects_are_an_event_or_a_reason(data: dict[str, object]) -> 
         st.integers(0, 2**32 - 1),
     )
 )
-def test_what_the_api_refuses_is_refused_and_nothing_else(wanted: Event) -> None:
+def test_what_the_api_refuses_is_refused_and_nothing_else(expected: Event) -> None:
     check = limits.Check()
-    sent = protobuf(wanted)
-    check.event("event", wanted, NOW)
-    found = decode(Row(sent, wanted.user_id.encode()), NOW)
-    assert isinstance(found, Event) == (not check.violations)
+    sent = protobuf(expected)
+    check.event("event", expected, NOW)
+    result = decode(Row(sent, expected.user_id.encode()), NOW)
+    assert isinstance(result, Event) == (not check.violations)
 
 
 @pytest.mark.parametrize("reason", [*Unreadable, *Reason])
@@ -190,8 +190,8 @@ def test_many_are_what_each_is() -> None:
 
 
 @given(st.lists(st.tuples(st.binary(max_size=60) | st.sampled_from([protobuf(WHOLE), as_json(), None]), st.booleans())))
-def test_arbitrary_records_are_never_taken_together_for_what_none_is(found: list[tuple[bytes | None, bool]]) -> None:
+def test_arbitrary_records_are_never_taken_together_for_what_none_is(result: list[tuple[bytes | None, bool]]) -> None:
     headers = {True: [("content-type", b"application/json")], False: []}
-    rows = [Row(value, "mía".encode(), headers[json_said]) for value, json_said in found]
+    rows = [Row(value, "mía".encode(), headers[json_said]) for value, json_said in result]
     events = decode_all(rows, NOW)
     assert events is None or events == [decode(row, NOW) for row in rows]

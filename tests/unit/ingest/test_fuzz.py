@@ -131,16 +131,16 @@ def _headers(rng: random.Random) -> list[tuple[str, bytes | None]]:
 
 def named(value: bytes | None) -> set[tuple[str, str]]:
     """(user id, event id) of whatever reading of the bytes there is."""
-    found = set()
+    match = set()
     message = types_pb2.Event()
     with suppress(DecodeError):
         message.ParseFromString(value or b"")
-        found.add((message.user_id, message.id))
+        match.add((message.user_id, message.id))
     message = types_pb2.Event()
     with suppress(ValueError, ParseError, RecursionError, SystemError):
         ParseDict(json.loads(value or b""), message, ignore_unknown_fields=True)
-        found.add((message.user_id, message.id))
-    return found
+        match.add((message.user_id, message.id))
+    return match
 
 
 async def fuzz(kafka: Broker, folder: Path, records: int, seed: int) -> dict[str, int]:
@@ -186,12 +186,12 @@ async def fuzz(kafka: Broker, folder: Path, records: int, seed: int) -> dict[str
 
 async def _stored(profiles) -> set[tuple[str, str]]:  # type: ignore[no-untyped-def]
     """(user id, event id) of all events that profiles know."""
-    found: set[tuple[str, str]] = set()
+    match: set[tuple[str, str]] = set()
     after = 0
     while rows := await profiles.events(after):
-        found |= {(event.user_id, event.id) for _, event in rows}
+        match |= {(event.user_id, event.id) for _, event in rows}
         after = rows[-1][0]
-    return found
+    return match
 
 
 def _source(headers: Sequence[tuple[str, bytes]]) -> tuple[int, int]:

@@ -24,7 +24,7 @@ LOG = Log("id", 1)
 
 
 @dataclass
-class Told:
+class Recorder:
     """Both fakes write what happened into `story`, in order; each raises the next of its errors instead."""
 
     story: list[object] = field(default_factory=list)
@@ -51,18 +51,18 @@ class Told:
 
 @dataclass
 class Rig:
-    told: Told
+    recorder: Recorder
     health: Health
     metrics: Metrics
     loop: Loop
     buffer: Buffer
 
 
-def rig(told: Told, give_up_s: float = 60.0, batch_max: int = 100) -> Rig:
+def rig(recorder: Recorder, give_up_s: float = 60.0, batch_max: int = 100) -> Rig:
     buffer, health, metrics = Buffer(100), Health(), Metrics()
     retry = Retry(health, metrics, give_up_s)
-    loop = Loop(buffer, told.done, told, nothing, told, "t", batch_max, retry, metrics)
-    return Rig(told, health, metrics, loop, buffer)
+    loop = Loop(buffer, recorder.done, recorder, nothing, recorder, "t", batch_max, retry, metrics)
+    return Rig(recorder, health, metrics, loop, buffer)
 
 
 def chunk(*rows: Row, partition: int = 0) -> Chunk:
@@ -74,14 +74,14 @@ def row(id: str, user: str = "mia", offset: int = 0, partition: int = 0) -> Row:
 
 
 async def test_dead_letters_then_profiles_then_done() -> None:
-    told = Told()
-    r = rig(told)
+    recorder = Recorder()
+    r = rig(recorder)
     bad = Row(b"{", b"k", [("h", b"1")], offset=6)
     r.buffer.put(chunk(row("a", offset=5), bad, row("b", "noah", offset=7)))
     r.buffer.put(chunk(row("c", offset=0, partition=1), partition=1))
     r.buffer.close()
     await r.loop.run()
-    (buried, letters), (absorbed, ids, positions), done = told.story
+    (buried, letters), (absorbed, ids, positions), done = recorder.story
     assert (buried, absorbed, done) == ("buried", "absorbed", ("done", [8, 1]))
     assert ids == ["a", "b", "c"]
     name = LOG.name("t")
@@ -94,86 +94,92 @@ async def test_dead_letters_then_profiles_then_done() -> None:
 
 @pytest.mark.parametrize("error", [StoreFull("no room"), Unavailable("read-only")])
 async def test_a_store_in_trouble_is_tried_again_and_said(error: EyecatchError) -> None:
-    told = Told(store_errors=[error, error])
-    r = rig(told)
-    seen: list[str] = []
+    recorder = Recorder(store_errors=[error, error])
+    r = rig(recorder)
+    calls: list[str] = []
     told_trouble = r.health.trouble
 
     def spy(part: str, why: str) -> float:
         lasted = told_trouble(part, why)
-        seen.append(r.health.text())
+        calls.append(r.health.text())
         return lasted
 
     r.health.trouble = spy  # type: ignore[method-assign]
     r.buffer.put(chunk(row("a")))
     r.buffer.close()
     await r.loop.run()
-    assert seen == [f"NOT_SERVING\nstore: {error}"] * 2
+    assert calls == [f"NOT_SERVING\nstore: {error}"] * 2
     assert r.health.serving
-    assert [what[0] for what in told.story] == ["absorbed", "done"]  # type: ignore[index]
+    assert [what[0] for what in recorder.story] == ["absorbed", "done"]  # type: ignore[index]
     assert r.metrics.registry.get_sample_value("eyecatch_ingest_retries_total", {"part": STORE}) == 2
 
 
 @pytest.mark.parametrize("part", [STORE, DEAD_LETTERS])
 async def test_a_trouble_that_lasts_ends_it_and_nothing_is_done(part: str) -> None:
     away: list[EyecatchError] = [StoreFull("no room")] * 100
-    told = Told(store_errors=away) if part == STORE else Told(outbox_errors=away)
-    r = rig(told, give_up_s=0.2)
+    recorder = Recorder(store_errors=away) if part == STORE else Recorder(outbox_errors=away)
+    r = rig(recorder, give_up_s=0.2)
     r.buffer.put(chunk(row("a"), Row(b"{")))
     with pytest.raises(Unavailable, match=f"{part}: no room; gave up after 0.2 s"):
         await r.loop.run()
-    assert ("done", [1]) not in told.story
+    assert ("done", [1]) not in recorder.story
     assert len(away) > 90, "it paused between attempts"
 
 
 @pytest.mark.parametrize("error", [NotReady("wrong password"), StoreTooNew("newer")])
 async def test_what_cannot_pass_ends_it_at_once(error: EyecatchError) -> None:
-    r = rig(Told(store_errors=[error]))
+    r = rig(Recorder(store_errors=[error]))
     r.buffer.put(chunk(row("a")))
     with pytest.raises(type(error)):
         await r.loop.run()
-    assert r.told.story == []
+    assert r.recorder.story == []
 
 
 async def test_one_damaged_profile_does_not_hold_up_the_others() -> None:
-    told = Told(damaged={"u3"})
-    r = rig(told)
+    recorder = Recorder(damaged={"u3"})
+    r = rig(recorder)
     users = [f"u{n}" for n in range(8)] * 2
     r.buffer.put(chunk(*(row(f"e{n}", user, n) for n, user in enumerate(users))))
     r.buffer.close()
     await r.loop.run()
-    absorbed = sorted(id for what in told.story if what[0] == "absorbed" for id in what[1])  # type: ignore[index]
+    absorbed = sorted(id for what in recorder.story if what[0] == "absorbed" for id in what[1])  # type: ignore[index]
     assert absorbed == sorted(f"e{n}" for n, user in enumerate(users) if user != "u3")
-    ((_, letters),) = [what for what in told.story if what[0] == "buried"]  # type: ignore[index, misc]
+    ((_, letters),) = [what for what in recorder.story if what[0] == "buried"]  # type: ignore[index, misc]
     assert [dict(x.headers)["eyecatch-reason"] for x in letters] == [b"damaged-profile"] * 2
-    assert told.story[-1] == ("done", [16])
+    assert recorder.story[-1] == ("done", [16])
 
 
 async def test_many_dead_letters_are_sent_some_at_a_time_and_not_from_the_beginning_again() -> None:
-    told = Told()
-    r = rig(told, batch_max=5000)
+    recorder = Recorder()
+    r = rig(recorder, batch_max=5000)
     r.buffer.put(chunk(*(Row(b"{", offset=n) for n in range(2500))))
     r.buffer.close()
-    sent = told.send
+    sent = recorder.send
 
     async def send(records: Sequence[Outgoing]) -> None:
-        if len(told.story) == 1 and not told.outbox_errors:
-            told.outbox_errors.append(Unavailable("slow"))
-            told.story.append("slow")
+        if len(recorder.story) == 1 and not recorder.outbox_errors:
+            recorder.outbox_errors.append(Unavailable("slow"))
+            recorder.story.append("slow")
         await sent(records)
 
-    told.send = send  # type: ignore[method-assign]
+    recorder.send = send  # type: ignore[method-assign]
     await r.loop.run()
-    assert [len(what[1]) if isinstance(what, tuple) else what for what in told.story] == [1000, "slow", 1000, 500, 1]
+    assert [len(what[1]) if isinstance(what, tuple) else what for what in recorder.story] == [
+        1000,
+        "slow",
+        1000,
+        500,
+        1,
+    ]
 
 
 async def test_cancelled_in_the_middle_nothing_is_done() -> None:
-    told = Told(store_errors=[Unavailable("away")] * 50)
-    r = rig(told)
+    recorder = Recorder(store_errors=[Unavailable("away")] * 50)
+    r = rig(recorder)
     r.buffer.put(chunk(row("a")))
     work = asyncio.ensure_future(r.loop.run())
     while r.health.serving:
         await asyncio.sleep(0)
     work.cancel()
     await asyncio.wait([work])
-    assert told.story == []
+    assert recorder.story == []

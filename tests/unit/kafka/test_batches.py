@@ -40,15 +40,15 @@ def polled(data: bytes, kind: type, monkeypatch: pytest.MonkeyPatch) -> list[Con
     return list(Fetcher.PartitionRecords(0, TopicPartition("t", 1), MemoryRecords(data)).take())
 
 
-def seen(data: bytes, kind: type) -> list[Any]:
+def calls(data: bytes, kind: type) -> list[Any]:
     """Every record of a batch whose checksum nobody looks at, and what was raised in the end."""
-    found: list[Any] = []
+    result: list[Any] = []
     try:
         for r in kind(data):
-            found.append((r.size_in_bytes, r.offset, r.timestamp, r.timestamp_type, r.key, r.value, r.headers))
+            result.append((r.size_in_bytes, r.offset, r.timestamp, r.timestamp_type, r.key, r.value, r.headers))
     except Exception as error:
-        found.append((type(error), str(error)))
-    return found
+        result.append((type(error), str(error)))
+    return result
 
 
 @given(st.lists(_SENT, min_size=1, max_size=20), st.sampled_from([0, 1, 3]))
@@ -66,9 +66,9 @@ def test_what_a_poll_gives_is_the_same(rows: list[Sent], compression: int) -> No
 def test_the_usual_ones_are_read_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     slow: list[object] = []
     monkeypatch.setattr(DefaultRecordBatch, "_read_msg", lambda self: slow.append(self))
-    assert len(seen(batch([USUAL] * 5000), batches._Batch)) == 5000
+    assert len(calls(batch([USUAL] * 5000), batches._Batch)) == 5000
     assert not slow
-    seen(batch([(0, None, b"v", [])]), batches._Batch)
+    calls(batch([(0, None, b"v", [])]), batches._Batch)
     assert slow
 
 
@@ -76,7 +76,7 @@ def test_a_log_that_keeps_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     data = bytearray(batch([USUAL, (70, b"k", b"v", [])]))
     data[22] |= 0x08  # attributes: the broker's time, which is the batch's greatest
     for kind in (batches._Batch, DefaultRecordBatch):
-        assert [r[2] for r in seen(bytes(data), kind)] == [NOW_MS + 70] * 2
+        assert [r[2] for r in calls(bytes(data), kind)] == [NOW_MS + 70] * 2
 
 
 def test_damaged_ones_break_alike() -> None:
@@ -91,7 +91,7 @@ def test_damaged_ones_break_alike() -> None:
         for _ in range(rng.randint(1, 3)):
             data[rng.randrange(DefaultRecordBatch.HEADER_STRUCT.size, len(data))] = rng.randrange(256)
         data = data[: len(data) - rng.choice([0, 0, 0, 1, 20])]
-        found = seen(bytes(data), batches._Batch)
-        assert found == seen(bytes(data), Careful)
-        ends += isinstance(found[-1][0], type)
+        result = calls(bytes(data), batches._Batch)
+        assert result == calls(bytes(data), Careful)
+        ends += isinstance(result[-1][0], type)
     assert ends > 100

@@ -56,7 +56,7 @@ def test_notes_of_others_are_no_logs(note: str | None) -> None:
 def test_nothing_of_a_log_is_skipped_unsaid(
     held: tuple[int, Log | None] | None, id: str, first: int, refused: bool
 ) -> None:
-    found = start(id, held, first, refused)
-    assert found.offset >= first
-    if held and found.why in ("resumed", "expired"):
-        assert found.offset == held[0] + found.missed
+    result = start(id, held, first, refused)
+    assert result.offset >= first
+    if held and result.why in ("resumed", "expired"):
+        assert result.offset == held[0] + result.missed

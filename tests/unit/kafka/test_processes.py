@@ -24,7 +24,7 @@ from tests.waiting import until
 pytestmark = pytest.mark.server
 
 
-async def asked(port: int, path: str) -> tuple[int, str]:
+async def request(port: int, path: str) -> tuple[int, str]:
     def ask() -> tuple[int, str]:
         try:
             with urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
@@ -35,9 +35,9 @@ async def asked(port: int, path: str) -> tuple[int, str]:
     return await asyncio.to_thread(ask)
 
 
-async def told(port: int, name: str, **labels: str) -> dict[str, float]:
+async def updates(port: int, name: str, **labels: str) -> dict[str, float]:
     """Values of a metric by process."""
-    _, text = await asked(port, "/metrics")
+    _, text = await request(port, "/metrics")
     samples = [s for family in text_string_to_metric_families(text) for s in family.samples if s.name == name]
     return {s.labels["process"]: s.value for s in samples if labels.items() <= s.labels.items()}
 
@@ -51,21 +51,21 @@ async def test_they_share_the_partitions_and_are_told_of_as_one(
     async with ingest_processes(config) as (port, ended):
 
         async def shared() -> bool:
-            return await told(port, "eyecatch_ingest_partitions") == {"0": 2, "1": 2}
+            return await updates(port, "eyecatch_ingest_partitions") == {"0": 2, "1": 2}
 
         async def absorbed() -> bool:
-            found = await told(port, "eyecatch_ingest_events_total", outcome="new")
-            return sum(found.values()) == 200 and all(found.values())
+            result = await updates(port, "eyecatch_ingest_events_total", outcome="new")
+            return sum(result.values()) == 200 and all(result.values())
 
         # two who join at one moment are sent away by this broker again and again
         await until(shared, "half of the partitions each", 60)
         kafka.produce(topic, record(*events(users, 0, 5)))
         await until(absorbed, "all of it, by both")
         await until(lambda: sum(kafka.committed(topic, topic, 4).values()) == 200, "its commits")
-        assert await asked(port, "/health") == (200, "SERVING\n")
+        assert await request(port, "/health") == (200, "SERVING\n")
         member = active_children()[0].pid or 0
         os.kill(member, signal.SIGSTOP)
-        status, text = await asked(port, "/health")
+        status, text = await request(port, "/health")
         os.kill(member, signal.SIGCONT)
         assert status == 503
         assert "process 0: no answer" in text or "process 1: no answer" in text

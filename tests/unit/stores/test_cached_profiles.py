@@ -54,9 +54,9 @@ def cached(store: Store, clock: Clock, **more: float) -> CachedProfiles:
 
 
 async def number(cache: CachedProfiles, user: str) -> int:
-    found = await cache.embedding(user, MEAN)
-    assert found is not None
-    return int(found[0])
+    result = await cache.embedding(user, MEAN)
+    assert result is not None
+    return int(result[0])
 
 
 async def test_an_answer_is_never_older_than_the_bound() -> None:

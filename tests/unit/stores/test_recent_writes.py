@@ -61,7 +61,7 @@ async def catalogue(store: SqliteStore | RedisStore) -> None:
     await store.catalog.upsert_items(items, [cover(f"ci{n}", f"i{n}", n) for n in range(5)])
 
 
-def told(profile: Profile | None) -> tuple[object, ...]:
+def updates(profile: Profile | None) -> tuple[object, ...]:
     assert profile is not None
     return (
         profile.event_count,
@@ -76,7 +76,7 @@ def told(profile: Profile | None) -> tuple[object, ...]:
 
 
 async def test_remembered_or_read_again_the_file_is_the_same(tmp_path: Path) -> None:
-    found = []
+    result = []
     for again in (False, True):
         folder = tmp_path / str(again)
         store = SqliteStore.open(folder)
@@ -87,14 +87,14 @@ async def test_remembered_or_read_again_the_file_is_the_same(tmp_path: Path) -> 
             if again:
                 store.close()
                 store = SqliteStore.open(folder)
-        found.append((new, [told(await store.profiles.profile(user)) for user in USERS]))
+        result.append((new, [updates(await store.profiles.profile(user)) for user in USERS]))
         store.close()
-    assert found[0] == found[1]
-    assert found[0][0] > 400
+    assert result[0] == result[1]
+    assert result[0][0] > 400
 
 
 async def test_remembered_or_read_again_the_keys_are_the_same(redis_server: RedisServer) -> None:
-    found = []
+    result = []
     for again in (False, True):
         redis_server.client.flushall()
         store = await RedisStore.open(redis_server.url)
@@ -105,10 +105,10 @@ async def test_remembered_or_read_again_the_keys_are_the_same(redis_server: Redi
             if again:
                 await store.close()
                 store = await RedisStore.open(redis_server.url)
-        found.append((new, [told(await store.profiles.profile(user)) for user in USERS]))
+        result.append((new, [updates(await store.profiles.profile(user)) for user in USERS]))
         await store.close()
-    assert found[0] == found[1]
-    assert found[0][0] > 400
+    assert result[0] == result[1]
+    assert result[0][0] > 400
 
 
 async def test_what_was_rolled_back_is_not_remembered(tmp_path: Path) -> None:

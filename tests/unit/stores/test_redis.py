@@ -142,9 +142,9 @@ async def test_a_full_profile_has_at_most_1024_bytes_and_knows_its_items(
         (e.item_id, e.cover_id) for e in reversed(events[-32:])
     ]
     await two[1].profiles.absorb([event("later", time=2e9, cover_id="c")], MEAN)
-    found = await two[0].profiles.embedding("mia", MEAN)
-    assert found is not None
-    assert float(found @ unit(1)) > 0.99
+    result = await two[0].profiles.embedding("mia", MEAN)
+    assert result is not None
+    assert float(result @ unit(1)) > 0.99
 
 
 async def test_another_process_sees_new_embeddings_of_covers_within_seconds(

@@ -28,8 +28,8 @@ async def test_it_goes_on_for_the_next_answer_and_is_made_once() -> None:
     assert asyncio.get_running_loop().time() - began >= REENCODE_S
     assert [type(answer) for answer in answers] == [Unavailable] * 3
     encode.let.set()
-    found = await reencoding.embedding("mia", encode)
-    assert found is not None
+    result = await reencoding.embedding("mia", encode)
+    assert result is not None
     assert encode.begun == 1
     await reencoding.embedding("mia", encode)
     assert encode.begun == 2, "what is over is the caller's to remember"

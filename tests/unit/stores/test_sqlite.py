@@ -269,8 +269,8 @@ async def test_forgetting_leaves_the_other_decisions_of_a_segment(tmp_path: Path
     users = {"d1": "mia", "d2": "noah", "d3": "mia", "d0": "mia2"}
     await store.decisions.append([to_line(Decision(id, user, 1.0, (), (), ())) for id, user in users.items()])
     assert await store.profiles.forget("mia")
-    kept = [id for id in users if await store.decisions.decision(id)]
-    assert kept == ["d2", "d0"]
+    saved = [id for id in users if await store.decisions.decision(id)]
+    assert saved == ["d2", "d0"]
     assert not await store.profiles.forget("mia")
     store.close()
 

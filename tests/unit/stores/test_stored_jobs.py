@@ -119,12 +119,12 @@ async def test_they_are_drawn(store: SqliteStore | RedisStore, tmp_path: Path) -
     worker = Worker(store.queue, maker, Hub(), 2)
 
     async def done() -> bool:
-        found = [await store.queue.status(id) for id in ("j2", "j3")]
-        return [status and status.state for status in found] == [JobState.DONE] * 2
+        result = [await store.queue.status(id) for id in ("j2", "j3")]
+        return [status and status.state for status in result] == [JobState.DONE] * 2
 
     serving = asyncio.ensure_future(worker.run())
     await until(done, "both covers")
     await worker.drain(0.0)
     await serving
-    drawn = {(brief.title, brief.seed, brief.drawing) for brief in generator.briefs}
-    assert drawn == {("B", 9, Drawing()), ("C", 5, Drawing(inpaint=True))}
+    image = {(brief.title, brief.seed, brief.drawing) for brief in generator.briefs}
+    assert image == {("B", 9, Drawing()), ("C", 5, Drawing(inpaint=True))}

@@ -28,46 +28,48 @@ def crowd(sizes: list[int], seed: int = 0, noise: float = 0.05, first: int = 0) 
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32), taste
 
 
-def made(users: Vector, before: TasteClusters | None = None, options: ClusterOptions = OPTIONS) -> TasteClusters:
-    found = fit(users, before, 5, options)
-    assert found is not None
-    return found
+def fit_clusters(
+    users: Vector, before: TasteClusters | None = None, options: ClusterOptions = OPTIONS
+) -> TasteClusters:
+    result = fit(users, before, 5, options)
+    assert result is not None
+    return result
 
 
 def test_tastes_are_found() -> None:
     users, taste = crowd([400, 200, 100, 50])
-    found = made(users, options=ClusterOptions(4, 10))
-    ids = found.nearest(users)
+    result = fit_clusters(users, options=ClusterOptions(4, 10))
+    ids = result.nearest(users)
     pairs = set(zip(taste.tolist(), ids.tolist(), strict=True))
-    assert len(pairs) == found.alive == 4, "one cluster a taste"
+    assert len(pairs) == result.alive == 4, "one cluster a taste"
     for t, id in pairs:
-        assert found.centroids[id] @ unit(t) > 0.99
-        assert found.shares[id] == pytest.approx((taste == t).mean(), abs=1e-6)
-    assert (found.generation, found.encoder, found.users) == (1, 5, 750)
+        assert result.centroids[id] @ unit(t) > 0.99
+        assert result.shares[id] == pytest.approx((taste == t).mean(), abs=1e-6)
+    assert (result.generation, result.encoder, result.users) == (1, 5, 750)
 
 
 def test_mini_batches_see_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCH", 64)
     users, taste = crowd([400, 200, 100, 50])
-    found = made(users, options=ClusterOptions(4, 10))
-    assert len(set(zip(taste.tolist(), found.nearest(users).tolist(), strict=True))) == 4
+    result = fit_clusters(users, options=ClusterOptions(4, 10))
+    assert len(set(zip(taste.tolist(), result.nearest(users).tolist(), strict=True))) == 4
 
 
 def test_ids_are_stable_and_drift_is_reported() -> None:
     users, _ = crowd([300, 200, 100])
-    first = made(users)
+    first = fit_clusters(users)
     others, _ = crowd([300, 200, 100], seed=1)  # other people of the same tastes
-    second = made(others, first)
+    second = fit_clusters(others, first)
     assert second.generation == 2
     assert np.mean(first.nearest(others) == second.nearest(others)) == pytest.approx(1 - second.moved)
     by_taste = ClusterOptions(3, 10)
-    first = made(users, options=by_taste)
-    second = made(others, first, by_taste)
+    first = fit_clusters(users, options=by_taste)
+    second = fit_clusters(others, first, by_taste)
     assert second.moved == 0
     assert second.drift.max() < 0.01
     new, _ = crowd([300, 200, 100], seed=2)
     turned = (new + 0.5 * unit(77)) / np.linalg.norm(new + 0.5 * unit(77), axis=1, keepdims=True)
-    third = made(turned.astype(np.float32), second, by_taste)
+    third = fit_clusters(turned.astype(np.float32), second, by_taste)
     assert third.moved == 0, "everybody went the same way, so every id stays"
     expected = 1 - (second.centroids * third.centroids).sum(1)
     np.testing.assert_allclose(third.drift, expected, atol=1e-6)
@@ -76,13 +78,13 @@ def test_ids_are_stable_and_drift_is_reported() -> None:
 
 def test_a_taste_that_dies_out_leaves_its_place_to_another() -> None:
     users, _ = crowd([200, 200, 200])
-    first = made(users, options=ClusterOptions(3, 10))
+    first = fit_clusters(users, options=ClusterOptions(3, 10))
     now, taste = crowd([300, 300, 0, 300])
-    second = made(now, first, ClusterOptions(3, 10))
+    second = fit_clusters(now, first, ClusterOptions(3, 10))
     assert second.alive == 3
     assert len(set(zip(taste.tolist(), second.nearest(now).tolist(), strict=True))) == 3
     only, _ = crowd([300, 20, 20])
-    third = made(only, second, ClusterOptions(3, 85))
+    third = fit_clusters(only, second, ClusterOptions(3, 85))
     assert third.alive < 3
     assert (third.centroids[third.shares == 0] == 0).all(), "of too few users nothing is kept"
 
@@ -98,24 +100,24 @@ def test_every_centroid_is_the_mean_of_enough_users(sizes: list[int], least: int
     users, _ = crowd([1 + sizes[0], *sizes[1:]], seed, 0.3)
     options = ClusterOptions(16, least)
     before = fit(crowd([60, 60, 60, 60], seed + 1)[0], None, 5, options) if warm else None
-    found = fit(users, before, 5, options)
-    assert (found is None) == (len(users) < 4 * least)
-    if found is None:
+    result = fit(users, before, 5, options)
+    assert (result is None) == (len(users) < 4 * least)
+    if result is None:
         return
-    assert found.shares.sum() == pytest.approx(1, abs=1e-5)
-    assert (found.shares >= 0).all()
-    alive = found.shares > 0
-    np.testing.assert_allclose(np.linalg.norm(found.centroids[alive], axis=1), 1, atol=1e-5)
-    assert not found.centroids[~alive].any()
+    assert result.shares.sum() == pytest.approx(1, abs=1e-5)
+    assert (result.shares >= 0).all()
+    alive = result.shares > 0
+    np.testing.assert_allclose(np.linalg.norm(result.centroids[alive], axis=1), 1, atol=1e-5)
+    assert not result.centroids[~alive].any()
     # Were anybody's own embedding a centroid, the mean of the others could not point there, too.
-    for centroid in found.centroids[alive]:
+    for centroid in result.centroids[alive]:
         assert (users @ centroid > 1 - 1e-6).sum() in (0, len(users)) or least == 1
 
 
 def test_one_user_moves_a_centroid_by_no_more_than_their_share() -> None:
     users, _ = crowd([30, 30, 30], noise=0.02)
     options = ClusterOptions(3, 10)
-    with_one, without = made(users, options=options), made(users[1:], options=options)
+    with_one, without = fit_clusters(users, options=options), fit_clusters(users[1:], options=options)
     best = (without.centroids @ with_one.centroids.T).max(1)
     assert np.sqrt(2 - 2 * best).max() < 2 / 10
 
@@ -146,9 +148,9 @@ async def test_clusters_are_fitted_kept_and_fitted_again(store: SqliteStore) -> 
     assert await load(store.notes, encoder) is None
     first = await refit(store.profiles, store.notes, encoder, options)
     assert first is not None
-    kept = await load(store.notes, encoder)
-    assert kept is not None
-    np.testing.assert_array_equal(kept.centroids, first.centroids)
+    saved = await load(store.notes, encoder)
+    assert saved is not None
+    np.testing.assert_array_equal(saved.centroids, first.centroids)
     other = Each(version=10)
     assert await load(store.notes, other) is None, "of another encoder"
     for n in np.flatnonzero(taste == 0)[:20]:
@@ -167,9 +169,9 @@ async def test_clusters_are_fitted_kept_and_fitted_again(store: SqliteStore) -> 
 async def test_a_lost_note_is_fitted_anew(store: SqliteStore) -> None:
     encoder = await populate(store, crowd([60, 60])[0])
     assert await store.notes.replace(note(encoder), None, b"broken")
-    found = await refit(store.profiles, store.notes, encoder, ClusterOptions(2, 10))
-    assert found is not None
-    assert found.generation == 1
+    result = await refit(store.profiles, store.notes, encoder, ClusterOptions(2, 10))
+    assert result is not None
+    assert result.generation == 1
 
 
 async def test_servers_take_over_what_one_of_them_fits(store: SqliteStore) -> None:
@@ -200,7 +202,7 @@ def test_the_learned_encoder_starts_cold_users_at_the_fitted_clusters() -> None:
     like = [[event("e", cover_id="c")]]
     before = encoder(like, covers)[0]
     near = (unit(5) + 0.3 * unit(6)) / np.linalg.norm(unit(5) + 0.3 * unit(6))
-    clusters = made(crowd([40, 40], first=8)[0], options=ClusterOptions(2, 10))
+    clusters = fit_clusters(crowd([40, 40], first=8)[0], options=ClusterOptions(2, 10))
     centroids = np.stack([near, clusters.centroids[1]]).astype(np.float32)
     encoder.adopt(replace(clusters, centroids=centroids))
     after = encoder(like, covers)[0]

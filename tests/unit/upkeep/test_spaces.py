@@ -41,9 +41,9 @@ async def test_embedding_anew_changes_every_cover_and_nothing_else(store: Sqlite
         with pytest.raises(StoreError, match=r"interrupted; `eyecatch items reembed`"):
             await claim(store.catalog, store.notes, space)
     generator.error = None
-    told: list[int] = []
-    assert await reembed(store.catalog, store.notes, blobs, generator, 11, told.append) == 102
-    assert told == [64]
+    updates: list[int] = []
+    assert await reembed(store.catalog, store.notes, blobs, generator, 11, updates.append) == 102
+    assert updates == [64]
     await claim(store.catalog, store.notes, 11)
     one, two = await store.catalog.cover("c1"), await store.catalog.cover("c2")
     assert one is not None

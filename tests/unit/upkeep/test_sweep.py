@@ -19,26 +19,26 @@ async def fill(profiles: ProfileStore, users: int) -> None:
 
 
 async def versions(profiles: ProfileStore) -> dict[int, int]:
-    found: dict[int, int] = {}
+    result: dict[int, int] = {}
     async for heads in profiles.scan():
         for version in heads.encoders.tolist():
-            found[version] = found.get(version, 0) + 1
-    return found
+            result[version] = result.get(version, 0) + 1
+    return result
 
 
 async def test_every_user_is_encoded_anew_with_pauses(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCH", 10)
     await fill(store.profiles, 95)
     await announce(store.notes, NEW)
-    told: list[SweepProgress] = []
+    updates: list[SweepProgress] = []
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    assert await sweep(store.profiles, store.notes, NEW, told.append, 0.25, sleep) == SweepProgress(95, 95)
+    assert await sweep(store.profiles, store.notes, NEW, updates.append, 0.25, sleep) == SweepProgress(95, 95)
     assert await versions(store.profiles) == {8: 95}
-    assert [t.rewritten for t in told] == [10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 95]
+    assert [t.rewritten for t in updates] == [10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 95]
     assert len(slept) == 10
     assert all(seconds > 0 for seconds in slept)
     assert await sweep(store.profiles, store.notes, NEW) == SweepProgress(95, 0)

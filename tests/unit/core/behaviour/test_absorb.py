@@ -50,15 +50,15 @@ def test_how_arrivals_are_cut_into_batches_changes_nothing(events: list[Event], 
     positions = [Position("t", n % 3, n) for n in range(len(events))]
     whole = absorbed(NOBODY, events, positions)
     parts, last = NOBODY, 0
-    kept = Absorption(NOBODY)
+    saved = Absorption(NOBODY)
     for cut in [*sorted(cuts), len(events)]:
         for e, position in zip(events[last:cut], positions[last:cut], strict=True):
-            kept.add(e, position)
-        kept.rebase(kept.profile(0.0))
-        assert (kept.changed, kept.new, kept.stale(0)) == (False, [], False)
+            saved.add(e, position)
+        saved.rebase(saved.profile(0.0))
+        assert (saved.changed, saved.new, saved.stale(0)) == (False, [], False)
         parts, last = absorbed(parts, events[last:cut], positions[last:cut]), max(last, cut)
     for name in ("event_count", "positions", "events", "recent_ids", "activity", "bots"):
-        assert getattr(parts, name) == getattr(kept.profile(0.0), name) == getattr(whole, name), name
+        assert getattr(parts, name) == getattr(saved.profile(0.0), name) == getattr(whole, name), name
     again = Absorption(whole)
     assert not any(again.add(e, p) for e, p in zip(events, positions, strict=True))
     assert not again.changed
@@ -137,10 +137,10 @@ def test_positions_are_kept_of_the_latest_partitions() -> None:
 
 def test_the_form_kept_is_kept() -> None:
     e = Event("a-long-event-id", "mia", "i", Action.DWELL, 1e9 + 0.123456, "c", "d", 12_345)
-    kept = compact_event(e)
-    assert (kept.time, kept.decision_id, kept.item_id, kept.cover_id) == (1e9 + 0.123, "", "i", "c")
-    assert kept.dwell_ms == pytest.approx(12_345, rel=0.2)
-    assert compact_event(kept) == kept
+    saved = compact_event(e)
+    assert (saved.time, saved.decision_id, saved.item_id, saved.cover_id) == (1e9 + 0.123, "", "i", "c")
+    assert saved.dwell_ms == pytest.approx(12_345, rel=0.2)
+    assert compact_event(saved) == saved
 
 
 def test_every_dwell_has_its_nearest_bucket() -> None:

@@ -30,8 +30,8 @@ def test_likes_pull_and_dislikes_push() -> None:
 def test_newer_counts_more_and_impressions_age_nothing() -> None:
     recent = user_embedding([event("red", Action.CLICK), event("blue", Action.CLICK)])
     assert recent @ COVERS["red"] > recent @ COVERS["blue"]
-    seen = [event("blue", Action.IMPRESSION)] * 20
-    assert np.allclose(user_embedding([*seen, event("red", Action.CLICK)]), COVERS["red"])
+    calls = [event("blue", Action.IMPRESSION)] * 20
+    assert np.allclose(user_embedding([*calls, event("red", Action.CLICK)]), COVERS["red"])
 
 
 def test_dwell_counts_up_to_ten_seconds() -> None:

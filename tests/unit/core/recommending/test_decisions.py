@@ -15,16 +15,16 @@ class Log:
 
     def __init__(self) -> None:
         self.away = False
-        self.kept: list[str] = []
+        self.lines: list[str] = []
 
     async def append(self, lines: list[str]) -> None:
         if self.away:
             raise Unavailable("away")
-        self.kept += lines
+        self.lines += lines
 
     @property
     def decisions(self) -> list[Decision]:
-        return [from_line(line) for line in self.kept]
+        return [from_line(line) for line in self.lines]
 
 
 @pytest.fixture

@@ -53,25 +53,25 @@ def test_propensities_are_the_frequencies_of_being_first() -> None:
     pools = pools_of(0.1, 0.9, 0.5)
     for k in (1, 3):
         ranker, slots = Ranker(pools, 0.3, seed=1), pools.slots(["a"])
-        first, said = Counter(), {}
+        first, output = Counter(), {}
         for _ in range(6000):
             ranked = ranker.rank(slots, None, k)
             order = places(pools, ranked)
             first[order[0]] += 1
-            said.setdefault(order[0], ranked.propensity[0])
+            output.setdefault(order[0], ranked.propensity[0])
             assert len(set(order)) == k
             if k == 3:
                 assert sum(ranked.propensity) == pytest.approx(1.0)
-        assert said == pytest.approx({0: 0.1, 1: 0.8, 2: 0.1})
-        for place, propensity in said.items():
+        assert output == pytest.approx({0: 0.1, 1: 0.8, 2: 0.1})
+        for place, propensity in output.items():
             assert first[place] / 6000 == pytest.approx(propensity, abs=0.02)
 
 
 def test_an_explored_cover_swaps_places_with_the_best() -> None:
     pools = pools_of(0.1, 0.9, 0.5)
     ranker, slots = Ranker(pools, 1.0, seed=3), pools.slots(["a"])
-    seen = {places(pools, ranker.rank(slots, None, 2)) for _ in range(200)}
-    assert seen == {(1, 2), (2, 1), (0, 2)}, "best two, swapped, and one drawn from outside"
+    calls = {places(pools, ranker.rank(slots, None, 2)) for _ in range(200)}
+    assert calls == {(1, 2), (2, 1), (0, 2)}, "best two, swapped, and one drawn from outside"
 
 
 def test_pools_keep_the_best_covers_and_forget_the_oldest_item() -> None:
