@@ -9,7 +9,7 @@ from eyecatch.core.ports import Blobs, CoverIndex
 from eyecatch.core.types import Budget
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.index import FaissIndex
-from eyecatch.stores.redis import RedisStore
+from eyecatch.stores.redis import QueueOptions, RedisStore
 from eyecatch.stores.sqlite import SqliteStore
 
 from tests.contracts.builders import MAX_WAITING, Stores
@@ -32,7 +32,7 @@ async def opened(kind: str, request: pytest.FixtureRequest, folder: Path, budget
     nodes = request.getfixturevalue("redis_cluster") if cluster else [request.getfixturevalue("redis_server")]
     for node in nodes:
         node.client.flushall()
-    shared = await RedisStore.open(nodes[0].url, max_waiting_jobs=MAX_WAITING, budget=budget)
+    shared = await RedisStore.open(nodes[0].url, queue=QueueOptions(MAX_WAITING, budget=budget))
     yield Stores(shared.catalog, shared.profiles, shared.decisions, shared.queue, shared.notes)
     await shared.close()
 

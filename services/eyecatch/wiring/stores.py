@@ -97,16 +97,14 @@ async def _connect_stores(config: StateConfig) -> AsyncIterator[Stores]:
             embedded.close()
         return
     try:
-        from eyecatch.stores.redis import RedisStore
+        from eyecatch.stores.redis import QueueOptions, RedisStore
     except ModuleNotFoundError as error:
         raise NotReady("--store redis://... needs the Redis client: pip install 'eyecatch[redis]'") from error
     shared = await RedisStore.open(
         config.store,
-        max_waiting_jobs=jobs.queue_max,
+        queue=QueueOptions(jobs.queue_max, jobs.lease_s, budget),
         max_log=part(EventLogConfig, config).store_log_max,
         retention_days=served.store_retention_days,
-        lease_s=jobs.lease_s,
-        budget=budget,
     )
     try:
         cached = CachedProfiles(shared.profiles, served.profile_cache_s, served.profile_cache_users)

@@ -7,7 +7,6 @@
 Several processes may share it. How much a crash of the server can lose depends on its configuration: docs/stores.md.
 """
 
-from eyecatch.core.types import UNLIMITED, Budget
 from eyecatch.stores.redis.catalog import RedisCatalog
 from eyecatch.stores.redis.decisions import RedisDecisions
 from eyecatch.stores.redis.embeddings import CatalogEmbeddings
@@ -16,9 +15,9 @@ from eyecatch.stores.redis.link import Link
 from eyecatch.stores.redis.log import EventLog
 from eyecatch.stores.redis.notes import RedisNotes
 from eyecatch.stores.redis.profiles import RedisProfiles
-from eyecatch.stores.redis.queue import QueueOptions, RedisQueue
+from eyecatch.stores.redis.queue import DEFAULTS, QueueOptions, RedisQueue
 
-__all__ = ["RedisStore"]
+__all__ = ["QueueOptions", "RedisStore"]
 
 DAY_S = 24 * 3600
 
@@ -29,18 +28,16 @@ class RedisStore:
     def __init__(
         self,
         link: Link,
-        max_waiting_jobs: int = 1000,
+        queue: QueueOptions = DEFAULTS,
         max_log: int = 1_000_000,
         retention_days: int = 30,
-        lease_s: float = 30.0,
-        budget: Budget = UNLIMITED,
     ) -> None:
         self._link = link
         embeddings = CatalogEmbeddings(link)
         self.catalog = RedisCatalog(link, embeddings)
         self.decisions = RedisDecisions(link, retention_days * DAY_S)
         self.profiles = RedisProfiles(link, embeddings, EventLog(link, max_log), self.decisions)
-        self.queue = RedisQueue(link, QueueOptions(max_waiting_jobs, lease_s, budget))
+        self.queue = RedisQueue(link, queue)
         self.notes = RedisNotes(link)
 
     @classmethod
@@ -48,11 +45,9 @@ class RedisStore:
         cls,
         url: str,
         *,
-        max_waiting_jobs: int = 1000,
+        queue: QueueOptions = DEFAULTS,
         max_log: int = 1_000_000,
         retention_days: int = 30,
-        lease_s: float = 30.0,
-        budget: Budget = UNLIMITED,
     ) -> "RedisStore":
         """`max_log`: events kept in the log (0: none, Kafka is the log). Decisions are kept for `retention_days`."""
         link = await Link.open(url)
@@ -61,7 +56,7 @@ class RedisStore:
         except BaseException:
             await link.close()
             raise
-        return cls(link, max_waiting_jobs, max_log, retention_days, lease_s, budget)
+        return cls(link, queue, max_log, retention_days)
 
     async def close(self) -> None:
         await self._link.close()

@@ -33,9 +33,12 @@ _LIVE = (JobState.QUEUED, JobState.RUNNING)
 class QueueOptions:
     """max_length: how many jobs may wait. lease_s: how long a job is held without a renewal."""
 
-    max_length: int
+    max_length: int = 1000
     lease_s: float = 30.0
     budget: Budget = UNLIMITED
+
+
+DEFAULTS = QueueOptions()
 
 
 class RedisQueue:
