@@ -28,7 +28,7 @@ from transformers import Swin2SRConfig, Swin2SRForImageSuperResolution
 from tests.fakes import FakeGenerator
 from tests.unit.generate.test_making import SCORING, Judged
 
-IMAGE = {"model": "m", "adapter": "a", "seed": 7, "steps": 8, "brief_digest": "d"}
+PROVENANCE = {"model": "m", "adapter": "a", "seed": 7, "steps": 8, "brief_digest": "d"}
 
 
 def generated_cover(image: bytes, side: int = 32) -> GeneratedCover:
@@ -110,8 +110,8 @@ async def test_what_cannot_be_enlarged_is_kept_as_drawn(
 
 async def test_a_real_one_says_all_that_the_drawing_said(tmp_path: Path) -> None:
     larger = LocalUpscaler(2, str(checkpoint(tmp_path / "double")))
-    images = generated_cover(to_png(small(), {**IMAGE, "product": "mug"}))
-    result = await larger.upscale(images)
+    drawn_cover = generated_cover(to_png(small(), {**PROVENANCE, "product": "mug"}))
+    result = await larger.upscale(drawn_cover)
     with Image.open(io.BytesIO(result.image)) as image:
         assert (image.format, image.size, image.text["Description"]) == (
             "PNG",
@@ -119,13 +119,13 @@ async def test_a_real_one_says_all_that_the_drawing_said(tmp_path: Path) -> None
             "AI generated cover (Eyecatch)",
         )
     assert (result.width, result.height, result.suffix) == (64, 64, "png")
-    assert read(result.image) == {"ai_generated": True, **IMAGE, "product": "mug", "upscaled": "2x by double"}
-    assert (result.rewards, result.seed) == (images.rewards, 7)
-    assert result.embedding is images.embedding
+    assert read(result.image) == {"ai_generated": True, **PROVENANCE, "product": "mug", "upscaled": "2x by double"}
+    assert (result.rewards, result.seed) == (drawn_cover.rewards, 7)
+    assert result.embedding is drawn_cover.embedding
     out = io.BytesIO()
     small().save(out, "WEBP")
     silent = await larger.upscale(replace(generated_cover(out.getvalue()), suffix="webp"))
-    assert read(silent.image) == {"ai_generated": True, **IMAGE, "upscaled": "2x by double"}
+    assert read(silent.image) == {"ai_generated": True, **PROVENANCE, "upscaled": "2x by double"}
     assert silent.suffix == "png"
 
 

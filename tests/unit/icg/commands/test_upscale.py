@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from typer.testing import CliRunner, Result
 
-from tests.unit.generate.test_upscaling import DRAWN, checkpoint, small
+from tests.unit.generate.test_upscaling import PROVENANCE, checkpoint, small
 
 
 def run(*arguments: object) -> Result:
@@ -31,7 +31,7 @@ def refused(result: Result) -> str:
 
 @pytest.fixture
 def cover(tmp_path: Path) -> Path:
-    (tmp_path / "cover.png").write_bytes(to_png(small(), DRAWN))
+    (tmp_path / "cover.png").write_bytes(to_png(small(), PROVENANCE))
     return tmp_path / "cover.png"
 
 
@@ -41,7 +41,11 @@ def test_the_default_factor_is_four_and_the_metadata_names_the_upscaler(cover: P
     assert result.exit_code == 0, result.output
     assert result.stdout.strip() == f"{out}: 32x32 -> 128x128"
     assert size(out) == (128, 128)
-    assert read(out.read_bytes()) == {"ai_generated": True, **DRAWN, "upscaled": "4x by eyecatch-starter-0.1/upscaler"}
+    assert read(out.read_bytes()) == {
+        "ai_generated": True,
+        **PROVENANCE,
+        "upscaled": "4x by eyecatch-starter-0.1/upscaler",
+    }
 
 
 def test_a_factor_a_checkpoint_and_other_files(cover: Path) -> None:
