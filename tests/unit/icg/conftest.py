@@ -13,7 +13,7 @@ from icg.data.art import procedural
 from icg.models.vlm import load
 from icg.train.starter.recipe import Run, smoke
 
-from tests.unit.icg.pipelines import covers, one_thread, opened
+from tests.unit.icg.pipelines import covers, one_thread, opened, single_thread
 
 __all__ = ["covers", "one_thread", "opened"]
 
@@ -22,7 +22,8 @@ __all__ = ["covers", "one_thread", "opened"]
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, float]]:
     """The finished run and its last losses."""
     run = Run(tmp_path_factory.mktemp("smoke"), smoke(), procedural())
-    return run, run.all()
+    with single_thread():
+        return run, run.all()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,19 @@ PRODUCT = Image.new("RGBA", (40, 40))
 PRODUCT.paste(Image.fromarray(np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8)), (5, 10))
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    """Splitting small products between threads costs time."""
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Splitting small products between threads costs time. The number is restored: bits of large products depend on it."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    with single_thread():
+        yield
 
 
 @pytest.fixture(scope="session")
