@@ -233,7 +233,7 @@ def speedups(parts: Starter, rounds: int) -> dict[str, float]:
         for name in sorted(sides, reverse=n % 2 == 0):
             began = time.perf_counter()
             requests = [replace(b, guided=sides[name][0]) for b in plain]
-            # Trunks are kept: another seed, and they are drawn anew.
+            # Trunks are kept: another seed, and they are drawn again.
             covers = [schedulers[name].submit(b, share=Share(n, t)) for b, t in zip(requests, tastes, strict=True)]
             for future in covers:
                 future.result()

@@ -129,7 +129,7 @@ async def test_what_lies_behind_the_position_is_a_replay(stores: Stores) -> None
     assert await stores.profiles.absorb([event("a"), event("b")], Each(version=3), at(5, 6)) == 2
     assert await stores.profiles.absorb([event("c"), event("d"), event("e")], nothing, at(5, 6, 7)) == 1
     assert await stores.profiles.absorb([event("f")], nothing, at(0, partition=1)) == 1
-    assert await stores.profiles.absorb([event("g")], nothing, at(0, topic="t/2")) == 1, "a topic made anew"
+    assert await stores.profiles.absorb([event("g")], nothing, at(0, topic="t/2")) == 1, "a topic created again"
     assert await stores.profiles.absorb([event("a")], broken, at(9)) == 0, "the position moves, nothing is encoded"
     profile = await stores.profiles.profile("mia")
     assert profile is not None

@@ -304,7 +304,7 @@ async def test_a_job_over_budget_is_refused_and_says_so(stores: Stores, budget: 
     assert (first.id if first else "") == "j0"
     await queue.fail("j0", Failure("no luck"), retry=True)
     again = await queue.take()
-    assert (again.id if again else "") == "j0", "a job made anew costs nothing more"
+    assert (again.id if again else "") == "j0", "a job submitted again costs nothing more"
     second = await queue.take()
     assert (second.id if second else "") == "j2"
     status = await queue.status("j1")

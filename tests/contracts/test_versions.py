@@ -118,8 +118,8 @@ async def test_encoding_anew_and_absorbing_at_once_lose_nothing(stores: Stores) 
         stores.profiles.absorb([event(f"e{n}", user, time=1e9 + n) for user in users], OLD if n % 2 else NEW)
         for n in range(1, 7)
     ]
-    anew = [stores.profiles.reencode(keys, OLD if n % 2 else NEW) for n in range(6)]
-    await asyncio.gather(*(work for pair in zip(absorbing, anew, strict=True) for work in pair))
+    reencoding = [stores.profiles.reencode(keys, OLD if n % 2 else NEW) for n in range(6)]
+    await asyncio.gather(*(work for pair in zip(absorbing, reencoding, strict=True) for work in pair))
     for user in users:
         profile = await stores.profiles.profile(user)
         assert profile is not None

@@ -41,7 +41,7 @@ def test_users_follow_another_encoder_at_once_and_for_good(data_dir: Path, tmp_p
     other = checkpoint(tmp_path / "mean", without="users")
     flags = ("--exploration", "0", "--no-preload", "--reencode-every-s", "0")
     with serving(data_dir, *flags, EYECATCH_CHECKPOINT=other) as (address, _), connect(address) as client:
-        until(lambda: personalised(client), "an answer for which the user was encoded anew")
+        until(lambda: personalised(client), "an answer for which the user was encoded again")
     environment = {**os.environ, "EYECATCH_CHECKPOINT": other}
     command = ("users", "reencode", "--data-dir", str(data_dir), "--json")
     assert json.loads(run(*command, env=environment).stdout) == {"reencoded": 6}

@@ -108,7 +108,7 @@ class Loras:
 
     def _delete(self, name: str) -> None:
         with warnings.catch_warnings():
-            # `_activate` sets the active adapters anew each time.
+            # `_activate` sets the active adapters again each time.
             warnings.filterwarnings("ignore", ".* was active which is now deleted")
             if name in getattr(self._denoiser, "peft_config", {}):
                 self._denoiser.delete_adapters(name)

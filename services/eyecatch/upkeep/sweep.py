@@ -83,7 +83,7 @@ async def keep_current(profiles: ProfileStore, notes: Notes, encoder: Encoder, e
                 progress = await sweep(profiles, notes, encoder)
                 if progress.rewritten:
                     log.info(
-                        "users_encoded_anew", encoder=encoder.version, users=progress.rewritten, seen=progress.checked
+                        "users_reencoded", encoder=encoder.version, users=progress.rewritten, seen=progress.checked
                     )
         except EyecatchError as error:
             log.warning("sweep_failed", error=str(error), again_in_s=every_s)
