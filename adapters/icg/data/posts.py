@@ -17,31 +17,33 @@ HOURS = 24 * 3600
 
 @dataclass(frozen=True)
 class World:
-    """The causes of engagement. `everyone` (values,), `theirs` (accounts, values): for each of a look's 4 axes, the effect on every
+    """The causes of engagement. `everyone` (values,), `deviations` (accounts, values): for each of a look's 4 axes, the effect on every
     account and in addition on each account. `scale` (accounts,): an account's mean log-KPI. `hour` (24,), `category` (5,): effects."""
 
     everyone: tuple[np.ndarray, ...]
-    theirs: tuple[np.ndarray, ...]
+    deviations: tuple[np.ndarray, ...]
     scale: np.ndarray
     hour: np.ndarray
     category: np.ndarray
 
     @classmethod
-    def sample(cls, accounts: int, rng: np.random.Generator, visual: float = 0.35, own: float = 0.2) -> World:
-        """visual: effect of one axis of a look on the log-KPI of every account; own: its additional effect on one account."""
+    def sample(cls, accounts: int, rng: np.random.Generator, visual: float = 0.35, individual: float = 0.2) -> World:
+        """visual: effect of one axis of a look on the log-KPI of every account; individual: its additional effect on one account."""
         strength = np.array(STRENGTH[:4]) / np.mean(STRENGTH[:4])
         everyone = tuple(visual * s * _unit(rng.normal(size=len(axis))) for s, axis in zip(strength, AXES, strict=True))
-        theirs = tuple(own * s * rng.normal(size=(accounts, len(axis))) for s, axis in zip(strength, AXES, strict=True))
+        deviations = tuple(
+            individual * s * rng.normal(size=(accounts, len(axis))) for s, axis in zip(strength, AXES, strict=True)
+        )
         hour = 0.3 * np.cos(2 * np.pi * (np.arange(24) - 20) / 24)
         return cls(
-            everyone, theirs, rng.normal(4.0, 1.2, accounts), hour, 0.2 * _unit(rng.normal(size=len(CATEGORIES)))
+            everyone, deviations, rng.normal(4.0, 1.2, accounts), hour, 0.2 * _unit(rng.normal(size=len(CATEGORIES)))
         )
 
     def appeal(self, look: np.ndarray, account: np.ndarray) -> np.ndarray:
         """look (N, 4), account (N,) -> (N,): the look's effect on the log-KPI."""
         parts = [
             (e[look[:, n]] + t[account, look[:, n]])
-            for n, (e, t) in enumerate(zip(self.everyone, self.theirs, strict=True))
+            for n, (e, t) in enumerate(zip(self.everyone, self.deviations, strict=True))
         ]
         return np.sum(parts, 0)
 

@@ -39,8 +39,10 @@ class DesignJudge:
 
     def __call__(self, designs: Sequence[Design], account: Sequence[str]) -> np.ndarray:
         """(N,), with one account name a design; unknown accounts get the taste of all audiences."""
-        own = [self.weight[self.accounts[name]] if name in self.accounts else np.zeros(WIDTH) for name in account]
-        return (features(designs) * (self.weight[0] + np.stack(own))).sum(1)
+        account_weights = [
+            self.weight[self.accounts[name]] if name in self.accounts else np.zeros(WIDTH) for name in account
+        ]
+        return (features(designs) * (self.weight[0] + np.stack(account_weights))).sum(1)
 
     def save_pretrained(self, folder: Path) -> None:
         """Write judge.safetensors."""

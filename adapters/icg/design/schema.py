@@ -63,9 +63,9 @@ class Design:
         _check_word("style", self.style, STYLES)
         if len(self.avoid) > MAX_AVOID or len(set(self.avoid)) != len(self.avoid):
             raise IcgError(f"avoid={list(self.avoid)}; allowed: at most {MAX_AVOID} different words")
-        own = {*names, *self.tones, self.size, self.style}
+        used = {*names, *self.tones, self.size, self.style}
         for word in self.avoid:
-            _check_word("avoid", word, tuple(choice for choice in AVOIDABLE if choice not in own))
+            _check_word("avoid", word, tuple(choice for choice in AVOIDABLE if choice not in used))
 
     def to_json(self) -> str:
         """One line, without hex codes: the names define them."""

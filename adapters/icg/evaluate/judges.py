@@ -79,13 +79,13 @@ def personalisation(
     covers = parts.embedding.covers([Image.fromarray(i) for i in bank.images])
     users = np.stack([user_embedding(covers[p], np.ones(HISTORY)) for p in picked])
     following = np.roll(np.arange(count), -1)
-    own = draw(parts, [brief_for(s, users[i], i) for i, s in enumerate(subjects)], draws)
+    covers_of_user = draw(parts, [brief_for(s, users[i], i) for i, s in enumerate(subjects)], draws)
     swapped = draw(parts, [brief_for(s, users[following[i]], i) for i, s in enumerate(subjects)], draws)
     weights = people.weights.copy()
     weights[:, -len(CATEGORIES) :] = 0  # both covers show the same item
-    looks = [judge(own), judge(swapped)]
+    looks = [judge(covers_of_user), judge(swapped)]
     worth = [tastes.Tastes(weights, people.favourite).utility(look, np.zeros(count, int)) for look in looks]
-    embedded = [parts.embedding.covers(images) for images in (own, swapped)]
+    embedded = [parts.embedding.covers(images) for images in (covers_of_user, swapped)]
     rows, third = np.arange(count), np.roll(np.arange(count), -2)
     hits = {
         f"favourite_{n}": float((looks[0][:, a] == people.favourite[:, a]).mean()) for a, n in enumerate(AXIS_NAMES)

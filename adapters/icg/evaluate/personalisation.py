@@ -72,8 +72,8 @@ def measure(
     parts = starter.load(root)
     judges = {"": parts.embedding}
     if second is not None:
-        own = parts.embedding
-        judges["_second"] = JointEmbedding(own.vae, own.head, DualEncoder.from_pretrained(second))
+        embedding = parts.embedding
+        judges["_second"] = JointEmbedding(embedding.vae, embedding.head, DualEncoder.from_pretrained(second))
     kinds = list(KINDS) if ablations else list(KINDS)[:2]
     others = compared or OtherAdapters()
     rounds = [measure_seed(parts, root, subjects, seed, count, others, judges, kinds) for seed in range(seeds)]

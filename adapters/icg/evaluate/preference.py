@@ -66,14 +66,14 @@ def curve(
     out: dict[str, dict[int, float]] = {}
     for count in (*KNOWN, int(have.max())):
         known = np.minimum(have, count)
-        own = embeddings(encoder, histories, users, known, covers)
+        encoded = embeddings(encoder, histories, users, known, covers)
         scores = {
-            "encoder": (own if count else np.tile(encoder.prior.numpy(), (len(users), 1))) @ pairs.covers.T,
-            "mixture": mixture(own, *evidence(histories, users, known, covers)) @ pairs.covers.T,
+            "encoder": (encoded if count else np.tile(encoder.prior.numpy(), (len(users), 1))) @ pairs.covers.T,
+            "mixture": mixture(encoded, *evidence(histories, users, known, covers)) @ pairs.covers.T,
             "mean": mean_embeddings(histories, users, known, covers) @ pairs.covers.T,
             "nearest": nearest(histories, users, known, covers, pairs.covers),
             "popularity": np.tile(popular @ pairs.covers.T, (len(users), 1)),
-            "shuffled": np.roll(own, 1, 0) @ pairs.covers.T,
+            "shuffled": np.roll(encoded, 1, 0) @ pairs.covers.T,
         }
         for name, values in scores.items():
             out.setdefault(name, {})[count] = pairs.accuracy(values)

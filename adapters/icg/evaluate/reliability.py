@@ -127,12 +127,12 @@ def measure(
     """
     subjects = load_subjects(art)
     parts = starter.load(checkpoint)
-    pipeline, judge, own = parts.pipeline, parts.judge, parts.pipeline.inpainter
-    if judge is None or own is None:
+    pipeline, judge, inpainter = parts.pipeline, parts.judge, parts.pipeline.inpainter
+    if judge is None or inpainter is None:
         raise CheckpointError(f"checkpoint={str(checkpoint)!r}; allowed: one with controlnet/ and reliability/")
     second = Judge.from_pretrained(compared.second) if compared.second else None
     alone = Judge.from_pretrained(compared.image_only) if compared.image_only else None
-    nets = {"cc": own} | {
+    nets = {"cc": inpainter} | {
         name: Inpainter.from_pretrained(folder, pipeline.family)
         for name in ("before", "no_regulariser", "kl")
         if (folder := getattr(compared, name)) is not None

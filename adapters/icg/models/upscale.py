@@ -47,11 +47,11 @@ class Upscaler:
     def __init__(
         self, model: Any, factor: int | None = None, tile: int = TILE, overlap: int = OVERLAP, name: str = "upscaler"
     ) -> None:
-        own, self.window = int(model.config.upscale), int(model.config.window_size)
-        allowed = [n for n in range(2, own + 1) if own % n == 0]
+        native, self.window = int(model.config.upscale), int(model.config.window_size)
+        allowed = [n for n in range(2, native + 1) if native % n == 0]
         if not allowed or (model.config.num_channels, model.config.num_channels_out) != (3, 3):
             raise CheckpointError(
-                f"upscaler: upscale={own}, num_channels={model.config.num_channels}; allowed: 2 or more, and 3"
+                f"upscaler: upscale={native}, num_channels={model.config.num_channels}; allowed: 2 or more, and 3"
             )
         if factor is not None and factor not in allowed:
             raise IcgError(f"factor={factor!r}; allowed: {' or '.join(map(str, allowed))} with this checkpoint")
@@ -60,7 +60,7 @@ class Upscaler:
                 f"tile={tile}, overlap={overlap}; allowed: multiples of {self.window}, the overlap at most half a tile"
             )
         self.model, self.name, self.tile, self.overlap = model.eval().requires_grad_(False), name, tile, overlap
-        self.factor, self._own = factor or own, own
+        self.factor, self._native = factor or native, native
 
     @classmethod
     def from_pretrained(
@@ -108,7 +108,7 @@ class Upscaler:
         if not isinstance(image, Image.Image):
             raise IcgError(f"{name} is {type(image).__name__}; allowed: a PIL image")
         w, h = image.size
-        most = MAX_PIXELS // self._own**2
+        most = MAX_PIXELS // self._native**2
         if min(w, h) < self.window or w * h > most:
             raise IcgError(
                 f"{name} of {w}x{h} pixels; allowed: edges of {self.window} or more, and at most {most} pixels, which become {MAX_PIXELS}"
@@ -123,23 +123,23 @@ class Upscaler:
         around = [(rim, self._padded(edge) - edge - rim) for edge in (h, w)]
         mirrored = np.pad(np.asarray(image, np.float32) / 255, (*around, (0, 0)), "symmetric")
         large = self.tensor(torch.from_numpy(mirrored).permute(2, 0, 1))
-        y, x = (slice(rim * self._own, (rim + edge) * self._own) for edge in (h, w))
+        y, x = (slice(rim * self._native, (rim + edge) * self._native) for edge in (h, w))
         pixels = large[:, y, x].mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
         result = Image.fromarray(np.ascontiguousarray(pixels))
-        return result if self.factor == self._own else result.reduce(self._own // self.factor)
+        return result if self.factor == self._native else result.reduce(self._native // self.factor)
 
     @torch.inference_mode()
     def tensor(self, pixels: Tensor) -> Tensor:
         """(3, H, W) in [0, 1], edges multiples of the window -> (3, H * upscale, W * upscale) on the CPU, not clipped, by the model's own
         factor. An edge longer than a tile is cut into tiles."""
-        n, whole = self._own, pixels.shape[1:]
+        n, whole = self._native, pixels.shape[1:]
         size = [min(self.tile, edge) for edge in whole]
-        places = list(product(*(_starts(edge, tile, self.overlap) for edge, tile in zip(whole, size, strict=True))))
+        corners = list(product(*(_starts(edge, tile, self.overlap) for edge, tile in zip(whole, size, strict=True))))
         total, weight = torch.zeros(3, n * whole[0], n * whole[1]), torch.zeros(n * whole[0], n * whole[1])
-        for i in range(0, len(places), BATCH):
-            tiles = [pixels[:, y : y + size[0], x : x + size[1]] for y, x in places[i : i + BATCH]]
+        for i in range(0, len(corners), BATCH):
+            tiles = [pixels[:, y : y + size[0], x : x + size[1]] for y, x in corners[i : i + BATCH]]
             upscaled = self._run(torch.stack(tiles))
-            for (y, x), tile in zip(places[i : i + BATCH], upscaled, strict=True):
+            for (y, x), tile in zip(corners[i : i + BATCH], upscaled, strict=True):
                 down, across = (
                     _tile_weights(n * size[axis], n * self.overlap, start > 0, start + size[axis] < whole[axis])
                     for axis, start in enumerate((y, x))

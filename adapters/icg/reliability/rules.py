@@ -60,13 +60,13 @@ def _extra(pixels: np.ndarray, alpha: np.ndarray) -> float:
     near = grown(covered, reach)
     far = pixels[grown(near, reach) & ~near]
     ground = far[:: len(far) // 200 + 1] if len(far) else pixels[~covered]
-    own = pixels[inside] if area else ground
-    own = own[:: len(own) // 200 + 1]
+    inside_colours = pixels[inside] if area else ground
+    inside_colours = inside_colours[:: len(inside_colours) // 200 + 1]
     odd = near & ~covered
     if not odd.any() or not len(ground):
         return 0.0
     colours = pixels[odd]
-    like, unlike = (np.linalg.norm(colours[:, None] - few[None], axis=-1).min(1) for few in (own, ground))
+    like, unlike = (np.linalg.norm(colours[:, None] - few[None], axis=-1).min(1) for few in (inside_colours, ground))
     odd[odd] = (like < ALIKE) & (unlike > ALIKE)
     whole = covered
     for _ in range(2 * reach):

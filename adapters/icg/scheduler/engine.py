@@ -297,5 +297,5 @@ class StepScheduler:
     def _alone(self, request: Request, rows: float) -> float:
         """Seconds until it is done if it takes part in every step, beside a batch of `rows`."""
         weight = self._weight[request.brief.size]
-        own = request.rows_left / max(request.left, 1) * weight
-        return request.left * self._timing.tick(min(max(rows, own), self._full)) + self._timing.decode * weight
+        rows_alone = request.rows_left / max(request.left, 1) * weight
+        return request.left * self._timing.tick(min(max(rows, rows_alone), self._full)) + self._timing.decode * weight

@@ -196,12 +196,12 @@ def averaged(weights: list[nn.Parameter], average: list[torch.Tensor] | None) ->
     if average is None:
         yield
         return
-    own = [p.detach().clone() for p in weights]
+    current = [p.detach().clone() for p in weights]
     _copy(weights, average)
     try:
         yield
     finally:
-        _copy(weights, own)
+        _copy(weights, current)
 
 
 def _copy(weights: list[nn.Parameter], source: list[torch.Tensor]) -> None:

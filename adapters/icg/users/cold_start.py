@@ -39,7 +39,7 @@ class TasteMixture:
         share = (np.bincount(nearest, minlength=clusters) + 1.0) / (len(rows) + clusters)
         return cls(means.centroids.copy(), share.astype(np.float32), sharpness, trust)
 
-    def __call__(self, own: np.ndarray, evidence: np.ndarray, count: np.ndarray) -> np.ndarray:
+    def __call__(self, encoded: np.ndarray, evidence: np.ndarray, count: np.ndarray) -> np.ndarray:
         """own (B, D) embeddings (zeros without events), evidence (B, D) the sum of engaged covers minus that of rejected ones, count (B,)
         of both -> (B, D), at most unit length."""
         # One product a user: in one product for all, the last bits depend on their number.
@@ -47,7 +47,7 @@ class TasteMixture:
         odds = np.exp(logits - logits.max(1, keepdims=True))
         mean = ((odds / odds.sum(1, keepdims=True))[:, None] @ self.centroids)[:, 0]
         trust = (count / (count + self.trust))[:, None]
-        return (trust * own + (1 - trust) * mean).astype(np.float32)
+        return (trust * encoded + (1 - trust) * mean).astype(np.float32)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write mixture.safetensors."""

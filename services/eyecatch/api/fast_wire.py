@@ -81,8 +81,8 @@ class AnswerWriter:
     def __init__(self, pools: Pools) -> None:
         self._pools = pools
         self._tails = np.frombuffer(TAIL * MAX_RECOMMEND_ITEMS, f"V{len(TAIL)}").copy()
-        places = [TAIL.index(struct.pack("<f", mark)) for mark in MARKS]
-        layout = np.dtype({"names": FLOATS, "formats": ["<f4"] * 4, "offsets": places, "itemsize": len(TAIL)})
+        offsets = [TAIL.index(struct.pack("<f", mark)) for mark in MARKS]
+        layout = np.dtype({"names": FLOATS, "formats": ["<f4"] * 4, "offsets": offsets, "itemsize": len(TAIL)})
         self._columns = tuple(self._tails.view(layout)[name] for name in FLOATS)
 
     def __call__(self, answer: Recommendation) -> bytes:

@@ -124,8 +124,8 @@ def compare(data_dir: Path, out: Path, seed: int) -> list[Comparison]:
         typer.echo(f"  {COVERS_EACH * len(comparisons)} covers in {time.perf_counter() - started:.0f} s", err=True)
         step("calling RecommendCovers again: does the new cover win?")
         for user in USERS:
-            own = [s for s in comparisons if s.user == user]
-            for s, after in zip(own, recommend(client, user, ITEMS), strict=True):
+            user_comparisons = [s for s in comparisons if s.user == user]
+            for s, after in zip(user_comparisons, recommend(client, user, ITEMS), strict=True):
                 s.after = after
         draw(client, comparisons, out)
     return comparisons

@@ -171,9 +171,9 @@ class Maker:
         """Covers of an earlier attempt of this job, and the oldest generated ones above the pool's size. Never catalogue covers."""
         pool = (await self._catalog.pools([job.item_id])).get(job.item_id, ())
         old = [c for c in pool if c.provenance.origin is Origin.GENERATED and c.id not in new]
-        own = [c.id for c in old if c.provenance.job_id == job.id]
+        from_job = [c.id for c in old if c.provenance.job_id == job.id]
         others = [c.id for c in old if c.provenance.job_id != job.id]
-        return own + others[: max(0, len(pool) - len(own) - self._options.pool_size)]
+        return from_job + others[: max(0, len(pool) - len(from_job) - self._options.pool_size)]
 
     async def remove(self, item_id: str, cover_ids: Sequence[str]) -> None:
         await self._delete(cover_ids)

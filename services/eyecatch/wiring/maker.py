@@ -31,8 +31,10 @@ def upscaler(config: MakingConfig) -> Upscaler | None:
     """The configured upscaler, the checkpoint's own, or that of the shipped starter; None for no upscaling."""
     if config.upscale == 1:
         return None
-    own = checkpoint(config) / PART
-    return LocalUpscaler(config.upscale, config.upscaler or (str(own) if config.checkpoint and own.is_dir() else ""))
+    folder = checkpoint(config) / PART
+    return LocalUpscaler(
+        config.upscale, config.upscaler or (str(folder) if config.checkpoint and folder.is_dir() else "")
+    )
 
 
 async def preload(generator: Generator) -> None:

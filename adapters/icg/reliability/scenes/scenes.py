@@ -126,7 +126,7 @@ class Scenes:
         foot = float(rng.uniform(max(place.edge + 0.12, 0.62), 0.93))
         metre = float(rng.uniform(*TALL)) / height / float(place.disparity(foot))  # of the side, at its lower edge
         item = staging.Item(sprite, foot, float(rng.uniform(0.3, 0.7)), metre * height * float(place.disparity(foot)))
-        geometry, own = Geometry(), None
+        geometry, moved = Geometry(), None
         if label is Availability.SPACE_MISMATCH:
             gap = (0.12 + 0.7 * severity) if rng.random() < 0.7 else -(0.12 + 0.4 * severity)
             item, geometry = replace(item, gap=gap), replace(geometry, gap=gap)
@@ -138,7 +138,7 @@ class Scenes:
             larger, extra = staging.extended(sprite, severity, rng)
             taller = larger.shape[0] / sprite.shape[0]
             wider = (larger.shape[1] - sprite.shape[1]) / sprite.shape[0] * item.height
-            own = replace(item, x=item.x - wider / 2)
+            moved = replace(item, x=item.x - wider / 2)
             item, geometry = replace(item, sprite=larger, height=item.height * taller), replace(geometry, extra=extra)
         elif label is Availability.UNSUITABLE:
             sprite, whole = staging.spoiled(sprite, severity, rng)
@@ -154,7 +154,7 @@ class Scenes:
         return Scene(
             picture=stage.picture(),
             product=staging.framed(sprite, SIDE),
-            placed=stage.alone(own or item),
+            placed=stage.alone(moved or item),
             depth=stage.depth,
             saliency=stage.saliency(mask, min(1.0, contrast / 60)),
             caption=caption(product.title, height, rng),

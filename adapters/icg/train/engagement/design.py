@@ -70,7 +70,7 @@ def avoidable(designs: Sequence[Design], bucket: np.ndarray) -> list[str]:
 def design_examples(read: Any, titles: Sequence[str], designs: Sequence[Design], rows: np.ndarray) -> DesignExamples:
     """Examples from the posts of `rows`; each account's designs avoid the words of that account's low posts."""
     own_rows = {a: rows[read.account[rows] == a] for a in np.unique(read.account[rows])}
-    avoid = {a: avoidable([designs[n] for n in own], read.bucket[own]) for a, own in own_rows.items()}
+    avoid = {a: avoidable([designs[n] for n in indices], read.bucket[indices]) for a, indices in own_rows.items()}
     prompts = [prompt(titles[n], read.account[n], read.time[n], BUCKETS[read.bucket[n]]) for n in rows]
     targets = []
     for n in rows:

@@ -134,8 +134,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("--depth and --saliency are needed without --small")
     config: RFNetConfig = replace(VARIANTS["small" if args.small else "paper"], classes=args.classes)
     torch.manual_seed(args.seed)
-    own = starter.path() / "reliability" / "cues"
-    cues = SmallCues.from_pretrained(own) if args.small else PublicCues.from_pretrained(args.depth, args.saliency)
+    folder = starter.path() / "reliability" / "cues"
+    cues = SmallCues.from_pretrained(folder) if args.small else PublicCues.from_pretrained(args.depth, args.saliency)
     net = RFNet.build(config, args.image, args.text)
     data = RF1M(args.labels, [Part(1, tuple(args.pictures), tuple(args.products))], classes=args.classes)
     parts = {}

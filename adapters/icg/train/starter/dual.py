@@ -110,10 +110,10 @@ def run(
         if icons is None:
             return {"loss": loss}
         rows = rng.integers(0, len(icons.title), fit.batch * 3 // 2)
-        own = icons.title[rows]
-        scores = scores_of(icons, rows, model.titles([icons.titles[i] for i in own]))
-        twice = torch.as_tensor(own[:, None] == own[None]) & ~torch.eye(len(own), dtype=torch.bool)
-        scores, right = scores.masked_fill(twice, -1e4), torch.arange(len(own))
+        title_ids = icons.title[rows]
+        scores = scores_of(icons, rows, model.titles([icons.titles[i] for i in title_ids]))
+        twice = torch.as_tensor(title_ids[:, None] == title_ids[None]) & ~torch.eye(len(title_ids), dtype=torch.bool)
+        scores, right = scores.masked_fill(twice, -1e4), torch.arange(len(title_ids))
         pair = 0.5 * (F.cross_entropy(scores, right) + F.cross_entropy(scores.T, right))
         return {"loss": loss + pair, "covers": loss, "icons": pair}
 

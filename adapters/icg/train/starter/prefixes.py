@@ -62,10 +62,10 @@ class Prefixes:
             cache.update(key[index].float(), value[index].float(), k)
         count = meta.shape[0]
         mask = torch.cat([self.mask[index], self.mask.new_ones(len(index), count)], 1)
-        places = torch.arange(self.length, self.length + count).expand(len(index), -1)
+        positions = torch.arange(self.length, self.length + count).expand(len(index), -1)
         embeds = meta.expand(len(index), -1, -1)
         out = self.vlm.model.language_model(
-            inputs_embeds=embeds, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True
+            inputs_embeds=embeds, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         )
         return out.last_hidden_state
 
@@ -84,9 +84,9 @@ class Prefixes:
         mask = torch.tensor([[0] * (self.length - len(row)) + [1] * len(row) for _, row in part])
         with torch.no_grad():
             embeds = self.vlm.get_input_embeddings()(ids)
-            places = ids == self.vlm.config.image_token_id
+            is_image = ids == self.vlm.config.image_token_id
             references = [pictures[s, r] for (s, r, _), _ in part if r != TITLE_ONLY]
             if references:
                 patches = self.vlm.model.multi_modal_projector(torch.stack(references).float())
-                embeds[places] = patches.flatten(0, 1)
+                embeds[is_image] = patches.flatten(0, 1)
         return embeds, mask

@@ -186,12 +186,12 @@ def judged(
     for name, held in (("seen", False), ("unseen", True)):
         group = [s for s in subjects if s.held_out == held] or subjects
         group = [group[i] for i in rng.permutation(len(group))[: sizes.subjects]]
-        own = [s.title for s in group]
-        among = own + [t for t in titles if t not in own][: 100 - len(own)]
+        group_titles = [s.title for s in group]
+        among = group_titles + [t for t in titles if t not in group_titles][: 100 - len(group_titles)]
         users = known.covers[rng.integers(0, len(known.covers), len(group))]
         for kind in ("_title_only", "_read_only"):
             covers = draw(parts, [brief(kind, s, u, n) for n, (s, u) in enumerate(zip(group, users, strict=True))])
-            out[f"title_top5_{name}{kind}"] = retrieval(parts.embedding, covers, own, among)["top5"]
+            out[f"title_top5_{name}{kind}"] = retrieval(parts.embedding, covers, group_titles, among)["top5"]
         if not held:
             themes = np.array([CATEGORIES.index(s.category) for s in subjects])
             part = Bank(*(c[: sizes.judged] for c in (known.bank.images, known.bank.subject, known.bank.look)))

@@ -42,7 +42,7 @@ class Truth:
         palette = ((colours[:, None] - self._palettes) ** 2).sum(2).argmin(1)
         style = np.array([AXES[0].index(d.style) for d in designs])
         framing = np.array([AXES[3].index(FRAMING[d.size]) for d in designs])
-        e, t = self._world.everyone, self._world.theirs
+        e, t = self._world.everyone, self._world.deviations
         effects = ((0, style), (1, palette), (3, framing))
         return np.sum([e[axis][value] + t[axis][account, value] for axis, value in effects], 0)
 

@@ -150,9 +150,9 @@ def judge(
         note("alignment", name, float(np.mean([float(c) for c in cosines]) - without))
 
 
-def identity(parts: Starter, covers: Sequence[Image.Image], own: ProductLook) -> float:
+def identity(parts: Starter, covers: Sequence[Image.Image], reference: ProductLook) -> float:
     """Mean cosine of covers and held-out pictures."""
-    return float((features(parts.embedding, covers) @ own.rows.T).mean())
+    return float((features(parts.embedding, covers) @ reference.rows.T).mean())
 
 
 @cache

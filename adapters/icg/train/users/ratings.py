@@ -48,9 +48,9 @@ def judge(folder: Path, log: Log, covers: np.ndarray, fit: Fit) -> dict[str, dic
             counts.append(liked[-HIDDEN] - histories.start[user])
             hidden.append(histories.events.cover[liked[-HIDDEN:]])
     people, before = np.array(judges), np.array(counts)
-    own = embeddings(encoder, histories, people, before, covers)
+    encoded = embeddings(encoder, histories, people, before, covers)
     mean = mean_embeddings(histories, people, before, covers)
-    rows = {"encoder": own, "mean": mean, "shuffled": np.roll(own, 1, 0)}
+    rows = {"encoder": encoded, "mean": mean, "shuffled": np.roll(encoded, 1, 0)}
     scores = {name: vectors @ covers.T for name, vectors in rows.items()}
     scores |= {"prior": np.tile(encoder.prior.numpy() @ covers.T, (len(people), 1))}
     scores["popularity"] = np.tile(rated, (len(people), 1))

@@ -67,8 +67,8 @@ def recipe(
         log, _ = simulate(population(sizes.users, rng), bank.look, themes[bank.subject], sizes.lists, rng)
         encoder = run(folder / f"seed{seed}", log, covers, replace(sizes.fit, seed=seed))
         histories, users = examples(log, rng), np.arange(sizes.users)[:2_000]
-        own = embeddings(encoder, histories, users, np.diff(histories.start)[users], covers)
-        mixture = TasteMixture.fit(own, min(CLUSTERS, len(own)), SHARPNESS, TRUST, seed)
+        encoded = embeddings(encoder, histories, users, np.diff(histories.start)[users], covers)
+        mixture = TasteMixture.fit(encoded, min(CLUSTERS, len(encoded)), SHARPNESS, TRUST, seed)
         popular = covers[log.cover[np.isin(log.action, ENGAGED)]].mean(0)
         rng = np.random.default_rng((seed, 2))
         new, last = simulate(population(sizes.judges, rng), bank.look, themes[bank.subject], sizes.lists, rng)

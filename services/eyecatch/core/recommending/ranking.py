@@ -72,20 +72,20 @@ class Ranker:
         counts = pools.counts.take(chosen)
         first = self._best.take(counts)
         if k == 1:
-            places = scores.argmax(1)
+            picks = scores.argmax(1)
         else:
-            places = (-scores).argsort(1, kind="stable")[:, :k].ravel()
+            picks = (-scores).argsort(1, kind="stable")[:, :k].ravel()
             best, first = first, self._others.take(counts).repeat(k)
             first[::k] = best
         if self._until_explored < len(slots):
-            self._explore(places, first, slots, k)
+            self._explore(picks, first, slots, k)
         self._until_explored -= len(slots)
         starts = np.arange(0, scores.size, pools.width)  # of each row in the flat scores, as `chosen` in the flat pools
         chosen *= pools.width
         if k > 1:
             starts, chosen = starts.repeat(k), chosen.repeat(k)
-        starts += places
-        chosen += places
+        starts += picks
+        chosen += picks
         top = scores.take(starts)
         contributions = top - pools.base.take(chosen)
         if user is None or not self._gain:
@@ -97,17 +97,17 @@ class Ranker:
                 contributions -= self._offset
         return Ranked(k, k == 1 and pools.thin.isdisjoint(slots), chosen, top, dots, contributions, first)
 
-    def _explore(self, places: Any, propensity: Vector, slots: list[int], k: int) -> None:
-        """For explored items: the drawn cover swaps places with the first, or replaces it if it is not among the k."""
+    def _explore(self, picks: Any, propensity: Vector, slots: list[int], k: int) -> None:
+        """For explored items: the drawn cover swaps with the first, or replaces it if it is not among the k."""
         row = self._until_explored
         while row < len(slots):
             count, start = self._pools.counts.item(slots[row]), row * k
             choice = int(self._random.random() * count)
-            if count and places.item(start) != choice:
+            if count and picks.item(start) != choice:
                 for i in range(start + 1, start + k):
-                    if places[i] == choice:
-                        places[i], propensity[i] = places[start], propensity[start]
-                places[start], propensity[start] = choice, self._exploration / count
+                    if picks[i] == choice:
+                        picks[i], propensity[i] = picks[start], propensity[start]
+                picks[start], propensity[start] = choice, self._exploration / count
             row += 1 + self._gap()
         self._until_explored = row
 

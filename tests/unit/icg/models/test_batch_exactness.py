@@ -29,7 +29,7 @@ def random_rows(pipeline: CoverPipeline, model: Model, size: tuple[int, int], co
     return Rows(x, times[torch.arange(count) % len(times)], torch.randn(count, *kind.embeds.shape[1:]), pooled)
 
 
-def agree(pipeline: CoverPipeline, size: tuple[int, int], count: int) -> None:
+def assert_batches_are_exact(pipeline: CoverPipeline, size: tuple[int, int], count: int) -> None:
     with torch.inference_mode():
         model = Model(pipeline, Conditioner(pipeline.adapter).nothing, (size,), count, Loras(pipeline.family, {}))
         rows = random_rows(pipeline, model, size, count)
@@ -45,12 +45,12 @@ def agree(pipeline: CoverPipeline, size: tuple[int, int], count: int) -> None:
 
 @pytest.mark.parametrize("name", tiny.DIFFUSION)
 def test_rows_are_as_alone(covers: Callable[[str], CoverPipeline], name: str) -> None:
-    agree(covers(name), SIZE, 12)
+    assert_batches_are_exact(covers(name), SIZE, 12)
 
 
 def test_rows_of_the_shipped_starter_are_as_alone() -> None:
     """Real widths use other kernels."""
-    agree(starter.load().pipeline, (64, 64), 12)
+    assert_batches_are_exact(starter.load().pipeline, (64, 64), 12)
 
 
 def test_a_batch_invariant_model_predicts_as_before(covers: Callable[[str], CoverPipeline]) -> None:

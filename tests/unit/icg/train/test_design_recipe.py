@@ -114,7 +114,7 @@ def test_the_truth_is_the_worlds(sample: Sample) -> None:
     designs = [DARK if look[1] == 4 else LIGHT for look in sample.posts.look]  # 4 is the palette "night"
     truth = Truth(sample.world, sample, designs)
     account = np.array([1])
-    e, t = sample.world.everyone, sample.world.theirs
+    e, t = sample.world.everyone, sample.world.deviations
     assert truth([DARK], account)[0] == pytest.approx(
         e[0][3] + t[0][1, 3] + e[1][4] + t[1][1, 4] + e[3][0] + t[3][1, 0]
     )
