@@ -40,11 +40,11 @@ def keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 def with_flags(run: Command, command: Callable[..., Any], flags: Sequence[inspect.Parameter], skip: int = 0) -> Command:
     """`run` with the name, the help and the parameters of `command`, without its first `skip` ones, and with `flags` after them."""
-    own = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD][skip:]
-    parameters = [*(p.replace(kind=p.KEYWORD_ONLY) for p in own), *flags]
+    parameters = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD][skip:]
+    merged = [*(p.replace(kind=p.KEYWORD_ONLY) for p in parameters), *flags]
     run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    run.__signature__ = inspect.Signature(merged)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in merged}
     return run
 
 

@@ -95,8 +95,8 @@ def table_import(what: str) -> Callable[[Callable[..., Awaitable["Report"]]], Co
     """A command from an import: it gets the parts, the table, its progress and the file, then its own flags."""
 
     def decorate(run: Callable[..., Awaitable["Report"]]) -> Command:
-        def command(*, file: Path, refused: Path | None, data_dir: str, json: bool, **own: Any) -> None:
-            execute(what, file, data_dir, refused, json, partial(run, file=file, **own))
+        def command(*, file: Path, refused: Path | None, data_dir: str, json: bool, **options: Any) -> None:
+            execute(what, file, data_dir, refused, json, partial(run, file=file, **options))
 
         flags = [("refused", Refused, None), ("data_dir", DataDir, DEFAULT_DATA), ("json", Json, False)]
         return with_flags(command, run, [keyword(*flag) for flag in flags], skip=3)

@@ -34,7 +34,7 @@ async def pool(api: Api) -> set[str]:
 
 async def test_covers_of_one_user_go_and_all_others_stay(api: Api) -> None:
     await api.put("a", "red")
-    own = await pool(api)
+    covers = await pool(api)
     for user in ("mia", "noah"):
         await learn(api, user)
     mias = await generate(api, user_id="mia", count=2, seed=1, idempotency_key="mia")
@@ -50,7 +50,7 @@ async def test_covers_of_one_user_go_and_all_others_stay(api: Api) -> None:
     assert await forget(api, "mia")
     left = await pool(api)
     assert len(left) == 5
-    assert left >= own | {c.id for c in others}
+    assert left >= covers | {c.id for c in others}
     for cover in mias:
         with pytest.raises(NotFound):
             await api.app.parts.blobs.get(cover.uri)

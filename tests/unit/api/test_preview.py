@@ -33,8 +33,8 @@ async def test_a_single_cover_is_seen_before_it_is_done(config: Config) -> None:
     assert calls, "of eight steps, from the fourth on"
     assert all(p.step >= 4 for p in calls)
     assert not any(p.preview for p in progress if 0 < p.step < 4)
-    own = np.asarray(opened(cover.image), float).ravel()
+    pixels = np.asarray(opened(cover.image), float).ravel()
     for p in calls:
         with Image.open(io.BytesIO(p.preview)) as picture:
             assert (picture.format, picture.size) == ("WEBP", (64, 64))
-        assert np.corrcoef(np.asarray(opened(p.preview), float).ravel(), own)[0, 1] > 0.8
+        assert np.corrcoef(np.asarray(opened(p.preview), float).ravel(), pixels)[0, 1] > 0.8

@@ -69,9 +69,9 @@ def test_it_says_what_the_trained_modules_say(encoder: Encoder) -> None:
     ]
     covers, gone = PICTURES[[5, 6, 7]], np.array([[2, 6, 4]])
     values = Events.of(covers[None], gone, np.array([[0, 9_000, 0]]), np.array([[7.0, 4_000, 90_000]]), np.array([3]))
-    own = UserEncoder.from_pretrained(starter.path() / "users").encode(values).numpy()
+    encoded = UserEncoder.from_pretrained(starter.path() / "users").encode(values).numpy()
     mixture = TasteMixture.from_pretrained(starter.path() / "users")
-    expected = mixture(own, (covers[0] - covers[2])[None], np.array([2]))
+    expected = mixture(encoded, (covers[0] - covers[2])[None], np.array([2]))
     np.testing.assert_allclose(encoder([events], COVERS), expected, atol=1e-5)
 
 

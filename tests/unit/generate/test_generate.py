@@ -154,11 +154,11 @@ async def test_a_broker_that_comes_late_is_waited_for(worker_config: GenerateCon
 async def test_a_store_that_goes_away_is_told_and_ends_the_process(
     kafka: Broker, worker_config: GenerateConfig
 ) -> None:
-    with redis_running() as own:
-        config = replace(worker_config, store=own.url, give_up_s=1.0)
+    with redis_running() as redis:
+        config = replace(worker_config, store=redis.url, give_up_s=1.0)
         async with working(config) as (running, _):
             await until(lambda: running.health.serving, "health")
-            own.kill()
+            redis.kill()
             with pytest.raises(Unavailable, match="gave up"):
                 await running.work
             assert "queue: " in running.health.text()

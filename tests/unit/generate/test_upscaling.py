@@ -175,9 +175,9 @@ def test_which_one_is_wired(tmp_path: Path) -> None:
     assert chosen.name == SHIPPED
     checkpoint(tmp_path / "mine" / "upscaler")
     assert json.loads((tmp_path / "mine" / "upscaler" / "config.json").read_text())["upscale"] == 2
-    own = upscaler(MakingConfig(upscale=2, checkpoint=str(tmp_path / "mine")))
-    assert isinstance(own, LocalUpscaler)
-    assert own.name == "mine/upscaler"
+    part = upscaler(MakingConfig(upscale=2, checkpoint=str(tmp_path / "mine")))
+    assert isinstance(part, LocalUpscaler)
+    assert part.name == "mine/upscaler"
     named = upscaler(MakingConfig(upscale=2, upscaler="caidas/swin2SR-classical-sr-x2-64"))
     assert isinstance(named, LocalUpscaler)
     assert named.name == "caidas/swin2SR-classical-sr-x2-64"

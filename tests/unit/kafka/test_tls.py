@@ -33,9 +33,9 @@ def secured() -> Iterator[Secured]:
 
 
 def over_tls(secured: Secured, topic: str, folder: Path, authority: trustme.CA | None = None) -> IngestConfig:
-    kafka, _, own = secured
+    kafka, _, broker_authority = secured
     ca = folder / "ca.pem"
-    (authority or own).cert_pem.write_to_path(str(ca))
+    (authority or broker_authority).cert_pem.write_to_path(str(ca))
     return settings(kafka, topic, folder, kafka_security="SSL", kafka_ca=str(ca))
 
 

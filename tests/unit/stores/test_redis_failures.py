@@ -192,9 +192,9 @@ async def test_a_dead_node_takes_only_its_own_users_along_until_its_replica_has_
         )  # replication is asynchronous: what the replica lacks would be lost
         nodes[0].kill()
         there = [await _there(store, user) for user in users]
-        own = [key_slot(keys.profile(user).encode()) > 5461 for user in users]
+        on_that_node = [key_slot(keys.profile(user).encode()) > 5461 for user in users]
         assert sum(there) > 0
-        assert not [user for user, up, other in zip(users, there, own, strict=True) if up and not other]
+        assert not [user for user, up, other in zip(users, there, on_that_node, strict=True) if up and not other]
         end = time.monotonic() + 30
         while True:
             try:

@@ -50,8 +50,10 @@ class CatalogEmbeddings:
             (True, id): stored[id].embedding if id in stored else None for id in covers
         }
         for item_id, pool in zip(items, pools, strict=True):
-            own = [stored[id] for id in sorted(id.decode() for id in pool) if id in stored]
-            vectors[False, item_id] = _mean([c.embedding for c in own if c.provenance.origin is Origin.CATALOGUE])
+            pool_covers = [stored[id] for id in sorted(id.decode() for id in pool) if id in stored]
+            vectors[False, item_id] = _mean(
+                [c.embedding for c in pool_covers if c.provenance.origin is Origin.CATALOGUE]
+            )
         return vectors
 
     def drop(self, cover_ids: Iterable[str], item_ids: Iterable[str]) -> None:

@@ -120,9 +120,9 @@ def test_previews_of_shared_steps_reach_every_request(opened: Open) -> None:
         ]
     for future in futures:
         pixels(future)
-    (trunk, own), (same, other) = (viewer.pictures for viewer in viewers)
+    (trunk, last), (same, other) = (viewer.pictures for viewer in viewers)
     assert trunk.tobytes() == same.tobytes()
-    assert own.tobytes() != other.tobytes()
+    assert last.tobytes() != other.tobytes()
 
 
 def test_the_preview_shows_the_product_from_its_first_step(opened: Open) -> None:

@@ -147,8 +147,8 @@ def test_icons_leave_out_unseen_titles(tmp_path: Path) -> None:
 def test_recognition_asks_for_the_own_title_before_others(small: Starter) -> None:
     reward = Recognition(small.embedding, ["red circle", "blue square", "green triangle"])
     images = [Image.new("RGB", (60, 60), c) for c in ("red", "blue")]
-    own = reward(images, [Brief("red circle"), Brief("blue square")])
-    assert ((own <= 0) & (own >= reward.range[0])).all()
+    values = reward(images, [Brief("red circle"), Brief("blue square")])
+    assert ((values <= 0) & (values >= reward.range[0])).all()
     chances = sum(np.exp(reward(images, [Brief(t)] * 2)) for t in ("red circle", "blue square", "green triangle"))
     assert chances == pytest.approx([1, 1], abs=1e-4), "the own title is not counted twice"
     for bad in ({"others": []}, {"others": ["a"], "scale": 0.0}):

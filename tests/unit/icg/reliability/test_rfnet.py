@@ -209,8 +209,8 @@ def test_encoders_of_transformers(full: RFNet, tmp_path: Path) -> None:
     assert picture.grad.abs().amax((1, 2, 3)).min() > 0
     stored = t.ResNetModel.from_pretrained(tmp_path / "resnet").state_dict()
     for cue in IMAGES:
-        own = full.images[cue].model.state_dict()
-        assert all(torch.equal(own[name], stored[name]) for name in stored)
+        weights = full.images[cue].model.state_dict()
+        assert all(torch.equal(weights[name], stored[name]) for name in stored)
     longer = replace(inputs, ids=F.pad(inputs.ids, (0, 2), value=1), mask=F.pad(inputs.mask, (0, 2)))
     torch.testing.assert_close(full(longer), full(inputs))
 

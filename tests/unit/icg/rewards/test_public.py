@@ -34,12 +34,12 @@ def test_pickscore_is_the_models_own_logit(tmp_path: Path) -> None:
     pixels = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")(images=IMAGES, return_tensors="pt")
     with torch.no_grad():
         output = model(input_ids=words["input_ids"], attention_mask=words["attention_mask"], **pixels)
-    own, scale = output.logits_per_image.diagonal().numpy(), model.logit_scale.exp().item()
+    logits, scale = output.logits_per_image.diagonal().numpy(), model.logit_scale.exp().item()
     pick, clip = rewards.load("pickscore", tmp_path), rewards.load("clip", tmp_path)
-    np.testing.assert_allclose(pick(IMAGES, BRIEFS), own, atol=1e-4)
-    np.testing.assert_allclose(clip(IMAGES, BRIEFS), own / scale, atol=1e-5)
+    np.testing.assert_allclose(pick(IMAGES, BRIEFS), logits, atol=1e-4)
+    np.testing.assert_allclose(clip(IMAGES, BRIEFS), logits / scale, atol=1e-5)
     assert pick.range[1] == pytest.approx(scale)
-    assert np.ptp(own) > 1e-3
+    assert np.ptp(logits) > 1e-3
 
 
 def test_a_very_long_picture_is_cropped_not_blown_up(tmp_path: Path) -> None:

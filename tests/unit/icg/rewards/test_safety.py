@@ -27,11 +27,11 @@ def test_it_is_the_probability_of_the_safe_labels(tmp_path: Path) -> None:
     model = tiny.classifier(tmp_path, "drawings", "hentai", "Neutral", "porn", "sexy")
     pixels = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")(images=IMAGES, return_tensors="pt")
     with torch.no_grad():
-        own = model(**pixels).logits.softmax(-1)
+        probabilities = model(**pixels).logits.softmax(-1)
     values = rewards.load("safety", tmp_path)(IMAGES, BRIEFS)
-    np.testing.assert_allclose(values, own[:, 0] + own[:, 2], atol=1e-5)
+    np.testing.assert_allclose(values, probabilities[:, 0] + probabilities[:, 2], atol=1e-5)
     only = rewards.load("safety", tmp_path, safe=["neutral"])(IMAGES, BRIEFS)
-    np.testing.assert_allclose(only, own[:, 2], atol=1e-5)
+    np.testing.assert_allclose(only, probabilities[:, 2], atol=1e-5)
     assert (only < values).all()
 
 

@@ -42,12 +42,12 @@ def test_shared_steps_are_drawn_once(opened: Open) -> None:
 
 def test_covers_share_steps_on_request_alone(opened: Open) -> None:
     scheduler, plain = opened(shared=0.5), opened()
-    own = pixels(scheduler.submit(BRIEFS[0]))
-    assert np.array_equal(own, pixels(plain.submit(BRIEFS[0])))
-    assert np.array_equal(own, pixels(plain.submit(BRIEFS[0], share=Share(BRIEFS[0].seed))))
+    alone = pixels(scheduler.submit(BRIEFS[0]))
+    assert np.array_equal(alone, pixels(plain.submit(BRIEFS[0])))
+    assert np.array_equal(alone, pixels(plain.submit(BRIEFS[0], share=Share(BRIEFS[0].seed))))
     shares = [Share(7), Share(8), Share(7, user(5))]
     covers = [pixels(scheduler.submit(BRIEFS[0], share=share)).tobytes() for share in shares]
-    assert len({own.tobytes(), *covers}) == 4
+    assert len({alone.tobytes(), *covers}) == 4
     with pytest.raises(BriefError, match="seed=-1"):
         Share(-1)
     with pytest.raises(BriefError, match="shared=2; allowed"):
