@@ -1,4 +1,4 @@
-"""The shapes of a folder's weights, from the headers of its safetensors files, and the device for them. Knows no model.
+"""Folders of weights: shapes from the headers of safetensors files, modules written and read, and the device. Knows no model.
 
 Never opens a pickle. The file format: eight bytes of length, then that much JSON of names, dtypes and shapes.
 """

@@ -34,7 +34,7 @@ def refusals() -> Iterator[None]:
     except ModuleNotFoundError as error:
         fail(f"error: this needs {error.name}: pip install 'eyecatch[train]'")
     except (IcgError, OSError) as error:
-        fail(f"error: {' '.join(str(error).split())}")  # quoted libraries write paragraphs
+        fail(f"error: {' '.join(str(error).split())}")  # messages of other libraries may have several lines
 
 
 def quieten_models() -> None:

@@ -18,14 +18,14 @@ from icg.models.noise import Mixture, mixture
 NOTHING, ITEM, PERSONAL = range(3)
 """Parts of guidance, in the order of `guidance_weights`."""
 Encode = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor | None]]
-"""An adapter's forward."""
+"""The forward pass of an adapter: items, users and strengths -> prompt embeddings and pooled ones."""
 
 
 class Estimate:
-    """Step `step` (the next one, if None) of a batch at `latents` (those it has, if None).
+    """One step of a batch. step: its number; None for the next one. latents: None for those of the batch.
 
-    `weights` (B, 1, 1, 1) by part of guidance, of the parts that some cover is guided by. All tensors are copies that gradients
-    may pass through, whatever mode the batch was sampled in.
+    `weights`: by part of guidance, (B, 1, 1, 1) for each part that some cover uses. All tensors are copies, so that gradients may
+    pass through them even if the batch was sampled in inference mode.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Estimate:
         return Condition(*encode(self._items, self._users, self._strengths))
 
     def others(self) -> dict[int, Condition]:
-        """The conditions for nothing and, if it is guided by, for the item alone; by the pipeline's adapter, without gradient."""
+        """The conditions of the other parts: nothing, and the item alone if some cover uses it. By the pipeline's adapter, without gradients."""
         adapter = self._pipeline.adapter
         with torch.no_grad():
             conditions = {NOTHING: Condition(*adapter.unconditional(len(self.briefs)))}

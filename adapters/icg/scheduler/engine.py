@@ -225,7 +225,7 @@ class StepScheduler:
         return running
 
     def _sampler(self, request: Request) -> Sampler | None:
-        """The sampler of its next step; None if its brief turns out to be one that cannot be drawn."""
+        """The sampler of its next step; None if its brief cannot be drawn, and the request has failed."""
         with self._queue.isolated(request):
             if request.sampler is None and self._trunks.steps(request) > 0 and request.share is not None:
                 request.sampler = self._trunks.start(request, request.share)
