@@ -51,7 +51,7 @@ class Estimate:
         return Condition(*encode(self._items, self._users, self._strengths))
 
     def others(self) -> dict[int, Condition]:
-        """The conditions of the other parts: nothing, and the item alone if some cover uses it. By the pipeline's adapter, without gradients."""
+        """The conditions of the other parts: nothing, and the item alone if some cover uses it. Encoded without gradients."""
         adapter = self._pipeline.adapter
         with torch.no_grad():
             conditions = {NOTHING: Condition(*adapter.unconditional(len(self.briefs)))}
