@@ -40,7 +40,7 @@ from eyecatch.config import IngestConfig
 from eyecatch.core.ports import Encoder
 from eyecatch.core.types import EMBEDDING_DIM, Event, Vector
 from eyecatch.ingest.loop import Loop
-from eyecatch.ingest.metrics import Metrics
+from eyecatch.ingest.metrics import IngestMetrics
 from eyecatch.kafka.buffer import Buffer, Chunk
 from eyecatch.kafka.offsets import Log
 from eyecatch.kafka.retry import Retry
@@ -168,7 +168,7 @@ def memory(events: int, users: int, store: str, folder: str, still: bool) -> Rat
         buffer.close()
         tune_for_batches()
         chosen = Still(encoder.version) if still else encoder
-        metrics = Metrics()
+        metrics = IngestMetrics()
         sinks = (opened.profiles, chosen, NoLetters())
         loop = Loop(buffer, lambda chunks: None, *sinks, "t", config.batch_max, Retry(Health(), metrics, 5.0), metrics)
         watch = Watch()

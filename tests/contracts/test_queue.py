@@ -23,7 +23,7 @@ from eyecatch.core.ports import Progress
 from eyecatch.core.types import Budget, Caller, Job, JobState
 from eyecatch.generate.announce import RequestSender
 from eyecatch.generate.intake import Intake
-from eyecatch.generate.metrics import Metrics
+from eyecatch.generate.metrics import GenerateMetrics
 from eyecatch.kafka.buffer import Buffer
 from eyecatch.kafka.dead_letters import topic_of
 from eyecatch.kafka.producer import Producer
@@ -56,7 +56,7 @@ async def through_kafka(stores: Stores, kafka: Broker, folder: Path) -> AsyncIte
     """The same stores; jobs travel through a topic of the real broker, read by the intake of `eyecatch generate`."""
     topic = kafka.create(f"covers-{folder.name}")
     client = settings(kafka, topic, folder).kafka_client()
-    health, metrics, producer = Health(), Metrics(), Producer(client)
+    health, metrics, producer = Health(), GenerateMetrics(), Producer(client)
     requests = RequestSender(producer, topic)
 
     async def send(job: Job) -> None:

@@ -1,6 +1,7 @@
 """Names say what a thing is: no participle stands for a noun, and the formatter is never switched off."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,3 +44,10 @@ def test_no_participle_is_a_name(folder: str) -> None:
 def test_the_formatter_is_never_switched_off(folder: str) -> None:
     marker = "# fmt" + ": skip"
     assert [file for file, text in sources(folder).items() if marker in text] == []
+
+
+def test_no_class_name_stands_three_times() -> None:
+    trees = [ast.parse(text) for folder in FOLDERS if folder != "tests" for text in sources(folder).values()]
+    classes = Counter(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    del classes["TritonPythonModel"]  # Triton looks for this name
+    assert [name for name, count in classes.items() if count > 2] == []

@@ -30,7 +30,7 @@ from icg.products.library import TrainedProduct
 from icg.products.lora import Loras
 from icg.scheduler.decoding import Decoder, Decoding
 from icg.scheduler.fast import Fast
-from icg.scheduler.metrics import Metrics
+from icg.scheduler.metrics import SchedulerMetrics
 from icg.scheduler.model import Model, Size
 from icg.scheduler.queue import RequestQueue, due
 from icg.scheduler.request import Request, Share, Status, ignore_progress, never
@@ -79,7 +79,7 @@ class StepScheduler:
         self._weight = {size: self._model.rows[sizes[0]] / fit for size, fit in self._model.rows.items()}
         self._full = self._model.rows[sizes[0]]
         self._trunks = Trunks(pipeline, shared)
-        self._timing, self.metrics = StepTiming(), Metrics()
+        self._timing, self.metrics = StepTiming(), SchedulerMetrics()
         self._decoding = deque[tuple[Decoding, list[tuple[Request, Sampler]]]]()
         self._queue, self._closed = RequestQueue(queue, self.metrics), False
         self._wake = threading.Condition(self._queue.lock)

@@ -9,7 +9,7 @@ from icg.scheduler.request import Status
 
 
 @dataclass
-class Metrics:
+class SchedulerMetrics:
     """ended: requests by final status. live: requests waiting and running now. ticks: denoising steps of the batch.
 
     rows: rows given to the denoiser, in `calls` calls. Seconds: denoise_s in the denoiser, decode_s in decoding, busy_s in all ticks;

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from PIL import Image
 
 from icg.errors import Cancelled, IcgError, Shed
-from icg.scheduler.metrics import Metrics
+from icg.scheduler.metrics import SchedulerMetrics
 from icg.scheduler.request import Request, Status
 
 PATIENCE = 4.0
@@ -35,7 +35,7 @@ def due(now: float, alone: float, deadline: float) -> float:
 class RequestQueue:
     """All live requests, waiting and running, in order; at most `limit`. Hold `lock` to change them or to see them unchanged."""
 
-    def __init__(self, limit: int, metrics: Metrics) -> None:
+    def __init__(self, limit: int, metrics: SchedulerMetrics) -> None:
         self.limit, self._metrics = limit, metrics
         self.lock = threading.RLock()
         self.live: list[Request] = []

@@ -6,7 +6,7 @@ from functools import partial
 
 from eyecatch.core.errors import EyecatchError
 from eyecatch.core.types import Cover, Job
-from eyecatch.generate.metrics import Metrics
+from eyecatch.generate.metrics import GenerateMetrics
 from eyecatch.generate.requests import Reason, covers_record, to_record
 from eyecatch.generate.worker import Announcer
 from eyecatch.kafka.dead_letters import outgoing_dead_letter
@@ -31,7 +31,7 @@ class RequestSender:
 class KafkaAnnouncer(Announcer):
     """Announces over Kafka. A job ends only after the brokers have acknowledged its announcement."""
 
-    def __init__(self, outbox: Outbox, requests: str, generated: str, retry: Retry, metrics: Metrics) -> None:
+    def __init__(self, outbox: Outbox, requests: str, generated: str, retry: Retry, metrics: GenerateMetrics) -> None:
         self._outbox, self._requests, self._generated = outbox, requests, generated
         self._retry, self._metrics = retry, metrics
 

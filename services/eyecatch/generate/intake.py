@@ -9,7 +9,7 @@ import structlog
 from eyecatch.core.errors import Overloaded
 from eyecatch.core.ports import SharedQueue
 from eyecatch.core.types import Job
-from eyecatch.generate.metrics import Metrics
+from eyecatch.generate.metrics import GenerateMetrics
 from eyecatch.generate.requests import decode
 from eyecatch.kafka.buffer import Buffer, Chunk
 from eyecatch.kafka.dead_letters import dead_letter
@@ -34,7 +34,7 @@ class Intake:
         outbox: Outbox,
         topic: str,
         retry: Retry,
-        metrics: Metrics,
+        metrics: GenerateMetrics,
         accepted: Callable[[], None],
     ) -> None:
         self._buffer, self._done, self._queue, self._outbox = buffer, done, queue, outbox

@@ -10,7 +10,7 @@ from eyecatch.observe.health import Health
 QUEUE = "queue"
 
 
-class Metrics(ReaderMetrics):
+class GenerateMetrics(ReaderMetrics):
     def __init__(self) -> None:
         super().__init__("eyecatch_generate")
         r = self.registry
@@ -34,7 +34,7 @@ class Metrics(ReaderMetrics):
 class MetricsObserver(Observer):
     """Counts, and reports an unreachable queue to /health; raises Unavailable when it was unreachable for `give_up_s`."""
 
-    def __init__(self, metrics: Metrics, health: Health, give_up_s: float) -> None:
+    def __init__(self, metrics: GenerateMetrics, health: Health, give_up_s: float) -> None:
         self._metrics, self._health, self._give_up_s = metrics, health, give_up_s
 
     def job_ended(self, outcome: str, covers: int, seconds: float) -> None:

@@ -12,7 +12,7 @@ from eyecatch.core.errors import StoreDamaged
 from eyecatch.core.ports import Encoder, ProfileStore
 from eyecatch.core.types import Event, Position
 from eyecatch.ingest.events import Reason, decode, decode_all
-from eyecatch.ingest.metrics import Metrics
+from eyecatch.ingest.metrics import IngestMetrics
 from eyecatch.kafka.buffer import Buffer, Chunk
 from eyecatch.kafka.dead_letters import dead_letter
 from eyecatch.kafka.producer import Outbox
@@ -68,7 +68,7 @@ class Loop:
         topic: str,
         batch_max: int,
         retry: Retry,
-        metrics: Metrics,
+        metrics: IngestMetrics,
     ) -> None:
         self._buffer, self._done = buffer, done
         self._profiles, self._encoder, self._outbox = profiles, encoder, outbox

@@ -5,7 +5,7 @@ from prometheus_client import Counter, Histogram
 from eyecatch.kafka.metrics import ReaderMetrics
 
 
-class Metrics(ReaderMetrics):
+class IngestMetrics(ReaderMetrics):
     def __init__(self) -> None:
         super().__init__("eyecatch_ingest")
         r = self.registry

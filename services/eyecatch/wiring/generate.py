@@ -13,7 +13,7 @@ from eyecatch.core.ports import Generator, SharedQueue, Stores
 from eyecatch.generate.announce import KafkaAnnouncer
 from eyecatch.generate.hub import Hub
 from eyecatch.generate.intake import Intake
-from eyecatch.generate.metrics import Metrics, MetricsObserver
+from eyecatch.generate.metrics import GenerateMetrics, MetricsObserver
 from eyecatch.generate.worker import Worker
 from eyecatch.kafka.buffer import Buffer
 from eyecatch.kafka.dead_letters import topic_of
@@ -43,7 +43,7 @@ class Generate:
     worker: Worker
     source: Source
     health: Health
-    metrics: Metrics
+    metrics: GenerateMetrics
     health_port: int
     work: "asyncio.Future[None]"
 
@@ -55,7 +55,7 @@ async def generating(config: GenerateConfig, generator: Generator | None = None)
     Raises InvalidInput without a shared store, and the errors of opening the store.
     """
     client = config.kafka_client()
-    health, metrics = Health(BROKER), Metrics()
+    health, metrics = Health(BROKER), GenerateMetrics()
     with page(config.health_host, config.health_port, metrics, health) as port:
         async with open_stores(config) as stores:
             queue = shared_queue(config, stores)

@@ -13,7 +13,7 @@ import uvloop
 from eyecatch.config import IngestConfig, KafkaConfig
 from eyecatch.core.ports import ProfileStore
 from eyecatch.ingest.loop import Loop
-from eyecatch.ingest.metrics import Metrics
+from eyecatch.ingest.metrics import IngestMetrics
 from eyecatch.kafka.buffer import Buffer
 from eyecatch.kafka.dead_letters import DeadLetter, DeadLetters, topic_of
 from eyecatch.kafka.processes import HOST, run_members
@@ -40,7 +40,7 @@ class Ingest:
     source: Source
     buffer: Buffer
     health: Health
-    metrics: Metrics
+    metrics: IngestMetrics
     health_port: int
     work: "asyncio.Future[None]"
 
@@ -52,7 +52,7 @@ async def ingesting(config: IngestConfig) -> AsyncIterator[Ingest]:
     Only one process can use an SQLite folder. Raises the errors of opening the stores.
     """
     client = config.kafka_client()
-    health, metrics = Health(BROKER), Metrics()
+    health, metrics = Health(BROKER), IngestMetrics()
     with page(config.health_host, config.health_port, metrics, health) as port:
         async with open_stores(config) as stores:
             encoder = await current_encoder(config, stores)

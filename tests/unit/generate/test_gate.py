@@ -10,7 +10,7 @@ from eyecatch.core.judgement import from_rewards, to_rewards
 from eyecatch.core.ports import Brief, GeneratedCover, Progress
 from eyecatch.core.types import Cover, Item, Job
 from eyecatch.generate.making import Maker, MakerOptions
-from eyecatch.generate.metrics import Metrics
+from eyecatch.generate.metrics import GenerateMetrics
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.sqlite import SqliteStore
 
@@ -168,7 +168,7 @@ async def test_a_picture_that_is_drawn_again_is_shown_meanwhile(room: Room) -> N
 
 
 def test_metrics_count_covers_and_the_pictures_drawn_for_them() -> None:
-    metrics = Metrics()
+    metrics = GenerateMetrics()
     for attempts, available in [(1, True), (3, False), (2, True)]:
         metrics.count_judged(attempts, available)
 

@@ -9,7 +9,7 @@ from eyecatch.core.errors import EyecatchError, NotReady, StoreDamaged, StoreFul
 from eyecatch.core.ports import Encoder
 from eyecatch.core.types import Event, Position
 from eyecatch.ingest.loop import Loop
-from eyecatch.ingest.metrics import Metrics
+from eyecatch.ingest.metrics import IngestMetrics
 from eyecatch.kafka.buffer import Buffer, Chunk
 from eyecatch.kafka.offsets import Log
 from eyecatch.kafka.producer import Outgoing
@@ -53,13 +53,13 @@ class Recorder:
 class Rig:
     recorder: Recorder
     health: Health
-    metrics: Metrics
+    metrics: IngestMetrics
     loop: Loop
     buffer: Buffer
 
 
 def rig(recorder: Recorder, give_up_s: float = 60.0, batch_max: int = 100) -> Rig:
-    buffer, health, metrics = Buffer(100), Health(), Metrics()
+    buffer, health, metrics = Buffer(100), Health(), IngestMetrics()
     retry = Retry(health, metrics, give_up_s)
     loop = Loop(buffer, recorder.done, recorder, nothing, recorder, "t", batch_max, retry, metrics)
     return Rig(recorder, health, metrics, loop, buffer)

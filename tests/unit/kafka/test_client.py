@@ -13,7 +13,7 @@ import pytest
 from eyecatch.config import Config, IngestConfig, KafkaConfig
 from eyecatch.core.behaviour.mean_encoder import MeanEncoder
 from eyecatch.core.errors import NotFound, NotReady, Overloaded, Unavailable
-from eyecatch.ingest.metrics import Metrics
+from eyecatch.ingest.metrics import IngestMetrics
 from eyecatch.kafka import client as brokers
 from eyecatch.kafka import producer
 from eyecatch.kafka.buffer import Buffer
@@ -168,7 +168,7 @@ class Log:
     ],
 )
 async def test_offsets_outside_of_the_log(log: Log, offsets: range, name: str, missed: int) -> None:
-    metrics, buffer = Metrics(), Buffer(100)
+    metrics, buffer = IngestMetrics(), Buffer(100)
     options = SourceOptions("t", "t.dlq", "g", check_s=0.1)
 
     class Reading(Source):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from eyecatch.ingest.metrics import Metrics
+from eyecatch.ingest.metrics import IngestMetrics
 from eyecatch.kafka.buffer import Chunk
 from eyecatch.kafka.commits import Commits
 from eyecatch.kafka.offsets import Log
@@ -34,7 +34,7 @@ def chunk(partition: TopicPartition, offset: int, log: Log = LOG) -> Chunk:
 
 
 def test_the_latest_of_each_partition_with_its_log() -> None:
-    commits, consumer = Commits(Metrics()), Consumer()
+    commits, consumer = Commits(IngestMetrics()), Consumer()
     commits.add([chunk(ZERO, 3), chunk(ONE, 1), chunk(ZERO, 8)])
     commits.send(consumer, lambda p: LOG)
     ((offsets, _),) = consumer.calls
@@ -44,14 +44,14 @@ def test_the_latest_of_each_partition_with_its_log() -> None:
 
 
 def test_neither_what_others_own_now_nor_another_log() -> None:
-    commits, consumer = Commits(Metrics()), Consumer()
+    commits, consumer = Commits(IngestMetrics()), Consumer()
     commits.add([chunk(ZERO, 3), chunk(ONE, 1, Log("before"))])
     commits.send(consumer, {ONE: LOG}.get)
     assert consumer.calls == []
 
 
 def test_a_failed_commit_is_covered_by_the_last_one() -> None:
-    metrics = Metrics()
+    metrics = IngestMetrics()
     commits, consumer = Commits(metrics), Consumer()
     commits.add([chunk(ZERO, 3), chunk(ONE, 1)])
     commits.send(consumer, lambda p: LOG)

@@ -5,7 +5,7 @@ import urllib.request
 
 import pytest
 from eyecatch.core.errors import Unavailable
-from eyecatch.ingest.metrics import Metrics
+from eyecatch.ingest.metrics import IngestMetrics
 from eyecatch.observe.health import Health
 from eyecatch.observe.page import page
 
@@ -20,7 +20,7 @@ def get(port: int, path: str) -> tuple[int, str]:
 
 
 def test_the_page_answers_health_and_metrics() -> None:
-    health, metrics = Health("broker"), Metrics()
+    health, metrics = Health("broker"), IngestMetrics()
     metrics.poison.labels("no-user").inc()
     with page("127.0.0.1", 0, metrics, health) as port:
         assert get(port, "/health") == (503, "NOT_SERVING\nbroker: starting\n")

@@ -6,7 +6,7 @@ import math
 
 import pytest
 from icg.errors import BriefError, Shed
-from icg.scheduler.metrics import Metrics
+from icg.scheduler.metrics import SchedulerMetrics
 from icg.scheduler.queue import RequestQueue, due
 from icg.scheduler.request import Request, Status
 
@@ -18,7 +18,7 @@ def ask(due: float, priority: int = 0, deadline: float = math.inf, steps: int = 
 
 
 def line(limit: int = 10) -> RequestQueue:
-    return RequestQueue(limit, Metrics())
+    return RequestQueue(limit, SchedulerMetrics())
 
 
 def test_the_queue_orders_by_priority_then_deadline_then_arrival() -> None:
@@ -50,7 +50,7 @@ def test_who_comes_together_is_due_together() -> None:
 
 
 def test_a_full_queue_sheds_its_last_request() -> None:
-    metrics = Metrics()
+    metrics = SchedulerMetrics()
     queue = RequestQueue(2, metrics)
     first, last = ask(1), ask(5)
     queue.add(first)
