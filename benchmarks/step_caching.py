@@ -9,7 +9,6 @@ the same of fewer steps.
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Collection, Iterator
@@ -23,6 +22,7 @@ from icg.brief import Brief
 from icg.draw.pipeline import CoverPipeline
 from PIL import Image
 
+from benchmarks import report
 from benchmarks.few_steps import briefs as sample
 from benchmarks.scheduler import loss
 
@@ -123,15 +123,8 @@ def main() -> None:
     def best(names: Collection[str]) -> float:
         return max([1.0, *(figures[n]["speedup"] for n in names if figures[n]["loss"] <= ALLOWED)])
 
-    print(
-        json.dumps(
-            {
-                "best_speedup": best(REUSED),
-                "fewer_steps_speedup": best([f"{steps} steps" for steps in FEWER]),
-                "ways": figures,
-            }
-        )
-    )
+    fewer = best([f"{steps} steps" for steps in FEWER])
+    report({"best_speedup": best(REUSED), "fewer_steps_speedup": fewer, "ways": figures})
 
 
 if __name__ == "__main__":
