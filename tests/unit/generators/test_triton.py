@@ -152,14 +152,14 @@ async def test_a_caller_who_goes_away_frees_nine_tenths_of_the_work(
     generator: TritonGenerator, triton_server: Triton
 ) -> None:
     before, watch = triton_server.metrics(), Watch()
-    task = asyncio.create_task(generator.generate([brief(1, 100)], watch))
+    # Eight covers make a step long beside the way of a cancellation, which takes its time on a busy machine.
+    task = asyncio.create_task(generator.generate([brief(n, 100) for n in range(8)], watch))
     await watch.begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await until(lambda: triton_server.metrics()["cancelled"] > before["cancelled"], "the news")
-    await until(lambda: triton_server.metrics()["live"] == 0, "the news")
-    # within the step it is in from when the model hears of it (tests/unit/icg/scheduler); the news takes a few on a busy machine
+    await until(lambda: triton_server.metrics()["cancelled"] > before["cancelled"], "a cancellation")
+    await until(lambda: triton_server.metrics()["live"] == 0, "the end of the work")
     assert triton_server.metrics()["ticks"] - before["ticks"] <= 0.1 * 100
 
 
