@@ -1,7 +1,7 @@
 """Pictures of the starter for ten seeds, to compare two commits bit by bit.
 
-git worktree add /tmp/before COMMIT
-PYTHONPATH=/tmp/before/services:/tmp/before/adapters python tests/starter_pictures.py before.npz
+git worktree add ../before COMMIT
+PYTHONPATH=../before/services:../before/adapters python tests/starter_pictures.py before.npz
 python -m tests.starter_pictures after.npz --against before.npz
 """
 
