@@ -82,7 +82,10 @@ async def test_a_wrong_model_is_unavailable_and_then_left_alone(wrong_model: Tri
 
 
 async def test_a_model_process_that_is_killed_ends_what_waits_for_it(wrong_model: Triton) -> None:
-    """Triton goes on calling such a model ready, answers nobody and starts no other process."""
+    """Triton goes on calling such a model ready, answers nobody and starts no other process.
+
+    Or it aborts, if the process dies with a lock of their shared memory in its hand.
+    """
     for _ in range(2):
         generator = TritonGenerator([wrong_model.address], TritonOptions(60.0, 2, 7, 0.2))
         (endpoint,) = generator.endpoints.all
@@ -101,11 +104,12 @@ async def test_a_model_process_that_is_killed_ends_what_waits_for_it(wrong_model
         assert await endpoint.alive("cover_generator", 30.0), "it is asked by now, and lives"
         os.kill(process, signal.SIGKILL)
         async with asyncio.timeout(60):
-            with pytest.raises(Unavailable, match="does not answer any more"):
+            with pytest.raises(Unavailable, match="does not answer any more|Socket closed"):
                 await task
-        assert not generator.available
-        assert ") Z " in Path(f"/proc/{process}/stat").read_text(), "a zombie, which a probe must not count"
-        assert await endpoint.client.is_model_ready("cover_generator"), "which is why we ask the model itself"
+        await until(lambda: not generator.available, "the pings lost")
+        if wrong_model.process.poll() is None:
+            assert ") Z " in Path(f"/proc/{process}/stat").read_text(), "a zombie, which a probe must not count"
+            assert await endpoint.client.is_model_ready("cover_generator"), "which is why we ask the model itself"
     finally:
         await generator.close()
 
