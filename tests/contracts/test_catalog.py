@@ -6,7 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from eyecatch.core.errors import InvalidInput
-from eyecatch.core.types import Cover, Origin, Provenance
+from eyecatch.core.types import (
+    AuditEntry,
+    Cover,
+    Origin,
+    Provenance,
+    Standing,
+    StandingChange,
+    Trust,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

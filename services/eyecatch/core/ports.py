@@ -11,6 +11,7 @@ from typing import Protocol
 from eyecatch.core.drawing import DEFAULT, Drawing
 from eyecatch.core.failures import Failure
 from eyecatch.core.types import (
+    AuditEntry,
     Cover,
     Decision,
     Event,
@@ -22,6 +23,8 @@ from eyecatch.core.types import (
     Position,
     Profile,
     ProfileHeads,
+    StandingChange,
+    Trust,
     Vector,
 )
 
@@ -112,8 +115,20 @@ class CatalogStore(Protocol):
     async def add_covers(self, covers: Sequence[Cover]) -> None:
         """Add or replace covers by id. Covers of an unknown item are dropped."""
 
-    async def remove_covers(self, cover_ids: Sequence[str]) -> Sequence[str]:
-        """Remove covers; returns their blob URIs."""
+    async def remove_covers(self, cover_ids: Sequence[str], audit: Sequence[AuditEntry] = ()) -> Sequence[str]:
+        """Remove covers and write the audit entries, in one transaction; returns their blob URIs that nothing else uses."""
+
+    async def change_standings(self, changes: Sequence[StandingChange]) -> Sequence[str]:
+        """Make the changes whose covers still have the standing `before`, and write their audit entries, in one transaction.
+
+        Returns the ids of the covers that changed.
+        """
+
+    async def waiting_covers(self, trust: Trust, page_size: int, token: str = "") -> Page[Cover]:
+        """Made covers with this trust, CANDIDATE or ON_TRIAL, in the order of their ids. Raises InvalidInput for a bad token."""
+
+    async def audit(self, page_size: int, token: str = "") -> Page[AuditEntry]:
+        """Decisions about covers, newest first. Raises InvalidInput for a token that this store did not return."""
 
     async def cover(self, cover_id: str) -> Cover | None: ...
 
@@ -284,7 +299,7 @@ class GeneratedCover:
     """One generated cover: PNG or WebP bytes carrying provenance, its embedding and its rewards.
 
     `available`: whether the judge of product pictures would show it, None if it was not judged. The probabilities are among the
-    rewards (core/judgement.py).
+    rewards (core/judgement.py). `refusals`: the gates that it failed, in words; None if the generator measured none.
     """
 
     image: bytes
@@ -299,6 +314,7 @@ class GeneratedCover:
     steps: int
     brief_digest: str
     available: bool | None = None
+    refusals: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,6 +43,33 @@ class Origin(IntEnum):
     GENERATED = 2
 
 
+class Trust(IntEnum):
+    """How far a cover may be shown. The numbers are those of the wire."""
+
+    CANDIDATE = 1
+    ON_TRIAL = 2
+    TRUSTED = 3
+    RETIRED = 4
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What was decided about showing a cover.
+
+    reasons: the gates that a candidate failed, or why the cover is retired, in words. pinned: its item shows no other cover.
+    """
+
+    trust: Trust
+    reasons: tuple[str, ...] = ()
+    pinned: bool = False
+
+
+ORIGINAL = Standing(Trust.TRUSTED)
+"""The standing of a catalogue cover about which nothing was decided."""
+UNCHECKED = Standing(Trust.CANDIDATE, ("gates: not measured when it was made; allowed: an editor's approval",))
+"""The standing of a made cover from before there were gates."""
+
+
 @dataclass(frozen=True)
 class Item:
     """What is recommended. `references` are blob URIs of its pictures, best first."""
@@ -74,7 +101,10 @@ class Provenance:
 
 @dataclass(frozen=True, eq=False)
 class Cover:
-    """One candidate image of an item. `rewards`: raw values by name. `taste`: the taste cluster it was made for, or -1."""
+    """One candidate image of an item. `rewards`: raw values by name. `taste`: the taste cluster it was made for, or -1.
+
+    `decided`: its standing, None until somebody or a gate decided.
+    """
 
     id: str
     item_id: str
@@ -86,6 +116,32 @@ class Cover:
     height: int = 0
     taste: int = -1
     created_at: float = 0.0
+    decided: Standing | None = None
+
+    @property
+    def standing(self) -> Standing:
+        """What was decided about showing it, or the default of its origin."""
+        return self.decided or (ORIGINAL if self.provenance.origin is Origin.CATALOGUE else UNCHECKED)
+
+
+class AuditEntry(NamedTuple):
+    """One decision about a cover: who decided what, when, and why. `by`: an editor's name, or the part of Eyecatch that decided."""
+
+    time: float
+    by: str
+    action: str
+    item_id: str
+    cover_id: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class StandingChange:
+    """A change of the cover that the audit entry names, made only if its standing still is `before`."""
+
+    before: Standing
+    after: Standing
+    entry: AuditEntry
 
 
 class Event(NamedTuple):  # a named tuple is created three times as fast as a frozen dataclass

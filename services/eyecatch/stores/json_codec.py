@@ -8,7 +8,7 @@ from typing import Any
 from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.failures import Failure
-from eyecatch.core.types import Caller, Job, Provenance
+from eyecatch.core.types import AuditEntry, Caller, Job, Provenance, Standing, Trust
 
 JOB_FIELDS = [field.name for field in fields(Job) if field.name not in ("attempts", "drawing", "caller")]
 
@@ -29,6 +29,26 @@ def provenance_text(provenance: Provenance) -> str:
     return compact(
         "provenance", {name: value for name, value in asdict(provenance).items() if value and name != "origin"}
     )
+
+
+def standing_row(standing: Standing) -> list[Any]:
+    return [int(standing.trust), list(standing.reasons), standing.pinned]
+
+
+def standing(row: Sequence[Any]) -> Standing | None:
+    """`row`: from `standing_row`, or empty if nothing was decided."""
+    if not row:
+        return None
+    trust, reasons, pinned = row
+    return Standing(Trust(trust), tuple(reasons), pinned)
+
+
+def audit_text(entry: AuditEntry) -> str:
+    return compact("audit", list(entry))
+
+
+def audit_entry(text: str | bytes) -> AuditEntry:
+    return AuditEntry(*json.loads(text))
 
 
 def failure_row(failure: Failure) -> list[Any]:

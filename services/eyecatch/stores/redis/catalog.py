@@ -4,10 +4,14 @@ Every server holds pools in memory (core/recommending/pools.py), so this slot is
 covers are made. Its node has little traffic.
 """
 
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from eyecatch.core.types import Cover, Item, Page
+from eyecatch.core.types import AuditEntry, Cover, Item, Page, StandingChange, Trust
+from eyecatch.core.errors import InvalidInput
 from eyecatch.stores import page_tokens as pages
+from eyecatch.stores.json_codec import audit_entry, audit_text
 from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.embeddings import CatalogEmbeddings
 from eyecatch.stores.redis.guarded import Guarded
@@ -15,6 +19,8 @@ from eyecatch.stores.redis.link import Command, Link
 from eyecatch.stores.redis.records import cover_bytes, cover_from, item_from, item_text
 
 _SCAN = 1000
+# The latest entries that the audit record keeps, about 20 MB.
+_AUDITED = 100_000
 
 
 class RedisCatalog:
@@ -77,18 +83,48 @@ class RedisCatalog:
     async def add_covers(self, covers: Sequence[Cover]) -> None:
         await self.upsert_items([], covers)
 
-    async def remove_covers(self, cover_ids: Sequence[str]) -> Sequence[str]:
-        """Remove covers; returns their blob URIs that no other cover or item uses."""
+    async def remove_covers(self, cover_ids: Sequence[str], audit: Sequence[AuditEntry] = ()) -> Sequence[str]:
 
         async def decide() -> tuple[list[Command], tuple[list[str], set[str]]]:
             old = await self._covers(cover_ids)
             commands = [command for id, cover in old.items() for command in _remove_cover(id, cover)]
+            commands += map(_record, audit)
             uris = await self._unused([cover.uri for cover in old.values()], {_COVER + id for id in old})
             return commands, (uris, {cover.item_id for cover in old.values()})
 
         uris, changed = await self._guarded.change(decide)
         self._embeddings.drop(cover_ids, changed)
         return uris
+
+    async def change_standings(self, changes: Sequence[StandingChange]) -> Sequence[str]:
+        async def decide() -> tuple[list[Command], list[str]]:
+            covers = await self._covers([change.entry.cover_id for change in changes])
+            commands: list[Command] = []
+            changed = []
+            for change in changes:
+                id = change.entry.cover_id
+                if (cover := covers.get(id)) and cover.standing == change.before:
+                    covers[id] = replace(cover, decided=change.after)
+                    commands += [("HSET", keys.COVERS, id, cover_bytes(covers[id])), *_wait(covers[id])]
+                    commands.append(_record(change.entry))
+                    changed.append(id)
+            return commands, changed
+
+        return await self._guarded.change(decide)
+
+    async def waiting_covers(self, trust: Trust, page_size: int, token: str = "") -> Page[Cover]:
+        ids = await self._ids_after(keys.waiting(trust), pages.last_id(token), page_size + 1)
+        covers = await self._covers(ids[:page_size])
+        return Page(tuple(covers.values()), pages.token(ids[page_size - 1]) if len(ids) > page_size else "")
+
+    async def audit(self, page_size: int, token: str = "") -> Page[AuditEntry]:
+        before = pages.last_id(token)
+        if before and not re.fullmatch(r"\d{1,15}-\d{1,15}", before):
+            raise InvalidInput.of("page_token", token, "empty, or the next_page_token of the page before")
+        end = f"({before}" if before else "+"
+        result = await self._link.one("XREVRANGE", keys.AUDIT, end, "-", "COUNT", page_size + 1)
+        page = pages.page(tuple(result), page_size, lambda row: row[0].decode())
+        return Page(tuple(audit_entry(fields[b"e"]) for _, fields in page.rows), page.next_token)
 
     async def cover(self, cover_id: str) -> Cover | None:
         return (await self._covers([cover_id])).get(cover_id)
@@ -149,6 +185,7 @@ class RedisCatalog:
                     ("ZADD", keys.COVER_IDS, 0, cover.id),
                     ("SADD", keys.pool(cover.item_id), cover.id),
                     ("SADD", keys.users_of_blob(cover.uri), _COVER + cover.id),
+                    *_wait(cover),
                 ]
                 if user := cover.provenance.made_for:
                     commands.append(("SADD", keys.covers_for(user), cover.id))
@@ -164,6 +201,7 @@ class RedisCatalog:
 
 
 _ITEM, _COVER = "i:", "c:"
+_WAITING = (Trust.CANDIDATE, Trust.ON_TRIAL)
 
 
 def _replace_item(old: Item | None, item: Item) -> list[Command]:
@@ -181,9 +219,21 @@ def _remove_cover(id: str, cover: Cover) -> list[Command]:
         *([("SREM", keys.covers_for(user), id)] if user else []),
         ("HDEL", keys.COVERS, id),
         ("ZREM", keys.COVER_IDS, id),
+        *(("ZREM", keys.waiting(trust), id) for trust in _WAITING),
         ("SREM", keys.pool(cover.item_id), id),
         ("SREM", keys.users_of_blob(cover.uri), _COVER + id),
     ]
+
+
+def _wait(cover: Cover) -> list[Command]:
+    """Put the cover among those that wait with its trust, and nowhere else."""
+    trust = cover.standing.trust
+    leave: list[Command] = [("ZREM", keys.waiting(other), cover.id) for other in _WAITING if other is not trust]
+    return [*leave, ("ZADD", keys.waiting(trust), 0, cover.id)] if trust in _WAITING else leave
+
+
+def _record(entry: AuditEntry) -> Command:
+    return ("XADD", keys.AUDIT, "MAXLEN", "~", _AUDITED, "*", "e", audit_text(entry))
 
 
 def _oldest_first(covers: Iterable[Cover]) -> tuple[Cover, ...]:

@@ -39,6 +39,11 @@ ITEMS = "ec:{catalog}:items"
 ITEM_IDS = "ec:{catalog}:item-ids"
 COVERS = "ec:{catalog}:covers"
 COVER_IDS = "ec:{catalog}:cover-ids"
+AUDIT = "ec:{catalog}:audit"
+
+
+def waiting(trust: int) -> str:
+    return f"ec:{{catalog}}:waiting:{trust}"
 
 
 def category(name: str) -> str:

@@ -4,7 +4,8 @@ from eyecatch.core.errors import StoreError, StoreTooNew
 from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.link import Link
 
-LAYOUT = 1
+LAYOUT = 2
+"""2: covers with a standing, which programs of layout 1 cannot read."""
 
 
 async def check_layout(link: Link) -> None:
@@ -15,6 +16,8 @@ async def check_layout(link: Link) -> None:
         layout = await link.one("GET", keys.LAYOUT)
     if not layout or not bytes(layout).isdigit():
         raise StoreError(f"{keys.LAYOUT} holds something that eyecatch did not write; use another database")
+    if int(layout) < LAYOUT:
+        await link.one("SET", keys.LAYOUT, LAYOUT)
     if int(layout) > LAYOUT:
         raise StoreTooNew(
             f"the store has layout {int(layout)}, this program knows layouts up to {LAYOUT}; "

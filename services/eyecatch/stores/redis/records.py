@@ -5,7 +5,7 @@ import json
 from eyecatch.core.errors import StoreDamaged
 from eyecatch.core.types import EMBEDDING_DIM, Cover, Item, Origin, Provenance
 from eyecatch.stores.embedding_codec import pack, unpack
-from eyecatch.stores.json_codec import compact, provenance_text, rewards_text
+from eyecatch.stores.json_codec import compact, provenance_text, rewards_text, standing, standing_row
 
 _EMBEDDING_BYTES = 2 * EMBEDDING_DIM
 
@@ -28,15 +28,18 @@ def cover_bytes(cover: Cover) -> bytes:
     rewards, provenance = json.loads(rewards_text(cover.rewards)), json.loads(provenance_text(cover.provenance))
     rest = [cover.item_id, cover.uri, rewards, int(cover.provenance.origin), provenance]
     rest += [cover.width, cover.height, cover.taste, cover.created_at]
+    rest += [standing_row(cover.decided)] if cover.decided else []
     return pack(cover.embedding) + compact("cover", rest).encode()
 
 
 def cover_from(id: str, data: bytes) -> Cover:
     """Raises StoreDamaged."""
     try:
-        item_id, uri, rewards, origin, rest, width, height, taste, created_at = json.loads(data[_EMBEDDING_BYTES:])
+        item_id, uri, rewards, origin, rest, *numbers = json.loads(data[_EMBEDDING_BYTES:])
+        width, height, taste, created_at, *decided = numbers  # nothing was decided about older covers
         provenance = Provenance(Origin(origin), **rest)
+        after = standing(decided[0]) if decided else None
     except (ValueError, TypeError) as error:
         raise StoreDamaged("a stored cover cannot be read; import or generate it again") from error
     embedding = unpack(data[:_EMBEDDING_BYTES])
-    return Cover(id, item_id, uri, embedding, rewards, provenance, width, height, taste, created_at)
+    return Cover(id, item_id, uri, embedding, rewards, provenance, width, height, taste, created_at, after)

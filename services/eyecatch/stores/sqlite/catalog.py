@@ -5,9 +5,11 @@
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from eyecatch.core.types import Cover, Item, Page
+from eyecatch.core.types import AuditEntry, Cover, Item, Page, StandingChange, Trust
 from eyecatch.stores import page_tokens as pages
+from eyecatch.stores.json_codec import audit_entry, audit_text
 from eyecatch.stores.sqlite import rows
 from eyecatch.stores.sqlite.cache import EmbeddingCache
 from eyecatch.stores.sqlite.connection import Database, Row
@@ -18,8 +20,9 @@ _ITEM = "SELECT id, title, category, updated_at, {pictures} FROM items".format(
 _UPSERT_ITEM = """INSERT INTO items (id, title, category, updated_at) VALUES (?, ?, ?, ?)
     ON CONFLICT (id) DO UPDATE
     SET title = excluded.title, category = excluded.category, updated_at = excluded.updated_at"""
-_UPSERT_COVER = f"INSERT OR REPLACE INTO covers ({rows.COVER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_UPSERT_COVER = f"INSERT OR REPLACE INTO covers ({rows.COVER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _POOL = f"SELECT {rows.COVER_COLUMNS} FROM covers WHERE item_id = ? ORDER BY created_at, id"
+_COVER = f"SELECT {rows.COVER_COLUMNS} FROM covers WHERE id = ?"
 _MADE_FOR = f"""SELECT {rows.COVER_COLUMNS} FROM covers WHERE json_extract(provenance, '$.made_for') = ?
     AND json_extract(provenance, '$.made_for') IS NOT NULL"""
 _USED = "SELECT EXISTS (SELECT 1 FROM covers WHERE uri = ?1) OR EXISTS (SELECT 1 FROM pictures WHERE uri = ?1)"
@@ -55,8 +58,7 @@ class SqliteCatalog:
         condition, values = ("AND category = ?", [category]) if category else ("", [])
         sql = f"{_ITEM} WHERE id > ? {condition} ORDER BY id LIMIT ?"
         items = [_item(row) for row in await self._database.scan(sql, [after, *values, page_size + 1])]
-        page = tuple(items[:page_size])
-        return Page(page, pages.token(page[-1].id) if len(items) > page_size and page else "")
+        return pages.page(tuple(items), page_size, lambda item: item.id)
 
     async def delete_item(self, item_id: str) -> Sequence[str] | None:
         def run(connection: sqlite3.Connection) -> list[str] | None:
@@ -73,8 +75,7 @@ class SqliteCatalog:
     async def add_covers(self, covers: Sequence[Cover]) -> None:
         await self._database.write(lambda connection: self._add(connection, covers))
 
-    async def remove_covers(self, cover_ids: Sequence[str]) -> Sequence[str]:
-        """Remove covers; returns their blob URIs that no other cover or item uses."""
+    async def remove_covers(self, cover_ids: Sequence[str], audit: Sequence[AuditEntry] = ()) -> Sequence[str]:
 
         def run(connection: sqlite3.Connection) -> list[str]:
             changed: set[str] = set()
@@ -87,12 +88,41 @@ class SqliteCatalog:
                     uris.append(uri)
             connection.executemany("DELETE FROM covers WHERE id = ?", [(id,) for id in cover_ids])
             self._embeddings.drop(cover_ids, changed)
+            _record(connection, audit)
             return _unused(connection, uris)
 
         return await self._database.write(run)
 
+    async def change_standings(self, changes: Sequence[StandingChange]) -> Sequence[str]:
+        def run(connection: sqlite3.Connection) -> list[str]:
+            changed = []
+            for change in changes:
+                id = change.entry.cover_id
+                row = connection.execute(_COVER, (id,)).fetchone()
+                if row and (cover := rows.cover(row)).standing == change.before:
+                    columns = rows.standing_columns(replace(cover, decided=change.after))
+                    connection.execute("UPDATE covers SET trust = ?, standing = ? WHERE id = ?", (*columns, id))
+                    _record(connection, [change.entry])
+                    changed.append(id)
+            return changed
+
+        return await self._database.write(run)
+
+    async def waiting_covers(self, trust: Trust, page_size: int, token: str = "") -> Page[Cover]:
+        sql = f"SELECT {rows.COVER_COLUMNS} FROM covers WHERE trust = ? AND trust < 3 AND id > ? ORDER BY id LIMIT ?"
+        result = await self._database.scan(sql, (int(trust), pages.last_id(token), page_size + 1))
+        covers = tuple(rows.cover(row) for row in result)
+        return pages.page(covers, page_size, lambda cover: cover.id)
+
+    async def audit(self, page_size: int, token: str = "") -> Page[AuditEntry]:
+        last = pages.last_number(token)
+        sql = "SELECT seq, entry FROM audit WHERE seq < ? ORDER BY seq DESC LIMIT ?"
+        result = tuple(await self._database.scan(sql, (last or 1 << 62, page_size + 1)))
+        page = pages.page(result, page_size, lambda row: str(row[0]))
+        return Page(tuple(audit_entry(text) for _, text in page.rows), page.next_token)
+
     async def cover(self, cover_id: str) -> Cover | None:
-        row = self._database.row(f"SELECT {rows.COVER_COLUMNS} FROM covers WHERE id = ?", (cover_id,))
+        row = self._database.row(_COVER, (cover_id,))
         return rows.cover(row) if row else None
 
     async def pools(self, item_ids: Sequence[str]) -> Mapping[str, Sequence[Cover]]:
@@ -132,6 +162,10 @@ class SqliteCatalog:
                 connection.execute(_UPSERT_COVER, rows.cover_row(cover))
                 changed.add(cover.item_id)
         self._embeddings.drop([cover.id for cover in covers], changed)
+
+
+def _record(connection: sqlite3.Connection, entries: Sequence[AuditEntry]) -> None:
+    connection.executemany("INSERT INTO audit (entry) VALUES (?)", [(audit_text(entry),) for entry in entries])
 
 
 def _item(row: Row) -> Item:

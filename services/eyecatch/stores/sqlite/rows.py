@@ -4,11 +4,13 @@ import json
 
 from eyecatch.core.types import Action, Cover, Event, Origin, Provenance
 from eyecatch.stores.embedding_codec import pack, unpack
-from eyecatch.stores.json_codec import provenance_text, rewards_text
+from eyecatch.stores.json_codec import compact, provenance_text, rewards_text, standing, standing_row
 from eyecatch.stores.sqlite.connection import Row
 
 EVENT_COLUMNS = "event_id, user_id, item_id, action, time, cover_id, decision_id, dwell_ms"
-COVER_COLUMNS = "id, item_id, uri, embedding, rewards, origin, provenance, width, height, taste, created_at"
+COVER_COLUMNS = (
+    "id, item_id, uri, embedding, rewards, origin, provenance, width, height, taste, created_at, trust, standing"
+)
 _COVER_WIDTH = COVER_COLUMNS.count(",") + 1
 _ACTIONS = {int(action): action for action in Action}
 
@@ -26,11 +28,18 @@ def cover_row(cover: Cover) -> Row:
     origin = (int(cover.provenance.origin), provenance_text(cover.provenance))
     numbers = (cover.width, cover.height, cover.taste, cover.created_at)
     texts = (cover.id, cover.item_id, cover.uri)
-    return (*texts, pack(cover.embedding), rewards_text(cover.rewards), *origin, *numbers)
+    return (*texts, pack(cover.embedding), rewards_text(cover.rewards), *origin, *numbers, *standing_columns(cover))
+
+
+def standing_columns(cover: Cover) -> Row:
+    """trust, standing"""
+    decided = compact("standing", standing_row(cover.decided)) if cover.decided else ""
+    return int(cover.standing.trust), decided
 
 
 def cover(row: Row) -> Cover:
     """The last columns of `row` are COVER_COLUMNS."""
-    id, item_id, uri, embedding, rewards, origin, rest, width, height, taste, created_at = row[-_COVER_WIDTH:]
+    id, item_id, uri, embedding, rewards, origin, rest, *numbers, _, decided = row[-_COVER_WIDTH:]
     provenance = Provenance(Origin(origin), **json.loads(rest))
-    return Cover(id, item_id, uri, unpack(embedding), json.loads(rewards), provenance, width, height, taste, created_at)
+    after = standing(json.loads(decided)) if decided else None
+    return Cover(id, item_id, uri, unpack(embedding), json.loads(rewards), provenance, *numbers, after)

@@ -112,7 +112,16 @@ CREATE TABLE spent (
 # The kind of a job's error and its details, as JSON; empty for older jobs.
 _V8 = "ALTER TABLE jobs ADD COLUMN failure TEXT NOT NULL DEFAULT '';"
 
-MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8)
+# The standing of a cover as JSON, empty until something was decided; its trust beside it, to list those that wait.
+_V9 = """
+ALTER TABLE covers ADD COLUMN trust INTEGER NOT NULL DEFAULT 3;
+ALTER TABLE covers ADD COLUMN standing TEXT NOT NULL DEFAULT '';
+UPDATE covers SET trust = 1 WHERE origin = 2;
+CREATE INDEX covers_by_trust ON covers (trust, id) WHERE trust < 3;
+CREATE TABLE audit (seq INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT NOT NULL);
+"""
+
+MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9)
 
 
 def version(connection: sqlite3.Connection) -> int:
