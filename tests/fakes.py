@@ -34,6 +34,7 @@ class FakeGenerator:
         self.steps_done = 0
         self.briefs: list[Brief] = []
         self.rewards = {"relevance": 0.5}
+        self.refusals: tuple[str, ...] | None = ()
 
     async def generate(
         self, briefs: Sequence[Brief], on_step: Callable[[int, int], None], on_preview: object = None
@@ -52,7 +53,20 @@ class FakeGenerator:
     def _cover(self, brief: Brief) -> GeneratedCover:
         digest = hashlib.sha256(f"{brief.title}/{brief.seed}".encode()).hexdigest()
         image = picture(f"#{digest[:6]}")
-        return GeneratedCover(image, "png", 64, 64, embed(image), self.rewards, "fake", "fake", brief.seed, 4, digest)
+        return GeneratedCover(
+            image,
+            "png",
+            64,
+            64,
+            embed(image),
+            self.rewards,
+            "fake",
+            "fake",
+            brief.seed,
+            4,
+            digest,
+            refusals=self.refusals,
+        )
 
     async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[PictureScore]:
         if self.error:

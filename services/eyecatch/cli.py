@@ -14,6 +14,7 @@ from eyecatch.commands import (
     ingest,
     items,
     moved,
+    review,
     segments,
     serve,
     sheets,
@@ -46,6 +47,7 @@ for command in (covers.recommend, covers.rank, covers.draw, covers.covers, sheet
 for name, group in (
     ("clusters", upkeep.clusters),
     ("segments", segments.app),
+    ("review", review.app),
     ("dlq", ingest.dlq),
     ("evaluate", evaluate.app),
 ):

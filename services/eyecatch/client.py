@@ -9,18 +9,19 @@ import grpc
 from google.rpc.error_details_pb2 import BadRequest
 from grpc_status import rpc_status
 
-from eyecatch.v1 import behavior_pb2_grpc, catalog_pb2_grpc, covers_pb2_grpc
+from eyecatch.v1 import behavior_pb2_grpc, catalog_pb2_grpc, covers_pb2_grpc, review_pb2_grpc
 
 MAX_MESSAGE = 64 << 20
 
 
 @dataclass(frozen=True)
 class Client:
-    """The three services as generated stubs."""
+    """The services as generated stubs."""
 
     covers: "covers_pb2_grpc.CoversServiceStub"
     catalog: "catalog_pb2_grpc.CatalogServiceStub"
     behavior: "behavior_pb2_grpc.BehaviorServiceStub"
+    review: "review_pb2_grpc.ReviewServiceStub"
 
 
 class _WithToken(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):  # type: ignore[type-arg]
@@ -48,6 +49,7 @@ def connect(address: str, token: str = "") -> Iterator[Client]:
             covers_pb2_grpc.CoversServiceStub(calls),
             catalog_pb2_grpc.CatalogServiceStub(calls),
             behavior_pb2_grpc.BehaviorServiceStub(calls),
+            review_pb2_grpc.ReviewServiceStub(calls),
         )
 
 

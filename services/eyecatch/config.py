@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from eyecatch.core.errors import InvalidInput
+from eyecatch.core.trust import standing
 from eyecatch.settings import Settings, option
 
 SECURITY = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 LOG_FORMATS = ("console", "json")
 GENERATION = ("here", "workers")
-MADE_COVERS = ("review", "trusted")
+MADE_COVERS = standing.MODES
 SASL = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
@@ -90,6 +91,13 @@ class MakingConfig(StateConfig, QueueConfig):
     """How covers are made, and where their images go."""
 
     blob_url: str = option("", "Store of the images, any fsspec URL; empty = a folder in data_dir.")
+    made_covers: str = option(
+        standing.REVIEW,
+        "Who sees covers that a generator made: off = nobody, and none is made; review = everybody, once an editor approved them "
+        "(eyecatch review); trial = a bounded share of users, and everybody once clicks prove them better; trusted = everybody. "
+        "Covers that fail a gate always wait for an editor.",
+        choices=MADE_COVERS,
+    )
     pool_size: int = option(16, "Covers kept for an item.", COVERS, low=1, high=64)
     reward_weights: str = option(
         "", "Weights of the score, for example preference=2,relevance=0.5; empty = defaults.", COVERS
@@ -226,12 +234,6 @@ class Config(MakingConfig, EventLogConfig, ServedStoreConfig, KafkaConfig):
     background_generation: bool = option(
         False, "Make covers in the background when a recommended item has fewer than pool_min covers."
     )
-    made_covers: str = option(
-        "review",
-        "Who sees covers that a generator made: review = callers that ask for a cover by its id or list an item, and users only if the "
-        "item has no catalogue covers; trusted = every user for whom one has the best score.",
-        choices=MADE_COVERS,
-    )
     generation: str = option(
         "here",
         "Where covers are made: here = in this process; workers = in processes of `eyecatch generate`, over kafka and store.",
@@ -257,6 +259,20 @@ class Config(MakingConfig, EventLogConfig, ServedStoreConfig, KafkaConfig):
     pool_min: int = option(2, "A pool with fewer covers is thin.", COVERS, low=0, high=64)
     exploration: float = option(
         0.05, "Share of items whose first cover is drawn from the whole pool, to learn from.", LEARNING, low=0, high=1
+    )
+    trial_share: float = option(
+        0.05,
+        "With made_covers trial: share of the decisions about an item with covers on trial that show one of them.",
+        LEARNING,
+        low=0,
+        high=0.5,
+    )
+    trial_every_s: float = option(
+        600.0,
+        "Seconds between looks at the clicks of covers on trial; 0 = never by this process.",
+        LEARNING,
+        low=0,
+        high=1e6,
     )
     max_concurrent: int = option(
         256, "Calls that are answered at a time; more are refused with RESOURCE_EXHAUSTED.", LIMITS, low=1, high=100_000

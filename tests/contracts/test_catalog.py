@@ -7,13 +7,9 @@ import numpy as np
 import pytest
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.types import (
-    AuditEntry,
     Cover,
     Origin,
     Provenance,
-    Standing,
-    StandingChange,
-    Trust,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

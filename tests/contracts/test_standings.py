@@ -27,7 +27,9 @@ async def one(stores: Stores, id: str) -> Cover:
 
 async def test_a_standing_comes_back_as_it_went_in(stores: Stores) -> None:
     decided = Standing(Trust.RETIRED, ("blurred: ✗", "too small"), pinned=True)
-    await stores.catalog.upsert_items([item("a")], [cover("c", "a", decided=decided), generated("g", "a"), cover("o", "a")])
+    await stores.catalog.upsert_items(
+        [item("a")], [cover("c", "a", decided=decided), generated("g", "a"), cover("o", "a")]
+    )
     assert (await one(stores, "c")).standing == decided
     assert (await one(stores, "g")).standing == UNCHECKED
     assert (await one(stores, "o")).standing == ORIGINAL
@@ -48,7 +50,9 @@ async def test_a_change_is_made_and_recorded_if_nobody_was_faster(stores: Stores
 async def test_covers_that_wait_are_listed_by_their_trust(stores: Stores) -> None:
     trial = Standing(Trust.ON_TRIAL)
     covers = [generated(f"g{n}", "a", decided=trial if n % 2 else CANDIDATE) for n in range(7)]
-    await stores.catalog.upsert_items([item("a"), item("b")], [*covers, cover("o", "a"), generated("t", "a", decided=TRUSTED)])
+    await stores.catalog.upsert_items(
+        [item("a"), item("b")], [*covers, cover("o", "a"), generated("t", "a", decided=TRUSTED)]
+    )
     page = await stores.catalog.waiting_covers(Trust.CANDIDATE, 3)
     assert [c.id for c in page.rows] == ["g0", "g2", "g4"]
     page = await stores.catalog.waiting_covers(Trust.CANDIDATE, 3, page.next_token)

@@ -15,13 +15,15 @@ from eyecatch.api import status
 from eyecatch.api.behavior import BehaviorServicer
 from eyecatch.api.catalog import CatalogServicer
 from eyecatch.api.covers import CoversServicer
+from eyecatch.api.review import ReviewServicer
 from eyecatch.core.errors import Unavailable
-from eyecatch.v1 import behavior_pb2, catalog_pb2, covers_pb2
+from eyecatch.v1 import behavior_pb2, catalog_pb2, covers_pb2, review_pb2
 
 SERVICES: tuple[ServiceDescriptor, ...] = (
     covers_pb2.DESCRIPTOR.services_by_name["CoversService"],
     catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"],
     behavior_pb2.DESCRIPTOR.services_by_name["BehaviorService"],
+    review_pb2.DESCRIPTOR.services_by_name["ReviewService"],
 )
 NAMES = tuple(s.full_name for s in SERVICES)
 
@@ -72,7 +74,12 @@ class Server:
     """Created, then `start`, then `drain`."""
 
     def __init__(
-        self, options: ServerOptions, covers: CoversServicer, catalog: CatalogServicer, behavior: BehaviorServicer
+        self,
+        options: ServerOptions,
+        covers: CoversServicer,
+        catalog: CatalogServicer,
+        behavior: BehaviorServicer,
+        review: ReviewServicer,
     ) -> None:
         interceptors: Sequence[grpc.aio.ServerInterceptor[Any, Any]] = (
             [TokenInterceptor(options.token)] if options.token else []
@@ -87,7 +94,7 @@ class Server:
                 ("grpc.so_reuseport", 0),
             ],
         )
-        self._server.add_generic_rpc_handlers(tuple(map(_handlers, SERVICES, (covers, catalog, behavior))))
+        self._server.add_generic_rpc_handlers(tuple(map(_handlers, SERVICES, (covers, catalog, behavior, review))))
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)

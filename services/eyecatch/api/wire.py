@@ -6,9 +6,9 @@ from eyecatch.core.recommending.pools import Pools
 from eyecatch.core.recommending.ranking import Ranked
 from eyecatch.core.recommending.recommend import Degraded, Recommendation
 from eyecatch.core.score import PREFERENCE
-from eyecatch.core.types import Cover, Item, Profile
+from eyecatch.core.types import AuditEntry, Cover, Item, Profile
 from eyecatch.messages import event_to_wire, timestamp
-from eyecatch.v1 import behavior_pb2, covers_pb2, types_pb2
+from eyecatch.v1 import behavior_pb2, covers_pb2, review_pb2, types_pb2
 
 STAGES = ("profile", "pool", "score")
 
@@ -45,6 +45,20 @@ def cover_to_wire(cover: Cover, image: bytes = b"") -> types_pb2.Cover:
         taste=cover.taste if cover.taste >= 0 else None,
         created_at=timestamp(cover.created_at),
         image=image,
+        trust=types_pb2.Trust.ValueType(cover.standing.trust),
+        reasons=cover.standing.reasons,
+        pinned=cover.standing.pinned,
+    )
+
+
+def audit_to_wire(entry: AuditEntry) -> review_pb2.AuditEntry:
+    return review_pb2.AuditEntry(
+        time=timestamp(entry.time),
+        by=entry.by,
+        action=entry.action,
+        item_id=entry.item_id,
+        cover_id=entry.cover_id,
+        note=entry.note,
     )
 
 

@@ -159,8 +159,17 @@ def _answer(data: object, covers: "Sequence[types_pb2.Cover]", title: str) -> An
             types_pb2.Origin.Name(c.provenance.origin).removeprefix("ORIGIN_").lower(),
             f"{c.width}×{c.height}",
             c.taste if c.HasField("taste") else "-",
+            standing(c),
             "  ".join(f"{k} {v:.2f}" for k, v in sorted(c.rewards.items())),
         )
         for c in covers
     ]
-    return Answer(data, title, ("cover", "origin", "size", "taste", "rewards"), rows)
+    return Answer(data, title, ("cover", "origin", "size", "taste", "trust", "rewards"), rows)
+
+
+def standing(cover: "types_pb2.Cover") -> str:
+    """Who may see it and why, for a table."""
+    from eyecatch.v1 import types_pb2
+
+    trust = types_pb2.Trust.Name(cover.trust).removeprefix("TRUST_").lower().replace("_", " ")
+    return "; ".join([trust + (", pinned" if cover.pinned else ""), *cover.reasons])

@@ -18,7 +18,8 @@ from eyecatch.core.errors import InvalidInput, NotFound, Unavailable
 from eyecatch.core.judgement import RELIABILITY
 from eyecatch.core.ports import Blobs, Brief, CatalogStore, GeneratedCover, Generator, Progress, Upscaler
 from eyecatch.core.score import Scoring
-from eyecatch.core.types import Cover, Item, Job, Origin, Pixels, Provenance, Vector, zeros
+from eyecatch.core.trust.standing import REVIEW, UNMEASURED, first_standing, worse
+from eyecatch.core.types import Cover, Item, Job, Origin, Pixels, Provenance, Trust, Vector, zeros
 from eyecatch.pictures import preview, thumbnail
 
 log = structlog.get_logger(__name__)
@@ -43,7 +44,7 @@ def count_nothing(attempts: int, available: bool) -> None:
 class MakerOptions:
     """For each cover of a job, `draws` pictures are drawn, each up to `attempts` times; the best by `scoring` are stored.
 
-    `guided`: as in a Drawing.
+    `guided`: as in a Drawing. `made`: who may see a cover that passes all gates, one of core/trust/standing.py's MODES.
     """
 
     scoring: Scoring = SCORING
@@ -51,6 +52,7 @@ class MakerOptions:
     pool_size: int = 16
     attempts: int = 3
     guided: tuple[float, float] | None = None
+    made: str = REVIEW
 
 
 def cover_id(job: Job, seed: int) -> str:
@@ -136,6 +138,12 @@ class Maker:
             return cover
 
     async def _store(self, job: Job, item: Item, best: Sequence[GeneratedCover]) -> list[Cover]:
+        pool = (await self._catalog.pools([item.id])).get(item.id, ())
+        scoring, mode = self._options.scoring, self._options.made
+
+        def failures(made: GeneratedCover) -> tuple[str, ...]:
+            return (UNMEASURED if made.refusals is None else made.refusals) + worse(made.rewards, pool, scoring)
+
         covers = [
             Cover(
                 id=cover_id(job, m.seed),
@@ -158,6 +166,7 @@ class Maker:
                 height=m.height,
                 taste=job.taste,
                 created_at=time.time(),
+                decided=first_standing(failures(m), mode),
             )
             for m in best
         ]
@@ -168,11 +177,11 @@ class Maker:
         return covers
 
     async def _surplus(self, job: Job, new: set[str]) -> list[str]:
-        """Covers of an earlier attempt of this job, and the oldest generated ones above the pool's size. Never catalogue covers."""
+        """Covers of an earlier attempt of this job, and the oldest made ones that nobody trusts above the pool's size."""
         pool = (await self._catalog.pools([job.item_id])).get(job.item_id, ())
         old = [c for c in pool if c.provenance.origin is Origin.GENERATED and c.id not in new]
         from_job = [c.id for c in old if c.provenance.job_id == job.id]
-        others = [c.id for c in old if c.provenance.job_id != job.id]
+        others = [c.id for c in old if c.provenance.job_id != job.id and c.standing.trust is not Trust.TRUSTED]
         return from_job + others[: max(0, len(pool) - len(from_job) - self._options.pool_size)]
 
     async def remove(self, item_id: str, cover_ids: Sequence[str]) -> None:

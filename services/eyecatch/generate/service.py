@@ -34,9 +34,10 @@ class GenerationService:
         tastes: Tastes,
         background: bool = True,
         waiting_max: int = 256,
+        making: bool = True,
     ) -> None:
         self._queue, self._worker, self._hub, self._tastes = queue, worker, hub, tastes
-        self._background = background
+        self._background, self._making = background and making, making
         self._thin: deque[Job] = deque()
         self._recent: TTLCache[str, bool] = TTLCache(RECENT_KEYS, ASK_AGAIN_S)
         self._cancelling: set[asyncio.Task[None]] = set()
@@ -44,6 +45,8 @@ class GenerationService:
         self._added = asyncio.Event()
 
     async def request(self, job: Job) -> JobStatus:
+        if not self._making:
+            raise NotReady("this server makes no covers (made_covers=off); allowed: review, trial or trusted")
         status = await self._queue.put(job)
         if self._worker is not None:
             self._worker.wake()

@@ -68,7 +68,7 @@ class CoversServiceServicer:
 
     def RecommendCovers(self, request, context):
         """Returns the best existing cover of each item for the user, in milliseconds. Without personalisation for an unknown user.
-        Made covers are candidates if the server trusts them (--made-covers), or if the item has no others.
+        Of made covers only trusted ones are considered, and with --made-covers trial a bounded share of those on trial.
         An unknown item is reported in its own result; NOT_FOUND only if no item of the request is known.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -86,7 +86,8 @@ class CoversServiceServicer:
     def GenerateCovers(self, request, context):
         """Generates covers of an item; streams progress, then the covers. Repeating the call with the same idempotency key
         joins the running job or returns its covers; ALREADY_EXISTS if the repeated call differs in any other field, including user,
-        segment and seed. Requests that can never succeed fail at once: NOT_FOUND (an unknown product), FAILED_PRECONDITION (the
+        segment and seed. A new cover waits as a candidate unless the server says otherwise (--made-covers); its reasons say which gates it
+        failed. Requests that can never succeed fail at once: NOT_FOUND (an unknown product), FAILED_PRECONDITION (the
         checkpoint cannot do it) or INVALID_ARGUMENT. UNAVAILABLE and RESOURCE_EXHAUSTED say when to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -44,6 +44,38 @@ ORIGIN_GENERATED: Origin.ValueType  # 2
 """Made by a generator; the image file says so too."""
 Global___Origin: _TypeAlias = Origin  # noqa: Y015
 
+class _Trust:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TrustEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trust.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRUST_UNSPECIFIED: _Trust.ValueType  # 0
+    """Not set."""
+    TRUST_CANDIDATE: _Trust.ValueType  # 1
+    """A made cover that waits for an editor."""
+    TRUST_ON_TRIAL: _Trust.ValueType  # 2
+    """Shown in a bounded share of decisions, until clicks decide."""
+    TRUST_TRUSTED: _Trust.ValueType  # 3
+    """Shown to every user for whom it is the best. Catalogue covers are."""
+    TRUST_RETIRED: _Trust.ValueType  # 4
+    """Shown to nobody."""
+
+class Trust(_Trust, metaclass=_TrustEnumTypeWrapper):
+    """How far a cover may be shown."""
+
+TRUST_UNSPECIFIED: Trust.ValueType  # 0
+"""Not set."""
+TRUST_CANDIDATE: Trust.ValueType  # 1
+"""A made cover that waits for an editor."""
+TRUST_ON_TRIAL: Trust.ValueType  # 2
+"""Shown in a bounded share of decisions, until clicks decide."""
+TRUST_TRUSTED: Trust.ValueType  # 3
+"""Shown to every user for whom it is the best. Catalogue covers are."""
+TRUST_RETIRED: Trust.ValueType  # 4
+"""Shown to nobody."""
+Global___Trust: _TypeAlias = Trust  # noqa: Y015
+
 class _Degraded:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -272,6 +304,9 @@ class Cover(_message.Message):
     TASTE_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
+    TRUST_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Cover id."""
     item_id: _builtins.str
@@ -286,6 +321,10 @@ class Cover(_message.Message):
     """Taste cluster that it was made for; absent = for all users."""
     image: _builtins.bytes
     """The encoded image; only if the request asks for it."""
+    trust: Global___Trust.ValueType
+    """Who may see it."""
+    pinned: _builtins.bool
+    """Whether it is the only cover of its item that users see."""
     @_builtins.property
     def rewards(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Raw stored rewards by name (for example "relevance")."""
@@ -297,6 +336,10 @@ class Cover(_message.Message):
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """Time of its creation."""
+
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why it is a candidate or retired: the gates that it failed, with value and limit."""
 
     def __init__(
         self,
@@ -311,10 +354,13 @@ class Cover(_message.Message):
         taste: _builtins.int | None = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         image: _builtins.bytes = ...,
+        trust: Global___Trust.ValueType = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+        pinned: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_taste", b"_taste", "created_at", b"created_at", "provenance", b"provenance", "taste", b"taste"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_taste", b"_taste", "created_at", b"created_at", "height", b"height", "id", b"id", "image", b"image", "item_id", b"item_id", "provenance", b"provenance", "rewards", b"rewards", "taste", b"taste", "uri", b"uri", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_taste", b"_taste", "created_at", b"created_at", "height", b"height", "id", b"id", "image", b"image", "item_id", b"item_id", "pinned", b"pinned", "provenance", b"provenance", "reasons", b"reasons", "rewards", b"rewards", "taste", b"taste", "trust", b"trust", "uri", b"uri", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__taste: _TypeAlias = _typing.Literal["taste"]  # noqa: Y015
     _WhichOneofArgType__taste: _TypeAlias = _typing.Literal["_taste", b"_taste"]  # noqa: Y015

@@ -23,7 +23,9 @@ def maker(
     on_judged: OnJudged = count_nothing,
 ) -> Maker:
     scoring = Scoring.parse(config.reward_weights, SCORING)
-    options = MakerOptions(scoring, config.draws_per_cover, config.pool_size, config.attempts, config.guided_part())
+    options = MakerOptions(
+        scoring, config.draws_per_cover, config.pool_size, config.attempts, config.guided_part(), config.made_covers
+    )
     return Maker(stores.catalog, blobs, generator, on_change, options, on_judged, upscaler(config))
 
 

@@ -14,6 +14,7 @@ from eyecatch.api.behavior import BehaviorServicer
 from eyecatch.api.catalog import CatalogServicer
 from eyecatch.api.covers import CoversServicer
 from eyecatch.api.references import References
+from eyecatch.api.review import ReviewServicer
 from eyecatch.api.server import Server, ServerOptions
 from eyecatch.config import Config
 from eyecatch.core.behaviour.forget import Forgetting
@@ -26,7 +27,9 @@ from eyecatch.core.recommending.pools import Pools
 from eyecatch.core.recommending.recommend import Recommender
 from eyecatch.core.score import Scoring
 from eyecatch.core.tastes.clusters import TasteClusters, Tastes
-from eyecatch.core.types import Cover, Origin
+from eyecatch.core.trust.review import Review
+from eyecatch.core.trust.standing import OFF, TRIAL, TRUSTED, is_shown
+from eyecatch.core.types import Cover
 from eyecatch.encoders.learned import LearnedEncoder
 from eyecatch.generate.follow import Follower
 from eyecatch.generate.hub import Hub
@@ -35,6 +38,7 @@ from eyecatch.generate.service import GenerationService
 from eyecatch.generate.worker import Worker
 from eyecatch.upkeep.clusters import ClusterOptions, keep_fitted
 from eyecatch.upkeep.sweep import keep_current
+from eyecatch.upkeep.trials import keep_trials
 from eyecatch.wiring.generator import metrics_page, watch_health
 from eyecatch.wiring.maker import maker, preload
 from eyecatch.wiring.process import stop_signal, tune_garbage_collector
@@ -85,37 +89,49 @@ async def application(
     """Open the stores, answer calls and run background tasks inside the context. At its end drain and close."""
     async with open_parts(config, generator, encoder) as parts, open_outputs(config, parts) as (sink, queue):
         store = parts.store
-        trusted = config.made_covers == "trusted"
-        await fill_index(parts, trusted)
+        mode = config.made_covers
+        await fill_index(parts, mode)
         requeued = await store.queue.recover()
         scoring = Scoring.parse(config.reward_weights, SCORING)
-        pools = Pools(store.catalog, scoring, config.pool_size, thin_below=config.pool_min, trust_made=trusted)
+        pools = Pools(store.catalog, scoring, config.pool_size, thin_below=config.pool_min, made=mode)
         hub, tastes = Hub(), Tastes()
 
         def on_change(item_id: str, new: Sequence[Cover], removed: Sequence[str]) -> None:
-            searchable = [c for c in new if trusted or c.provenance.origin is Origin.CATALOGUE]
-            if searchable:
-                parts.index.add([c.id for c in searchable], np.stack([c.embedding for c in searchable]))
-            parts.index.remove(removed)
+            shown = [c for c in new if is_shown(c, mode)]
+            if shown:
+                parts.index.add([c.id for c in shown], np.stack([c.embedding for c in shown]))
+            parts.index.remove([*removed, *(c.id for c in new if c not in shown)])
             pools.drop([item_id])
+
+        on_remote_change = partial(_on_remote_change, parts, pools, on_change, mode)
+
+        async def on_review(items: Sequence[str]) -> None:
+            await on_remote_change(items)
+            await store.queue.announce(items)
 
         worker = None
         if config.generation == "here":
             worker = Worker(
                 queue, maker(config, parts.store, parts.blobs, parts.generator, on_change), hub, config.jobs
             )
-        generation = GenerationService(queue, worker, hub, tastes, config.background_generation)
+        generation = GenerationService(queue, worker, hub, tastes, config.background_generation, making=mode != OFF)
         follower = Follower(
             queue,
             hub,
             lambda: worker.running if worker else set(),
             shared_queue(config, store),
-            partial(_on_remote_change, parts, pools, on_change, trusted),
+            on_remote_change,
         )
         decisions = DecisionBuffer(store.decisions, pools)
         forgetting = Forgetting(store.profiles, store.catalog, store.queue, parts.blobs, parts.index, pools.drop)
         recommender = Recommender(
-            pools, store.profiles, parts.encoder, decisions, generation.on_thin, config.exploration
+            pools,
+            store.profiles,
+            parts.encoder,
+            decisions,
+            generation.on_thin,
+            config.exploration,
+            trial_share=config.trial_share if mode == TRIAL else 0.0,
         )
         server = Server(
             ServerOptions(
@@ -134,6 +150,7 @@ async def application(
             ),
             CatalogServicer(parts.catalog, References(parts.blobs, config.hosts), pools),
             BehaviorServicer(store.profiles, sink, parts.encoder, tastes, forgetting),
+            ReviewServicer(Review(store.catalog, parts.blobs, on_review), store.catalog),
         )
         await server.start()
         log.info("serving", host=config.host, port=server.port, covers=len(parts.index), jobs_recovered=requeued)
@@ -143,6 +160,8 @@ async def application(
         work.append(_keep_fitted(config, parts, tastes))
         if config.reencode_every_s:
             work.append(keep_current(store.profiles, store.notes, parts.encoder, config.reencode_every_s))
+        if config.trial_every_s and mode in (TRIAL, TRUSTED):
+            work.append(keep_trials(store, mode, config.trial_every_s, on_review))
         if config.preload:
             work.append(preload(parts.generator))
         if config.triton:
@@ -162,12 +181,12 @@ async def application(
 
 
 async def _on_remote_change(
-    parts: Parts, pools: Pools, on_change: OnChange, trust_made: bool, items: Collection[str] | None
+    parts: Parts, pools: Pools, on_change: OnChange, mode: str, items: Collection[str] | None
 ) -> None:
     """Another process changed the pools of `items`, or of too many items to list (None)."""
     if items is None:
         pools.drop([item_id for item_id in pools.items if item_id])
-        return await fill_index(parts, trust_made)
+        return await fill_index(parts, mode)
     for item_id, pool in (await parts.store.catalog.pools(sorted(items))).items():
         on_change(item_id, pool, ())
 

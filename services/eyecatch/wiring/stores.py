@@ -24,7 +24,8 @@ from eyecatch.core.ports import (
     SharedQueue,
     Stores,
 )
-from eyecatch.core.types import Budget, Origin
+from eyecatch.core.trust.standing import is_shown
+from eyecatch.core.types import Budget
 from eyecatch.encoders.learned import LearnedEncoder, cover_space, user_encoder
 from eyecatch.settings import part
 from eyecatch.stores.blobs import FsspecBlobs
@@ -142,12 +143,12 @@ def shared_queue(config: StateConfig, stores: Stores) -> SharedQueue | None:
     return cast(SharedQueue, stores.queue) if config.store else None
 
 
-async def fill_index(parts: Parts, trust_made: bool) -> None:
-    """Put every stored cover into the index, in chunks to bound memory; generated covers only with `trust_made`."""
+async def fill_index(parts: Parts, mode: str) -> None:
+    """Put the covers that every user may see into the index, in chunks to bound memory. `mode`: one of core/trust/standing.py's MODES."""
     ids: list[str] = []
     rows = []
     async for cover in parts.store.catalog.all_covers():
-        if cover.provenance.origin is not Origin.CATALOGUE and not trust_made:
+        if not is_shown(cover, mode):
             continue
         ids.append(cover.id)
         rows.append(cover.embedding)

@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 import pytest
 from eyecatch.config import Config
-from eyecatch.v1 import behavior_pb2_grpc, catalog_pb2, catalog_pb2_grpc, covers_pb2_grpc, types_pb2
+from eyecatch.v1 import behavior_pb2_grpc, catalog_pb2, catalog_pb2_grpc, covers_pb2_grpc, review_pb2_grpc, types_pb2
 from eyecatch.wiring.serve import Application, application
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import BadRequest
@@ -34,6 +34,10 @@ class Api:
     @property
     def behavior(self) -> behavior_pb2_grpc.BehaviorServiceStub:
         return behavior_pb2_grpc.BehaviorServiceStub(self.channel)
+
+    @property
+    def review(self) -> review_pb2_grpc.ReviewServiceStub:
+        return review_pb2_grpc.ReviewServiceStub(self.channel)
 
     async def put(self, id: str, *colors: str, title: str = "A title") -> None:
         references = [types_pb2.Image(data=picture(c)) for c in colors]

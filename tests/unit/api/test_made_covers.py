@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from eyecatch.config import Config
 from eyecatch.core.types import Origin
-from eyecatch.v1 import behavior_pb2, catalog_pb2, covers_pb2, types_pb2
+from eyecatch.v1 import behavior_pb2, catalog_pb2, covers_pb2, review_pb2, types_pb2
 
 from tests.unit.api.conftest import Api, event
 
@@ -62,10 +62,16 @@ async def test_a_default_server_makes_no_cover_that_nobody_asked_for(api: Api) -
     assert api.generator.briefs == []
 
 
-async def test_a_made_cover_is_shown_where_an_item_has_no_other(api: Api) -> None:
+async def test_an_item_whose_only_cover_waits_for_an_editor_has_none(api: Api) -> None:
     await api.catalog.UpsertItems(catalog_pb2.UpsertItemsRequest(items=[types_pb2.Item(id="bare", title="No picture")]))
     (new,) = await made_for(api, "bare")
-    answer = await api.covers.RecommendCovers(covers_pb2.RecommendCoversRequest(item_ids=["bare"]))
+    request = covers_pb2.RecommendCoversRequest(item_ids=["bare", "bare-too"], covers_per_item=1)
+    for k in (1, 2):
+        request.covers_per_item = k
+        answer = await api.covers.RecommendCovers(request)
+        assert answer.items[0].problem == covers_pb2.ITEM_PROBLEM_NO_COVER
+    await api.review.ApproveCover(review_pb2.ApproveCoverRequest(cover_id=new.id))
+    answer = await api.covers.RecommendCovers(request)
     assert [c.cover_id for c in answer.items[0].covers] == [new.id]
 
 

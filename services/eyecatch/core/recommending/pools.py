@@ -11,21 +11,26 @@ import numpy as np
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.ports import CatalogStore
 from eyecatch.core.score import Scoring
-from eyecatch.core.types import EMBEDDING_DIM, Cover, Origin, Vector
+from eyecatch.core.trust.standing import REVIEW, visible
+from eyecatch.core.types import EMBEDDING_DIM, Cover, Vector
 
 # Far below every real score, but finite, so that arithmetic with it never gives NaN.
 EMPTY = np.float32(-1e30)
+TRIALS = 4
+"""Covers of an item on trial at a time, the oldest."""
 
 
 class Pools:
     """Arrays indexed by slot: an item has one slot, a slot has `width` flat for covers. Slot 0 is always empty: unknown items.
 
-    rows (S, P, D + 1): a cover's embedding, then the sum of its stored rewards' contributions (EMPTY for an empty place). One gather
-    and one product with [weighted user embedding, 1] give the scores. base (S, P): that last column again.
-    raw, contributions (S, P, R): the stored rewards, and their parts of the sum. counts (S,): the numbers of covers.
-    thin: slots of items with no cover or fewer than `thin_below` in the store. items: item ids by slot.
+    rows (S, P, D + 1): a cover's embedding, then the sum of its stored rewards' contributions (EMPTY for an empty place and a cover on
+    trial). One gather and one product with [weighted user embedding, 1] give the scores. base (S, P): that sum, also on trial.
+    raw, contributions (S, P, R): the stored rewards, and their parts of the sum. counts, trials (S,): the numbers of covers that every
+    user may see and, in the places after them, of those on trial. chances (S,): counts, plus P + 1 where there is a trial.
+    thin: slots of items with no cover or fewer than `thin_below` in the store. incomplete: these, and slots without a cover that every
+    user may see. items: item ids by slot.
     ids, uris, cached: flat lists; place p of slot s is entry s * width + p. before_change: called before a slot gets other covers.
-    Unless `trust_made`, an item with catalogue covers uses only these, and no made cover.
+    `made`: who may see made covers, one of core/trust/standing.py's MODES.
     """
 
     def __init__(
@@ -35,12 +40,12 @@ class Pools:
         width: int = 16,
         max_items: int = 50_000,
         thin_below: int = 1,
-        trust_made: bool = False,
+        made: str = REVIEW,
     ) -> None:
         self.scoring = scoring
         self.width = width
         self.thin_below = thin_below
-        self._trust_made = trust_made
+        self._made = made
         self._catalog = catalog
         self._max_slots = max_items + 1
         self._slots: OrderedDict[str, int] = (
@@ -51,8 +56,9 @@ class Pools:
         self.items: list[str] = []
         self.ids: list[str] = []
         self.uris: list[str] = []
-        self.counts = np.zeros(0, np.intp)
+        self.counts, self.trials, self.chances = np.zeros((3, 0), np.intp)
         self.thin: set[int] = set()
+        self.incomplete: set[int] = set()
         self.cached: list[bytes] = []
         """Bytes that the API computes once for each cover; emptied when the pool changes."""
         self._grow(256)
@@ -73,9 +79,12 @@ class Pools:
         self.base = larger("base", (self.width,), float(EMPTY))
         self.raw = larger("raw", (self.width, rewards), np.nan)
         self.contributions = larger("contributions", (self.width, rewards), 0.0)
-        self.counts = np.append(self.counts, np.zeros(slots - old, np.intp))
+        self.counts, self.trials, self.chances = (
+            np.append(numbers, np.zeros(slots - old, np.intp)) for numbers in (self.counts, self.trials, self.chances)
+        )
         more = (slots - old) * self.width
         self.thin.update(range(old, slots))
+        self.incomplete.update(range(old, slots))
         self.items += [""] * (slots - old)
         self.ids += [""] * more
         self.uris += [""] * more
@@ -98,34 +107,39 @@ class Pools:
         for item_id in item_ids:
             slot = self._slots.pop(item_id, None)
             if slot is not None:
-                self._set(slot, "", [], 0)
+                self._set(slot, "", [], 0, 0)
                 self._free.append(slot)
 
     def fill(self, item_id: str, covers: Sequence[Cover]) -> None:
-        """Set an item's pool. Of more than `width` covers those with the best stored rewards stay; among equals the newer ones."""
-        stored_covers = len(covers)
-        if not self._trust_made:
-            covers = [c for c in covers if c.provenance.origin is Origin.CATALOGUE] or covers
-        if len(covers) > self.width:
-            stored = self.scoring.contributions(np.stack([self.scoring.raw(c.rewards) for c in covers])).sum(axis=1)
-            best = sorted(range(len(covers)), key=lambda i: (-float(stored[i]), -covers[i].created_at))
-            covers = [covers[i] for i in sorted(best[: self.width])]
-        self._set(self._slot(item_id), item_id, covers, stored_covers)
+        """Set an item's pool. Of too many covers those with the best stored rewards stay; among equals the newer ones."""
+        shown, trials = visible(covers, self._made)
+        trials = trials[: min(TRIALS, self.width - 1)]
+        places = self.width - len(trials)
+        if len(shown) > places:
+            stored = self.scoring.contributions(np.stack([self.scoring.raw(c.rewards) for c in shown])).sum(axis=1)
+            best = sorted(range(len(shown)), key=lambda i: (-float(stored[i]), -shown[i].created_at))
+            shown = [shown[i] for i in sorted(best[:places])]
+        self._set(self._slot(item_id), item_id, [*shown, *trials], len(covers), len(trials))
 
-    def _set(self, slot: int, item_id: str, covers: Sequence[Cover], stored_covers: int) -> None:
+    def _set(self, slot: int, item_id: str, covers: Sequence[Cover], stored_covers: int, trials: int) -> None:
+        """The last `trials` of `covers` are on trial."""
         for notify in self.before_change:
             notify()
         n = len(covers)
         self.items[slot] = item_id
         self.base[slot] = EMPTY
-        self.counts[slot] = n
-        (self.thin.add if stored_covers < max(1, self.thin_below) else self.thin.discard)(slot)
+        self.counts[slot], self.trials[slot] = n - trials, trials
+        self.chances[slot] = n - trials + (self.width + 1 if trials else 0)
+        thin = stored_covers < max(1, self.thin_below)
+        (self.thin.add if thin else self.thin.discard)(slot)
+        (self.incomplete.add if thin or n == trials else self.incomplete.discard)(slot)
         if n:
             self.rows[slot, :n, :-1] = [c.embedding for c in covers]
             self.raw[slot, :n] = [self.scoring.raw(c.rewards) for c in covers]
             self.contributions[slot, :n] = self.scoring.contributions(self.raw[slot, :n])
             self.base[slot, :n] = self.contributions[slot, :n].sum(axis=1)
         self.rows[slot, :, -1] = self.base[slot]
+        self.rows[slot, n - trials :, -1] = EMPTY
         flat, rest = slice(slot * self.width, (slot + 1) * self.width), [""] * (self.width - n)
         self.ids[flat] = [c.id for c in covers] + rest
         self.uris[flat] = [c.uri for c in covers] + rest

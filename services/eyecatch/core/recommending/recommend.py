@@ -51,12 +51,13 @@ class Recommender:
         on_thin: ThinPool,
         exploration: float = 0.05,
         seed: int | None = None,
+        trial_share: float = 0.0,
     ) -> None:
         self.pools = pools
         self._profiles, self._encoder = profiles, encoder
         self._decisions = decisions
         self._on_thin = on_thin
-        self._ranker = Ranker(pools, exploration, seed)
+        self._ranker = Ranker(pools, exploration, seed, trial_share)
         self._ranker_by_score = Ranker(pools, 0.0)
         self._random = random.Random()
 

@@ -8,8 +8,8 @@ import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from eyecatch.core.types import AuditEntry, Cover, Item, Page, StandingChange, Trust
 from eyecatch.core.errors import InvalidInput
+from eyecatch.core.types import AuditEntry, Cover, Item, Page, StandingChange, Trust
 from eyecatch.stores import page_tokens as pages
 from eyecatch.stores.json_codec import audit_entry, audit_text
 from eyecatch.stores.redis import keys

@@ -39,7 +39,19 @@ def standing_columns(cover: Cover) -> Row:
 
 def cover(row: Row) -> Cover:
     """The last columns of `row` are COVER_COLUMNS."""
-    id, item_id, uri, embedding, rewards, origin, rest, *numbers, _, decided = row[-_COVER_WIDTH:]
+    id, item_id, uri, embedding, rewards, origin, rest, *last = row[-_COVER_WIDTH:]
+    width, height, taste, created_at, _, decided = last
     provenance = Provenance(Origin(origin), **json.loads(rest))
-    after = standing(json.loads(decided)) if decided else None
-    return Cover(id, item_id, uri, unpack(embedding), json.loads(rewards), provenance, *numbers, after)
+    return Cover(
+        id,
+        item_id,
+        uri,
+        unpack(embedding),
+        json.loads(rewards),
+        provenance,
+        width,
+        height,
+        taste,
+        created_at,
+        standing(json.loads(decided)) if decided else None,
+    )

@@ -1,10 +1,10 @@
-"""Trust in covers: who may see which one, and the gates that a made cover must pass before anyone does. Knows no store.
+"""Who may see which cover, and the gates that a made cover must pass before anyone does. Pure: knows no store.
 
 A made cover is a candidate. If it passes all gates, it is put on trial or trusted, as the operator says (`--made-covers`). A failed
 gate keeps it a candidate until an editor approves it. A retired cover is not shown at all.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from eyecatch.core.score import Scoring
 from eyecatch.core.types import Cover, Origin, Standing, Trust
@@ -24,7 +24,7 @@ def visible(covers: Iterable[Cover], mode: str) -> tuple[list[Cover], list[Cover
 
     A pinned cover is the only one. Without any other cover those on trial are for everybody: they take no place.
     """
-    trusted = [c for c in covers if c.standing.trust is Trust.TRUSTED and (mode != OFF or is_original(c))]
+    trusted = [c for c in covers if is_shown(c, mode)]
     pinned = [c for c in trusted if c.standing.pinned]
     if pinned:
         return pinned, []
@@ -32,12 +32,17 @@ def visible(covers: Iterable[Cover], mode: str) -> tuple[list[Cover], list[Cover
     return (trusted, trials) if trusted else (trials, [])
 
 
+def is_shown(cover: Cover, mode: str) -> bool:
+    """Whether the cover may be shown to every user; a pinned cover of its item may stand before it."""
+    return cover.standing.trust is Trust.TRUSTED and (mode != OFF or is_original(cover))
+
+
 def is_original(cover: Cover) -> bool:
     """Whether the cover came with its item."""
     return cover.provenance.origin is Origin.CATALOGUE
 
 
-def worse(rewards: dict[str, float], pool: Iterable[Cover], scoring: Scoring) -> tuple[str, ...]:
+def worse(rewards: Mapping[str, float], pool: Iterable[Cover], scoring: Scoring) -> tuple[str, ...]:
     """The gate of quality: by which rewards a made cover is worse than the best catalogue cover in the item's pool, in words."""
     originals = [c for c in pool if is_original(c) and c.standing.trust is not Trust.RETIRED]
     failures = []
@@ -46,7 +51,9 @@ def worse(rewards: dict[str, float], pool: Iterable[Cover], scoring: Scoring) ->
         if spec.name in QUALITY and spec.name in rewards and values:
             least = max(values) - TOLERANCE * spec.deviation
             if rewards[spec.name] < least:
-                failures.append(f"{spec.name}: got {rewards[spec.name]:.2f}; allowed: at least {least:.2f}, near the item's own")
+                failures.append(
+                    f"{spec.name}: got {rewards[spec.name]:.2f}; allowed: at least {least:.2f}, near the item's own"
+                )
     return tuple(failures)
 
 
