@@ -75,9 +75,7 @@ def delete(client: "Client", cover: CoverId, editor: Editor = "", note: Note = "
     """Delete a made cover and its image."""
     from eyecatch.v1 import review_pb2
 
-    client.review.DeleteCover(
-        review_pb2.DeleteCoverRequest(cover_id=cover, decider=_decider(editor, note)), timeout=10
-    )
+    client.review.DeleteCover(review_pb2.DeleteCoverRequest(cover_id=cover, decider=_decider(editor, note)), timeout=10)
     return Answer({"cover_id": cover}, f"deleted cover {cover}")
 
 

@@ -18,7 +18,7 @@ from eyecatch.core.errors import InvalidInput, NotFound, Unavailable
 from eyecatch.core.judgement import RELIABILITY
 from eyecatch.core.ports import Blobs, Brief, CatalogStore, GeneratedCover, Generator, Progress, Upscaler
 from eyecatch.core.score import Scoring
-from eyecatch.core.trust.standing import REVIEW, UNMEASURED, first_standing, worse
+from eyecatch.core.trust.standing import REVIEW, TRUSTED, UNMEASURED, first_standing, worse
 from eyecatch.core.types import Cover, Item, Job, Origin, Pixels, Provenance, Trust, Vector, zeros
 from eyecatch.pictures import preview, thumbnail
 
@@ -177,11 +177,18 @@ class Maker:
         return covers
 
     async def _surplus(self, job: Job, new: set[str]) -> list[str]:
-        """Covers of an earlier attempt of this job, and the oldest made ones that nobody trusts above the pool's size."""
+        """Covers of an earlier attempt of this job, and made ones above the pool's size: retired ones first, then the oldest.
+
+        A cover that an editor or a trial trusted stays; if the operator trusts all covers, it is as good as any other.
+        """
         pool = (await self._catalog.pools([job.item_id])).get(job.item_id, ())
         old = [c for c in pool if c.provenance.origin is Origin.GENERATED and c.id not in new]
         from_job = [c.id for c in old if c.provenance.job_id == job.id]
-        others = [c.id for c in old if c.provenance.job_id != job.id and c.standing.trust is not Trust.TRUSTED]
+        kept = None if self._options.made == TRUSTED else Trust.TRUSTED
+        removable = [
+            c for c in old if c.provenance.job_id != job.id and not c.standing.pinned and c.standing.trust is not kept
+        ]
+        others = [c.id for c in sorted(removable, key=lambda c: c.standing.trust is not Trust.RETIRED)]
         return from_job + others[: max(0, len(pool) - len(from_job) - self._options.pool_size)]
 
     async def remove(self, item_id: str, cover_ids: Sequence[str]) -> None:

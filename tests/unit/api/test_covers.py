@@ -5,7 +5,7 @@ import asyncio
 import grpc
 import pytest
 from eyecatch.core.judgement import to_rewards
-from eyecatch.core.types import Decision
+from eyecatch.core.types import Decision, Standing, Trust
 from eyecatch.v1 import behavior_pb2, covers_pb2, types_pb2
 
 from tests.contracts.builders import generated
@@ -51,7 +51,8 @@ async def test_a_score_is_the_sum_of_its_parts(api: Api) -> None:
 async def test_a_judged_cover_tells_its_judgement_and_others_have_none(api: Api) -> None:
     await api.put("a", "red")
     updates = {"available": 0.75, "space_mismatch": 0.2, "shape_hallucination": 0.05}
-    judged = generated("judged", "a", rewards={"relevance": 0.5, **to_rewards(updates)})
+    rewards = {"relevance": 0.5, **to_rewards(updates)}
+    judged = generated("judged", "a", rewards=rewards, decided=Standing(Trust.TRUSTED))
     await api.app.parts.store.catalog.add_covers([judged])
     ranking = await api.covers.RankCovers(covers_pb2.RankCoversRequest(item_id="a"))
     answer = await api.covers.RecommendCovers(Recommend(item_ids=["a"], covers_per_item=5))

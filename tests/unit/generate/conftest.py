@@ -39,6 +39,7 @@ def worker_config(kafka: Broker, redis_server: RedisServer, tmp_path: Path) -> G
         give_up_s=5.0,
         drain_s=5.0,
         health_port=0,
+        made_covers="trusted",
     )
 
 
