@@ -20,24 +20,24 @@ def change(cover_id: str, before: Standing, after: Standing) -> StandingChange:
 
 
 async def one(stores: Stores, id: str) -> Cover:
-    found = await stores.catalog.cover(id)
-    assert found is not None
-    return found
+    result = await stores.catalog.cover(id)
+    assert result is not None
+    return result
 
 
 async def test_a_standing_comes_back_as_it_went_in(stores: Stores) -> None:
-    decided = Standing(Trust.RETIRED, ("blurred: ✗", "too small"), pinned=True)
+    ruling = Standing(Trust.RETIRED, ("blurred: ✗", "too small"), pinned=True)
     await stores.catalog.upsert_items(
-        [item("a")], [cover("c", "a", decided=decided), generated("g", "a"), cover("o", "a")]
+        [item("a")], [cover("c", "a", ruling=decided), generated("g", "a"), cover("o", "a")]
     )
-    assert (await one(stores, "c")).standing == decided
+    assert (await one(stores, "c")).standing == ruling
     assert (await one(stores, "g")).standing == UNCHECKED
     assert (await one(stores, "o")).standing == ORIGINAL
-    assert [c.standing for c in (await stores.catalog.pools(["a"]))["a"]] == [decided, UNCHECKED, ORIGINAL]
+    assert [c.standing for c in (await stores.catalog.pools(["a"]))["a"]] == [ruling, UNCHECKED, ORIGINAL]
 
 
 async def test_a_change_is_made_and_recorded_if_nobody_was_faster(stores: Stores) -> None:
-    await stores.catalog.upsert_items([item("a")], [generated("g1", "a", decided=CANDIDATE), generated("g2", "a")])
+    await stores.catalog.upsert_items([item("a")], [generated("g1", "a", ruling=CANDIDATE), generated("g2", "a")])
     changes = [change("g1", CANDIDATE, TRUSTED), change("g2", CANDIDATE, TRUSTED), change("absent", CANDIDATE, TRUSTED)]
     assert await stores.catalog.change_standings(changes) == ["g1"]
     assert (await one(stores, "g1")).standing == TRUSTED
@@ -49,9 +49,9 @@ async def test_a_change_is_made_and_recorded_if_nobody_was_faster(stores: Stores
 
 async def test_covers_that_wait_are_listed_by_their_trust(stores: Stores) -> None:
     trial = Standing(Trust.ON_TRIAL)
-    covers = [generated(f"g{n}", "a", decided=trial if n % 2 else CANDIDATE) for n in range(7)]
+    covers = [generated(f"g{n}", "a", ruling=trial if n % 2 else CANDIDATE) for n in range(7)]
     await stores.catalog.upsert_items(
-        [item("a"), item("b")], [*covers, cover("o", "a"), generated("t", "a", decided=TRUSTED)]
+        [item("a"), item("b")], [*covers, cover("o", "a"), generated("t", "a", ruling=TRUSTED)]
     )
     page = await stores.catalog.waiting_covers(Trust.CANDIDATE, 3)
     assert [c.id for c in page.rows] == ["g0", "g2", "g4"]
@@ -59,7 +59,7 @@ async def test_covers_that_wait_are_listed_by_their_trust(stores: Stores) -> Non
     assert ([c.id for c in page.rows], page.next_token) == (["g6"], "")
     await stores.catalog.change_standings([change("g1", trial, TRUSTED), change("g3", trial, CANDIDATE)])
     await stores.catalog.remove_covers(["g0"])
-    await stores.catalog.add_covers([generated("g2", "b", decided=TRUSTED)])
+    await stores.catalog.add_covers([generated("g2", "b", ruling=TRUSTED)])
     ids = {t: [c.id for c in (await stores.catalog.waiting_covers(t, 100)).rows] for t in Trust}
     assert ids == {Trust.CANDIDATE: ["g3", "g4", "g6"], Trust.ON_TRIAL: ["g5"], Trust.TRUSTED: [], Trust.RETIRED: []}
     await stores.catalog.delete_item("a")

@@ -103,7 +103,7 @@ class Provenance:
 class Cover:
     """One candidate image of an item. `rewards`: raw values by name. `taste`: the taste cluster it was made for, or -1.
 
-    `decided`: its standing, None until somebody or a gate decided.
+    `ruling`: its standing, None until somebody or a gate decided.
     """
 
     id: str
@@ -116,12 +116,12 @@ class Cover:
     height: int = 0
     taste: int = -1
     created_at: float = 0.0
-    decided: Standing | None = None
+    ruling: Standing | None = None
 
     @property
     def standing(self) -> Standing:
         """What was decided about showing it, or the default of its origin."""
-        return self.decided or (ORIGINAL if self.provenance.origin is Origin.CATALOGUE else UNCHECKED)
+        return self.ruling or (ORIGINAL if self.provenance.origin is Origin.CATALOGUE else UNCHECKED)
 
 
 class AuditEntry(NamedTuple):

@@ -44,7 +44,7 @@ def count_nothing(attempts: int, available: bool) -> None:
 class MakerOptions:
     """For each cover of a job, `draws` pictures are drawn, each up to `attempts` times; the best by `scoring` are stored.
 
-    `guided`: as in a Drawing. `made`: who may see a cover that passes all gates, one of core/trust/standing.py's MODES.
+    `guided`: as in a Drawing. `mode`: who may see a cover that passes all gates, one of core/trust/standing.py's MODES.
     """
 
     scoring: Scoring = SCORING
@@ -52,7 +52,7 @@ class MakerOptions:
     pool_size: int = 16
     attempts: int = 3
     guided: tuple[float, float] | None = None
-    made: str = REVIEW
+    mode: str = REVIEW
 
 
 def cover_id(job: Job, seed: int) -> str:
@@ -139,10 +139,10 @@ class Maker:
 
     async def _store(self, job: Job, item: Item, best: Sequence[GeneratedCover]) -> list[Cover]:
         pool = (await self._catalog.pools([item.id])).get(item.id, ())
-        scoring, mode = self._options.scoring, self._options.made
+        scoring, mode = self._options.scoring, self._options.mode
 
-        def failures(made: GeneratedCover) -> tuple[str, ...]:
-            return (UNMEASURED if made.refusals is None else made.refusals) + worse(made.rewards, pool, scoring)
+        def failures(cover: GeneratedCover) -> tuple[str, ...]:
+            return (UNMEASURED if cover.refusals is None else cover.refusals) + worse(cover.rewards, pool, scoring)
 
         covers = [
             Cover(
@@ -166,7 +166,7 @@ class Maker:
                 height=m.height,
                 taste=job.taste,
                 created_at=time.time(),
-                decided=first_standing(failures(m), mode),
+                ruling=first_standing(failures(m), mode),
             )
             for m in best
         ]
@@ -184,9 +184,11 @@ class Maker:
         pool = (await self._catalog.pools([job.item_id])).get(job.item_id, ())
         old = [c for c in pool if c.provenance.origin is Origin.GENERATED and c.id not in new]
         from_job = [c.id for c in old if c.provenance.job_id == job.id]
-        kept = None if self._options.made == TRUSTED else Trust.TRUSTED
+        lasting = None if self._options.mode == TRUSTED else Trust.TRUSTED
         removable = [
-            c for c in old if c.provenance.job_id != job.id and not c.standing.pinned and c.standing.trust is not kept
+            c
+            for c in old
+            if c.provenance.job_id != job.id and not c.standing.pinned and c.standing.trust is not lasting
         ]
         others = [c.id for c in sorted(removable, key=lambda c: c.standing.trust is not Trust.RETIRED)]
         return from_job + others[: max(0, len(pool) - len(from_job) - self._options.pool_size)]

@@ -93,7 +93,7 @@ async def application(
         await fill_index(parts, mode)
         requeued = await store.queue.recover()
         scoring = Scoring.parse(config.reward_weights, SCORING)
-        pools = Pools(store.catalog, scoring, config.pool_size, thin_below=config.pool_min, made=mode)
+        pools = Pools(store.catalog, scoring, config.pool_size, thin_below=config.pool_min, mode=mode)
         hub, tastes = Hub(), Tastes()
 
         def on_change(item_id: str, new: Sequence[Cover], removed: Sequence[str]) -> None:

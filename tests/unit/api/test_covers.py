@@ -52,7 +52,7 @@ async def test_a_judged_cover_tells_its_judgement_and_others_have_none(api: Api)
     await api.put("a", "red")
     updates = {"available": 0.75, "space_mismatch": 0.2, "shape_hallucination": 0.05}
     rewards = {"relevance": 0.5, **to_rewards(updates)}
-    judged = generated("judged", "a", rewards=rewards, decided=Standing(Trust.TRUSTED))
+    judged = generated("judged", "a", rewards=rewards, ruling=Standing(Trust.TRUSTED))
     await api.app.parts.store.catalog.add_covers([judged])
     ranking = await api.covers.RankCovers(covers_pb2.RankCoversRequest(item_id="a"))
     answer = await api.covers.RecommendCovers(Recommend(item_ids=["a"], covers_per_item=5))

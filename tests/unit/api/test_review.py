@@ -66,17 +66,17 @@ async def test_an_approved_cover_is_shown_until_it_is_retired(api: Api) -> None:
     await api.put("a", "red")
     (original,) = await shown(api)
     api.generator.refusals = (FAILED,)
-    made = await make(api)
-    answer = await api.review.ApproveCover(ApproveCoverRequest(cover_id=made.id, decider=ANN))
+    new = await make(api)
+    answer = await api.review.ApproveCover(ApproveCoverRequest(cover_id=new.id, decider=ANN))
     assert (answer.cover.trust, list(answer.cover.reasons)) == (types_pb2.TRUST_TRUSTED, [])
-    assert await shown(api) == [made.id, original]
-    again = await api.review.ApproveCover(ApproveCoverRequest(cover_id=made.id))
+    assert await shown(api) == [new.id, original]
+    again = await api.review.ApproveCover(ApproveCoverRequest(cover_id=new.id))
     assert again.cover == answer.cover
-    await api.review.RetireCover(RetireCoverRequest(cover_id=made.id))
+    await api.review.RetireCover(RetireCoverRequest(cover_id=new.id))
     assert await shown(api) == [original]
     assert await audit(api) == [
-        ("unnamed", "retire", made.id, ""),
-        ("ann", "approve", made.id, "looks good ✓"),
+        ("unnamed", "retire", new.id, ""),
+        ("ann", "approve", new.id, "looks good ✓"),
     ], "a decision that changes nothing is no entry"
 
 
@@ -103,37 +103,37 @@ async def test_a_pinned_cover_is_alone_until_the_pin_is_removed(api: Api) -> Non
 
 async def test_a_deleted_cover_is_gone_with_its_image_and_stays_in_the_record(api: Api) -> None:
     await api.put("a", "red")
-    made = await make(api)
-    await api.review.DeleteCover(DeleteCoverRequest(cover_id=made.id, decider=ANN))
-    await api.refused(api.covers.GetCover(covers_pb2.GetCoverRequest(cover_id=made.id)), grpc.StatusCode.NOT_FOUND)
-    assert await audit(api) == [("ann", "delete", made.id, "looks good ✓")]
+    new = await make(api)
+    await api.review.DeleteCover(DeleteCoverRequest(cover_id=new.id, decider=ANN))
+    await api.refused(api.covers.GetCover(covers_pb2.GetCoverRequest(cover_id=new.id)), grpc.StatusCode.NOT_FOUND)
+    assert await audit(api) == [("ann", "delete", new.id, "looks good ✓")]
 
 
 async def test_the_originals_come_back_with_one_call(api: Api) -> None:
     for id in "ab":
         await api.put(id, "red", "blue")
     originals = {id: await shown(api, id) for id in "ab"}
-    made = {id: await make(api, id) for id in "ab"}
+    new = {id: await make(api, id) for id in "ab"}
     for id in "ab":
-        await api.review.ApproveCover(ApproveCoverRequest(cover_id=made[id].id))
-        await api.review.PinCover(PinCoverRequest(item_id=id, cover_id=made[id].id))
+        await api.review.ApproveCover(ApproveCoverRequest(cover_id=new[id].id))
+        await api.review.PinCover(PinCoverRequest(item_id=id, cover_id=new[id].id))
         await api.review.RetireCover(RetireCoverRequest(cover_id=originals[id][0]))
-        assert await shown(api, id) == [made[id].id]
+        assert await shown(api, id) == [new[id].id]
     one = await api.review.RestoreOriginals(RestoreOriginalsRequest(item_ids=["a"], decider=ANN))
     assert one.covers_changed == 2
     assert await shown(api, "a") == originals["a"]
-    assert await shown(api, "b") == [made["b"].id]
+    assert await shown(api, "b") == [new["b"].id]
     assert (await api.review.RestoreOriginals(RestoreOriginalsRequest(all=True))).covers_changed == 2
     assert await shown(api, "b") == originals["b"]
     assert (await api.review.RestoreOriginals(RestoreOriginalsRequest(all=True))).covers_changed == 0
     nearest = await api.covers.ListCovers(covers_pb2.ListCoversRequest(item_id="a"))
-    assert made["a"].id in {c.id for c in nearest.covers}, "retired, not removed"
+    assert new["a"].id in {c.id for c in nearest.covers}, "retired, not removed"
 
 
 async def test_wrong_decisions_are_refused_and_change_nothing(api: Api) -> None:
     await api.put("a", "red")
     await api.put("b", "blue")
-    made, original = await make(api), (await shown(api))[0]
+    new, original = await make(api), (await shown(api))[0]
     other = (await shown(api, "b"))[0]
     review, codes = api.review, grpc.StatusCode
     for call in (
@@ -147,13 +147,13 @@ async def test_wrong_decisions_are_refused_and_change_nothing(api: Api) -> None:
         await api.refused(call, codes.NOT_FOUND)
     for call in (
         review.DeleteCover(DeleteCoverRequest(cover_id=original)),
-        review.PinCover(PinCoverRequest(item_id="a", cover_id=made.id)),
+        review.PinCover(PinCoverRequest(item_id="a", cover_id=new.id)),
     ):
         await api.refused(call, codes.FAILED_PRECONDITION)
     for call, field in (
         (review.ApproveCover(ApproveCoverRequest()), "cover_id"),
-        (review.ApproveCover(ApproveCoverRequest(cover_id=made.id, decider=Decider(note="x" * 513))), "decider.note"),
-        (review.RetireCover(RetireCoverRequest(cover_id=made.id, decider=Decider(editor="\0"))), "decider.editor"),
+        (review.ApproveCover(ApproveCoverRequest(cover_id=new.id, decider=Decider(note="x" * 513))), "decider.note"),
+        (review.RetireCover(RetireCoverRequest(cover_id=new.id, decider=Decider(editor="\0"))), "decider.editor"),
         (review.PinCover(PinCoverRequest(item_id="a", cover_id=other)), "cover_id"),
         (review.RestoreOriginals(RestoreOriginalsRequest()), "item_ids"),
         (review.RestoreOriginals(RestoreOriginalsRequest(item_ids=["a"], all=True)), "item_ids"),

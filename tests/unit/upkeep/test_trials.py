@@ -38,14 +38,14 @@ async def show(store: SqliteStore, cover_id: str, users: range, clicks: int, day
 
 
 async def trust(store: SqliteStore, cover_id: str) -> Trust:
-    found = await store.catalog.cover(cover_id)
-    assert found is not None
-    return found.standing.trust
+    result = await store.catalog.cover(cover_id)
+    assert result is not None
+    return result.standing.trust
 
 
 async def test_covers_that_passed_the_gates_advance_with_the_mode(store: SqliteStore) -> None:
     passed, failed = Standing(Trust.CANDIDATE), Standing(Trust.CANDIDATE, ("blurred",))
-    await put(store, generated("p", "a", decided=passed), generated("f", "a", decided=failed), generated("old", "b"))
+    await put(store, generated("p", "a", ruling=passed), generated("f", "a", ruling=failed), generated("old", "b"))
     assert await advance(store.catalog, "review") == set()
     assert await advance(store.catalog, "trial") == {"a"}
     assert await advance(store.catalog, "trial") == set()
@@ -57,7 +57,7 @@ async def test_covers_that_passed_the_gates_advance_with_the_mode(store: SqliteS
 
 
 async def test_clicks_decide_for_better_and_for_worse(store: SqliteStore) -> None:
-    await put(store, cover("o", "a"), generated("good", "a", decided=TRIAL), generated("bad", "a", decided=TRIAL))
+    await put(store, cover("o", "a"), generated("good", "a", ruling=TRIAL), generated("bad", "a", ruling=TRIAL))
     await show(store, "o", range(2000), 200)
     await show(store, "good", range(2000, 2400), 120)
     await show(store, "bad", range(3000, 3400), 4)
@@ -70,7 +70,7 @@ async def test_clicks_decide_for_better_and_for_worse(store: SqliteStore) -> Non
 
 
 async def test_a_trial_without_evidence_goes_on(store: SqliteStore) -> None:
-    await put(store, cover("o", "a"), generated("t", "a", decided=TRIAL))
+    await put(store, cover("o", "a"), generated("t", "a", ruling=TRIAL))
     assert await judge(store) == set()
     await show(store, "t", range(99), 99)
     await show(store, "o", range(200, 400), 1)
@@ -79,7 +79,7 @@ async def test_a_trial_without_evidence_goes_on(store: SqliteStore) -> None:
 
 
 async def test_one_user_counts_once_a_round(store: SqliteStore) -> None:
-    await put(store, cover("o", "a"), generated("t", "a", decided=TRIAL))
+    await put(store, cover("o", "a"), generated("t", "a", ruling=TRIAL))
     for day in range(150):
         await show(store, "t", range(1), 1, day)
     await show(store, "o", range(1000, 1300), 3)
@@ -93,7 +93,7 @@ async def test_each_event_counts_once_over_rounds_and_processes(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trials, "PAGE", 7)
-    await put(store, cover("o", "a"), generated("t", "a", decided=TRIAL), generated("else", "b"))
+    await put(store, cover("o", "a"), generated("t", "a", ruling=TRIAL), generated("else", "b"))
     await show(store, "t", range(50), 5)
     await show(store, "else", range(60, 70), 5)
     await asyncio.gather(*(judge(store) for _ in range(3)))
@@ -105,7 +105,7 @@ async def test_each_event_counts_once_over_rounds_and_processes(
 
 
 async def test_an_editors_decision_stands_against_a_verdict(store: SqliteStore) -> None:
-    await put(store, cover("o", "a"), generated("t", "a", decided=Standing(Trust.RETIRED, ("ugly",))))
+    await put(store, cover("o", "a"), generated("t", "a", ruling=Standing(Trust.RETIRED, ("ugly",))))
     await show(store, "o", range(500), 5)
     await show(store, "t", range(500, 1000), 400)
     assert await judge(store) == set()

@@ -30,7 +30,7 @@ class Pools:
     thin: slots of items with no cover or fewer than `thin_below` in the store. incomplete: these, and slots without a cover that every
     user may see. items: item ids by slot.
     ids, uris, cached: flat lists; place p of slot s is entry s * width + p. before_change: called before a slot gets other covers.
-    `made`: who may see made covers, one of core/trust/standing.py's MODES.
+    `mode`: who may see made covers, one of core/trust/standing.py's MODES.
     """
 
     def __init__(
@@ -40,12 +40,12 @@ class Pools:
         width: int = 16,
         max_items: int = 50_000,
         thin_below: int = 1,
-        made: str = REVIEW,
+        mode: str = REVIEW,
     ) -> None:
         self.scoring = scoring
         self.width = width
         self.thin_below = thin_below
-        self._made = made
+        self._mode = mode
         self._catalog = catalog
         self._max_slots = max_items + 1
         self._slots: OrderedDict[str, int] = (
@@ -112,7 +112,7 @@ class Pools:
 
     def fill(self, item_id: str, covers: Sequence[Cover]) -> None:
         """Set an item's pool. Of too many covers those with the best stored rewards stay; among equals the newer ones."""
-        shown, trials = visible(covers, self._made)
+        shown, trials = visible(covers, self._mode)
         trials = trials[: min(TRIALS, self.width - 1)]
         places = self.width - len(trials)
         if len(shown) > places:

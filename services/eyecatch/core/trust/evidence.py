@@ -27,19 +27,19 @@ class Counts(NamedTuple):
     clicks: int = 0
 
     @property
-    def seen(self) -> int:
+    def views(self) -> int:
         """At least its clicks: an app may report a click without the impression before it."""
         return max(self.impressions, self.clicks)
 
 
 def overall_rate(counts: Collection[Counts]) -> float:
     """The click rate of all covers, in (0, 1)."""
-    return (sum(c.clicks for c in counts) + 1) / (sum(c.seen for c in counts) + 2)
+    return (sum(c.clicks for c in counts) + 1) / (sum(c.views for c in counts) + 2)
 
 
 def interval(counts: Counts, rate: float) -> tuple[float, float]:
     """The interval of a cover's click rate, shrunk towards `rate`."""
-    n = counts.seen + PRIOR
+    n = counts.views + PRIOR
     mean = (counts.clicks + PRIOR * rate) / n
     half = INTERVAL * math.sqrt(mean * (1 - mean) / (n + 1))
     return max(0.0, mean - half), min(1.0, mean + half)
@@ -50,15 +50,15 @@ def verdict(trial: Counts, rivals: Collection[Counts], rate: float) -> tuple[Tru
 
     TRUSTED: its interval lies above that of each rival. RETIRED: below that of the best, or not better after MOST impressions.
     """
-    if trial.seen < LEAST or not rivals or max(r.seen for r in rivals) < LEAST:
+    if trial.views < LEAST or not rivals or max(r.views for r in rivals) < LEAST:
         return None
     low, high = interval(trial, rate)
     lows, highs = zip(*(interval(r, rate) for r in rivals), strict=True)
     words = (
-        f"click rate {low:.4f} to {high:.4f} of {trial.seen} impressions; the item's others at most {max(highs):.4f}"
+        f"click rate {low:.4f} to {high:.4f} of {trial.views} impressions; the item's others at most {max(highs):.4f}"
     )
     if low > max(highs):
         return Trust.TRUSTED, words
     if high < max(lows):
         return Trust.RETIRED, words
-    return (Trust.RETIRED, words + ": not better") if trial.seen >= MOST else None
+    return (Trust.RETIRED, words + ": not better") if trial.views >= MOST else None

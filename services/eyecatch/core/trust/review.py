@@ -109,7 +109,7 @@ class Review:
                 return cover
             if await self._catalog.change_standings([_change(cover, after, by, action, note)]):
                 await self._on_change([cover.item_id])
-                return replace(cover, decided=after)
+                return replace(cover, ruling=after)
         raise _busy(cover_id)
 
     async def _cover(self, cover_id: str) -> Cover:

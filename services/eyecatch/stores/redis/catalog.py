@@ -104,7 +104,7 @@ class RedisCatalog:
             for change in changes:
                 id = change.entry.cover_id
                 if (cover := covers.get(id)) and cover.standing == change.before:
-                    covers[id] = replace(cover, decided=change.after)
+                    covers[id] = replace(cover, ruling=change.after)
                     commands += [("HSET", keys.COVERS, id, cover_bytes(covers[id])), *_wait(covers[id])]
                     commands.append(_record(change.entry))
                     changed.append(id)

@@ -28,7 +28,7 @@ def cover_bytes(cover: Cover) -> bytes:
     rewards, provenance = json.loads(rewards_text(cover.rewards)), json.loads(provenance_text(cover.provenance))
     rest = [cover.item_id, cover.uri, rewards, int(cover.provenance.origin), provenance]
     rest += [cover.width, cover.height, cover.taste, cover.created_at]
-    rest += [standing_row(cover.decided)] if cover.decided else []
+    rest += [standing_row(cover.ruling)] if cover.ruling else []
     return pack(cover.embedding) + compact("cover", rest).encode()
 
 
@@ -36,9 +36,9 @@ def cover_from(id: str, data: bytes) -> Cover:
     """Raises StoreDamaged."""
     try:
         item_id, uri, rewards, origin, rest, *numbers = json.loads(data[_EMBEDDING_BYTES:])
-        width, height, taste, created_at, *decided = numbers  # nothing was decided about older covers
+        width, height, taste, created_at, *ruling = numbers  # nothing was decided about older covers
         provenance = Provenance(Origin(origin), **rest)
-        after = standing(decided[0]) if decided else None
+        after = standing(ruling[0]) if ruling else None
     except (ValueError, TypeError) as error:
         raise StoreDamaged("a stored cover cannot be read; import or generate it again") from error
     embedding = unpack(data[:_EMBEDDING_BYTES])

@@ -100,7 +100,7 @@ class SqliteCatalog:
                 id = change.entry.cover_id
                 row = connection.execute(_COVER, (id,)).fetchone()
                 if row and (cover := rows.cover(row)).standing == change.before:
-                    columns = rows.standing_columns(replace(cover, decided=change.after))
+                    columns = rows.standing_columns(replace(cover, ruling=change.after))
                     connection.execute("UPDATE covers SET trust = ?, standing = ? WHERE id = ?", (*columns, id))
                     _record(connection, [change.entry])
                     changed.append(id)

@@ -33,14 +33,14 @@ def cover_row(cover: Cover) -> Row:
 
 def standing_columns(cover: Cover) -> Row:
     """trust, standing"""
-    decided = compact("standing", standing_row(cover.decided)) if cover.decided else ""
-    return int(cover.standing.trust), decided
+    ruling = compact("standing", standing_row(cover.ruling)) if cover.ruling else ""
+    return int(cover.standing.trust), ruling
 
 
 def cover(row: Row) -> Cover:
     """The last columns of `row` are COVER_COLUMNS."""
     id, item_id, uri, embedding, rewards, origin, rest, *last = row[-_COVER_WIDTH:]
-    width, height, taste, created_at, _, decided = last
+    width, height, taste, created_at, _, ruling = last
     provenance = Provenance(Origin(origin), **json.loads(rest))
     return Cover(
         id,
@@ -53,5 +53,5 @@ def cover(row: Row) -> Cover:
         height,
         taste,
         created_at,
-        standing(json.loads(decided)) if decided else None,
+        standing(json.loads(ruling)) if ruling else None,
     )

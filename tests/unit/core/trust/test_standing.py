@@ -8,9 +8,9 @@ from eyecatch.core.types import UNCHECKED, Cover, Origin, Provenance, Standing, 
 SCORING = Scoring(RewardSpec("preference", 1.0), (RewardSpec("aesthetic", 1.0, 0.5, 0.2), RewardSpec("relevance", 1.0)))
 
 
-def cover(id: str, made: bool = False, decided: Standing | None = None, **rewards: float) -> Cover:
-    origin = Origin.GENERATED if made else Origin.CATALOGUE
-    return Cover(id, "a", "", zeros(), rewards, Provenance(origin), decided=decided)
+def cover(id: str, generated: bool = False, ruling: Standing | None = None, **rewards: float) -> Cover:
+    origin = Origin.GENERATED if generated else Origin.CATALOGUE
+    return Cover(id, "a", "", zeros(), rewards, Provenance(origin), ruling=decided)
 
 
 @pytest.mark.parametrize(("mode", "trust"), list(zip(MODES, (1, 1, 2, 3), strict=True)))
@@ -20,12 +20,12 @@ def test_a_cover_that_passes_stands_as_the_mode_says_and_one_that_fails_waits(mo
 
 
 def test_a_made_cover_must_not_be_worse_than_the_best_catalogue_cover() -> None:
-    pool = [cover("o1", aesthetic=0.4), cover("o2", aesthetic=0.7), cover("m", made=True, aesthetic=0.9)]
+    pool = [cover("o1", aesthetic=0.4), cover("o2", aesthetic=0.7), cover("m", generated=True, aesthetic=0.9)]
     assert worse({"aesthetic": 0.61}, pool, SCORING) == ()
     (reason,) = worse({"aesthetic": 0.59, "relevance": -9.0}, pool, SCORING)
     assert reason == "aesthetic: got 0.59; allowed: at least 0.60, near the item's own"
     assert worse({"aesthetic": 0.0}, [], SCORING) == (), "an item without a picture"
-    retired = cover("o2", aesthetic=0.7, decided=Standing(Trust.RETIRED))
+    retired = cover("o2", aesthetic=0.7, ruling=Standing(Trust.RETIRED))
     assert worse({"aesthetic": 0.4}, [pool[0], retired], SCORING) == ()
 
 
@@ -45,6 +45,6 @@ def test_another_mode_moves_only_what_passed_the_gates_and_only_upwards() -> Non
 
 
 def test_with_made_covers_off_only_originals_are_visible() -> None:
-    covers = [cover("o"), cover("m", made=True, decided=Standing(Trust.TRUSTED, pinned=True))]
+    covers = [cover("o"), cover("m", generated=True, ruling=Standing(Trust.TRUSTED, pinned=True))]
     assert [c.id for c in visible(covers, "off")[0]] == ["o"]
     assert [c.id for c in visible(covers, "review")[0]] == ["m"]
