@@ -28,7 +28,7 @@ async def one(stores: Stores, id: str) -> Cover:
 async def test_a_standing_comes_back_as_it_went_in(stores: Stores) -> None:
     ruling = Standing(Trust.RETIRED, ("blurred: ✗", "too small"), pinned=True)
     await stores.catalog.upsert_items(
-        [item("a")], [cover("c", "a", ruling=decided), generated("g", "a"), cover("o", "a")]
+        [item("a")], [cover("c", "a", ruling=ruling), generated("g", "a"), cover("o", "a")]
     )
     assert (await one(stores, "c")).standing == ruling
     assert (await one(stores, "g")).standing == UNCHECKED

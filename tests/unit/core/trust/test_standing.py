@@ -10,7 +10,7 @@ SCORING = Scoring(RewardSpec("preference", 1.0), (RewardSpec("aesthetic", 1.0, 0
 
 def cover(id: str, generated: bool = False, ruling: Standing | None = None, **rewards: float) -> Cover:
     origin = Origin.GENERATED if generated else Origin.CATALOGUE
-    return Cover(id, "a", "", zeros(), rewards, Provenance(origin), ruling=decided)
+    return Cover(id, "a", "", zeros(), rewards, Provenance(origin), ruling=ruling)
 
 
 @pytest.mark.parametrize(("mode", "trust"), list(zip(MODES, (1, 1, 2, 3), strict=True)))
