@@ -11,6 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from icg.adapter.model import IcgAdapter
 from icg.draw.pipeline import Batch, CoverPipeline
 from icg.draw.sampler import Condition, Moment, guidance_weights, guided, positioned
 from icg.models.noise import Mixture, mixture
@@ -50,14 +51,16 @@ class Estimate:
         """The condition for item and user, as this adapter encodes it."""
         return Condition(*encode(self._items, self._users, self._strengths))
 
+    def unpersonal(self, adapter: IcgAdapter) -> tuple[Condition, Condition]:
+        """The conditions for nothing and for the item with nobody, as this adapter encodes them."""
+        nobody = torch.zeros_like(self._users)
+        return Condition(*adapter.unconditional(len(self.briefs))), Condition(*adapter(self._items, nobody))
+
     def others(self) -> dict[int, Condition]:
         """The conditions of the other parts: nothing, and the item alone if some cover uses it. Encoded without gradients."""
-        adapter = self._pipeline.adapter
         with torch.no_grad():
-            conditions = {NOTHING: Condition(*adapter.unconditional(len(self.briefs)))}
-            if ITEM in self.weights:
-                conditions[ITEM] = Condition(*adapter(self._items, torch.zeros_like(self._users)))
-        return conditions
+            nothing, item = self.unpersonal(self._pipeline.adapter)
+        return {NOTHING: nothing, ITEM: item} if ITEM in self.weights else {NOTHING: nothing}
 
     def predict(self, condition: Condition, pipeline: CoverPipeline | None = None) -> Tensor:
         """The denoiser's prediction (B, C, h, w), by another pipeline's denoiser and ControlNet if one is given."""

@@ -193,7 +193,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.number("group", 8, "by policy: covers of a brief that are compared")
     parser.number("users", 2, "users for each item of a batch")
     parser.number("dispersion", 0.5, "weight of the term that separates the covers of two users")
-    parser.number("consistency", 1.0, "weight of the term that keeps text control")
+    parser.number("consistency", 1.0, "weight of consistent condition, which keeps text control and leaves users free")
+    parser.number("kl", 0.0, "weight of KL, which keeps the whole prediction, users' part included")
     parser.number("lora", 0, "rank of low-rank weights of the denoiser; 0 = none")
     parser.add_argument("--fresh", action="store_true", help="start with a refiner that changes nothing")
     parser.add_argument("--go-on", action="store_true", help="continue even if the watch would stop")
@@ -203,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     steps, batch = (2, 4) if args.smoke else (args.steps, args.batch)
     config: personalise.AlignConfig | grpo.PolicyConfig = personalise.AlignConfig(
-        users=args.users, dispersion=args.dispersion, consistency=args.consistency, lora=args.lora
+        users=args.users, dispersion=args.dispersion, consistency=args.consistency, kl=args.kl, lora=args.lora
     )
     if args.by == "policy":
         config = grpo.PolicyConfig(group=batch if args.smoke else args.group)

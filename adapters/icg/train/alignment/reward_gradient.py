@@ -1,15 +1,17 @@
 """Personalised alignment without labels: rewards' gradients through the last steps of sampling, into refiner and connector.
 
 ReFL (arXiv:2304.05977): sample without gradients to a random late step, estimate the clean cover in one step, decode it and maximise the
-mixed rewards. Each item is drawn for several users: a dispersion term separates their covers along the difference of their tastes, and a
-consistent-condition term (arXiv:2408.00418, L_CC) keeps the denoiser's predictions near those before training.
+mixed rewards. Each item is drawn for several users: a dispersion term separates their covers along the difference of their tastes.
+Two terms keep what was learned before: consistent condition (arXiv:2408.00418, L_CC) holds the direction in which the item alone moves
+the prediction, and leaves the user's part free; KL holds the whole prediction for item and user, and so what users may change.
 Works on any CoverPipeline. Knows no data.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from icg.adapter.model import IcgAdapter
 from icg.brief import Brief
 from icg.draw.estimate import Estimate
 from icg.draw.pipeline import CoverPipeline
@@ -28,7 +31,7 @@ from icg.rewards.mix import Mix
 class AlignConfig:
     """late: the gradient enters at a random one of so many last steps. users: number of consecutive briefs that share an item.
 
-    dispersion, consistency: weights of the two terms; `temperature` of distances in the dispersion. lora: rank of a low-rank
+    dispersion, consistency, kl: weights of the terms; `temperature` of distances in the dispersion. lora: rank of a low-rank
     adapter (arXiv:2106.09685) on the denoiser's attention, 0 for none.
     """
 
@@ -37,6 +40,7 @@ class AlignConfig:
     dispersion: float = 0.5
     temperature: float = 0.5
     consistency: float = 1.0
+    kl: float = 0.0
     lora: int = 0
 
 
@@ -51,8 +55,8 @@ class Aligner(nn.Module):
     ) -> None:
         super().__init__()
         self.pipeline, self.mix, self.looks, self.config = pipeline, mix, looks, config
-        before = copy.deepcopy(pipeline.adapter).requires_grad_(False)
-        self.before = before.forward  # not a submodule: checkpoints hold only trained weights
+        self._before = (copy.deepcopy(pipeline.adapter).requires_grad_(False),)
+        """In a tuple it is no submodule: checkpoints hold only trained weights."""
         self.adapter = pipeline.adapter.requires_grad_(False)
         self.adapter.refiner.requires_grad_(True)
         self.adapter.connector.requires_grad_(True)
@@ -72,17 +76,44 @@ class Aligner(nn.Module):
             self.pipeline.step(batch)
         at = Estimate(self.pipeline, batch)
         personal = at.predict(at.personal(self.adapter))
-        with torch.no_grad():
-            before = at.predict(at.personal(self.before))
         pixels = family.decode(at.clean(personal)).clamp(-1, 1)
         mixed = self.mix.tensor(pixels, briefs)
         users = torch.cat([self.pipeline.user(brief) for brief in briefs])
         dispersion = self.dispersion(self.looks(pixels), users)
-        consistency = (personal - before).square().mean()
+        kl = self.kl(at, personal)
+        with torch.set_grad_enabled(config.consistency > 0):
+            consistency = self.consistency(at)
         reward = mixed.total.mean()
-        loss = -reward + config.dispersion * dispersion + config.consistency * consistency
+        loss = -reward + config.dispersion * dispersion + config.consistency * consistency + config.kl * kl
         parts = {name: values.mean() for name, values in mixed.parts.items()}
-        return {"loss": loss, "reward": reward, "dispersion": dispersion, "consistency": consistency, **parts}
+        terms = {"dispersion": dispersion, "consistency": consistency, "kl": kl}
+        return {"loss": loss, "reward": reward, **terms, **parts}
+
+    def consistency(self, at: Estimate) -> Tensor:
+        """Mean square change, since before training, of ε(item, nobody) − ε(nothing)."""
+        nothing, item = (at.predict(condition) for condition in at.unpersonal(self.adapter))
+        with self._before_training() as adapter:
+            nothing_before, item_before = (at.predict(condition) for condition in at.unpersonal(adapter))
+        return ((item - nothing) - (item_before - nothing_before)).square().mean()
+
+    def kl(self, at: Estimate, personal: Tensor) -> Tensor:
+        """Mean square change of the prediction for item and user: the KL divergence of two Gaussians of equal spread, but for a factor."""
+        with self._before_training() as adapter:
+            before = at.predict(at.personal(adapter))
+        return (personal - before).square().mean()
+
+    @contextmanager
+    def _before_training(self) -> Iterator[IcgAdapter]:
+        """The adapter before training, beside a denoiser without its LoRA."""
+        denoiser = self.pipeline.family.denoiser
+        if self.config.lora:
+            denoiser.disable_adapters()
+        try:
+            with torch.no_grad():
+                yield self._before[0]
+        finally:
+            if self.config.lora:
+                denoiser.enable_adapters()
 
     def dispersion(self, looks: Tensor, users: Tensor) -> Tensor:
         """looks (B, D), users (B, D), unit rows -> mean exp(-margin / temperature) over pairs of users of one item.

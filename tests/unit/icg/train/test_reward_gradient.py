@@ -112,6 +112,40 @@ def test_alignment_climbs_the_reward_on_held_out_briefs_and_resumes(pipeline: Co
     torch.testing.assert_close(resumed.adapter.state_dict(), after)
 
 
+def test_consistent_condition_leaves_users_free_and_kl_does_not(pipeline: CoverPipeline) -> None:
+    """What the refiner learns of users costs KL alone; what moves the item's own direction costs both."""
+
+    def terms(model: personalise.Aligner) -> dict[str, float]:
+        parts = model.loss(briefs(4), np.random.default_rng(0))
+        return {name: float(parts[name].detach()) for name in ("consistency", "kl")}
+
+    model = aligner(pipeline)
+    assert terms(model) == pytest.approx({"consistency": 0.0, "kl": 0.0}, abs=1e-12)
+    start = copy.deepcopy(model.adapter.state_dict())
+    with torch.no_grad():
+        for weight in model.adapter.refiner.parameters():
+            weight += 0.5 * torch.randn_like(weight)
+    assert terms(model)["consistency"] == pytest.approx(0.0, abs=1e-12)
+    assert terms(model)["kl"] > 1e-8
+    model.adapter.load_state_dict(start)
+    with torch.no_grad():
+        for weight in model.adapter.connector.parameters():
+            weight += 0.1 * torch.randn_like(weight)
+    assert min(terms(model).values()) > 1e-8
+
+
+def test_both_terms_hold_a_lora_too(pipeline: CoverPipeline) -> None:
+    model = aligner(pipeline, lora=2, kl=1.0)
+    before = model.loss(briefs(4), np.random.default_rng(0))
+    assert float(before["kl"].detach()) == pytest.approx(0.0, abs=1e-10)
+    with torch.no_grad():
+        for weight in model.lora:
+            weight += torch.randn_like(weight)
+    after = model.loss(briefs(4), np.random.default_rng(0))
+    assert float(after["kl"].detach()) > 1e-6
+    assert float(after["consistency"].detach()) > 1e-6
+
+
 def test_lora_is_trained_saved_and_comes_back(pipeline: CoverPipeline, tmp_path: Path) -> None:
     brief = briefs(1)[0]
     before = np.asarray(pipeline([brief])[0], int)
