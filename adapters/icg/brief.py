@@ -13,6 +13,7 @@ from PIL import Image
 from icg.errors import BriefError
 
 MAX_TITLE = 512
+MAX_AUDIENCE = 200
 MAX_REFERENCES = 4
 MAX_PIXELS = 4096 * 4096
 MAX_STEPS = 100
@@ -35,6 +36,7 @@ class Brief:
     after the last step), and all of its pixels stay unchanged except for scaling. inpaint: paint around the product
     from the first step on, at a place set by the seed, with the pipeline's ControlNet. product_id: a product the
     pipeline was fine-tuned on (icg.products), "" for none; {product} or its class in the title is its place.
+    audience: a segment in words, up to 200 characters, which the VLM reads behind the title; "" for none.
     size: (width, height), multiples of 16 in 32..2048.
 
     Raises BriefError naming the field, the value and what is allowed.
@@ -54,6 +56,7 @@ class Brief:
     inpaint: bool = False
     size: tuple[int, int] = (128, 128)
     product_id: str = ""
+    audience: str = ""
 
     def __post_init__(self) -> None:
         self._check_item()
@@ -74,13 +77,18 @@ class Brief:
         if len(self.size) != 2 or any(not 32 <= edge <= 2048 or edge % 16 for edge in self.size):
             raise BriefError(f"size={self.size!r}; allowed: (width, height), multiples of 16 in 32..2048")
 
+    @property
+    def prompt(self) -> str:
+        """The words that the VLM reads."""
+        return f"{self.title}, for {self.audience}" if self.audience else self.title
+
     def guides(self, step: int) -> bool:
         """Whether guidance is computed in a step, counted from 0."""
         begin, end = self.guided
         return begin <= step / self.steps and (step / self.steps < end or end == 1)
 
     def item_digest(self) -> str:
-        """sha256 of title, references and product_id: the cache key of the VLM's part."""
+        """sha256 of title, references, product_id and audience: the cache key of the VLM's part."""
         return self._hash().hexdigest()
 
     def digest(self) -> str:
@@ -103,11 +111,17 @@ class Brief:
             state.update(f"|{rgb.width}x{rgb.height}|".encode() + rgb.tobytes())
         if self.product_id:
             state.update(f"|product_id={self.product_id}".encode())
+        if self.audience:
+            state.update(f"|audience={self.audience}".encode())
         return state
 
     def _check_item(self) -> None:
         if not isinstance(self.title, str) or len(self.title) > MAX_TITLE:
             raise BriefError(f"title of {_kind_of(self.title)}; allowed: text of at most {MAX_TITLE} characters")
+        if not isinstance(self.audience, str) or len(self.audience) > MAX_AUDIENCE:
+            raise BriefError(
+                f"audience of {_kind_of(self.audience)}; allowed: text of at most {MAX_AUDIENCE} characters"
+            )
         object.__setattr__(self, "references", tuple(self.references))
         if len(self.references) > MAX_REFERENCES:
             raise BriefError(f"references={len(self.references)} pictures; allowed: at most {MAX_REFERENCES}")

@@ -22,7 +22,8 @@ class AdapterConfig:
     """Widths: `vlm` of the VLM's hidden states, `user` of user embeddings, `caption` and `pooled` of the denoiser.
 
     `reads` and `draws`: the families that it was trained for (a VLM's model_type, a denoiser's class), "" for any. Widths do not
-    identify a family: Qwen2.5-VL-3B and Qwen3-VL-2B are both 2048 wide. Raises CheckpointError for values out of range.
+    identify a family: Qwen2.5-VL-3B and Qwen3-VL-2B are both 2048 wide. audience: whether covers follow a segment's words behind the
+    title; an adapter that was trained on bare titles loses the title by them. Raises CheckpointError for values out of range.
     """
 
     vlm: int
@@ -35,6 +36,7 @@ class AdapterConfig:
     slots: int = 4
     reads: str = ""
     draws: str = ""
+    audience: bool = True
 
     def __post_init__(self) -> None:
         for name in ("vlm", "caption", "pooled", "user", "tokens", "layers", "heads", "slots"):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from icg.brief import Brief
+from icg.brief import MAX_TITLE, Brief
 from icg.design.features import features
 from icg.design.form import Pieces, choose
 from icg.design.palette import NAMED
@@ -207,10 +207,12 @@ def rerank(
 ) -> np.ndarray:
     """(B,) indices, the best first, by CLIP's score of picture and text and the picture's similarity to the segment, each standardised.
 
-    relevance: icg.rewards' "clip" with any CLIP or SigLIP, or the starter's own. weight: of preference.
+    The text is the title and the segment in words. relevance: icg.rewards' "clip" with any CLIP or SigLIP, or the starter's own.
+    weight: of preference.
     """
-    briefs = [brief] * len(images)
-    scores = [np.asarray(reward(list(images), briefs), float) for reward in (relevance, preference)]
+    texts = [replace(brief, title=brief.prompt[:MAX_TITLE])] * len(images)
+    pairs = ((relevance, texts), (preference, [brief] * len(images)))
+    scores = [np.asarray(reward(list(images), briefs), float) for reward, briefs in pairs]
     standard = [(s - s.mean()) / max(float(s.std()), 1e-6) for s in scores]
     return np.argsort(-(standard[0] + weight * standard[1]), kind="stable")
 

@@ -189,9 +189,10 @@ class CoverPipeline(ProductMixin):
         return self.readings.read(digest or self.item_key(brief, product), lambda: self._read(brief, product))
 
     def _read(self, brief: Brief, product: TrainedProduct | None) -> Tensor:
-        texts, vectors = (brief.title, ""), None
+        text = brief.prompt if self.adapter.config.audience else brief.title
+        texts, vectors = (text, ""), None
         if product is not None:
-            texts, vectors = product.texts(brief.title), product.vectors
+            texts, vectors = product.texts(text), product.vectors
         return product_reading.read(self.adapter, self.vlm, self.processor, texts, vectors, brief.references)
 
     def user(self, brief: Brief) -> Tensor:

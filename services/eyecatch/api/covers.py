@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from eyecatch.api import wire
@@ -15,7 +16,7 @@ from eyecatch.core.ports import Blobs, CatalogStore, CoverIndex, Encoder, Genera
 from eyecatch.core.recommending.recommend import Recommender
 from eyecatch.core.score import PREFERENCE
 from eyecatch.core.tastes.clusters import Tastes
-from eyecatch.core.tastes.segments import embedding_of
+from eyecatch.core.tastes.segments import audience_of
 from eyecatch.core.types import Caller, Job, JobState, Vector
 from eyecatch.messages import drawing_from_wire
 from eyecatch.v1 import covers_pb2, covers_pb2_grpc, types_pb2
@@ -148,7 +149,9 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
         if not await self._catalog.known_items([request.item_id]):
             raise NotFound("item", request.item_id)
         if request.segment:
-            user: Vector | None = await embedding_of(self._notes, self._tastes.current, request.segment)
+            user: Vector | None
+            user, audience = await audience_of(self._notes, self._tastes.current, request.segment)
+            drawing = replace(drawing, audience=audience)
         else:
             user = await self._profiles.embedding(request.user_id, self._encoder) if request.user_id else None
         job_id = uuid.uuid4().hex

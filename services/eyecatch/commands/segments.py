@@ -172,7 +172,7 @@ def generate(
     from icg.starter import load as starter
     from icg.starter import rewards
 
-    from eyecatch.core.tastes.segments import find, load
+    from eyecatch.core.tastes.segments import audience, find, load
     from eyecatch.stores.blobs import FsspecBlobs
 
     async def work(
@@ -191,7 +191,14 @@ def generate(
         with_models = starter(checkpoint)
         pictures = tuple(decode(data, "reference") for data in references)
         briefs = [
-            Brief(title, pictures, user_embedding=segment.embedding, seed=seed + n, **anchoring(pictures))
+            Brief(
+                title,
+                pictures,
+                user_embedding=segment.embedding,
+                seed=seed + n,
+                audience=audience(segment.to_dict()),
+                **anchoring(pictures),
+            )
             for n in range(count * draws)
         ]
         images = [image for n in range(0, len(briefs), 8) for image in with_models.pipeline(briefs[n : n + 8])]

@@ -13,6 +13,7 @@ from eyecatch.core.errors import Violation, shorten
 
 RANGES = {"steps": (1, 100), "strength": (0, 1), "reference_strength": (0, 1), "guidance": (0, 20)}
 """Lowest and highest value, both allowed."""
+MAX_AUDIENCE = 200
 TARGETS = ("low", "medium", "high")
 PRODUCT = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 
@@ -24,7 +25,8 @@ class Drawing:
     steps: denoising steps. strength: of the personalisation. reference_strength: how far the cover is anchored in the item's own
     picture. inpaint: paint a scene around the item's product; not with reference_strength. product_id: a product that the generator
     was fine-tuned on, "" for none. target_kpi: the engagement to reach, one of TARGETS, "" for none in particular. guided: (from,
-    to), the part of the steps that guidance is computed in, 0 to 1. guidance: how firmly to follow item and user.
+    to), the part of the steps that guidance is computed in, 0 to 1. guidance: how firmly to follow item and user. audience: a segment
+    in words, at most MAX_AUDIENCE characters, "" for none.
     """
 
     steps: int | None = None
@@ -35,6 +37,7 @@ class Drawing:
     target_kpi: str = ""
     guided: tuple[float, float] | None = None
     guidance: float | None = None
+    audience: str = ""
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Drawing":
@@ -60,6 +63,8 @@ class Drawing:
             refused.append(("product_id", allowed))
         if self.target_kpi and self.target_kpi not in TARGETS:
             refused.append(("target_kpi", f"{', '.join(TARGETS)}, or nothing"))
+        if len(self.audience) > MAX_AUDIENCE or not (self.audience or " ").isprintable():
+            refused.append(("audience", f"at most {MAX_AUDIENCE} printable characters"))
         if self.inpaint and self.reference_strength is not None:
             refused.append(("reference_strength", "none with inpaint"))
         return [Violation(prefix + name, shorten(getattr(self, name)), allowed) for name, allowed in refused]

@@ -1,7 +1,7 @@
 """The product's types, all immutable. Embeddings are float32 unit vectors (EMBEDDING_DIM,); times are UNIX seconds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Generic, NamedTuple, TypeVar
 
@@ -272,8 +272,12 @@ class Job:
         return {self.made_for, self.caller.user if self.caller else ""} - {""}
 
     def repeats(self, first: "Job") -> bool:
-        """Whether it is the same request as `first`, which has the same key. The user's embedding may differ by now."""
-        same = (self.item_id, self.count, self.drawing) == (first.item_id, first.count, first.drawing)
+        """Whether it is the same request as `first`, which has the same key.
+
+        The user's embedding, and a segment's words and embedding, may differ by now.
+        """
+        drawings = [replace(job.drawing, audience="") for job in (self, first)]
+        same = (self.item_id, self.count, drawings[0]) == (first.item_id, first.count, drawings[1])
         if not same or self.caller is None:
             return False
         if first.caller is not None:

@@ -40,6 +40,7 @@ class CoverRequest(_message.Message):
     PRODUCT_ID_FIELD_NUMBER: _builtins.int
     TARGET_KPI_FIELD_NUMBER: _builtins.int
     GUIDANCE_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     """The item."""
     idempotency_key: _builtins.str
@@ -68,6 +69,8 @@ class CoverRequest(_message.Message):
     """The engagement that the covers should reach: low, medium or high; empty = any."""
     guidance: _builtins.float
     """Guidance: how closely the cover follows item and user, 0 to 20; absent = the model's default."""
+    audience: _builtins.str
+    """A segment in words, at most 200 characters; empty = none."""
     @_builtins.property
     def taste_embedding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """The taste to draw for, a unit vector of 64 numbers; empty = no personalisation. Never the embedding of one user, see made_for."""
@@ -90,10 +93,11 @@ class CoverRequest(_message.Message):
         product_id: _builtins.str = ...,
         target_kpi: _builtins.str = ...,
         guidance: _builtins.float | None = ...,
+        audience: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance", b"_guidance", "_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "_taste", b"_taste", "guidance", b"guidance", "reference_strength", b"reference_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength", "taste", b"taste"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance", b"_guidance", "_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "_taste", b"_taste", "count", b"count", "guidance", b"guidance", "idempotency_key", b"idempotency_key", "inpaint", b"inpaint", "item_id", b"item_id", "job_id", b"job_id", "made_for", b"made_for", "product_id", b"product_id", "reference_strength", b"reference_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength", "target_kpi", b"target_kpi", "taste", b"taste", "taste_embedding", b"taste_embedding"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance", b"_guidance", "_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "_taste", b"_taste", "audience", b"audience", "count", b"count", "guidance", b"guidance", "idempotency_key", b"idempotency_key", "inpaint", b"inpaint", "item_id", b"item_id", "job_id", b"job_id", "made_for", b"made_for", "product_id", b"product_id", "reference_strength", b"reference_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength", "target_kpi", b"target_kpi", "taste", b"taste", "taste_embedding", b"taste_embedding"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__guidance: _TypeAlias = _typing.Literal["guidance"]  # noqa: Y015
     _WhichOneofArgType__guidance: _TypeAlias = _typing.Literal["_guidance", b"_guidance"]  # noqa: Y015

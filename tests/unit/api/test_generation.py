@@ -78,9 +78,11 @@ async def test_a_segment_stands_in_for_a_user(api: Api) -> None:
     await api.refused(api.covers.GenerateCovers(query).read(), grpc.StatusCode.NOT_FOUND)
     clusters, notes = directions(), api.app.parts.store.notes
     taste = clusters.centroids[3]
-    await save(notes, clusters, [{"id": "3", "name": "Coffee enthusiasts", "embedding": taste.tolist()}])
+    segment = {"id": "3", "name": "Coffee enthusiasts", "looks": ["navy", "dark"], "embedding": taste.tolist()}
+    await save(notes, clusters, [segment])
     _, (cover,) = await collect(api.covers.GenerateCovers(query))
     np.testing.assert_allclose(api.generator.briefs[0].user_embedding, taste, atol=1e-6)
+    assert api.generator.briefs[0].drawing.audience == "Coffee enthusiasts, who like navy dark"
     status = await api.app.parts.store.queue.status(cover.provenance.job_id)
     assert status is not None
     assert (status.job.taste, status.job.made_for) == (3, "")

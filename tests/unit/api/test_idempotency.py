@@ -78,6 +78,8 @@ async def test_another_segment_is_another_request(api: Api) -> None:
     first = await ids(api, segment="Group 0")
     assert await ids(api, segment="group 0") == first
     await conflict(api, segment="Group 1")
+    await save(notes, clusters, [segment | {"looks": ["navy"]} for segment in segments])
+    assert await ids(api, segment="Group 0") == first, "the words of a segment may be edited meanwhile"
     await conflict(api)
     await conflict(api, user_id="mia")
 

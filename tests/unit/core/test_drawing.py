@@ -26,6 +26,7 @@ EVERY: dict[str, Any] = {
     "target_kpi": "high",
     "guided": (0.125, 0.375),
     "guidance": 2.5,
+    "audience": "coffee enthusiasts",
 }
 WIRE = (covers_pb2.GenerateCoversRequest, generation_pb2.CoverRequest)
 
@@ -51,9 +52,9 @@ def test_a_knob_survives_the_wire(name: str, kind: Any) -> None:
     assert drawing_from_wire(kind.FromString(message.SerializeToString())) == (drawing if on_wire else Drawing())
 
 
-def test_only_guided_is_the_operators_and_not_on_the_wire() -> None:
-    for kind in WIRE:
-        assert set(EVERY) - set(kind.DESCRIPTOR.fields_by_name) == {"guided"}
+def test_callers_name_a_segment_and_workers_get_its_words_and_guided_is_the_operators() -> None:
+    absent = {kind: set(EVERY) - set(kind.DESCRIPTOR.fields_by_name) for kind in WIRE}
+    assert absent == {WIRE[0]: {"guided", "audience"}, WIRE[1]: {"guided"}}
 
 
 def test_zero_and_absent_are_not_the_same_on_the_wire() -> None:
@@ -74,6 +75,7 @@ def test_a_knob_becomes_the_tensor_of_its_name() -> None:
         "target_kpi": ("UINT8", [4]),
         "guided": ("FP64", [2]),
         "guidance": ("FP64", [1]),
+        "audience": ("UINT8", [18]),
     }
     assert {i.name() for i in brief_inputs(Brief("x", (), np.zeros(4), 1))} == {"title", "seed"}
 
@@ -85,7 +87,7 @@ def test_a_knob_is_the_librarys_under_the_same_name(name: str) -> None:
 
 def test_every_violation_is_reported_at_once_under_its_prefix() -> None:
     check = Check()
-    check.drawing("request.", Drawing(0, 2.0, float("nan"), True, "../x", "viral", guidance=20.5))
+    check.drawing("request.", Drawing(0, 2.0, float("nan"), True, "../x", "viral", guidance=20.5, audience="x" * 201))
     with pytest.raises(InvalidInput) as refused:
         check.done()
     assert [v.field for v in refused.value.violations] == [
@@ -95,6 +97,7 @@ def test_every_violation_is_reported_at_once_under_its_prefix() -> None:
         "request.guidance",
         "request.product_id",
         "request.target_kpi",
+        "request.audience",
         "request.reference_strength",
     ]
 

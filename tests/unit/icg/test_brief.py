@@ -40,6 +40,7 @@ def cut_out(colour: str) -> Image.Image:
         ("product", {"product": "not a picture"}),
         ("product", {"product": Image.new("RGBA", (8, 8))}),
         ("product", {"product": Image.new("RGBA", (8, 8), "red")}),
+        ("audience", {"audience": "x" * 201}),
         ("size", {"size": (96, 97)}),
         ("user_embedding", {"user_embedding": np.array([np.nan] * 64)}),
         ("user_embedding", {"user_embedding": np.zeros((2, 64))}),
@@ -66,7 +67,8 @@ def test_digest_is_stable_and_sees_every_field() -> None:
         Brief("panda", (PICTURE,), np.ones(64) / 8, seed=1, product=cut_out("red")),
         Brief("panda", (PICTURE,), np.ones(64) / 8, seed=1, product=cut_out("blue")),
     ]
-    assert len({b.digest() for b in [base, *others]}) == 11
+    others.append(Brief("panda", (PICTURE,), np.ones(64) / 8, seed=1, audience="coffee enthusiasts"))
+    assert len({b.digest() for b in [base, *others]}) == 12
 
 
 def test_item_digest_ignores_the_user() -> None:

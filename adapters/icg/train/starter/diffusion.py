@@ -67,7 +67,9 @@ class Drawer(nn.Module):
 def new_adapter(vlm_width: int, config: DiffusionConfig) -> IcgAdapter:
     """A new adapter for this denoiser."""
     families = {"reads": "llava", "draws": SanaTransformer2DModel.__name__}
-    return IcgAdapter(AdapterConfig(vlm=vlm_width, caption=config.caption, tokens=config.tokens, **families))
+    return IcgAdapter(
+        AdapterConfig(vlm=vlm_width, caption=config.caption, tokens=config.tokens, audience=False, **families)
+    )
 
 
 def build(namer: SubjectNamer, channels: int, side: int, config: DiffusionConfig) -> Drawer:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from eyecatch.core.drawing import MAX_AUDIENCE
 from eyecatch.core.errors import NotFound, StoreDamaged, Unavailable
 from eyecatch.core.ports import Notes
 from eyecatch.core.tastes.clusters import TasteClusters
@@ -41,9 +42,16 @@ def find(segments: Sequence[Mapping[str, Any]], id: str) -> Mapping[str, Any]:
     raise NotFound("segment", id)
 
 
-async def embedding_of(notes: Notes, clusters: TasteClusters, id: str) -> Vector:
-    """The embedding (D,) of a segment, by id or name. Raises NotFound, StoreDamaged."""
+def audience(segment: Mapping[str, Any]) -> str:
+    """The segment in words for a drawing: its name and the looks that its users like. Not the things: they would be drawn."""
+    looks = " ".join(segment.get("looks", ()))
+    return (f"{segment['name']}, who like {looks}" if looks else str(segment["name"]))[:MAX_AUDIENCE]
+
+
+async def audience_of(notes: Notes, clusters: TasteClusters, id: str) -> tuple[Vector, str]:
+    """The embedding (D,) of a segment, and the segment in words for a drawing, by id or name. Raises NotFound, StoreDamaged."""
+    segment = find(await load(notes, clusters), id)
     try:
-        return np.array(find(await load(notes, clusters), id)["embedding"], np.float32)
+        return np.array(segment["embedding"], np.float32), audience(segment)
     except (KeyError, ValueError, TypeError) as error:
         raise StoreDamaged(f"the note {NOTE} cannot be read: {error!r}") from error

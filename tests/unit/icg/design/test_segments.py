@@ -105,5 +105,17 @@ def test_reranking_weighs_the_title_against_the_taste() -> None:
     assert rerank(images, Brief("cup"), relevance, preference, weight=5.0).tolist() == [2, 1, 0]
 
 
+def test_the_segments_words_reach_clip() -> None:
+    class Reads(Rated):
+        def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
+            self.titles = [brief.title for brief in briefs]
+            return super().__call__(images, briefs)
+
+    clip, preference = Reads("clip", [0.1, 0.2]), Reads("preference", [0.0, 0.0])
+    rerank([Image.new("RGB", (8, 8))] * 2, Brief("cup", audience="coffee enthusiasts"), clip, preference)
+    assert clip.titles == ["cup, for coffee enthusiasts"] * 2
+    assert preference.titles == ["cup"] * 2
+
+
 def test_words_are_letters() -> None:
     assert words("The Coffee-Maker 3000 (of a café)") == ["coffee", "maker", "café"]

@@ -41,6 +41,19 @@ def test_a_cover_does_not_depend_on_its_batch(small: Starter) -> None:
     assert difference(together[0], small.pipeline([Brief("red circle", user_embedding=USER, seed=2, steps=4)])[0]) > 3
 
 
+@pytest.mark.parametrize("follows", [True, False])
+def test_a_segments_words_reach_the_vlm_where_the_adapter_follows_them(small: Starter, follows: bool) -> None:
+    plain = Brief("red circle", seed=1, steps=2)
+    adapter = small.pipeline.adapter
+    before, adapter.config = adapter.config, replace(adapter.config, audience=follows)
+    try:
+        changed = small.pipeline.item(replace(plain, audience="coffee enthusiasts")) - small.pipeline.item(plain)
+    finally:
+        adapter.config = before
+        small.pipeline.readings.clear()
+    assert bool(changed.abs().max() > 1e-6) is follows
+
+
 def test_steps_equal_the_call(small: Starter) -> None:
     batch = small.pipeline.start(briefs()[:2])
     steps_run = 1
