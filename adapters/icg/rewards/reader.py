@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from icg.errors import CheckpointError
+from icg.rewards.vlm_pixels import VlmPixels, whole
 
 SIDE = 96
 """Edge in pixels of the reader's pictures."""
@@ -26,7 +25,8 @@ class Reader:
     def __init__(self, vlm: Any, processor: Any, embedding: Any, device: str | torch.device = "cpu") -> None:
         from icg.rewards.joint import JointJudge
 
-        self._vlm, self._processor, self.judge = vlm, processor, JointJudge(embedding, device)
+        self._vlm, self._processor, self.judge = vlm, whole(processor), JointJudge(embedding, device)
+        self._pixels = VlmPixels(self._processor, SIDE)
         self._frozen: Any = None
         self._prompts: dict[str, dict[str, Tensor]] = {}
 
@@ -47,7 +47,7 @@ class Reader:
 
     def __call__(self, images: Tensor, texts: Sequence[str]) -> Tensor:
         """images (B, 3, SIDE, SIDE) in [-1, 1] and B texts -> (B, D), differentiable if gradients are enabled."""
-        vlm, pictures = self._model(), self._normalised(images)
+        vlm, images = self._model(), images.to(self.judge.device)
         prompts = [self._inputs(text) for text in texts]
         by_length: dict[int, list[int]] = {}  # texts of one length are read in one call, without padding
         for n, prompt in enumerate(prompts):
@@ -56,7 +56,7 @@ class Reader:
         for group in by_length.values():
             inputs = {name: torch.cat([prompts[n][name] for n in group]) for name in prompts[group[0]]}
             inputs = {name: value.to(self.judge.device) for name, value in inputs.items()}
-            output = vlm.model(**inputs | {"pixel_values": pictures[group]}, use_cache=False)
+            output = vlm.model(**inputs | {"pixel_values": self._pixels(images[group])}, use_cache=False)
             rows.append(output.last_hidden_state[:, -1])
         order = torch.tensor([n for group in by_length.values() for n in group]).argsort()
         return torch.cat([torch.cat(rows)[order], self.judge.covers(images)], 1)
@@ -68,22 +68,9 @@ class Reader:
         if text not in self._prompts:
             if len(self._prompts) > PROMPTS:
                 self._prompts.clear()
-            inputs = vlm.inputs(self._processor, text[:512], (Image.new("RGB", (SIDE, SIDE)),))
-            values = inputs.pop("pixel_values", None)
-            if values is None or values.ndim != 4 or len(values) != 1:
-                shape = None if values is None else tuple(values.shape)
-                raise CheckpointError(f"vlm reads pictures as {shape}; allowed: one (1, 3, H, W), as LLaVA does")
-            self._shape = values.shape[2:]
-            self._prompts[text] = inputs
+            inputs = vlm.inputs(self._processor, text[:512], (Image.new("RGB", self._pixels.size[::-1]),))
+            self._prompts[text] = {name: value for name, value in inputs.items() if name != "pixel_values"}
         return self._prompts[text]
-
-    def _normalised(self, images: Tensor) -> Tensor:
-        """The steps of the VLM's image processor, differentiable."""
-        self._inputs(" ")
-        processor = self._processor.image_processor
-        mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in (processor.image_mean, processor.image_std))
-        sized = F.interpolate(images.to(self.judge.device), self._shape, mode="bicubic", antialias=True).clamp(-1, 1)
-        return (sized / 2 + 0.5 - mean.to(sized)) / deviation.to(sized)
 
     def _model(self) -> Any:
         """The VLM itself on the CPU without gradients, else a frozen copy on the device: a pipeline may share the VLM."""
