@@ -49,4 +49,5 @@ def test_no_catalogue_cover_is_displaced(tmp_path: Path) -> None:
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["displaced_default"] == 0
     assert result["decisions_default"] >= 300
-    assert Image.open(tmp_path / "sheet.png").width > 500
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 500
