@@ -24,6 +24,10 @@ TRANSFORMERS, DIFFUSERS = "model", "diffusion_pytorch_model"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 """Opening one of these may run foreign code."""
 MAX_HEADER = 100_000_000
+SHIPPED = Path(__file__).parent / "starter"
+"""The checkpoint that comes with the package."""
+SPACE, SPACE_WEIGHTS = "space", "projection.safetensors"
+"""The folder of a checkpoint's own cover space, and the file of a space by which two spaces differ."""
 
 
 def weights(part: str, folder: Path, stem: str = TRANSFORMERS) -> dict[str, tuple[int, ...]]:
@@ -92,6 +96,18 @@ def load_module(part: str, folder: Path, build: Callable[[dict[str, Any]], M]) -
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise CheckpointError(f"{part}={str(folder)!r}: does not match its config.json ({error})") from error
     return module.eval()
+
+
+def space_folder(root: Path, space: Path | None = None) -> Path | None:
+    """The folder of the cover space that goes with a checkpoint `root`: `space`, else its space/; None if covers are read by its joint/.
+
+    A checkpoint with neither reads covers by the shipped space. Raises CheckpointError for a folder `space` without its weights.
+    """
+    if space is not None and not (space / SPACE_WEIGHTS).is_file():
+        raise CheckpointError(f"space={str(space)!r}: {SPACE_WEIGHTS} is missing; allowed: a folder of icg space fit")
+    if space is not None or (root / SPACE).is_dir():
+        return space or root / SPACE
+    return None if (root / "joint").is_dir() else SHIPPED / SPACE
 
 
 def check_device(device: str | torch.device) -> torch.device:

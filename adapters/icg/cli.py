@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from icg.commands import check, design, evaluate, judge, product, train, upscale
+from icg.commands import check, design, evaluate, judge, product, space, train, upscale
 
 # Read when torch loads OpenMP, later. Its waiting threads spin by default: beside another busy process,
 # work then takes ten times as long.
@@ -24,6 +24,7 @@ app.command()(design.design)
 app.command()(upscale.upscale)
 app.add_typer(product.app, name="product")
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(space.app, name="space")
 app.command(**train.COMMAND)(train.train)
 
 

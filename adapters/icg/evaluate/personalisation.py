@@ -73,7 +73,7 @@ def measure(
     judges = {"": parts.embedding}
     if second is not None:
         embedding = parts.embedding
-        judges["_second"] = JointEmbedding(embedding.vae, embedding.head, DualEncoder.from_pretrained(second))
+        judges["_second"] = JointEmbedding(embedding.space, DualEncoder.from_pretrained(second))
     kinds = list(KINDS) if ablations else list(KINDS)[:2]
     others = compared or OtherAdapters()
     rounds = [measure_seed(parts, root, subjects, seed, count, others, judges, kinds) for seed in range(seeds)]

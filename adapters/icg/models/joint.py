@@ -1,8 +1,8 @@
 """The joint embedding: images and titles in one space, covers and users in another. Knows nothing about generation.
 
 The dual encoder compares titles with images: cosine = relevance. The cosine of a cover embedding and a user embedding = preference.
-Cover embeddings are computed from latents of the diffusion model's own autoencoder (shared, not stored twice) by a small
-convolutional tower: latents keep texture, colour and layout.
+Cover embeddings come from a fitted space (icg.models.space), or, as in the shipped starter, from latents of the diffusion model's own
+autoencoder (shared, not stored twice) by a small convolutional tower: latents keep texture, colour and layout.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from icg.checkpoints import load_module, save_module
+from icg.checkpoints import SHIPPED, load_module, save_module, space_folder
 from icg.models import dual
 from icg.models.dual import WIDTH, DualEncoder
+from icg.models.space import FittedSpace
 
 SIDE = 96
 """Edge in pixels of the tower's input images."""
@@ -62,7 +63,7 @@ class LatentTower(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """z: latents scaled to unit deviation."""
-        y, x = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in z.shape[2:]), indexing="ij")
+        y, x = torch.meshgrid(*(torch.linspace(-1, 1, n, device=z.device) for n in z.shape[2:]), indexing="ij")
         coordinates = torch.stack([x, y]).expand(len(z), -1, -1, -1)
         h = self.coarse(self.down(self.fine(self.enter(torch.cat([z, coordinates], 1)))))
         return torch.cat([h.mean((2, 3)), h.amax((2, 3))], -1)
@@ -91,22 +92,56 @@ class CoverHead(nn.Module):
         return load_module("joint", Path(folder), lambda config: cls(CoverConfig(**config)))
 
 
-class JointEmbedding:
-    """The services' interface: lists of images or titles in, float32 unit rows out."""
+class LatentSpace(nn.Module):
+    """Pictures -> cover embeddings, through an autoencoder with deterministic latents (AutoencoderDC). Differentiable in the pixels."""
 
-    def __init__(self, vae: Any, head: CoverHead, titles: DualEncoder) -> None:
-        self.vae, self.head, self.dual = vae.eval(), head.eval(), titles.eval()
+    side = SIDE
+
+    def __init__(self, vae: Any, head: CoverHead) -> None:
+        super().__init__()
+        self.vae, self.head = vae, head
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """(B, 3, 96, 96) in [-1, 1] -> (B, 2 vision): the tower's features, before the head."""
+        return self.head.tower(self.vae.encode(pixels).latent * self.vae.config.scaling_factor)
+
+    def covers(self, features: Tensor) -> Tensor:
+        """(B, 2 vision) -> (B, 64) unit rows in the space shared with users."""
+        return self.head.covers(features)
 
     @classmethod
-    def from_pretrained(cls, root: str | Path, vae: Any = None) -> JointEmbedding:
-        """root: a folder with joint/, dual/ and diffusion/vae/. vae: a loaded autoencoder whose weights are to be shared."""
-        root = Path(root)
-        covers, titles = CoverHead.from_pretrained(root / "joint"), DualEncoder.from_pretrained(root / "dual")
+    def from_pretrained(cls, root: Path, vae: Any = None) -> LatentSpace:
+        """root: a folder with joint/ and diffusion/vae/. vae: a loaded autoencoder whose weights are to be shared."""
+        head = CoverHead.from_pretrained(root / "joint")
         if vae is None:
             from diffusers import AutoencoderDC
 
             vae = AutoencoderDC.from_pretrained(root / "diffusion" / "vae", dtype=torch.float32)
-        return cls(vae, covers, titles)
+        return cls(vae, head)
+
+
+CoverSpace = LatentSpace | FittedSpace
+
+
+class JointEmbedding:
+    """The services' interface: lists of images or titles in, float32 unit rows out."""
+
+    def __init__(self, space: CoverSpace, titles: DualEncoder) -> None:
+        self.space, self.dual = space.eval(), titles.eval()
+
+    @classmethod
+    def from_pretrained(cls, root: str | Path, vae: Any = None, space: Path | None = None) -> JointEmbedding:
+        """The one place where the space of a checkpoint is chosen: `space`, a folder of `icg space fit`, else `space_folder`.
+
+        root: a checkpoint folder; without dual/ titles are read by the shipped dual encoder. vae: a loaded autoencoder whose weights
+        are to be shared; only a checkpoint with joint/ has a use for it. Raises CheckpointError if a part is missing or does not match.
+        """
+        root = Path(root)
+        titles = DualEncoder.from_pretrained(root / "dual" if (root / "dual").is_dir() else SHIPPED / "dual")
+        folder = space_folder(root, space)
+        if folder is None:
+            return cls(LatentSpace.from_pretrained(root, vae), titles)
+        return cls(FittedSpace.from_pretrained(folder, SHIPPED / "dual"), titles)
 
     @torch.inference_mode()
     def images(self, images: list[Image.Image]) -> np.ndarray:
@@ -117,7 +152,9 @@ class JointEmbedding:
     @torch.inference_mode()
     def covers(self, images: list[Image.Image]) -> np.ndarray:
         """(N, 64) cover embeddings; the dot product with a user embedding is the preference."""
-        return self.head.covers(self.features(images)).numpy()
+        if not images:
+            return np.zeros((0, WIDTH), np.float32)
+        return self.space.covers(self.features(images)).numpy()
 
     @torch.inference_mode()
     def texts(self, titles: list[str]) -> np.ndarray:
@@ -126,13 +163,9 @@ class JointEmbedding:
 
     @torch.inference_mode()
     def features(self, images: list[Image.Image]) -> Tensor:
-        """(N, 2 D) tower features, before the heads. Images are resized to the edge of the tower's training images."""
-        rows = [self._tower(images[i : i + 64]) for i in range(0, len(images), 64)]
-        return torch.cat(rows) if rows else torch.zeros(0, 2 * self.head.config.vision)
-
-    def _tower(self, images: list[Image.Image]) -> Tensor:
-        latent = self.vae.encode(pixels(images, SIDE)).latent
-        return self.head.tower(latent * self.vae.config.scaling_factor)
+        """(N, F) features of at least one picture, before the projection to cover embeddings."""
+        side = self.space.side
+        return torch.cat([self.space.features(pixels(images[i : i + 64], side)) for i in range(0, len(images), 64)])
 
 
 def head(width: int, hidden: int) -> nn.Sequential:

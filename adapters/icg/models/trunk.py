@@ -17,6 +17,8 @@ STAGES = ((3, 1, 1, 16), (3, 2, 6, 24), (5, 2, 6, 40), (3, 2, 6, 80), (5, 1, 6, 
 """Kernel, stride, expansion and channels of each stage."""
 LITE0, LITE1 = (1, 2, 2, 3, 3, 4, 1), (1, 3, 3, 4, 4, 5, 1)
 """Blocks of each stage: 3.4 and 4.1 million weights."""
+LOOKS = (*(stage[3] for stage in STAGES for _ in range(2)), FEATURES)
+"""Widths of the parts of `Trunk.looks`."""
 
 
 class Conv(nn.Conv2d):
@@ -53,6 +55,7 @@ class Trunk(nn.Module):
     def __init__(self, repeats: Sequence[int] = LITE0) -> None:
         super().__init__()
         self.stem, blocks, enter = Conv(3, 32, 3, 2), [], 32
+        self.ends = [sum(repeats[: n + 1]) - 1 for n in range(len(repeats))]
         for (kernel, stride, expansion, leave), count in zip(STAGES, repeats, strict=True):
             for n in range(count):
                 blocks.append(Block(kernel, stride if n == 0 else 1, expansion, enter, leave))
@@ -64,3 +67,15 @@ class Trunk(nn.Module):
         """(B, 3, H, W) in [-1, 1] -> (B, 2 * 1280): mean and maximum over positions."""
         x = self.head(self.blocks(self.stem(pixels).clamp(0, 6))).clamp(0, 6)
         return torch.cat([x.mean((2, 3)), x.amax((2, 3))], -1)
+
+    def looks(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> (B, sum(LOOKS)): mean and deviation over positions of each stage, mean of the last layer.
+
+        Early stages have colour and texture, late ones what is shown; taste in covers is in both.
+        """
+        x, parts = self.stem(pixels).clamp(0, 6), []
+        for n, block in enumerate(self.blocks):
+            x = block(x)
+            if n in self.ends:
+                parts += [x.mean((2, 3)), (x.var((2, 3), correction=0) + 1e-6).sqrt()]
+        return torch.cat([*parts, self.head(x).clamp(0, 6).mean((2, 3))], -1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from icg.checkpoints import check_device
 from icg.models import dual
-from icg.models.joint import SIDE, JointEmbedding
+from icg.models.joint import JointEmbedding
 from icg.rewards.base import PixelReward, resized
 
 
@@ -24,25 +24,23 @@ class JointJudge:
 
     def __init__(self, embedding: JointEmbedding, device: str | torch.device = "cpu") -> None:
         self.embedding, self.device = embedding, check_device(device)
-        self._frozen: tuple[Any, Any, Any] | None = None
+        self._frozen: tuple[Any, Any] | None = None
 
     def images(self, pixels: Tensor) -> Tensor:
         """Embeddings in the space shared with titles."""
-        return self._parts()[2].images(resized(pixels.to(self.device), dual.SIDE))
+        return self._parts()[1].images(resized(pixels.to(self.device), dual.SIDE))
 
     def covers(self, pixels: Tensor) -> Tensor:
         """Embeddings in the space shared with users."""
-        vae, head, _ = self._parts()
-        latent = vae.encode(resized(pixels.to(self.device), SIDE)).latent * vae.config.scaling_factor
-        with torch.device(self.device):  # the tower creates its coordinates on the default device
-            return head.covers(head.tower(latent))
+        space = self._parts()[0]
+        return space.covers(space.features(resized(pixels.to(self.device), space.side)))
 
     def texts(self, titles: Sequence[str]) -> Tensor:
         """(B, 64) on the device, without gradients."""
         return torch.from_numpy(self.embedding.texts(list(titles)).copy()).to(self.device)
 
-    def _parts(self) -> tuple[Any, Any, Any]:
-        parts = (self.embedding.vae, self.embedding.head, self.embedding.dual)
+    def _parts(self) -> tuple[Any, Any]:
+        parts = (self.embedding.space, self.embedding.dual)
         if self.device.type == "cpu" and not torch.is_grad_enabled():
             return parts
         if self._frozen is None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from icg.brief import Brief
 from icg.errors import IcgError
 from icg.models.dual import WIDTH
-from icg.models.joint import SIDE
+from icg.models.joint import JointEmbedding
 from icg.rewards.joint import JointReward
 
 
@@ -22,7 +22,10 @@ class Preference(JointReward):
     """
 
     name = "preference"
-    side = SIDE
+
+    def __init__(self, embedding: JointEmbedding, device: str | torch.device = "cpu") -> None:
+        super().__init__(embedding, device)
+        self.side = embedding.space.side
 
     def _rate(self, images: Tensor, briefs: Sequence[Brief]) -> Tensor:
         return (self.judge.covers(images) * _users(briefs).to(self.judge.device)).sum(1)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from icg.checkpoints import SHIPPED
+
 if TYPE_CHECKING:
     from icg.design.designer import Designer
     from icg.draw.pipeline import CoverPipeline
@@ -40,7 +42,7 @@ class Starter:
 
 def path() -> Path:
     """The shipped folder: vlm/, diffusion/, adapter/, joint/, dual/, aesthetic/, users/, controlnet/, reliability/."""
-    return Path(__file__).parent
+    return SHIPPED
 
 
 def autoencoder() -> Any:

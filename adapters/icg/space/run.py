@@ -1,0 +1,91 @@
+"""From a catalogue's folder to a space's folder: reads, embeds, fits, measures and writes. Behind `icg space fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from icg import starter
+from icg.checkpoints import SHIPPED
+from icg.data.catalogue import RowReport
+from icg.errors import InputError
+from icg.models import picture_encoder
+from icg.rewards.clip import Clip
+from icg.space import folder as files
+from icg.space.embed import Embedded, Titles, embed
+from icg.space.fit import Corpus, Fitted, fit
+from icg.space.projection import LEAST
+from icg.space.source import Behaviour, Source, read
+from icg.space.titles import ClipTitles
+
+
+def run(
+    data: Path,
+    out: Path,
+    encoder: Path | None = None,
+    relevance: Path | None = None,
+    checkpoint: Path | None = None,
+    seeds: int = 3,
+    most: int = 20_000,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[Fitted, list[tuple[str, str, str]]]:
+    """The fit and its table. Raises IcgError and its kin before anything is written."""
+    files.check_target(out)
+    source_encoder = encoder or SHIPPED / "dual"
+    model = picture_encoder.load(source_encoder)
+    judges, rewards = starter.judges(checkpoint or SHIPPED)
+    titles: Titles = ClipTitles(Clip.from_pretrained(relevance)) if relevance else judges
+    rewards = {name: rewards[name] for name in rewards if name not in ("preference", "relevance")}
+    refused = RowReport()
+    source = sampled(read(data, refused), most)
+    if len(source.covers) < LEAST:
+        raise InputError(
+            "covers", str(len(source.covers)), f"at least {LEAST}; smaller catalogues use the shipped space"
+        )
+    say(f"{refused}; {source.behaviour.users} users, {len(source.behaviour.user)} {source.kind}")
+
+    def progress(done: int) -> None:
+        if done % 1024 == 0 or done == len(source.covers):
+            say(f"{done} of {len(source.covers)} covers embedded")
+
+    embedded = embed(source.covers, model, titles, rewards, refused, progress)
+    fitted = fit(catalogue(source, embedded, tuple(model.parts)), seeds, say)
+    notes: dict[str, object] = {
+        "behaviour": source.kind,
+        "left_out": dict(refused.refused),
+        "encoder": str(encoder or "shipped"),
+    }
+    notes |= {"projection": str(fitted.choice), "relevance": str(relevance or "checkpoint"), "seeds": seeds}
+    report = files.report(fitted, notes)
+    path = str(encoder.resolve()) if encoder else ""
+    files.save(out, fitted, path, picture_encoder.digest(model), report)
+    return fitted, files.table(fitted)
+
+
+def sampled(source: Source, most: int) -> Source:
+    """At most so many covers, drawn at random, and the behaviour on them."""
+    if len(source.covers) <= most:
+        return source
+    keep = np.sort(np.random.default_rng(0).permutation(len(source.covers))[:most])
+    return Source([source.covers[n] for n in keep], onto(source.behaviour, keep, len(source.covers)), source.kind)
+
+
+def catalogue(source: Source, embedded: Embedded, parts: tuple[int, ...]) -> Corpus:
+    """Behaviour and categories of the covers that could be decoded."""
+    covers = [source.covers[n] for n in embedded.rows]
+    items: dict[str, int] = {}
+    numbers = np.array([items.setdefault(cover.item, len(items)) for cover in covers])
+    behaviour = onto(source.behaviour, embedded.rows, len(source.covers))
+    return Corpus(embedded, parts, numbers, [cover.category for cover in covers], behaviour)
+
+
+def onto(behaviour: Behaviour, rows: np.ndarray, count: int) -> Behaviour:
+    """Behaviour on `rows` of `count` covers, numbered by their place in `rows`; users without an event are gone."""
+    place = np.full(count, -1)
+    place[rows] = np.arange(len(rows))
+    left = behaviour.take(place[behaviour.cover] >= 0)
+    user = np.unique(left.user, return_inverse=True)[1]
+    return replace(left, user=user, cover=place[left.cover])
