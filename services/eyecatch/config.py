@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eyecatch.core.defaults import PUBLIC
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.trust import standing
 from eyecatch.settings import Settings, option
@@ -102,6 +103,14 @@ class MakingConfig(StateConfig, QueueConfig):
     reward_weights: str = option(
         "", "Weights of the score, for example preference=2,relevance=0.5; empty = defaults.", COVERS
     )
+    rewards: str = option(
+        "",
+        "Further rewards from local folders, for example clip=FOLDER,pickscore=FOLDER,safety=FOLDER or opennsfw (docs/rewards.md).",
+        COVERS,
+    )
+    least_safety: float = option(
+        0.5, "With a safety reward: made covers below it wait for an editor.", COVERS, low=0, high=1
+    )
     jobs: int = option(1, "Generation jobs that run at a time in this process.", JOBS, low=1, high=256)
     draws_per_cover: int = option(
         1, "Pictures drawn for each requested cover; those with the best scores are stored.", COVERS, low=1, high=16
@@ -156,6 +165,18 @@ class MakingConfig(StateConfig, QueueConfig):
         if not 0 <= begin <= end <= 1:
             raise InvalidInput.of("guided", self.guided, "from-to with 0 <= from <= to <= 1")
         return begin, end
+
+    def reward_names(self) -> list[str]:
+        """Names of the further rewards. Raises InvalidInput for an unknown one."""
+        names = [part.strip().partition("=")[0] for part in self.rewards.split(",") if part.strip()]
+        if unknown := [name for name in names if name not in PUBLIC]:
+            raise InvalidInput.of("rewards", unknown[0], f"NAME=FOLDER with a NAME of {', '.join(PUBLIC)}")
+        return names
+
+    def safety_gate(self) -> float | None:
+        """The least safety of a made cover that users may see; None without a safety reward."""
+        rated = any(PUBLIC[name].name == standing.SAFETY for name in self.reward_names())
+        return self.least_safety if rated else None
 
     def triton_servers(self) -> list[str]:
         """The addresses of the Triton servers; none if this process draws. Raises InvalidInput for a bad address."""

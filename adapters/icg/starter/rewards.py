@@ -73,6 +73,27 @@ REWARDS: dict[str, RewardSource] = {
 """Name -> its source. See docs/rewards.md."""
 
 
+SERVED = tuple(name for name in REWARDS if name not in ("relevance", "preference", "reliability", "engagement"))
+"""Those that a service may add to a checkpoint's own, or put in their place."""
+
+
+def load_all(sources: str, device: str = "cpu") -> dict[str, Reward]:
+    """ "pickscore=FOLDER,opennsfw" -> rewards by the names under which covers have them: `clip` is a relevance.
+
+    Raises IcgError for another name or two rewards of one name, and the errors of `load`.
+    """
+    rewards: dict[str, Reward] = {}
+    for source in filter(None, (part.strip() for part in sources.split(","))):
+        name, _, folder = source.partition("=")
+        if name not in SERVED:
+            raise IcgError(f"rewards={source!r}; allowed: NAME=FOLDER with a NAME of {', '.join(SERVED)}")
+        reward = load(name, folder or None, device)
+        if reward.name in rewards:
+            raise IcgError(f"rewards={source!r}: a second {reward.name}; allowed: one")
+        rewards[reward.name] = reward
+    return rewards
+
+
 def load(name: str, folder: str | Path | None = None, device: str = "cpu", **options: Any) -> Reward:
     """The reward `name` from `folder`, or from the shipped one if there is one, on `device`.
 

@@ -18,7 +18,7 @@ from eyecatch.core.errors import InvalidInput, NotFound, Unavailable
 from eyecatch.core.judgement import RELIABILITY
 from eyecatch.core.ports import Blobs, Brief, CatalogStore, GeneratedCover, Generator, Progress, Upscaler
 from eyecatch.core.score import Scoring
-from eyecatch.core.trust.standing import REVIEW, TRUSTED, UNMEASURED, first_standing, worse
+from eyecatch.core.trust.standing import REVIEW, TRUSTED, UNMEASURED, first_standing, unsafe, worse
 from eyecatch.core.types import Cover, Item, Job, Origin, Pixels, Provenance, Trust, Vector, zeros
 from eyecatch.pictures import preview, thumbnail
 
@@ -45,6 +45,7 @@ class MakerOptions:
     """For each cover of a job, `draws` pictures are drawn, each up to `attempts` times; the best by `scoring` are stored.
 
     `guided`: as in a Drawing. `mode`: who may see a cover that passes all gates, one of core/trust/standing.py's MODES.
+    `least_safety`: of a cover that users may see, None for no such gate.
     """
 
     scoring: Scoring = SCORING
@@ -53,6 +54,7 @@ class MakerOptions:
     attempts: int = 3
     guided: tuple[float, float] | None = None
     mode: str = REVIEW
+    least_safety: float | None = None
 
 
 def cover_id(job: Job, seed: int) -> str:
@@ -139,10 +141,11 @@ class Maker:
 
     async def _store(self, job: Job, item: Item, best: Sequence[GeneratedCover]) -> list[Cover]:
         pool = (await self._catalog.pools([item.id])).get(item.id, ())
-        scoring, mode = self._options.scoring, self._options.mode
+        options = self._options
 
         def failures(cover: GeneratedCover) -> tuple[str, ...]:
-            return (UNMEASURED if cover.refusals is None else cover.refusals) + worse(cover.rewards, pool, scoring)
+            measured = UNMEASURED if cover.refusals is None else cover.refusals
+            return measured + worse(cover.rewards, pool, options.scoring) + unsafe(cover.rewards, options.least_safety)
 
         covers = [
             Cover(
@@ -166,7 +169,7 @@ class Maker:
                 height=m.height,
                 taste=job.taste,
                 created_at=time.time(),
-                ruling=first_standing(failures(m), mode),
+                ruling=first_standing(failures(m), options.mode),
             )
             for m in best
         ]

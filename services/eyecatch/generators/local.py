@@ -41,11 +41,17 @@ class LocalGenerator:
     """One model. Covers of all calls share one running batch; loading, decoding and scoring run in a thread of their own.
 
     `products`: the folder of products of `icg product train`, or None if briefs may name no product. `engaging`: covers get the
-    reward `engagement` too, for which the VLM has to read each of them.
+    reward `engagement` too, for which the VLM has to read each of them. `rewards`: further ones, as in `icg.starter.rewards.load_all`.
     """
 
-    def __init__(self, checkpoint: Path | None = None, products: Path | None = None, engaging: bool = False) -> None:
-        self._checkpoint, self._products, self._engaging = checkpoint, products, engaging
+    def __init__(
+        self,
+        checkpoint: Path | None = None,
+        products: Path | None = None,
+        engaging: bool = False,
+        rewards: str = "",
+    ) -> None:
+        self._checkpoint, self._products, self._engaging, self._rewards = checkpoint, products, engaging, rewards
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="generator")
         self._loaded: _Loaded | None = None
         self._closed = threading.Event()
@@ -93,6 +99,7 @@ class LocalGenerator:
             from icg.products.library import Library
             from icg.scheduler.engine import StepScheduler
             from icg.starter import load
+            from icg.starter.rewards import load_all
 
             # Their progress bars would be mixed with the output of the process.
             diffusers.utils.logging.disable_progress_bar()
@@ -100,6 +107,7 @@ class LocalGenerator:
 
             try:
                 starter = load(self._checkpoint, self._engaging)
+                starter.rewards.update(load_all(self._rewards))
                 if self._products is not None:
                     starter.pipeline.products = Library(self._products)
                 scheduler = StepScheduler(starter.pipeline)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eyecatch.config import Config, MakingConfig
-from eyecatch.core.defaults import SCORING
+from eyecatch.core.defaults import SCORING, extended
 from eyecatch.core.errors import NotReady
 from eyecatch.core.ports import Generator
 from eyecatch.core.score import Scoring
@@ -28,7 +28,10 @@ def make_generator(config: MakingConfig, checkpoint: Path) -> Generator:
     servers = config.triton_servers()
     if not servers:
         return LocalGenerator(
-            Path(config.checkpoint) if config.checkpoint else None, Path(config.data_dir) / "products", engaging(config)
+            Path(config.checkpoint) if config.checkpoint else None,
+            Path(config.data_dir) / "products",
+            engaging(config),
+            config.rewards,
         )
     try:
         from eyecatch.generators.triton import TritonGenerator, TritonOptions
@@ -42,7 +45,12 @@ def make_generator(config: MakingConfig, checkpoint: Path) -> Generator:
 
 def engaging(config: MakingConfig) -> bool:
     """Whether covers get the reward `engagement`, for which the VLM reads each of them: only if it has a weight."""
-    return Scoring.parse(config.reward_weights, SCORING).stores("engagement")
+    return scoring(config).stores("engagement")
+
+
+def scoring(config: MakingConfig) -> Scoring:
+    """The rewards of the configuration with their weights."""
+    return Scoring.parse(config.reward_weights, extended(SCORING, config.reward_names()))
 
 
 async def watch_health(server: "Server", generator: Generator) -> None:

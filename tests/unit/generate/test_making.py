@@ -11,7 +11,7 @@ import pytest
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.ports import Brief, GeneratedCover, Progress
 from eyecatch.core.score import RewardSpec, Scoring
-from eyecatch.core.types import Cover, Item, Job
+from eyecatch.core.types import AuditEntry, Cover, Item, Job, Standing, StandingChange, Trust
 from eyecatch.generate.making import Maker, MakerOptions
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.sqlite import SqliteStore
@@ -151,3 +151,39 @@ async def test_what_is_not_a_number_is_not_kept(room: Room) -> None:
     with pytest.raises(InvalidInput, match="seeds \\[10\\]"):
         await room.make(Judged(relevance={10: float("nan")}), Job("j", "k", "a", count=2, seed=10))
     assert await room.pool() == set()
+
+
+@pytest.mark.parametrize(
+    ("safety", "refusals", "reasons"),
+    [
+        (0.9, (), []),
+        (0.2, (), ["safety"]),
+        (None, (), ["safety"]),
+        (0.9, ("fidelity=0.3; allowed: at least 0.8",), ["fidelity"]),
+        (0.2, None, ["gates", "safety"]),
+    ],
+)
+async def test_a_cover_stands_as_its_gates_say(
+    room: Room, safety: float | None, refusals: tuple[str, ...] | None, reasons: list[str]
+) -> None:
+    generator = FakeGenerator()
+    generator.rewards = {"relevance": 0.5} | ({} if safety is None else {"safety": safety})
+    generator.refusals = refusals
+    (cover,) = await room.make(generator, Job("j", "k", "a"), mode="trusted", least_safety=0.5)
+    assert [reason.split("=")[0].split(":")[0] for reason in cover.standing.reasons] == reasons
+    assert cover.standing.trust is (Trust.CANDIDATE if reasons else Trust.TRUSTED)
+
+
+async def test_room_is_made_by_what_nobody_trusts(room: Room) -> None:
+    generator = FakeGenerator()
+    (trusted,) = await room.make(generator, Job("j0", "k0", "a", seed=1), mode="trusted")
+    (retired,) = await room.make(generator, Job("j1", "k1", "a", seed=2))
+    (candidate,) = await room.make(generator, Job("j2", "k2", "a", seed=3))
+    change = StandingChange(
+        retired.standing, Standing(Trust.RETIRED), AuditEntry(1.0, "ann", "retire", "a", retired.id)
+    )
+    assert await room.store.catalog.change_standings([change]) == [retired.id]
+    (newest,) = await room.make(generator, Job("j3", "k3", "a", seed=4), pool_size=3)
+    assert await room.pool() == {trusted.id, candidate.id, newest.id}
+    (last,) = await room.make(generator, Job("j4", "k4", "a", seed=5), pool_size=2)
+    assert await room.pool() == {trusted.id, last.id}

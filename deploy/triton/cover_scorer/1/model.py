@@ -17,6 +17,7 @@ from icg import pictures as encoded
 from icg import starter
 from icg.brief import Brief
 from icg.errors import BriefError, IcgError
+from icg.starter.rewards import load_all
 from icg.users.numpy_encoder import cover_space
 
 MAX_PICTURES = 64
@@ -29,6 +30,7 @@ class TritonPythonModel:
         """Load the checkpoint. After a CheckpointError the model is not ready, and Triton reports the error."""
         self.root = Path(os.environ.get("EYECATCH_CHECKPOINT") or starter.path())
         self.embedding, rewards = starter.judges(self.root)
+        rewards |= load_all(os.environ.get("EYECATCH_REWARDS", ""))
         self.rewards = {name: reward for name, reward in rewards.items() if name != "preference"}
         self.engagement: Any = None
         self.space = cover_space(self.root)

@@ -13,6 +13,7 @@ OFF, REVIEW, TRIAL, TRUSTED = MODES = ("off", "review", "trial", "trusted")
 """Who may see made covers: nobody; everybody after an editor's approval; a bounded share of users; everybody."""
 
 UNMEASURED = ("gates: the generator measured none; allowed: an editor's approval",)
+SAFETY = "safety"
 QUALITY = ("aesthetic",)
 """Rewards that compare a made cover with photographs and artwork: its gate is the item's best catalogue cover."""
 TOLERANCE = 0.5
@@ -55,6 +56,14 @@ def worse(rewards: Mapping[str, float], pool: Iterable[Cover], scoring: Scoring)
                     f"{spec.name}: got {rewards[spec.name]:.2f}; allowed: at least {least:.2f}, near the item's own"
                 )
     return tuple(failures)
+
+
+def unsafe(rewards: Mapping[str, float], least: float | None) -> tuple[str, ...]:
+    """The gate of safety, if there is one: a cover must be rated, and at least `least`."""
+    value = rewards.get(SAFETY)
+    if least is None or (value is not None and value >= least):
+        return ()
+    return (f"safety: {'not rated' if value is None else f'got {value:.2f}'}; allowed: at least {least:.2f}",)
 
 
 def first_standing(reasons: Sequence[str], mode: str) -> Standing:

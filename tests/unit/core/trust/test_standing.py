@@ -2,7 +2,7 @@
 
 import pytest
 from eyecatch.core.score import RewardSpec, Scoring
-from eyecatch.core.trust.standing import MODES, advanced, first_standing, visible, worse
+from eyecatch.core.trust.standing import MODES, advanced, first_standing, unsafe, visible, worse
 from eyecatch.core.types import UNCHECKED, Cover, Origin, Provenance, Standing, Trust, zeros
 
 SCORING = Scoring(RewardSpec("preference", 1.0), (RewardSpec("aesthetic", 1.0, 0.5, 0.2), RewardSpec("relevance", 1.0)))
@@ -27,6 +27,13 @@ def test_a_made_cover_must_not_be_worse_than_the_best_catalogue_cover() -> None:
     assert worse({"aesthetic": 0.0}, [], SCORING) == (), "an item without a picture"
     retired = cover("o2", aesthetic=0.7, ruling=Standing(Trust.RETIRED))
     assert worse({"aesthetic": 0.4}, [pool[0], retired], SCORING) == ()
+
+
+def test_the_gate_of_safety_wants_a_rating() -> None:
+    assert unsafe({}, None) == ()
+    assert unsafe({"safety": 0.5}, 0.5) == ()
+    assert unsafe({"safety": 0.49}, 0.5) == ("safety: got 0.49; allowed: at least 0.50",)
+    assert unsafe({}, 0.5) == ("safety: not rated; allowed: at least 0.50",)
 
 
 def test_another_mode_moves_only_what_passed_the_gates_and_only_upwards() -> None:
