@@ -26,7 +26,7 @@ from icg.pictures import decode
 from tests.e2e.conftest import run, serving
 
 SHARE = 0.05
-USERS, ITEMS, DRAWN, SHEET = 5, 60, 10, 6
+USERS, ITEMS, WISHES, SHEET = 5, 60, 10, 6
 
 
 @dataclass
@@ -93,7 +93,7 @@ def ask(client: Client, users: Sequence[str], items: Sequence[str], seconds: flo
     answers = Answers()
     generated: dict[str, bool] = {}
     end = time.monotonic() + seconds
-    wishes = [(user, item) for item in items[:DRAWN] for user in users[:2]]
+    wishes = [(user, item) for item in items[:WISHES] for user in users[:2]]
     while time.monotonic() < end or wishes:
         if wishes:
             user, item = wishes.pop(0)
