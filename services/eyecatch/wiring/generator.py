@@ -11,7 +11,7 @@ from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import NotReady
 from eyecatch.core.ports import Generator
 from eyecatch.core.score import Scoring
-from eyecatch.encoders.learned import cover_space
+from eyecatch.encoders.learned import cover_space, reward_scales
 from eyecatch.generators.local import LocalGenerator
 
 if TYPE_CHECKING:
@@ -28,13 +28,16 @@ def make_generator(config: MakingConfig, checkpoint: Path) -> Generator:
     servers = config.triton_servers()
     if not servers:
         return LocalGenerator(
-            Path(config.checkpoint) if config.checkpoint else None, Path(config.data_dir) / "products", engaging(config)
+            Path(config.checkpoint) if config.checkpoint else None,
+            Path(config.data_dir) / "products",
+            engaging(config),
+            config.space_folder,
         )
     try:
         from eyecatch.generators.triton import TritonGenerator, TritonOptions
     except ModuleNotFoundError as error:
         raise NotReady("--triton needs the Triton client: pip install 'eyecatch[triton]'") from error
-    space = cover_space(checkpoint)
+    space = cover_space(checkpoint, config.space_folder)
     return TritonGenerator(
         servers, TritonOptions(config.triton_timeout_s, config.triton_level, space, engaging=engaging(config))
     )
@@ -43,6 +46,11 @@ def make_generator(config: MakingConfig, checkpoint: Path) -> Generator:
 def engaging(config: MakingConfig) -> bool:
     """Whether covers get the reward `engagement`, for which the VLM reads each of them: only if it has a weight."""
     return Scoring.parse(config.reward_weights, SCORING).stores("engagement")
+
+
+def scoring(config: MakingConfig, checkpoint: Path) -> Scoring:
+    """The weights of the configuration, with scales of the cover space. A weight that is configured is stronger than the space's."""
+    return Scoring.parse(config.reward_weights, SCORING.scaled(reward_scales(checkpoint, config.space_folder)))
 
 
 async def watch_health(server: "Server", generator: Generator) -> None:

@@ -3,12 +3,11 @@
 import structlog
 
 from eyecatch.config import MakingConfig
-from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.ports import Blobs, Generator, Stores, Upscaler
-from eyecatch.core.score import Scoring
 from eyecatch.generate.making import Maker, MakerOptions, OnChange, OnJudged, count_nothing
 from eyecatch.generators.upscaling import PART, LocalUpscaler
+from eyecatch.wiring.generator import scoring
 from eyecatch.wiring.stores import checkpoint
 
 log = structlog.get_logger(__name__)
@@ -22,8 +21,8 @@ def maker(
     on_change: OnChange,
     on_judged: OnJudged = count_nothing,
 ) -> Maker:
-    scoring = Scoring.parse(config.reward_weights, SCORING)
-    options = MakerOptions(scoring, config.draws_per_cover, config.pool_size, config.attempts, config.guided_part())
+    weights = scoring(config, checkpoint(config))
+    options = MakerOptions(weights, config.draws_per_cover, config.pool_size, config.attempts, config.guided_part())
     return Maker(stores.catalog, blobs, generator, on_change, options, on_judged, upscaler(config))
 
 

@@ -18,13 +18,11 @@ from eyecatch.api.server import Server, ServerOptions
 from eyecatch.config import Config
 from eyecatch.core.behaviour.forget import Forgetting
 from eyecatch.core.behaviour.sinks import StoreSink
-from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import InvalidInput, NotReady
 from eyecatch.core.ports import Encoder, EventSink, Generator, JobQueue
 from eyecatch.core.recommending.decisions import DecisionBuffer
 from eyecatch.core.recommending.pools import Pools
 from eyecatch.core.recommending.recommend import Recommender
-from eyecatch.core.score import Scoring
 from eyecatch.core.tastes.clusters import TasteClusters, Tastes
 from eyecatch.core.types import Cover, Origin
 from eyecatch.encoders.learned import LearnedEncoder
@@ -35,10 +33,10 @@ from eyecatch.generate.service import GenerationService
 from eyecatch.generate.worker import Worker
 from eyecatch.upkeep.clusters import ClusterOptions, keep_fitted
 from eyecatch.upkeep.sweep import keep_current
-from eyecatch.wiring.generator import metrics_page, watch_health
+from eyecatch.wiring.generator import metrics_page, scoring, watch_health
 from eyecatch.wiring.maker import maker, preload
 from eyecatch.wiring.process import stop_signal, tune_garbage_collector
-from eyecatch.wiring.stores import Parts, fill_index, open_parts, shared_queue
+from eyecatch.wiring.stores import Parts, checkpoint, fill_index, open_parts, shared_queue
 
 log = structlog.get_logger(__name__)
 
@@ -88,8 +86,13 @@ async def application(
         trusted = config.made_covers == "trusted"
         await fill_index(parts, trusted)
         requeued = await store.queue.recover()
-        scoring = Scoring.parse(config.reward_weights, SCORING)
-        pools = Pools(store.catalog, scoring, config.pool_size, thin_below=config.pool_min, trust_made=trusted)
+        pools = Pools(
+            store.catalog,
+            scoring(config, checkpoint(config)),
+            config.pool_size,
+            thin_below=config.pool_min,
+            trust_made=trusted,
+        )
         hub, tastes = Hub(), Tastes()
 
         def on_change(item_id: str, new: Sequence[Cover], removed: Sequence[str]) -> None:

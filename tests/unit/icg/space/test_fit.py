@@ -40,9 +40,7 @@ def test_users_without_a_taste_give_a_warning(tmp_path: Path, fit: Fit) -> None:
 
 
 @pytest.mark.parametrize(("users", "warning"), [(0, NONE), (1, FEW)])
-def test_a_space_without_users_is_fitted_on_covers_alone(
-    tmp_path: Path, fit: Fit, users: int, warning: str
-) -> None:
+def test_a_space_without_users_is_fitted_on_covers_alone(tmp_path: Path, fit: Fit, users: int, warning: str) -> None:
     fitted, _ = run(shop.write(tmp_path / "shop", users=users), tmp_path / "out", fit.encoder, seeds=1)
     assert fitted.warning == warning
     assert str(fitted.choice).startswith("principal components")
@@ -89,7 +87,13 @@ def test_ratings_are_behaviour_too(tmp_path: Path, fit: Fit) -> None:
     from icg.space.source import read
 
     data = shop.write(tmp_path / "shop", items=8, users=0)
-    rows = [("7", "i1", "4.5", 20), ("7", "i0", "1", 10), ("9", "i2", "3", 5), ("9", "i3", "many", 5), ("9", "zz", "5", 6)]
+    rows = [
+        ("7", "i1", "4.5", 20),
+        ("7", "i0", "1", 10),
+        ("9", "i2", "3", 5),
+        ("9", "i3", "many", 5),
+        ("9", "zz", "5", 6),
+    ]
     shop.table(data / "ratings.csv", ("userId", "movieId", "rating", "timestamp"), rows)
     report = RowReport()
     source = read(data, report)

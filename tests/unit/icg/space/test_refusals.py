@@ -36,7 +36,9 @@ def test_pickled_weights_are_refused(tmp_path: Path, fit: Fit) -> None:
 def test_an_encoder_without_a_vision_tower_is_refused(tmp_path: Path) -> None:
     import transformers as t
 
-    config = t.BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, vocab_size=9)
+    config = t.BertConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, vocab_size=9
+    )
     t.BertModel(config).save_pretrained(tmp_path / "bert")
     with pytest.raises(CheckpointError, match="a BertModel; allowed: a vision transformer"):
         load(tmp_path / "bert")
