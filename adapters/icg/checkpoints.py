@@ -110,6 +110,23 @@ def space_folder(root: Path, space: Path | None = None) -> Path | None:
     return None if (root / "joint").is_dir() else SHIPPED / SPACE
 
 
+def read_scales(folder: Path) -> dict[str, dict[str, float]]:
+    """Name of a reward -> mean and deviation, and optionally weight, of the scales.json of a fitted space; {} for a space without one.
+
+    Raises CheckpointError for a number that is none, and for a deviation that is not above 0.
+    """
+    path = folder / "scales.json"
+    scales = read_json("space", path) if path.is_file() else {}
+    for name, scale in scales.items():
+        numbers = scale if isinstance(scale, dict) else {}
+        finite = all(isinstance(value, int | float) and math.isfinite(value) for value in numbers.values())
+        names = {"mean", "deviation"} <= set(numbers) <= {"mean", "deviation", "weight"}
+        if not (finite and names and numbers["deviation"] > 0):
+            allowed = "mean, deviation above 0 and optionally weight"
+            raise CheckpointError(f"space={str(path)!r}: {name}={scale!r}; allowed: {allowed}")
+    return scales  # type: ignore[return-value]
+
+
 def check_device(device: str | torch.device) -> torch.device:
     """The device as a torch.device. Raises IcgError for one that this machine does not have."""
     import torch  # here, because reading headers must not wait for torch

@@ -79,7 +79,17 @@ class QueueConfig(Settings):
 class CheckpointConfig(Settings):
     """The models."""
 
-    checkpoint: str = option("", "Folder with vlm, diffusion, adapter, joint and dual; empty = the shipped starter.")
+    checkpoint: str = option(
+        "", "Folder with vlm, diffusion, adapter, and space or joint; empty = the shipped starter."
+    )
+    space: str = option(
+        "",
+        "Folder of `icg space fit`: covers are embedded in this space, and rewards have its scales; empty = the checkpoint's own space.",
+    )
+
+    @property
+    def space_folder(self) -> Path | None:
+        return Path(self.space) if self.space else None
 
 
 @dataclass(frozen=True)

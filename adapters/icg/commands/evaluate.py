@@ -146,6 +146,31 @@ def upscaling(
             typer.echo(dumps(means))
 
 
+@app.command("aesthetic")
+def aesthetic(
+    pictures: Annotated[Path, typer.Option(help="Folder of pictures, with its subfolders.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder of `icg train aesthetic`; default: the shipped head.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Rounds with other pictures and damage.", min=1)] = 3,
+    count: Annotated[int, typer.Option(help="Pictures a round.", min=2)] = 100,
+) -> None:
+    """Whether pictures rank above damaged copies of themselves: blurred, noisy, overexposed, pasted small on an empty ground, and more."""
+    from json import dumps
+
+    from icg.evaluate.aesthetic import last_line, measure
+    from icg.starter import rewards
+
+    with refusals():
+        reward = rewards.load("aesthetic", checkpoint)
+        table, refused = measure(reward, pictures, seeds, count)
+    columns = list(dict.fromkeys(column for row in table.values() for column in row))
+    rows = [(kind, *(_spread(row.get(column)) for column in columns)) for kind, row in table.items()]
+    left_out = f", {refused} pictures cannot be decoded" if refused else ""
+    print_table(f"whole above damaged, {seeds} seeds, {count} pictures{left_out}", ("damage", *columns), rows)
+    typer.echo(dumps(last_line(table, reward.name)))
+
+
 @app.command("segments")
 def segments(
     art: Art,

@@ -155,8 +155,10 @@ def _test(data: Corpus, split: Split, choice: Choice, seed: int) -> tuple[Trial,
             difference = accuracy[:, 0] - accuracy[:, 1]
             out["difference"] = float(difference.mean())
             out["difference_error"] = float(difference.std(ddof=1) / len(difference) ** 0.5)
-    accuracy = trial.accuracy(spaces[""], trial.served(spaces[""]))
-    return trial, out | {"served_own": float(accuracy[:, 0].mean()), "served_other": float(accuracy[:, 1].mean())}
+    for name, rejections in (("served", True), ("engaged", False)):
+        accuracy = trial.accuracy(spaces[""], trial.served(spaces[""], rejections))
+        out |= {f"{name}_own": float(accuracy[:, 0].mean()), f"{name}_other": float(accuracy[:, 1].mean())}
+    return trial, out
 
 
 def _oracle(categories: Sequence[str], fit_on: np.ndarray) -> np.ndarray | None:

@@ -58,6 +58,7 @@ def table(fitted: Fitted) -> list[tuple[str, str, str]]:
     pairs = (
         ("liked over others, own profile / another user's", "own", "other"),
         ("  as served, from the latest events", "served_own", "served_other"),
+        ("  as served, without dislikes", "engaged_own", "engaged_other"),
         ("  principal components, not whitened", "principal_own", "principal_other"),
         ("  pixels of a thumbnail (baseline)", "pixels_own", "pixels_other"),
         ("  categories alone (oracle)", "category_own", "category_other"),

@@ -76,9 +76,10 @@ class Trial:
         means = [np.unique(covers[weights > 0]) for covers, weights in self.known]
         return unit(np.stack([rows[covers].mean(0) for covers in means]))
 
-    def served(self, rows: np.ndarray) -> np.ndarray:
-        """rows (N, D) -> (P, D): user embeddings as the services compute them from a profile's latest events."""
-        return served(self.known, rows)
+    def served(self, rows: np.ndarray, rejections: bool = True) -> np.ndarray:
+        """rows (N, D) -> (P, D): user embeddings as the services compute them from a profile's latest events, or without rejections."""
+        known = self.known if rejections else [(covers, np.maximum(weights, 0)) for covers, weights in self.known]
+        return served(known, rows)
 
     def accuracy(self, rows: np.ndarray, profiles: np.ndarray) -> np.ndarray:
         """(P, 2): for each user the share of pairs in the right order, by the own profile and by OTHERS other users'. Ties count half."""

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from icg.checkpoints import SHIPPED
+from icg.checkpoints import SHIPPED, SPACE
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from icg.design.designer import Designer
     from icg.draw.pipeline import CoverPipeline
     from icg.models.joint import JointEmbedding
@@ -38,6 +40,12 @@ class Starter:
     designer: Designer | None = None
     """Designs covers for a target engagement; None for a checkpoint without design/."""
     name: str = "eyecatch-starter-0.1"
+    own_space: bool = True
+    """Whether covers and users are in the space that the adapter was trained with."""
+
+    def taste(self, user: np.ndarray) -> np.ndarray | None:
+        """The user embedding (64,) as the adapter reads it; None, an unpersonal drawing, for one of a space the adapter has never met."""
+        return user if self.own_space else None
 
 
 def path() -> Path:
@@ -52,9 +60,10 @@ def autoencoder() -> Any:
     return AutoencoderDC.from_pretrained(path() / "diffusion" / "vae").float().eval().requires_grad_(False)
 
 
-def load(root: str | Path | None = None, engaging: bool = False) -> Starter:
+def load(root: str | Path | None = None, engaging: bool = False, space: Path | None = None) -> Starter:
     """Load the starter, or any folder of its layout. Raises CheckpointError if a part other than aesthetic/, users/, controlnet/ or
     reliability/ is missing. engaging: add the reward `engagement`, which runs the VLM on each picture; it needs engagement/.
+    space: a folder of `icg space fit` in which covers are embedded instead of the checkpoint's own space.
     """
     from icg.draw.pipeline import CoverPipeline
     from icg.reliability.judge import Judge
@@ -62,11 +71,12 @@ def load(root: str | Path | None = None, engaging: bool = False) -> Starter:
     name = Path(root).name if root is not None else Starter.name
     root = Path(root) if root is not None else path()
     pipeline = CoverPipeline.from_pretrained(root)
-    embedding, rewards = judges(root, pipeline.diffusion.vae)
+    embedding, rewards = judges(root, pipeline.diffusion.vae, space)
     if engaging:
         rewards["engagement"] = engagement(root, embedding, (pipeline.vlm, pipeline.processor))
     judge = Judge.from_pretrained(root / "reliability") if (root / "reliability").is_dir() else None
-    return Starter(pipeline, embedding, rewards, judge, designer(root), name)
+    own = space is None and any((root / part).is_dir() for part in (SPACE, "joint"))
+    return Starter(pipeline, embedding, rewards, judge, designer(root), name, own)
 
 
 def designer(root: str | Path) -> Designer | None:
@@ -76,18 +86,20 @@ def designer(root: str | Path) -> Designer | None:
     return Designer.from_pretrained(root) if (Path(root) / "design").is_dir() else None
 
 
-def judges(root: str | Path, vae: Any = None) -> tuple[JointEmbedding, dict[str, Reward]]:
-    """The embedding and the rewards, without a VLM or a denoiser. vae: a loaded autoencoder whose weights are to be shared."""
+def judges(root: str | Path, vae: Any = None, space: Path | None = None) -> tuple[JointEmbedding, dict[str, Reward]]:
+    """The embedding and the rewards, without a VLM or a denoiser. vae: a loaded autoencoder whose weights are to be shared. space: a
+    fitted space in place of the checkpoint's own."""
     from icg.models.joint import JointEmbedding
     from icg.rewards.preference import Preference
     from icg.rewards.relevance import Relevance
     from icg.rewards.small_aesthetic import SmallAesthetic
 
     root = Path(root)
-    embedding = JointEmbedding.from_pretrained(root, vae)
+    embedding = JointEmbedding.from_pretrained(root, vae, space)
     rewards: dict[str, Reward] = {"relevance": Relevance(embedding), "preference": Preference(embedding)}
     if (root / "aesthetic").is_dir():
-        rewards["aesthetic"] = SmallAesthetic.from_pretrained(root / "aesthetic")
+        trunk = embedding.dual.trunk if (root / "dual").resolve() == (SHIPPED / "dual").resolve() else None
+        rewards["aesthetic"] = SmallAesthetic.from_pretrained(root / "aesthetic", trunk=trunk)
     return embedding, rewards
 
 

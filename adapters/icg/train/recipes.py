@@ -41,7 +41,9 @@ RECIPES = {
         "a catalogue's pictures",
         "29 minutes, a shared core",
     ),
-    "aesthetic": Recipe("aesthetic.recipe", "the aesthetic reward", ART, "3 to 5 minutes, one core"),
+    "aesthetic": Recipe(
+        "aesthetic.recipe", "the aesthetic reward", f"{ART}; photographs", "20 minutes, two busy cores"
+    ),
     "engagement": Recipe("engagement.recipe", "the engagement reward", "posts, ratings or art (SIMULATED accounts)"),
     "design": Recipe("engagement.design", "the design model", ART, "an hour, a busy core"),
     "rfnet": Recipe(
@@ -65,6 +67,7 @@ RECIPES = {
     "pretrained": Recipe(
         "starter.pretrained", "nothing: makes the dual encoder's trunk and words", "EfficientNet-Lite0, a text encoder"
     ),
+    "space": Recipe("starter.catalogue_space", "the starter's fitted cover space, with SIMULATED users", ART),
     "ratings": Recipe("users.ratings", "a user encoder on real ratings, to judge it", "MovieLens-shaped tables"),
     "ablations": Recipe("studies.ablations", "adapters without one part each, to judge the parts", ART),
     "product-identity": Recipe(

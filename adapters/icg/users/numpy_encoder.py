@@ -16,6 +16,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from icg.checkpoints import SPACE, SPACE_WEIGHTS, space_folder
 from icg.data.behaviour import CLICK, DISLIKE, ENGAGED
 from icg.errors import CheckpointError
 from icg.users.cold_start import TasteMixture
@@ -158,28 +159,39 @@ class UserReader:
         return x + _linear(inner, w[name + "linear2.weight"], w[name + "linear2.bias"])
 
 
-def cover_space(root: str | Path) -> int:
-    """2 to 65535: identifies a model of cover embeddings by the files of joint/ and of its autoencoder.
+def cover_space(root: str | Path, space: Path | None = None) -> int:
+    """2 to 65535: identifies a model of cover embeddings, by the projection of a fitted space, which names its encoder, or by the files of
+    joint/ and of its autoencoder.
 
-    root: a checkpoint folder. Two models share a number with a probability of 1 in 65,534.
+    root: a checkpoint folder; space: a fitted space in place of its own. Two models share a number with a probability of 1 in 65,534.
+    Raises CheckpointError for a folder `space` that is none.
     """
-    return _digest(root, ("joint", "diffusion/vae"))
+    return _digest(_files_of_space(Path(root), space))
 
 
 def version(root: str | Path) -> int:
     """2 to 65535: identifies a user encoder and its space of covers; like `cover_space`, with the files of users/."""
-    return _digest(root, ("users", "joint", "diffusion/vae"))
+    return _digest([*_files(Path(root), "users"), *_files_of_space(Path(root), None)])
 
 
-def _digest(root: str | Path, parts: tuple[str, ...]) -> int:
+def _files_of_space(root: Path, space: Path | None) -> list[tuple[str, Path]]:
+    folder = space_folder(root, space)
+    if folder is None:
+        return [*_files(root, "joint"), *_files(root, "diffusion/vae")]
+    return [(SPACE, folder / SPACE_WEIGHTS)]
+
+
+def _files(root: Path, part: str) -> list[tuple[str, Path]]:
+    return [(part, path) for path in sorted((root / part).glob("*")) if path.suffix in (".json", ".safetensors")]
+
+
+def _digest(files: list[tuple[str, Path]]) -> int:
     digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        for path in sorted((Path(root) / part).glob("*")):
-            if path.suffix in (".json", ".safetensors"):
-                digest.update(f"{part}/{path.name}/{path.stat().st_size}".encode())
-                with path.open("rb") as file:
-                    while block := file.read(1 << 20):
-                        digest.update(block)
+    for part, path in files:
+        digest.update(f"{part}/{path.name}/{path.stat().st_size}".encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return 2 + int.from_bytes(digest.digest(), "big") % 65_534
 
 

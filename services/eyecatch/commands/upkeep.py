@@ -58,7 +58,7 @@ def reencode(
 
 
 def reembed(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
-    """Embed all covers with the checkpoint's model, after the checkpoint was replaced. No server may use the state meanwhile."""
+    """Embed and rate all covers anew, after the checkpoint or the space was replaced. No server may use the state meanwhile."""
 
     async def work(config: "Config", stores: "Stores", on_progress: OnProgress) -> int:
         from eyecatch.encoders.learned import cover_space
@@ -69,7 +69,8 @@ def reembed(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
         from eyecatch.wiring.stores import checkpoint
 
         folder = checkpoint(config)
-        generator, space = LocalGenerator(folder, engaging=engaging(config)), cover_space(folder)
+        space = cover_space(folder, config.space_folder)
+        generator = LocalGenerator(folder, engaging=engaging(config), space=config.space_folder)
         try:
             return await embed(stores.catalog, stores.notes, FsspecBlobs(config.blobs), generator, space, on_progress)
         finally:

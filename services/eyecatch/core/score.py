@@ -46,6 +46,17 @@ class Scoring:
             known[name] = RewardSpec(name, value, known[name].mean, known[name].deviation)
         return cls(known[PREFERENCE], tuple(known[s.name] for s in base.stored if s.weight or known[s.name].weight))
 
+    def scaled(self, scales: Mapping[str, Mapping[str, float]]) -> "Scoring":
+        """With the mean and deviation of each reward in `scales`, and its weight if there is one; other rewards stay."""
+
+        def one(spec: RewardSpec) -> RewardSpec:
+            scale = scales.get(spec.name)
+            if scale is None:
+                return spec
+            return RewardSpec(spec.name, scale.get("weight", spec.weight), scale["mean"], scale["deviation"])
+
+        return Scoring(one(self.preference), tuple(map(one, self.stored)))
+
     def stores(self, name: str) -> bool:
         """Whether it is among the stored rewards."""
         return any(s.name == name for s in self.stored)

@@ -23,7 +23,7 @@ class LearnedEncoder:
 
         try:
             self._reader = UserReader.from_pretrained(checkpoint / "users")
-            self.version: int = version(checkpoint)
+            self.version: int = int(version(checkpoint))
         except (IcgError, OSError) as error:
             raise NotReady(f"the user encoder cannot be loaded: {error}") from error
         if self._reader.embedding != EMBEDDING_DIM:
@@ -62,15 +62,33 @@ class LearnedEncoder:
         return users_embedded
 
 
-def cover_space(checkpoint: Path) -> int:
-    """A number of 16 bits for the model that embeds covers."""
-    from icg.users.numpy_encoder import cover_space as space
+def cover_space(checkpoint: Path, space: Path | None = None) -> int:
+    """A number of 16 bits for the model that embeds covers: the fitted `space`, else the checkpoint's own. NotReady for no such space."""
+    from icg.errors import IcgError
+    from icg.users.numpy_encoder import cover_space as number
 
-    return int(space(checkpoint))
+    try:
+        return int(number(checkpoint, space))
+    except IcgError as error:
+        raise NotReady(f"the cover space cannot be loaded: {error}") from error
 
 
-def user_encoder(checkpoint: Path) -> Encoder:
-    """The learned encoder if the checkpoint folder has users/, else a MeanEncoder in the space of its joint/."""
-    from icg.users.numpy_encoder import version
+def user_encoder(checkpoint: Path, space: Path | None = None) -> Encoder:
+    """The learned encoder if the checkpoint folder has users/, which reads covers of its own space; else, and always for another `space`,
+    a MeanEncoder."""
+    if space is None and (checkpoint / "users").is_dir():
+        return LearnedEncoder(checkpoint)
+    return MeanEncoder(cover_space(checkpoint, space))
 
-    return LearnedEncoder(checkpoint) if (checkpoint / "users").is_dir() else MeanEncoder(version(checkpoint))
+
+def reward_scales(checkpoint: Path, space: Path | None = None) -> Mapping[str, Mapping[str, float]]:
+    """Name -> mean and deviation, and optionally a weight, as measured on the catalogue of the space; nothing for a space without
+    them. Raises NotReady for unusable ones."""
+    from icg.checkpoints import read_scales, space_folder
+    from icg.errors import IcgError
+
+    try:
+        folder = space_folder(checkpoint, space)
+        return read_scales(folder) if folder else {}
+    except IcgError as error:
+        raise NotReady(f"the scales of the rewards cannot be loaded: {error}") from error

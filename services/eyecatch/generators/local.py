@@ -41,7 +41,8 @@ class LocalGenerator:
     """One model. Covers of all calls share one running batch; loading, decoding and scoring run in a thread of their own.
 
     `products`: the folder of products of `icg product train`, or None if briefs may name no product. `engaging`: covers get the
-    reward `engagement` too, for which the VLM has to read each of them. `rewards`: further ones, as in `icg.starter.rewards.load_all`.
+    reward `engagement` too, for which the VLM has to read each of them. `space`: a fitted space for covers, instead of the checkpoint's.
+    `rewards`: further ones, as in `icg.starter.rewards.load_all`.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class LocalGenerator:
         checkpoint: Path | None = None,
         products: Path | None = None,
         engaging: bool = False,
+        space: Path | None = None,
         rewards: str = "",
     ) -> None:
-        self._checkpoint, self._products, self._engaging, self._rewards = checkpoint, products, engaging, rewards
+        self._checkpoint, self._products, self._engaging = checkpoint, products, engaging
+        self._space, self._rewards = space, rewards
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="generator")
         self._loaded: _Loaded | None = None
         self._closed = threading.Event()
@@ -106,7 +109,7 @@ class LocalGenerator:
             transformers.utils.logging.disable_progress_bar()
 
             try:
-                starter = load(self._checkpoint, self._engaging)
+                starter = load(self._checkpoint, self._engaging, self._space)
                 starter.rewards.update(load_all(self._rewards))
                 if self._products is not None:
                     starter.pipeline.products = Library(self._products)
@@ -125,13 +128,14 @@ class LocalGenerator:
     ) -> "list[Future[tuple[IcgBrief, Image.Image]]]":
         from icg.draw import ask
 
-        submitter = self._load().submitter
+        loaded = self._load()
+        submitter, taste = loaded.submitter, loaded.starter.taste
         watch = slowest(len(briefs), on_step)
         show = on_preview and (lambda picture: on_preview(np.asarray(picture)))
         requests = []
         with translated():
             for b in briefs:
-                user = b.user_embedding if b.user_embedding.any() else None
+                user = taste(b.user_embedding) if b.user_embedding.any() else None
                 knobs = {"seed": b.seed, "user_embedding": user, **b.drawing.set_knobs()}
                 target = knobs.pop("target_kpi", "")
                 requests.append((ask.brief(b.title, b.references, **knobs), target))

@@ -11,7 +11,7 @@ from eyecatch.core.defaults import SCORING, extended
 from eyecatch.core.errors import NotReady
 from eyecatch.core.ports import Generator
 from eyecatch.core.score import Scoring
-from eyecatch.encoders.learned import cover_space
+from eyecatch.encoders.learned import cover_space, reward_scales
 from eyecatch.generators.local import LocalGenerator
 
 if TYPE_CHECKING:
@@ -31,13 +31,14 @@ def make_generator(config: MakingConfig, checkpoint: Path) -> Generator:
             Path(config.checkpoint) if config.checkpoint else None,
             Path(config.data_dir) / "products",
             engaging(config),
+            config.space_folder,
             config.rewards,
         )
     try:
         from eyecatch.generators.triton import TritonGenerator, TritonOptions
     except ModuleNotFoundError as error:
         raise NotReady("--triton needs the Triton client: pip install 'eyecatch[triton]'") from error
-    space = cover_space(checkpoint)
+    space = cover_space(checkpoint, config.space_folder)
     return TritonGenerator(
         servers, TritonOptions(config.triton_timeout_s, config.triton_level, space, engaging=engaging(config))
     )
@@ -45,12 +46,13 @@ def make_generator(config: MakingConfig, checkpoint: Path) -> Generator:
 
 def engaging(config: MakingConfig) -> bool:
     """Whether covers get the reward `engagement`, for which the VLM reads each of them: only if it has a weight."""
-    return scoring(config).stores("engagement")
+    return Scoring.parse(config.reward_weights, extended(SCORING, config.reward_names())).stores("engagement")
 
 
-def scoring(config: MakingConfig) -> Scoring:
-    """The rewards of the configuration with their weights."""
-    return Scoring.parse(config.reward_weights, extended(SCORING, config.reward_names()))
+def scoring(config: MakingConfig, checkpoint: Path) -> Scoring:
+    """The rewards of the configuration with their weights, and scales of the cover space. A weight that is configured is stronger."""
+    base = SCORING.scaled(reward_scales(checkpoint, config.space_folder))
+    return Scoring.parse(config.reward_weights, extended(base, config.reward_names()))
 
 
 async def watch_health(server: "Server", generator: Generator) -> None:

@@ -22,7 +22,7 @@ def maker(
     on_judged: OnJudged = count_nothing,
 ) -> Maker:
     options = MakerOptions(
-        scoring(config),
+        scoring(config, checkpoint(config)),
         config.draws_per_cover,
         config.pool_size,
         config.attempts,

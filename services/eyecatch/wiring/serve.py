@@ -40,7 +40,7 @@ from eyecatch.upkeep.trials import keep_trials
 from eyecatch.wiring.generator import metrics_page, scoring, watch_health
 from eyecatch.wiring.maker import maker, preload
 from eyecatch.wiring.process import stop_signal, tune_garbage_collector
-from eyecatch.wiring.stores import Parts, fill_index, open_parts, shared_queue
+from eyecatch.wiring.stores import Parts, checkpoint, fill_index, open_parts, shared_queue
 
 log = structlog.get_logger(__name__)
 
@@ -90,7 +90,13 @@ async def application(
         mode = config.made_covers
         await fill_index(parts, mode)
         requeued = await store.queue.recover()
-        pools = Pools(store.catalog, scoring(config), config.pool_size, thin_below=config.pool_min, mode=mode)
+        pools = Pools(
+            store.catalog,
+            scoring(config, checkpoint(config)),
+            config.pool_size,
+            thin_below=config.pool_min,
+            mode=mode,
+        )
         hub, tastes = Hub(), Tastes()
 
         def on_change(item_id: str, new: Sequence[Cover], removed: Sequence[str]) -> None:

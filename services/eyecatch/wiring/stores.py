@@ -60,7 +60,7 @@ def checkpoint(config: StateConfig) -> Path:
 
 async def current_encoder(config: StateConfig, stores: Stores) -> Encoder:
     """The checkpoint's encoder with the last fitted taste clusters."""
-    encoder = user_encoder(checkpoint(config))
+    encoder = user_encoder(checkpoint(config), config.space_folder)
     clusters = await load(stores.notes, encoder)
     if clusters is not None and isinstance(encoder, LearnedEncoder):
         encoder.adopt(clusters)
@@ -81,7 +81,7 @@ async def open_stores(config: StateConfig, any_space: bool = False) -> AsyncIter
     """Open the stores. Raises StoreError if their covers are of another checkpoint, unless `any_space`, and errors of opening."""
     async with _connect_stores(config) as stores:
         if not any_space:
-            await claim(stores.catalog, stores.notes, cover_space(checkpoint(config)))
+            await claim(stores.catalog, stores.notes, cover_space(checkpoint(config), config.space_folder))
         yield stores
 
 

@@ -1,15 +1,18 @@
 """The learned encoder behind the Encoder port."""
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from eyecatch.core.behaviour.mean_encoder import MeanEncoder
+from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import NotReady
 from eyecatch.core.ports import Encoder
+from eyecatch.core.score import Scoring
 from eyecatch.core.types import Action, Event, Vector
-from eyecatch.encoders.learned import LearnedEncoder, user_encoder
+from eyecatch.encoders.learned import LearnedEncoder, cover_space, reward_scales, user_encoder
 from icg import starter
 from icg.users.cold_start import TasteMixture
 from icg.users.encoder import Events, UserEncoder
@@ -81,6 +84,42 @@ def test_without_users_the_mean_is_taken_in_the_space_of_the_checkpoint(tmp_path
     assert isinstance(encoder, MeanEncoder)
     assert encoder.version == version(tmp_path) != version(starter.path())
     np.testing.assert_allclose(encoder([liked(1)], COVERS)[0], PICTURES[1], atol=1e-6)
+
+
+def test_users_of_a_fitted_space_are_means_of_its_covers_whatever_the_checkpoint(tmp_path: Path) -> None:
+    space = tmp_path / "fitted"
+    shutil.copytree(starter.path() / "space", space)
+    encoder = user_encoder(starter.path(), space)
+    assert isinstance(encoder, MeanEncoder)
+    assert encoder.version == cover_space(tmp_path, space) != user_encoder(starter.path()).version
+    weights = space / "projection.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"abcd")
+    assert user_encoder(starter.path(), space).version != encoder.version
+
+
+def test_a_space_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotReady, match=r"projection.safetensors is missing; allowed: a folder of icg space fit"):
+        cover_space(starter.path(), tmp_path)
+
+
+def test_scales_of_a_space_take_the_place_of_the_constants(tmp_path: Path) -> None:
+    shutil.copytree(starter.path() / "space", tmp_path, dirs_exist_ok=True)
+    scales = {"preference": {"mean": 0.6, "deviation": 0.2}, "relevance": {"mean": 0.1, "deviation": 0.1, "weight": 0}}
+    (tmp_path / "scales.json").write_text(json.dumps(scales))
+    scoring = SCORING.scaled(reward_scales(starter.path(), tmp_path))
+    assert (scoring.preference.weight, scoring.preference.mean, scoring.preference.deviation) == (1.0, 0.6, 0.2)
+    assert not Scoring.parse("", scoring).stores("relevance"), "at chance it stands aside"
+    assert Scoring.parse("relevance=0.5", scoring).stores("relevance"), "unless it is wanted"
+    assert scoring.stores("aesthetic")
+    assert reward_scales(starter.path()) == {}, "the shipped checkpoint has joint/ and the constants"
+
+
+@pytest.mark.parametrize("scale", [{"mean": 0.1}, {"mean": 0.1, "deviation": 0}, {"mean": "x", "deviation": 1}, 3])
+def test_unusable_scales_are_refused_with_the_reward(tmp_path: Path, scale: object) -> None:
+    shutil.copytree(starter.path() / "space", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "scales.json").write_text(json.dumps({"aesthetic": scale}))
+    with pytest.raises(NotReady, match=r"aesthetic=.*allowed: mean, deviation above 0"):
+        reward_scales(starter.path(), tmp_path)
 
 
 def test_a_broken_checkpoint_is_refused_with_its_path(tmp_path: Path) -> None:

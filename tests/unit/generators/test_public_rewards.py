@@ -49,11 +49,11 @@ async def test_a_folder_of_something_else_is_refused_at_the_start(tmp_path: Path
 
 def test_names_are_checked_and_weights_apply() -> None:
     config = Config(rewards="clip=a,pickscore=b,opennsfw", reward_weights="pickscore=0.5", least_safety=0.7)
-    specs = {spec.name: spec for spec in scoring(config).stored}
+    specs = {spec.name: spec for spec in scoring(config, Path()).stored}
     assert specs["pickscore"].weight == 0.5
     assert specs["relevance"].mean == pytest.approx(0.28), "CLIP's, not the starter's"
     assert "safety" not in specs, "a gate has no weight"
     assert config.safety_gate() == 0.7
     assert Config(rewards="clip=a").safety_gate() is None
     with pytest.raises(InvalidInput, match=r"rewards.*beauty.*pickscore"):
-        scoring(Config(rewards="beauty=x"))
+        scoring(Config(rewards="beauty=x"), Path())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ import torch
 
 from icg import starter
 from icg.adapter.model import IcgAdapter
-from icg.checkpoints import DIFFUSERS, TRANSFORMERS
+from icg.checkpoints import DIFFUSERS, SPACE_WEIGHTS, TRANSFORMERS, space_folder
 from icg.data.art import STYLES, on_white, procedural
 from icg.data.buckets import Buckets
 from icg.data.catalogue import TEST, TRAIN, Catalogue, Example, RowReport, Splits
@@ -89,9 +90,7 @@ def assemble(
         kinds += [with_cover, title_only]
     looks = None
     if paths.joint is not None and catalogue.events is not None:
-        heads = fingerprint("joint", paths.joint / "joint", TRANSFORMERS)
-        encoder = fingerprint("joint vae", paths.joint / "diffusion" / "vae", DIFFUSERS)
-        looks = Looks(paths.cache / "looks", JointEmbedding.from_pretrained(paths.joint), digest(heads, encoder))
+        looks = Looks(paths.cache / "looks", JointEmbedding.from_pretrained(paths.joint), _space(paths.joint))
         kinds.append(looks)
     prepared = prepare(examples, tuple(kinds), report)
     if config.stage == CONNECTOR:
@@ -108,6 +107,14 @@ def assemble(
     made_from = {name: str(path.resolve()) for name, path in folders.items() if path is not None}
     config = replace(config, made_from=made_from | {"pixels": str(pixels)})
     return ConnectorRun(family, adapter, accelerator, source, validation, config)
+
+
+def _space(root: Path) -> str:
+    """Names the model of cover embeddings, so that cached ones of another are not used."""
+    if (folder := space_folder(root)) is not None:
+        return digest("space", hashlib.sha256((folder / SPACE_WEIGHTS).read_bytes()).hexdigest())
+    heads = fingerprint("joint", root / "joint", TRANSFORMERS)
+    return digest(heads, fingerprint("joint vae", root / "diffusion" / "vae", DIFFUSERS))
 
 
 def _start(

@@ -29,11 +29,12 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load the checkpoint. After a CheckpointError the model is not ready, and Triton reports the error."""
         self.root = Path(os.environ.get("EYECATCH_CHECKPOINT") or starter.path())
-        self.embedding, rewards = starter.judges(self.root)
+        space = Path(os.environ["EYECATCH_SPACE"]) if os.environ.get("EYECATCH_SPACE") else None
+        self.embedding, rewards = starter.judges(self.root, space=space)
         rewards |= load_all(os.environ.get("EYECATCH_REWARDS", ""))
         self.rewards = {name: reward for name, reward in rewards.items() if name != "preference"}
         self.engagement: Any = None
-        self.space = cover_space(self.root)
+        self.space = cover_space(self.root, space)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response for each request."""

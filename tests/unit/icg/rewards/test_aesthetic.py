@@ -10,15 +10,16 @@ import pytest
 import torch
 from icg import starter
 from icg.brief import Brief
+from icg.data import photographs
 from icg.data.art import procedural
 from icg.data.compose import SIDE, Look, compose
-from icg.errors import CheckpointError
+from icg.data.degrade import DAMAGES, finished
+from icg.errors import CheckpointError, IcgError
 from icg.rewards.base import Reward
-from icg.rewards.small_aesthetic import AestheticHead, SmallAesthetic
+from icg.rewards.small_aesthetic import WIDTH, AestheticHead, SmallAesthetic
 from icg.rewards.statistics import NAMES, statistics
 from icg.starter import rewards
 from icg.train.aesthetic import recipe
-from icg.train.aesthetic.degrade import DAMAGES, finished
 from icg.train.loop import Fit
 from PIL import Image
 
@@ -121,24 +122,56 @@ def test_a_foreign_head_is_named(tmp_path: Path) -> None:
             AestheticHead.from_pretrained(tmp_path)
 
 
-FIT, CONFIG = Fit(steps=30, lr=3e-3, batch=32, warmup=5, save_every=10), recipe.AestheticTraining(24, 4, 4, 1)
+def snapshots(folder: Path) -> Path:
+    """Pictures under the names of photographs of the packages, as if these were unpacked here."""
+    rng = np.random.default_rng(5)
+    names = " ".join(photographs.PHOTOGRAPHS.values()).split()
+    folder.mkdir()
+    for name in names[:16]:
+        noise = Image.fromarray(rng.integers(0, 256, (160, 240, 3)).astype(np.uint8))
+        noise.save(folder / f"{name}.png")  # noise does not compress: files above the size of an icon
+    return folder
+
+
+def test_photographs_are_found_by_name_and_some_are_held_out(tmp_path: Path) -> None:
+    folder = snapshots(tmp_path / "camera")
+    Image.new("RGB", (640, 480)).save(folder / "screenshot.png")
+    taken = photographs.find(folder)
+    assert len(taken) == 16
+    held = {name for name in taken if photographs.held_out(name)}
+    assert 0 < len(held) < len(taken)
+    rng = np.random.default_rng(0)
+    part = photographs.cover(photographs.load(next(iter(taken.values()))), rng, 64)
+    assert part.size == (64, 64)
+
+
+def test_a_folder_without_the_photographs_names_the_packages(tmp_path: Path) -> None:
+    with pytest.raises(IcgError, match=r"holds 0 of .* photographs; allowed: the unpacked packages lomiri-wallpapers"):
+        photographs.find(tmp_path)
+
+
+FIT, CONFIG = Fit(steps=30, lr=3e-3, batch=32, warmup=5, save_every=10), recipe.AestheticTraining(24, 4, 4, 1, parts=20)
 
 
 @pytest.mark.slow
 def test_the_recipe_learns_reports_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    triples = recipe.draw(SUBJECTS, [0, 1, 2], 12, 4, 0)
-    assert triples.measured.shape == (48, 3, len(NAMES))
+    art = [s.sprites["3d"] for s in SUBJECTS]
+    triples = recipe.draw(recipe.composed(SUBJECTS, [0, 1, 2], 12, 0), art, 4, 0)
+    assert triples.measured.shape == (48, 3, WIDTH)
+    assert not triples.photograph.any()
     whole = recipe.fitted(tmp_path / "a", triples, FIT, CONFIG)
     untrained = recipe.fitted(tmp_path / "c", triples, Fit(steps=1, lr=0.0, batch=8), CONFIG)
     shuffled = recipe.fitted(tmp_path / "d", triples, FIT, CONFIG, shuffled=True)
     learned, none = (recipe.right(recipe.scored(h, triples)) for h in (whole, untrained))
     assert learned > max(none, recipe.right(recipe.scored(shuffled, triples)), 0.6)
-    report = recipe.run(tmp_path / "run", SUBJECTS, FIT, CONFIG)
+    camera = snapshots(tmp_path / "camera")
+    report = recipe.run(tmp_path / "run", SUBJECTS, FIT, CONFIG, camera)
     monkeypatch.setattr(recipe, "ranking_loss", lambda _: pytest.fail("trained again"))
     monkeypatch.setattr(recipe, "compose", lambda *_: pytest.fail("drawn again"))
-    again = recipe.run(tmp_path / "run", SUBJECTS, FIT, CONFIG)
+    again = recipe.run(tmp_path / "run", SUBJECTS, FIT, CONFIG, camera)
     assert report == again == json.loads((tmp_path / "run" / "report.json").read_text())
     assert set(report["kinds"]) == set(DAMAGES)
+    assert {"composed", "photographs"} < set(report)
     one = rewards.load("aesthetic", tmp_path / "run" / "aesthetic")
     assert np.ptp(one([finished(b) for b, _ in BIG], [Brief("x")] * len(BIG))) > 0
 

@@ -192,7 +192,7 @@ def test_gradients_reach_the_pixels_and_nothing_else(
         assert pixels.grad[0].abs().max() > 0
     held = getattr(reward, "judge", None) or getattr(reward, "clip", None) or reward
     modules = [v for v in vars(held).values() if isinstance(v, torch.nn.Module)]
-    modules += [held.embedding.vae, held.embedding.head, held.embedding.dual] if hasattr(held, "embedding") else []
+    modules += [held.embedding.space, held.embedding.dual] if hasattr(held, "embedding") else []
     assert modules
     assert all(p.grad is None for m in modules for p in m.parameters())
 

@@ -1,4 +1,4 @@
-"""Twelve kinds of damage to a cover, of any severity. Deterministic for its generator; knows no model.
+"""Fourteen kinds of damage to a cover, of any severity. Deterministic for its generator; knows no model.
 
 Covers are damaged at twice the side, so that a crop keeps its sharpness and only the composition is damaged.
 """
@@ -118,6 +118,27 @@ def bars(big: Image.Image, look: Look, s: float, rng: np.random.Generator, art: 
     return Image.fromarray(out)
 
 
-DAMAGES: dict[str, Damage] = {
-    f.__name__: f for f in (blur, noise, dark, bright, fade, blocks, pixelate, clash, cast, crop, clutter, bars)
-}
+def shrunk(big: Image.Image, look: Look, s: float, rng: np.random.Generator, art: Sequence[np.ndarray]) -> Image.Image:
+    """Enlarged from too few pixels."""
+    edge = round(_between(80, 20, s))
+    return finished(big).resize((edge, edge), Image.Resampling.LANCZOS).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+
+
+def pasted(big: Image.Image, look: Look, s: float, rng: np.random.Generator, art: Sequence[np.ndarray]) -> Image.Image:
+    """A thumbnail of the cover on a ground of one colour, often pale and dotted."""
+    pale = np.array([rng.uniform(0.75, 1.0)] * 3) + rng.uniform(-0.12, 0.12, 3)
+    ground = np.broadcast_to(pale if rng.random() < 0.8 else rng.uniform(0, 1, 3), (SIDE, SIDE, 3)).copy()
+    if rng.random() < 0.7:
+        pitch, radius = rng.integers(6, 24), rng.uniform(0.15, 0.35)
+        y, x = np.indices((SIDE, SIDE)) % pitch - pitch / 2
+        ground[np.hypot(x, y) < radius * pitch] += rng.uniform(-0.15, 0.15, 3)
+    edge = round(SIDE * _between(0.85, 0.3, s))
+    out, place = _image(ground), rng.integers(0, SIDE - edge + 1, 2) if rng.random() < 0.5 else [(SIDE - edge) // 2] * 2
+    out.paste(big.resize((edge, edge), Image.Resampling.LANCZOS), (int(place[0]), int(place[1])))
+    return out
+
+
+_ALL = (blur, noise, dark, bright, fade, blocks, pixelate, clash, cast, crop, clutter, bars, shrunk, pasted)
+DAMAGES: dict[str, Damage] = {f.__name__: f for f in _ALL}
+COMPOSED = ("crop",)
+"""Kinds that need to know where the subject is: a part of a photograph is a photograph."""
