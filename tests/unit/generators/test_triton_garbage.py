@@ -104,7 +104,7 @@ async def test_a_model_process_that_is_killed_ends_what_waits_for_it(wrong_model
         assert await endpoint.alive("cover_generator", 30.0), "it is asked by now, and lives"
         os.kill(process, signal.SIGKILL)
         async with asyncio.timeout(60):
-            with pytest.raises(Unavailable, match="does not answer any more|Socket closed"):
+            with pytest.raises(Unavailable, match=r"does not answer any more|Socket closed"):
                 await task
         await until(lambda: not generator.available, "the pings lost")
         if wrong_model.process.poll() is None:
