@@ -149,7 +149,8 @@ def test_covers_of_the_starter_are_drawn_in_another_process(kafka: Broker, store
         updates = list(client.covers.GenerateCovers(request, timeout=60))
         progress = [u.progress for u in updates if u.HasField("progress")]
         covers = [u.cover for u in updates if u.HasField("cover")]
-        assert progress[0].queue_position == 1
+        positions = [p.queue_position for p in progress]
+        assert positions == sorted(positions, reverse=True), "a busy machine may tell of the job when it runs already"
         assert progress[-1].step > 0
         assert any(p.preview.startswith(b"RIFF") for p in progress), "six are drawn in two goes"
         assert len(covers) == 3

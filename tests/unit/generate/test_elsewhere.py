@@ -68,9 +68,9 @@ async def pool(api: Api) -> set[str]:
 async def test_progress_and_covers_of_a_job_that_runs_elsewhere(api: Api, worker_config: GenerateConfig) -> None:
     before = await pool(api)
     gated = Gated()
+    call = api.covers.GenerateCovers(Generate(item_id="a", count=2, seed=5))
+    assert (await call.read()).progress.queue_position == 1
     async with working(worker_config, gated):
-        call = api.covers.GenerateCovers(Generate(item_id="a", count=2, seed=5))
-        assert (await call.read()).progress.queue_position == 1
         while (update := await call.read()).progress.step < 2:
             assert update.HasField("progress")
         assert (update.progress.queue_position, update.progress.total_steps) == (0, 4)

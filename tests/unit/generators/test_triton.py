@@ -350,7 +350,7 @@ async def test_two_servers_share_the_work_and_one_takes_over(triton_server: Trit
         assert first.ended["done"] >= 2
         assert second.ended["done"] >= 2
         watch = Watch()
-        task = asyncio.create_task(generator.generate([brief(n, 10) for n in range(4)], watch))
+        task = asyncio.create_task(generator.generate([brief(n, 40) for n in range(4)], watch))
         await watch.begun.wait()
         assert second.outstanding == 2
         dropped = triton_server.metrics()["cancelled"]
