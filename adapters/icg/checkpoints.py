@@ -28,6 +28,8 @@ SHIPPED = Path(__file__).parent / "starter"
 """The checkpoint that comes with the package."""
 SPACE, SPACE_WEIGHTS = "space", "projection.safetensors"
 """The folder of a checkpoint's own cover space, and the file of a space by which two spaces differ."""
+FITTED = SHIPPED / "fitted"
+"""The space of checkpoints without one of their own. The starter has joint/, in which its adapter and user encoder were trained."""
 
 
 def weights(part: str, folder: Path, stem: str = TRANSFORMERS) -> dict[str, tuple[int, ...]]:
@@ -107,7 +109,21 @@ def space_folder(root: Path, space: Path | None = None) -> Path | None:
         raise CheckpointError(f"space={str(space)!r}: {SPACE_WEIGHTS} is missing; allowed: a folder of icg space fit")
     if space is not None or (root / SPACE).is_dir():
         return space or root / SPACE
-    return None if (root / "joint").is_dir() else SHIPPED / SPACE
+    return None if (root / "joint").is_dir() else FITTED
+
+
+def has_own_space(root: Path) -> bool:
+    """Whether a checkpoint brings the space that its adapter and its user encoder were trained in."""
+    return any((root / part).is_dir() for part in (SPACE, "joint"))
+
+
+def part_of(folder: Path, part: str) -> Path | None:
+    """The model `part` of a fitted space: a folder of this name inside of it, so that a space can be moved to another machine with its
+    models, else the path in space.json; None for the shipped one."""
+    if (folder / part).is_dir():
+        return folder / part
+    path = read_json("space", folder / "space.json").get(part)
+    return Path(str(path)) if path else None
 
 
 def read_scales(folder: Path) -> dict[str, dict[str, float]]:

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from icg.checkpoints import SHIPPED, load_module, save_module, space_folder
+from icg.errors import CheckpointError
 from icg.models import dual
 from icg.models.dual import WIDTH, DualEncoder
 from icg.models.space import FittedSpace
@@ -137,6 +138,10 @@ class JointEmbedding:
         are to be shared; only a checkpoint with joint/ has a use for it. Raises CheckpointError if a part is missing or does not match.
         """
         root = Path(root)
+        if not root.is_dir():
+            raise CheckpointError(
+                f"checkpoint={str(root)!r}: no such folder; allowed: a checkpoint folder on this machine"
+            )
         titles = DualEncoder.from_pretrained(root / "dual" if (root / "dual").is_dir() else SHIPPED / "dual")
         folder = space_folder(root, space)
         if folder is None:

@@ -17,15 +17,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 
-from icg.checkpoints import SPACE_WEIGHTS, read_json
+from icg.checkpoints import SPACE_WEIGHTS, part_of
 from icg.errors import CheckpointError
 from icg.models import picture_encoder
 from icg.models.dual import WIDTH
 from icg.models.picture_encoder import PictureEncoder
 
 FORMAT = "eyecatch-space-1"
-ENCODER = "encoder"
-"""A folder of this name inside a space's folder is preferred to the path in space.json: such a space can be moved to another machine."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +118,8 @@ class FittedSpace(nn.Module):
 
         Raises CheckpointError if a part is missing, or if the encoder is not the one that the space was fitted with.
         """
-        config = read_json("space", folder / "space.json")
         projection, expected = Projection.load(folder / SPACE_WEIGHTS)
-        own, path = folder / ENCODER, config.get("encoder")
-        source = own if own.is_dir() else Path(str(path)) if path else shipped
+        source = part_of(folder, "encoder") or shipped
         encoder = picture_encoder.load(source)
         if sum(encoder.parts) != len(projection.mean):
             raise CheckpointError(

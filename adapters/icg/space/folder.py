@@ -31,12 +31,12 @@ def check_target(folder: Path) -> None:
         raise IcgError(f"out={str(folder)!r} holds {', '.join(names)}; allowed: a new folder, or one of an earlier fit")
 
 
-def save(folder: Path, fitted: Fitted, encoder: str, encoder_digest: str, report: dict[str, object]) -> None:
-    """encoder: the folder of the picture encoder, "" for the shipped one."""
+def save(folder: Path, fitted: Fitted, models: dict[str, str], encoder_digest: str, report: dict[str, object]) -> None:
+    """models: the folders of the "encoder" of pictures and of "relevance", "" for the shipped ones."""
     folder.mkdir(parents=True, exist_ok=True)
     # The weights last: a space is complete when they are there, since loaders look for them.
     (folder / SPACE_WEIGHTS).unlink(missing_ok=True)
-    about = {"format": FORMAT, "encoder": encoder, "encoder_digest": encoder_digest, "projection": str(fitted.choice)}
+    about = {"format": FORMAT, **models, "encoder_digest": encoder_digest, "projection": str(fitted.choice)}
     write_json(folder / "space.json", about)
     write_json(folder / "scales.json", fitted.scales)
     write_json(folder / "report.json", report)

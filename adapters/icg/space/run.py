@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from icg import starter
-from icg.checkpoints import SHIPPED
+from icg.checkpoints import FITTED, SHIPPED, SPACE_WEIGHTS
 from icg.data.catalogue import RowReport
 from icg.errors import InputError
 from icg.models import picture_encoder
+from icg.models.space import Projection
 from icg.rewards.clip import Clip
 from icg.space import folder as files
 from icg.space.embed import Embedded, Titles, embed
@@ -58,11 +59,23 @@ def run(
         "left_out": dict(refused.refused),
         "encoder": str(encoder or "shipped"),
     }
+    if encoder is None and (inside := _inside_shipped(embedded.features)) is not None:
+        notes["inside_the_starters_domain"] = round(inside, 4)
     notes |= {"projection": str(fitted.choice), "relevance": str(relevance or "checkpoint"), "seeds": seeds}
     report = files.report(fitted, notes)
-    path = str(encoder.resolve()) if encoder else ""
-    files.save(out, fitted, path, picture_encoder.digest(model), report)
+    models = {"encoder": encoder, "relevance": relevance}
+    paths = {name: str(path.resolve()) if path else "" for name, path in models.items()}
+    files.save(out, fitted, paths, picture_encoder.digest(model), report)
     return fitted, files.table(fitted)
+
+
+def _inside_shipped(features: np.ndarray) -> float | None:
+    """The share of covers in the domain of the shipped space: where it is small, the starter has learned from no such pictures."""
+    path = FITTED / SPACE_WEIGHTS
+    if not path.is_file():
+        return None
+    shipped, _ = Projection.load(path)
+    return float((shipped.distances(features) <= shipped.radius).mean())
 
 
 def sampled(source: Source, most: int) -> Source:

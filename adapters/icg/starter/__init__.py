@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from icg.checkpoints import SHIPPED, SPACE
+from icg.checkpoints import SHIPPED, has_own_space, part_of, space_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,8 +75,7 @@ def load(root: str | Path | None = None, engaging: bool = False, space: Path | N
     if engaging:
         rewards["engagement"] = engagement(root, embedding, (pipeline.vlm, pipeline.processor))
     judge = Judge.from_pretrained(root / "reliability") if (root / "reliability").is_dir() else None
-    own = space is None and any((root / part).is_dir() for part in (SPACE, "joint"))
-    return Starter(pipeline, embedding, rewards, judge, designer(root), name, own)
+    return Starter(pipeline, embedding, rewards, judge, designer(root), name, space is None and has_own_space(root))
 
 
 def designer(root: str | Path) -> Designer | None:
@@ -97,6 +96,11 @@ def judges(root: str | Path, vae: Any = None, space: Path | None = None) -> tupl
     root = Path(root)
     embedding = JointEmbedding.from_pretrained(root, vae, space)
     rewards: dict[str, Reward] = {"relevance": Relevance(embedding), "preference": Preference(embedding)}
+    folder = space_folder(root, space)
+    if folder is not None and (clip := part_of(folder, "relevance")) is not None:
+        from icg.rewards.clip import ClipRelevance
+
+        rewards["relevance"] = ClipRelevance.from_pretrained(clip)
     if (root / "aesthetic").is_dir():
         trunk = embedding.dual.trunk if (root / "dual").resolve() == (SHIPPED / "dual").resolve() else None
         rewards["aesthetic"] = SmallAesthetic.from_pretrained(root / "aesthetic", trunk=trunk)

@@ -76,7 +76,9 @@ def cover_space(checkpoint: Path, space: Path | None = None) -> int:
 def user_encoder(checkpoint: Path, space: Path | None = None) -> Encoder:
     """The learned encoder if the checkpoint folder has users/, which reads covers of its own space; else, and always for another `space`,
     a MeanEncoder."""
-    if space is None and (checkpoint / "users").is_dir():
+    from icg.checkpoints import has_own_space
+
+    if space is None and (checkpoint / "users").is_dir() and has_own_space(checkpoint):
         return LearnedEncoder(checkpoint)
     return MeanEncoder(cover_space(checkpoint, space))
 

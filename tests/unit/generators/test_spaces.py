@@ -49,11 +49,11 @@ async def test_covers_of_an_autoencoder_kl_are_drawn_and_embedded(checkpoint: Pa
 
 
 async def test_a_user_of_a_fitted_space_is_nobody_to_an_adapter_of_another(checkpoint: Path) -> None:
-    from icg.checkpoints import SHIPPED
+    from icg.checkpoints import FITTED
 
-    shutil.copytree(SHIPPED / "space", checkpoint / "space", dirs_exist_ok=True)
+    shutil.copytree(FITTED, checkpoint / "space", dirs_exist_ok=True)
     user, covers = np.eye(64, dtype=np.float32)[0], {}
-    for name, space in (("own", None), ("fitted", SHIPPED / "space")):
+    for name, space in (("own", None), ("fitted", FITTED)):
         generator = LocalGenerator(checkpoint, space=space)
         try:
             for who, row in (("user", user), ("nobody", np.zeros(64, np.float32))):

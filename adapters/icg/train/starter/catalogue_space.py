@@ -3,7 +3,7 @@
     icg train space --art node_modules --out runs/space
 
 Writes a catalogue as a shop would have it and fits a space to it, as `icg space fit` does. A checkpoint without a space of its own reads
-covers by the shipped one (adapters/icg/starter/space); the shipped adapter and user encoder keep joint/, the space they were trained in.
+covers by the shipped one (adapters/icg/starter/fitted); the shipped adapter and user encoder keep joint/, the space they were trained in.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def test_a_reward_is_judged_by_what_it_sees(folder: Path) -> None:
     assert table["blur"]["sharpness"] == [1.0, 1.0]
     assert set(table["blur"]) == {"aesthetic", "sharpness", "contrast", CONTROL}
     line = last_line(table, "aesthetic")
-    assert (line["worst_kind"], line["worst"]) == ("bright", 0.0)
+    assert (line["worst"], line["bright"], line["dark"]) == (0.0, 0.0, 1.0)
 
 
 def test_the_shipped_reward_sees_damage(folder: Path) -> None:

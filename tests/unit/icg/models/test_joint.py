@@ -9,6 +9,7 @@ import pytest
 from icg.brief import Brief
 from icg.errors import CheckpointError, IcgError
 from icg.models.joint import JointEmbedding
+from icg.models.space import FittedSpace
 from icg.rewards.base import Reward
 from icg.rewards.mix import Mix
 from icg.starter import Starter
@@ -33,9 +34,18 @@ def test_a_title_without_known_words_matches_nothing(small: Starter) -> None:
     assert not small.embedding.texts(["qqzzx", "42", ""]).any()
 
 
-def test_missing_heads_are_named(small: Starter, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"no such folder"):
+def test_a_missing_checkpoint_and_missing_heads_are_named(small: Starter, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"gone': no such folder"):
+        JointEmbedding.from_pretrained(tmp_path / "gone", small.pipeline.diffusion.vae)
+    (tmp_path / "joint").mkdir()
+    with pytest.raises(CheckpointError, match=r"joint.*config.json is missing"):
         JointEmbedding.from_pretrained(tmp_path, small.pipeline.diffusion.vae)
+
+
+def test_a_checkpoint_without_a_space_reads_covers_by_the_shipped_one(tmp_path: Path) -> None:
+    embedding = JointEmbedding.from_pretrained(tmp_path)
+    np.testing.assert_allclose(np.linalg.norm(embedding.covers(IMAGES), axis=1), 1, atol=1e-5)
+    assert isinstance(embedding.space, FittedSpace)
 
 
 def test_rewards_stay_in_range_and_mix_returns_its_parts(small: Starter) -> None:

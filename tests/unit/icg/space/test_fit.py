@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from icg import starter
+from icg.brief import Brief
 from icg.checkpoints import SHIPPED
 from icg.models.space import FittedSpace
+from icg.rewards.clip import ClipRelevance
 from icg.space.fit import CHANCE, FEW, NONE
 from icg.space.run import run
 from PIL import Image
 
+from tests.unit.icg import tiny_judges
 from tests.unit.icg.space import shop
 from tests.unit.icg.space.conftest import Fit
 
@@ -102,3 +106,18 @@ def test_ratings_are_behaviour_too(tmp_path: Path, fit: Fit) -> None:
     assert source.behaviour.cover.tolist() == [0, 1, 2]
     assert source.behaviour.weight.tolist() == [-1.5, 2.0, 0.0]
     assert dict(report.refused) == {"an unusable rating": 1, "a rating of another item": 1}
+
+
+def test_a_clip_takes_the_place_of_the_dual_encoder_in_what_is_measured_and_in_what_is_served(
+    tmp_path: Path, fit: Fit
+) -> None:
+    clip = tmp_path / "clip"
+    tiny_judges.clip(clip)
+    tiny_judges.tokenizer(clip)
+    fitted, _ = run(fit.data, tmp_path / "out", fit.encoder, relevance=clip, seeds=1)
+    assert fitted.scales["relevance"]["weight"] == 0, "a random CLIP is at chance"
+    _, rewards = starter.judges(SHIPPED, space=tmp_path / "out")
+    images = [Image.open(fit.data / "covers" / f"{n}.png") for n in range(40)]
+    values = rewards["relevance"](images, [Brief(f"thing {n}") for n in range(40)])
+    assert abs(values.mean() - fitted.scales["relevance"]["mean"]) < 3 * fitted.scales["relevance"]["deviation"]
+    assert isinstance(rewards["relevance"], ClipRelevance)
