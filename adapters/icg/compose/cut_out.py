@@ -6,8 +6,6 @@ colour follow from the strongest colour nearby (blue screen matting, Smith and B
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 from PIL import Image
 
@@ -19,64 +17,71 @@ FRINGE, LARGE = 2, 200
 """Width in pixels of the mixed fringe; as much again for each LARGE pixels of the picture's longer edge."""
 PALE = 30.0
 """If no colour nearby is farther than this from the ground's, mixtures cannot be measured."""
+BORDER, CLEAN, STEP = 0.8, 0.85, 14.0
+"""Least share of the border that is ground; least share of the subject's outline with a colour in FRINGE pixels that is farther than STEP
+from the ground's. A picture that fades into black has no such outline, and would be bitten into."""
 
 
-CACHED = 8
-"""Pictures whose cut-outs are cached: the covers of a job, and of many users, share few items."""
-
-
-def cut_out(picture: Image.Image, edge: int | None = None) -> Image.Image:
-    """RGBA of `picture` without the plain ground connected to its corners, cropped to the subject.
-
-    A picture without a plain ground is returned whole. `edge`: see `product_of`.
-    """
-    out = product_of(picture, edge)
-    return picture.convert("RGBA") if out is None else out.crop(out.getchannel("A").getbbox())
-
-
-def product_of(picture: Image.Image, edge: int | None = None) -> Image.Image | None:
-    """RGBA of the subject on the plain ground of `picture`, for a brief's product; None without such a ground.
-
-    edge: enough pixels for the longer edge of the picture; None keeps all.
-    """
-    rgb = picture.convert("RGB")
-    if edge is not None:
-        rgb.thumbnail((edge, edge), Image.Resampling.LANCZOS)
-    return _product(rgb.size, rgb.tobytes())
-
-
-@lru_cache(CACHED)
-def _product(size: tuple[int, int], data: bytes) -> Image.Image | None:
-    rgb = Image.frombytes("RGB", size, data)
-    pixels = np.asarray(rgb, np.float32)
+def cut_out(picture: Image.Image) -> Image.Image | None:
+    """RGBA of the RGB `picture` without the plain ground connected to its corners, of the same size; None without such a ground."""
+    pixels = np.asarray(picture, np.float32)
     subject = ~_ground(pixels)
-    fringe = FRINGE * (1 + max(rgb.size) // LARGE)
+    fringe = FRINGE * (1 + max(picture.size) // LARGE)
     inner = ~grown(~subject, fringe)
-    if not 0.02 < subject.mean() < 0.95 or not inner.any():
+    border = np.concatenate([subject[0], subject[-1], subject[:, 0], subject[:, -1]])
+    if not 0.02 < subject.mean() < 0.95 or not inner.any() or border.mean() > 1 - BORDER:
+        return None
+    top, left, bottom, right = _box(subject, 4 * fringe)
+    out = np.dstack([pixels, np.zeros(subject.shape, np.float32)])
+    part = np.s_[top:bottom, left:right]
+    mixed = _unmixed(pixels[part], subject[part], inner[part], np.median(pixels[~subject], axis=0), fringe)
+    if mixed is None:
+        return None
+    out[part] = mixed
+    return Image.fromarray(out.astype(np.uint8))
+
+
+def _unmixed(
+    pixels: np.ndarray, subject: np.ndarray, inner: np.ndarray, colour: np.ndarray, fringe: int
+) -> np.ndarray | None:
+    """(h, w, 4): colours without the ground's and the subject's share in 0..255; None if its outline does not stand out."""
+    outline = subject & grown(~subject, 1)
+    if grown(np.linalg.norm(pixels - colour, axis=-1) >= STEP, FRINGE)[outline].mean() < CLEAN:
         return None
     rim = _without_bites(subject) & ~inner
-    colour = np.median(pixels[~subject], axis=0)
     share, far = _shares(pixels - colour, fringe)
     # Pale pixels beside the subject count as subject, except specks.
     pale = grown(inner, 2 * fringe) & _without_bites(grown(~grown(~subject, 1), 1))
     share = np.where(far < PALE, pale, share)
     unmixed = colour + (pixels - colour) / np.maximum(share, 0.25)[..., None]
     pixels = np.where((rim & (far >= PALE))[..., None], unmixed.clip(0, 255), pixels)
-    alpha = np.where(inner, 255, np.where(rim, share * 255, 0))
-    return Image.fromarray(np.dstack([pixels, alpha]).astype(np.uint8))
+    return np.dstack([pixels, np.where(inner, 255, np.where(rim, share * 255, 0))])
+
+
+def _box(mask: np.ndarray, margin: int) -> tuple[int, int, int, int]:
+    """top, left, bottom, right of the true values, with a margin."""
+    ys, xs = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+    top, left = (max(int(v[0]) - margin, 0) for v in (ys, xs))
+    bottom, right = (min(int(v[-1]) + 1 + margin, edge) for v, edge in zip((ys, xs), mask.shape, strict=True))
+    return top, left, bottom, right
+
+
+def component(matches: np.ndarray, start: tuple[int, int]) -> np.ndarray:
+    """(h, w) bool: what is connected to `start` through true values of `matches`, along rows and columns."""
+    connected = np.zeros_like(matches)
+    connected[start] = True
+    reached = 0
+    while reached < (reached := int(connected.sum())):
+        connected = _along_rows(_along_rows(connected, matches).T, matches.T).T
+    return connected
 
 
 def _ground(pixels: np.ndarray) -> np.ndarray:
     """(h, w) bool: connected to a corner through pixels of its colour."""
     ground = np.zeros(pixels.shape[:2], bool)
     for corner in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
-        matches = np.abs(pixels - pixels[corner]).sum(-1) <= TOLERANCE
-        connected = np.zeros_like(ground)
-        connected[corner] = True
-        reached = 0
-        while reached < (reached := int(connected.sum())):
-            connected = _along_rows(_along_rows(connected, matches).T, matches.T).T
-        ground |= connected
+        if not ground[corner]:
+            ground |= component(np.abs(pixels - pixels[corner]).sum(-1) <= TOLERANCE, corner)
     return ground
 
 
