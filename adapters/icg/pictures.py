@@ -145,7 +145,12 @@ def _mode(image: Image.Image, mode: str) -> Image.Image:
         image = Image.fromarray((np.asarray(image, np.float32) / 257).clip(0, 255).astype(np.uint8))
     if not mode:
         mode = "RGBA" if transparent(image) else "RGB"
-    if mode == "RGB" and (image.has_transparency_data or "a" in image.getbands()):
-        above = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)
-    return image.convert(mode)
+    return over_white(image) if mode == "RGB" else image.convert(mode)
+
+
+def over_white(image: Image.Image) -> Image.Image:
+    """RGB of a picture of any mode, transparency on white."""
+    if not (image.has_transparency_data or "a" in image.getbands()):
+        return image.convert("RGB")
+    above = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", above.size, "white"), above).convert("RGB")

@@ -13,7 +13,8 @@ from icg.brief import Brief
 from icg.compose.layout import MAX_EDGE, Place, clear, place, settled, stood, strange
 from icg.compose.light import harmonised, shadowed
 from icg.compose.recompose import full_bleed, ratio
-from icg.compose.subject import cropped, on_white
+from icg.compose.subject import cropped
+from icg.pictures import over_white
 
 GHOST = 0.02
 """Share of the subject in a cell of the ground above which that cell is drawn anew from its surroundings."""
@@ -57,7 +58,7 @@ def compose(brief: Brief, ground: Image.Image, at: Place | None = None) -> Image
     size = output_size(brief)
     if fills(brief):
         strength = 0.0 if brief.user_embedding is None else float(brief.strength)
-        return full_bleed(on_white(brief.references[0]), size, ground, strength)
+        return full_bleed(over_white(brief.references[0]), size, ground, strength)
     if brief.product is None or brief.inpaint:
         return ground if ground.size == size else ground.resize(size, Image.Resampling.BICUBIC)
     at = place_in(brief, ground) if at is None else at

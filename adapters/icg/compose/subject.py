@@ -13,6 +13,7 @@ from PIL import Image
 from icg.compose.cut_out import cut_out
 from icg.compose.layout import MAX_EDGE
 from icg.compose.matting import matte
+from icg.pictures import over_white
 
 CACHED = 32
 """Pictures whose cut-outs are cached: the covers of a job, and of many users, share few items."""
@@ -31,16 +32,8 @@ def product_of(picture: Image.Image) -> Image.Image | None:
         low, high = own.getchannel("A").getextrema()
         if low == 0 and high == 255:
             return own
-    rgb = on_white(picture)
+    rgb = over_white(picture)
     return _cut(rgb.size, rgb.tobytes())
-
-
-def on_white(picture: Image.Image) -> Image.Image:
-    """RGB of any picture, transparency on white."""
-    if not picture.has_transparency_data:
-        return picture.convert("RGB")
-    above = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", above.size, "white"), above).convert("RGB")
 
 
 def cropped(product: Image.Image) -> Image.Image:

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import structlog
+from icg.compose.choice import preferred_first
 
+from eyecatch.core.catalog import catalog_cover_id
 from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import InvalidInput, NotFound, Unavailable
 from eyecatch.core.judgement import RELIABILITY
@@ -82,13 +84,25 @@ class Maker:
         item = await self._catalog.item(job.item_id)
         if item is None:
             raise NotFound("item", job.item_id)
-        references = tuple([await self._blobs.get(uri) for uri in item.references[:MAX_REFERENCES]])
         user: Vector = np.array(job.user_embedding, np.float32) if job.user_embedding else zeros()
+        references = tuple([await self._blobs.get(uri) for uri in await self._references(item, user)])
         brief = Brief(item.title, references, user, 0, replace(job.drawing, guided=self._options.guided))
         drawer = _Drawer(self._generator, brief, job.count * self._options.draws, on_progress)
         covers = await self._draw(job, drawer)
         best = [await self._enlarge(job, cover) for cover in self._best(covers, user, job.count)]
         return await self._store(job, item, best)
+
+    async def _references(self, item: Item, user: Vector) -> list[str]:
+        """URIs of the item's pictures that the brief has: first the one that the user prefers, which anchors the cover.
+
+        They are compared by the embeddings of their catalogue covers. An item without references has its catalogue covers.
+        """
+        pool = (await self._catalog.pools([item.id])).get(item.id, ())
+        covers = [cover for cover in pool if cover.provenance.origin is Origin.CATALOGUE]
+        uris = item.references or [cover.uri for cover in covers]
+        known = {cover.uri: cover.embedding for cover in covers}
+        known |= {uri: c.embedding for uri in uris for c in covers if c.id == catalog_cover_id(item.id, uri)}
+        return preferred_first(uris, user, [known.get(uri) for uri in uris])[:MAX_REFERENCES]
 
     async def _draw(self, job: Job, drawer: "_Drawer") -> list[GeneratedCover]:
         """All pictures of a job. Unreliable ones are drawn again; of two pictures the more reliable one stays."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from eyecatch.core.catalog import catalog_cover_id
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.ports import Brief, GeneratedCover, Progress
 from eyecatch.core.score import RewardSpec, Scoring
@@ -140,7 +141,7 @@ async def test_another_attempt_leaves_nothing_of_the_first(room: Room) -> None:
 
 
 async def test_the_oldest_generated_covers_make_room(room: Room) -> None:
-    await room.store.catalog.add_covers([cover("own", "a")])
+    await room.store.catalog.add_covers([cover("own", "a", uri=await room._blobs.put(b"picture", "webp"))])
     covers = [
         c.id for n in range(4) for c in await room.make(FakeGenerator(), Job(f"j{n}", f"k{n}", "a", seed=n), 1, 3)
     ]
@@ -151,3 +152,34 @@ async def test_what_is_not_a_number_is_not_kept(room: Room) -> None:
     with pytest.raises(InvalidInput, match="seeds \\[10\\]"):
         await room.make(Judged(relevance={10: float("nan")}), Job("j", "k", "a", count=2, seed=10))
     assert await room.pool() == set()
+
+
+async def with_references(room: Room, dots: Sequence[float], own_ids: bool = False) -> list[bytes]:
+    """Item a gets a picture for each dot product with USER; their bytes."""
+    files = [f"picture {n}".encode() for n in range(len(dots))]
+    uris = [await room._blobs.put(data, "webp") for data in files]
+    references = () if own_ids else tuple(uris)
+    covers = [
+        replace(cover(f"c{n}" if own_ids else catalog_cover_id("a", uri), "a", uri=uri), embedding=USER * dot)
+        for n, (uri, dot) in enumerate(zip(uris, dots, strict=True))
+    ]
+    await room.store.catalog.upsert_items([Item("a", "A", references=references)], covers)
+    return files
+
+
+@pytest.mark.parametrize(("dots", "order"), [([0.1, 0.3, 0.9], (2, 0)), ([0.4, 0.4], (0, 1)), ([0.9, 0.1], (0, 1))])
+@pytest.mark.parametrize("own_ids", [False, True], ids=["references", "covers alone"])
+async def test_the_picture_that_the_user_prefers_is_first(
+    room: Room, dots: list[float], order: tuple[int, int], own_ids: bool
+) -> None:
+    files = await with_references(room, dots, own_ids)
+    generator = FakeGenerator()
+    await room.make(generator, Job("job", "key", "a", user_embedding=tuple(map(float, USER)), seed=1))
+    assert generator.briefs[0].references == tuple(files[n] for n in order)
+
+
+async def test_nobody_gets_the_first_picture(room: Room) -> None:
+    files = await with_references(room, [0.1, 0.3, 0.9])
+    generator = FakeGenerator()
+    await room.make(generator, Job("job", "key", "a", seed=1))
+    assert generator.briefs[0].references == (files[0], files[1])
