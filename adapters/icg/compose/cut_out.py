@@ -7,14 +7,15 @@ colour follow from the strongest colour nearby (blue screen matting, Smith and B
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 TOLERANCE = 12
 """Largest difference of a ground pixel from its corner's colour, summed over channels: a pale rim must not count as ground."""
 GAP = 3
 """Holes that the ground cuts into a pale subject are filled if they are at most twice as wide."""
-FRINGE, LARGE = 2, 200
-"""Width in pixels of the mixed fringe; as much again for each LARGE pixels of the picture's longer edge."""
+FRINGE, LARGE, STEEP = 2, 200, 0.7
+"""Width in pixels of the mixed fringe; as much again for each LARGE pixels of the picture's longer edge, at most: no wider than it takes the
+outline to reach a share of STEEP of its contrast. Otherwise the shading of a round subject would count as a mixture."""
 PALE = 30.0
 """If no colour nearby is farther than this from the ground's, mixtures cannot be measured."""
 BORDER, CLEAN, STEP = 0.8, 0.85, 14.0
@@ -26,7 +27,7 @@ def cut_out(picture: Image.Image) -> Image.Image | None:
     """RGBA of the RGB `picture` without the plain ground connected to its corners, of the same size; None without such a ground."""
     pixels = np.asarray(picture, np.float32)
     subject = ~_ground(pixels)
-    fringe = FRINGE * (1 + max(picture.size) // LARGE)
+    fringe = _fringe(pixels, subject)
     inner = ~grown(~subject, fringe)
     border = np.concatenate([subject[0], subject[-1], subject[:, 0], subject[:, -1]])
     if not 0.02 < subject.mean() < 0.95 or not inner.any() or border.mean() > 1 - BORDER:
@@ -39,6 +40,22 @@ def cut_out(picture: Image.Image) -> Image.Image | None:
         return None
     out[part] = mixed
     return Image.fromarray(out.astype(np.uint8))
+
+
+def _fringe(pixels: np.ndarray, subject: np.ndarray) -> int:
+    """Width in pixels of the mixed fringe around the subject (h, w)."""
+    most = FRINGE * (1 + max(subject.shape) // LARGE)
+    outline = subject & grown(~subject, 1)
+    if most == FRINGE or not outline.any():
+        return FRINGE
+    offsets = np.linalg.norm(pixels - np.median(pixels[~subject], axis=0), axis=-1).clip(0, 255)
+    image = Image.fromarray(offsets.astype(np.uint8))
+    contrasts = [
+        float(np.median(np.asarray(image.filter(ImageFilter.MaxFilter(2 * width + 1)))[outline]))
+        for width in range(FRINGE, most + 1)
+    ]
+    steep = [n for n, contrast in enumerate(contrasts) if contrast >= STEEP * contrasts[-1]]
+    return FRINGE + steep[0]
 
 
 def _unmixed(
