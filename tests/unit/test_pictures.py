@@ -103,7 +103,7 @@ def test_an_opaque_alpha_is_no_alpha() -> None:
 
 
 def test_a_picture_with_nothing_on_it_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="fully transparent picture.; allowed: a picture with something"):
+    with pytest.raises(InvalidInput, match=r"fully transparent picture.; allowed: a picture with something"):
         normalise(encoded(Image.new("RGBA", (32, 32), (9, 9, 9, 0))), "image")
 
 

@@ -14,8 +14,8 @@ TOLERANCE = 12
 GAP = 3
 """Holes that the ground cuts into a pale subject are filled if they are at most twice as wide."""
 FRINGE, LARGE, STEEP = 2, 200, 0.7
-"""Width in pixels of the mixed fringe; as much again for each LARGE pixels of the picture's longer edge, at most: no wider than it takes the
-outline to reach a share of STEEP of its contrast. Otherwise the shading of a round subject would count as a mixture."""
+"""Width in pixels of the mixed fringe; as much again for each LARGE pixels of the picture's longer edge, at most: no wider than it takes
+the outline to reach a share of STEEP of its contrast. Otherwise the shading of a round subject would count as a mixture."""
 PALE = 30.0
 """If no colour nearby is farther than this from the ground's, mixtures cannot be measured."""
 BORDER, CLEAN, STEP = 0.8, 0.85, 14.0

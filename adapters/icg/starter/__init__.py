@@ -36,6 +36,8 @@ class Starter:
     designer: Designer | None = None
     """Designs covers for a target engagement; None for a checkpoint without design/."""
     name: str = "eyecatch-starter-0.1"
+    root: Path = Path(__file__).parent
+    """Its folder."""
 
 
 def path() -> Path:
@@ -64,7 +66,7 @@ def load(root: str | Path | None = None, engaging: bool = False) -> Starter:
     if engaging:
         rewards["engagement"] = engagement(root, embedding, (pipeline.vlm, pipeline.processor))
     judge = Judge.from_pretrained(root / "reliability") if (root / "reliability").is_dir() else None
-    return Starter(pipeline, embedding, rewards, judge, designer(root), name)
+    return Starter(pipeline, embedding, rewards, judge, designer(root), name, root)
 
 
 def designer(root: str | Path) -> Designer | None:

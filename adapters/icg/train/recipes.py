@@ -41,6 +41,12 @@ RECIPES = {
         "a catalogue's pictures",
         "29 minutes, a shared core",
     ),
+    "artifacts": Recipe(
+        "artifacts.recipe",
+        "the measure of spoiled places in pictures",
+        f"{ART}; photographs",
+        "10 minutes, a busy core",
+    ),
     "aesthetic": Recipe("aesthetic.recipe", "the aesthetic reward", ART, "3 to 5 minutes, one core"),
     "engagement": Recipe("engagement.recipe", "the engagement reward", "posts, ratings or art (SIMULATED accounts)"),
     "design": Recipe("engagement.design", "the design model", ART, "an hour, a busy core"),

@@ -284,7 +284,8 @@ class GeneratedCover:
     """One generated cover: PNG or WebP bytes carrying provenance, its embedding and its rewards.
 
     `available`: whether the judge of product pictures would show it, None if it was not judged. The probabilities are among the
-    rewards (core/judgement.py).
+    rewards (core/judgement.py), and so are the values of the gates (core/gates.py). `refusals`: the gates that it does not pass, in
+    words with value and threshold.
     """
 
     image: bytes
@@ -299,6 +300,7 @@ class GeneratedCover:
     steps: int
     brief_digest: str
     available: bool | None = None
+    refusals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

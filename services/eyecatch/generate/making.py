@@ -102,7 +102,8 @@ class Maker:
         uris = item.references or [cover.uri for cover in covers]
         known = {cover.uri: cover.embedding for cover in covers}
         known |= {uri: c.embedding for uri in uris for c in covers if c.id == catalog_cover_id(item.id, uri)}
-        return preferred_first(uris, user, [known.get(uri) for uri in uris])[:MAX_REFERENCES]
+        best_first: list[str] = preferred_first(uris, user, [known.get(uri) for uri in uris])
+        return best_first[:MAX_REFERENCES]
 
     async def _draw(self, job: Job, drawer: "_Drawer") -> list[GeneratedCover]:
         """All pictures of a job. Unreliable ones are drawn again; of two pictures the more reliable one stays."""
