@@ -18,9 +18,10 @@ FRINGE, LARGE, STEEP = 2, 200, 0.7
 the outline to reach a share of STEEP of its contrast. Otherwise the shading of a round subject would count as a mixture."""
 PALE = 30.0
 """If no colour nearby is farther than this from the ground's, mixtures cannot be measured."""
-BORDER, CLEAN, STEP = 0.8, 0.85, 14.0
+BORDER, CLEAN, STEP, NOISE = 0.8, 0.96, 14.0, 1.05
 """Least share of the border that is ground; least share of the subject's outline with a colour in FRINGE pixels that is farther than STEP
-from the ground's. A picture that fades into black has no such outline, and would be bitten into."""
+from the ground's; largest deviation of the ground. A picture that fades into black has no such outline, and would be bitten into. Of 160
+emoji on white as WebP all pass, and 40 of the sample catalogue; of 250 posters two."""
 
 
 def cut_out(picture: Image.Image) -> Image.Image | None:
@@ -31,6 +32,8 @@ def cut_out(picture: Image.Image) -> Image.Image | None:
     inner = ~grown(~subject, fringe)
     border = np.concatenate([subject[0], subject[-1], subject[:, 0], subject[:, -1]])
     if not 0.02 < subject.mean() < 0.95 or not inner.any() or border.mean() > 1 - BORDER:
+        return None
+    if pixels[~subject].std(0).mean() > NOISE:
         return None
     top, left, bottom, right = _box(subject, 4 * fringe)
     out = np.dstack([pixels, np.zeros(subject.shape, np.float32)])

@@ -25,7 +25,7 @@ WORST = 0.08
 """Share of the places whose mean is the answer."""
 BANDS = (1, 2, 4, 8)
 """Radii of the blurs whose differences are the frequency bands."""
-HIDDEN = 24
+HIDDEN = 64
 FOLDER = Path(__file__).parent / "weights"
 PART = "artifacts"
 

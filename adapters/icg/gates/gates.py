@@ -16,7 +16,7 @@ from icg.gates.artifacts import artifacts
 from icg.gates.domain import domain
 from icg.gates.fidelity import fidelity
 
-DOMAIN, FIDELITY, ARTIFACTS = 0.5, 0.8, 0.05
+DOMAIN, FIDELITY, ARTIFACTS = 0.5, 0.8, 0.15
 """Least values that pass."""
 
 
