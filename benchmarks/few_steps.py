@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from icg import starter
 from icg.brief import Brief
-from icg.draw.ask import REFERENCE_STRENGTH
+from icg.draw.ask import anchoring
 from icg.evaluate.judges import retrieval
 from icg.starter import Starter
 from PIL import Image
@@ -45,7 +45,7 @@ def briefs(parts: Starter, users: int, anchored: bool) -> list[Brief]:
         picture = Image.open(SAMPLE / item["image"]).convert("RGB")
         for _ in range(users):
             user = covers[rng.integers(len(covers))]
-            anchor = {"references": (picture,), "reference_strength": REFERENCE_STRENGTH} if anchored else {}
+            anchor = {"references": (picture,), **anchoring((picture,))} if anchored else {}
             out.append(Brief(item["title"], user_embedding=user, seed=len(out), **anchor))
     return out
 

@@ -31,13 +31,15 @@ class Brief:
     steps: 1..100. guidance: 0..20, guidance weight of item and user. user_guidance: 0..20, a separate weight of
     the user (one more denoiser call), None to use `guidance`. guided: (from, to), 0..1, the part of the steps with
     guidance (arXiv:2404.07724); the others use item and user alone, one denoiser row each. reference_strength:
-    0..0.95, the share of the steps after which the first reference is cut out and pasted into the latents (0: it is
-    only read); higher keeps more of it. product: RGBA cut-out of the product; pasted in the reference's place (0:
-    after the last step), and all of its pixels stay unchanged except for scaling. inpaint: paint around the product
+    0..0.95, the share of the steps after which the product is set into the latents (0: after the last step); higher
+    leaves more of the user's ground as it was. product: RGBA cut-out of the item's picture; its opaque pixels stay
+    unchanged except for scaling. Without one, a reference_strength above 0 lets the first reference fill the cover, and
+    at 0 references are only read. inpaint: paint around the product
     from the first step on, at a place set by the seed, with the pipeline's ControlNet. product_id: a product the
     pipeline was fine-tuned on (icg.products), "" for none; {product} or its class in the title is its place.
     audience: a segment in words, up to 200 characters, which the VLM reads behind the title; "" for none.
-    size: (width, height), multiples of 16 in 32..2048.
+    size: (width, height) that the model draws, multiples of 16 in 32..2048. output: (width, height) of the finished
+    cover, 32..2048; None follows the item's picture (icg.compose.cover).
 
     Raises BriefError naming the field, the value and what is allowed.
     """
@@ -57,6 +59,7 @@ class Brief:
     size: tuple[int, int] = (128, 128)
     product_id: str = ""
     audience: str = ""
+    output: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         self._check_item()
@@ -76,6 +79,8 @@ class Brief:
         self._check_anchor()
         if len(self.size) != 2 or any(not 32 <= edge <= 2048 or edge % 16 for edge in self.size):
             raise BriefError(f"size={self.size!r}; allowed: (width, height), multiples of 16 in 32..2048")
+        if self.output is not None and (len(self.output) != 2 or any(not 32 <= edge <= 2048 for edge in self.output)):
+            raise BriefError(f"output={self.output!r}; allowed: (width, height) in 32..2048, or None")
 
     @property
     def prompt(self) -> str:
@@ -99,6 +104,8 @@ class Brief:
         state.update(user + repr((*rest, float(self.reference_strength), tuple(map(int, self.size)))).encode())
         if self.guided != (0, 1):
             state.update(f"|guided={tuple(map(float, self.guided))}".encode())
+        if self.output is not None:
+            state.update(f"|output={tuple(map(int, self.output))}".encode())
         if self.product is not None:
             inpaint = "inpaint|" if self.inpaint else ""
             state.update(f"|{inpaint}{self.product.width}x{self.product.height}|".encode() + self.product.tobytes())

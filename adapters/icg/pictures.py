@@ -34,6 +34,8 @@ def decode(
 ) -> Image.Image:
     """The picture in `data`, upright: RGB with transparency on white, or RGBA. Of an animation the first frame.
 
+    mode "": RGBA for a picture with transparent pixels, RGB for any other.
+
     A picture whose shorter edge is above `shortest` pixels, or whose longer edge is above `longest`, is scaled down to it. Raises
     InputError, which names `name`, for bytes that are damaged, too many or outside the limits.
     """
@@ -130,10 +132,25 @@ def _scaled(image: Image.Image, shortest: int | None, longest: int | None) -> Im
     return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
 
 
+def transparent(image: Image.Image) -> bool:
+    """Whether any pixel is not opaque."""
+    if not (image.has_transparency_data or "a" in image.getbands()):
+        return False
+    low: int = image.convert("RGBA").getchannel("A").getextrema()[0]  # type: ignore[assignment]
+    return low < 255
+
+
 def _mode(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):  # 16 bits a pixel; `convert` would keep the low ones
         image = Image.fromarray((np.asarray(image, np.float32) / 257).clip(0, 255).astype(np.uint8))
-    if mode == "RGB" and (image.has_transparency_data or "a" in image.getbands()):
-        above = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)
-    return image.convert(mode)
+    if not mode:
+        mode = "RGBA" if transparent(image) else "RGB"
+    return over_white(image) if mode == "RGB" else image.convert(mode)
+
+
+def over_white(image: Image.Image) -> Image.Image:
+    """RGB of a picture of any mode, transparency on white."""
+    if not (image.has_transparency_data or "a" in image.getbands()):
+        return image.convert("RGB")
+    above = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", above.size, "white"), above).convert("RGB")

@@ -1,4 +1,4 @@
-"""Untrusted bytes -> a normalised picture: RGB, upright, small, WebP. And small previews of stored pictures.
+"""Untrusted bytes -> a normalised picture: upright, small, WebP, its alpha kept. And small previews of stored pictures.
 
 Shared by the API and by imports; knows neither, and no store. `icg.pictures`, which imports no torch, decodes.
 """
@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from icg.errors import InputError
-from icg.pictures import MAX_BYTES, decode, inside, read
+from icg.pictures import MAX_BYTES, decode, inside, over_white, read
 from numpy.typing import NDArray
 from PIL import Image
 
+from eyecatch.core.catalog import Picture
 from eyecatch.core.errors import InvalidInput, Violation
 
 STORED_SIDE = 512
@@ -21,18 +22,27 @@ PREVIEW_QUALITY = 60
 __all__ = ["MAX_BYTES", "QUALITY", "STORED_SIDE", "file_inside", "normalise", "preview", "thumbnail"]
 
 
-def normalise(data: bytes, field: str) -> tuple[bytes, tuple[int, int]]:
-    """Encoded bytes -> (WebP bytes, (width, height)) of at most STORED_SIDE. Raises InvalidInput naming `field`.
+def normalise(data: bytes, field: str) -> Picture:
+    """Encoded bytes -> WebP of at most STORED_SIDE. Raises InvalidInput naming `field`, also for a picture without a visible pixel.
 
-    Takes the first frame of an animation, makes transparency white, applies the orientation of the metadata and drops the metadata.
+    Takes the first frame of an animation, applies the orientation of the metadata and drops the metadata. A picture with transparent
+    pixels is stored without loss, because its alpha is its cut-out; as a cover it is shown over white.
     """
     try:
-        picture = decode(data, field, longest=STORED_SIDE)
+        picture = decode(data, field, "", longest=STORED_SIDE)
     except InputError as error:
         raise InvalidInput([Violation(field, error.value, error.allowed)]) from error
+    if picture.mode == "RGB":
+        return Picture(_webp(picture), *picture.size)
+    if picture.getchannel("A").getextrema()[1] == 0:
+        raise InvalidInput.of(field, "a fully transparent picture", "a picture with something on it")
+    return Picture(_webp(picture, lossless=True, exact=True), *picture.size, opaque=_webp(over_white(picture)))
+
+
+def _webp(picture: Image.Image, **options: bool) -> bytes:
     out = io.BytesIO()
-    picture.save(out, "WEBP", quality=QUALITY, method=4)
-    return out.getvalue(), picture.size
+    picture.save(out, "WEBP", quality=QUALITY, method=4, **options)
+    return out.getvalue()
 
 
 def file_inside(root: Path, text: str, field: str) -> bytes:
@@ -46,7 +56,7 @@ def file_inside(root: Path, text: str, field: str) -> bytes:
 def thumbnail(data: bytes, side: int) -> bytes:
     """A stored picture as a small WebP, at most `side` pixels wide and high."""
     with Image.open(io.BytesIO(data)) as image:
-        small = image.convert("RGB")
+        small = over_white(image)
     small.thumbnail((side, side), Image.Resampling.BILINEAR)
     return _preview(small)
 

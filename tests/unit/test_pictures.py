@@ -21,9 +21,10 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 def decoded(data: bytes) -> Image.Image:
-    picture, size = normalise(data, "image")
-    image = Image.open(io.BytesIO(picture))
-    assert (image.format, image.mode, image.size) == ("WEBP", "RGB", size)
+    """What a catalogue cover shows of it."""
+    picture = normalise(data, "image")
+    image = Image.open(io.BytesIO(picture.cover))
+    assert (image.format, image.mode, image.size) == ("WEBP", "RGB", (picture.width, picture.height))
     return image
 
 
@@ -74,7 +75,36 @@ def test_what_is_transparent_becomes_white() -> None:
     assert np.abs(out[16, 4] - [0, 0, 255]).max() < 40
     palette = Image.new("P", (32, 32), 0)
     palette.putpalette([255, 0, 0, 0, 0, 255])
+    palette.paste(1, (20, 20, 30, 30))
     assert decoded(encoded(palette, "GIF", transparency=0)).getpixel((9, 9)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_alpha_is_stored_without_loss(mode: str) -> None:
+    ramp = np.tile(np.arange(64, dtype=np.uint8) * 4, (48, 1))
+    image = gradient()
+    image.putalpha(Image.fromarray(ramp))
+    if mode == "P":
+        image = gradient().quantize(16)
+        data = encoded(image, transparency=3)
+    else:
+        image = image.convert(mode)
+        data = encoded(image)
+    picture = normalise(data, "image")
+    out = Image.open(io.BytesIO(picture.data))
+    assert out.mode == "RGBA"
+    assert out.tobytes() == Image.open(io.BytesIO(data)).convert("RGBA").tobytes()
+    assert Image.open(io.BytesIO(picture.cover)).mode == "RGB"
+
+
+def test_an_opaque_alpha_is_no_alpha() -> None:
+    picture = normalise(encoded(gradient().convert("RGBA")), "image")
+    assert (Image.open(io.BytesIO(picture.data)).mode, picture.opaque, picture.cover) == ("RGB", b"", picture.data)
+
+
+def test_a_picture_with_nothing_on_it_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"fully transparent picture.; allowed: a picture with something"):
+        normalise(encoded(Image.new("RGBA", (32, 32), (9, 9, 9, 0))), "image")
 
 
 def test_the_orientation_is_applied_and_metadata_dropped() -> None:
@@ -83,9 +113,9 @@ def test_the_orientation_is_applied_and_metadata_dropped() -> None:
     exif[0x010E] = "private words"
     data = encoded(gradient(), "JPEG", exif=exif)
     assert b"private words" in data
-    out, size = normalise(data, "image")
-    assert size == (48, 64)
-    assert b"private words" not in out
+    out = normalise(data, "image")
+    assert (out.width, out.height) == (48, 64)
+    assert b"private words" not in out.data
 
 
 def test_an_animation_gives_its_first_frame() -> None:
@@ -147,8 +177,8 @@ def test_no_bytes_crash_it(seed: bytes, edits: list[tuple[float, bytes]], cut: f
         at = int(place * len(data))
         data[at : at + len(patch)] = patch
     try:
-        _, (width, height) = normalise(bytes(data[: int(cut * len(data))]), "image")
+        picture = normalise(bytes(data[: int(cut * len(data))]), "image")
     except InvalidInput:
         return
-    assert 1 <= width <= STORED_SIDE
-    assert 1 <= height <= STORED_SIDE
+    assert 1 <= picture.width <= STORED_SIDE
+    assert 1 <= picture.height <= STORED_SIDE

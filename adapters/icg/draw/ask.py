@@ -2,7 +2,7 @@
 
 A request is a title, encoded pictures and knobs under the names of Brief's fields. This module alone decides: when a fine-tuned
 product takes the place of the references, how a cover is anchored in them, when a design towards a target KPI is computed, what a
-cover's file says of its origin, and which status an error gets. Knows no service and no wire; numpy and PIL only.
+cover's file says of its origin, and which status an error gets. Knows no service and no wire.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any, Protocol
 from PIL import Image
 
 from icg.brief import MAX_REFERENCE_STRENGTH, Brief
-from icg.cut_out import product_of
+from icg.compose.subject import product_of
 from icg.errors import BriefError, Cancelled, CheckpointError, Shed, UnknownProduct, Unsupported
-from icg.pictures import decode
+from icg.pictures import decode, over_white
 
 REFERENCE_STRENGTH = 0.88
 """The default for an item with a picture: 7 of the starter's 8 steps lay out the user's cover, the last blends the picture in."""
@@ -53,34 +53,35 @@ def brief(
     Raises BriefError naming the field.
     """
     needless = knobs.get("product_id") and reference_strength is None and not inpaint
-    pictures = () if needless else tuple(decode(data, f"references[{n}]") for n, data in enumerate(references))
+    pictures = () if needless else tuple(decode(data, f"references[{n}]", "") for n, data in enumerate(references))
     cut_out = decode(product, "product", "RGBA") if product else None
-    anchor = anchoring(pictures, reference_strength, cut_out, knobs.get("size", Brief.size), inpaint)
-    return Brief(title, pictures, **anchor, **knobs)
+    anchor = anchoring(pictures, reference_strength, cut_out, inpaint)
+    return Brief(title, tuple(map(over_white, pictures)), **anchor, **knobs)
 
 
 def anchoring(
     references: Sequence[Image.Image],
     reference_strength: float | None = None,
     product: Image.Image | None = None,
-    size: tuple[int, int] = Brief.size,
     inpaint: bool = False,
 ) -> dict[str, Any]:
-    """`reference_strength`, `product` and `inpaint` of a Brief of this size with these references.
+    """`reference_strength`, `product` and `inpaint` of a Brief with these references, of which the first is the anchor.
 
-    reference_strength: the caller's value, lowered to the most that a brief allows. None: a default, and a first reference on a plain
-    ground is kept pixel by pixel, like a product. inpaint: a scene is painted around that product; BriefError if there is none.
+    The product is cut out of the first reference, unless it is given; without a clean cut-out the reference fills the cover.
+    reference_strength: the caller's value, lowered to the most that a brief allows; 0: references are only read. None: a default.
+    inpaint: a scene is painted around the product; BriefError if there is none.
     """
-    if reference_strength is not None and not inpaint:
-        strength = MAX_REFERENCE_STRENGTH if MAX_REFERENCE_STRENGTH < reference_strength <= 1 else reference_strength
-        return {"reference_strength": strength, "product": product}
-    if product is None and references:
-        product = product_of(references[0], 2 * max(size))
+    if product is None and references and (inpaint or reference_strength != 0):
+        product = product_of(references[0])
     if inpaint and product is None:
-        raise BriefError("inpaint=True without a product; allowed: one, or a first reference on a plain ground")
+        raise BriefError("inpaint=True without a product; allowed: one, or a first reference with a clean cut-out")
     if inpaint:
         return {"product": product, "inpaint": True}
-    return {"reference_strength": REFERENCE_STRENGTH if product or references else 0.0, "product": product}
+    if reference_strength is None:
+        reference_strength = REFERENCE_STRENGTH if product is not None or references else 0.0
+    if MAX_REFERENCE_STRENGTH < reference_strength <= 1:
+        reference_strength = MAX_REFERENCE_STRENGTH
+    return {"reference_strength": reference_strength, "product": product}
 
 
 def provenance(model: str, brief: Brief) -> dict[str, Any]:

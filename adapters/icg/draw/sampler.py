@@ -18,7 +18,10 @@ from PIL import Image
 from torch import Tensor
 
 from icg.brief import Brief
-from icg.draw.anchor import Placed, blend, with_product
+from icg.compose.cover import compose, fills
+from icg.compose.layout import PLACE, Place, stood
+from icg.compose.subject import cropped
+from icg.draw.anchor import blend, with_scene
 from icg.draw.preview import Colours, shown_after
 from icg.draw.rows import Rows
 from icg.models.families import Family
@@ -81,11 +84,13 @@ class Sampler:
         item: Tensor,
         user: Tensor,
         hint: Tensor | None = None,
-        placed: Placed = None,
+        placed: Image.Image | None = None,
         trunk: bool = False,
     ) -> None:
         self._family, self.brief, self.item, self.user = family, brief, item, user
         self.hint, self.placed, self.trunk = hint, placed, trunk
+        self.place: Place | None = None
+        """Where the product was set into the latents, None before that."""
         self.conditions: tuple[Condition | None, ...] = ()
         self.scheduler = family.schedule(brief.steps, brief.size)
         self.latents = first_noise(family, brief) * getattr(self.scheduler, "init_noise_sigma", 1.0)
@@ -127,7 +132,7 @@ class Sampler:
         prediction = guided([weight for weight, _ in self.weighted], predictions.split(1))
         if self.done == self._anchor > 0:
             now = self.moment
-            clean, self.placed = blend(self._family, self.brief, now.clean(prediction))
+            clean, self.place = blend(self._family, self.brief, now.clean(prediction))
             noise = first_noise(self._family, self.brief)
             self.latents, prediction = now.mixture.latents(clean, noise), now.mixture.target(clean, noise)
         self.clean = mixture(self.scheduler, self.done).clean(self.latents, prediction)[0] if keep_clean else None
@@ -142,16 +147,23 @@ class Sampler:
         return shown_after(self.done + 1, self.total) or 0 < self._anchor == self.done < self.total - 1
 
     def preview(self, clean: Tensor, colours: Colours) -> Image.Image:
-        """`clean` as a small picture, with the product where it is by now."""
+        """`clean` as a small picture, with the item's own picture where it is by now."""
         small = colours(clean)
-        if self.placed is not None and self.brief.product is not None:
-            product = self.placed.resize(small.size)
+        if fills(self.brief):
+            edge = max(small.size)
+            small = compose(self.brief, small)
+            small.thumbnail((edge, edge), Image.Resampling.BOX)
+        elif self.brief.product is not None and (self.placed is not None or self.place is not None):
+            alone = self.placed or stood(cropped(self.brief.product), self.place or PLACE, self.brief.size)
+            product = alone.resize(small.size)
             small.paste(product, (0, 0), product)
         return small
 
     def finish(self, decoded: Image.Image) -> Image.Image:
         """The cover, from its decoded latents."""
-        return with_product(self.brief, decoded, self.placed)
+        if self.placed is not None:
+            return with_scene(decoded, self.placed)
+        return compose(self.brief, decoded, self.place)
 
     def branch(self, brief: Brief, user: Tensor) -> Sampler:
         """Another sampler that goes on from here, for a brief of the same item, size and steps; this one stays as it is."""
@@ -214,7 +226,9 @@ def rows_ahead(brief: Brief) -> list[int]:
 
 
 def anchor_step(brief: Brief) -> int:
-    """Before which step the reference is set in, 0 for never."""
+    """Before which step the product is set in, 0 for never: a picture that fills the cover is set in after decoding."""
+    if brief.product is None:
+        return 0
     return min(round(brief.reference_strength * brief.steps), brief.steps - 1)
 
 

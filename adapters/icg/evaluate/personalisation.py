@@ -18,6 +18,7 @@ from PIL import Image
 from icg import starter
 from icg.adapter.model import IcgAdapter
 from icg.brief import Brief
+from icg.compose.choice import preferred_first
 from icg.data.art import CATEGORIES, STYLES, Subject, load_subjects, on_white
 from icg.data.bank import Bank, build
 from icg.data.behaviour import population, simulate
@@ -38,6 +39,7 @@ KINDS = {
     "_title_only": (True, 0, False, 1),
     "_reference_only": (False, 1, True, 1),
     "_two_references": (True, 2, True, 1),
+    "_four_references": (True, 4, True, 1),
     "_read_only": (True, 1, False, 1),
     "_best_of_4": (True, 1, True, 4),
 }
@@ -116,7 +118,8 @@ def measure_seed(
         true_titles = {"_real": [subjects[i].title for i in real.subject]}
         for kind in kinds:
             briefs = [
-                brief(kind, subjects[i], u, seed * 10_000 + n) for n, (i, u) in enumerate(zip(rows, users, strict=True))
+                brief(parts.embedding, kind, subjects[i], u, seed * 10_000 + n)
+                for n, (i, u) in enumerate(zip(rows, users, strict=True))
             ]
             images[kind], true_titles[kind] = draw(parts, briefs, KINDS[kind][-1]), titles
         for judge, embedding in judges.items():
@@ -124,12 +127,18 @@ def measure_seed(
                 top5 = retrieval(embedding, drawings, true_titles[kind], among)["top5"]
                 out[f"title_top5_{name}{kind}{judge}"] = top5
     for kind in kinds:
-        figures = personalisation(parts, look, bank, chosen, themes, partial(brief, kind), seed, KINDS[kind][-1])
+        figures = personalisation(
+            parts, look, bank, chosen, themes, partial(brief, parts.embedding, kind), seed, KINDS[kind][-1]
+        )
         out |= {f"{name}{kind}": value for name, value in figures.items()}
     if (root / "users").is_dir():
         out |= unseen_users(parts, root / "users", subjects, bank, covers, themes, seed)
     pairs = covers[rng.integers(0, len(covers), (len(chosen), 2))]
-    briefs = [brief("_title_only", s, u, n) for n, (s, p) in enumerate(zip(chosen, pairs, strict=True)) for u in p]
+    briefs = [
+        brief(parts.embedding, "_title_only", s, u, n)
+        for n, (s, p) in enumerate(zip(chosen, pairs, strict=True))
+        for u in p
+    ]
     current = draw(parts, briefs)
     for name, folder in (("dispersion_ratio", compared.without), ("diversity_ratio", compared.before)):
         if folder is not None:
@@ -139,11 +148,13 @@ def measure_seed(
     return out
 
 
-def brief(kind: str, subject: Subject, user: np.ndarray, seed: int) -> Brief:
-    """A brief of one of KINDS."""
+def brief(embedding: JointEmbedding, kind: str, subject: Subject, user: np.ndarray, seed: int) -> Brief:
+    """A brief of one of KINDS. Of several pictures the one that the user prefers is the anchor, as in the services."""
     with_title, count, anchored, _ = KINDS[kind]
     styles = [STYLES[(seed + n) % len(STYLES)] for n in range(count)]
     pictures = tuple(on_white(subject.sprites[style]) for style in styles)
+    if count > 1:
+        pictures = tuple(preferred_first(pictures, user, [*embedding.covers([*pictures])]))
     anchor = anchoring(pictures, None if anchored else 0.0)
     return Brief(subject.title if with_title else "", pictures, user, seed=seed, **anchor)
 

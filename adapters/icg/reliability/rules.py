@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from icg.cut_out import grown
+from icg.compose.cut_out import grown
 from icg.errors import IcgError
 from icg.reliability.scenes.scenes import Geometry
 from icg.reliability.scenes.staging import contrast

@@ -1,8 +1,8 @@
 """The scheduler's loop: one thread takes one denoising step of the running batch per tick; requests join and leave between ticks.
 
 A tick ends requests that were cancelled or cannot meet their deadline, picks the first requests in the queue that fit into memory,
-calls the denoiser on all their rows (in as few calls as stay bit-exact), reports progress, and decodes finished covers. Knows no
-service; the caller provides the clock.
+calls the denoiser on all their rows (in as few calls as stay bit-exact), reports progress, and decodes finished covers, which another
+thread composes with the items' own pictures. Knows no service; the caller provides the clock.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -81,6 +81,8 @@ class StepScheduler:
         self._trunks = Trunks(pipeline, shared)
         self._timing, self.metrics = StepTiming(), SchedulerMetrics()
         self._decoding = deque[tuple[Decoding, list[tuple[Request, Sampler]]]]()
+        self._composing = deque[tuple[Request, Future[Image.Image]]]()
+        self._composer = ThreadPoolExecutor(1, "composing")
         self._queue, self._closed = RequestQueue(queue, self.metrics), False
         self._wake = threading.Condition(self._queue.lock)
         self._thread = threading.Thread(target=self._serve, name="step-scheduler", daemon=True)
@@ -142,6 +144,7 @@ class StepScheduler:
             self._closed = True
             self._wake.notify()
         self._thread.join()
+        self._composer.shutdown(cancel_futures=True)
 
     def _serve(self) -> None:
         with self._current():
@@ -159,6 +162,7 @@ class StepScheduler:
                 self._tick()
             except Exception as error:  # noqa: BLE001 - a consumer loop: the requests of this step fail, later ones are served
                 self._decoding.clear()
+                self._composing.clear()
                 for request in list(self._queue.live):
                     self._queue.end(request, Status.FAILED, error)
 
@@ -273,17 +277,22 @@ class StepScheduler:
                 self._decoding.append((self._decoder(latents), part))
 
     def _deliver(self, wait: bool) -> None:
-        """Hand out decoded covers. `wait` for the next one: no step is taken meanwhile."""
-        while self._decoding and (wait or self._decoding[0][0].ready):
-            (decoding, part), wait = self._decoding.popleft(), False
+        """Have decoded covers composed by another thread, and hand out the composed ones. `wait` for the next one: no step is taken
+        meanwhile."""
+        while self._decoding and ((wait and not self._composing) or self._decoding[0][0].ready):
+            decoding, part = self._decoding.popleft()
             for (request, sampler), image in zip(part, decoding.pictures(), strict=True):
                 if image is not None:
-                    self._queue.end(request, Status.DONE, sampler.finish(image))
+                    self._composing.append((request, self._composer.submit(sampler.finish, image)))
                 else:
                     error = IcgError("latents hold NaN or infinity; allowed: a model that gives finite numbers")
                     self._queue.end(request, Status.FAILED, error)
             self.metrics.decode_s += decoding.seconds
             self._timing.record_decoding(len(part) * self._weight[part[0][1].brief.size], decoding.seconds)
+        while self._composing and (wait or self._composing[0][1].done()):
+            (request, composed), wait = self._composing.popleft(), False
+            with self._queue.isolated(request):
+                self._queue.end(request, Status.DONE, composed.result())
 
     def _rows(self, request: Request) -> float:
         rows = rows_of(request.brief) if request.sampler is None else request.sampler.rows

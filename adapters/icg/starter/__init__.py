@@ -40,6 +40,8 @@ class Starter:
     designer: Designer | None = None
     """Designs covers for a target engagement; None for a checkpoint without design/."""
     name: str = "eyecatch-starter-0.1"
+    root: Path = Path(__file__).parent
+    """Its folder."""
     own_space: bool = True
     """Whether covers and users are in the space that the adapter was trained with."""
 
@@ -75,7 +77,8 @@ def load(root: str | Path | None = None, engaging: bool = False, space: Path | N
     if engaging:
         rewards["engagement"] = engagement(root, embedding, (pipeline.vlm, pipeline.processor))
     judge = Judge.from_pretrained(root / "reliability") if (root / "reliability").is_dir() else None
-    return Starter(pipeline, embedding, rewards, judge, designer(root), name, space is None and has_own_space(root))
+    own = space is None and has_own_space(root)
+    return Starter(pipeline, embedding, rewards, judge, designer(root), name, root, own)
 
 
 def designer(root: str | Path) -> Designer | None:

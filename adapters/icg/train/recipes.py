@@ -41,6 +41,12 @@ RECIPES = {
         "a catalogue's pictures",
         "29 minutes, a shared core",
     ),
+    "artifacts": Recipe(
+        "artifacts.recipe",
+        "the measure of spoiled places in pictures",
+        f"{ART}; photographs",
+        "10 minutes, a busy core",
+    ),
     "aesthetic": Recipe(
         "aesthetic.recipe", "the aesthetic reward", f"{ART}; photographs", "20 minutes, two busy cores"
     ),

@@ -39,8 +39,7 @@ class References:
             await self._blobs.get(image.uri)
             return Picture(uri=image.uri)
         data = image.data if kind == "data" else await asyncio.to_thread(self._fetch, image.uri, f"{field}.uri")
-        normal, (width, height) = await asyncio.to_thread(normalise, data, f"{field}.{kind}")
-        return Picture(normal, width, height)
+        return await asyncio.to_thread(normalise, data, f"{field}.{kind}")
 
     def _fetch(self, uri: str, field: str) -> bytes:
         try:

@@ -1,6 +1,7 @@
 """eyecatch segments: taste clusters in words, which can be listed, edited and drawn for. Works without a server."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -163,9 +164,9 @@ def generate(
     json: Json = False,
 ) -> None:
     """Draw covers of an item for a segment, and write those that rank best for its title and the segment's taste."""
-    from icg.brief import Brief
+    from icg.compose.choice import preferred_first
     from icg.design.segments import Segment, rerank
-    from icg.draw.ask import anchoring
+    from icg.draw import ask
     from icg.errors import IcgError
     from icg.pictures import decode
     from icg.provenance import to_png
@@ -183,24 +184,17 @@ def generate(
         if row is None:
             raise NotFound("item", item)
         blobs = FsspecBlobs(config.blobs)
-        return segment, row.title, [await blobs.get(uri) for uri in row.references[:2]]
+        return segment, row.title, [await blobs.get(uri) for uri in row.references]
 
     segment, title, references = _run_on_clusters(data_dir, work)
     try:
         quieten_models()
         with_models = starter(checkpoint)
-        pictures = tuple(decode(data, "reference") for data in references)
-        briefs = [
-            Brief(
-                title,
-                pictures,
-                user_embedding=segment.embedding,
-                seed=seed + n,
-                audience=audience(segment.to_dict()),
-                **anchoring(pictures),
-            )
-            for n in range(count * draws)
-        ]
+        embeddings = with_models.embedding.covers([decode(data, "reference") for data in references])
+        pictures = preferred_first(references, segment.embedding, [*embeddings])[:2]
+        words = audience(segment.to_dict())
+        brief = ask.brief(title, pictures, user_embedding=segment.embedding, audience=words)
+        briefs = [replace(brief, seed=seed + n) for n in range(count * draws)]
         images = [image for n in range(0, len(briefs), 8) for image in with_models.pipeline(briefs[n : n + 8])]
         relevance = rewards.load("clip", clip) if clip is not None else with_models.rewards["relevance"]
         best = rerank(images, briefs[0], relevance, with_models.rewards["preference"])[:count]

@@ -14,12 +14,21 @@ from eyecatch.core.types import Cover, Item, Origin, Provenance
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A normalised picture: encoded bytes and their size in pixels, or the URI of a stored blob."""
+    """A normalised picture: encoded bytes and their size in pixels, or the URI of a stored blob.
+
+    opaque: the picture over white if `data` has alpha, else empty.
+    """
 
     data: bytes = b""
     width: int = 0
     height: int = 0
     uri: str = ""
+    opaque: bytes = b""
+
+    @property
+    def cover(self) -> bytes:
+        """What a catalogue cover shows."""
+        return self.opaque or self.data
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,7 @@ class IncomingItem:
 
 
 def catalog_cover_id(item_id: str, uri: str) -> str:
-    """The same picture of the same item always gets the same cover id."""
+    """The same picture of the same item always gets the same cover id. uri: of the item's reference, which may have alpha."""
     return hashlib.sha256(f"{item_id}\n{uri}".encode()).hexdigest()[:24]
 
 
@@ -54,8 +63,9 @@ class Catalog:
         """Store all items or none. Each picture becomes a reference and a catalogue cover. Raises Unavailable, StoreFull."""
         now = time.time()
         new = [IncomingCover("", i.item, p) for i in incoming for p in i.pictures if p.data]
-        covers = await self._covers(new, now)
-        uris = {id(n.picture): c.uri for n, c in zip(new, covers, strict=True)}
+        stored = await self._stored(new, now)
+        covers = [cover for cover, _ in stored]
+        uris = {id(n.picture): uri for n, (_, uri) in zip(new, stored, strict=True)}
         items, stale = [], []
         for i in incoming:
             references = tuple(uris.get(id(p), p.uri) for p in i.pictures)
@@ -64,8 +74,8 @@ class Catalog:
                 references = old.references
             elif old:
                 pool = (await self.store.pools([i.item.id])).get(i.item.id, ())
-                gone = set(old.references) - set(references)
-                stale += [c.id for c in pool if c.id == catalog_cover_id(i.item.id, c.uri) and c.uri in gone]
+                gone = {catalog_cover_id(i.item.id, uri) for uri in set(old.references) - set(references)}
+                stale += [c.id for c in pool if c.id in gone]
             items.append(replace(i.item, references=references, updated_at=now))
         await self.store.upsert_items(items, covers)
         self._add_to_index(covers)
@@ -74,7 +84,7 @@ class Catalog:
 
     async def add_covers(self, incoming: Sequence[IncomingCover]) -> list[Cover]:
         """Add catalogue covers of items that exist, or replace them by id."""
-        covers = await self._covers(incoming, time.time())
+        covers = [cover for cover, _ in await self._stored(incoming, time.time())]
         await self.store.add_covers(covers)
         self._add_to_index(covers)
         return covers
@@ -83,25 +93,30 @@ class Catalog:
         if covers:
             self._index.add([c.id for c in covers], np.stack([c.embedding for c in covers]))
 
-    async def _covers(self, incoming: Sequence[IncomingCover], now: float) -> list[Cover]:
+    async def _stored(self, incoming: Sequence[IncomingCover], now: float) -> list[tuple[Cover, str]]:
+        """Covers whose pictures are stored, and the URIs of these pictures as references: with their alpha."""
         if not incoming:
             return []
-        scored = await self._generator.score([i.picture.data for i in incoming], [i.item.title for i in incoming])
+        scored = await self._generator.score([i.picture.cover for i in incoming], [i.item.title for i in incoming])
         # All at once: syncing many files takes a disk as long as syncing one.
-        uris = await asyncio.gather(*(self._blobs.put(i.picture.data, "webp") for i in incoming))
+        files = dict.fromkeys(data for i in incoming for data in (i.picture.cover, i.picture.data))
+        uris = dict(zip(files, await asyncio.gather(*(self._blobs.put(data, "webp") for data in files)), strict=True))
         return [
-            Cover(
-                id=i.id or catalog_cover_id(i.item.id, uri),
-                item_id=i.item.id,
-                uri=uri,
-                embedding=s.embedding,
-                rewards=s.rewards,
-                provenance=Provenance(Origin.CATALOGUE),
-                width=i.picture.width,
-                height=i.picture.height,
-                created_at=now,
+            (
+                Cover(
+                    id=i.id or catalog_cover_id(i.item.id, uris[i.picture.data]),
+                    item_id=i.item.id,
+                    uri=uris[i.picture.cover],
+                    embedding=s.embedding,
+                    rewards=s.rewards,
+                    provenance=Provenance(Origin.CATALOGUE),
+                    width=i.picture.width,
+                    height=i.picture.height,
+                    created_at=now,
+                ),
+                uris[i.picture.data],
             )
-            for i, uri, s in zip(incoming, uris, scored, strict=True)
+            for i, s in zip(incoming, scored, strict=True)
         ]
 
     async def delete(self, item_id: str) -> int | None:

@@ -299,7 +299,8 @@ class GeneratedCover:
     """One generated cover: PNG or WebP bytes carrying provenance, its embedding and its rewards.
 
     `available`: whether the judge of product pictures would show it, None if it was not judged. The probabilities are among the
-    rewards (core/judgement.py). `refusals`: the gates that it failed, in words; None if the generator measured none.
+    rewards (core/judgement.py), and so are the values of the gates (core/gates.py). `refusals`: the gates that it does not pass, in
+    words with value and threshold; None if the generator measured none.
     """
 
     image: bytes

@@ -245,6 +245,10 @@ class Caller:
     seed: int | None = None
 
 
+BACKGROUND = "thin/"
+"""Keys of jobs for thin pools start with this."""
+
+
 @dataclass(frozen=True)
 class Job:
     """A request for `count` covers of an item. `key` makes it idempotent. An empty `user_embedding` means no personalisation.
@@ -265,6 +269,11 @@ class Job:
     attempts: int = 0
     made_for: str = ""
     caller: Caller | None = None
+
+    @property
+    def background(self) -> bool:
+        """Whether nobody asked for it: a thin pool did."""
+        return self.key.startswith(BACKGROUND)
 
     @property
     def users(self) -> set[str]:

@@ -12,9 +12,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import structlog
+from icg.compose.choice import preferred_first
 
+from eyecatch.core.catalog import catalog_cover_id
 from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import InvalidInput, NotFound, Unavailable
+from eyecatch.core.gates import outside_domain
 from eyecatch.core.judgement import RELIABILITY
 from eyecatch.core.ports import Blobs, Brief, CatalogStore, GeneratedCover, Generator, Progress, Upscaler
 from eyecatch.core.score import Scoring
@@ -81,18 +84,22 @@ class Maker:
     async def make(self, job: Job, on_progress: Callable[[Progress], None]) -> list[Cover]:
         """Make the covers of a job and put them into the pool. `on_progress` is called on this event loop.
 
-        Raises NotFound, Unavailable, StoreFull, and the refusals of the generator: InvalidInput, NotFound, NotReady.
+        None are made in the background of an item outside of the checkpoint's domain. Raises NotFound, Unavailable, StoreFull, and the refusals of the generator: InvalidInput, NotFound, NotReady.
         """
         item = await self._catalog.item(job.item_id)
         if item is None:
             raise NotFound("item", job.item_id)
-        references = tuple([await self._blobs.get(uri) for uri in item.references[:MAX_REFERENCES]])
+        pool = (await self._catalog.pools([item.id])).get(item.id, ())
+        if job.background and outside_domain(pool):
+            log.info("outside_domain", job=job.id, item=item.id)
+            return []
         user: Vector = np.array(job.user_embedding, np.float32) if job.user_embedding else zeros()
+        references = tuple([await self._blobs.get(uri) for uri in _references(item, pool, user)])
         brief = Brief(item.title, references, user, 0, replace(job.drawing, guided=self._options.guided))
         drawer = _Drawer(self._generator, brief, job.count * self._options.draws, on_progress)
         covers = await self._draw(job, drawer)
         best = [await self._enlarge(job, cover) for cover in self._best(covers, user, job.count)]
-        return await self._store(job, item, best)
+        return await self._store(job, item, pool, best)
 
     async def _draw(self, job: Job, drawer: "_Drawer") -> list[GeneratedCover]:
         """All pictures of a job. Unreliable ones are drawn again; of two pictures the more reliable one stays."""
@@ -139,8 +146,7 @@ class Maker:
             log.warning("not_upscaled", job=job.id, seed=cover.seed, error=str(error))
             return cover
 
-    async def _store(self, job: Job, item: Item, best: Sequence[GeneratedCover]) -> list[Cover]:
-        pool = (await self._catalog.pools([item.id])).get(item.id, ())
+    async def _store(self, job: Job, item: Item, pool: Sequence[Cover], best: Sequence[GeneratedCover]) -> list[Cover]:
         options = self._options
 
         def failures(cover: GeneratedCover) -> tuple[str, ...]:
@@ -243,3 +249,19 @@ class _Drawer:
 
 def _unreliable(covers: Sequence[GeneratedCover]) -> list[int]:
     return [n for n, cover in enumerate(covers) if cover.available is False]
+
+
+def _references(item: Item, pool: Sequence[Cover], user: Vector) -> list[str]:
+    """URIs of the item's pictures that the brief has: first the one that the user prefers, which anchors the cover.
+
+    They are compared by the embeddings of their catalogue covers. An item without references has its catalogue covers. Retired pictures
+    are left out while there are others.
+    """
+    originals = [cover for cover in pool if cover.provenance.origin is Origin.CATALOGUE]
+    covers = {uri: c for uri in item.references for c in originals if c.id == catalog_cover_id(item.id, uri)}
+    covers = {cover.uri: cover for cover in originals} | covers
+    uris = item.references or tuple(cover.uri for cover in originals)
+    shown = [uri for uri in uris if uri not in covers or covers[uri].standing.trust is not Trust.RETIRED] or uris
+    known = [covers[uri].embedding if uri in covers else None for uri in shown]
+    best_first: list[str] = preferred_first(shown, user, known)
+    return best_first[:MAX_REFERENCES]

@@ -13,7 +13,7 @@ from eyecatch.core.errors import EyecatchError, NotFound, NotReady, Overloaded, 
 from eyecatch.core.failures import GONE
 from eyecatch.core.ports import JobQueue, Progress
 from eyecatch.core.tastes.clusters import Tastes
-from eyecatch.core.types import Job, JobStatus, Vector
+from eyecatch.core.types import BACKGROUND, Job, JobStatus, Vector
 from eyecatch.generate.hub import FINAL, Hub
 from eyecatch.generate.worker import Worker
 
@@ -91,7 +91,7 @@ class GenerationService:
             return True
         clusters = self._tastes.current
         taste = clusters.of(user)
-        key = f"thin/{item_id}/{clusters.name}/{taste}"
+        key = f"{BACKGROUND}{item_id}/{clusters.name}/{taste}"
         if key in self._recent:
             return True
         if len(self._thin) >= self._waiting_max:

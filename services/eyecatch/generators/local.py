@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -14,6 +14,7 @@ from icg.provenance import to_png
 from PIL import Image
 
 from eyecatch.core.errors import Unavailable
+from eyecatch.core.gates import gate_rewards
 from eyecatch.core.judgement import to_rewards
 from eyecatch.core.ports import Brief, GeneratedCover, PictureScore
 from eyecatch.core.types import Pixels
@@ -99,6 +100,7 @@ class LocalGenerator:
             import transformers
             from icg.draw.ask import Submitter
             from icg.errors import IcgError
+            from icg.gates.domain import DomainReward
             from icg.products.library import Library
             from icg.scheduler.engine import StepScheduler
             from icg.starter import load
@@ -110,7 +112,7 @@ class LocalGenerator:
 
             try:
                 starter = load(self._checkpoint, self._engaging, self._space)
-                starter.rewards.update(load_all(self._rewards))
+                starter.rewards.update(load_all(self._rewards) | DomainReward.of(starter.root))
                 if self._products is not None:
                     starter.pipeline.products = Library(self._products)
                 scheduler = StepScheduler(starter.pipeline)
@@ -152,12 +154,14 @@ class LocalGenerator:
 
     def _covers(self, pictures: "Sequence[tuple[IcgBrief, Image.Image]]") -> list[GeneratedCover]:
         from icg.draw.ask import provenance
+        from icg.gates.gates import gates
         from icg.reliability.judge import judgements
 
         starter = self._load().starter
         briefs, images = [brief for brief, _ in pictures], [image for _, image in pictures]
         scored = self._rate(images, [starter.pipeline.plain_title(b) for b in briefs])
         judged = judgements(starter.judge, images, briefs)
+        passed = [gates(image, brief, starter.root) for brief, image in pictures]
         return [
             GeneratedCover(
                 image=to_png(image, provenance(starter.name, brief)),
@@ -165,15 +169,16 @@ class LocalGenerator:
                 width=image.width,
                 height=image.height,
                 embedding=s.embedding,
-                rewards={**s.rewards, **(to_rewards(j.probabilities) if j else {})},
+                rewards={**s.rewards, **(to_rewards(j.probabilities) if j else {}), **gate_rewards(asdict(g))},
                 model=starter.name,
                 adapter=starter.name,
                 seed=brief.seed,
                 steps=brief.steps,
                 brief_digest=brief.digest(),
                 available=j.available if j else None,
+                refusals=g.failures(),
             )
-            for brief, image, s, j in zip(briefs, images, scored, judged, strict=True)
+            for brief, image, s, j, g in zip(briefs, images, scored, judged, passed, strict=True)
         ]
 
     def _score(self, images: Sequence[bytes], titles: Sequence[str]) -> list[PictureScore]:

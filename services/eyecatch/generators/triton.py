@@ -12,6 +12,7 @@ from PIL import Image
 from tritonclient.utils import InferenceServerException
 
 from eyecatch.core.errors import Unavailable
+from eyecatch.core.gates import gate_rewards
 from eyecatch.core.judgement import to_rewards
 from eyecatch.core.ports import Brief, GeneratedCover, PictureScore
 from eyecatch.core.types import Pixels
@@ -93,7 +94,12 @@ class TritonGenerator:
                 cover.pixels.shape[0],
                 embedding=s.embedding,
                 available=cover.available,
-                rewards={**s.rewards, **(to_rewards(cover.probabilities) if cover.probabilities else {})},
+                rewards={
+                    **s.rewards,
+                    **(to_rewards(cover.probabilities) if cover.probabilities else {}),
+                    **gate_rewards(cover.gates),
+                },
+                refusals=cover.refusals,
                 **{name: cover.provenance[name] for name in wire.PROVENANCE},
             )
             for (image, cover), s in zip(covers, scored, strict=True)

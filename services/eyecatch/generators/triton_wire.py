@@ -13,6 +13,7 @@ import numpy as np
 from tritonclient.grpc import InferInput, InferResult
 
 from eyecatch.core.errors import InternalError, Unavailable, shorten
+from eyecatch.core.gates import GATES
 from eyecatch.core.ports import Brief, PictureScore
 from eyecatch.core.types import EMBEDDING_DIM, Pixels
 from eyecatch.generators.refusals import error_of
@@ -72,12 +73,15 @@ def preview(result: InferResult) -> Pixels | None:
 
 
 class Cover(NamedTuple):
-    """pixels: (H, W, 3) uint8. available, probabilities: the verdict of a judge of product pictures, None and empty without one."""
+    """pixels: (H, W, 3) uint8. available, probabilities: the verdict of a judge of product pictures, None and empty without one.
+    gates: their values by name; refusals: those that it does not pass, in words; None from a server without gates."""
 
     pixels: np.ndarray[Any, Any]
     provenance: dict[str, Any]
     available: bool | None = None
     probabilities: Mapping[str, float] = MappingProxyType({})
+    gates: Mapping[str, float] = MappingProxyType({})
+    refusals: tuple[str, ...] | None = None
 
 
 def cover(result: InferResult) -> Cover:
@@ -89,11 +93,28 @@ def cover(result: InferResult) -> Cover:
         provenance = json.loads(b"" if text is None else text.tobytes())
     except ValueError as error:
         raise Broken(f"garbage: provenance is not JSON ({error})") from error
-    judgement = provenance.pop("judgement", None) if isinstance(provenance, dict) else None
+    judgement, passed = (
+        provenance.pop(name, None) if isinstance(provenance, dict) else None for name in ("judgement", "gates")
+    )
     types = {name: type(value) for name, value in provenance.items()} if isinstance(provenance, dict) else provenance
     if types not in (PROVENANCE, PROVENANCE | {"product": str}):
         raise Broken(f"garbage: provenance {shorten(provenance)}; allowed: {', '.join(PROVENANCE)}, and product")
-    return Cover(pixels, provenance) if judgement is None else Cover(pixels, provenance, *_verdict(judgement))
+    verdict = (None, MappingProxyType({})) if judgement is None else _verdict(judgement)
+    return Cover(pixels, provenance, *verdict, *(({}, None) if passed is None else _gates(passed)))
+
+
+def _gates(passed: Any) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Values and refusals of the gates."""
+    fields = passed if isinstance(passed, dict) else {}
+    values, refusals = {name: fields.get(name) for name in GATES}, fields.get("refusals")
+    if (
+        not all(isinstance(value, int | float) and 0 <= value <= 1 for value in values.values())
+        or not isinstance(refusals, list)
+        or len(refusals) > len(GATES)
+        or not all(isinstance(text, str) for text in refusals)
+    ):
+        raise Broken(f"garbage: gates {shorten(passed)}; allowed: {', '.join(GATES)} in 0..1, and refusals in words")
+    return {name: float(value) for name, value in values.items() if value is not None}, tuple(refusals)
 
 
 def _verdict(judgement: Any) -> tuple[bool, dict[str, float]]:

@@ -78,8 +78,8 @@ async def _read(row: Row, columns: CoverColumns, root: Path, catalog: Catalog) -
     if item is None:
         raise InvalidInput.of("cover.item_id", item_id, "an item of the catalogue")
     data = file_inside(root, row.values.get(columns.image, ""), columns.image)
-    normal, (width, height) = await asyncio.to_thread(normalise, data, columns.image)
-    return IncomingCover(id, item, Picture(normal, width, height))
+    picture = await asyncio.to_thread(normalise, data, columns.image)
+    return IncomingCover(id, item, Picture(picture.cover, picture.width, picture.height))
 
 
 async def _is_stored(cover: IncomingCover, catalog: Catalog, blobs: Blobs) -> bool:

@@ -108,8 +108,8 @@ def _pictures(values: dict[str, str], columns: Sequence[str], root: Path) -> lis
     pictures: dict[bytes, Picture] = {}
     for column in columns:
         if path := values.get(column, ""):
-            data, (width, height) = normalise(file_inside(root, path, column), column)
-            pictures.setdefault(data, Picture(data, width, height))
+            picture = normalise(file_inside(root, path, column), column)
+            pictures.setdefault(picture.data, picture)
     return list(pictures.values())
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from eyecatch.core.catalog import catalog_cover_id
+from eyecatch.core import gates
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.ports import Brief, GeneratedCover, Progress
 from eyecatch.core.score import RewardSpec, Scoring
@@ -140,7 +142,7 @@ async def test_another_attempt_leaves_nothing_of_the_first(room: Room) -> None:
 
 
 async def test_the_oldest_generated_covers_make_room(room: Room) -> None:
-    await room.store.catalog.add_covers([cover("own", "a")])
+    await room.store.catalog.add_covers([cover("own", "a", uri=await room._blobs.put(b"picture", "webp"))])
     covers = [
         c.id for n in range(4) for c in await room.make(FakeGenerator(), Job(f"j{n}", f"k{n}", "a", seed=n), 1, 3)
     ]
@@ -187,3 +189,62 @@ async def test_room_is_made_by_what_nobody_trusts(room: Room) -> None:
     assert await room.pool() == {trusted.id, candidate.id, newest.id}
     (last,) = await room.make(generator, Job("j4", "k4", "a", seed=5), pool_size=2)
     assert await room.pool() == {trusted.id, last.id}
+
+
+async def with_references(room: Room, dots: Sequence[float], own_ids: bool = False) -> list[bytes]:
+    """Item a gets a picture for each dot product with USER; their bytes."""
+    files = [f"picture {n}".encode() for n in range(len(dots))]
+    uris = [await room._blobs.put(data, "webp") for data in files]
+    references = () if own_ids else tuple(uris)
+    covers = [
+        replace(cover(f"c{n}" if own_ids else catalog_cover_id("a", uri), "a", uri=uri), embedding=USER * dot)
+        for n, (uri, dot) in enumerate(zip(uris, dots, strict=True))
+    ]
+    await room.store.catalog.upsert_items([Item("a", "A", references=references)], covers)
+    return files
+
+
+@pytest.mark.parametrize(("dots", "order"), [([0.1, 0.3, 0.9], (2, 0)), ([0.4, 0.4], (0, 1)), ([0.9, 0.1], (0, 1))])
+@pytest.mark.parametrize("own_ids", [False, True], ids=["references", "covers alone"])
+async def test_the_picture_that_the_user_prefers_is_first(
+    room: Room, dots: list[float], order: tuple[int, int], own_ids: bool
+) -> None:
+    files = await with_references(room, dots, own_ids)
+    generator = FakeGenerator()
+    await room.make(generator, Job("job", "key", "a", user_embedding=tuple(map(float, USER)), seed=1))
+    assert generator.briefs[0].references == tuple(files[n] for n in order)
+
+
+async def test_nobody_gets_the_first_picture(room: Room) -> None:
+    files = await with_references(room, [0.1, 0.3, 0.9])
+    generator = FakeGenerator()
+    await room.make(generator, Job("job", "key", "a", seed=1))
+    assert generator.briefs[0].references == (files[0], files[1])
+
+
+async def test_a_retired_picture_is_no_reference_while_there_is_another(room: Room) -> None:
+    files = await with_references(room, [0.1, 0.9])
+    (_, liked) = (await room.store.catalog.pools(["a"]))["a"]
+    change = StandingChange(liked.standing, Standing(Trust.RETIRED), AuditEntry(1.0, "ann", "retire", "a", liked.id))
+    await room.store.catalog.change_standings([change])
+    generator = FakeGenerator()
+    await room.make(generator, Job("job", "key", "a", user_embedding=tuple(map(float, USER)), seed=1))
+    assert generator.briefs[0].references == (files[0],)
+
+
+@pytest.mark.parametrize(("inside", "covers"), [((0.2, 0.4), 0), ((0.2, 0.6), 1), ((), 1)])
+async def test_what_the_checkpoint_draws_badly_is_not_drawn_in_the_background(
+    room: Room, inside: tuple[float, ...], covers: int
+) -> None:
+    pictures = [cover(f"o{n}", "a", rewards={"gate_domain": value}) for n, value in enumerate(inside)]
+    await room.store.catalog.upsert_items([Item("a", "A")], pictures)
+    assert len(await room.make(FakeGenerator(), Job("j1", "thin/a//-1", "a"))) == covers
+    assert len(await room.make(FakeGenerator(), Job("j2", "call/x", "a"))) == 1, (
+        "on request it is drawn, and the gate says so"
+    )
+
+
+def test_the_least_domain_is_the_librarys() -> None:
+    from icg.gates.gates import DOMAIN
+
+    assert gates.DOMAIN == DOMAIN

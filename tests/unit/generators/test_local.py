@@ -16,7 +16,7 @@ from eyecatch.core.ports import Brief
 from eyecatch.generators.local import LocalGenerator
 from icg import starter
 from icg.brief import Brief as IcgBrief
-from icg.cut_out import product_of
+from icg.compose.subject import product_of
 from icg.products import compact
 from icg.rewards.engagement import Engagement
 from PIL import Image

@@ -139,10 +139,10 @@ def test_progress_is_a_step_of_so_many() -> None:
 
 
 def test_a_cover_is_pixels_with_their_provenance() -> None:
-    pixels, updates, available, probabilities = wire.cover(answer(image=PIXELS, provenance=text(GOOD)))
+    pixels, updates, available, probabilities, gates, refusals = wire.cover(answer(image=PIXELS, provenance=text(GOOD)))
     assert pixels.shape == (2, 4, 3)
     assert updates == GOOD
-    assert (available, dict(probabilities)) == (None, {})
+    assert (available, dict(probabilities), dict(gates), refusals) == (None, {}, {}, ())
     for image, provenance, output in (
         (("FP32", np.zeros((2, 4, 3), np.float32)), text(GOOD), "image"),
         (("UINT8", np.zeros((2, 4), np.uint8)), text(GOOD), "image"),
@@ -169,6 +169,34 @@ def test_a_judgement_comes_with_the_cover(available: bool) -> None:
     result = wire.cover(answer(image=PIXELS, provenance=text(updates)))
     assert result.provenance == GOOD, "it is no provenance"
     assert (result.available, dict(result.probabilities)) == (available, JUDGED["probabilities"])
+
+
+PASSED = {"domain": 1, "fidelity": 0.31, "artifacts": 0.75, "refusals": ["fidelity=0.31; allowed: at least 0.8"]}
+
+
+def test_gates_come_with_the_cover() -> None:
+    result = wire.cover(answer(image=PIXELS, provenance=text(GOOD | {"gates": PASSED})))
+    assert result.provenance == GOOD, "they are no provenance"
+    assert result.gates == {"domain": 1.0, "fidelity": 0.31, "artifacts": 0.75}
+    assert result.refusals == ("fidelity=0.31; allowed: at least 0.8",)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"domain": 2},
+        {"fidelity": None},
+        {"artifacts": "1"},
+        {"refusals": "no"},
+        {"refusals": [1]},
+        {"refusals": ["x"] * 9},
+    ],
+)
+def test_gates_of_another_form_are_garbage(change: dict[str, object]) -> None:
+    with pytest.raises(wire.Broken, match="gates"):
+        wire.cover(answer(image=PIXELS, provenance=text(GOOD | {"gates": PASSED | change})))
+    with pytest.raises(wire.Broken, match="gates"):
+        wire.cover(answer(image=PIXELS, provenance=text(GOOD | {"gates": [1]})))
 
 
 def test_no_judgement_is_none() -> None:

@@ -24,6 +24,7 @@ from icg import starter
 from icg.data.art import STYLES, Subject, load_subjects, on_white, procedural
 from icg.data.bank import AXES, Bank, load_or_build
 from icg.data.sample import FAVOURITES
+from icg.gates.domain import PART, Domain, features
 from icg.models.dual import DualEncoder
 from icg.models.joint import SIDE, CoverHead
 from icg.train.flags import Flags
@@ -132,6 +133,14 @@ class Run:
         export.seeing(self.starter, model, processor)
         return model.requires_grad_(False), processor
 
+    def domain(self) -> None:
+        """Writes domain/ of the starter: how far its training pictures, references and covers, are spread in the trunk's features."""
+        trunk = DualEncoder.from_pretrained(self.starter / "dual").trunk
+        references = self.references[self.trained].reshape(-1, *self.references.shape[2:])
+        kinds = [[Image.fromarray(i) for i in images] for images in (references, self.bank.images[:3000])]
+        rng = np.random.default_rng(self.recipe.seed)
+        Domain.measure([rng.permutation(features(trunk, kind)) for kind in kinds]).save_pretrained(self.starter / PART)
+
     def diffusion(self, vae: Any, head: CoverHead, model: Any, processor: Any, until: int | None = None) -> dict:
         """Stages 5 and 6; writes diffusion/ and adapter/ of the starter at every save. Returns the last losses."""
         latents = self._encode(vae, self.bank.images)
@@ -162,6 +171,7 @@ class Run:
         vae = self.autoencoder()
         head = self.embedding(vae)
         model, processor = self.vlm(self.joint())
+        self.domain()
         return self.diffusion(vae, head, model, processor, until)
 
     def _encode(self, vae: Any, images: np.ndarray) -> torch.Tensor:

@@ -11,7 +11,8 @@ import queue
 import threading
 import time
 from collections import Counter
-from concurrent.futures import Future
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from icg.brief import MAX_REFERENCES, MAX_TITLE, Brief
 from icg.draw import ask
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import BriefError, IcgError
+from icg.gates.gates import gates
 from icg.products.library import Library
 from icg.reliability.judge import Judge, judgements
 from icg.scheduler.engine import StepScheduler
@@ -52,9 +54,10 @@ class TritonPythonModel:
         options = {k: v["string_value"] for k, v in json.loads(args["model_config"])["parameters"].items()}
         root = os.environ.get("EYECATCH_CHECKPOINT") or None
         self.name = Path(root).name if root else starter.Starter.name
-        reliability = Path(root or starter.path()) / "reliability"
+        self.root = Path(root or starter.path())
+        reliability = self.root / "reliability"
         self.judge = Judge.from_pretrained(reliability) if reliability.is_dir() else None
-        pipeline = CoverPipeline.from_pretrained(root or starter.path())
+        pipeline = CoverPipeline.from_pretrained(self.root)
         if products := os.environ.get("EYECATCH_PRODUCTS"):
             pipeline.products = Library(products)
         fast = None
@@ -68,7 +71,8 @@ class TritonPythonModel:
         rows = int(options["rows"]) if options["rows"] else None
         self.timeout_s, self.levels = float(options["timeout_s"]), int(options["levels"])
         self.scheduler = StepScheduler(pipeline, sizes, rows, int(options["queue"]), fast=fast)
-        self.submitter = ask.Submitter(self.scheduler, starter.designer(root or starter.path()))
+        self.submitter = ask.Submitter(self.scheduler, starter.designer(self.root))
+        self.judging = ThreadPoolExecutor(1, "judging")
         self.live: dict[Any, threading.Event] = {}
         self.messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.reported: Counter[str] = Counter()
@@ -106,12 +110,13 @@ class TritonPythonModel:
                 on_progress=partial(self._progress, sender, previews),
                 on_preview=previews.append if parameters.get("preview") else None,
             )
-            future.add_done_callback(lambda f, sender=sender: self.messages.put(partial(self._end, sender, f)))
+            future.add_done_callback(lambda f, sender=sender: self.judging.submit(self._judge, sender, f))
 
     def finalize(self) -> None:
         """Cancel the live requests, send their errors, and stop."""
         self.submitter.close()
         self.scheduler.close()
+        self.judging.shutdown()
         self.messages.put(None)
         self.sender.join()
 
@@ -137,16 +142,26 @@ class TritonPythonModel:
         if self.messages.qsize() < BACKLOG:
             self.messages.put(partial(_send, sender, last=False, **tensors))
 
-    def _end(self, sender: Any, future: "Future[tuple[Brief, Image.Image]]") -> None:
-        del self.live[sender]
-        error = future.exception()
-        if error is not None:
-            return _refuse(sender, error)
-        brief, cover = future.result()
-        judgement = judgements(self.judge, [cover], [brief])[0]
-        provenance = ask.provenance(self.name, brief) | {"judgement": asdict(judgement) if judgement else None}
+    def _judge(self, sender: Any, future: "Future[tuple[Brief, Image.Image]]") -> None:
+        """Judges a cover on a thread of its own: neither steps nor messages wait for it."""
+        try:
+            brief, cover = future.result()
+            judgement = judgements(self.judge, [cover], [brief])[0]
+            passed = gates(cover, brief, self.root)
+            provenance = ask.provenance(self.name, brief) | {
+                "judgement": asdict(judgement) if judgement else None,
+                "gates": asdict(passed) | {"refusals": passed.failures()},
+            }
+        except Exception as error:  # noqa: BLE001 - the boundary: the caller gets the error, and other requests go on
+            self.messages.put(partial(self._end, sender, partial(_refuse, sender, error)))
+            return
         text = torch.frombuffer(bytearray(json.dumps(provenance).encode()), dtype=torch.uint8)
-        _send(sender, last=True, image=torch.from_numpy(np.asarray(cover).copy()), provenance=text)
+        image = torch.from_numpy(np.asarray(cover).copy())
+        self.messages.put(partial(self._end, sender, partial(_send, sender, last=True, image=image, provenance=text)))
+
+    def _end(self, sender: Any, answer: Callable[[], None]) -> None:
+        del self.live[sender]
+        answer()
 
     def _measure(self) -> None:
         now = {name: getattr(self.scheduler.metrics, name) for name in COUNTERS}

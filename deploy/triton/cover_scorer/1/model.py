@@ -17,6 +17,7 @@ from icg import pictures as encoded
 from icg import starter
 from icg.brief import Brief
 from icg.errors import BriefError, IcgError
+from icg.gates.domain import DomainReward
 from icg.starter.rewards import load_all
 from icg.users.numpy_encoder import cover_space
 
@@ -31,7 +32,7 @@ class TritonPythonModel:
         self.root = Path(os.environ.get("EYECATCH_CHECKPOINT") or starter.path())
         space = Path(os.environ["EYECATCH_SPACE"]) if os.environ.get("EYECATCH_SPACE") else None
         self.embedding, rewards = starter.judges(self.root, space=space)
-        rewards |= load_all(os.environ.get("EYECATCH_REWARDS", ""))
+        rewards |= load_all(os.environ.get("EYECATCH_REWARDS", "")) | DomainReward.of(self.root)
         self.rewards = {name: reward for name, reward in rewards.items() if name != "preference"}
         self.engagement: Any = None
         self.space = cover_space(self.root, space)

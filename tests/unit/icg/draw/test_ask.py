@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from icg.brief import MAX_REFERENCE_STRENGTH, Brief
-from icg.cut_out import product_of
+from icg.compose.subject import product_of
 from icg.draw import ask
 from icg.draw.ask import REFERENCE_STRENGTH, anchoring
 from icg.errors import BriefError, Cancelled, CheckpointError, IcgError, Shed, UnknownProduct, Unsupported
@@ -59,21 +59,13 @@ def test_specks_go_and_bites_are_filled() -> None:
     assert alpha.sum() == 44 * 44 * 255
 
 
-def test_cut_outs_agree_at_small_and_large_sizes() -> None:
-    cut_outs = [product_of(on_plain_ground(640), edge) for edge in (None, 256)]
-    shares = [(np.asarray(p)[..., 3] == 255).mean() for p in cut_outs if p is not None]
-    assert shares == pytest.approx([0.25, 0.25], abs=0.03)
-    assert cut_outs[1] is not None
-    assert cut_outs[1].size == (256, 256)
-
-
 def test_a_picture_is_cut_out_once_for_all_its_covers() -> None:
-    first, again = (product_of(on_plain_ground(640), 64) for _ in range(2))
+    first, again = (product_of(on_plain_ground(640)) for _ in range(2))
     assert first is not None
     assert first is again
 
 
-def test_other_pictures_are_blended_in() -> None:
+def test_other_pictures_fill_the_cover() -> None:
     assert anchoring((PHOTO, on_plain_ground())) == {"reference_strength": REFERENCE_STRENGTH, "product": None}
     assert anchoring(()) == {"reference_strength": 0.0, "product": None}
 
@@ -97,14 +89,15 @@ def test_a_scene_is_painted_around_the_product_there_is() -> None:
 @pytest.mark.parametrize("references", [(), (PHOTO,), (PHOTO, on_plain_ground())])
 def test_painting_around_needs_a_product(references: tuple[Image.Image, ...]) -> None:
     with pytest.raises(
-        BriefError, match="inpaint=True without a product; allowed: one, or a first reference on a plain"
+        BriefError, match="inpaint=True without a product; allowed: one, or a first reference with a clean"
     ):
         anchoring(references, inpaint=True)
 
 
 def test_a_caller_has_their_way() -> None:
     product = product_of(on_plain_ground())
-    assert anchoring((on_plain_ground(),), 0.3) == {"reference_strength": 0.3, "product": None}
+    assert anchoring((on_plain_ground(),), 0.3) == {"reference_strength": 0.3, "product": product}
+    assert anchoring((on_plain_ground(),), 0.0) == {"reference_strength": 0.0, "product": None}
     assert anchoring((), 1.0, product) == {"reference_strength": MAX_REFERENCE_STRENGTH, "product": product}
     assert anchoring((PHOTO,), None, product) == {"reference_strength": REFERENCE_STRENGTH, "product": product}
 

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from tests.unit.icg import tiny
-from tests.unit.icg.pipelines import PICTURE, SIZE, brief
+from tests.unit.icg.pipelines import PRODUCT, SIZE, brief
 from tests.unit.icg.products.test_inpainting import controlled, cut_out
 from tests.unit.icg.reliability.tiny_judge import judge
 
@@ -99,7 +99,7 @@ def test_a_step_of_rfft_stays_on_its_device(covers: Callable[[str], CoverPipelin
 def test_an_anchored_cover_is_blended_on_its_device(
     covers: Callable[[str], CoverPipeline], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    anchored = [brief(1, references=(PICTURE,), reference_strength=0.5)]
+    anchored = [brief(1, product=PRODUCT, reference_strength=0.5)]
     pipeline = on_meta(covers("sana"), anchored)
     monkeypatch.setattr(pipeline.family, "images", lambda latents: [Image.new("RGB", SIZE)] * len(latents))
     batch = pipeline.start(anchored)

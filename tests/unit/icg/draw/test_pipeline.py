@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 from icg.brief import Brief
-from icg.cut_out import cut_out
-from icg.draw.anchor import clear, collage, place, strange
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import BriefError, Cancelled
 from icg.starter import Starter
@@ -27,7 +25,7 @@ def briefs() -> list[Brief]:
     return [
         Brief("red circle", user_embedding=USER, seed=1, steps=4),
         Brief("blue square", (REFERENCE,), -USER, seed=2, steps=4, guidance=3.5, strength=0.4),
-        Brief("green triangle", (REFERENCE,), None, seed=3, steps=4, reference_strength=0.5),
+        Brief("green triangle", (REFERENCE,), None, seed=3, steps=4, reference_strength=0.5, product=shoe()),
         Brief("red circle", user_embedding=USER, seed=1, steps=4, user_guidance=4.0),
         Brief("red circle", user_embedding=USER, seed=1, steps=4, guided=(0.25, 0.5)),
     ]
@@ -146,17 +144,6 @@ def test_a_user_of_another_width_is_refused(small: Starter) -> None:
         small.pipeline([Brief("a", user_embedding=np.ones(32), steps=1)])
 
 
-def test_an_anchored_cover_shows_its_reference(small: Starter) -> None:
-    picture = Image.new("RGB", (64, 64), "white")
-    picture.paste((200, 20, 20), (16, 16, 48, 48))
-    brief = Brief("red square", (picture,), USER, seed=3, steps=8, reference_strength=0.9)
-    guess = Image.new("RGB", (96, 96), (40, 90, 200))
-    set_in = np.asarray(collage(guess, cut_out(picture))[0])
-    assert tuple(set_in[50, 48]) == (200, 20, 20)
-    assert tuple(set_in[2, 2]) == (40, 90, 200)
-    assert difference(small.pipeline([brief])[0], small.pipeline([replace(brief, reference_strength=0.0)])[0]) > 3
-
-
 def shoe() -> Image.Image:
     """A cut-out with a hole and a half-transparent rim, not in the middle of its canvas."""
     picture = Image.new("RGBA", (90, 60), (9, 9, 9, 0))
@@ -181,43 +168,3 @@ def test_a_product_stays_as_it_is_wherever_it_stands(small: Starter, anchored: f
     share = (56 * 36 - 100) / (56 * 36)
     assert unchanged.sum() == pytest.approx(share * width * height, rel=0.1), "all of it is visible, except the hole"
     assert not (other == (10, 200, 30)).all(-1).any()
-
-
-def test_cutting_out_keeps_pictures_without_a_plain_ground() -> None:
-    noisy = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8))
-    assert cut_out(noisy).size == (40, 40)
-    assert np.asarray(cut_out(noisy))[..., 3].min() == 255
-
-
-def test_the_reference_stands_where_the_draft_has_its_subject() -> None:
-    scene = Image.new("RGB", (96, 96), (40, 90, 200))
-    assert place(strange(scene)) == (0.7, 0.5, 0.52)
-    scene.paste((0, 0, 0), (48, 50, 92, 94))
-    edge, x, y = place(strange(scene))
-    assert edge == pytest.approx(0.46, abs=0.04)
-    assert (x, y) == pytest.approx((0.73, 0.75), abs=0.04)
-    picture = Image.new("RGB", (64, 64), "white")
-    picture.paste((200, 20, 20), (8, 8, 56, 56))
-    set_in = np.asarray(collage(scene, cut_out(picture))[0])
-    assert tuple(set_in[72, 70]) == (200, 20, 20)
-    assert np.abs(set_in[20, 20].astype(int) - (40, 90, 200)).max() < 12
-
-
-def test_clearing_removes_the_subject_in_the_middle() -> None:
-    scene = Image.new("RGB", (96, 96), (40, 90, 200))
-    scene.paste((0, 0, 0), (30, 30, 66, 66))
-    assert np.abs(np.asarray(clear(scene, strange(scene)), int) - (40, 90, 200)).max() < 12
-
-
-def test_clearing_removes_a_subject_that_fills_most_of_the_cover() -> None:
-    scene = Image.new("RGB", (96, 96), (40, 90, 200))
-    scene.paste((0, 0, 0), (6, 6, 90, 90))
-    assert np.abs(np.asarray(clear(scene, strange(scene)), int) - (40, 90, 200)).max() < 12
-
-
-def test_cutting_out_keeps_a_pale_subject_whole() -> None:
-    picture = Image.new("RGB", (96, 96), "white")
-    picture.paste((246, 244, 250), (20, 20, 76, 76))
-    alpha = np.asarray(cut_out(picture))[..., 3]
-    assert alpha.shape == (56, 56)
-    assert alpha.min() == 255

@@ -17,7 +17,7 @@ from icg.scheduler.request import Share
 from PIL import Image
 
 from tests.unit.icg import tiny
-from tests.unit.icg.pipelines import PICTURE, PRODUCT, SIZE, WIDE, brief, pixels, user
+from tests.unit.icg.pipelines import PRODUCT, SIZE, WIDE, brief, pixels, user
 
 Open = Callable[..., StepScheduler]
 
@@ -59,7 +59,7 @@ def test_looking_changes_no_bit_on_any_family(opened: Open, name: str) -> None:
     for viewed in (
         brief(1),
         brief(2, size=WIDE, guidance=1.0),
-        brief(3, references=(PICTURE,), reference_strength=0.5),
+        brief(3, product=PRODUCT, reference_strength=0.5),
     ):
         viewer = Viewer()
         alone = pixels(scheduler.submit(viewed))

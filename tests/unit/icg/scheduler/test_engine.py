@@ -140,7 +140,7 @@ def test_rows_without_weight_are_not_computed(opened: Open) -> None:
     assert rows(brief(steps=8, guided=(0.125, 0.375))) == 8 + 2
     assert rows(brief(guided=(0.5, 0.5))) == 4
     # Guided up to the step that sets the picture in, that one included.
-    assert rows(brief(references=(PICTURE,), reference_strength=0.5)) == 2 * 3 + 1
+    assert rows(brief(product=PRODUCT, reference_strength=0.5)) == 2 * 3 + 1
 
 
 def test_more_rows_than_fit_wait_their_turn_and_come_out_the_same(opened: Open) -> None:

@@ -10,7 +10,7 @@ from icg.errors import BriefError
 from icg.scheduler.engine import StepScheduler
 from icg.scheduler.request import Share
 
-from tests.unit.icg.pipelines import PICTURE, Gate, brief, pixels, user
+from tests.unit.icg.pipelines import PICTURE, PRODUCT, Gate, brief, pixels, user
 
 Open = Callable[..., StepScheduler]
 BRIEFS = [brief(n, steps=8, references=(PICTURE,) if n == 3 else ()) for n in range(4)]
@@ -56,7 +56,7 @@ def test_covers_share_steps_on_request_alone(opened: Open) -> None:
 
 def test_an_anchored_cover_branches_before_its_picture_is_set_in(opened: Open) -> None:
     scheduler = opened(shared=0.9)
-    anchored = brief(1, steps=8, references=(PICTURE,), reference_strength=0.5)
+    anchored = brief(1, steps=8, product=PRODUCT, reference_strength=0.5)
     first = pixels(scheduler.submit(anchored, share=Share(3)))
     assert scheduler.metrics.shared == 4
     assert np.array_equal(pixels(scheduler.submit(anchored, share=Share(3))), first)

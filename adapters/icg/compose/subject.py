@@ -1,0 +1,49 @@
+"""What of an item's picture is set into its covers: its own alpha, or what stands on a plain ground, or a confident matte, or nothing.
+
+Without a cut-out the whole picture fills the cover (`icg.compose.recompose`). numpy and PIL; torch only for a matte.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image
+
+from icg.compose.cut_out import cut_out
+from icg.compose.layout import MAX_EDGE
+from icg.compose.matting import matte
+from icg.pictures import over_white
+
+CACHED = 32
+"""Pictures whose cut-outs are cached: the covers of a job, and of many users, share few items."""
+
+
+def product_of(picture: Image.Image) -> Image.Image | None:
+    """RGBA cut-out of the subject of `picture`, for a brief's product; None if there is no clean one.
+
+    A picture with alpha that is 0 somewhere and 255 somewhere is its own cut-out, unchanged; a longer edge above MAX_EDGE is scaled down.
+    """
+    if max(picture.size) > MAX_EDGE:
+        picture = picture.copy()
+        picture.thumbnail((MAX_EDGE, MAX_EDGE), Image.Resampling.LANCZOS)
+    if picture.has_transparency_data:
+        own = picture.convert("RGBA")
+        low, high = own.getchannel("A").getextrema()
+        if low == 0 and high == 255:
+            return own
+    rgb = over_white(picture)
+    return _cut(rgb.size, rgb.tobytes())
+
+
+def cropped(product: Image.Image) -> Image.Image:
+    """A cut-out without the empty margin around it."""
+    return product.crop(product.getchannel("A").getbbox())
+
+
+@lru_cache(CACHED)
+def _cut(size: tuple[int, int], data: bytes) -> Image.Image | None:
+    rgb = Image.frombytes("RGB", size, data)
+    if min(size) < 2 or not np.ptp(np.asarray(rgb.convert("L"))):
+        return None
+    return cut_out(rgb) or matte(rgb)

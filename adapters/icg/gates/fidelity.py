@@ -1,0 +1,121 @@
+"""Whether the item's own picture is whole and legible in a cover: one number, 1 for the picture itself.
+
+The picture is located in the cover. Where it has detail or a subject, structure (the contrast and structure terms of SSIM, Wang et al.
+2004, at two scales) and colour must agree; what is missing, smeared or painted over does not. A picture without a cut-out must fill the
+cover in one direction, and a cut-out must not be a thumbnail. numpy and PIL only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from icg.compose.cut_out import component, grown
+from icg.compose.detail import detail
+from icg.compose.layout import blurred
+from icg.gates.locate import Region, locate, settled, view
+from icg.pictures import over_white
+
+PLAIN, NEAR = 0.8, 24.0
+"""Share of the border within this distance of its median colour from which on the ground is plain."""
+COMPARED = 320
+"""Longer edge at which the picture and its region are compared, or less if either is smaller."""
+RADII = (2, 5)
+"""Of the windows in which structure is compared, in pixels."""
+CONTRAST = 58.5
+"""SSIM's constant, (0.03 * 255)^2."""
+ALIKE, OTHER = 26.0, 80.0
+"""Distances of mean colours in a window: up to the first a grade of the same picture, from the second on another picture."""
+RIM = 0.015
+"""Width of a subject's rim, in shares of the picture: it is mixed with a ground that is another one in the cover, and is not compared."""
+EVEN = 0.3
+"""Weight of the subject's plain parts, relative to the mean weight of its detail."""
+BAD = 0.5
+"""A place where the picture agrees less than this is lost: its weight counts twice."""
+LEGIBLE = (0.42, 0.56)
+"""The longer edge of a cut-out in shares of the cover's shorter one: a thumbnail, and large enough."""
+CERTAIN = 0.9
+"""A picture that agrees this much where it was supposed to be is not searched for."""
+FILLS = (0.8, 0.93)
+"""The same for a whole picture: its larger share of the cover's width or height."""
+
+
+def fidelity(cover: Image.Image, reference: Image.Image, product: Image.Image | None = None) -> float:
+    """In 0..1. reference: the item's picture. product: the RGBA cut-out of it that stands in the cover, None for the whole picture.
+
+    On a plain ground the subject is found anew from `reference`, so that a bitten cut-out does not vouch for itself.
+    """
+    picture = over_white(reference)
+    whole = product is None
+    mask = subject_mask(picture)
+    if mask is None and product is not None:
+        mask = np.asarray(product.resize(picture.size).getchannel("A")) > 127
+    if mask is None or not mask.any():
+        mask, whole = np.ones(picture.size[::-1], bool), True
+    inside = ~grown(~mask, max(2, round(RIM * max(picture.size))))
+    mask = inside if inside.mean() > 0.25 * mask.mean() else mask
+    strength = detail(picture) * mask
+    weight = mask * (strength + EVEN * max(float(strength[mask].mean()), 1e-3))
+    ys, xs = np.nonzero(mask)
+    box = (int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
+    picture, weight = picture.crop(box), weight[box[1] : box[3], box[0] : box[2]]
+    rgb = cover.convert("RGB")
+
+    def value(region: Region) -> float:
+        return round(_legible(region, rgb.size, whole and product is None) * agreement(rgb, region, picture, weight), 4)
+
+    if whole:  # it fills the cover, most likely: a search takes longer
+        filled = value(settled(rgb, picture, weight, Region(0, 0, *rgb.size, 1.0)))
+        if filled >= CERTAIN:
+            return filled
+    return value(locate(rgb, picture, weight))
+
+
+def subject_mask(picture: Image.Image) -> np.ndarray | None:
+    """(h, w) bool: what the plain ground around RGB `picture` encloses; None if its ground is not plain, or if nothing stands on it."""
+    pixels = np.asarray(picture, np.float32)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    colour = np.median(border, axis=0)
+    if (np.linalg.norm(border - colour, axis=-1) < NEAR).mean() < PLAIN:
+        return None
+    near = np.pad(np.linalg.norm(pixels - colour, axis=-1) < NEAR, 1, constant_values=True)
+    mask = ~component(near, (0, 0))[1:-1, 1:-1]
+    return mask if mask.mean() > 0.01 else None
+
+
+def agreement(cover: Image.Image, region: Region, picture: Image.Image, weight: np.ndarray) -> float:
+    """The weighted share 0..1 of RGB `picture` that the cover shows in `region`."""
+    scale = min(1.0, COMPARED / max(picture.size), COMPARED / max(region.width, region.height))
+    size = (max(8, round(picture.width * scale)), max(8, round(picture.height * scale)))
+    box = (region.left, region.top, region.left + region.width, region.top + region.height)
+    ours = np.asarray(picture.resize(size, Image.Resampling.BOX), np.float32)
+    shown = np.asarray(view(cover, box, size), np.float32)
+    weight = np.asarray(Image.fromarray(weight.astype(np.float32)).resize(size, Image.Resampling.BOX))
+    mask = (weight > 0).astype(np.float32)
+    places = np.mean([_alike(ours, shown, mask, radius) for radius in RADII], axis=0)
+    total = max(float(weight.sum()), 1e-6)
+    lost = float((weight * (places < BAD)).sum()) / total
+    return float((weight * places).sum()) / total * (1 - lost)
+
+
+def _alike(ours: np.ndarray, shown: np.ndarray, mask: np.ndarray, radius: int) -> np.ndarray:
+    """(h, w) in 0..1: structure times colour of two pictures (h, w, 3) in windows, inside the mask."""
+    count = np.maximum(blurred(mask, radius), 1e-6)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return blurred(values * mask, radius) / count
+
+    a, b = (picture @ np.array([0.299, 0.587, 0.114], np.float32) for picture in (ours, shown))
+    mean_a, mean_b = mean(a), mean(b)
+    variances = np.maximum(mean(a * a) - mean_a**2, 0) + np.maximum(mean(b * b) - mean_b**2, 0)
+    structure = (2 * (mean(a * b) - mean_a * mean_b) + CONTRAST) / (variances + CONTRAST)
+    distance = np.sqrt(sum((mean(ours[..., c]) - mean(shown[..., c])) ** 2 for c in range(3)))
+    colour = ((OTHER - distance) / (OTHER - ALIKE)).clip(0, 1)
+    result: np.ndarray = structure.clip(0, 1) * colour
+    return result
+
+
+def _legible(region: Region, size: tuple[int, int], whole: bool) -> float:
+    share = max(region.width / size[0], region.height / size[1]) if whole else max(region[2:4]) / min(size)
+    low, high = FILLS if whole else LEGIBLE
+    return float(np.clip((share - low) / (high - low), 0, 1))

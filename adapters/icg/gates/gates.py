@@ -1,0 +1,51 @@
+"""The gates of a made cover: is its item in the checkpoint's domain, is its picture whole and legible, is nothing spoiled.
+
+Each is a number in 0..1 that must reach a threshold. The thresholds were chosen on emoji art and free photographs, not on the posters that
+evaluate them (docs/artwork.md). Knows no service; the caller decides what a failure means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from PIL import Image
+
+from icg.brief import Brief
+from icg.gates.artifacts import artifacts
+from icg.gates.domain import domain
+from icg.gates.fidelity import fidelity
+
+DOMAIN, FIDELITY, ARTIFACTS = 0.5, 0.8, 0.15
+"""Least values that pass."""
+
+
+@dataclass(frozen=True)
+class Gates:
+    """domain: how far inside the checkpoint's domain the item's picture is, or a cover drawn from the title alone. fidelity: how whole
+    and legible the item's own picture is. artifacts: how clean the cover is. Each in 0..1, 1 is best."""
+
+    domain: float
+    fidelity: float
+    artifacts: float
+
+    def failures(self) -> tuple[str, ...]:
+        """The gates that it does not pass, with value and threshold; empty if it passes all."""
+        least = {"domain": DOMAIN, "fidelity": FIDELITY, "artifacts": ARTIFACTS}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return tuple(
+            f"{name}={value:.2f}; allowed: at least {least[name]}"
+            for name, value in values.items()
+            if not value >= least[name]  # NaN fails
+        )
+
+
+def gates(cover: Image.Image, brief: Brief, checkpoint: str | Path) -> Gates:
+    """The gates of a `cover` that the checkpoint in this folder made of `brief`.
+
+    An item without a picture has nothing to be faithful to; a checkpoint that states no domain has none.
+    """
+    picture = brief.references[0] if brief.references else brief.product
+    inside = domain(checkpoint, [cover if picture is None else picture])[0]
+    whole = 1.0 if picture is None else fidelity(cover, picture, brief.product)
+    return Gates(round(float(inside), 4), whole, round(1 - artifacts(cover), 4))
