@@ -84,7 +84,8 @@ class Maker:
     async def make(self, job: Job, on_progress: Callable[[Progress], None]) -> list[Cover]:
         """Make the covers of a job and put them into the pool. `on_progress` is called on this event loop.
 
-        None are made in the background of an item outside of the checkpoint's domain. Raises NotFound, Unavailable, StoreFull, and the refusals of the generator: InvalidInput, NotFound, NotReady.
+        None are made in the background of an item outside of the checkpoint's domain.
+        Raises NotFound, Unavailable, StoreFull, and the refusals of the generator: InvalidInput, NotFound, NotReady.
         """
         item = await self._catalog.item(job.item_id)
         if item is None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from eyecatch.core.catalog import catalog_cover_id
 from eyecatch.core import gates
+from eyecatch.core.catalog import catalog_cover_id
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.ports import Brief, GeneratedCover, Progress
 from eyecatch.core.score import RewardSpec, Scoring
@@ -236,7 +236,8 @@ async def test_a_retired_picture_is_no_reference_while_there_is_another(room: Ro
 async def test_what_the_checkpoint_draws_badly_is_not_drawn_in_the_background(
     room: Room, inside: tuple[float, ...], covers: int
 ) -> None:
-    pictures = [cover(f"o{n}", "a", rewards={"gate_domain": value}) for n, value in enumerate(inside)]
+    uri = await room._blobs.put(b"a picture", "webp")
+    pictures = [cover(f"o{n}", "a", uri=uri, rewards={"gate_domain": value}) for n, value in enumerate(inside)]
     await room.store.catalog.upsert_items([Item("a", "A")], pictures)
     assert len(await room.make(FakeGenerator(), Job("j1", "thin/a//-1", "a"))) == covers
     assert len(await room.make(FakeGenerator(), Job("j2", "call/x", "a"))) == 1, (

@@ -142,7 +142,7 @@ def test_a_cover_is_pixels_with_their_provenance() -> None:
     pixels, updates, available, probabilities, gates, refusals = wire.cover(answer(image=PIXELS, provenance=text(GOOD)))
     assert pixels.shape == (2, 4, 3)
     assert updates == GOOD
-    assert (available, dict(probabilities), dict(gates), refusals) == (None, {}, {}, ())
+    assert (available, dict(probabilities), dict(gates), refusals) == (None, {}, {}, None)
     for image, provenance, output in (
         (("FP32", np.zeros((2, 4, 3), np.float32)), text(GOOD), "image"),
         (("UINT8", np.zeros((2, 4), np.uint8)), text(GOOD), "image"),
