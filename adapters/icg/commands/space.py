@@ -32,6 +32,7 @@ def fit(
 
     Writes the projection, the scale of each reward on these covers, the domain of the catalogue and a report. The last line is JSON.
     """
+    from icg.space.folder import last_line
     from icg.space.run import run
 
     with refusals():
@@ -42,6 +43,28 @@ def fit(
     print_table(f"{counts}; {fitted.choice}", ("figure", "value", "control"), rows)
     if fitted.warning:
         typer.secho(f"\n!!! {fitted.warning} !!!\n", bold=True)
-    from icg.space.folder import last_line
-
     print_json(last_line(fitted))
+
+
+@app.command("domain")
+def domain(
+    pictures: Annotated[Path, typer.Argument(help="A picture, or a folder of pictures with its subfolders.")],
+    space: Annotated[
+        Path | None, typer.Option(help="Folder of `icg space fit`; default: the shipped space, fitted on drawn covers.")
+    ] = None,
+) -> None:
+    """Whether pictures lie in the domain of a space: within the distance of 99 % of the covers it was fitted on. The last line is JSON."""
+    from icg.checkpoints import FITTED, SHIPPED
+    from icg.models.space import FittedSpace
+    from icg.space.domain import distances
+
+    with refusals():
+        model = FittedSpace.from_pretrained(space or FITTED, SHIPPED / "dual")
+        rows, refused = distances(model, pictures)
+    radius = model.projection.radius
+    table = [(name, f"{value:.3f}", "inside" if value <= radius else "outside") for name, value in rows[:20]]
+    print_table(
+        f"{len(rows)} pictures, radius {radius:.3f}, {refused} cannot be decoded", ("picture", "distance", ""), table
+    )
+    inside = sum(value <= radius for _, value in rows) / len(rows)
+    print_json({"inside": round(inside, 4), "pictures": len(rows), "refused": refused, "radius": round(radius, 4)})

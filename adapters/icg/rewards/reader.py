@@ -32,7 +32,7 @@ class Reader:
 
     @classmethod
     def from_pretrained(cls, root: str | Path, device: str | torch.device = "cpu") -> Reader:
-        """root: a folder of the starter's layout with vlm/, joint/, dual/ and diffusion/vae/."""
+        """root: a folder of the starter's layout with vlm/ and what its cover space needs."""
         from icg.models import vlm
         from icg.models.joint import JointEmbedding
 

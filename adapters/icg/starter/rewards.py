@@ -45,8 +45,8 @@ def _preference(folder: Path, device: str) -> Reward:
 
 
 REWARDS: dict[str, RewardSource] = {
-    "relevance": RewardSource(_relevance, "a starter-shaped folder with joint/, diffusion/vae/ and vlm/", path),
-    "preference": RewardSource(_preference, "a starter-shaped folder with joint/, diffusion/vae/ and vlm/", path),
+    "relevance": RewardSource(_relevance, "a starter-shaped folder", path),
+    "preference": RewardSource(_preference, "a starter-shaped folder", path),
     "aesthetic": RewardSource(
         SmallAesthetic.from_pretrained, "icg.train.aesthetic.recipe's folder", lambda: path() / "aesthetic"
     ),

@@ -10,11 +10,13 @@ import pytest
 from icg import starter
 from icg.brief import Brief
 from icg.checkpoints import SHIPPED
+from icg.cli import app
 from icg.models.space import FittedSpace
 from icg.rewards.clip import ClipRelevance
 from icg.space.fit import CHANCE, FEW, NONE
 from icg.space.run import run
 from PIL import Image
+from typer.testing import CliRunner
 
 from tests.unit.icg import tiny_judges
 from tests.unit.icg.space import shop
@@ -121,3 +123,20 @@ def test_a_clip_takes_the_place_of_the_dual_encoder_in_what_is_measured_and_in_w
     values = rewards["relevance"](images, [Brief(f"thing {n}") for n in range(40)])
     assert abs(values.mean() - fitted.scales["relevance"]["mean"]) < 3 * fitted.scales["relevance"]["deviation"]
     assert isinstance(rewards["relevance"], ClipRelevance)
+
+
+def test_the_command_says_which_pictures_are_in_the_domain(tmp_path: Path, fit: Fit) -> None:
+    (fit.data / "covers" / "broken.png").write_bytes(b"no picture")
+    result = CliRunner().invoke(app, ["space", "domain", str(fit.data / "covers"), "--space", str(fit.out)])
+    (fit.data / "covers" / "broken.png").unlink()
+    assert result.exit_code == 0, result.output
+    line = json.loads(result.stdout.splitlines()[-1])
+    assert line["inside"] > 0.9
+    assert (line["pictures"], line["refused"]) == (shop.ITEMS, 1)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    result = CliRunner().invoke(app, ["space", "domain", str(tmp_path / "noise.png")])
+    assert json.loads(result.stdout.splitlines()[-1])["inside"] == 0, "the shipped space was fitted on drawn covers"
+    result = CliRunner().invoke(app, ["space", "domain", str(tmp_path / "gone.png")])
+    assert result.exit_code == 1
+    assert "pictures=0 of 1" in result.output
