@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from icg.compose.cut_out import component, grown
+from icg.compose.cut_out import grown, largest_share
 from icg.compose.detail import detail, luminance
 from icg.compose.layout import blurred
 
@@ -70,8 +70,7 @@ def confidence(share: np.ndarray, picture: Image.Image) -> Confidence:
         return Confidence(1.0, 0.0, 0.0, 0.0, 1.0)
     border = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]])
     soft = ((share > 0.1) & (share < 0.9)).sum() / inside.sum()
-    start = np.unravel_index(np.argmax(blurred(inside.astype(np.float32), 5) * inside), inside.shape)
-    largest = component(inside, (int(start[0]), int(start[1]))).sum() / inside.sum()
+    largest = largest_share(inside)
     small = picture.convert("RGB").resize(share.shape[::-1], Image.Resampling.LANCZOS)
     weight = detail(small)
     outside = ~grown(inside, max(2, len(inside) // 40))

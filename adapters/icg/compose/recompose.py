@@ -13,7 +13,7 @@ from icg.compose.detail import detail
 
 RATIOS = (0.5, 2.0)
 """Width by height of a cover that follows its picture."""
-IMPORTANT = 0.985
+IMPORTANT = 0.997
 """Share of the importance of a picture that a crop keeps."""
 GRADE = 0.25
 """How far the mean colour goes towards the user's, before LIMIT."""
@@ -81,9 +81,9 @@ def extended(picture: Image.Image, aspect: float) -> Image.Image:
     distance = np.maximum(before[0] - length, length - (length[-1] - before[1])).clip(0) / max(before)
     out = np.asarray(mirrored, np.float32)
     edge = min(width, height)
-    for start, radius in ((0.0, 0.01), (0.08, 0.04), (0.25, 0.1)):
+    for start, radius in ((0.0, 0.015), (0.02, 0.05), (0.1, 0.12)):
         soft = np.asarray(mirrored.filter(ImageFilter.GaussianBlur(max(1, edge * radius))), np.float32)
-        share = ((distance - start) / 0.15).clip(0, 1)
+        share = ((distance - start) / 0.06).clip(0, 1)
         share = share[None, :, None] if along else share[:, None, None]
         out = out * (1 - share) + soft * share
     return Image.fromarray(out.round().astype(np.uint8))

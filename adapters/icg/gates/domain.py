@@ -52,11 +52,12 @@ class Domain:
     def measure(cls, kinds: Sequence[np.ndarray]) -> Domain:
         """Of the features (N, F) of each kind of training pictures: one half gives the directions, the other deviations and radius."""
         scale = np.concatenate(kinds).std(0) + 1e-4
+        count = min(DIRECTIONS, *(len(rows[::2]) for rows in kinds))
         parts = []
         for rows in kinds:
             first, second = rows[::2] / scale, rows[1::2] / scale
             mean = first.mean(0)
-            directions = np.linalg.svd(first - mean, full_matrices=False)[2][:DIRECTIONS]
+            directions = np.linalg.svd(first - mean, full_matrices=False)[2][:count]
             along, outside = _parts(second - mean, directions)
             parts.append((mean, directions, along.std(0) + 1e-6, np.sqrt((outside**2).mean()) + 1e-6))
         domain = cls(scale, *map(np.stack, zip(*parts, strict=True)), np.ones(1))

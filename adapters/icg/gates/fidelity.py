@@ -46,12 +46,12 @@ def fidelity(cover: Image.Image, reference: Image.Image, product: Image.Image | 
     On a plain ground the subject is found anew from `reference`, so that a bitten cut-out does not vouch for itself.
     """
     picture = over_white(reference)
-    whole = product is None
-    mask = subject_mask(picture)
-    if mask is None and product is not None:
-        mask = np.asarray(product.resize(picture.size).getchannel("A")) > 127
-    if mask is None or not mask.any():
-        mask, whole = np.ones(picture.size[::-1], bool), True
+    whole, mask = product is None, np.ones(picture.size[::-1], bool)
+    if product is not None:
+        subject = subject_mask(picture)
+        mask = np.asarray(product.resize(picture.size).getchannel("A")) > 127 if subject is None else subject
+    if not mask.any():
+        return 0.0
     inside = ~grown(~mask, max(2, round(RIM * max(picture.size))))
     mask = inside if inside.mean() > 0.25 * mask.mean() else mask
     strength = detail(picture) * mask
@@ -62,7 +62,7 @@ def fidelity(cover: Image.Image, reference: Image.Image, product: Image.Image | 
     rgb = cover.convert("RGB")
 
     def value(region: Region) -> float:
-        return round(_legible(region, rgb.size, whole and product is None) * agreement(rgb, region, picture, weight), 4)
+        return round(_legible(region, rgb.size, whole) * agreement(rgb, region, picture, weight), 4)
 
     if whole:  # it fills the cover, most likely: a search takes longer
         filled = value(settled(rgb, picture, weight, Region(0, 0, *rgb.size, 1.0)))

@@ -15,15 +15,17 @@ from icg.brief import Brief
 from icg.gates.artifacts import artifacts
 from icg.gates.domain import domain
 from icg.gates.fidelity import fidelity
+from icg.pictures import over_white
 
-DOMAIN, FIDELITY, ARTIFACTS = 0.5, 0.8, 0.15
+DOMAIN, FIDELITY, ARTIFACTS = 0.5, 0.8, 0.3
 """Least values that pass."""
 
 
 @dataclass(frozen=True)
 class Gates:
     """domain: how far inside the checkpoint's domain the item's picture is, or a cover drawn from the title alone. fidelity: how whole
-    and legible the item's own picture is. artifacts: how clean the cover is. Each in 0..1, 1 is best."""
+    and legible the item's own picture is. artifacts: how clean the cover
+    is, apart from what its item's picture looks like. Each in 0..1, 1 is best."""
 
     domain: float
     fidelity: float
@@ -43,9 +45,11 @@ class Gates:
 def gates(cover: Image.Image, brief: Brief, checkpoint: str | Path) -> Gates:
     """The gates of a `cover` that the checkpoint in this folder made of `brief`.
 
-    An item without a picture has nothing to be faithful to; a checkpoint that states no domain has none.
+    An item without a picture has nothing to be faithful to; a checkpoint that states no domain has none. What looks spoiled in the item's
+    own picture is not the cover's fault.
     """
     picture = brief.references[0] if brief.references else brief.product
     inside = domain(checkpoint, [cover if picture is None else picture])[0]
     whole = 1.0 if picture is None else fidelity(cover, picture, brief.product)
-    return Gates(round(float(inside), 4), whole, round(1 - artifacts(cover), 4))
+    own = 0.0 if picture is None else artifacts(over_white(picture))
+    return Gates(round(float(inside), 4), whole, round(1 - max(0.0, artifacts(cover) - own), 4))

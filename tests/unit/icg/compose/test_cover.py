@@ -151,3 +151,23 @@ def test_a_place_is_the_draft_s() -> None:
     at = place_in(Brief("disc", product=disc(200, 80)), draft)
     assert at.x > 0.6
     assert at.edge == pytest.approx(0.63, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        Image.new("RGB", (1, 1), "red"),
+        Image.new("RGB", (64, 64), "white"),
+        Image.new("RGBA", (64, 64)),
+        noise(2000, 100),
+        noise(60, 1200),
+    ],
+    ids=["1 x 1", "nothing but ground", "transparent", "wide", "tall"],
+)
+@pytest.mark.parametrize("output", [None, (300, 200)])
+def test_any_picture_gives_a_cover(picture: Image.Image, output: tuple[int, int] | None) -> None:
+    brief = Brief("a", (picture,), USER, output=output, **ask.anchoring((picture,)))
+    cover = compose(brief, GROUND)
+    assert cover.mode == "RGB"
+    assert cover.size == (output or output_size(brief))
+    assert max(cover.size) <= 1024
