@@ -139,9 +139,13 @@ def test_covers_of_the_starter_are_drawn_in_another_process(kafka: Broker, store
     topic = kafka.create()
     where = ("--kafka", kafka.address, "--requests-topic", topic, "--store", store.url)
     fill(store, 1, asyncio.run(FsspecBlobs(str(tmp_path / "blobs")).put(GUITAR.read_bytes(), "webp")))
-    server_flags = ("--generation", "workers", "--no-preload", "--made-covers", "trusted", "--exploration", "0")
+    trusting = ("--made-covers", "trusted")
+    server_flags = ("--generation", "workers", "--no-preload", "--exploration", "0", *trusting)
     with (
-        generating(kafka, topic, store, tmp_path, "--jobs", "2", "--draws-per-cover", "2") as (health_page, worker),
+        generating(kafka, topic, store, tmp_path, "--jobs", "2", "--draws-per-cover", "2", *trusting) as (
+            health_page,
+            worker,
+        ),
         serving(tmp_path, *where, *server_flags) as (address, _),
         connect(address) as client,
     ):
@@ -157,7 +161,12 @@ def test_covers_of_the_starter_are_drawn_in_another_process(kafka: Broker, store
         assert {c.provenance.seed for c in covers} < set(range(5, 11))
         assert all(provenance.read(c.image)["ai_generated"] for c in covers)
         ranked = covers_pb2.RankCoversRequest(item_id="i0")
-        until(lambda: len(client.covers.RankCovers(ranked, timeout=10).covers) == 3, "the pool's new covers")
+        passed = {c.id for c in covers if not c.reasons}
+
+        def shown() -> set[str]:
+            return {c.cover_id for c in client.covers.RankCovers(ranked, timeout=10).covers}
+
+        until(lambda: shown() == passed, "the pool's new covers")
         kafka.produce(topic, [(b"a", b"{"), (b"gone", b'{"itemId": "gone"}')])
         until(lambda: len(kafka.records(f"{topic}.dlq")) == 2, "two letters")
         letters = json.loads(run("dlq", "show", "--requests", *where[:4], "--json").stdout)

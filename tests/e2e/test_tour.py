@@ -67,7 +67,9 @@ def test_a_generated_cover_joins_the_pool_and_says_what_it_is(server: str, tmp_p
         assert colours is not None
         assert len(colours) > 100, "a picture, not a flat colour"
     ranked = run_json("rank", "owl", "--user", "noah", "--server", server)["covers"]
-    assert {c["id"] for c in covers} <= {c["cover_id"] for c in ranked}
+    passed = {c["id"] for c in covers if not c.get("reasons")}
+    assert {c["id"] for c in covers} & {c["cover_id"] for c in ranked} == passed, "what fails a gate is shown to nobody"
+    assert {c["trust"] for c in covers if c["id"] in passed} == {"TRUST_TRUSTED"}
 
 
 def test_engagement_counts_where_it_has_a_weight(data_dir: Path) -> None:

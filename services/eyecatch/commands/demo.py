@@ -43,7 +43,16 @@ class Comparison:
 
     @property
     def image(self) -> bytes:
-        return next((c.image for c in self.new if self.best and c.id == self.best.cover_id), b"")
+        """The best new cover, or one that failed a gate if all did."""
+        shown = self.best.cover_id if self.best else ""
+        return next((c.image for c in self.new if c.id == shown), self.new[0].image if self.new else b"")
+
+    @property
+    def verdict(self) -> str:
+        """What the new covers came to, in words."""
+        if self.best is None:
+            return "not shown: " + "; ".join(self.new[0].reasons if self.new else ["none was drawn"])
+        return f"new, score {self.best.score:+.2f}" + (" · wins" if self.won else "")
 
 
 def step(text: str) -> None:
@@ -151,8 +160,7 @@ def draw(client: "Client", comparisons: Sequence[Comparison], out: Path) -> None
         mine = [s for s in comparisons if s.user == user]
         before = [Cell(image(s.before.cover_id), f"best of the pool, score {s.before.score:+.2f}") for s in mine]
         rows.append(Row(user, f"likes {tastes[user]} (simulated). Above: the best existing covers.", before))
-        scores = [f"new, score {s.best.score:+.2f}" + (" · wins" if s.won else "") for s in mine if s.best]
-        cells = [Cell(decode(s.image), text, s.won) for s, text in zip(mine, scores, strict=True)]
+        cells = [Cell(decode(s.image) if s.image else None, s.verdict, s.won) for s in mine]
         rows.append(Row("", f"Made for {user}, best of {COVERS_EACH}; framed if it now wins.", cells))
     contact_sheet(rows, titles, "Eyecatch", "the same items for three users, before and after generation").save(out)
 
