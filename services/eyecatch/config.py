@@ -85,6 +85,7 @@ class CheckpointConfig(Settings):
     space: str = option(
         "",
         "Folder of `icg space fit`: covers are embedded in this space, and rewards have its scales; empty = the checkpoint's own space.",
+        COVERS,
     )
 
     @property
