@@ -17,6 +17,7 @@ from eyecatch.generators.local import LocalGenerator
 from icg import starter
 from icg.brief import Brief as IcgBrief
 from icg.compose.subject import product_of
+from icg.gates.gates import Gates
 from icg.products import compact
 from icg.rewards.engagement import Engagement
 from PIL import Image
@@ -122,6 +123,8 @@ async def test_scenes_around_a_product_are_judged_and_other_covers_are_not(judgi
         assert judgement == pytest.approx(output.probabilities, abs=1e-3)
         assert (plain.available, from_rewards(plain.rewards)) == (None, {})
         assert plain.image != around.image
+        values = {name: plain.rewards[f"gate_{name}"] for name in ("domain", "fidelity", "artifacts")}
+        assert plain.refusals == Gates(**values).failures()
         for references in ((), (square("noisy"),)):
             with pytest.raises(InvalidInput, match="inpaint: got True without a product"):
                 await generator.generate(

@@ -80,6 +80,8 @@ async def test_covers_and_scores_are_the_local_generators_bit_by_bit(generator: 
             assert a.image == b.image
             assert np.array_equal(a.embedding, b.embedding)
             assert a.rewards == b.rewards
+            assert a.refusals == b.refusals
+            assert a.rewards.keys() >= {"gate_domain", "gate_fidelity", "gate_artifacts"}
             assert (a.model, a.adapter, a.seed, a.steps) == (b.model, b.adapter, b.seed, b.steps)
             assert (a.width, a.height, a.suffix, a.brief_digest) == (b.width, b.height, b.suffix, b.brief_digest)
         images, titles = [picture("red"), picture("blue", (30, 90)), photo], ["panda", "sea", "fox"]
