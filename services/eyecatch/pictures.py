@@ -15,7 +15,7 @@ from PIL import Image
 from eyecatch.core.catalog import Picture
 from eyecatch.core.errors import InvalidInput, Violation
 
-STORED_SIDE = 512
+STORED_SIDE = 1024
 QUALITY = 90
 PREVIEW_QUALITY = 60
 

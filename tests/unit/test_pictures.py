@@ -126,7 +126,7 @@ def test_an_animation_gives_its_first_frame() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "saved"), [((2000, 1000), (512, 256)), ((600, 6000), (51, 512)), ((100, 100), (100, 100))]
+    ("size", "saved"), [((2000, 1000), (1024, 512)), ((600, 6000), (102, 1024)), ((100, 100), (100, 100))]
 )
 def test_large_pictures_shrink_and_small_ones_stay(size: tuple[int, int], saved: tuple[int, int]) -> None:
     assert decoded(encoded(gradient(*size))).size == saved
