@@ -47,6 +47,16 @@ def cut_out(picture: Image.Image) -> Image.Image | None:
     return Image.fromarray(out.astype(np.uint8))
 
 
+def pale(cut: Image.Image) -> float:
+    """The share of the outline of a cut-out, RGBA, that is hardly darker than its ground: there the ground may have bitten into it."""
+    pixels, alpha = np.asarray(cut.convert("RGB"), np.float32), np.asarray(cut.getchannel("A"))
+    subject = alpha > 127
+    offsets = np.linalg.norm(pixels - np.median(pixels[alpha == 0], axis=0), axis=-1) * subject
+    strongest = Image.fromarray(offsets.clip(0, 255).astype(np.uint8)).filter(ImageFilter.MaxFilter(2 * FRINGE + 1))
+    outline = subject & grown(~subject, 1)
+    return float((np.asarray(strongest)[outline] < PALE + 10).mean()) if outline.any() else 0.0
+
+
 def _fringe(pixels: np.ndarray, subject: np.ndarray) -> int:
     """Width in pixels of the mixed fringe around the subject (h, w)."""
     most = FRINGE * (1 + max(subject.shape) // LARGE)

@@ -20,6 +20,8 @@ UNSURE, LARGEST, TOUCHES, LOST = 0.2, 0.95, 0.02, 0.12
 """Allowed at most: share of the subject's pixels that are neither in nor out; at least: share of the largest part; at most: share of the
 border that the subject covers; at most: share of the picture's detail that would be cut away. Chosen on emoji art set into photographs
 and on photographs of landscapes (docs/artwork.md)."""
+AGREES, SURE = 0.85, (0.6, 0.9)
+"""A bitten cut-out is mended if it and the network's mask share so much of their union; by what the mask is sure of, from and to."""
 AREA = (0.06, 0.7)
 """Share of the picture that the subject covers."""
 WORK = 256
@@ -60,6 +62,19 @@ def matte(picture: Image.Image) -> Image.Image | None:
         return None
     alpha = fitted(share, picture)
     return decontaminated(picture, alpha)
+
+
+def mended(cut: Image.Image, picture: Image.Image) -> Image.Image:
+    """A cut-out, RGBA, with what its ground has bitten out of a pale subject; unchanged if the network sees another one."""
+    from icg.models.saliency import saliency
+
+    share, alpha = _resized(saliency(picture), picture.size), np.asarray(cut.getchannel("A"))
+    both, either = (share > 0.5) & (alpha > 127), (share > 0.5) | (alpha > 127)
+    if both.sum() < AGREES * either.sum():
+        return cut
+    filled = np.maximum(alpha, ((share - SURE[0]) / (SURE[1] - SURE[0])).clip(0, 1) * 255)
+    colours = np.where((filled > alpha)[..., None], np.asarray(picture), np.asarray(cut.convert("RGB")))
+    return Image.fromarray(np.dstack([colours, filled]).astype(np.uint8))
 
 
 def confidence(share: np.ndarray, picture: Image.Image) -> Confidence:

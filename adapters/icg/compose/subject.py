@@ -10,11 +10,13 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from icg.compose.cut_out import cut_out
+from icg.compose.cut_out import cut_out, pale
 from icg.compose.layout import MAX_EDGE
-from icg.compose.matting import matte
+from icg.compose.matting import matte, mended
 from icg.pictures import over_white
 
+BITTEN = 0.05
+"""Share of a cut-out's outline that may be pale before it is looked at for bites."""
 CACHED = 32
 """Pictures whose cut-outs are cached: the covers of a job, and of many users, share few items."""
 
@@ -46,4 +48,7 @@ def _cut(size: tuple[int, int], data: bytes) -> Image.Image | None:
     rgb = Image.frombytes("RGB", size, data)
     if min(size) < 2 or not np.ptp(np.asarray(rgb.convert("L"))):
         return None
-    return cut_out(rgb) or matte(rgb)
+    cut = cut_out(rgb)
+    if cut is None:
+        return matte(rgb)
+    return mended(cut, rgb) if pale(cut) > BITTEN else cut

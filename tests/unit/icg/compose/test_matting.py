@@ -1,7 +1,11 @@
 """Mattes: sure of a clear subject, none for anything else."""
 
+from pathlib import Path
+
+import eyecatch
 import numpy as np
 import pytest
+from icg.compose.cut_out import cut_out, pale
 from icg.compose.matting import (
     AREA,
     LARGEST,
@@ -14,8 +18,11 @@ from icg.compose.matting import (
     fitted,
     matte,
 )
-from icg.compose.subject import product_of
+from icg.compose.subject import BITTEN, product_of
+from icg.pictures import decode
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+SAMPLE = Path(eyecatch.__file__).parent / "sample" / "images"
 
 
 def scene(size: tuple[int, int] = (320, 320)) -> tuple[Image.Image, np.ndarray]:
@@ -110,3 +117,18 @@ def test_mixed_pixels_take_the_subject_s_colour() -> None:
     alpha[20:40, 20:40], alpha[20:40, 18:20] = 1, 0.5
     out = np.asarray(decontaminated(picture, alpha), int)
     assert np.abs(out[25:35, 18:20, :3] - (200, 0, 0)).max() < 6
+
+
+def test_a_subject_as_pale_as_its_ground_is_not_bitten() -> None:
+    """The panda's cheek fades into the white of its picture."""
+    picture = decode((SAMPLE / "panda.webp").read_bytes(), "panda", "RGB")
+    cut = cut_out(picture)
+    assert cut is not None
+    bite = (100, 33)
+    assert cut.getpixel(bite)[3] < 128
+    product = product_of(picture)
+    assert product is not None
+    assert product.getpixel(bite)[3] > 200
+    assert product.getpixel(bite)[:3] == picture.getpixel(bite)
+    fox = decode((SAMPLE / "fox.webp").read_bytes(), "fox", "RGB")
+    assert pale(cut_out(fox)) < BITTEN < pale(cut), "only a pale one costs a look"
