@@ -8,4 +8,4 @@ RUN pip install --no-cache-dir /src
 COPY deploy/triton /models
 USER 10001:10001
 EXPOSE 8001 8002
-CMD ["tritonserver", "--model-repository=/models", "--allow-http=false"]
+CMD ["tritonserver", "--model-repository=/models", "--allow-http=false", "--backend-config=python,stub-timeout-seconds=120"]

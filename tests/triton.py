@@ -63,12 +63,14 @@ class Triton:
         ports = ("--grpc-port", str(self.port), "--metrics-port", str(self.metrics_port))
         some = ("--model-control-mode", "explicit", *(f"--load-model={name}" for name in self._models))
         where = ("--model-repository", str(self._repository), "--backend-directory", str(self._backends))
+        # After its 30 seconds for a model's process to start (importing torch on a busy machine), Triton would wait for ever.
+        slow = ("--backend-config", "python,stub-timeout-seconds=120")
         shared = ("--backend-config", f"python,shm-region-prefix-name={self._shared}")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 owned(
                     str(self._wheel / "tritonserver" / "bin" / "tritonserver"),
-                    *(*where, *here, *ports, *shared),
+                    *(*where, *here, *ports, *slow, *shared),
                     *(some if self._models else ()),
                 ),
                 stdout=log,
@@ -81,7 +83,7 @@ class Triton:
 
     def ready(self) -> "Triton":
         """Wait until its models can be asked."""
-        until(self._answers, "tritonserver's start", 100)
+        until(self._answers, "tritonserver's start", 200)
         return self
 
     def _answers(self) -> bool:
