@@ -47,6 +47,16 @@ async def test_a_change_is_made_and_recorded_if_nobody_was_faster(stores: Stores
     assert sorted(map(len, await asyncio.gather(*racing))) == [0, 0, 0, 0, 1]
 
 
+async def test_an_import_again_changes_no_decision(stores: Stores) -> None:
+    retired = Standing(Trust.RETIRED, ("ugly",))
+    await stores.catalog.upsert_items([item("a")], [cover("c", "a")])
+    await stores.catalog.change_standings([change("c", ORIGINAL, retired)])
+    await stores.catalog.upsert_items([item("a")], [cover("c", "a", seed=2)])
+    assert (await one(stores, "c")).standing == retired
+    await stores.catalog.add_covers([cover("c", "a", ruling=TRUSTED)])
+    assert (await one(stores, "c")).standing == TRUSTED
+
+
 async def test_covers_that_wait_are_listed_by_their_trust(stores: Stores) -> None:
     trial = Standing(Trust.ON_TRIAL)
     covers = [generated(f"g{n}", "a", ruling=trial if n % 2 else CANDIDATE) for n in range(7)]

@@ -113,7 +113,7 @@ class CatalogStore(Protocol):
         """Delete the item and its covers; returns the blob URIs that are unused now, or None if there is no such item."""
 
     async def add_covers(self, covers: Sequence[Cover]) -> None:
-        """Add or replace covers by id. Covers of an unknown item are dropped."""
+        """Add or replace covers by id; one without a ruling keeps that of the cover it replaces. Covers of an unknown item are dropped."""
 
     async def remove_covers(self, cover_ids: Sequence[str], audit: Sequence[AuditEntry] = ()) -> Sequence[str]:
         """Remove covers and write the audit entries, in one transaction; returns their blob URIs that nothing else uses."""

@@ -180,6 +180,9 @@ class RedisCatalog:
                 if before := old.get(cover.id):
                     commands += _remove_cover(cover.id, before)
                     changed.add(before.item_id)
+                    if before.ruling and not cover.ruling:
+                        cover = replace(cover, ruling=before.ruling)
+                        data = cover_bytes(cover)
                 commands += [
                     ("HSET", keys.COVERS, cover.id, data),
                     ("ZADD", keys.COVER_IDS, 0, cover.id),

@@ -158,7 +158,10 @@ class SqliteCatalog:
         changed: set[str] = set()
         for cover in covers:
             if connection.execute("SELECT 1 FROM items WHERE id = ?", (cover.item_id,)).fetchone():
-                changed.update(_column(connection, "SELECT item_id FROM covers WHERE id = ?", cover.id))
+                if row := connection.execute(_COVER, (cover.id,)).fetchone():
+                    before = rows.cover(row)
+                    changed.add(before.item_id)
+                    cover = replace(cover, ruling=cover.ruling or before.ruling)
                 connection.execute(_UPSERT_COVER, rows.cover_row(cover))
                 changed.add(cover.item_id)
         self._embeddings.drop([cover.id for cover in covers], changed)
