@@ -20,6 +20,7 @@ import icg
 from tests.processes import owned
 from tests.servers import free_port, until
 
+ABORT = "boost::interprocess::lock_exception"
 REPOSITORY = Path(__file__).parents[1] / "deploy" / "triton"
 
 
@@ -87,7 +88,13 @@ class Triton:
         return self
 
     def _answers(self) -> bool:
-        assert self.process.poll() is None, self.log.read_text()[-3000:]
+        if self.process.poll() is not None:
+            # On a busy machine its Python backend aborts once in some hundred starts, in a lock of its shared memory.
+            text = self.log.read_text()
+            assert ABORT in text.rpartition("loading: ")[2], text[-3000:]
+            self.kill()
+            self.launch()
+            return False
         # Whoever asks a port again and again before anybody listens connects to itself one day, and is answered with its own words.
         if "Started GRPCInferenceService" not in self.log.read_text().rpartition("loading: ")[2]:
             return False
