@@ -17,15 +17,17 @@ os.environ.pop("COLUMNS", None)
 LONG = (
     *(
         f"tests/unit/icg/{name}"
-        for name in ("train/", "evaluate/", "scheduler/", "starter/", "reliability/test_scenes")
+        for name in ("train/", "evaluate/", "scheduler/", "starter/", "space/", "gates/", "reliability/test_scenes")
     ),
     *(f"tests/unit/icg/draw/test_{name}" for name in ("devices", "pairs", "preview", "pipeline")),
     *(f"tests/unit/icg/products/test_{name}" for name in ("product_serving", "lora", "inpainting")),
     "tests/unit/icg/design/test_engagement.py",
-    "tests/unit/generators/test_local",
+    "tests/unit/icg/compose/test_cover",
+    "tests/unit/icg/rewards/test_reader",
+    *(f"tests/unit/generators/test_{name}" for name in ("local", "spaces", "public_rewards")),
     "tests/unit/commands/test_flags",
 )
-"""Tests that train a model or draw covers by the dozen: half of the time of all that start no server."""
+"""Tests that train or fit a model or draw covers by the dozen: half of the time of all that start no server."""
 SERVERS = {"redis_server", "redis_cluster", "kafka", "triton_server"}
 
 
