@@ -43,9 +43,8 @@ def run(
     refused = RowReport()
     source = sampled(read(data, refused), most)
     if len(source.covers) < LEAST:
-        raise InputError(
-            "covers", str(len(source.covers)), f"at least {LEAST}; smaller catalogues use the shipped space"
-        )
+        covers = str(refused) if refused.refused else str(len(source.covers))
+        raise InputError("covers", covers, f"at least {LEAST}; smaller catalogues use the shipped space")
     say(f"{refused}; {source.behaviour.users} users, {len(source.behaviour.user)} {source.kind}")
 
     def progress(done: int) -> None:

@@ -25,6 +25,14 @@ def test_three_items_are_too_few(tmp_path: Path, fit: Fit) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_pictures_outside_of_the_folder_are_the_reason_that_is_told(tmp_path: Path, fit: Fit) -> None:
+    folder = shop.write(tmp_path / "shop", items=130, users=0)
+    shutil.move(folder / "covers", tmp_path / "elsewhere")
+    (folder / "covers").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(IcgError, match=r"0 covers, left out: 130 with .*; allowed: at least 128"):
+        run(folder, tmp_path / "out", fit.encoder)
+
+
 def test_pickled_weights_are_refused(tmp_path: Path, fit: Fit) -> None:
     folder = shop.copy(fit.encoder, tmp_path / "encoder")
     (folder / "model.safetensors").unlink()
