@@ -7,6 +7,7 @@ evaluate them (docs/artwork.md). Knows no service; the caller decides what a fai
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image
@@ -19,6 +20,8 @@ from icg.pictures import over_white
 
 DOMAIN, FIDELITY, ARTIFACTS = 0.5, 0.8, 0.3
 """Least values that pass."""
+CACHED = 32
+"""Pictures whose own measures are cached: the covers of a job, and of many users, share few items."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,17 @@ def gates(cover: Image.Image, brief: Brief, checkpoint: str | Path) -> Gates:
     own picture is not the cover's fault.
     """
     picture = brief.references[0] if brief.references else brief.product
-    inside = domain(checkpoint, [cover if picture is None else picture])[0]
-    whole = 1.0 if picture is None else fidelity(cover, picture, brief.product)
-    own = 0.0 if picture is None else artifacts(over_white(picture))
-    return Gates(round(float(inside), 4), whole, round(1 - max(0.0, artifacts(cover) - own), 4))
+    if picture is None:
+        inside, own, whole = float(domain(checkpoint, [cover])[0]), 0.0, 1.0
+    else:
+        rgb = over_white(picture)
+        inside, own = _of_picture(str(checkpoint), rgb.size, rgb.tobytes())
+        whole = fidelity(cover, picture, brief.product)
+    return Gates(round(inside, 4), whole, round(1 - max(0.0, artifacts(cover) - own), 4))
+
+
+@lru_cache(CACHED)
+def _of_picture(checkpoint: str, size: tuple[int, int], data: bytes) -> tuple[float, float]:
+    """The domain and the artifacts of an item's own RGB picture."""
+    picture = Image.frombytes("RGB", size, data)
+    return float(domain(checkpoint, [picture])[0]), artifacts(picture)
