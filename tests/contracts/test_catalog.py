@@ -35,6 +35,18 @@ async def test_a_second_upsert_replaces_the_item_and_keeps_its_covers(stores: St
     assert await stores.catalog.counts() == (1, 2)
 
 
+async def test_replaced_references_that_nothing_uses_are_named(stores: Stores) -> None:
+    old = [item("a", references=("blob:1", "blob:2", "blob:3", "blob:4")), item("b", references=("blob:4",))]
+    assert list(await stores.catalog.upsert_items(old, [cover("c", "a", uri="blob:3")])) == []
+    new = [item("a", references=("blob:2", "blob:5")), item("d", references=("blob:6",))]
+    assert list(await stores.catalog.upsert_items(new)) == ["blob:1"], (
+        "another item, a cover or the item itself uses the others"
+    )
+    moved = [item("a", references=("blob:2",)), item("d", references=("blob:5",))]
+    assert list(await stores.catalog.upsert_items(moved)) == ["blob:6"]
+    assert list(await stores.catalog.upsert_items(moved)) == []
+
+
 async def test_a_cover_comes_back_as_it_went_in(stores: Stores) -> None:
     await stores.catalog.upsert_items([item("a")])
     whole = generated(

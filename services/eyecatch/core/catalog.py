@@ -77,9 +77,11 @@ class Catalog:
                 gone = {catalog_cover_id(i.item.id, uri) for uri in set(old.references) - set(references)}
                 stale += [c.id for c in pool if c.id in gone]
             items.append(replace(i.item, references=references, updated_at=now))
-        await self.store.upsert_items(items, covers)
+        unused = await self.store.upsert_items(items, covers)
         self._add_to_index(covers)
         await self._remove(stale)
+        for uri in unused:
+            await self._blobs.delete(uri)
         return items
 
     async def add_covers(self, incoming: Sequence[IncomingCover]) -> list[Cover]:

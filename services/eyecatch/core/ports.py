@@ -99,8 +99,11 @@ class EventSink(Protocol):
 class CatalogStore(Protocol):
     """Items and their covers."""
 
-    async def upsert_items(self, items: Sequence[Item], covers: Sequence[Cover] = ()) -> None:
-        """Insert or replace items and add their covers, in one transaction."""
+    async def upsert_items(self, items: Sequence[Item], covers: Sequence[Cover] = ()) -> Sequence[str]:
+        """Insert or replace items and add their covers, in one transaction.
+
+        Returns the blob URIs of the replaced references that nothing uses any more.
+        """
 
     async def item(self, item_id: str) -> Item | None: ...
 

@@ -4,6 +4,8 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
+from eyecatch.core.errors import NotFound
 from eyecatch.core.types import Origin
 from eyecatch.importing import import_items
 from eyecatch.importing.covers import import_covers
@@ -60,10 +62,15 @@ async def test_another_picture_takes_its_place(home: Home, shop: Path) -> None:
     await import_items(csv(shop, *table), shop, home.catalog, home.blobs)
     assert (await import_items(csv(shop, *table), shop, home.catalog, home.blobs)).unchanged == 1
     (first,) = (await home.store.catalog.pools(["1"]))["1"]
+    before = await home.store.catalog.item("1")
     figure(1).save(shop / "figure.png")
     await import_items(csv(shop, *table), shop, home.catalog, home.blobs)
     (second,) = (await home.store.catalog.pools(["1"]))["1"]
     assert second.id != first.id
+    assert before is not None
+    for uri in (*before.references, first.uri):
+        with pytest.raises(NotFound):
+            await home.blobs.get(uri)
 
 
 async def test_a_cover_with_its_own_id_is_opaque(home: Home, shop: Path) -> None:

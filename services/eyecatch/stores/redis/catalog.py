@@ -28,20 +28,26 @@ class RedisCatalog:
         self._link, self._embeddings = link, embeddings
         self._guarded = Guarded(link, keys.CATALOG_GUARD)
 
-    async def upsert_items(self, items: Sequence[Item], covers: Sequence[Cover] = ()) -> None:
+    async def upsert_items(self, items: Sequence[Item], covers: Sequence[Cover] = ()) -> Sequence[str]:
         rows = [(cover, cover_bytes(cover)) for cover in covers]  # raises before anything is written
 
-        async def decide() -> tuple[list[Command], set[str]]:
+        async def decide() -> tuple[list[Command], tuple[set[str], list[str]]]:
             commands: list[Command] = []
             old = await self._items([item.id for item in items])
+            replaced = [uri for item in old.values() for uri in item.references]
             for item in items:
                 commands += _replace_item(old.get(item.id), item)
                 old[item.id] = item
             more, changed = await self._add(rows, set(old))
-            return commands + more, changed
+            used = {uri for item in items for uri in item.references} | {cover.uri for cover in covers}
+            unused = await self._unused(
+                [uri for uri in replaced if uri not in used], {_ITEM + item.id for item in items}
+            )
+            return commands + more, (changed, unused)
 
-        changed = await self._guarded.change(decide)
+        changed, unused = await self._guarded.change(decide)
         self._embeddings.drop([cover.id for cover in covers], changed)
+        return unused
 
     async def item(self, item_id: str) -> Item | None:
         return (await self._items([item_id])).get(item_id)

@@ -25,6 +25,7 @@ _POOL = f"SELECT {rows.COVER_COLUMNS} FROM covers WHERE item_id = ? ORDER BY cre
 _COVER = f"SELECT {rows.COVER_COLUMNS} FROM covers WHERE id = ?"
 _MADE_FOR = f"""SELECT {rows.COVER_COLUMNS} FROM covers WHERE json_extract(provenance, '$.made_for') = ?
     AND json_extract(provenance, '$.made_for') IS NOT NULL"""
+_PICTURES = "SELECT uri FROM pictures WHERE item_id = ?"
 _USED = "SELECT EXISTS (SELECT 1 FROM covers WHERE uri = ?1) OR EXISTS (SELECT 1 FROM pictures WHERE uri = ?1)"
 _SCAN = 1000
 
@@ -34,16 +35,19 @@ class SqliteCatalog:
         self._database = database
         self._embeddings = embeddings
 
-    async def upsert_items(self, items: Sequence[Item], covers: Sequence[Cover] = ()) -> None:
-        def run(connection: sqlite3.Connection) -> None:
+    async def upsert_items(self, items: Sequence[Item], covers: Sequence[Cover] = ()) -> Sequence[str]:
+        def run(connection: sqlite3.Connection) -> list[str]:
+            old: list[str] = []
             for item in items:
+                old += _column(connection, _PICTURES, item.id)
                 connection.execute(_UPSERT_ITEM, (item.id, item.title, item.category, item.updated_at))
                 connection.execute("DELETE FROM pictures WHERE item_id = ?", (item.id,))
                 pictures = [(item.id, place, uri) for place, uri in enumerate(item.references)]
                 connection.executemany("INSERT INTO pictures (item_id, place, uri) VALUES (?, ?, ?)", pictures)
             self._add(connection, covers)
+            return _unused(connection, old)
 
-        await self._database.write(run)
+        return await self._database.write(run)
 
     async def item(self, item_id: str) -> Item | None:
         row = self._database.row(f"{_ITEM} WHERE id = ?", (item_id,))
@@ -64,7 +68,7 @@ class SqliteCatalog:
         def run(connection: sqlite3.Connection) -> list[str] | None:
             cover_ids = _column(connection, "SELECT id FROM covers WHERE item_id = ?", item_id)
             uris = _column(connection, "SELECT uri FROM covers WHERE item_id = ?", item_id)
-            uris += _column(connection, "SELECT uri FROM pictures WHERE item_id = ?", item_id)
+            uris += _column(connection, _PICTURES, item_id)
             if not connection.execute("DELETE FROM items WHERE id = ?", (item_id,)).rowcount:
                 return None
             self._embeddings.drop(cover_ids, [item_id])
