@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from icg.adapter.connector import Connector
 from icg.adapter.meta_tokens import MetaTokens
+from icg.adapter.placement import Placement
 from icg.adapter.refiner import Refiner
 from icg.checkpoints import load_module, read_json, save_module
 from icg.errors import BriefError, CheckpointError
@@ -23,7 +24,8 @@ class AdapterConfig:
 
     `reads` and `draws`: the families that it was trained for (a VLM's model_type, a denoiser's class), "" for any. Widths do not
     identify a family: Qwen2.5-VL-3B and Qwen3-VL-2B are both 2048 wide. audience: whether covers follow a segment's words behind the
-    title; an adapter that was trained on bare titles loses the title by them. Raises CheckpointError for values out of range.
+    title; an adapter that was trained on bare titles loses the title by them. grounds: whether the denoiser was trained to draw a ground
+    without a subject for a user without an item. Raises CheckpointError for values out of range.
     """
 
     vlm: int
@@ -37,6 +39,7 @@ class AdapterConfig:
     reads: str = ""
     draws: str = ""
     audience: bool = True
+    grounds: bool = False
 
     def __post_init__(self) -> None:
         for name in ("vlm", "caption", "pooled", "user", "tokens", "layers", "heads", "slots"):
@@ -82,7 +85,8 @@ class IcgAdapter(nn.Module):
             config.vlm, ConditioningSpec(config.caption, config.pooled), config.layers, config.heads
         )
         self.nothing = nn.Parameter(torch.randn(config.tokens, config.vlm) * 0.02)
-        """The tokens of an empty item, for classifier-free guidance."""
+        """The tokens of an empty item, for classifier-free guidance and for grounds."""
+        self.placement = Placement(config.user) if config.grounds else None
         self.register_buffer("centre", torch.zeros(config.tokens, config.vlm))
         self.register_buffer("spread", torch.ones(()))
         """Hidden states of different items differ little: their difference from the mean is scaled to unit deviation."""

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from torch import Tensor
 from icg.adapter.model import IcgAdapter
 from icg.brief import Brief
 from icg.checkpoints import DIFFUSERS, read_json, weights
+from icg.compose.cover import fills, set_down
+from icg.compose.layout import Place
 from icg.draw.conditions import Conditioner
 from icg.draw.readings import Readings
 from icg.draw.sampler import Sampler, step_together
@@ -122,6 +124,7 @@ class CoverPipeline(ProductMixin):
             if len(values) != 1:
                 raise BriefError(f"{name}={values} in one call; allowed: one value for all briefs")
         self.check_size(briefs[0].size)
+        briefs = list(map(self.prepared, briefs))
         product = self.product(briefs[0])
         batch = Batch([self.sampler(brief, product) for brief in briefs], product)
         Conditioner(self.adapter)(batch.samplers)
@@ -147,7 +150,19 @@ class CoverPipeline(ProductMixin):
     ) -> Sampler:
         """A sampler of the brief before its first step, without conditions. digest: `item_key` of it, if that is known."""
         hint, placed = self.hinted(brief) if brief.inpaint else (None, None)
-        return Sampler(self.family, brief, self.item(brief, product, digest), self.user(brief), hint, placed, trunk)
+        item, user = self.item(brief, product, digest), self.user(brief)
+        return Sampler(self.family, brief, item, user, hint, placed, trunk, self.place(brief, user))
+
+    def prepared(self, brief: Brief) -> Brief:
+        """The brief as this checkpoint draws it: around the item's own picture the ground alone, if its adapter can draw grounds."""
+        anchored = (brief.product is not None or fills(brief)) and not (brief.inpaint or brief.product_id)
+        return replace(brief, ground=True) if anchored and self.adapter.placement is not None else brief
+
+    def place(self, brief: Brief, user: Tensor) -> Place | None:
+        """Where the user (1, U) likes the product in a ground; None if there is none."""
+        if not brief.ground or brief.product is None or self.adapter.placement is None:
+            return None
+        return set_down(brief, Place(*self.adapter.placement.place(user[0])))
 
     def hinted(self, brief: Brief) -> tuple[Tensor, Image.Image]:
         """What the ControlNet is shown of a brief, one row, and the product where it stands. Unsupported without a ControlNet."""
@@ -185,7 +200,9 @@ class CoverPipeline(ProductMixin):
         return kwargs
 
     def item(self, brief: Brief, product: TrainedProduct | None = None, digest: str = "") -> Tensor:
-        """What the VLM read of the item, (1, M, D), cached."""
+        """What the VLM read of the item, (1, M, D), cached; the tokens of an empty item for a ground."""
+        if brief.ground:
+            return self.adapter.nothing[None]
         return self.readings.read(digest or self.item_key(brief, product), lambda: self._read(brief, product))
 
     def _read(self, brief: Brief, product: TrainedProduct | None) -> Tensor:

@@ -110,6 +110,7 @@ class StepScheduler:
         """
         now = self._clock()
         self._model.check(tuple(brief.size), lora)
+        brief = self._pipeline.prepared(brief)
         product = self._pipeline.product(brief)
         if product is not None and product.whole:
             raise Unsupported(

@@ -74,6 +74,7 @@ RECIPES = {
         "starter.pretrained", "nothing: makes the dual encoder's trunk and words", "EfficientNet-Lite0, a text encoder"
     ),
     "space": Recipe("starter.catalogue_space", "the starter's fitted cover space, with SIMULATED users", ART),
+    "grounds": Recipe("starter.grounds", "the starter's grounds for users of a fitted space", f"{ART}; a fitted space"),
     "ratings": Recipe("users.ratings", "a user encoder on real ratings, to judge it", "MovieLens-shaped tables"),
     "ablations": Recipe("studies.ablations", "adapters without one part each, to judge the parts", ART),
     "product-identity": Recipe(

@@ -1,0 +1,214 @@
+"""Recipe: the starter learns to draw bare grounds for users of a fitted space, and keeps drawing covers from titles.
+
+    icg train grounds --art node_modules --space runs/space/space --out runs/grounds [--side 128] [--steps 900] [--starter FOLDER]
+
+The shipped denoiser goes on training, half of each batch on grounds without a subject (item: the adapter's `nothing`) and half on whole covers
+from titles and pictures, as in `icg.train.starter.diffusion`. The taste that a SIMULATED user's covers have in common is what a target shows.
+A refiner of another space starts from the linear map between the two. Writes OUT/starter/adapter and OUT/starter/diffusion, and a sheet of grounds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from icg.adapter.model import IcgAdapter
+from icg.checkpoints import SHIPPED, has_own_space
+from icg.data import tastes
+from icg.data.art import CATEGORIES, STYLES, Subject, load_subjects, on_white, procedural
+from icg.data.bank import Bank, load_or_build
+from icg.data.compose import BACKDROPS, PALETTES, PLACES, stable_seed
+from icg.data.grounds import ground
+from icg.data.sample import FAVOURITES
+from icg.draw.pipeline import CoverPipeline
+from icg.evaluate.judges import HISTORY
+from icg.models.joint import JointEmbedding
+from icg.train.flags import Flags
+from icg.train.loop import Fit, train
+from icg.train.starter import export, vlm
+from icg.train.starter.autoencoder import encode
+from icg.train.starter.diffusion import DiffusionConfig, flow_loss
+from icg.train.starter.prefixes import TITLE_ONLY, Prefixes
+from icg.train.starter.simulated_users import Crowd
+
+
+@dataclass(frozen=True)
+class GroundsConfig:
+    """`bare`: share of a batch that are bare grounds. `drop_user`: share of them for nobody. `noise`: times of grounds are drawn around
+    sigmoid(noise). Covers have the rates of DiffusionConfig, but are never drawn for nothing: that is a ground now."""
+
+    side: int = 128
+    covers: int = 12_000
+    grounds: int = 12_000
+    bare: float = 0.5
+    drop_user: float = 0.08
+    noise: float = 0.2
+
+
+class Grounds:
+    """`latents` (N, C, h, w) of bare grounds at unit deviation; `codes` (N, 2): palette and backdrop."""
+
+    def __init__(self, vae: Any, count: int, side: int, seed: int) -> None:
+        rng = np.random.default_rng((seed, 31))
+        self.codes = np.stack([rng.integers(0, len(axis), count) for axis in (PALETTES, BACKDROPS)], 1)
+        parts = []
+        for first in range(0, count, 64):
+            rows = range(first, min(first + 64, count))
+            pictures = np.stack([np.asarray(self._draw(row, seed, side)) for row in rows])
+            parts.append(encode(vae, pictures) * vae.config.scaling_factor)
+        self.latents = torch.cat(parts)
+
+    def _draw(self, row: int, seed: int, side: int) -> Image.Image:
+        palette, backdrop = self.codes[row]
+        return ground(list(PALETTES)[palette], BACKDROPS[backdrop], stable_seed("ground", seed, row), side)
+
+
+class Drawer(nn.Module):
+    """What is trained: the adapter but for its meta tokens, and the denoiser."""
+
+    def __init__(self, adapter: IcgAdapter, denoiser: nn.Module) -> None:
+        super().__init__()
+        self.adapter, self.denoiser = adapter.requires_grad_(True), denoiser.requires_grad_(True)
+        adapter.meta_tokens.requires_grad_(False)
+
+
+def move(adapter: IcgAdapter, old: np.ndarray, new: np.ndarray) -> None:
+    """Let the refiner read users of another space: the same covers (N, 64) in both give the linear map that its first layer starts from."""
+    slopes = np.linalg.solve(new.T @ new + np.eye(new.shape[1]), new.T @ old)
+    slopes /= np.linalg.norm(new @ slopes, axis=1).mean()
+    first = adapter.refiner.spread[0]
+    with torch.no_grad():
+        first.weight.copy_(first.weight @ torch.as_tensor(slopes.T, dtype=torch.float32))
+
+
+def with_placement(adapter: IcgAdapter, users: np.ndarray, framing: np.ndarray) -> IcgAdapter:
+    """The same adapter, which says of itself that it draws grounds, with the places that users (N, 64) like: indices of FRAMINGS."""
+    other = IcgAdapter(replace(adapter.config, grounds=True))
+    other.load_state_dict(adapter.state_dict(), strict=False)
+    assert other.placement is not None
+    other.placement.fit(torch.as_tensor(users), torch.as_tensor(framing).long(), torch.tensor(list(PLACES.values())))
+    return other.eval()
+
+
+def crowd_of(bank: Bank, covers: np.ndarray, subjects: list[Subject], count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(count, 64) SIMULATED users, means of the covers that they engaged with, and the framing that each likes best."""
+    rng = np.random.default_rng((seed, 37))
+    themes = np.array([CATEGORIES.index(s.category) for s in subjects])
+    people = tastes.sample(count, rng)
+    picked = tastes.engaged(people.utility(bank.look, themes[bank.subject]), HISTORY, rng)
+    users = covers[picked].mean(1)
+    return users / np.linalg.norm(users, axis=1, keepdims=True), people.favourite[:, 3]
+
+
+class Run:
+    """One run folder."""
+
+    def __init__(
+        self, out: Path, subjects: list[Subject], space: Path, root: Path, config: GroundsConfig, seed: int = 0
+    ) -> None:
+        self.out, self.subjects, self.config, self.seed = out, subjects, config, seed
+        self.pipeline = CoverPipeline.from_pretrained(root)
+        self.vae = self.pipeline.diffusion.vae
+        self.trained = [i for i, s in enumerate(subjects) if not s.held_out] or list(range(len(subjects)))
+        self.bank = load_or_build(out / "bank.npz", subjects, config.covers, 701 + seed, self.trained, 1)
+        pictures = [Image.fromarray(image) for image in self.bank.images]
+        self.covers = self._embedded(JointEmbedding.from_pretrained(root, space=space), pictures, "covers.npy")
+        if self.pipeline.adapter.placement is None and has_own_space(root):
+            some = pictures[:3000]
+            own = JointEmbedding.from_pretrained(root, self.vae).covers(some)
+            move(self.pipeline.adapter, own, self.covers[: len(some)])
+
+    def _embedded(self, embedding: JointEmbedding, pictures: list[Image.Image], name: str) -> np.ndarray:
+        path = self.out / name
+        if not path.is_file():
+            np.save(path, embedding.covers(pictures))
+        return np.asarray(np.load(path, allow_pickle=False))
+
+    def train(self, fit: Fit, until: int | None = None) -> dict[str, float]:
+        """Train, and write the starter's parts at each save."""
+        config, rates, adapter = self.config, DiffusionConfig(), self.pipeline.adapter
+        bare = Grounds(self.vae, config.grounds, config.side, self.seed)
+        whole = self._whole()
+        items, prefixes, slot = self._items()
+        crowd = Crowd(self.bank, self.covers)
+        model = Drawer(adapter, self.pipeline.family.denoiser)
+        odds = np.where([s.id in FAVOURITES for s in self.subjects], 3.0, 1.0)[self.bank.subject]
+        odds = np.cumsum(odds / odds.sum())
+        count = round(fit.batch * config.bare)
+
+        def grounds(rng: np.random.Generator) -> Tensor:
+            rows = rng.integers(0, len(bare.codes), count)
+            free = [rng.integers(0, len(axis), count) for axis in (STYLES, tuple(PLACES))]
+            look = np.stack([free[0], bare.codes[rows, 0], bare.codes[rows, 1], free[1]], 1)
+            users = crowd.draw(look, np.full(count, -1), rates.match, rng)
+            users[rng.random(count) < config.drop_user] = 0
+            embeds, _ = adapter(adapter.nothing.expand(count, -1, -1), torch.as_tensor(users))
+            target = bare.latents[torch.as_tensor(rows)].float()
+            return flow_loss(model.denoiser, target, embeds, torch.ones_like(target[:, 0]), config.noise)
+
+        def covers(rng: np.random.Generator) -> Tensor:
+            size = fit.batch - count
+            picked = np.searchsorted(odds, rng.random(size)).clip(max=len(self.bank) - 1)
+            subject, look = self.bank.subject[picked], self.bank.look[picked]
+            titled = rng.random(size) >= rates.drop_title
+            reference = rng.integers(0, prefixes.references, size)
+            reference = np.where(titled & (rng.random(size) < rates.drop_reference), TITLE_ONLY, reference)
+            users = crowd.draw(look, subject, rates.match, rng)
+            users[rng.random(size) < rates.drop_user] = 0
+            embeds, _ = adapter(items[torch.as_tensor(prefixes.row(slot[subject], reference, titled))].float(), torch.as_tensor(users))
+            target = whole[torch.as_tensor(picked)].float()
+            return flow_loss(model.denoiser, target, embeds, torch.ones_like(target[:, 0]), rates.noise)
+
+        def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
+            parts = {"grounds": grounds(rng), "covers": covers(rng)}
+            return {"loss": sum(parts.values(), torch.zeros(())) / 2, **parts}
+
+        def save(_: int, now: nn.Module) -> None:
+            users, framing = crowd_of(self.bank, self.covers, self.subjects, 2000, self.seed)
+            finished = with_placement(adapter, users, framing)
+            export.drawing(self.out / "starter", finished, model.denoiser, self.vae)
+
+        return train(self.out / "train", model, fit, step, config, until, save)
+
+    def _whole(self) -> Tensor:
+        """Latents of the covers, at 128 pixels."""
+        return encode(self.vae, self.bank.images) * self.vae.config.scaling_factor
+
+    def _items(self) -> tuple[Tensor, Prefixes, np.ndarray]:
+        subjects = [self.subjects[i] for i in self.trained]
+        side = self.pipeline.vlm.config.vision_config.image_size
+        shown = np.stack([np.stack([np.asarray(on_white(s.sprites[k], side)) for k in STYLES]) for s in subjects])
+        patches = vlm.features(self.pipeline.vlm, shown.reshape(-1, *shown.shape[2:]))
+        patches = patches.unflatten(0, (len(subjects), -1))
+        prefixes = Prefixes(self.pipeline.vlm, self.pipeline.processor, [s.title for s in subjects], patches)
+        slot = np.full(len(self.subjects), -1)
+        slot[self.trained] = np.arange(len(subjects))
+        adapter = self.pipeline.adapter
+        rows = np.arange(len(prefixes.mask))
+        with torch.no_grad():
+            batches = [prefixes.read(adapter.meta_tokens.weight, rows[i : i + 256]) for i in range(0, len(rows), 256)]
+            return torch.cat([adapter.standard(batch).half() for batch in batches]), prefixes, slot
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """`icg train grounds`."""
+    parser = Flags(__name__, __doc__, art="unless smoke", steps=900, batch=48, lr=6e-4)
+    parser.number("side", 128, "pixels of a ground's edge")
+    parser.add_argument("--starter", type=Path, default=SHIPPED, help="folder to go on from (default: the shipped one)")
+    parser.add_argument("--space", type=Path, required=True, help="a folder of `icg train space`")
+    args = parser.parse_args(argv)
+    subjects = procedural() if args.smoke else load_subjects(args.art)
+    config = GroundsConfig(args.side, 48, 48) if args.smoke else GroundsConfig(args.side)
+    steps, batch = (4, 8) if args.smoke else (args.steps, args.batch)
+    args.out.mkdir(parents=True, exist_ok=True)
+    fit = Fit(steps, args.lr, batch, args.seed, warmup=min(30, steps // 4), save_every=50, ema=0.995)
+    losses = Run(args.out, subjects, args.space, args.starter, config, args.seed).train(fit)
+    print(json.dumps({"config": asdict(config), **losses}))
