@@ -1,0 +1,65 @@
+"""The palettes of covers, and the tones that a ground draws with. Knows no pattern."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+PALETTES: dict[str, tuple[str, str, str, str]] = {
+    # name: (ground a, ground b, accent, ink)
+    "sunset": ("#ff9478", "#ffd29b", "#f0607a", "#5b1a3a"),
+    "ocean": ("#2f93cd", "#8fd0ea", "#1765a8", "#0b2545"),
+    "forest": ("#6fae6c", "#cfe3ae", "#3f8653", "#17361f"),
+    "candy": ("#ff9ecb", "#ffdcec", "#c77dff", "#5a189a"),
+    "night": ("#2b2d5b", "#4b3f8f", "#1b1b3a", "#f6e7c1"),
+    "desert": ("#dfbd8b", "#f3e3c3", "#c08a52", "#5c3317"),
+    "mono": ("#ccd0d7", "#f1f2f4", "#98a0ad", "#1d1f24"),
+    "lemon": ("#ffdd55", "#fff2ae", "#ffb703", "#3d2c00"),
+    "berry": ("#d94f82", "#f29bb5", "#a8275c", "#3d0a24"),
+    "mint": ("#86dfbf", "#d0f6e4", "#37b59a", "#0d4238"),
+    "terracotta": ("#bd6543", "#dd9f7c", "#8a3d2a", "#3b1710"),
+    "plum": ("#9363b0", "#ccabdd", "#67398a", "#2a1140"),
+    "teal": ("#25928f", "#7cc9c1", "#126468", "#06302f"),
+    "sky": ("#98baff", "#dde9ff", "#6a8ff2", "#142a66"),
+}
+WHITE = np.full(3, 255, np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Tones:
+    """The colours of a palette and those between them, each (3,) float32 in 0..255.
+
+    `b` is lighter than `a`; `deep` lies between `a` and `accent`, `mid` between `a` and `b`; `pale` is `b` in the light, `glow` the light itself,
+    `dark` the darkest.
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    accent: np.ndarray
+    ink: np.ndarray
+    mid: np.ndarray
+    deep: np.ndarray
+    pale: np.ndarray
+    glow: np.ndarray
+    dark: np.ndarray
+
+    @classmethod
+    def of(cls, palette: str) -> Tones:
+        """The tones of a palette of PALETTES."""
+        a, b, accent, ink = (rgb(code) for code in PALETTES[palette])
+        mid, deep = mix(a, b, 0.5), mix(a, accent, 0.55)
+        if ink.mean() > b.mean():  # a dark palette, whose ink is its light
+            return cls(a, b, accent, ink, mid, deep, np.minimum(b * 1.35, 255), ink, accent * np.float32(0.7))
+        return cls(a, b, accent, ink, mid, deep, mix(b, WHITE, 0.5), mix(b, WHITE, 0.75), ink)
+
+
+def rgb(code: str) -> np.ndarray:
+    """#rrggbb -> (3,) float32 in 0..255."""
+    return np.array([int(code[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
+
+
+def mix(a: np.ndarray, b: np.ndarray, t: float | np.ndarray) -> np.ndarray:
+    """`a` and `b` (3,); t a number -> (3,), t (H, W) -> (H, W, 3): a where t is 0, b where it is 1."""
+    share = t[..., None] if isinstance(t, np.ndarray) else np.float32(t)
+    return a + (b - a) * share
