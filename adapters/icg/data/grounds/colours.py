@@ -9,19 +9,19 @@ import numpy as np
 PALETTES: dict[str, tuple[str, str, str, str]] = {
     # name: (ground a, ground b, accent, ink)
     "sunset": ("#ff9478", "#ffd29b", "#f0607a", "#5b1a3a"),
-    "ocean": ("#2f93cd", "#8fd0ea", "#1765a8", "#0b2545"),
-    "forest": ("#6fae6c", "#cfe3ae", "#3f8653", "#17361f"),
+    "ocean": ("#2f93cd", "#94d7e8", "#1a5fab", "#0b2545"),
+    "forest": ("#6faa62", "#d2e3a6", "#3d834b", "#17361f"),
     "candy": ("#ff9ecb", "#ffdcec", "#c77dff", "#5a189a"),
     "night": ("#2b2d5b", "#4b3f8f", "#1b1b3a", "#f6e7c1"),
-    "desert": ("#dfbd8b", "#f3e3c3", "#c08a52", "#5c3317"),
+    "desert": ("#dfbd8b", "#f5e6c6", "#c28558", "#5c3317"),
     "mono": ("#ccd0d7", "#f1f2f4", "#98a0ad", "#1d1f24"),
     "lemon": ("#ffdd55", "#fff2ae", "#ffb703", "#3d2c00"),
-    "berry": ("#d94f82", "#f29bb5", "#a8275c", "#3d0a24"),
-    "mint": ("#86dfbf", "#d0f6e4", "#37b59a", "#0d4238"),
-    "terracotta": ("#bd6543", "#dd9f7c", "#8a3d2a", "#3b1710"),
-    "plum": ("#9363b0", "#ccabdd", "#67398a", "#2a1140"),
-    "teal": ("#25928f", "#7cc9c1", "#126468", "#06302f"),
-    "sky": ("#98baff", "#dde9ff", "#6a8ff2", "#142a66"),
+    "berry": ("#d94a80", "#f7a1b0", "#a3286c", "#3d0a24"),
+    "mint": ("#86dfbf", "#d0f5e6", "#2fb1a6", "#0d4238"),
+    "terracotta": ("#b55c40", "#d99873", "#873733", "#3b1710"),
+    "plum": ("#9363b0", "#d6b0dc", "#5b3a94", "#2a1140"),
+    "teal": ("#25928f", "#8ad1bb", "#145d72", "#06302f"),
+    "sky": ("#98baff", "#e2e8ff", "#6f86f0", "#142a66"),
 }
 WHITE = np.full(3, 255, np.float32)
 
@@ -30,8 +30,8 @@ WHITE = np.full(3, 255, np.float32)
 class Tones:
     """The colours of a palette and those between them, each (3,) float32 in 0..255.
 
-    `b` is lighter than `a`; `deep` lies between `a` and `accent`, `mid` between `a` and `b`; `pale` is `b` in the light, `glow` the light itself,
-    `dark` the darkest.
+    `b` is lighter than `a`; `deep` lies between `a` and `accent`, `mid` between `a` and `b`; `pale` is `b` in the light, `glow` the light
+    itself, `dark` the darkest.
     """
 
     a: np.ndarray

@@ -57,7 +57,7 @@ def waves(canvas: Canvas, tones: Tones, light: Light, rng: np.random.Generator) 
         share = n / (bands - 1)
         height = 0.022 + 0.016 * share
         swell = np.sin(x * length + rng.uniform(0, 2 * np.pi)) + 0.35 * np.sin(x * length * 1.9 + rng.uniform(0, 6))
-        curve = 0.04 + n / bands + rng.uniform(-0.012, 0.012) + height * swell
+        curve = 0.99 * n / bands - 0.01 + rng.uniform(-0.012, 0.012) + height * swell
         body = mix(tones.b, tones.deep, share)
         depth = canvas.y - curve
         canvas.paint(0.28 * smooth(depth, -0.045, 0.0), mix(tones.deep, tones.dark, 0.1))
@@ -72,7 +72,7 @@ def terrazzo(canvas: Canvas, tones: Tones, light: Light, rng: np.random.Generato
     for place in range(cells * cells):
         at = (np.array((place % cells, place // cells)) + 0.5 + rng.uniform(-0.36, 0.36, 2)) / cells
         middle = np.hypot(*(at - (0.5, 0.52)))
-        reach = rng.uniform(0.022, 0.058) * (0.6 if middle < 0.3 else 1.0)
+        reach = rng.uniform(0.022, 0.058) * (0.75 if middle < 0.3 else 1.0)
         corners = int(rng.integers(4, 7))
         angle = (np.arange(corners) + rng.uniform(-0.3, 0.3, corners)) * (2 * np.pi / corners) + rng.uniform(0, 6)
         stretch = rng.uniform(0.7, 1.0, (corners, 1))
@@ -110,4 +110,4 @@ def checks(canvas: Canvas, tones: Tones, light: Light, rng: np.random.Generator)
     tone = mix(tones.a, tones.deep, 0.35)
     for value in (u, v):
         band = canvas.cover((0.25 - np.abs((value * count + rng.uniform()) % 1 - 0.5)) / count)
-        canvas.paint(band * calm * np.float32(0.5), tone)
+        canvas.paint(band * calm * np.float32(0.45), tone)

@@ -95,8 +95,8 @@ def _houses(
 
 def stars(canvas: Canvas, tones: Tones, light: Light, rng: np.random.Generator) -> None:
     """A night sky: a crescent moon with a halo, stars at the sides, clouds at the foot."""
-    top = mix(mix(tones.deep, tones.accent, 0.5), tones.dark, 0.14)
-    canvas.rgb[:] = mix(top, tones.mid, smooth(canvas.y, 0.0, 1.05))
+    top = mix(tones.deep, tones.accent, 0.45)
+    canvas.rgb[:] = mix(top, tones.mid, smooth(canvas.y, -0.05, 0.9))
     cx, cy, size = 0.5 + (0.3 if light.x >= 0 else -0.3), rng.uniform(0.17, 0.22), rng.uniform(0.085, 0.105)
     away = canvas.radius(cx, cy)
     canvas.paint(0.45 * smooth(away, 0.36, 0.03), tones.b)
@@ -135,7 +135,7 @@ def _clouds(canvas: Canvas, level: float, tone: np.ndarray, rng: np.random.Gener
 
 def room(canvas: Canvas, tones: Tones, light: Light, rng: np.random.Generator) -> None:
     """A wall with an arched niche, a floor, and a window's light that falls across both."""
-    floor = rng.uniform(0.74, 0.79)
+    floor = rng.uniform(0.71, 0.76)
     canvas.rgb[:] = mix(tones.mid, tones.b, smooth(light.along(canvas), 0.0, 1.0))
     if rng.random() < 0.6:
         _niche(canvas, tones, light, floor)

@@ -9,7 +9,7 @@ from icg.design.palette import to_lab
 from icg.errors import IcgError
 from PIL import Image
 
-APART = 14.0
+APART = 15.0
 """Least distance of two palettes' mean colours in CIE L*a*b*; about 2 is just noticeable."""
 
 
