@@ -8,13 +8,13 @@ import numpy as np
 
 PALETTES: dict[str, tuple[str, str, str, str]] = {
     # name: (ground a, ground b, accent, ink)
-    "sunset": ("#ff9478", "#ffd29b", "#f0607a", "#5b1a3a"),
+    "sunset": ("#ff9175", "#ffcf93", "#f05c78", "#5b1a3a"),
     "ocean": ("#2f93cd", "#94d7e8", "#1a5fab", "#0b2545"),
     "forest": ("#6faa62", "#d2e3a6", "#3d834b", "#17361f"),
     "candy": ("#ff9ecb", "#ffdcec", "#c77dff", "#5a189a"),
     "night": ("#2b2d5b", "#4b3f8f", "#1b1b3a", "#f6e7c1"),
     "desert": ("#dfbd8b", "#f5e6c6", "#c28558", "#5c3317"),
-    "mono": ("#ccd0d7", "#f1f2f4", "#98a0ad", "#1d1f24"),
+    "mono": ("#cdd0d4", "#f1f1f0", "#999fa8", "#1d1f24"),
     "lemon": ("#ffdd55", "#fff2ae", "#ffb703", "#3d2c00"),
     "berry": ("#d94a80", "#f7a1b0", "#a3286c", "#3d0a24"),
     "mint": ("#86dfbf", "#d0f5e6", "#2fb1a6", "#0d4238"),

@@ -49,7 +49,9 @@ def leaves(canvas: Canvas, tones: Tones, light: Light, rng: np.random.Generator)
             turn = inward + (-0.62, 0.62, 0.0)[layer] + rng.uniform(-0.2, 0.2)
             _sprig(np.array(corner), turn, (0.62, 0.56, 0.40)[layer], rng, blades, veins)
         mask = canvas.polygons(blades)
-        canvas.paint(0.26 * canvas.shadow(mask, -0.02 * light.x, -0.02 * light.y, 0.03), tones.deep * np.float32(0.55))
+        canvas.paint(
+            0.26 * canvas.shadow(mask, -0.02 * light.x, -0.02 * light.y, 0.03), mix(tones.deep, tones.dark, 0.25)
+        )
         canvas.paint(mask, tone[layer])
         canvas.paint(canvas.polygons(veins) * np.float32(0.55), mix(tone[layer], tones.pale, 0.6))
 
@@ -95,7 +97,7 @@ def _stroke(start: np.ndarray, end: np.ndarray, wide: float) -> np.ndarray:
 
 
 def shapes(canvas: Canvas, tones: Tones, light: Light, rng: np.random.Generator) -> None:
-    """Large cut-outs at the corners: a round, an arch, a frond, and a blob, with a squiggle and a row of beads."""
+    """Large cut-outs at the corners: a blob, an arch, a frond and a half disc, with a squiggle at one side."""
     canvas.rgb[:] = mix(tones.b, tones.pale, 0.25)
     kinds = [_blob, _arch, _frond, _half]
     corners = np.array([(0.1, 0.12), (0.9, 0.12), (0.1, 0.88), (0.9, 0.88)])
@@ -104,7 +106,9 @@ def shapes(canvas: Canvas, tones: Tones, light: Light, rng: np.random.Generator)
     for corner, kind, colour in zip(corners[rng.permutation(4)], kinds, order, strict=True):
         parts = kind(corner + rng.uniform(-0.03, 0.03, 2), rng)
         mask = canvas.polygons(parts)
-        canvas.paint(0.16 * canvas.shadow(mask, -0.012 * light.x, -0.012 * light.y, 0.02), tones.deep * np.float32(0.5))
+        canvas.paint(
+            0.16 * canvas.shadow(mask, -0.012 * light.x, -0.012 * light.y, 0.02), mix(tones.deep, tones.dark, 0.3)
+        )
         canvas.paint(mask, tone[colour])
     side = int(rng.integers(4))
     canvas.paint(canvas.polygons([_squiggle(side, rng)]), mix(tones.accent, tones.dark, 0.15))
@@ -124,7 +128,7 @@ def _blob(at: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
 def _arch(at: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
     """Three concentric half rings, open towards the nearer edge."""
     turn = 0.0 if at[1] > 0.5 else np.pi
-    foot = np.array((at[0], at[1] + (0.1 if at[1] > 0.5 else -0.1)))
+    foot = np.array((at[0], 1.01 if at[1] > 0.5 else -0.01))
     out = []
     for outer in (0.27, 0.19, 0.11):
         ends = (np.pi + turn, 2 * np.pi + turn)
@@ -146,13 +150,14 @@ def _frond(at: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def _half(at: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    turn = rng.choice(np.arange(4)) * np.pi / 2 + np.pi / 4
+    inward = np.arctan2(0.5 - at[1], 0.5 - at[0])
+    turn = inward - np.pi / 2 + rng.choice((-0.25, 0.0, 0.25)) * np.pi
     return [_ring(at, np.full(48, rng.uniform(0.2, 0.25)), turn, turn + np.pi)]
 
 
 def _squiggle(side: int, rng: np.random.Generator) -> np.ndarray:
     """A short wavy ribbon at the middle of a side: 0 top, 1 right, 2 bottom, 3 left."""
     t = np.linspace(0, 1, 60)
-    x, middle = 0.38 + 0.24 * t, 0.06 + 0.016 * np.sin(t * 6 * np.pi)
+    x, middle = 0.41 + 0.18 * t, 0.06 + 0.014 * np.sin(t * 5 * np.pi)
     x, y = np.concatenate([x, x[::-1]]), np.concatenate([middle + 0.008, middle[::-1] - 0.008])
     return np.stack([(x, y), (1 - y, x), (x, 1 - y), (y, x)][side], 1)

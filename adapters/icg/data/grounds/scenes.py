@@ -102,12 +102,14 @@ def stars(canvas: Canvas, tones: Tones, light: Light, rng: np.random.Generator) 
     canvas.paint(0.45 * smooth(away, 0.36, 0.03), tones.b)
     bite = canvas.radius(cx + size * 0.5, cy - size * 0.3) - size * 0.88
     canvas.paint(canvas.cover(np.minimum(size - away, bite)), tones.glow)
-    bright = []
-    for n in range(44):
-        at = rng.uniform(0.02, 0.98, 2) * (1, 0.8)
-        if np.hypot(*(at - (0.5, 0.52))) < 0.3 or np.hypot(*(at - (cx, cy))) < 0.16:
+    bright: list[np.ndarray] = []
+    taken = [(cx, cy, 0.17), (0.5, 0.55, 0.3)]
+    for n in range(60):
+        at = rng.uniform(0.03, 0.97, 2) * (1, 0.8)
+        if any(np.hypot(at[0] - x, at[1] - y) < reach for x, y, reach in taken):
             continue
-        if n % 4 == 0:
+        taken.append((at[0], at[1], 0.065))
+        if n % 3 == 0:
             bright.append(_sparkle(at, rng.uniform(0.022, 0.04)))
         else:
             canvas.disc(*at, rng.uniform(0.004, 0.009), tones.glow, rng.uniform(0.5, 0.95))
@@ -125,7 +127,7 @@ def _sparkle(at: np.ndarray, reach: float) -> np.ndarray:
 
 def _clouds(canvas: Canvas, level: float, tone: np.ndarray, rng: np.random.Generator) -> None:
     """A bank of round clouds, higher at the sides, as one shape."""
-    far = np.full((canvas.side, canvas.side), -1, np.float32)
+    far = canvas.y - np.float32(level) + 0.1 * np.minimum(1, np.abs(canvas.x - 0.5) * 2)
     for x in np.arange(-0.02, 1.1, 0.115):
         size = rng.uniform(0.07, 0.12)
         rise = 0.1 * min(1.0, abs(x - 0.5) * 2)
@@ -134,11 +136,11 @@ def _clouds(canvas: Canvas, level: float, tone: np.ndarray, rng: np.random.Gener
 
 
 def room(canvas: Canvas, tones: Tones, light: Light, rng: np.random.Generator) -> None:
-    """A wall with an arched niche, a floor, and a window's light that falls across both."""
+    """A wall, often with an arched or a round niche, a floor, and a window's light on the wall."""
     floor = rng.uniform(0.71, 0.76)
     canvas.rgb[:] = mix(tones.mid, tones.b, smooth(light.along(canvas), 0.0, 1.0))
-    if rng.random() < 0.6:
-        _niche(canvas, tones, light, floor)
+    if (kind := int(rng.integers(4))) < 3:
+        _niche(canvas, tones, light, is_round=kind == 2)
     way = 1.0 if light.x <= 0 else -1.0
     _window(canvas, tones, way, 0.5 - way * rng.uniform(0.12, 0.2), floor)
     ground = canvas.cover(canvas.y - floor)
@@ -148,9 +150,10 @@ def room(canvas: Canvas, tones: Tones, light: Light, rng: np.random.Generator) -
     canvas.paint(0.25 * ground * smooth(canvas.y, floor + 0.07, floor), mix(tones.deep, tones.dark, 0.4))
 
 
-def _niche(canvas: Canvas, tones: Tones, light: Light, floor: float) -> None:
-    wide = 0.3
-    inside = wide - np.sqrt((canvas.x - 0.5) ** 2 + np.minimum(canvas.y - 0.46, 0) ** 2)
+def _niche(canvas: Canvas, tones: Tones, light: Light, is_round: bool) -> None:
+    wide = 0.27 if is_round else 0.3
+    down = canvas.y - np.float32(0.39 if is_round else 0.46)
+    inside = wide - np.hypot(canvas.x - 0.5, down if is_round else np.minimum(down, 0))
     lit = smooth((canvas.x - 0.5) * (-light.x if light.x else 1.0), -wide, wide)
     canvas.paint(canvas.cover(inside), mix(tones.deep, tones.mid, 0.25 + 0.5 * lit))
 
