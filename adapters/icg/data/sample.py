@@ -122,7 +122,8 @@ def _actions(score: float, rng: np.random.Generator) -> list[tuple[str, int, int
 def _looks(rng: np.random.Generator) -> np.ndarray:
     """Five looks of one item, (5, 4): all styles, distinct palettes and backdrops."""
     styles = np.append(rng.permutation(4), rng.integers(0, 4))
-    return np.stack([styles, rng.permutation(8)[:5], rng.permutation(5), rng.integers(0, 3, 5)], 1)
+    framings = rng.integers(0, len(AXES[3]), 5)
+    return np.stack([styles, rng.permutation(len(AXES[1]))[:5], rng.permutation(len(AXES[2]))[:5], framings], 1)
 
 
 def _table(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:

@@ -82,6 +82,9 @@ RECIPES = {
     ),
     "product-sheet": Recipe("studies.product_sheet", "nothing: draws what product-identity kept", "its folder"),
     "scenes-sheet": Recipe("studies.scenes_sheet", "nothing: draws made-up scenes of each class", ART),
+    "world": Recipe(
+        "studies.world", "nothing: draws every palette with every backdrop", "nothing more", "2 s, one core"
+    ),
     "gallery": Recipe("studies.gallery", "nothing: draws the model card's gallery", ART),
     "sample": Recipe("studies.sample", "nothing: writes the sample catalogue", ART),
 }

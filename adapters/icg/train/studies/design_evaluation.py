@@ -34,7 +34,9 @@ class Truth:
     def __init__(self, world: World, sample: Sample, designs: Sequence[Design]) -> None:
         self._world = world
         colours, palette = features(designs)[:, : len(NAMED)], sample.posts.look[:, 1]
-        self._palettes = np.stack([colours[palette == n].mean(0) for n in range(len(PALETTES))])
+        absent = np.full(colours.shape[1], np.inf, colours.dtype)  # a palette without posts is nearest to no design
+        rows = [colours[palette == n] for n in range(len(PALETTES))]
+        self._palettes = np.stack([of.mean(0) if len(of) else absent for of in rows])
 
     def __call__(self, designs: Sequence[Design], account: np.ndarray) -> np.ndarray:
         """account (N,) numbers -> (N,)."""

@@ -29,7 +29,7 @@ def test_the_composer_is_deterministic() -> None:
 def test_every_look_differs() -> None:
     assert len(all_looks()) == np.prod([len(axis) for axis in AXES])
     looks = [Look("flat", p, b, f) for p in AXES[1] for b in AXES[2] for f in AXES[3]]
-    assert len({compose(SPRITE, look, 0).tobytes() for look in looks}) == len(looks)
+    assert len({compose(SPRITE, look, 0, 32).tobytes() for look in looks}) == len(looks)
 
 
 def test_the_bank_is_deterministic_and_balanced() -> None:
