@@ -31,7 +31,8 @@ class Titles(Protocol):
 @dataclass(frozen=True)
 class Embedded:
     """Of N covers that could be decoded: `rows` (N,) of the source, `features` (N, F), `thumbnails` (N, 192) the pixels of a
-    picture of 8 x 8, the baseline; `rewards`: (N,) by name; `pictures` and `titles`: (N, D) rows whose cosine is the relevance."""
+    picture of 8 x 8, the baseline; `rewards`: (N,) by name; `pictures` and `titles`: (N, D) rows whose cosine is the relevance;
+    `own`: (N, 64) rows in the checkpoint's own space, None if it has none."""
 
     rows: np.ndarray
     features: np.ndarray
@@ -39,6 +40,7 @@ class Embedded:
     rewards: dict[str, np.ndarray]
     pictures: np.ndarray
     titles: np.ndarray
+    own: np.ndarray | None = None
 
     @property
     def relevance(self) -> np.ndarray:
@@ -55,6 +57,7 @@ def embed(
     rewards: Mapping[str, Reward],
     report: RowReport,
     on_progress: Callable[[int], None] = lambda done: None,
+    own: Callable[[list[Image.Image]], np.ndarray] | None = None,
 ) -> Embedded:
     """A cover that cannot be decoded is left out, and counted in `report`. At least one has to remain."""
     parts: list[tuple[np.ndarray, ...]] = []
@@ -66,7 +69,8 @@ def embed(
             words = [covers[n].title for n in rows]
             small = pixels(images, THUMBNAIL).flatten(1).numpy()
             related = titles.images(images), titles.texts(words)
-            parts.append((np.array(rows), features.numpy(), small, *related))
+            beside = () if own is None else (own(images),)
+            parts.append((np.array(rows), features.numpy(), small, *related, *beside))
             for name, reward in rewards.items():
                 scores[name].append(reward(images, [Brief(title=title) for title in words]))
         on_progress(min(start + BATCH, len(covers)))
@@ -74,7 +78,7 @@ def embed(
         raise InputError("covers", f"0 of {len(covers)} that can be decoded", "a catalogue with pictures")
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     whole = {name: np.concatenate(values) for name, values in scores.items()}
-    return Embedded(columns[0], columns[1], columns[2], whole, columns[3], columns[4])
+    return Embedded(columns[0], columns[1], columns[2], whole, *columns[3:])
 
 
 def _decoded(

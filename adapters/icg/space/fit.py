@@ -13,6 +13,7 @@ from icg.space.embed import Embedded
 from icg.space.held_out import Split, Trial, served, unit
 from icg.space.projection import LEAST, Components, discriminant, plain, principal
 from icg.space.source import Behaviour
+from icg.users.crossing import Crossing
 
 POWERS = (0.0, 0.5, 1.0)
 DEFAULT_POWER = 0.5
@@ -53,7 +54,10 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Fitted:
-    """`projection`, its reward `scales`, and `figures`: name -> a value for each seed; `warning`: in capitals, empty without one."""
+    """`projection`, its reward `scales`, and `figures`: name -> a value for each seed; `warning`: in capitals, empty without one.
+
+    `crossing`: from this space to the checkpoint's own, None if it has none.
+    """
 
     projection: Projection
     choice: Choice
@@ -61,6 +65,7 @@ class Fitted:
     figures: dict[str, list[float]]
     counts: dict[str, int]
     warning: str
+    crossing: Crossing | None = None
 
 
 def fit(data: Corpus, seeds: int, on_progress: Callable[[str], None] = lambda text: None) -> Fitted:
@@ -92,7 +97,9 @@ def fit(data: Corpus, seeds: int, on_progress: Callable[[str], None] = lambda te
     scales = measure.scales(rewards, users, rows, chance)
     counts = {"covers": len(features), "users": behaviour.users, "events": len(behaviour.user)}
     counts |= {"test_users": int(np.mean(people)) if people else 0}
-    return Fitted(projection, choice, scales, figures, counts, _warning(figures, counts))
+    own = data.embedded.own
+    crossing = None if own is None else Crossing.fit(rows, own)
+    return Fitted(projection, choice, scales, figures, counts, _warning(figures, counts), crossing)
 
 
 def _apply(components: Components, features: np.ndarray, behaviour: Behaviour, choice: Choice) -> Projection:
@@ -179,6 +186,9 @@ def _covers_only(data: Corpus, split: Split, seed: int) -> dict[str, float]:
     out = {f"domain_{k}": v for k, v in measure.domain(space, features, before, test).items()}
     names = ("titles_own", "titles_other")
     out |= dict(zip(names, measure.title_retrieval(data.embedded.pictures, data.embedded.titles, seed), strict=True))
+    if data.embedded.own is not None and enough and test.any():
+        alike = measure.crossing(space.rows(features), data.embedded.own, before, test, seed)
+        out |= {"crossing": alike[0], "crossing_other": alike[1]}
     spaces = {"genre_auc": space.rows(features), "pixels_genre_auc": unit(data.embedded.thumbnails)}
     for name, rows in spaces.items():
         areas = measure.category_auc(rows, data.categories, before, test, seed)

@@ -12,8 +12,9 @@ from icg.checkpoints import SPACE_WEIGHTS
 from icg.errors import IcgError
 from icg.models.space import FORMAT, write_json
 from icg.space.fit import Fitted
+from icg.users.crossing import FILE as CROSSING
 
-FILES = ("space.json", SPACE_WEIGHTS, "scales.json", "report.json")
+FILES = ("space.json", SPACE_WEIGHTS, "scales.json", "report.json", CROSSING)
 
 
 def check_target(folder: Path) -> None:
@@ -31,15 +32,26 @@ def check_target(folder: Path) -> None:
         raise IcgError(f"out={str(folder)!r} holds {', '.join(names)}; allowed: a new folder, or one of an earlier fit")
 
 
-def save(folder: Path, fitted: Fitted, models: dict[str, str], encoder_digest: str, report: dict[str, object]) -> None:
-    """models: the folders of the "encoder" of pictures and of "relevance", "" for the shipped ones."""
+def save(
+    folder: Path,
+    fitted: Fitted,
+    models: dict[str, str],
+    encoder_digest: str,
+    report: dict[str, object],
+    checkpoint_space: int,
+) -> None:
+    """models: the folders of the "encoder" of pictures and of "relevance", "" for the shipped ones. checkpoint_space: the number of the
+    checkpoint's own."""
     folder.mkdir(parents=True, exist_ok=True)
     # The weights last: a space is complete when they are there, since loaders look for them.
-    (folder / SPACE_WEIGHTS).unlink(missing_ok=True)
+    for name in (SPACE_WEIGHTS, CROSSING):
+        (folder / name).unlink(missing_ok=True)
     about = {"format": FORMAT, **models, "encoder_digest": encoder_digest, "projection": str(fitted.choice)}
     write_json(folder / "space.json", about)
     write_json(folder / "scales.json", fitted.scales)
     write_json(folder / "report.json", report)
+    if fitted.crossing is not None:
+        fitted.crossing.save(folder, checkpoint_space)
     fitted.projection.save(folder / SPACE_WEIGHTS, encoder_digest)
 
 
@@ -65,6 +77,7 @@ def table(fitted: Fitted) -> list[tuple[str, str, str]]:
         ("category from the cover, AUC / shuffled", "genre_auc", "genre_auc_shuffled"),
         ("  pixels of a thumbnail (baseline)", "pixels_genre_auc", "pixels_genre_auc_shuffled"),
         ("title in the first 5 of 100 / another title", "titles_own", "titles_other"),
+        ("preferences alike in the checkpoint's own space / another user's", "crossing", "crossing_other"),
     )
     return [(label, _spread(f.get(name)), _spread(f.get(control))) for label, name, control in pairs if name in f]
 

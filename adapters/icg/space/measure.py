@@ -9,6 +9,7 @@ import numpy as np
 
 from icg.models.space import Projection
 from icg.space.source import Behaviour
+from icg.users.crossing import Crossing
 
 RIDGE = 0.01
 FEWEST = 10
@@ -18,6 +19,25 @@ CHANCE = FIRST / AMONG
 LEAST_LIFT = 2.0
 """A relevance whose titles are found less than this many times as often as by chance has no weight."""
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
+TASTES, NEAR = 100, 8
+
+
+def crossing(rows: np.ndarray, own: np.ndarray, fit: np.ndarray, test: np.ndarray, seed: int) -> tuple[float, float]:
+    """How alike the checkpoint's own space `own` (N, 64) and `rows` (N, 64), crossed into it, rank the `test` covers for a user: mean
+    correlation of the two preferences; and that with another user's. Users are the NEAR test covers next to a random one."""
+    to_own, rng = Crossing.fit(rows[fit], own[fit]), np.random.default_rng((seed, 19))
+    rows, own = rows[test], own[test]
+    picked = rng.permutation(len(rows))[:TASTES]
+    near = np.argsort(-(rows[picked] @ rows.T), axis=1)[:, :NEAR]
+    crossed, true = to_own(rows[near].mean(1)), own[near].mean(1)
+    preferences = [_standard(users @ own.T) for users in (crossed, true)]
+    alike = preferences[0] @ preferences[1].T / len(own)
+    return float(alike.diagonal().mean()), float(np.roll(alike, 1, 1).diagonal().mean())
+
+
+def _standard(scores: np.ndarray) -> np.ndarray:
+    out: np.ndarray = (scores - scores.mean(1, keepdims=True)) / np.maximum(scores.std(1, keepdims=True), 1e-9)
+    return out
 
 
 def category_auc(

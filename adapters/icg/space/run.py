@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from icg import starter
-from icg.checkpoints import FITTED, SHIPPED, SPACE_WEIGHTS
+from icg.checkpoints import FITTED, SHIPPED, SPACE_WEIGHTS, has_own_space
 from icg.data.catalogue import RowReport
 from icg.errors import InputError
 from icg.models import picture_encoder
@@ -21,6 +21,7 @@ from icg.space.fit import Corpus, Fitted, fit
 from icg.space.projection import LEAST
 from icg.space.source import Behaviour, Source, read
 from icg.space.titles import ClipTitles
+from icg.users.numpy_encoder import cover_space
 
 
 def run(
@@ -51,7 +52,9 @@ def run(
         if done % 1024 == 0 or done == len(source.covers):
             say(f"{done} of {len(source.covers)} covers embedded")
 
-    embedded = embed(source.covers, model, titles, rewards, refused, progress)
+    root = checkpoint or SHIPPED
+    own = judges.covers if has_own_space(root) else None
+    embedded = embed(source.covers, model, titles, rewards, refused, progress, own)
     fitted = fit(catalogue(source, embedded, tuple(model.parts)), seeds, say)
     notes: dict[str, object] = {
         "behaviour": source.kind,
@@ -64,7 +67,7 @@ def run(
     report = files.report(fitted, notes)
     models = {"encoder": encoder, "relevance": relevance}
     paths = {name: str(path.resolve()) if path else "" for name, path in models.items()}
-    files.save(out, fitted, paths, picture_encoder.digest(model), report)
+    files.save(out, fitted, paths, picture_encoder.digest(model), report, cover_space(root))
     return fitted, files.table(fitted)
 
 

@@ -6,6 +6,7 @@ contributors). Importing this module loads nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,9 @@ ATTRIBUTION = (
 )
 
 
+Taste = Callable[["np.ndarray"], "np.ndarray | None"]
+
+
 @dataclass(frozen=True, eq=False)
 class Starter:
     """A pipeline, the embedding that shares its autoencoder, rewards by name, and the name for provenance."""
@@ -42,12 +46,8 @@ class Starter:
     name: str = "eyecatch-starter-0.1"
     root: Path = Path(__file__).parent
     """Its folder."""
-    own_space: bool = True
-    """Whether covers and users are in the space that the adapter was trained with."""
-
-    def taste(self, user: np.ndarray) -> np.ndarray | None:
-        """The user embedding (64,) as the adapter reads it; None, an unpersonal drawing, for one of a space the adapter has never met."""
-        return user if self.own_space else None
+    taste: Taste = lambda user: user
+    """A user embedding (64,) as the adapter reads it; None, an unpersonal drawing, for one of a space that it cannot read."""
 
 
 def path() -> Path:
@@ -77,8 +77,23 @@ def load(root: str | Path | None = None, engaging: bool = False, space: Path | N
     if engaging:
         rewards["engagement"] = engagement(root, embedding, (pipeline.vlm, pipeline.processor))
     judge = Judge.from_pretrained(root / "reliability") if (root / "reliability").is_dir() else None
-    own = space is None and has_own_space(root)
-    return Starter(pipeline, embedding, rewards, judge, designer(root), name, root, own)
+    return Starter(pipeline, embedding, rewards, judge, designer(root), name, root, taste_of(root, space))
+
+
+def taste_of(root: Path, space: Path | None = None) -> Taste:
+    """How the adapter of a checkpoint reads users of its own space, or of a fitted one: `Starter.taste`.
+
+    A fitted space has a map to that of the checkpoint that it was fitted beside. Raises CheckpointError for a broken one.
+    """
+    from icg.users.crossing import Crossing
+    from icg.users.numpy_encoder import cover_space
+
+    if not has_own_space(root):
+        return lambda user: None
+    if space is None or cover_space(root) == cover_space(root, space):
+        return lambda user: user
+    crossing = Crossing.load(space, root)
+    return (lambda user: None) if crossing is None else crossing
 
 
 def designer(root: str | Path) -> Designer | None:

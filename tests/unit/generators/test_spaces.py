@@ -1,6 +1,7 @@
 """The in-process generator on a checkpoint whose autoencoder reads no covers, and in a fitted space."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,11 @@ from eyecatch.core.drawing import Drawing
 from eyecatch.core.ports import Brief
 from eyecatch.generators.local import LocalGenerator
 from icg.adapter.model import AdapterConfig, IcgAdapter
+from icg.checkpoints import FITTED, SPACE_WEIGHTS
 from icg.models.families import family_of
+from icg.models.space import Projection
+from icg.users.crossing import Crossing
+from icg.users.numpy_encoder import cover_space
 
 from tests.fakes import picture
 from tests.unit.icg import tiny, tiny_vlm
@@ -48,17 +53,37 @@ async def test_covers_of_an_autoencoder_kl_are_drawn_and_embedded(checkpoint: Pa
     assert "relevance" in score.rewards
 
 
-async def test_a_user_of_a_fitted_space_is_nobody_to_an_adapter_of_another(checkpoint: Path) -> None:
-    from icg.checkpoints import FITTED
+async def image_for(checkpoint: Path, space: Path | None, user: np.ndarray) -> bytes:
+    generator = LocalGenerator(checkpoint, space=space)
+    try:
+        (cover,) = await generator.generate([brief(user)], lambda step, total: None)
+    finally:
+        await generator.close()
+    return cover.image
 
-    shutil.copytree(FITTED, checkpoint / "space", dirs_exist_ok=True)
-    user, covers = np.eye(64, dtype=np.float32)[0], {}
-    for name, space in (("own", None), ("fitted", FITTED)):
-        generator = LocalGenerator(checkpoint, space=space)
-        try:
-            for who, row in (("user", user), ("nobody", np.zeros(64, np.float32))):
-                (covers[name, who],) = await generator.generate([brief(row)], lambda step, total: None)
-        finally:
-            await generator.close()
-    assert covers["fitted", "user"].image == covers["fitted", "nobody"].image
-    assert covers["fitted", "nobody"].image == covers["own", "nobody"].image
+
+async def test_covers_are_drawn_for_users_of_a_fitted_space_as_far_as_it_has_a_map_to_the_adapters_own(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    user, nobody = np.eye(64, dtype=np.float32)[0], np.zeros(64, np.float32)
+    own, other = checkpoint / "space", tmp_path / "other"
+    for folder in (own, other):
+        shutil.copytree(FITTED, folder)
+    projection, digest = Projection.load(own / SPACE_WEIGHTS)
+    turned = np.roll(projection.turn, 1, 1)  # the same space with its axes in another order
+    replace(projection, turn=turned).save(other / SPACE_WEIGHTS, digest)
+
+    unpersonal = await image_for(checkpoint, None, nobody)
+    personal = await image_for(checkpoint, None, user)
+    assert personal != unpersonal
+    assert await image_for(checkpoint, own, user) == personal, "the same space, named by the caller"
+    assert await image_for(checkpoint, other, np.roll(user, 1)) == unpersonal, "no map"
+
+    rows = np.random.default_rng(0).standard_normal((500, 64)).astype(np.float32)
+    crossing = Crossing.fit(np.roll(rows, 1, 1), rows)
+    crossing.save(other, cover_space(checkpoint))
+    assert await image_for(checkpoint, other, np.roll(user, 1)) != unpersonal
+    assert np.allclose(crossing(np.roll(user, 1)), user, atol=0.01)
+
+    crossing.save(other, cover_space(checkpoint) - 1)
+    assert await image_for(checkpoint, other, np.roll(user, 1)) == unpersonal, "a map to another checkpoint's space"

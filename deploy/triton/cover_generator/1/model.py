@@ -57,6 +57,8 @@ class TritonPythonModel:
         self.root = Path(root or starter.path())
         reliability = self.root / "reliability"
         self.judge = Judge.from_pretrained(reliability) if reliability.is_dir() else None
+        space = os.environ.get("EYECATCH_SPACE")
+        self.taste = starter.taste_of(self.root, Path(space) if space else None)
         pipeline = CoverPipeline.from_pretrained(self.root)
         if products := os.environ.get("EYECATCH_PRODUCTS"):
             pipeline.products = Library(products)
@@ -94,7 +96,7 @@ class TritonPythonModel:
                 level = parameters.get("level", (1 + self.levels) // 2)
                 if level not in range(1, self.levels + 1):
                     raise BriefError(f"level={level}; allowed: 1..{self.levels}")
-                values = _values(request)
+                values = _values(request, self.taste)
                 target = values.pop("target_kpi", "")
                 brief = ask.brief(**values)
             except Exception as error:  # noqa: BLE001 - the boundary: the caller gets the error, and other requests go on
@@ -196,17 +198,18 @@ def _metrics(instance: str) -> Any:
     return find
 
 
-def _values(request: Any) -> dict[str, Any]:
-    """Arguments of icg.draw.ask.brief, and `target_kpi`, from the tensors by name. Raises BriefError naming the tensor."""
+def _values(request: Any, taste: Any) -> dict[str, Any]:
+    """Arguments of icg.draw.ask.brief, and `target_kpi`, from the tensors by name. taste: that of a Starter.
+
+    Raises BriefError naming the tensor.
+    """
     tensors = {each.name(): torch.from_dlpack(each.to_dlpack()).cpu() for each in request.inputs()}
     lengths = tensors.pop("reference_lengths", torch.zeros(0)).tolist()
     if len(lengths) > MAX_REFERENCES:
         raise BriefError(f"reference_lengths of {len(lengths)} pictures; allowed: at most {MAX_REFERENCES}")
     files = {name: _bytes(tensors.pop(name), name, MAX_BYTES) for name in ("references", "product") if name in tensors}
     files["references"] = encoded.split(files.get("references", b""), lengths, "references", "reference_lengths")
-    user = {name: tensors.pop(name).numpy().copy() for name in ("user_embedding",) if name in tensors}
-    if os.environ.get("EYECATCH_SPACE"):
-        user = {}  # users are in a fitted space, which the adapter has never met: the drawing is for nobody in particular
+    user = {name: taste(tensors.pop(name).numpy().copy()) for name in ("user_embedding",) if name in tensors}
     return {"title": "", **{name: _knob(tensor, name) for name, tensor in tensors.items()}, **user, **files}
 
 

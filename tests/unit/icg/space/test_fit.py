@@ -15,6 +15,7 @@ from icg.models.space import FittedSpace
 from icg.rewards.clip import ClipRelevance
 from icg.space.fit import CHANCE, FEW, NONE
 from icg.space.run import run
+from icg.users.crossing import Crossing
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -36,6 +37,14 @@ def test_own_likes_rank_above_those_of_others(fit: Fit) -> None:
 def test_categories_are_read_and_shuffled_ones_are_not(fit: Fit) -> None:
     assert mean(fit.fitted.figures["genre_auc"]) > 0.9
     assert 0.3 < mean(fit.fitted.figures["genre_auc_shuffled"]) < 0.7
+
+
+def test_users_can_be_carried_over_to_the_checkpoints_own_space(fit: Fit) -> None:
+    alike, others = (mean(fit.fitted.figures[name]) for name in ("crossing", "crossing_other"))
+    assert alike > others + 0.3
+    crossing = Crossing.load(fit.out, SHIPPED)
+    assert crossing is not None
+    assert np.array_equal(crossing.slopes, fit.fitted.crossing.slopes)  # type: ignore[union-attr]
 
 
 def test_users_without_a_taste_give_a_warning(tmp_path: Path, fit: Fit) -> None:
