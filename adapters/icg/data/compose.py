@@ -18,9 +18,9 @@ SIDE = 128
 
 PLACES: dict[str, tuple[float, float, float]] = {
     # framing: (edge of the subject, its centre's x and y), in shares of the side
-    "close": (0.92, 0.5, 0.5),
-    "medium": (0.66, 0.5, 0.52),
-    "corner": (0.46, 0.69, 0.68),
+    "close": (0.9, 0.5, 0.5),
+    "medium": (0.7, 0.5, 0.52),
+    "corner": (0.6, 0.67, 0.67),
 }
 FRAMINGS: tuple[str, ...] = tuple(PLACES)
 

@@ -56,15 +56,20 @@ class GroundsConfig:
 class Grounds:
     """`latents` (N, C, h, w) of bare grounds at unit deviation; `codes` (N, 2): palette and backdrop."""
 
-    def __init__(self, vae: Any, count: int, side: int, seed: int) -> None:
+    def __init__(self, vae: Any, count: int, side: int, seed: int, kept: Path) -> None:
+        """kept: a file of their latents, written if it is missing."""
         rng = np.random.default_rng((seed, 31))
         self.codes = np.stack([rng.integers(0, len(axis), count) for axis in (PALETTES, BACKDROPS)], 1)
+        if kept.is_file():
+            self.latents = torch.from_numpy(np.load(kept, allow_pickle=False))
+            return
         parts = []
         for first in range(0, count, 64):
             rows = range(first, min(first + 64, count))
             pictures = np.stack([np.asarray(self._draw(row, seed, side)) for row in rows])
             parts.append(encode(vae, pictures) * vae.config.scaling_factor)
         self.latents = torch.cat(parts)
+        np.save(kept, self.latents.numpy())
 
     def _draw(self, row: int, seed: int, side: int) -> Image.Image:
         palette, backdrop = self.codes[row]
@@ -98,7 +103,9 @@ def with_placement(adapter: IcgAdapter, users: np.ndarray, framing: np.ndarray) 
     return other.eval()
 
 
-def crowd_of(bank: Bank, covers: np.ndarray, subjects: list[Subject], count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def crowd_of(
+    bank: Bank, covers: np.ndarray, subjects: list[Subject], count: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """(count, 64) SIMULATED users, means of the covers that they engaged with, and the framing that each likes best."""
     rng = np.random.default_rng((seed, 37))
     themes = np.array([CATEGORIES.index(s.category) for s in subjects])
@@ -135,7 +142,7 @@ class Run:
     def train(self, fit: Fit, until: int | None = None) -> dict[str, float]:
         """Train, and write the starter's parts at each save."""
         config, rates, adapter = self.config, DiffusionConfig(), self.pipeline.adapter
-        bare = Grounds(self.vae, config.grounds, config.side, self.seed)
+        bare = Grounds(self.vae, config.grounds, config.side, self.seed, self.out / "grounds.npy")
         whole = self._whole()
         items, prefixes, slot = self._items()
         crowd = Crowd(self.bank, self.covers)
@@ -163,7 +170,9 @@ class Run:
             reference = np.where(titled & (rng.random(size) < rates.drop_reference), TITLE_ONLY, reference)
             users = crowd.draw(look, subject, rates.match, rng)
             users[rng.random(size) < rates.drop_user] = 0
-            embeds, _ = adapter(items[torch.as_tensor(prefixes.row(slot[subject], reference, titled))].float(), torch.as_tensor(users))
+            embeds, _ = adapter(
+                items[torch.as_tensor(prefixes.row(slot[subject], reference, titled))].float(), torch.as_tensor(users)
+            )
             target = whole[torch.as_tensor(picked)].float()
             return flow_loss(model.denoiser, target, embeds, torch.ones_like(target[:, 0]), rates.noise)
 
