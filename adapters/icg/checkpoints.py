@@ -28,8 +28,6 @@ SHIPPED = Path(__file__).parent / "starter"
 """The checkpoint that comes with the package."""
 SPACE, SPACE_WEIGHTS = "space", "projection.safetensors"
 """The folder of a checkpoint's own cover space, and the file of a space by which two spaces differ."""
-FITTED = SHIPPED / "fitted"
-"""The space of checkpoints without one of their own. The starter has joint/, in which its adapter and user encoder were trained."""
 
 
 def weights(part: str, folder: Path, stem: str = TRANSFORMERS) -> dict[str, tuple[int, ...]]:
@@ -100,21 +98,19 @@ def load_module(part: str, folder: Path, build: Callable[[dict[str, Any]], M]) -
     return module.eval()
 
 
-def space_folder(root: Path, space: Path | None = None) -> Path | None:
-    """The folder of the cover space that goes with a checkpoint `root`: `space`, else its space/; None if covers are read by its joint/.
+def space_folder(root: Path, space: Path | None = None) -> Path:
+    """The folder of the cover space that goes with a checkpoint `root`: `space`, else its space/, else the starter's.
 
-    A checkpoint with neither reads covers by the shipped space. Raises CheckpointError for a folder `space` without its weights.
+    Raises CheckpointError for a folder `space` without its weights.
     """
     if space is not None and not (space / SPACE_WEIGHTS).is_file():
         raise CheckpointError(f"space={str(space)!r}: {SPACE_WEIGHTS} is missing; allowed: a folder of icg space fit")
-    if space is not None or (root / SPACE).is_dir():
-        return space or root / SPACE
-    return None if (root / "joint").is_dir() else FITTED
+    return space or (root / SPACE if has_own_space(root) else SHIPPED / SPACE)
 
 
 def has_own_space(root: Path) -> bool:
     """Whether a checkpoint brings the space that its adapter and its user encoder were trained in."""
-    return any((root / part).is_dir() for part in (SPACE, "joint"))
+    return (root / SPACE).is_dir()
 
 
 def part_of(folder: Path, part: str) -> Path | None:

@@ -13,7 +13,7 @@ from icg import starter
 from tests.e2e.conftest import run, run_json, serving, two_tastes
 from tests.servers import until
 
-PARTS = ("vlm", "diffusion", "adapter", "joint", "dual", "aesthetic", "users")
+PARTS = ("vlm", "diffusion", "adapter", "space", "dual", "aesthetic", "users")
 
 
 def checkpoint(folder: Path, without: str = "", changed: str = "") -> str:
@@ -22,7 +22,7 @@ def checkpoint(folder: Path, without: str = "", changed: str = "") -> str:
     for part in PARTS:
         if part == changed:
             shutil.copytree(starter.path() / part, folder / part)
-            weights = folder / part / "model.safetensors"
+            weights = next((folder / part).glob("*.safetensors"))
             data = bytearray(weights.read_bytes())
             data[-2] ^= 1
             weights.write_bytes(data)
@@ -54,7 +54,7 @@ def test_users_follow_another_encoder_at_once_and_for_good(data_dir: Path, tmp_p
 
 @pytest.mark.slow
 def test_covers_of_another_model_are_refused_until_they_are_embedded_anew(data_dir: Path, tmp_path: Path) -> None:
-    other = checkpoint(tmp_path / "other", changed="joint")
+    other = checkpoint(tmp_path / "other", changed="space")
     environment = {**os.environ, "EYECATCH_CHECKPOINT": other}
     refused = run("serve", "--data-dir", str(data_dir), "--port", "0", check=False, env=environment)
     assert refused.returncode == 1

@@ -54,12 +54,12 @@ def domain(
     ] = None,
 ) -> None:
     """Whether pictures lie in the domain of a space: within the distance of 99 % of the covers it was fitted on. The last line is JSON."""
-    from icg.checkpoints import FITTED, SHIPPED
+    from icg.checkpoints import SHIPPED, SPACE
     from icg.models.space import FittedSpace
     from icg.space.domain import distances
 
     with refusals():
-        model = FittedSpace.from_pretrained(space or FITTED, SHIPPED / "dual")
+        model = FittedSpace.from_pretrained(space or SHIPPED / SPACE, SHIPPED / "dual")
         rows, refused = distances(model, pictures)
     radius = model.projection.radius
     table = [(name, f"{value:.3f}", "inside" if value <= radius else "outside") for name, value in rows[:20]]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from icg import starter
-from icg.checkpoints import FITTED, SHIPPED, SPACE_WEIGHTS, has_own_space
+from icg.checkpoints import SHIPPED, SPACE, SPACE_WEIGHTS, has_own_space
 from icg.data.catalogue import RowReport
 from icg.errors import InputError
 from icg.models import picture_encoder
@@ -73,7 +73,7 @@ def run(
 
 def _inside_shipped(features: np.ndarray) -> float | None:
     """The share of covers in the domain of the shipped space: where it is small, the starter has learned from no such pictures."""
-    path = FITTED / SPACE_WEIGHTS
+    path = SHIPPED / SPACE / SPACE_WEIGHTS
     if not path.is_file():
         return None
     shipped, _ = Projection.load(path)

@@ -34,7 +34,7 @@ Taste = Callable[["np.ndarray"], "np.ndarray | None"]
 
 @dataclass(frozen=True, eq=False)
 class Starter:
-    """A pipeline, the embedding that shares its autoencoder, rewards by name, and the name for provenance."""
+    """A pipeline, the embedding, rewards by name, and the name for provenance."""
 
     pipeline: CoverPipeline
     embedding: JointEmbedding
@@ -51,7 +51,7 @@ class Starter:
 
 
 def path() -> Path:
-    """The shipped folder: vlm/, diffusion/, adapter/, joint/, dual/, aesthetic/, users/, controlnet/, reliability/."""
+    """The shipped folder: vlm/, diffusion/, adapter/, space/, dual/, aesthetic/, users/, controlnet/, reliability/."""
     return SHIPPED
 
 
@@ -73,7 +73,7 @@ def load(root: str | Path | None = None, engaging: bool = False, space: Path | N
     name = Path(root).name if root is not None else Starter.name
     root = Path(root) if root is not None else path()
     pipeline = CoverPipeline.from_pretrained(root)
-    embedding, rewards = judges(root, pipeline.diffusion.vae, space)
+    embedding, rewards = judges(root, space)
     if engaging:
         rewards["engagement"] = engagement(root, embedding, (pipeline.vlm, pipeline.processor))
     judge = Judge.from_pretrained(root / "reliability") if (root / "reliability").is_dir() else None
@@ -103,19 +103,17 @@ def designer(root: str | Path) -> Designer | None:
     return Designer.from_pretrained(root) if (Path(root) / "design").is_dir() else None
 
 
-def judges(root: str | Path, vae: Any = None, space: Path | None = None) -> tuple[JointEmbedding, dict[str, Reward]]:
-    """The embedding and the rewards, without a VLM or a denoiser. vae: a loaded autoencoder whose weights are to be shared. space: a
-    fitted space in place of the checkpoint's own."""
+def judges(root: str | Path, space: Path | None = None) -> tuple[JointEmbedding, dict[str, Reward]]:
+    """The embedding and the rewards, without a VLM or a denoiser. space: a fitted space in place of the checkpoint's own."""
     from icg.models.joint import JointEmbedding
     from icg.rewards.preference import Preference
     from icg.rewards.relevance import Relevance
     from icg.rewards.small_aesthetic import SmallAesthetic
 
     root = Path(root)
-    embedding = JointEmbedding.from_pretrained(root, vae, space)
+    embedding = JointEmbedding.from_pretrained(root, space)
     rewards: dict[str, Reward] = {"relevance": Relevance(embedding), "preference": Preference(embedding)}
-    folder = space_folder(root, space)
-    if folder is not None and (clip := part_of(folder, "relevance")) is not None:
+    if (clip := part_of(space_folder(root, space), "relevance")) is not None:
         from icg.rewards.clip import ClipRelevance
 
         rewards["relevance"] = ClipRelevance.from_pretrained(clip)

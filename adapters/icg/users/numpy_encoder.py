@@ -160,8 +160,7 @@ class UserReader:
 
 
 def cover_space(root: str | Path, space: Path | None = None) -> int:
-    """2 to 65535: identifies a model of cover embeddings, by the projection of a fitted space, which names its encoder, or by the files of
-    joint/ and of its autoencoder.
+    """2 to 65535: identifies a model of cover embeddings, by the projection of its space, which names the encoder.
 
     root: a checkpoint folder; space: a fitted space in place of its own. Two models share a number with a probability of 1 in 65,534.
     Raises CheckpointError for a folder `space` that is none.
@@ -175,10 +174,7 @@ def version(root: str | Path) -> int:
 
 
 def _files_of_space(root: Path, space: Path | None) -> list[tuple[str, Path]]:
-    folder = space_folder(root, space)
-    if folder is None:
-        return [*_files(root, "joint"), *_files(root, "diffusion/vae")]
-    return [(SPACE, folder / SPACE_WEIGHTS)]
+    return [(SPACE, space_folder(root, space) / SPACE_WEIGHTS)]
 
 
 def _files(root: Path, part: str) -> list[tuple[str, Path]]:

@@ -78,9 +78,10 @@ def user_encoder(checkpoint: Path, space: Path | None = None) -> Encoder:
     a MeanEncoder."""
     from icg.checkpoints import has_own_space
 
-    if space is None and (checkpoint / "users").is_dir() and has_own_space(checkpoint):
+    number = cover_space(checkpoint, space)
+    if (checkpoint / "users").is_dir() and has_own_space(checkpoint) and number == cover_space(checkpoint):
         return LearnedEncoder(checkpoint)
-    return MeanEncoder(cover_space(checkpoint, space))
+    return MeanEncoder(number)
 
 
 def reward_scales(checkpoint: Path, space: Path | None = None) -> Mapping[str, Mapping[str, float]]:
@@ -90,7 +91,7 @@ def reward_scales(checkpoint: Path, space: Path | None = None) -> Mapping[str, M
     from icg.errors import IcgError
 
     try:
-        folder = space_folder(checkpoint, space)
-        return read_scales(folder) if folder else {}
+        scales: Mapping[str, Mapping[str, float]] = read_scales(space_folder(checkpoint, space))
     except IcgError as error:
         raise NotReady(f"the scales of the rewards cannot be loaded: {error}") from error
+    return scales

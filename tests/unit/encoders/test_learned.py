@@ -14,7 +14,7 @@ from eyecatch.core.score import Scoring
 from eyecatch.core.types import Action, Event, Vector
 from eyecatch.encoders.learned import LearnedEncoder, cover_space, reward_scales, user_encoder
 from icg import starter
-from icg.checkpoints import FITTED
+from icg.checkpoints import SHIPPED, SPACE
 from icg.users.cold_start import TasteMixture
 from icg.users.encoder import Events, UserEncoder
 from icg.users.numpy_encoder import version
@@ -80,22 +80,24 @@ def test_it_says_what_the_trained_modules_say(encoder: Encoder) -> None:
 
 
 def test_without_users_the_mean_is_taken_in_the_space_of_the_checkpoint(tmp_path: Path) -> None:
-    shutil.copytree(starter.path() / "joint", tmp_path / "joint")
+    shutil.copytree(SHIPPED / SPACE, tmp_path / "space")
     encoder = user_encoder(tmp_path)
     assert isinstance(encoder, MeanEncoder)
     assert encoder.version == version(tmp_path) != version(starter.path())
     np.testing.assert_allclose(encoder([liked(1)], COVERS)[0], PICTURES[1], atol=1e-6)
 
 
-def test_users_of_a_fitted_space_are_means_of_its_covers_whatever_the_checkpoint(tmp_path: Path) -> None:
+def test_users_of_another_space_are_means_of_its_covers_whatever_the_checkpoint(tmp_path: Path) -> None:
     space = tmp_path / "fitted"
-    shutil.copytree(FITTED, space)
-    encoder = user_encoder(starter.path(), space)
-    assert isinstance(encoder, MeanEncoder)
-    assert encoder.version == cover_space(tmp_path, space) != user_encoder(starter.path()).version
+    shutil.copytree(SHIPPED / SPACE, space)
+    own = user_encoder(starter.path(), space)
+    assert isinstance(own, LearnedEncoder), "the checkpoint's own space, by its path"
+    assert own.version == user_encoder(starter.path()).version
     weights = space / "projection.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"abcd")
-    assert user_encoder(starter.path(), space).version != encoder.version
+    encoder = user_encoder(starter.path(), space)
+    assert isinstance(encoder, MeanEncoder)
+    assert encoder.version == cover_space(tmp_path, space) != own.version
 
 
 def test_a_space_that_is_none_is_refused(tmp_path: Path) -> None:
@@ -104,7 +106,7 @@ def test_a_space_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_scales_of_a_space_take_the_place_of_the_constants(tmp_path: Path) -> None:
-    shutil.copytree(FITTED, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(SHIPPED / SPACE, tmp_path, dirs_exist_ok=True)
     scales = {"preference": {"mean": 0.6, "deviation": 0.2}, "relevance": {"mean": 0.1, "deviation": 0.1, "weight": 0}}
     (tmp_path / "scales.json").write_text(json.dumps(scales))
     scoring = SCORING.scaled(reward_scales(starter.path(), tmp_path))
@@ -112,12 +114,14 @@ def test_scales_of_a_space_take_the_place_of_the_constants(tmp_path: Path) -> No
     assert not Scoring.parse("", scoring).stores("relevance"), "at chance it stands aside"
     assert Scoring.parse("relevance=0.5", scoring).stores("relevance"), "unless it is wanted"
     assert scoring.stores("aesthetic")
-    assert reward_scales(starter.path()) == {}, "the shipped checkpoint has joint/ and the constants"
+    assert {"preference", "relevance", "aesthetic"} <= set(reward_scales(starter.path())), (
+        "the shipped space has scales too"
+    )
 
 
 @pytest.mark.parametrize("scale", [{"mean": 0.1}, {"mean": 0.1, "deviation": 0}, {"mean": "x", "deviation": 1}, 3])
 def test_unusable_scales_are_refused_with_the_reward(tmp_path: Path, scale: object) -> None:
-    shutil.copytree(FITTED, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(SHIPPED / SPACE, tmp_path, dirs_exist_ok=True)
     (tmp_path / "scales.json").write_text(json.dumps({"aesthetic": scale}))
     with pytest.raises(NotReady, match=r"aesthetic=.*allowed: mean, deviation above 0"):
         reward_scales(starter.path(), tmp_path)

@@ -1,7 +1,6 @@
 """The in-process generator on a checkpoint whose autoencoder reads no covers, and in a fitted space."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +10,19 @@ from eyecatch.core.drawing import Drawing
 from eyecatch.core.ports import Brief
 from eyecatch.generators.local import LocalGenerator
 from icg.adapter.model import AdapterConfig, IcgAdapter
-from icg.checkpoints import FITTED, SPACE_WEIGHTS
+from icg.checkpoints import SHIPPED, SPACE
 from icg.models.families import family_of
-from icg.models.space import Projection
 from icg.users.crossing import Crossing
 from icg.users.numpy_encoder import cover_space
 
 from tests.fakes import picture
+from tests.spaces import another_space
 from tests.unit.icg import tiny, tiny_vlm
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """vlm/, diffusion/ of Stable Diffusion 1.5's classes with an AutoencoderKL, and adapter/: no joint/ and no dual/."""
+    """vlm/, diffusion/ of Stable Diffusion 1.5's classes with an AutoencoderKL, and adapter/: no space/ and no dual/."""
     root = tmp_path_factory.mktemp("sd15")
     shutil.copytree(tiny_vlm.save("smolvlm", tmp_path_factory.mktemp("vlm")), root / "vlm")
     stock = tiny.diffusion("sd15")
@@ -66,12 +65,8 @@ async def test_covers_are_drawn_for_users_of_a_fitted_space_as_far_as_it_has_a_m
     checkpoint: Path, tmp_path: Path
 ) -> None:
     user, nobody = np.eye(64, dtype=np.float32)[0], np.zeros(64, np.float32)
-    own, other = checkpoint / "space", tmp_path / "other"
-    for folder in (own, other):
-        shutil.copytree(FITTED, folder)
-    projection, digest = Projection.load(own / SPACE_WEIGHTS)
-    turned = np.roll(projection.turn, 1, 1)  # the same space with its axes in another order
-    replace(projection, turn=turned).save(other / SPACE_WEIGHTS, digest)
+    own, other = checkpoint / "space", another_space(tmp_path / "other")
+    shutil.copytree(SHIPPED / SPACE, own)
 
     unpersonal = await image_for(checkpoint, None, nobody)
     personal = await image_for(checkpoint, None, user)

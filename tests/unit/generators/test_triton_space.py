@@ -1,7 +1,5 @@
 """A fitted space and further rewards through a real Triton: the in-process generator's covers and scores."""
 
-import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +10,12 @@ from eyecatch.core.ports import Brief
 from eyecatch.encoders.learned import cover_space
 from eyecatch.generators.local import LocalGenerator
 from eyecatch.generators.triton import TritonGenerator, TritonOptions
-from icg.checkpoints import FITTED, SHIPPED, SPACE_WEIGHTS
-from icg.models.space import Projection
+from icg.checkpoints import SHIPPED
 from icg.users.crossing import Crossing
 
 from tests import triton
 from tests.fakes import picture
+from tests.spaces import another_space
 from tests.unit.generators.test_triton import SPACE, silent
 from tests.unit.icg import tiny_judges
 
@@ -25,10 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning")
 
 
 async def test_a_fitted_space_and_further_rewards_over_triton(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    space = tmp_path / "space"
-    shutil.copytree(FITTED, space)
-    projection, digest = Projection.load(space / SPACE_WEIGHTS)
-    replace(projection, turn=-projection.turn).save(space / SPACE_WEIGHTS, digest)
+    space = another_space(tmp_path / "space")
     Crossing(np.eye(64, dtype=np.float32)).save(space, cover_space(SHIPPED))
     monkeypatch.setenv("EYECATCH_SPACE", str(space))
     tiny_judges.classifier(tmp_path / "safety", "normal", "nsfw")

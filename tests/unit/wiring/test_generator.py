@@ -10,15 +10,17 @@ from eyecatch.config import Config
 from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import InvalidInput, NotReady, StoreError
 from eyecatch.core.score import Scoring
+from eyecatch.encoders.learned import reward_scales
 from eyecatch.generators.local import LocalGenerator
 from eyecatch.generators.triton import TritonGenerator
 from eyecatch.settings import resolved
 from eyecatch.wiring.generator import engaging, make_generator, scoring
 from eyecatch.wiring.stores import open_stores
 from icg import starter
-from icg.checkpoints import FITTED
+from icg.checkpoints import SHIPPED, SPACE
 
 from tests.contracts.builders import cover, item
+from tests.spaces import another_space
 
 
 async def test_servers_that_are_named_draw_and_otherwise_this_process() -> None:
@@ -43,7 +45,7 @@ def test_what_is_no_address_is_named(servers: str) -> None:
 
 
 def test_scores_have_the_scales_of_the_configured_space(tmp_path: Path) -> None:
-    shutil.copytree(FITTED, tmp_path / "space")
+    shutil.copytree(SHIPPED / SPACE, tmp_path / "space")
     scales = {"relevance": {"mean": 0.0, "deviation": 0.1, "weight": 0.0}, "aesthetic": {"mean": 0.5, "deviation": 0.2}}
     (tmp_path / "space" / "scales.json").write_text(json.dumps(scales))
     config = Config(space=str(tmp_path / "space"), reward_weights="aesthetic=0.7")
@@ -52,14 +54,14 @@ def test_scores_have_the_scales_of_the_configured_space(tmp_path: Path) -> None:
         ("aesthetic", 0.7, 0.5),
         ("reliability", 0.25, 0.5),
     ]
-    assert scoring(Config(), starter.path()) == Scoring.parse("", SCORING)
+    assert scoring(Config(), starter.path()) == Scoring.parse("", SCORING.scaled(reward_scales(starter.path())))
 
 
 async def test_covers_of_another_space_are_refused_until_they_are_embedded_anew(tmp_path: Path) -> None:
     config = Config(data_dir=str(tmp_path))
     async with open_stores(config) as stores:
         await stores.catalog.upsert_items([item("a")], [cover("c", "a")])
-    other = replace(config, space=str(FITTED))
+    other = replace(config, space=str(another_space(tmp_path / "space")))
     with pytest.raises(StoreError, match="items reembed"):
         async with open_stores(other):
             pass

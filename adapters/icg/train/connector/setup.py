@@ -111,10 +111,7 @@ def assemble(
 
 def _space(root: Path) -> str:
     """Names the model of cover embeddings, so that cached ones of another are not used."""
-    if (folder := space_folder(root)) is not None:
-        return digest("space", hashlib.sha256((folder / SPACE_WEIGHTS).read_bytes()).hexdigest())
-    heads = fingerprint("joint", root / "joint", TRANSFORMERS)
-    return digest(heads, fingerprint("joint vae", root / "diffusion" / "vae", DIFFUSERS))
+    return digest("space", hashlib.sha256((space_folder(root) / SPACE_WEIGHTS).read_bytes()).hexdigest())
 
 
 def _start(

@@ -2,8 +2,8 @@
 
     icg train space --art node_modules --out runs/space
 
-Writes a catalogue as a shop would have it and fits a space to it, as `icg space fit` does. A checkpoint without a space of its own reads
-covers by the shipped one (adapters/icg/starter/fitted); the shipped adapter and user encoder keep joint/, the space they were trained in.
+Writes a catalogue as a shop would have it and fits a space to it, as `icg space fit` does. It is the starter's own
+(adapters/icg/starter/space), and that of checkpoints without one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes a starter folder: vlm/, diffusion/, adapter/, joint/, all fp16 safetensors. Knows nothing about training."""
+"""Writes a starter folder: vlm/, diffusion/, adapter/, all fp16 safetensors. Knows nothing about training."""
 
 from __future__ import annotations
 

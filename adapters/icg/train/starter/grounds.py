@@ -2,9 +2,9 @@
 
     icg train grounds --art node_modules --space runs/space/space --out runs/grounds [--side 128] [--steps 900] [--starter FOLDER]
 
-The shipped denoiser goes on training, half of each batch on grounds without a subject (item: the adapter's `nothing`) and half on whole covers
-from titles and pictures, as in `icg.train.starter.diffusion`. The taste that a SIMULATED user's covers have in common is what a target shows.
-A refiner of another space starts from the linear map between the two. Writes OUT/starter/adapter and OUT/starter/diffusion, and a sheet of grounds.
+The shipped denoiser goes on training: half of each batch are grounds without a subject (item: the adapter's `nothing`), half are whole
+covers from titles and pictures, as in `icg.train.starter.diffusion`. A target shows what the covers of a SIMULATED user have in common. A
+refiner of another space starts from the linear map between the two. Writes OUT/starter/adapter and OUT/starter/diffusion.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from icg.adapter.model import IcgAdapter
+from icg.adapter.placement import Placement
 from icg.checkpoints import SHIPPED, has_own_space
 from icg.data import tastes
 from icg.data.art import CATEGORIES, STYLES, Subject, load_subjects, on_white, procedural
@@ -98,8 +99,9 @@ def with_placement(adapter: IcgAdapter, users: np.ndarray, framing: np.ndarray) 
     """The same adapter, which says of itself that it draws grounds, with the places that users (N, 64) like: indices of FRAMINGS."""
     other = IcgAdapter(replace(adapter.config, grounds=True))
     other.load_state_dict(adapter.state_dict(), strict=False)
-    assert other.placement is not None
-    other.placement.fit(torch.as_tensor(users), torch.as_tensor(framing).long(), torch.tensor(list(PLACES.values())))
+    placement = Placement(adapter.config.user)
+    placement.fit(torch.as_tensor(users), torch.as_tensor(framing).long(), torch.tensor(list(PLACES.values())))
+    other.placement = placement
     return other.eval()
 
 
@@ -130,7 +132,7 @@ class Run:
         self.covers = self._embedded(JointEmbedding.from_pretrained(root, space=space), pictures, "covers.npy")
         if self.pipeline.adapter.placement is None and has_own_space(root):
             some = pictures[:3000]
-            own = JointEmbedding.from_pretrained(root, self.vae).covers(some)
+            own = JointEmbedding.from_pretrained(root).covers(some)
             move(self.pipeline.adapter, own, self.covers[: len(some)])
 
     def _embedded(self, embedding: JointEmbedding, pictures: list[Image.Image], name: str) -> np.ndarray:

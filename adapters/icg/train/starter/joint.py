@@ -20,7 +20,6 @@ from icg.data import tastes
 from icg.data.art import CATEGORIES, Subject
 from icg.data.bank import Bank
 from icg.models.dual import WIDTH
-from icg.models.joint import head
 from icg.train.loop import Fit, train
 from icg.train.starter.autoencoder import to_tensor
 from icg.train.starter.tokenizer import variation
@@ -139,3 +138,8 @@ def rows_by_subject(bank: Bank) -> list[np.ndarray]:
     order = np.argsort(bank.subject, kind="stable")
     _, starts = np.unique(bank.subject[order], return_index=True)
     return np.split(order, starts[1:])
+
+
+def head(width: int, hidden: int) -> nn.Sequential:
+    """Features (B, width) -> (B, 64)."""
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, WIDTH))

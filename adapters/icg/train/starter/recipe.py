@@ -1,4 +1,4 @@
-"""The whole starter: art -> bank -> autoencoder -> vision -> embedding -> VLM -> align -> diffusion. Resumable.
+"""The whole starter: art -> bank -> autoencoder -> space -> vision -> VLM -> align -> diffusion. `icg train grounds` follows. Resumable.
 
     icg train starter --art node_modules --out runs/starter
     icg train starter --smoke --out runs/smoke        (under a minute, procedural shapes, no art needed)
@@ -21,19 +21,21 @@ from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
 from icg import starter
+from icg.checkpoints import SPACE, SPACE_WEIGHTS
 from icg.data.art import STYLES, Subject, load_subjects, on_white, procedural
 from icg.data.bank import AXES, Bank, load_or_build
 from icg.data.sample import FAVOURITES
 from icg.gates.domain import PART, Domain, features
 from icg.models.dual import DualEncoder
-from icg.models.joint import SIDE, CoverHead
+from icg.models.joint import JointEmbedding
+from icg.space.run import run as fit_space
 from icg.train.flags import Flags
 from icg.train.loop import Fit
-from icg.train.starter import align, autoencoder, diffusion, export, joint, vlm
-from icg.train.starter import preference_space as embedding
+from icg.train.starter import align, autoencoder, catalogue_space, diffusion, export, joint, vlm
 from icg.train.starter import tokenizer as titles
 from icg.train.starter.prefixes import Prefixes
 from icg.train.starter.simulated_users import Crowd
+from icg.users.crossing import FILE as CROSSING
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,6 @@ class StarterRecipe:
         default_factory=lambda: {
             "autoencoder": Fit(steps=1200, lr=1.5e-3, batch=16, warmup=50),
             "joint": Fit(steps=1300, lr=1.2e-3, batch=96, warmup=50, save_every=200),
-            "embedding": Fit(steps=500, lr=3e-3, batch=192, warmup=40, save_every=100),
             "vlm": Fit(steps=330, lr=2e-3, batch=64, warmup=50, save_every=100),
             "align": Fit(steps=150, lr=2e-3, batch=96, warmup=20),
             "users": Fit(steps=200, lr=2e-3, batch=128, warmup=20),
@@ -58,7 +59,6 @@ class StarterRecipe:
     )
     autoencoder: autoencoder.AutoencoderConfig = field(default_factory=autoencoder.AutoencoderConfig)
     vision: joint.VisionConfig = field(default_factory=joint.VisionConfig)
-    reader: embedding.EmbeddingConfig = field(default_factory=embedding.EmbeddingConfig)
     language: vlm.LanguageConfig = field(default_factory=vlm.LanguageConfig)
     drawing: diffusion.DiffusionConfig = field(default_factory=diffusion.DiffusionConfig)
 
@@ -71,7 +71,6 @@ def smoke() -> StarterRecipe:
         vocab=300,
         fits=dict.fromkeys(StarterRecipe().fits, tiny) | {"diffusion": replace(tiny, ema=0.9)},
         vision=joint.VisionConfig(width=32, layers=1, heads=2, mlp=64),
-        reader=embedding.EmbeddingConfig(tower=16, vision=32, hidden=32),
         language=vlm.LanguageConfig(width=32, layers=1, heads=2, mlp=64),
         drawing=diffusion.DiffusionConfig(width=32, layers=1, heads=2, caption=32, tokens=4),
     )
@@ -97,8 +96,9 @@ class Run:
 
     @functools.cached_property
     def small(self) -> Bank:
-        """The bank at the size of the vision tower's and the embedding's pictures."""
-        reduced = [Image.fromarray(i).resize((SIDE, SIDE), Image.Resampling.LANCZOS) for i in self.bank.images]
+        """The bank at the size of the vision tower's pictures."""
+        edge = (self.recipe.vision.side,) * 2
+        reduced = [Image.fromarray(i).resize(edge, Image.Resampling.LANCZOS) for i in self.bank.images]
         return replace(self.bank, images=np.stack([np.asarray(i) for i in reduced]))
 
     def fit(self, stage: str) -> Fit:
@@ -116,12 +116,15 @@ class Run:
         data = (self.subjects, self.small, self.references, torch.no_grad()(titles.titles))
         return joint.run(self.out / "joint", *data, self.fit("joint"), self.recipe.vision)
 
-    def embedding(self, vae: Any) -> CoverHead:
-        """Stage 3; writes joint/ of the starter."""
-        data = (self.subjects, self.small, self._encode(vae, self.small.images))
-        head = embedding.run(self.out / "embedding", *data, self.fit("embedding"), self.recipe.reader)
-        head.save_pretrained(self.starter / "joint")
-        return head
+    def space(self) -> JointEmbedding:
+        """Stage 3; writes space/ of the starter."""
+        folder = self.starter / SPACE
+        if not (folder / SPACE_WEIGHTS).is_file():
+            covers = max(160, min(3000, self.recipe.covers))
+            data = catalogue_space.write(self.out / "catalogue", self.subjects, covers, covers // 10, self.recipe.seed)
+            fit_space(data, folder)
+            (folder / CROSSING).unlink(missing_ok=True)  # it leads to the space of the starter that is shipped now
+        return JointEmbedding.from_pretrained(self.starter)
 
     def vlm(self, vision: joint.Joint) -> tuple[Any, Any]:
         """Stage 4; writes vlm/ of the starter."""
@@ -141,7 +144,7 @@ class Run:
         rng = np.random.default_rng(self.recipe.seed)
         Domain.measure([rng.permutation(features(trunk, kind)) for kind in kinds]).save_pretrained(self.starter / PART)
 
-    def diffusion(self, vae: Any, head: CoverHead, model: Any, processor: Any, until: int | None = None) -> dict:
+    def diffusion(self, vae: Any, space: JointEmbedding, model: Any, processor: Any, until: int | None = None) -> dict:
         """Stages 5 and 6; writes diffusion/ and adapter/ of the starter at every save. Returns the last losses."""
         latents = self._encode(vae, self.bank.images)
         patches = vlm.features(model, self.references[self.trained].reshape(-1, *self.references.shape[2:]))
@@ -149,7 +152,7 @@ class Run:
         prefixes = Prefixes(model, processor, [self.subjects[i].title for i in self.trained], patches)
         slot = np.full(len(self.subjects), -1)
         slot[self.trained] = np.arange(len(self.trained))
-        crowd = Crowd(self.bank, embedding.embed(head, self._encode(vae, self.small.images)))
+        crowd = Crowd(self.bank, space.covers([Image.fromarray(image) for image in self.bank.images]))
         torch.manual_seed(self.recipe.seed)
         adapter = diffusion.new_adapter(model.config.get_text_config().hidden_size, self.recipe.drawing)
         namer = align.run(self.out / "align", adapter, prefixes, len(self.trained), self.fit("align"))
@@ -169,10 +172,10 @@ class Run:
     def all(self, until: int | None = None) -> dict:
         """All stages in order; a finished one only loads its checkpoint."""
         vae = self.autoencoder()
-        head = self.embedding(vae)
-        model, processor = self.vlm(self.joint())
+        vision = self.joint()
+        model, processor = self.vlm(vision)
         self.domain()
-        return self.diffusion(vae, head, model, processor, until)
+        return self.diffusion(vae, self.space(), model, processor, until)
 
     def _encode(self, vae: Any, images: np.ndarray) -> torch.Tensor:
         return autoencoder.encode(vae, images) * vae.config.scaling_factor

@@ -34,12 +34,12 @@ def test_a_title_without_known_words_matches_nothing(small: Starter) -> None:
     assert not small.embedding.texts(["qqzzx", "42", ""]).any()
 
 
-def test_a_missing_checkpoint_and_missing_heads_are_named(small: Starter, tmp_path: Path) -> None:
+def test_a_missing_checkpoint_and_a_missing_projection_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"gone': no such folder"):
-        JointEmbedding.from_pretrained(tmp_path / "gone", small.pipeline.diffusion.vae)
-    (tmp_path / "joint").mkdir()
-    with pytest.raises(CheckpointError, match=r"joint.*config.json is missing"):
-        JointEmbedding.from_pretrained(tmp_path, small.pipeline.diffusion.vae)
+        JointEmbedding.from_pretrained(tmp_path / "gone")
+    (tmp_path / "space").mkdir()
+    with pytest.raises(CheckpointError, match=r"projection.safetensors is missing"):
+        JointEmbedding.from_pretrained(tmp_path)
 
 
 def test_a_checkpoint_without_a_space_reads_covers_by_the_shipped_one(tmp_path: Path) -> None:

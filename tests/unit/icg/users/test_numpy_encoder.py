@@ -115,7 +115,7 @@ def test_a_cover_speaks_once_however_often_it_was_engaged_with() -> None:
 
 
 def test_versions_tell_weights_and_cover_spaces_apart(tmp_path: Path) -> None:
-    for part in ("users", "joint", "diffusion/vae"):
+    for part in ("users", "space"):
         shutil.copytree(starter.path() / part, tmp_path / part)
     first = version(tmp_path)
     assert first == version(starter.path())
@@ -124,14 +124,13 @@ def test_versions_tell_weights_and_cover_spaces_apart(tmp_path: Path) -> None:
     for path in (
         "users/model.safetensors",
         "users/mixture.safetensors",
-        "joint/model.safetensors",
-        "diffusion/vae/diffusion_pytorch_model.safetensors",
+        "space/projection.safetensors",
     ):
         data = bytearray((tmp_path / path).read_bytes())
         data[-1] ^= 1
         (tmp_path / path).write_bytes(data)
         versions.add(version(tmp_path))
-    assert len(versions) == 5
+    assert len(versions) == 4
 
 
 @pytest.mark.parametrize(
