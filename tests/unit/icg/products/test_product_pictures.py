@@ -85,7 +85,7 @@ def test_pictures_of_one_product_pass_the_check(
 def test_different_products_are_named_and_may_be_forced(
     embedding: JointEmbedding, write_pictures: Callable[..., Path]
 ) -> None:
-    loaded = load([write_pictures((THINGS[1], 4), (THINGS[3], 1))], 128)
+    loaded = load([write_pictures((THINGS[0], 4), (THINGS[3], 1))], 128)
     with pytest.raises(
         IcgError, match=r"different products: similarity .* of 1-0.png \(0\.\d\d\); allowed: 0.26 or more .*--force"
     ):
