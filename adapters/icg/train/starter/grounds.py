@@ -57,12 +57,12 @@ class GroundsConfig:
 class Grounds:
     """`latents` (N, C, h, w) of bare grounds at unit deviation; `codes` (N, 2): palette and backdrop."""
 
-    def __init__(self, vae: Any, count: int, side: int, seed: int, kept: Path) -> None:
-        """kept: a file of their latents, written if it is missing."""
+    def __init__(self, vae: Any, count: int, side: int, seed: int, cache: Path) -> None:
+        """cache: a file of their latents, written if it is missing."""
         rng = np.random.default_rng((seed, 31))
         self.codes = np.stack([rng.integers(0, len(axis), count) for axis in (PALETTES, BACKDROPS)], 1)
-        if kept.is_file():
-            self.latents = torch.from_numpy(np.load(kept, allow_pickle=False))
+        if cache.is_file():
+            self.latents = torch.from_numpy(np.load(cache, allow_pickle=False))
             return
         parts = []
         for first in range(0, count, 64):
@@ -70,7 +70,7 @@ class Grounds:
             pictures = np.stack([np.asarray(self._draw(row, seed, side)) for row in rows])
             parts.append(encode(vae, pictures) * vae.config.scaling_factor)
         self.latents = torch.cat(parts)
-        np.save(kept, self.latents.numpy())
+        np.save(cache, self.latents.numpy())
 
     def _draw(self, row: int, seed: int, side: int) -> Image.Image:
         palette, backdrop = self.codes[row]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
 from icg import starter
-from icg.checkpoints import SPACE, SPACE_WEIGHTS
+from icg.checkpoints import SHIPPED, SPACE, SPACE_WEIGHTS
 from icg.data.art import STYLES, Subject, load_subjects, on_white, procedural
 from icg.data.bank import AXES, Bank, load_or_build
 from icg.data.sample import FAVOURITES
@@ -44,6 +45,8 @@ class StarterRecipe:
 
     covers: int = 24000
     vocab: int = 1024
+    space_covers: int = 3000
+    """Covers of the catalogue that the cover space is fitted to; 0 takes the shipped space."""
     seed: int = 0
     emphasis: float = 3.0
     """Relative frequency of the sample catalogue's subjects in the last stage."""
@@ -69,6 +72,7 @@ def smoke() -> StarterRecipe:
     return StarterRecipe(
         covers=48,
         vocab=300,
+        space_covers=0,
         fits=dict.fromkeys(StarterRecipe().fits, tiny) | {"diffusion": replace(tiny, ema=0.9)},
         vision=joint.VisionConfig(width=32, layers=1, heads=2, mlp=64),
         language=vlm.LanguageConfig(width=32, layers=1, heads=2, mlp=64),
@@ -120,10 +124,12 @@ class Run:
         """Stage 3; writes space/ of the starter."""
         folder = self.starter / SPACE
         if not (folder / SPACE_WEIGHTS).is_file():
-            covers = max(160, min(3000, self.recipe.covers))
-            data = catalogue_space.write(self.out / "catalogue", self.subjects, covers, covers // 10, self.recipe.seed)
-            fit_space(data, folder)
-            (folder / CROSSING).unlink(missing_ok=True)  # it leads to the space of the starter that is shipped now
+            covers, data = self.recipe.space_covers, self.out / "catalogue"
+            if covers:
+                fit_space(catalogue_space.write(data, self.subjects, covers, covers // 10, self.recipe.seed), folder)
+                (folder / CROSSING).unlink(missing_ok=True)  # it leads to the space of the starter that is shipped now
+            else:
+                shutil.copytree(SHIPPED / SPACE, folder)
         return JointEmbedding.from_pretrained(self.starter)
 
     def vlm(self, vision: joint.Joint) -> tuple[Any, Any]:
