@@ -47,7 +47,7 @@ def test_covers_of_unseen_briefs_come_to_engage(small: Starter, reward: Engageme
     mix = Mix({"engagement": reward}, {"engagement": 1.0}, {"engagement": scale}, clip=100.0)
     model = personalise.Aligner(pipeline, mix, looks, personalise.AlignConfig(dispersion=0.0, consistency=0.0))
     watch = Watch(tmp_path / "watch.jsonl", unseen, {"engagement": reward}, thumbnails, stops=False)
-    align(tmp_path, model, draw, Fit(steps=8, lr=3e-3, batch=4, warmup=1, save_every=8), watch)
+    align(tmp_path, model, draw, Fit(steps=16, lr=3e-3, batch=4, warmup=1, save_every=16), watch)
     first, last = (json.loads(line) for line in watch.path.read_text().splitlines())
     assert last["engagement"] > first["engagement"] + 0.5 * watch.spread["engagement"]
     assert all(weight.grad is None for weight in reward.net.parameters())

@@ -118,13 +118,17 @@ def test_an_aesthetic_reward_takes_part(small: Starter) -> None:
 
 def test_two_pictures_of_a_brief_are_held_apart(small: Starter) -> None:
     """The loss is zero before a change, and a gradient step undoes a change that makes backgrounds alike."""
-    rfft = tuner(small, "none", apart=2.0)
     shown = repeated(new_briefs(2), TWINS)
     assert [b.seed for b in shown] == [0, 1, 1, 2]
-    assert rfft.loss(shown, 3)["nearer"].item() < 0.01
-    with torch.no_grad():
-        for p in rfft.net.parameters():
-            p += 0.2 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
+    assert tuner(small, "none", apart=2.0).loss(shown, 3)["nearer"].item() < 0.01
+    changes = []
+    for size, seed in ((size, seed) for size in (0.3, 0.5) for seed in (1, 2, 3)):
+        changes.append(tuner(small, "none", apart=2.0))
+        with torch.no_grad():
+            for p in changes[-1].net.parameters():
+                p += size * torch.randn(p.shape, generator=torch.Generator().manual_seed(seed))
+    # a random change makes backgrounds alike for some starters and seeds alone
+    rfft = max(changes, key=lambda change: change.loss(shown, 3)["nearer"].item())
     losses = rfft.loss(shown, 3)
     assert losses["nearer"].item() > 0.02
     assert losses["loss"].item() == pytest.approx((losses["available"] + 2 * losses["nearer"]).item(), rel=1e-5)
