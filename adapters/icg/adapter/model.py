@@ -24,8 +24,9 @@ class AdapterConfig:
 
     `reads` and `draws`: the families that it was trained for (a VLM's model_type, a denoiser's class), "" for any. Widths do not
     identify a family: Qwen2.5-VL-3B and Qwen3-VL-2B are both 2048 wide. audience: whether covers follow a segment's words behind the
-    title; an adapter that was trained on bare titles loses the title by them. grounds: whether the denoiser was trained to draw a ground
-    without a subject for a user without an item. Raises CheckpointError for values out of range.
+    title; an adapter that was trained on bare titles loses the title by them. grounds: edge in pixels of the grounds, pictures without
+    a subject, that the denoiser was trained to draw for a user without an item; 0 if it was not. Raises CheckpointError for values out
+    of range.
     """
 
     vlm: int
@@ -39,11 +40,11 @@ class AdapterConfig:
     reads: str = ""
     draws: str = ""
     audience: bool = True
-    grounds: bool = False
+    grounds: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("vlm", "caption", "pooled", "user", "tokens", "layers", "heads", "slots"):
-            value, least = getattr(self, name), int(name != "pooled")
+        for name in ("vlm", "caption", "pooled", "user", "tokens", "layers", "heads", "slots", "grounds"):
+            value, least = getattr(self, name), int(name not in ("pooled", "grounds"))
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise CheckpointError(f"adapter {name}={value!r}; allowed: a whole number from {least}")
         if self.vlm % self.heads:

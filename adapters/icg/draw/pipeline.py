@@ -105,11 +105,16 @@ class CoverPipeline(ProductMixin):
         return pipeline
 
     def __call__(self, briefs: list[Brief], on_step: Callable[[int, int], bool] | None = None) -> list[Image.Image]:
-        """One cover per brief. `on_step(step, total)` runs after each step; returning False raises Cancelled."""
-        if not briefs:
-            return []
-        batch = self.start(briefs)
-        more = True
+        """One cover per brief. `on_step(step, total)` runs after each step of covers of one size; returning False raises Cancelled."""
+        briefs = list(map(self.prepared, briefs))
+        covers: dict[int, Image.Image] = {}
+        for size in dict.fromkeys(tuple(brief.size) for brief in briefs):  # grounds may be larger than whole covers
+            rows = [row for row, brief in enumerate(briefs) if tuple(brief.size) == size]
+            covers |= zip(rows, self._covers([briefs[row] for row in rows], on_step), strict=True)
+        return [covers[row] for row in range(len(briefs))]
+
+    def _covers(self, briefs: list[Brief], on_step: Callable[[int, int], bool] | None) -> list[Image.Image]:
+        batch, more = self.start(briefs), True
         while more:
             more = self.step(batch)
             if on_step is not None and on_step(batch.done, batch.total) is False:
@@ -156,7 +161,14 @@ class CoverPipeline(ProductMixin):
     def prepared(self, brief: Brief) -> Brief:
         """The brief as this checkpoint draws it: around the item's own picture the ground alone, if its adapter can draw grounds."""
         anchored = (brief.product is not None or fills(brief)) and not (brief.inpaint or brief.product_id)
-        return replace(brief, ground=True) if anchored and self.adapter.placement is not None else brief
+        if not (anchored and self.adapter.placement is not None):
+            return brief
+        return replace(brief, ground=True, size=self.ground_size(brief.size))
+
+    def ground_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) of the ground of a cover of `size`: at least as large as the adapter's grounds."""
+        scale = max(1.0, self.adapter.config.grounds / max(size))
+        return tuple(round(edge * scale / 16) * 16 for edge in size)  # type: ignore[return-value]
 
     def place(self, brief: Brief, user: Tensor) -> Place | None:
         """Where the user (1, U) likes the product in a ground; None if there is none."""

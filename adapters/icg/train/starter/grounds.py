@@ -95,9 +95,9 @@ def move(adapter: IcgAdapter, old: np.ndarray, new: np.ndarray) -> None:
         first.weight.copy_(first.weight @ torch.as_tensor(slopes.T, dtype=torch.float32))
 
 
-def with_placement(adapter: IcgAdapter, users: np.ndarray, framing: np.ndarray) -> IcgAdapter:
-    """The same adapter, which says of itself that it draws grounds, with the places that users (N, 64) like: indices of FRAMINGS."""
-    other = IcgAdapter(replace(adapter.config, grounds=True))
+def with_placement(adapter: IcgAdapter, side: int, users: np.ndarray, framing: np.ndarray) -> IcgAdapter:
+    """The adapter as one that draws grounds of `side` pixels. framing (N,): which of FRAMINGS each of the `users` (N, 64) likes."""
+    other = IcgAdapter(replace(adapter.config, grounds=side))
     other.load_state_dict(adapter.state_dict(), strict=False)
     placement = Placement(adapter.config.user)
     placement.fit(torch.as_tensor(users), torch.as_tensor(framing).long(), torch.tensor(list(PLACES.values())))
@@ -184,7 +184,7 @@ class Run:
 
         def save(_: int, now: nn.Module) -> None:
             users, framing = crowd_of(self.bank, self.covers, self.subjects, 2000, self.seed)
-            finished = with_placement(adapter, users, framing)
+            finished = with_placement(adapter, config.side, users, framing)
             export.drawing(self.out / "starter", finished, model.denoiser, self.vae)
 
         return train(self.out / "train", model, fit, step, config, until, save)

@@ -45,7 +45,7 @@ def placement() -> Placement:
 def pipeline(small: Starter) -> CoverPipeline:
     """The random small pipeline with an adapter that says that it draws grounds."""
     old = small.pipeline
-    adapter = IcgAdapter(replace(old.adapter.config, grounds=True))
+    adapter = IcgAdapter(replace(old.adapter.config, grounds=256))
     adapter.load_state_dict(old.adapter.state_dict(), strict=False)
     adapter.placement = placement()
     return CoverPipeline(old.vlm, old.processor, old.diffusion, adapter)
@@ -64,6 +64,7 @@ def test_each_user_gets_the_place_of_users_alike(tmp_path: object, pipeline: Cov
 def test_a_ground_takes_one_row_a_step_and_does_not_read_the_item(pipeline: CoverPipeline) -> None:
     prepared = pipeline.prepared(brief(USERS[0]))
     assert prepared.ground
+    assert prepared.size == (256, 256), "the adapter's grounds are larger than its covers"
     assert rows_ahead(prepared) == [2, 1, 0]
     assert anchor_step(prepared) == 0
     pipeline([brief(USERS[0])])
@@ -91,6 +92,13 @@ def test_the_ground_stays_whole_around_the_subject() -> None:
     rim = np.ones((512, 512), bool)
     rim[20:492, 20:492] = False  # subject and shadow
     assert np.abs(cover - plain)[rim].max() <= 1
+
+
+def test_covers_with_and_without_a_ground_are_drawn_in_one_call(pipeline: CoverPipeline) -> None:
+    title, anchored = Brief("red square", seed=3, steps=2), brief(USERS[0])
+    both = pipeline([title, anchored])
+    assert [cover.size for cover in both] == [(128, 128), (256, 256)]
+    assert np.abs(np.asarray(both[0], int) - np.asarray(pipeline([title])[0], int)).max() <= 2
 
 
 def test_title_and_seed_of_the_item_do_not_change_the_ground_and_the_user_does(pipeline: CoverPipeline) -> None:
