@@ -79,9 +79,7 @@ class QueueConfig(Settings):
 class CheckpointConfig(Settings):
     """The models."""
 
-    checkpoint: str = option(
-        "", "Folder with vlm, diffusion, adapter, and space or joint; empty = the shipped starter."
-    )
+    checkpoint: str = option("", "Folder with vlm, diffusion, adapter, and maybe space; empty = the shipped starter.")
     space: str = option(
         "",
         "Folder of `icg space fit`: covers are embedded in this space, and rewards have its scales; empty = the checkpoint's own space.",

@@ -10,7 +10,7 @@ refiner of another space starts from the linear map between the two. Writes OUT/
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,20 +61,27 @@ class Grounds:
         """cache: a file of their latents, written if it is missing."""
         rng = np.random.default_rng((seed, 31))
         self.codes = np.stack([rng.integers(0, len(axis), count) for axis in (PALETTES, BACKDROPS)], 1)
-        if cache.is_file():
-            self.latents = torch.from_numpy(np.load(cache, allow_pickle=False))
-            return
-        parts = []
-        for first in range(0, count, 64):
-            rows = range(first, min(first + 64, count))
-            pictures = np.stack([np.asarray(self._draw(row, seed, side)) for row in rows])
-            parts.append(encode(vae, pictures) * vae.config.scaling_factor)
-        self.latents = torch.cat(parts)
-        np.save(cache, self.latents.numpy())
+
+        def encoded() -> Tensor:
+            parts = []
+            for first in range(0, count, 64):
+                rows = range(first, min(first + 64, count))
+                pictures = np.stack([np.asarray(self._draw(row, seed, side)) for row in rows])
+                parts.append(encode(vae, pictures) * vae.config.scaling_factor)
+            return torch.cat(parts)
+
+        self.latents = cached(cache, encoded)
 
     def _draw(self, row: int, seed: int, side: int) -> Image.Image:
         palette, backdrop = self.codes[row]
         return ground(list(PALETTES)[palette], BACKDROPS[backdrop], stable_seed("ground", seed, row), side)
+
+
+def cached(path: Path, compute: Callable[[], Tensor]) -> Tensor:
+    """The tensor in a .npy file, which is written if it is missing: encoding takes longer than many steps."""
+    if not path.is_file():
+        np.save(path, compute().numpy())
+    return torch.from_numpy(np.load(path, allow_pickle=False))
 
 
 class Drawer(nn.Module):
@@ -136,10 +143,7 @@ class Run:
             move(self.pipeline.adapter, own, self.covers[: len(some)])
 
     def _embedded(self, embedding: JointEmbedding, pictures: list[Image.Image], name: str) -> np.ndarray:
-        path = self.out / name
-        if not path.is_file():
-            np.save(path, embedding.covers(pictures))
-        return np.asarray(np.load(path, allow_pickle=False))
+        return cached(self.out / name, lambda: torch.from_numpy(embedding.covers(pictures))).numpy()
 
     def train(self, fit: Fit, until: int | None = None) -> dict[str, float]:
         """Train, and write the starter's parts at each save."""
@@ -191,7 +195,9 @@ class Run:
 
     def _whole(self) -> Tensor:
         """Latents of the covers, at 128 pixels."""
-        return encode(self.vae, self.bank.images) * self.vae.config.scaling_factor
+        return cached(
+            self.out / "whole.npy", lambda: encode(self.vae, self.bank.images) * self.vae.config.scaling_factor
+        )
 
     def _items(self) -> tuple[Tensor, Prefixes, np.ndarray]:
         subjects = [self.subjects[i] for i in self.trained]
@@ -213,11 +219,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """`icg train grounds`."""
     parser = Flags(__name__, __doc__, art="unless smoke", steps=900, batch=48, lr=6e-4)
     parser.number("side", 128, "pixels of a ground's edge")
+    parser.number("grounds", 12_000, "grounds to learn from")
     parser.add_argument("--starter", type=Path, default=SHIPPED, help="folder to go on from (default: the shipped one)")
     parser.add_argument("--space", type=Path, required=True, help="a folder of `icg train space`")
     args = parser.parse_args(argv)
     subjects = procedural() if args.smoke else load_subjects(args.art)
-    config = GroundsConfig(args.side, 48, 48) if args.smoke else GroundsConfig(args.side)
+    config = GroundsConfig(args.side, 48, 48) if args.smoke else GroundsConfig(args.side, grounds=args.grounds)
     steps, batch = (4, 8) if args.smoke else (args.steps, args.batch)
     args.out.mkdir(parents=True, exist_ok=True)
     fit = Fit(steps, args.lr, batch, args.seed, warmup=min(30, steps // 4), save_every=50, ema=0.995)
