@@ -24,6 +24,7 @@ from icg.data.bank import AXIS_NAMES, Bank, build
 from icg.data.behaviour import population, simulate
 from icg.draw.ask import anchoring
 from icg.draw.pipeline import CoverPipeline
+from icg.evaluate import grounds
 from icg.evaluate.judges import draw, personalisation, retrieval
 from icg.evaluate.looks import LookJudge, plain_features
 from icg.evaluate.preference import ClickPairs, curve
@@ -130,6 +131,8 @@ def measure_seed(
                 for n, (i, u) in enumerate(zip(rows, users, strict=True))
             ]
             images[kind], true_titles[kind] = draw(parts, briefs, KINDS[kind][-1]), titles
+            if not kind:
+                out[f"pattern_around_{name}"] = grounds.whole(images[kind], briefs)
         for judge, embedding in judges.items():
             for kind, drawings in images.items():
                 top5 = retrieval(embedding, drawings, true_titles[kind], among)["top5"]
@@ -139,6 +142,7 @@ def measure_seed(
             parts, looks, bank, chosen, themes, partial(brief, parts.embedding, kind), seed, KINDS[kind][-1]
         )
         out |= {f"{name}{kind}": value for name, value in figures.items()}
+    out |= grounds.measure(parts.pipeline, looks["_independent"], bank, covers, len(chosen), seed)
     if (root / "users").is_dir():
         out |= unseen_users(parts, root / "users", subjects, bank, covers, themes, seed)
     pairs = covers[rng.integers(0, len(covers), (len(chosen), 2))]
