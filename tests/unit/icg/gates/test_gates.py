@@ -27,7 +27,7 @@ def test_failures_say_value_and_threshold() -> None:
 
 @pytest.mark.parametrize("item", ["panda", "rocket", "castle"])
 def test_an_emoji_of_the_starter_passes(item: str) -> None:
-    picture = Image.open(SAMPLE / f"{item}.webp").convert("RGB")
+    picture = Image.open(SAMPLE / f"{item}-3d.webp")
     brief = Brief(item, (picture,), np.ones(64) / 8, **anchoring((picture,)))
     passed = gates(compose(brief, GROUND), brief, starter.path())
     assert passed.domain >= DOMAIN
