@@ -23,12 +23,12 @@ def main() -> None:
         items = list(csv.DictReader(file))
     embedding = JointEmbedding.from_pretrained(path())
     pictures = [decode((SAMPLE / i[c]).read_bytes()) for i in items for c in i if c.startswith("image")]
-    seen = embedding.images(pictures)
-    own = np.repeat(np.arange(len(items)), len(seen) // len(items))
+    embeddings = embedding.images(pictures)
+    own = np.repeat(np.arange(len(items)), len(embeddings) // len(items))
     print(f"{'bare name':<18}{'title':<30}{'cosine':>8}{'':>8}{'rank':>8}")
     columns = []
     for texts in ([i["item_id"].replace("-", " ") for i in items], [i["title"] for i in items]):
-        cosines = seen @ embedding.texts(texts).T
+        cosines = embeddings @ embedding.texts(texts).T
         mine = cosines[np.arange(len(own)), own]
         ranks = 1 + (cosines > mine[:, None]).sum(1)
         columns += [values.reshape(len(items), -1).mean(1) for values in (mine, ranks)]

@@ -91,8 +91,8 @@ def entries(art: Path) -> list[Entry]:
         raise IcgError(f"art={str(art)!r}: no emoji-datasource/emoji.json there; allowed: a node_modules folder")
     emoji = json.loads((art / "emoji-datasource" / "emoji.json").read_text())
     icon_sets = [IconSet(art, name) for name in ("noto", "twemoji", "fluent-emoji-high-contrast")]
-    found = {entry.id: entry for entry in _entries(art, emoji, icon_sets)}
-    return [found[id] for id in sorted(found)]
+    by_id = {entry.id: entry for entry in _entries(art, emoji, icon_sets)}
+    return [by_id[id] for id in sorted(by_id)]
 
 
 def _entries(art: Path, emoji: list[dict[str, str]], icon_sets: list[IconSet]) -> Iterator[Entry]:

@@ -24,10 +24,10 @@ def large_subjects(art: Path, ids: Sequence[str], edge: int = EDGE) -> list[Subj
     S is `edge`, give or take a pixel, for drawings, and at most 256 for the 3d style. Raises IcgError for an id that is not among
     `icg.data.art.entries`, and if the art is missing.
     """
-    found = {entry.id: entry for entry in entries(art)}
-    if missing := [id for id in ids if id not in found]:
-        raise IcgError(f"ids={missing}; allowed: subjects drawn in every style, for example {sorted(found)[:3]}")
-    return [Subject(id, title_of(id), found[id].category, _sprites(found[id], edge)) for id in ids]
+    by_id = {entry.id: entry for entry in entries(art)}
+    if missing := [id for id in ids if id not in by_id]:
+        raise IcgError(f"ids={missing}; allowed: subjects drawn in every style, for example {sorted(by_id)[:3]}")
+    return [Subject(id, title_of(id), by_id[id].category, _sprites(by_id[id], edge)) for id in ids]
 
 
 def _sprites(entry: Entry, edge: int) -> dict[str, np.ndarray]:

@@ -42,11 +42,11 @@ def test_nothing_is_scaled(art: Path) -> None:
     own = np.asarray(Image.radial_gradient("L").resize((200, 100)).convert("RGBA"))
     assert (fox.sprites["3d"][50:150] == own).all()
     assert not fox.sprites["3d"][:50].any()
-    drawn = fox.sprites["flat"]
-    assert drawn.shape == (210, 210, 4)
-    rows = drawn[:, 105, 3]
+    flat = fox.sprites["flat"]
+    assert flat.shape == (210, 210, 4)
+    rows = flat[:, 105, 3]
     assert rows.sum() == 140 * 255, "as wide as asked for, and as high as its shape says"
-    assert set(map(tuple, drawn[105].tolist())) == {(204, 0, 0, 255), (255, 255, 255, 255)}, "no soft edge"
+    assert set(map(tuple, flat[105].tolist())) == {(204, 0, 0, 255), (255, 255, 255, 255)}, "no soft edge"
 
 
 def test_small_sprites_stay_as_trainings_read_them(art: Path) -> None:
