@@ -31,12 +31,12 @@ def large_subjects(art: Path, ids: Sequence[str], edge: int = EDGE) -> list[Subj
 
 
 def _sprites(entry: Entry, edge: int) -> dict[str, np.ndarray]:
-    pictures = [_drawn(icons, name, edge) for icons, name in entry.icons]
+    pictures = [_drawing(icons, name, edge) for icons, name in entry.icons]
     pictures.insert(0, Image.open(entry.fluent).convert("RGBA"))
     return {style: _square(picture) for style, picture in zip(STYLES, pictures, strict=True)}
 
 
-def _drawn(icons: IconSet, name: str, edge: int) -> Image.Image:
+def _drawing(icons: IconSet, name: str, edge: int) -> Image.Image:
     """The drawing whose visible part is `edge` pixels wide or high."""
     box = icons.draw(name, edge).getbbox() or (0, 0, edge, edge)
     return icons.draw(name, round(edge * edge / max(box[2] - box[0], box[3] - box[1])))
