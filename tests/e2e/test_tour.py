@@ -23,7 +23,7 @@ from tests.fresh_protos import PROTOS
 
 
 def test_users_see_different_covers_of_the_same_items(server: str) -> None:
-    items = ["panda", "pizza", "rocket", "sailboat"]
+    items = ["panda", "pizza", "rocket", "bicycle"]
     best = {}
     for user in ("mia", "noah", "lena"):
         answer = run_json("recommend", *items, "--user", user, "--server", server)
