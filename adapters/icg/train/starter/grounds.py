@@ -28,7 +28,7 @@ from icg.data.art import CATEGORIES, STYLES, Subject, load_subjects, on_white, p
 from icg.data.bank import Bank, load_or_build
 from icg.data.compose import BACKDROPS, PALETTES, PLACES, stable_seed
 from icg.data.grounds import ground
-from icg.data.sample import FAVOURITES
+from icg.data.sample_titles import TITLES
 from icg.draw.pipeline import CoverPipeline
 from icg.evaluate.judges import HISTORY
 from icg.models.joint import JointEmbedding
@@ -153,7 +153,7 @@ class Run:
         items, prefixes, slot = self._items()
         crowd = Crowd(self.bank, self.covers)
         model = Drawer(adapter, self.pipeline.family.denoiser)
-        odds = np.where([s.id in FAVOURITES for s in self.subjects], 3.0, 1.0)[self.bank.subject]
+        odds = np.where([s.id in TITLES for s in self.subjects], 3.0, 1.0)[self.bank.subject]
         odds = np.cumsum(odds / odds.sum())
         count = round(fit.batch * config.bare)
 

@@ -64,7 +64,7 @@ def laion(folder: Path) -> None:
 
 CASES = {
     "relevance": Case(lambda folder: None, "relevance", 128),
-    "preference": Case(lambda folder: None, "preference", 96),
+    "preference": Case(lambda folder: None, "preference", 128),
     "aesthetic": Case(head, "aesthetic", 128),
     "laion-aesthetic": Case(laion, "aesthetic"),
     "clip": Case(tiny.clip, "relevance"),
