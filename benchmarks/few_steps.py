@@ -42,7 +42,7 @@ def briefs(parts: Starter, users: int, anchored: bool) -> list[Brief]:
     covers = parts.embedding.covers([Image.open(SAMPLE / row["image"]).convert("RGB") for row in rows("covers.csv")])
     out = []
     for item in rows("items.csv"):
-        picture = Image.open(SAMPLE / item["image"]).convert("RGB")
+        picture = Image.open(SAMPLE / item["image"])
         for _ in range(users):
             user = covers[rng.integers(len(covers))]
             anchor = {"references": (picture,), **anchoring((picture,))} if anchored else {}

@@ -30,7 +30,7 @@ THREADS = 2
 def brief(item: str, seed: int) -> Brief:
     """A brief of a sample item for a user with a random taste: every call is another user, so nothing of it is cached."""
     user = np.random.default_rng(seed).standard_normal(64).astype(np.float32)
-    picture = Image.open(SAMPLE / "images" / f"{item}.webp").convert("RGB")
+    picture = Image.open(SAMPLE / "images" / f"{item}-3d.webp")
     return Brief(
         title=item,
         references=(picture,),

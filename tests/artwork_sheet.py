@@ -15,7 +15,7 @@ from icg import starter
 from icg.brief import Brief
 from icg.contact_sheet import Cell, Row, contact_sheet
 from icg.draw.ask import anchoring
-from PIL import Image
+from icg.pictures import decode
 
 SAMPLE = Path(eyecatch.__file__).parent / "sample" / "items.csv"
 
@@ -37,7 +37,7 @@ def main() -> None:
     with args.table.open(newline="") as file:
         items = list(csv.DictReader(file))
     rows = [items[n] for n in np.random.default_rng(args.seed).permutation(len(items))[: args.count]]
-    pictures = [Image.open(args.table.parent / row[args.image]).convert("RGB") for row in rows]
+    pictures = [decode((args.table.parent / row[args.image]).read_bytes(), mode="") for row in rows]
     sheet = [Row("the picture", "", [Cell(p, row["title"]) for p, row in zip(pictures, rows, strict=True)])]
     pipeline = starter.load().pipeline
     anchors = [anchoring((picture,)) for picture in pictures]

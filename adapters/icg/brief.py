@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from icg.errors import BriefError
+from icg.pictures import over_white
 
 MAX_TITLE = 512
 MAX_AUDIENCE = 200
@@ -114,7 +115,7 @@ class Brief:
     def _hash(self) -> hashlib._Hash:
         state = hashlib.sha256(f"{len(self.title)}:{self.title}".encode())
         for picture in self.references:
-            rgb = picture.convert("RGB")
+            rgb = over_white(picture)
             state.update(f"|{rgb.width}x{rgb.height}|".encode() + rgb.tobytes())
         if self.product_id:
             state.update(f"|product_id={self.product_id}".encode())

@@ -23,7 +23,7 @@ from tests.fresh_protos import PROTOS
 
 
 def test_users_see_different_covers_of_the_same_items(server: str) -> None:
-    items = ["panda", "pizza", "rocket", "sailboat"]
+    items = ["panda", "pizza", "rocket", "bicycle"]
     best = {}
     for user in ("mia", "noah", "lena"):
         answer = run_json("recommend", *items, "--user", user, "--server", server)
@@ -75,8 +75,10 @@ def test_a_generated_cover_joins_the_pool_and_says_what_it_is(server: str, tmp_p
 def test_engagement_counts_where_it_has_a_weight(data_dir: Path) -> None:
     flags = ("--exploration", "0", "--made-covers", "trusted", "--reward-weights", "engagement=2,preference=0.5")
     with serving(data_dir, *flags) as (address, _):
-        (covers,) = run_json("draw", "owl", "--user", "noah", "--seed", "3", "--server", address)["covers"]
-        ranked = {c["cover_id"]: c for c in run_json("rank", "owl", "--user", "noah", "--server", address)["covers"]}
+        flags = ("--user", "noah", "--server", address)
+        new = run_json("draw", "fox", "--seed", "7", "--count", "3", *flags)["covers"]
+        ranked = {c["cover_id"]: c for c in run_json("rank", "fox", *flags)["covers"]}
+        covers = next(c for c in new if c["id"] in ranked)
     parts = {id: {part["name"]: part for part in cover["parts"]} for id, cover in ranked.items()}
     ours, scale = parts.pop(covers["id"])["engagement"], next(s for s in SCORING.stored if s.name == "engagement")
     assert ours["value"] == pytest.approx(covers["rewards"]["engagement"], abs=1e-5)

@@ -61,7 +61,7 @@ def test_covers_of_another_model_are_refused_until_they_are_embedded_anew(data_d
     assert "another model" in refused.stderr
     assert "eyecatch items reembed" in refused.stderr
     done = run("items", "reembed", "--data-dir", str(data_dir), "--json", env=environment)
-    assert json.loads(done.stdout) == {"reembedded": 240}
+    assert json.loads(done.stdout) == {"reembedded": 48 * (4 + 5)}, "references and covers"
     with serving(data_dir, "--no-preload", EYECATCH_CHECKPOINT=other) as (address, _), connect(address) as client:
         until(lambda: personalised(client), "a personalised answer")
     assert run("serve", "--data-dir", str(data_dir), "--port", "0", check=False).returncode == 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,25 @@ class Subject:
     @property
     def held_out(self) -> bool:
         """True for the ~10 % of subjects, chosen by a hash of the id, that no training stage uses."""
-        return int(hashlib.sha256(f"starter:{self.id}".encode()).hexdigest(), 16) % 10 == 0
+        return held_out(self.id)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A subject that is drawn in every style, before its pictures are read.
+
+    `fluent`: the 3d picture, (256, 256) webp. `icons`: the other styles' icon sets and the drawings' names there, in order of STYLES.
+    """
+
+    id: str
+    category: str
+    fluent: Path
+    icons: tuple[tuple[IconSet, str], ...]
+
+
+def held_out(id: str) -> bool:
+    """`Subject.held_out` by the subject's id."""
+    return int(hashlib.sha256(f"starter:{id}".encode()).hexdigest(), 16) % 10 == 0
 
 
 def load_subjects(art: Path, cache: Path | None = None) -> list[Subject]:
@@ -57,28 +76,39 @@ def load_subjects(art: Path, cache: Path | None = None) -> list[Subject]:
         with np.load(cache) as z:
             rows = zip(z["ids"], z["titles"], z["categories"], z["sprites"], strict=True)
             return [Subject(str(i), str(t), str(c), dict(zip(STYLES, s, strict=True))) for i, t, c, s in rows]
-    if not (art / "emoji-datasource" / "emoji.json").exists():
-        raise IcgError(f"art={str(art)!r}: no emoji-datasource/emoji.json there; allowed: a node_modules folder")
-    entries = json.loads((art / "emoji-datasource" / "emoji.json").read_text())
-    icon_sets = [IconSet(art, name) for name in ("noto", "twemoji", "fluent-emoji-high-contrast")]
-    names = set((Path(__file__).parent / "subjects.txt").read_text().split())
-    subjects: dict[str, Subject] = {}
-    for entry in entries:
-        code = entry["unified"].lower()
-        slug = icon_sets[-1].slug(code)
-        category = _CATEGORY.get(entry["category"])
-        if slug is None or category is None or slug not in names:
-            continue
-        sprites = _sprites(art, icon_sets, code)
-        if sprites is not None:
-            subjects[slug] = Subject(slug, _title(slug), category, sprites)
-    ordered = [subjects[k] for k in sorted(subjects)]
+    ordered = [Subject(e.id, title_of(e.id), e.category, _sprites(e)) for e in entries(art)]
     if cache is not None:
         cache.parent.mkdir(parents=True, exist_ok=True)
         stack = np.stack([np.stack([s.sprites[k] for k in STYLES]) for s in ordered])
         columns = {"ids": [s.id for s in ordered], "titles": [s.title for s in ordered]}
         np.savez(cache, sprites=stack, categories=np.array([s.category for s in ordered]), **columns)
     return ordered
+
+
+def entries(art: Path) -> list[Entry]:
+    """What `load_subjects` reads, sorted by id, one an id. Raises IcgError if the art is missing."""
+    if not (art / "emoji-datasource" / "emoji.json").exists():
+        raise IcgError(f"art={str(art)!r}: no emoji-datasource/emoji.json there; allowed: a node_modules folder")
+    emoji = json.loads((art / "emoji-datasource" / "emoji.json").read_text())
+    icon_sets = [IconSet(art, name) for name in ("noto", "twemoji", "fluent-emoji-high-contrast")]
+    by_id = {entry.id: entry for entry in _entries(art, emoji, icon_sets)}
+    return [by_id[id] for id in sorted(by_id)]
+
+
+def _entries(art: Path, emoji: list[dict[str, str]], icon_sets: list[IconSet]) -> Iterator[Entry]:
+    names = set((Path(__file__).parent / "subjects.txt").read_text().split())
+    folder = art / "@lobehub" / "fluent-emoji-3d" / "assets"
+    for row in emoji:
+        code = row["unified"].lower()
+        slugs = [icons.slug(code) for icons in icon_sets]
+        category = _CATEGORY.get(row["category"])
+        if category is None or slugs[-1] not in names:
+            continue
+        files = [folder / f"{n}.webp" for n in (code, code.replace("-fe0f", ""))]
+        fluent = next((file for file in files if file.exists()), None)
+        icons = tuple((i, s) for i, s in zip(icon_sets, slugs, strict=True) if s is not None and s in i.names)
+        if fluent is not None and len(icons) == len(icon_sets):
+            yield Entry(icons[-1][1], category, fluent, icons)
 
 
 def procedural(count: int = 12) -> list[Subject]:
@@ -103,19 +133,14 @@ def on_white(sprite: np.ndarray, side: int = SIDE, margin: float = 0.06) -> Imag
     return canvas
 
 
-def _title(slug: str) -> str:
+def title_of(slug: str) -> str:
+    """A subject's name in words."""
     return slug.replace("-", " ").replace("piata", "pinata")
 
 
-def _sprites(art: Path, icon_sets: list[IconSet], code: str) -> dict[str, np.ndarray] | None:
-    folder = art / "@lobehub" / "fluent-emoji-3d" / "assets"
-    names = [folder / f"{n}.webp" for n in (code, code.replace("-fe0f", ""))]
-    fluent = next((name for name in names if name.exists()), None)
-    flat = [icons.slug(code) for icons in icon_sets]
-    if fluent is None or not all(slug in icons.names for icons, slug in zip(icon_sets, flat, strict=True)):
-        return None
-    pictures = [icons.draw(str(slug), 2 * SIDE) for icons, slug in zip(icon_sets, flat, strict=True)]
-    pictures.insert(0, Image.open(fluent).convert("RGBA"))
+def _sprites(entry: Entry) -> dict[str, np.ndarray]:
+    pictures = [icons.draw(name, 2 * SIDE) for icons, name in entry.icons]
+    pictures.insert(0, Image.open(entry.fluent).convert("RGBA"))
     return {style: trim(picture, SIDE) for style, picture in zip(STYLES, pictures, strict=True)}
 
 

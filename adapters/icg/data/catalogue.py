@@ -25,7 +25,10 @@ from icg.pictures import inside
 ITEM = ("item_id", "id", "itemId", "movieId", "product_id", "sku")
 TITLE = ("title", "name", "item_title")
 CATEGORY = ("category", "categories", "genres", "genre")
-PICTURES = ("image", "picture", "cover", "poster", "image_path", "alternate_cover", "alternate_image", "image_2")
+PICTURES = (
+    *("image", "picture", "cover", "poster", "image_path", "alternate_cover", "alternate_image"),
+    *(f"image_{n}" for n in range(2, 9)),
+)
 COVER, COVER_ITEM = ("cover_id", "coverId", "id"), ("item_id", "itemId", "item")
 COVER_PICTURE = ("image", "cover", "picture", "path")
 USER = ("user_id", "user", "userId", "customer_id")

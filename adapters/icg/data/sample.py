@@ -6,21 +6,22 @@ Knows nothing about models: its covers are composed from the art, not generated.
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from icg.data import tastes
-from icg.data.art import CATEGORIES, STYLES, Subject, on_white
+from icg.data.art import CATEGORIES, STYLES, Subject, held_out
 from icg.data.bank import AXES, AXIS_NAMES, look_of
-from icg.data.compose import compose, stable_seed
+from icg.data.compose import BACKDROPS, FRAMINGS, PALETTES, compose, stable_seed
+from icg.data.sample_titles import TITLES, title_of
 
-FAVOURITES = """
-panda fox owl octopus butterfly sunflower cactus penguin tiger dolphin koala strawberry avocado pizza
-hamburger doughnut cupcake hot-beverage watermelon sushi rocket sailboat hot-air-balloon volcano castle
-locomotive ferris-wheel desert-island bicycle automobile soccer-ball basketball guitar violin artist-palette
-kite camera telescope light-bulb crown robot backpack headphone teddy-bear ghost lion frog whale
-""".split()  # noqa: SIM905
+TRAINED, HELD_OUT, COVERS = 44, 4, 5
+"""Subjects that the starter was trained on, subjects that it was not, and covers of each item."""
+SIDE, REFERENCE_STEP = 256, 64
+"""Edge of a cover, and the number whose multiples are edges of references, in pixels."""
 USERS: dict[str, tuple[str, str, str, str, str]] = {
     # user: favourite style, palette, backdrop, framing, theme
     "mia": ("3d", "candy", "dots", "close", "food"),
@@ -35,11 +36,12 @@ START_MS = 1_767_225_600_000
 
 README = """# Sample catalogue
 
-40 items, 200 covers and the behaviour of six people, so that everything can be tried at once.
+{items} items, {covers} covers and the behaviour of {users} people, so that everything can be tried at once.
 
-* `items.csv`, `images/`: titles and reference pictures (128 px webp on white). Four subjects were never seen by the
+* `items.csv`, `images/`: titles, and four reference pictures of each item, one a style: 3d, painted, flat, ink. They have alpha
+  (lossless webp, 256 px in the 3d style, else 320 px), so their cut-outs need no guess. Four subjects were never seen by the
   starter's training: {unseen}.
-* `covers.csv`, `covers/`: five covers of each item, composed from the art by `icg.data.compose` (128 px), not generated.
+* `covers.csv`, `covers/`: five covers of each item, composed from the art by `icg.data.compose` ({side} px), not generated.
 * `users.csv`, `events.csv`: **the users and their behaviour are simulated.** `users.csv` gives the taste each one was
   simulated with; a real system never sees it.
 
@@ -47,38 +49,43 @@ Made by `icg train sample`; the same seed gives the same files.
 
 Art: Fluent Emoji, (c) Microsoft, MIT; Noto Emoji, (c) Google, Apache-2.0; Twemoji, (c) Twitter, Inc and other
 contributors, CC-BY 4.0 (<https://creativecommons.org/licenses/by/4.0/>), here placed on new backgrounds.
-Names from emoji-datasource (MIT).
+Names from emoji-datasource (MIT); titles are our own.
 """
 
 
-def choose(subjects: list[Subject]) -> list[Subject]:
-    """36 training and 4 held-out subjects, favourites first, then others."""
-    by_id = {s.id: s for s in subjects}
-    first = [by_id[i] for i in FAVOURITES if i in by_id]
-    ordered = first + [s for s in subjects if s not in first]
-    return [s for s in ordered if not s.held_out][:36] + [s for s in ordered if s.held_out][:4]
+def choose(ids: Sequence[str]) -> list[str]:
+    """TRAINED training and HELD_OUT held-out subjects of `ids`, those that have a title first, then others."""
+    ordered = [id for id in TITLES if id in ids] + [id for id in ids if id not in TITLES]
+    return [id for id in ordered if not held_out(id)][:TRAINED] + [id for id in ordered if held_out(id)][:HELD_OUT]
 
 
-def write(out: Path, subjects: list[Subject], seed: int = 7) -> None:
-    """Write every file of the catalogue to `out`."""
+def write(out: Path, subjects: Sequence[Subject], seed: int = 7) -> None:
+    """Write every file of the catalogue of `subjects` to `out`; pictures of subjects that it no longer has are removed.
+
+    Their sprites may have any size; see `icg.data.large_art`.
+    """
     rng = np.random.default_rng(seed)
-    items = choose(subjects)
     for folder in ("images", "covers"):
         (out / folder).mkdir(parents=True, exist_ok=True)
+        for old in (out / folder).glob("*.webp"):
+            old.unlink()
     item_rows, cover_rows, looks = [], [], []
-    for number, subject in enumerate(items):
-        picture = f"images/{subject.id}.webp"
-        on_white(subject.sprites[STYLES[number % 4]], 128).save(out / picture, quality=88)
-        item_rows.append((subject.id, subject.title, subject.category, picture))
+    for subject in subjects:
+        pictures = [f"images/{subject.id}-{style}.webp" for style in STYLES]
+        for style, picture in zip(STYLES, pictures, strict=True):
+            reference(subject.sprites[style]).save(out / picture, lossless=True, quality=90, method=4)
+        title = title_of(subject.id, subject.title, subject.category)
+        item_rows.append((subject.id, title, subject.category, *pictures))
         for k, codes in enumerate(_looks(rng)):
             look, cover = look_of(codes), f"{subject.id}-{k}"
-            picture = compose(subject.sprites[look.style], look, stable_seed(seed, cover))
-            picture.save(out / "covers" / f"{cover}.webp", quality=86)
+            picture = compose(subject.sprites[look.style], look, stable_seed(seed, cover), SIDE)
+            picture.save(out / "covers" / f"{cover}.webp", quality=88, method=6)
             values = (look.style, look.palette, look.backdrop, look.framing)
             cover_rows.append((cover, subject.id, f"covers/{cover}.webp", *values))
             looks.append(codes)
-    themes = np.repeat([CATEGORIES.index(s.category) for s in items], 5)
-    _table(out / "items.csv", ("item_id", "title", "category", "image"), item_rows)
+    themes = np.repeat([CATEGORIES.index(s.category) for s in subjects], COVERS)
+    more = (f"image_{n}" for n in range(2, len(STYLES) + 1))
+    _table(out / "items.csv", ("item_id", "title", "category", "image", *more), item_rows)
     _table(out / "covers.csv", ("cover_id", "item_id", "image", *AXIS_NAMES), cover_rows)
     _table(
         out / "users.csv",
@@ -88,7 +95,18 @@ def write(out: Path, subjects: list[Subject], seed: int = 7) -> None:
     events = simulate(np.array(looks), themes, cover_rows, np.random.default_rng(seed + 1))
     header = ("event_id", "user_id", "item_id", "cover_id", "action", "timestamp", "dwell_ms")
     _table(out / "events.csv", header, events)
-    (out / "README.md").write_text(README.format(unseen=", ".join(s.title for s in items[36:])))
+    counts = {"items": len(item_rows), "covers": len(cover_rows), "users": len(USERS), "side": SIDE}
+    unseen = ", ".join(s.title for s in subjects if s.held_out)
+    (out / "README.md").write_text(README.format(unseen=unseen, **counts))
+
+
+def reference(sprite: np.ndarray) -> Image.Image:
+    """RGBA, square: the sprite (S, S, 4) unscaled, with a margin of at least an eighteenth of S on each side."""
+    picture = Image.fromarray(sprite)
+    edge = -(-picture.width * 10 // (9 * REFERENCE_STEP)) * REFERENCE_STEP
+    canvas = Image.new("RGBA", (edge, edge))
+    canvas.paste(picture, ((edge - picture.width) // 2,) * 2)
+    return canvas
 
 
 def simulate(looks: np.ndarray, themes: np.ndarray, covers: list[tuple], rng: np.random.Generator) -> list[tuple]:
@@ -120,9 +138,10 @@ def _actions(score: float, rng: np.random.Generator) -> list[tuple[str, int, int
 
 
 def _looks(rng: np.random.Generator) -> np.ndarray:
-    """Five looks of one item, (5, 4): all styles, distinct palettes and backdrops."""
-    styles = np.append(rng.permutation(4), rng.integers(0, 4))
-    return np.stack([styles, rng.permutation(8)[:5], rng.permutation(5), rng.integers(0, 3, 5)], 1)
+    """The looks of one item, (COVERS, 4): all styles, distinct palettes and backdrops."""
+    styles = np.append(rng.permutation(len(STYLES)), rng.integers(0, len(STYLES), COVERS - len(STYLES)))
+    distinct = (rng.permutation(len(axis))[:COVERS] for axis in (PALETTES, BACKDROPS))
+    return np.stack([styles, *distinct, rng.integers(0, len(FRAMINGS), COVERS)], 1)
 
 
 def _table(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:

@@ -56,15 +56,22 @@ def held_out(subject: str) -> bool:
 
 
 def catalogue(folder: Path, held: bool, side: int = 128) -> list[Image.Image]:
-    """The top left (side, side) of all pictures named SUBJECT-NUMBER of at least that size, whose subjects are held out (or are not).
+    """The top left (side, side) of all pictures named SUBJECT-NUMBER, whose subjects are held out (or are not).
 
+    Larger pictures are scaled down first, until their shorter edge is `side`; smaller ones are left out.
     Raises IcgError for a folder without any.
     """
     files = sorted(p for p in folder.glob("*.*") if held_out(p.stem.rpartition("-")[0]) == held)
     pictures = [picture for path in files if min((picture := decode(read(path))).size) >= side]
     if not pictures:
         raise IcgError(f"pictures={str(folder)!r}: none of {side} pixels there; allowed: files named SUBJECT-NUMBER")
-    return [picture.crop((0, 0, side, side)) for picture in pictures]
+    return [_shortened(picture, side).crop((0, 0, side, side)) for picture in pictures]
+
+
+def _shortened(picture: Image.Image, side: int) -> Image.Image:
+    """The picture, scaled so that its shorter edge is `side`."""
+    width, height = (round(edge * side / min(picture.size)) for edge in picture.size)
+    return picture if picture.size == (width, height) else picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def random_cover(seed: int, number: int, side: int = 512) -> Image.Image:

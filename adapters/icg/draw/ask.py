@@ -19,7 +19,7 @@ from PIL import Image
 from icg.brief import MAX_REFERENCE_STRENGTH, Brief
 from icg.compose.subject import product_of
 from icg.errors import BriefError, Cancelled, CheckpointError, Shed, UnknownProduct, Unsupported
-from icg.pictures import decode, over_white
+from icg.pictures import decode
 
 REFERENCE_STRENGTH = 0.88
 """The default for an item with a picture: 7 of the starter's 8 steps lay out the user's cover, the last blends the picture in."""
@@ -56,7 +56,7 @@ def brief(
     pictures = () if needless else tuple(decode(data, f"references[{n}]", "") for n, data in enumerate(references))
     cut_out = decode(product, "product", "RGBA") if product else None
     anchor = anchoring(pictures, reference_strength, cut_out, inpaint)
-    return Brief(title, tuple(map(over_white, pictures)), **anchor, **knobs)
+    return Brief(title, pictures, **anchor, **knobs)
 
 
 def anchoring(

@@ -18,6 +18,8 @@ from icg.pictures import over_white
 
 PLAIN, NEAR = 0.8, 24.0
 """Share of the border within this distance of its median colour from which on the ground is plain."""
+OPAQUE = 250
+"""Alpha from which on a pixel of the picture must be in the cover as it is; through others the cover's ground shows."""
 COMPARED = 320
 """Longer edge at which the picture and its region are compared, or less if either is smaller."""
 RADII = (2, 5)
@@ -43,32 +45,43 @@ FILLS = (0.8, 0.93)
 def fidelity(cover: Image.Image, reference: Image.Image, product: Image.Image | None = None) -> float:
     """In 0..1. reference: the item's picture. product: the RGBA cut-out of it that stands in the cover, None for the whole picture.
 
-    On a plain ground the subject is found anew from `reference`, so that a bitten cut-out does not vouch for itself.
+    The subject is found anew from `reference`, so that a bitten cut-out does not vouch for itself: it is what the picture's own alpha
+    says is opaque, or what stands on a plain ground. With alpha it is located by its outline too: a drawing of one colour has nothing else.
     """
     picture = over_white(reference)
-    whole, mask = product is None, np.ones(picture.size[::-1], bool)
+    whole, mask, rim = product is None, np.ones(picture.size[::-1], bool), max(2, round(RIM * max(reference.size)))
+    opaque = None if whole else _opaque(reference)
     if product is not None:
-        subject = subject_mask(picture)
+        subject = subject_mask(picture) if opaque is None else opaque
         mask = np.asarray(product.resize(picture.size).getchannel("A")) > 127 if subject is None else subject
     if not mask.any():
         return 0.0
-    inside = ~grown(~mask, max(2, round(RIM * max(picture.size))))
+    inside = ~grown(~mask, rim)
     mask = inside if inside.mean() > 0.25 * mask.mean() else mask
     strength = detail(picture) * mask
     weight = mask * (strength + EVEN * max(float(strength[mask].mean()), 1e-3))
-    ys, xs = np.nonzero(mask)
+    where = weight if opaque is None else grown(opaque, rim)
+    ys, xs = np.nonzero(where)
     box = (int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
-    picture, weight = picture.crop(box), weight[box[1] : box[3], box[0] : box[2]]
+    picture, weight, where = picture.crop(box), *(a[box[1] : box[3], box[0] : box[2]] for a in (weight, where))
     rgb = cover.convert("RGB")
 
     def value(region: Region) -> float:
         return round(_legible(region, rgb.size, whole) * agreement(rgb, region, picture, weight), 4)
 
     if whole:  # it fills the cover, most likely: a search takes longer
-        filled = value(settled(rgb, picture, weight, Region(0, 0, *rgb.size, 1.0)))
+        filled = value(settled(rgb, picture, where, Region(0, 0, *rgb.size, 1.0)))
         if filled >= CERTAIN:
             return filled
-    return value(locate(rgb, picture, weight))
+    return value(locate(rgb, picture, where))
+
+
+def _opaque(reference: Image.Image) -> np.ndarray | None:
+    """(h, w) bool of a picture with alpha; None for one that has none, or that is transparent nowhere or opaque nowhere."""
+    if not reference.has_transparency_data:
+        return None
+    alpha = np.asarray(reference.convert("RGBA").getchannel("A"))
+    return alpha >= OPAQUE if alpha.min() == 0 and alpha.max() == 255 else None
 
 
 def subject_mask(picture: Image.Image) -> np.ndarray | None:

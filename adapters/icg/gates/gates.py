@@ -58,7 +58,16 @@ def gates(cover: Image.Image, brief: Brief, checkpoint: str | Path) -> Gates:
         rgb = over_white(picture)
         inside, own = _of_picture(str(checkpoint), rgb.size, rgb.tobytes())
         whole = fidelity(cover, picture, brief.product)
-    return Gates(round(inside, 4), whole, round(1 - max(0.0, artifacts(cover) - own), 4))
+    return Gates(round(inside, 4), whole, round(1 - max(0.0, artifacts(_as_drawn(cover, brief)) - own), 4))
+
+
+def _as_drawn(cover: Image.Image, brief: Brief) -> Image.Image:
+    """A cover whose ground was enlarged around a cut-out, at the size of what the model drew: softness of enlarging is no damage."""
+    if brief.product is None or max(cover.size) <= max(brief.size):
+        return cover
+    small = cover.copy()
+    small.thumbnail(brief.size, Image.Resampling.LANCZOS)
+    return small
 
 
 @lru_cache(CACHED)

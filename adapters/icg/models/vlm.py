@@ -15,6 +15,7 @@ from PIL import Image
 
 from icg.checkpoints import read_json, weights
 from icg.errors import BriefError, CheckpointError
+from icg.pictures import over_white
 
 
 def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
@@ -65,7 +66,7 @@ def encoded(processor: Any, title: str, references: tuple[Image.Image, ...] = ()
     has_bos = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
     kwargs = {"return_tensors": "pt", "add_special_tokens": not has_bos}
     if references:
-        return dict(processor(images=[r.convert("RGB") for r in references], text=text, **kwargs))
+        return dict(processor(images=[over_white(r) for r in references], text=text, **kwargs))
     return dict(tokenizer(text, return_token_type_ids=False, **kwargs))
 
 

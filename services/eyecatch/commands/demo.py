@@ -185,7 +185,7 @@ def demo(
     with contextlib.ExitStack() as stack:
         data: Any = keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="eyecatch-demo-"))
         folder = Path(data)
-        step("importing the sample: 40 items, their covers, and the simulated behaviour of six people")
+        step("importing the sample: items, their covers, and the simulated behaviour of six people")
         for what in ("items", "covers", "events"):
             command("import", what, str(SAMPLE / f"{what}.csv"), "--data-dir", str(folder))
         comparisons = compare(folder, out, seed)

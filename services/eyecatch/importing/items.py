@@ -23,7 +23,10 @@ BATCH = 64
 _ID = ("item_id", "id", "itemId", "movieId", "product_id", "sku")
 _TITLE = ("title", "name", "item_title")
 _CATEGORY = ("category", "categories", "genres", "genre")
-_PICTURES = ("image", "picture", "cover", "poster", "image_path", "alternate_cover", "alternate_image", "image_2")
+_PICTURES = (
+    *("image", "picture", "cover", "poster", "image_path", "alternate_cover", "alternate_image"),
+    *(f"image_{n}" for n in range(2, 9)),
+)
 
 
 @dataclass(frozen=True)

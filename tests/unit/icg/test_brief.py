@@ -71,5 +71,15 @@ def test_digest_is_stable_and_sees_every_field() -> None:
     assert len({b.digest() for b in [base, *others]}) == 12
 
 
+def test_item_digest_sees_transparency() -> None:
+    """A black drawing is all black without its alpha."""
+    digests = set()
+    for edge in (2, 3):
+        ink = Image.new("RGBA", (8, 8))
+        ink.paste((0, 0, 0, 255), (0, 0, edge, edge))
+        digests.add(Brief("panda", (ink,)).item_digest())
+    assert len(digests) == 2
+
+
 def test_item_digest_ignores_the_user() -> None:
     assert Brief("panda").item_digest() == Brief("panda", user_embedding=np.ones(64), seed=9).item_digest()

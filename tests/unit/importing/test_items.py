@@ -12,6 +12,7 @@ import pytest
 from eyecatch.core.errors import InvalidInput, StoreFull
 from eyecatch.core.types import Origin
 from eyecatch.importing import ItemColumns, Report, Table, import_items
+from eyecatch.pictures import normalise
 from eyecatch.stores.sqlite import SqliteStore
 
 from tests.unit.importing.conftest import Home
@@ -44,6 +45,18 @@ async def test_rows_become_items_with_covers(home: Home, shop: Path) -> None:
     assert first.rewards["brightness"] > 0
     assert {c.uri for c in pools["1"]} == set(item.references)
     assert await home.blobs.get(first.uri)
+
+
+async def test_numbered_columns_give_more_references_in_their_order(home: Home, shop: Path) -> None:
+    names = ["image", *(f"image_{n}" for n in range(2, 9))]
+    paths = [f"pictures/{n}.png" for n in (3, 1, 2, 0, 7, 5, 6, 4)]
+    table = csv(shop, ",".join(["id", "title", *names]), ",".join(["1", "Eight sides", *paths]))
+    assert (await import_items(table, shop, home.catalog, home.blobs)).accepted == 1
+    item = await home.store.catalog.item("1")
+    assert item is not None
+    expected = [await home.blobs.put(normalise((shop / path).read_bytes(), "").data, "webp") for path in paths]
+    assert list(item.references) == expected
+    assert len((await home.store.catalog.pools(["1"]))["1"]) == 8, "each is a cover too"
 
 
 async def test_the_same_import_again_changes_nothing(home: Home, shop: Path) -> None:

@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerFast
 from icg import starter
 from icg.data.art import STYLES, Subject, load_subjects, on_white, procedural
 from icg.data.bank import AXES, Bank, load_or_build
-from icg.data.sample import FAVOURITES
+from icg.data.sample_titles import TITLES
 from icg.gates.domain import PART, Domain, features
 from icg.models.dual import DualEncoder
 from icg.models.joint import SIDE, CoverHead
@@ -157,7 +157,7 @@ class Run:
         align.users(self.out / "align-users", namer, items, prefixes, self.bank, crowd, self.fit("users"))
         drawer = diffusion.build(namer, latents.shape[1], latents.shape[2], self.recipe.drawing)
 
-        emphasis = np.array([self.recipe.emphasis if s.id in FAVOURITES else 1.0 for s in self.subjects])
+        emphasis = np.array([self.recipe.emphasis if s.id in TITLES else 1.0 for s in self.subjects])
 
         def save(_: int, now: Any) -> None:
             export.drawing(self.starter, now.adapter, now.denoiser, vae)

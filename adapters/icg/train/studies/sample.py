@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from icg.data.art import load_subjects
-from icg.data.sample import write
+from icg.data.art import entries
+from icg.data.large_art import large_subjects
+from icg.data.sample import choose, write
 from icg.train.flags import Flags
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """`icg train sample`."""
     args = Flags(__name__, __doc__, art="needed", smoke=False, out="folder of the catalogue", seed=7).parse_args(argv)
-    write(args.out, load_subjects(args.art), args.seed)
+    ids = choose([entry.id for entry in entries(args.art)])
+    write(args.out, large_subjects(args.art, ids), args.seed)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
-from icg.data import sample, tastes
+from icg.data import tastes
 from icg.data.art import load_subjects, procedural
 from icg.data.bank import AXES, build
 from icg.data.compose import Look, all_looks, compose
@@ -61,18 +60,3 @@ def test_trim_centres_the_ink() -> None:
 def test_missing_art_is_named(tmp_path: Path) -> None:
     with pytest.raises(IcgError, match="emoji-datasource"):
         load_subjects(tmp_path)
-
-
-def test_the_sample_catalogue_is_consistent(tmp_path: Path) -> None:
-    sample.write(tmp_path, procedural(40))
-    rows = {
-        name: list(csv.DictReader((tmp_path / f"{name}.csv").read_text().splitlines()))
-        for name in ("items", "covers", "events", "users")
-    }
-    items, covers = ({r[f"{k}_id"] for r in rows[f"{k}s"]} for k in ("item", "cover"))
-    assert len(covers) == 5 * len(items)
-    assert {e["cover_id"] for e in rows["events"]} <= covers
-    assert all(e["cover_id"].rsplit("-", 1)[0] == e["item_id"] for e in rows["events"])
-    assert len({e["event_id"] for e in rows["events"]}) == len(rows["events"])
-    assert {e["user_id"] for e in rows["events"]} == {u["user_id"] for u in rows["users"]}
-    assert all((tmp_path / c["image"]).is_file() for c in rows["covers"])

@@ -13,6 +13,7 @@ from icg.compose.subject import product_of
 from icg.draw import ask
 from icg.draw.ask import REFERENCE_STRENGTH, anchoring
 from icg.errors import BriefError, Cancelled, CheckpointError, IcgError, Shed, UnknownProduct, Unsupported
+from icg.pictures import over_white
 from PIL import Image, ImageDraw
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8))
@@ -106,6 +107,16 @@ def encoded(image: Image.Image, format: str = "PNG") -> bytes:
     out = io.BytesIO()
     image.save(out, format)
     return out.getvalue()
+
+
+def test_a_reference_keeps_its_alpha_for_the_gates() -> None:
+    """Fidelity must know what is opaque; what reads the picture lays it on white itself."""
+    ink = Image.new("RGBA", (40, 40))
+    ink.paste("black", (5, 5, 35, 35))
+    brief = ask.brief("a stamp", [encoded(ink)])
+    assert brief.references[0].mode == "RGBA"
+    assert brief.product is not None
+    assert brief.item_digest() == ask.brief("a stamp", [encoded(over_white(ink))]).item_digest()
 
 
 def test_a_fine_tuned_product_takes_the_place_of_the_references() -> None:

@@ -1,5 +1,6 @@
 """The three gates together, and their failures in words."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import eyecatch
@@ -25,13 +26,32 @@ def test_failures_say_value_and_threshold() -> None:
     assert len(Gates(float("nan"), 1.0, 1.0).failures()) == 1
 
 
-@pytest.mark.parametrize("item", ["panda", "rocket", "castle"])
+@pytest.mark.parametrize("item", ["panda-3d", "rocket-flat", "castle-painted", "rocket-ink", "crown-ink"])
 def test_an_emoji_of_the_starter_passes(item: str) -> None:
-    picture = Image.open(SAMPLE / f"{item}.webp").convert("RGB")
+    picture = Image.open(SAMPLE / f"{item}.webp")
     brief = Brief(item, (picture,), np.ones(64) / 8, **anchoring((picture,)))
     passed = gates(compose(brief, GROUND), brief, starter.path())
     assert passed.domain >= DOMAIN
     assert passed.fidelity >= FIDELITY
+
+
+@pytest.mark.parametrize("item", ["panda-3d", "rocket-ink", "crown-ink"])
+def test_what_alpha_says_is_opaque_must_be_there(item: str) -> None:
+    picture = Image.open(SAMPLE / f"{item}.webp").convert("RGBA")
+    box, bitten = picture.getbbox(), picture.copy()
+    bitten.paste((0, 0, 0, 0), (box[0], box[1], (box[0] + box[2]) // 2, box[3]))
+    brief = Brief(item, (picture,), np.ones(64) / 8, **anchoring((picture,)))
+    cover = compose(replace(brief, product=bitten), GROUND)
+    assert gates(cover, brief, starter.path()).fidelity < FIDELITY
+
+
+def test_an_enlarged_ground_is_read_as_it_was_drawn() -> None:
+    rocket = Image.open(SAMPLE / "rocket-flat.webp")
+    brief = Brief("rocket", (rocket,), np.ones(64) / 8, **anchoring((rocket,)))
+    cover = compose(brief, poster(size=brief.size))
+    assert max(cover.size) == 320
+    small = cover.resize(brief.size, Image.Resampling.LANCZOS)
+    assert gates(cover, brief, starter.path()).artifacts == gates(small, brief, starter.path()).artifacts
 
 
 def test_an_item_without_a_picture_has_nothing_to_be_faithful_to() -> None:

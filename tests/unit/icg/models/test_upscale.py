@@ -182,7 +182,7 @@ def test_measures() -> None:
 
 def test_training_and_held_out_subjects_are_disjoint() -> None:
     training, held = (catalogue(SAMPLE, held=h) for h in (False, True))
-    assert len(training) + len(held) == 200
+    assert len(training) + len(held) == 240
     assert 20 <= len(held) <= 80
     assert held_out("fox")
     with pytest.raises(IcgError, match="files named SUBJECT-NUMBER"):

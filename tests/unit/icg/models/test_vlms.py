@@ -120,6 +120,17 @@ def test_meta_tokens_follow_a_picture_by_its_longer_edge(vlm_of: Open, meta: Met
     assert torch.equal(positions[0][:, -M:], expected.expand(3, -1))
 
 
+def test_a_cut_out_is_read_on_white(vlm_of: Open) -> None:
+    """Not on the colours that its transparent pixels hide: a black drawing would be a black picture."""
+    ink, white = Image.new("RGBA", (40, 40)), Image.new("RGB", (40, 40), "white")
+    for picture in (ink, white):
+        picture.paste((0, 0, 0), (10, 10, 30, 30))
+    _, processor = vlm_of("smolvlm")
+    own, expected = (reading.inputs(processor, "kettle", (picture,))["pixel_values"] for picture in (ink, white))
+    assert torch.equal(own, expected)
+    assert own.std() > 0
+
+
 @families
 def test_a_title_read_through_embeddings_is_the_same(vlm_of: Open, meta: MetaTokens, name: str) -> None:
     """Also after a picture: no state of one item changes the next."""
