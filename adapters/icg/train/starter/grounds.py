@@ -9,6 +9,7 @@ refiner of another space starts from the linear map between the two. Writes OUT/
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
@@ -25,7 +27,7 @@ from icg.adapter.placement import Placement
 from icg.checkpoints import SHIPPED, has_own_space
 from icg.data import tastes
 from icg.data.art import CATEGORIES, STYLES, Subject, load_subjects, on_white, procedural
-from icg.data.bank import Bank, load_or_build
+from icg.data.bank import AXES, Bank, load_or_build
 from icg.data.compose import BACKDROPS, PALETTES, PLACES, stable_seed
 from icg.data.grounds import ground
 from icg.data.sample_titles import TITLES
@@ -44,7 +46,8 @@ from icg.train.starter.simulated_users import Crowd
 @dataclass(frozen=True)
 class GroundsConfig:
     """`bare`: share of a batch that are bare grounds. `drop_user`: share of them for nobody. `noise`: times of grounds are drawn around
-    sigmoid(noise). Covers have the rates of DiffusionConfig, but are never drawn for nothing: that is a ground now."""
+    sigmoid(noise). `taste`: weight of the probes. `carry`: steps of the adapter alone, before. Covers have the rates of DiffusionConfig,
+    but are never drawn for nothing: that is a ground now."""
 
     side: int = 128
     covers: int = 12_000
@@ -52,6 +55,12 @@ class GroundsConfig:
     bare: float = 0.5
     drop_user: float = 0.08
     noise: float = 0.2
+    taste: float = 0.1
+    carry: int = 800
+
+
+HOLD = 10.0
+"""Weight of what keeps an item's condition while users are learned."""
 
 
 class Grounds:
@@ -85,12 +94,38 @@ def cached(path: Path, compute: Callable[[], Tensor]) -> Tensor:
 
 
 class Drawer(nn.Module):
-    """What is trained: the adapter but for its meta tokens, and the denoiser."""
+    """What is trained: the adapter but for its meta tokens, the denoiser, and probes that keep the look readable in the conditioning."""
 
     def __init__(self, adapter: IcgAdapter, denoiser: nn.Module) -> None:
         super().__init__()
         self.adapter, self.denoiser = adapter.requires_grad_(True), denoiser.requires_grad_(True)
         adapter.meta_tokens.requires_grad_(False)
+        self.looks = nn.ModuleList(nn.Linear(adapter.config.caption, len(axis)) for axis in AXES)
+
+    def taste(self, embeds: Tensor, look: np.ndarray) -> Tensor:
+        """embeds (B, M, W), look (B, 4) -> mean cross-entropy of style, palette, backdrop and framing."""
+        mean, target = embeds.mean(1), torch.as_tensor(look).long()
+        return torch.stack([F.cross_entropy(probe(mean), target[:, n]) for n, probe in enumerate(self.looks)]).mean()
+
+
+def carry(folder: Path, model: Drawer, items: Tensor, crowd: Crowd, fit: Fit) -> None:
+    """First the adapter alone learns to carry users: their looks must be readable, beside an item and without one, and an item
+    alone must stay what it was. The denoiser then learns from conditions that say what to draw."""
+    adapter, before = model.adapter, copy.deepcopy(model.adapter).requires_grad_(False)
+    model.denoiser.requires_grad_(False)
+
+    def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        look = np.stack([rng.integers(0, len(axis), fit.batch) for axis in AXES], 1)
+        users = torch.as_tensor(crowd.draw(look, np.full(fit.batch, -1), DiffusionConfig().match, rng))
+        item = items[torch.as_tensor(rng.integers(0, len(items), fit.batch))].float()
+        bare = torch.as_tensor(rng.random(fit.batch) < 0.5)[:, None, None]
+        taste = model.taste(adapter(torch.where(bare, adapter.nothing, item), users)[0], look)
+        alone = [part(item, torch.zeros_like(users))[0] for part in (adapter, before)]
+        moved = F.mse_loss(*alone)
+        return {"loss": taste + HOLD * moved, "taste": taste, "moved": moved}
+
+    train(folder, model, fit, step)
+    model.denoiser.requires_grad_(True)
 
 
 def move(adapter: IcgAdapter, old: np.ndarray, new: np.ndarray) -> None:
@@ -149,15 +184,20 @@ class Run:
         """Train, and write the starter's parts at each save."""
         config, rates, adapter = self.config, DiffusionConfig(), self.pipeline.adapter
         bare = Grounds(self.vae, config.grounds, config.side, self.seed, self.out / "grounds.npy")
-        whole = self._whole()
+        latents = self._whole()
         items, prefixes, slot = self._items()
         crowd = Crowd(self.bank, self.covers)
         model = Drawer(adapter, self.pipeline.family.denoiser)
         odds = np.where([s.id in TITLES for s in self.subjects], 3.0, 1.0)[self.bank.subject]
         odds = np.cumsum(odds / odds.sum())
         count = round(fit.batch * config.bare)
+        if config.carry:
+            schedule = Fit(
+                config.carry, 1.5e-3, 4 * fit.batch, self.seed, warmup=min(30, config.carry // 4), save_every=200
+            )
+            carry(self.out / "carry", model, items, crowd, schedule)
 
-        def grounds(rng: np.random.Generator) -> Tensor:
+        def grounds(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
             rows = rng.integers(0, len(bare.codes), count)
             free = [rng.integers(0, len(axis), count) for axis in (STYLES, tuple(PLACES))]
             look = np.stack([free[0], bare.codes[rows, 0], bare.codes[rows, 1], free[1]], 1)
@@ -165,7 +205,9 @@ class Run:
             users[rng.random(count) < config.drop_user] = 0
             embeds, _ = adapter(adapter.nothing.expand(count, -1, -1), torch.as_tensor(users))
             target = bare.latents[torch.as_tensor(rows)].float()
-            return flow_loss(model.denoiser, target, embeds, torch.ones_like(target[:, 0]), config.noise)
+            known = users.any(1)
+            taste = model.taste(embeds[torch.as_tensor(known)], look[known]) if known.any() else torch.zeros(())
+            return flow_loss(model.denoiser, target, embeds, torch.ones_like(target[:, 0]), config.noise), taste
 
         def covers(rng: np.random.Generator) -> Tensor:
             size = fit.batch - count
@@ -179,12 +221,13 @@ class Run:
             embeds, _ = adapter(
                 items[torch.as_tensor(prefixes.row(slot[subject], reference, titled))].float(), torch.as_tensor(users)
             )
-            target = whole[torch.as_tensor(picked)].float()
+            target = latents[torch.as_tensor(picked)].float()
             return flow_loss(model.denoiser, target, embeds, torch.ones_like(target[:, 0]), rates.noise)
 
         def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
-            parts = {"grounds": grounds(rng), "covers": covers(rng)}
-            return {"loss": sum(parts.values(), torch.zeros(())) / 2, **parts}
+            (flow, taste), whole = grounds(rng), covers(rng)
+            loss = (flow + whole) / 2 + config.taste * taste
+            return {"loss": loss, "grounds": flow, "covers": whole, "taste": taste}
 
         def save(_: int, now: nn.Module) -> None:
             users, framing = crowd_of(self.bank, self.covers, self.subjects, 2000, self.seed)
@@ -220,11 +263,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Flags(__name__, __doc__, art="unless smoke", steps=900, batch=48, lr=6e-4)
     parser.number("side", 128, "pixels of a ground's edge")
     parser.number("grounds", 12_000, "grounds to learn from")
+    parser.number("carry", 800, "steps of the adapter alone, before")
     parser.add_argument("--starter", type=Path, default=SHIPPED, help="folder to go on from (default: the shipped one)")
     parser.add_argument("--space", type=Path, required=True, help="a folder of `icg train space`")
     args = parser.parse_args(argv)
     subjects = procedural() if args.smoke else load_subjects(args.art)
-    config = GroundsConfig(args.side, 48, 48) if args.smoke else GroundsConfig(args.side, grounds=args.grounds)
+    config = (
+        GroundsConfig(args.side, 48, 48, carry=4)
+        if args.smoke
+        else GroundsConfig(args.side, grounds=args.grounds, carry=args.carry)
+    )
     steps, batch = (4, 8) if args.smoke else (args.steps, args.batch)
     args.out.mkdir(parents=True, exist_ok=True)
     fit = Fit(steps, args.lr, batch, args.seed, warmup=min(30, steps // 4), save_every=50, ema=0.995)
