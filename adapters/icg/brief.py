@@ -39,7 +39,8 @@ class Brief:
     pipeline was fine-tuned on (icg.products), "" for none; {product} or its class in the title is its place.
     audience: a segment in words, up to 200 characters, which the VLM reads behind the title; "" for none.
     size: (width, height) that the model draws, multiples of 16 in 32..2048. output: (width, height) of the finished
-    cover, 32..2048; None follows the item's picture (icg.compose.cover).
+    cover, 32..2048; None follows the item's picture (icg.compose.cover). ground: the denoiser draws a ground for the user, without
+    the item and without guidance, and the item's picture is set in after decoding; a pipeline sets it if its adapter can.
 
     Raises BriefError naming the field, the value and what is allowed.
     """
@@ -60,6 +61,7 @@ class Brief:
     product_id: str = ""
     audience: str = ""
     output: tuple[int, int] | None = None
+    ground: bool = False
 
     def __post_init__(self) -> None:
         self._check_item()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from icg.adapter.connector import Connector
 from icg.adapter.meta_tokens import MetaTokens
+from icg.adapter.placement import Placement
 from icg.adapter.refiner import Refiner
 from icg.checkpoints import load_module, read_json, save_module
 from icg.errors import BriefError, CheckpointError
@@ -23,7 +24,9 @@ class AdapterConfig:
 
     `reads` and `draws`: the families that it was trained for (a VLM's model_type, a denoiser's class), "" for any. Widths do not
     identify a family: Qwen2.5-VL-3B and Qwen3-VL-2B are both 2048 wide. audience: whether covers follow a segment's words behind the
-    title; an adapter that was trained on bare titles loses the title by them. Raises CheckpointError for values out of range.
+    title; an adapter that was trained on bare titles loses the title by them. grounds: edge in pixels of the grounds, pictures without
+    a subject, that the denoiser was trained to draw for a user without an item; 0 if it was not. Raises CheckpointError for values out
+    of range.
     """
 
     vlm: int
@@ -37,10 +40,11 @@ class AdapterConfig:
     reads: str = ""
     draws: str = ""
     audience: bool = True
+    grounds: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("vlm", "caption", "pooled", "user", "tokens", "layers", "heads", "slots"):
-            value, least = getattr(self, name), int(name != "pooled")
+        for name in ("vlm", "caption", "pooled", "user", "tokens", "layers", "heads", "slots", "grounds"):
+            value, least = getattr(self, name), int(name not in ("pooled", "grounds"))
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise CheckpointError(f"adapter {name}={value!r}; allowed: a whole number from {least}")
         if self.vlm % self.heads:
@@ -82,7 +86,8 @@ class IcgAdapter(nn.Module):
             config.vlm, ConditioningSpec(config.caption, config.pooled), config.layers, config.heads
         )
         self.nothing = nn.Parameter(torch.randn(config.tokens, config.vlm) * 0.02)
-        """The tokens of an empty item, for classifier-free guidance."""
+        """The tokens of an empty item, for classifier-free guidance and for grounds."""
+        self.placement = Placement(config.user) if config.grounds else None
         self.register_buffer("centre", torch.zeros(config.tokens, config.vlm))
         self.register_buffer("spread", torch.ones(()))
         """Hidden states of different items differ little: their difference from the mean is scaled to unit deviation."""

@@ -47,6 +47,11 @@ def place_in(brief: Brief, draft: Image.Image) -> Place:
     return settled(place(strange(draft)), size, output_size(brief))
 
 
+def set_down(brief: Brief, place: Place) -> Place:
+    """`place` for the brief's product: at the size of its own pixels, if that is near."""
+    return place if brief.product is None else settled(place, cropped(brief.product).size, output_size(brief))
+
+
 def collage(draft: Image.Image, product: Image.Image, at: Place) -> Image.Image:
     """RGB of the draft's size: the draft without its own subject, with the cut-out in place of it. What the denoiser sees."""
     ground = clear(draft, strange(draft))
@@ -63,9 +68,10 @@ def compose(brief: Brief, ground: Image.Image, at: Place | None = None) -> Image
         return ground if ground.size == size else ground.resize(size, Image.Resampling.BICUBIC)
     at = place_in(brief, ground) if at is None else at
     subject = cropped(brief.product)
-    ghost = stood(subject, at, ground.size).getchannel("A").resize((48, 48), Image.Resampling.BOX)
-    plate = clear(ground, np.asarray(ghost) > GHOST * 255).resize(size, Image.Resampling.BICUBIC)
-    return _set_in(plate, stood(subject, at, size))
+    if not brief.ground:
+        ghost = stood(subject, at, ground.size).getchannel("A").resize((48, 48), Image.Resampling.BOX)
+        ground = clear(ground, np.asarray(ghost) > GHOST * 255)
+    return _set_in(ground.resize(size, Image.Resampling.BICUBIC), stood(subject, at, size))
 
 
 def _set_in(ground: Image.Image, alone: Image.Image) -> Image.Image:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from torch import Tensor
 from icg.adapter.model import IcgAdapter
 from icg.brief import Brief
 from icg.checkpoints import DIFFUSERS, read_json, weights
+from icg.compose.cover import fills, set_down
+from icg.compose.layout import Place
 from icg.draw.conditions import Conditioner
 from icg.draw.readings import Readings
 from icg.draw.sampler import Sampler, step_together
@@ -103,11 +105,16 @@ class CoverPipeline(ProductMixin):
         return pipeline
 
     def __call__(self, briefs: list[Brief], on_step: Callable[[int, int], bool] | None = None) -> list[Image.Image]:
-        """One cover per brief. `on_step(step, total)` runs after each step; returning False raises Cancelled."""
-        if not briefs:
-            return []
-        batch = self.start(briefs)
-        more = True
+        """One cover per brief. `on_step(step, total)` runs after each step of covers of one size; returning False raises Cancelled."""
+        briefs = list(map(self.prepared, briefs))
+        covers: dict[int, Image.Image] = {}
+        for size in dict.fromkeys(tuple(brief.size) for brief in briefs):  # grounds may be larger than whole covers
+            rows = [row for row, brief in enumerate(briefs) if tuple(brief.size) == size]
+            covers |= zip(rows, self._covers([briefs[row] for row in rows], on_step), strict=True)
+        return [covers[row] for row in range(len(briefs))]
+
+    def _covers(self, briefs: list[Brief], on_step: Callable[[int, int], bool] | None) -> list[Image.Image]:
+        batch, more = self.start(briefs), True
         while more:
             more = self.step(batch)
             if on_step is not None and on_step(batch.done, batch.total) is False:
@@ -122,6 +129,7 @@ class CoverPipeline(ProductMixin):
             if len(values) != 1:
                 raise BriefError(f"{name}={values} in one call; allowed: one value for all briefs")
         self.check_size(briefs[0].size)
+        briefs = list(map(self.prepared, briefs))
         product = self.product(briefs[0])
         batch = Batch([self.sampler(brief, product) for brief in briefs], product)
         Conditioner(self.adapter)(batch.samplers)
@@ -147,7 +155,26 @@ class CoverPipeline(ProductMixin):
     ) -> Sampler:
         """A sampler of the brief before its first step, without conditions. digest: `item_key` of it, if that is known."""
         hint, placed = self.hinted(brief) if brief.inpaint else (None, None)
-        return Sampler(self.family, brief, self.item(brief, product, digest), self.user(brief), hint, placed, trunk)
+        item, user = self.item(brief, product, digest), self.user(brief)
+        return Sampler(self.family, brief, item, user, hint, placed, trunk, self.place(brief, user))
+
+    def prepared(self, brief: Brief) -> Brief:
+        """The brief as this checkpoint draws it: around the item's own picture the ground alone, if its adapter can draw grounds."""
+        anchored = (brief.product is not None or fills(brief)) and not (brief.inpaint or brief.product_id)
+        if not (anchored and self.adapter.placement is not None):
+            return brief
+        return replace(brief, ground=True, size=self.ground_size(brief.size))
+
+    def ground_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) of the ground of a cover of `size`: at least as large as the adapter's grounds."""
+        scale = max(1.0, self.adapter.config.grounds / max(size))
+        return tuple(round(edge * scale / 16) * 16 for edge in size)  # type: ignore[return-value]
+
+    def place(self, brief: Brief, user: Tensor) -> Place | None:
+        """Where the user (1, U) likes the product in a ground; None if there is none."""
+        if not brief.ground or brief.product is None or self.adapter.placement is None:
+            return None
+        return set_down(brief, Place(*self.adapter.placement.place(user[0])))
 
     def hinted(self, brief: Brief) -> tuple[Tensor, Image.Image]:
         """What the ControlNet is shown of a brief, one row, and the product where it stands. Unsupported without a ControlNet."""
@@ -185,7 +212,9 @@ class CoverPipeline(ProductMixin):
         return kwargs
 
     def item(self, brief: Brief, product: TrainedProduct | None = None, digest: str = "") -> Tensor:
-        """What the VLM read of the item, (1, M, D), cached."""
+        """What the VLM read of the item, (1, M, D), cached; the tokens of an empty item for a ground."""
+        if brief.ground:
+            return self.adapter.nothing[None]
         return self.readings.read(digest or self.item_key(brief, product), lambda: self._read(brief, product))
 
     def _read(self, brief: Brief, product: TrainedProduct | None) -> Tensor:

@@ -74,7 +74,7 @@ class Sampler:
 
     item (1, M, D) and user (1, U) are what `conditions` are encoded from, by `icg.draw.conditions`, before the first step.
     placed: for a brief that is inpainted, the product where it is to be; hint (1, ...) shows it to the ControlNet.
-    trunk: sampled for several briefs, which branch off it.
+    trunk: sampled for several briefs, which branch off it. place: where the product of a brief with a ground is to be.
     """
 
     def __init__(
@@ -86,11 +86,12 @@ class Sampler:
         hint: Tensor | None = None,
         placed: Image.Image | None = None,
         trunk: bool = False,
+        place: Place | None = None,
     ) -> None:
         self._family, self.brief, self.item, self.user = family, brief, item, user
         self.hint, self.placed, self.trunk = hint, placed, trunk
-        self.place: Place | None = None
-        """Where the product was set into the latents, None before that."""
+        self.place = place
+        """Where the product is in the cover, None as long as the draft is to decide it."""
         self.conditions: tuple[Condition | None, ...] = ()
         self.scheduler = family.schedule(brief.steps, brief.size)
         self.latents = first_noise(family, brief) * getattr(self.scheduler, "init_noise_sigma", 1.0)
@@ -165,12 +166,12 @@ class Sampler:
             return with_scene(decoded, self.placed)
         return compose(self.brief, decoded, self.place)
 
-    def branch(self, brief: Brief, user: Tensor) -> Sampler:
+    def branch(self, brief: Brief, user: Tensor, place: Place | None = None) -> Sampler:
         """Another sampler that goes on from here, for a brief of the same item, size and steps; this one stays as it is."""
         other = copy.copy(self)
         other.scheduler, other._generator = copy.deepcopy(self.scheduler), _later_noise(brief)
         other.brief, other.user, other.trunk, other._anchor = brief, user, False, anchor_step(brief)
-        other.conditions = ()
+        other.conditions, other.place = (), place
         return other
 
 
@@ -203,11 +204,11 @@ def guided(weights: Sequence[float | Tensor], predictions: Sequence[Tensor]) -> 
 
 
 def guidance_weights(brief: Brief, step: int) -> Weights:
-    """See Weights. Not guided are steps outside the brief's part, and those after a picture was set in.
+    """See Weights. Not guided are grounds, steps outside the brief's part, and those after a picture was set in.
 
     That picture then says what to draw; guidance would only harden its colours (arXiv:2404.07724).
     """
-    if not brief.guides(step) or 0 < anchor_step(brief) < step:
+    if brief.ground or not brief.guides(step) or 0 < anchor_step(brief) < step:
         return 0.0, 0.0, 1.0
     item = float(brief.guidance)
     user = item if brief.user_guidance is None else float(brief.user_guidance)
@@ -226,8 +227,8 @@ def rows_ahead(brief: Brief) -> list[int]:
 
 
 def anchor_step(brief: Brief) -> int:
-    """Before which step the product is set in, 0 for never: a picture that fills the cover is set in after decoding."""
-    if brief.product is None:
+    """Before which step the product is set into the latents, 0 for never: it is set into grounds, or fills a cover, after decoding."""
+    if brief.product is None or brief.ground:
         return 0
     return min(round(brief.reference_strength * brief.steps), brief.steps - 1)
 

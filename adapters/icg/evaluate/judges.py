@@ -6,7 +6,7 @@ control. Users are SIMULATED. Knows nothing about training.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,8 @@ from icg import starter
 from icg.brief import Brief
 from icg.data import tastes
 from icg.data.art import CATEGORIES, Subject
-from icg.data.bank import AXES, AXIS_NAMES, Bank
+from icg.data.bank import AXIS_NAMES, Bank
+from icg.evaluate.looks import LookJudge
 from icg.models.joint import JointEmbedding
 from icg.users.histories import user_embedding
 
@@ -38,29 +39,9 @@ def retrieval(
     return {"top1": float((rank == 0).mean()), "top5": float((rank < 5).mean()), "of": len(among)}
 
 
-class LookJudge:
-    """Ridge probes from the embedding's tower features to each axis of a look, fitted on composed covers."""
-
-    def __init__(self, embedding: JointEmbedding, bank: Bank, strength: float = 10.0) -> None:
-        self.embedding = embedding
-        x = embedding.features([Image.fromarray(i) for i in bank.images]).numpy().astype(np.float64)
-        self.mean, self.scale = x.mean(0), x.std(0) + 1e-6
-        x = self._standard(x)
-        gram = x.T @ x + strength * np.eye(x.shape[1])
-        self.maps = [np.linalg.solve(gram, x.T @ np.eye(len(axis))[bank.look[:, a]]) for a, axis in enumerate(AXES)]
-
-    def __call__(self, images: list[Image.Image]) -> np.ndarray:
-        """(N, 4) indices into AXES."""
-        x = self._standard(self.embedding.features(images).numpy().astype(np.float64))
-        return np.stack([(x @ m).argmax(1) for m in self.maps], 1)
-
-    def _standard(self, x: np.ndarray) -> np.ndarray:
-        return np.concatenate([(x - self.mean) / self.scale, np.ones((len(x), 1))], 1)
-
-
 def personalisation(
     parts: starter.Starter,
-    judge: LookJudge,
+    judges: Mapping[str, LookJudge],
     bank: Bank,
     subjects: list[Subject],
     themes: np.ndarray,
@@ -70,8 +51,10 @@ def personalisation(
 ) -> dict[str, float]:
     """Each item is drawn for two SIMULATED users: the share in which the first user's true taste prefers their own cover to the other's.
 
-    `own_over_swapped` uses the taste of the simulation on the look that `judge` reads from the cover; `own_over_swapped_model` the
-    preference reward; `shuffled_control` a third user's taste. Ties count half.
+    `own_over_swapped` uses the taste of the simulation on the look that a judge reads from the cover; `own_over_swapped_model` the
+    preference reward; `shuffled_control` a third user's taste. Ties count half. `favourite_...`: how often the own cover shows the value
+    that the user likes best; `history_...`: how often the covers do that the user embedding is the mean of. judges: by the
+    ending of the names of their figures.
     """
     rng, count = np.random.default_rng(seed), len(subjects)
     people = tastes.sample(count, rng)
@@ -83,20 +66,22 @@ def personalisation(
     swapped = draw(parts, [brief_for(s, users[following[i]], i) for i, s in enumerate(subjects)], draws)
     weights = people.weights.copy()
     weights[:, -len(CATEGORIES) :] = 0  # both covers show the same item
-    looks = [judge(covers_of_user), judge(swapped)]
-    worth = [tastes.Tastes(weights, people.favourite).utility(look, np.zeros(count, int)) for look in looks]
     embedded = [parts.embedding.covers(images) for images in (covers_of_user, swapped)]
     rows, third = np.arange(count), np.roll(np.arange(count), -2)
-    hits = {
-        f"favourite_{n}": float((looks[0][:, a] == people.favourite[:, a]).mean()) for a, n in enumerate(AXIS_NAMES)
-    }
-    return {
-        "own_over_swapped": wins(worth[0][rows, rows], worth[1][rows, rows]),
+    out = {
         "own_over_swapped_model": wins(*((users * covers).sum(1) for covers in embedded)),
-        "shuffled_control": wins(worth[0][third, rows], worth[1][third, rows]),
         "preference_reward": float((users * embedded[0]).sum(1).mean()),
-        **hits,
     }
+    for name, judge in judges.items():
+        looks = [judge(covers_of_user), judge(swapped)]
+        worth = [tastes.Tastes(weights, people.favourite).utility(look, np.zeros(count, int)) for look in looks]
+        out[f"own_over_swapped{name}"] = wins(worth[0][rows, rows], worth[1][rows, rows])
+        out[f"shuffled_control{name}"] = wins(worth[0][third, rows], worth[1][third, rows])
+        for axis, title in enumerate(AXIS_NAMES):
+            out[f"favourite_{title}{name}"] = float((looks[0][:, axis] == people.favourite[:, axis]).mean())
+    for axis, title in enumerate(AXIS_NAMES):  # what the covers that a user engaged with say of the favourite
+        out[f"history_{title}"] = float((bank.look[picked][..., axis] == people.favourite[:, axis, None]).mean())
+    return out
 
 
 def wins(ours: np.ndarray, theirs: np.ndarray) -> float:

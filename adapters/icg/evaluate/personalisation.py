@@ -20,11 +20,12 @@ from icg.adapter.model import IcgAdapter
 from icg.brief import Brief
 from icg.compose.choice import preferred_first
 from icg.data.art import CATEGORIES, STYLES, Subject, load_subjects, on_white
-from icg.data.bank import Bank, build
+from icg.data.bank import AXIS_NAMES, Bank, build
 from icg.data.behaviour import population, simulate
 from icg.draw.ask import anchoring
 from icg.draw.pipeline import CoverPipeline
-from icg.evaluate.judges import LookJudge, draw, personalisation, retrieval
+from icg.evaluate.judges import draw, personalisation, retrieval
+from icg.evaluate.looks import LookJudge, plain_features
 from icg.evaluate.preference import ClickPairs, curve
 from icg.evaluate.reward_hacking import diversity
 from icg.models.dual import DualEncoder
@@ -37,9 +38,9 @@ AMONG = 100
 KINDS = {
     "": (True, 1, True, 1),
     "_title_only": (True, 0, False, 1),
+    "_four_references": (True, 4, True, 1),
     "_reference_only": (False, 1, True, 1),
     "_two_references": (True, 2, True, 1),
-    "_four_references": (True, 4, True, 1),
     "_read_only": (True, 1, False, 1),
     "_best_of_4": (True, 1, True, 4),
 }
@@ -68,7 +69,7 @@ def measure(
     """{figure: {"mean", "deviation"} over seeds}, None for a figure whose folder is None.
 
     count: covers a figure. second: folder of a dual encoder that also recognises titles (`..._second`). ablations: all kinds of
-    briefs; otherwise the default one and the title alone.
+    briefs; otherwise the default one, the title alone and a choice of four pictures.
     """
     subjects = load_subjects(art)
     parts = starter.load(root)
@@ -76,7 +77,7 @@ def measure(
     if second is not None:
         embedding = parts.embedding
         judges["_second"] = JointEmbedding(embedding.space, DualEncoder.from_pretrained(second))
-    kinds = list(KINDS) if ablations else list(KINDS)[:2]
+    kinds = list(KINDS) if ablations else list(KINDS)[:3]
     others = compared or OtherAdapters()
     rounds = [measure_seed(parts, root, subjects, seed, count, others, judges, kinds) for seed in range(seeds)]
     names = dict.fromkeys([*KEYS, *(name for figures in rounds for name in figures)])
@@ -107,7 +108,11 @@ def measure_seed(
     themes = np.array([CATEGORIES.index(s.category) for s in subjects])
     bank = build(subjects, simulated, 201 + seed, 1, trained)
     covers = parts.embedding.covers([Image.fromarray(i) for i in bank.images])
-    look, out = LookJudge(parts.embedding, bank), dict[str, float]()
+    looks = {
+        "": LookJudge(lambda images: parts.embedding.features(images).numpy(), bank),
+        "_independent": LookJudge(plain_features, bank, 100.0),
+    }
+    out = dict[str, float]()
     chosen = [subjects[i] for i in groups["seen"]]
     for name, rows in groups.items():
         titles = [subjects[i].title for i in rows]
@@ -115,6 +120,9 @@ def measure_seed(
         users = covers[rng.integers(0, len(covers), len(rows))]
         real = build(subjects, len(rows), 401 + seed, 1, rows)
         images = {"_real": [Image.fromarray(i) for i in real.images]}
+        for judge, read in looks.items():
+            right = (read(images["_real"]) == real.look).mean(0)
+            out |= {f"read_{axis}_{name}{judge}": float(value) for axis, value in zip(AXIS_NAMES, right, strict=True)}
         true_titles = {"_real": [subjects[i].title for i in real.subject]}
         for kind in kinds:
             briefs = [
@@ -128,7 +136,7 @@ def measure_seed(
                 out[f"title_top5_{name}{kind}{judge}"] = top5
     for kind in kinds:
         figures = personalisation(
-            parts, look, bank, chosen, themes, partial(brief, parts.embedding, kind), seed, KINDS[kind][-1]
+            parts, looks, bank, chosen, themes, partial(brief, parts.embedding, kind), seed, KINDS[kind][-1]
         )
         out |= {f"{name}{kind}": value for name, value in figures.items()}
     if (root / "users").is_dir():

@@ -66,8 +66,8 @@ class ProductMixin:
         return brief.title if product is None else product.record.plain(brief.title)
 
     def item_key(self, brief: Brief, product: TrainedProduct | None) -> str:
-        """The cache key of the VLM's part; it changes when the product is trained again."""
-        return brief.item_digest() + (f"|{product.key}" if product else "")
+        """The cache key of the VLM's part; it changes when the product is trained again, and is one for all grounds."""
+        return "ground" if brief.ground else brief.item_digest() + (f"|{product.key}" if product else "")
 
     def bare(self) -> None:
         """Remove products' weights before the denoiser is trained."""

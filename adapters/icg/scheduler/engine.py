@@ -44,9 +44,9 @@ CPU_ROWS, GPU_ROWS = 16, 64
 class StepScheduler:
     """Owns `pipeline`, which must not change any more and must not be used elsewhere until `close`.
 
-    sizes: (width, height) that can be requested; memory is measured for each. rows: latents per tick at most. queue: requests
-    waiting and running at most. loras: folders by name. products: how many products have their weights on the device at most.
-    shared: the fraction of the steps, 0..1, that requests with a Share have in common. fast: changes to the model for speed; None
+    sizes: (width, height) that can be requested; memory is measured for each and for its grounds. rows: latents per tick at most.
+    queue: requests waiting and running at most. loras: folders by name. products: how many products have their weights on the device
+    at most. shared: the fraction of the steps, 0..1, that requests with a Share have in common. fast: changes to the model for speed; None
     for none. Raises BriefError or CheckpointError for what the model cannot do.
     """
 
@@ -68,6 +68,7 @@ class StepScheduler:
         rows = rows or (CPU_ROWS if on_cpu else GPU_ROWS)
         # Streams and graphs belong to the current device, which is each thread's own.
         self._current = nullcontext if on_cpu else partial(torch.cuda.device, pipeline.device)
+        sizes = tuple(dict.fromkeys([*sizes, *map(pipeline.ground_size, sizes)]))
         pipeline.bare()
         self._loras = Loras(pipeline.family, loras or {}, products)
         with self._current(), torch.inference_mode():
@@ -109,6 +110,7 @@ class StepScheduler:
         raises end the request within one step.
         """
         now = self._clock()
+        brief = self._pipeline.prepared(brief)
         self._model.check(tuple(brief.size), lora)
         product = self._pipeline.product(brief)
         if product is not None and product.whole:

@@ -55,7 +55,8 @@ class Trunks:
 
     def branch(self, request: Request, share: Share, trunk: Sampler) -> Sampler:
         """The request's own sampler, after its trunk has taken the shared steps."""
-        return trunk.branch(replace(request.brief, seed=share.seed), self._pipeline.user(request.brief))
+        user = self._pipeline.user(request.brief)
+        return trunk.branch(replace(request.brief, seed=share.seed), user, self._pipeline.place(request.brief, user))
 
     def drop(self, sampler: Sampler) -> None:
         """Forget a trunk that failed."""

@@ -27,7 +27,8 @@ from icg.adapter.refiner import Refiner
 from icg.data.art import CATEGORIES, STYLES, Subject, load_subjects, on_white, procedural
 from icg.data.bank import Bank, build
 from icg.draw.pipeline import CoverPipeline
-from icg.evaluate.judges import LookJudge, draw, personalisation, retrieval
+from icg.evaluate.judges import draw, personalisation, retrieval
+from icg.evaluate.looks import LookJudge
 from icg.evaluate.personalisation import brief
 from icg.models import vlm as reading
 from icg.starter import Starter
@@ -195,8 +196,9 @@ def judged(
         if not held:
             themes = np.array([CATEGORIES.index(s.category) for s in subjects])
             part = Bank(*(c[: sizes.judged] for c in (known.bank.images, known.bank.subject, known.bank.look)))
-            look_judge, read_only = LookJudge(parts.embedding, part), partial(brief, "_read_only")
-            figures = personalisation(parts, look_judge, part, group, themes, read_only, seed)
+            look_judge = LookJudge(lambda images: parts.embedding.features(images).numpy(), part)
+            read_only = partial(brief, "_read_only")
+            figures = personalisation(parts, {"": look_judge}, part, group, themes, read_only, seed)
             out |= {name: figures[name] for name in ("own_over_swapped", "own_over_swapped_model", "shuffled_control")}
     return out
 

@@ -130,11 +130,13 @@ def test_user_moves_the_conditioning_and_strength_0_is_cold(small: Starter) -> N
     assert not torch.allclose(cold, on, atol=1e-4)
 
 
-def test_all_briefs_of_a_call_need_the_same_size_and_step_count(small: Starter) -> None:
+def test_covers_of_a_call_may_differ_in_size_and_those_of_a_batch_in_nothing_that_they_share(small: Starter) -> None:
     with pytest.raises(BriefError, match=r"steps=\[2, 3\]"):
         small.pipeline([Brief("a", steps=2), Brief("b", steps=3)])
     with pytest.raises(BriefError, match="size"):
-        small.pipeline([Brief("a"), Brief("b", size=(128, 96))])
+        small.pipeline.start([Brief("a"), Brief("b", size=(128, 96))])
+    both = small.pipeline([Brief("a", steps=1), Brief("b", size=(128, 96), steps=1)])
+    assert [cover.size for cover in both] == [(128, 128), (128, 96)]
     assert small.pipeline([]) == []
     assert small.pipeline([Brief("a", size=(128, 96), steps=1)])[0].size == (128, 96)
 

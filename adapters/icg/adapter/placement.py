@@ -1,0 +1,35 @@
+"""Where a user likes the subject in a cover: a ridge regression from user embeddings to a few places. Knows no picture."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+COUNT = 3
+"""Places that a user chooses from."""
+
+
+class Placement(nn.Module):
+    """Scores of COUNT places for users (B, U); the best one is a user's. `places` (COUNT, 3): edge, x and y as in a Place."""
+
+    def __init__(self, user: int) -> None:
+        super().__init__()
+        self.scores = nn.Linear(user, COUNT).requires_grad_(False)
+        self.register_buffer("places", torch.zeros(COUNT, 3))
+
+    def place(self, user: Tensor) -> list[float]:
+        """Edge, x and y for a user (U,); zeros are nobody, who gets what most users like."""
+        best = int(self.scores(user.float()).argmax())
+        place: list[float] = self.places[best].tolist()  # type: ignore[index]
+        return place
+
+    @torch.no_grad()
+    def fit(self, users: Tensor, favourite: Tensor, places: Tensor, strength: float = 10.0) -> None:
+        """Ridge regression of one-hot `favourite` (N,) on `users` (N, U). places (COUNT, 3)."""
+        targets = torch.nn.functional.one_hot(favourite, COUNT).double()
+        x, mean, base = users.double(), users.double().mean(0), targets.mean(0)
+        gram = (x - mean).T @ (x - mean) + strength * torch.eye(x.shape[1], dtype=torch.float64)
+        slopes = torch.linalg.solve(gram, (x - mean).T @ (targets - base))
+        self.scores.weight.copy_(slopes.T)
+        self.scores.bias.copy_(base - mean @ slopes)
+        self.places.copy_(places)  # type: ignore[operator]
