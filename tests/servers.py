@@ -15,6 +15,7 @@ import redis
 from tests.processes import owned
 
 _SLOTS = 16_384
+CLIENT_PORTS = 32_768
 _BUS = 10_000  # a cluster's nodes talk to each other on their port and this
 
 
@@ -27,9 +28,13 @@ def redis_server() -> str:
 
 
 def free_port() -> int:
-    """A port that is free, and whose cluster bus port is free too."""
+    """A port that is free, and whose cluster bus port is free too.
+
+    Below those that Linux gives to clients: whoever asks one of these again and again before its server listens is connected to itself one
+    day, and is answered with its own words.
+    """
     while True:
-        port = random.randint(20_000, 50_000)
+        port = random.randint(11_000, CLIENT_PORTS - _BUS - 1)
         with ExitStack() as held:
             try:
                 for each in (port, port + _BUS):

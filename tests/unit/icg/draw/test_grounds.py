@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -43,12 +44,12 @@ def placement() -> Placement:
 
 @pytest.fixture
 def pipeline(small: Starter) -> CoverPipeline:
-    """The random small pipeline with an adapter that says that it draws grounds."""
+    """A copy of the random small pipeline, as a scheduler changes it, with an adapter that says that it draws grounds."""
     old = small.pipeline
     adapter = IcgAdapter(replace(old.adapter.config, grounds=256))
     adapter.load_state_dict(old.adapter.state_dict(), strict=False)
     adapter.placement = placement()
-    return CoverPipeline(old.vlm, old.processor, old.diffusion, adapter)
+    return CoverPipeline(old.vlm, old.processor, copy.deepcopy(old.diffusion), adapter)
 
 
 def test_each_user_gets_the_place_of_users_alike(tmp_path: object, pipeline: CoverPipeline) -> None:
