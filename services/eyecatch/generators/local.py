@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from icg.scheduler.engine import StepScheduler
     from icg.starter import Starter
 
-SCORE_BATCH = 64
+SCORE_BATCH = 8
 T = TypeVar("T")
 
 
