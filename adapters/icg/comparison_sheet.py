@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from icg.typesetting import ACCENT, EMPTY, FAINT, INK, LINE, PAPER, fit, rounded, scaled, write
+from icg.typesetting import ACCENT, EMPTY, FAINT, INK, LINE, MUTED, PAPER, fit, rounded, scaled, write
 
 CELL, GAP, STACK, MARGIN = 256, 32, 20, 64
-PANEL, ROW_LABEL = 264, 44
+PANEL, ROW_LABEL = 280, 44
 HEADER, COLUMN_NAMES, REASON, BETWEEN = 124, 48, 104, 68
 LIKED, LIKED_GAP = 120, 14
 RADIUS, FRAME, FRAME_GAP = 12, 4, 4
@@ -73,14 +73,14 @@ def comparison_sheet(blocks: Sequence[Block], columns: Sequence[str], title: str
 def _panel(sheet: Image.Image, draw: ImageDraw.ImageDraw, y: int, block: Block) -> None:
     room = PANEL - 16
     write(draw, (MARGIN, y - 8), fit(draw, block.name, 34, room, 1), 34, bold=True)
-    write(draw, (MARGIN, y + 40), fit(draw, block.taste, 16, room, 2), 16, FAINT)
+    write(draw, (MARGIN, y + 40), fit(draw, block.taste, 16, room, 2), 16, MUTED)
     if block.liked:
         write(draw, (MARGIN, y + CELL - LIKED - 24), fit(draw, f"{block.name} liked", 14, room, 1), 14, FAINT)
         for n, image in enumerate(block.liked[:2]):
             _paste(sheet, image, MARGIN + n * (LIKED + LIKED_GAP), y + CELL - LIKED, LIKED)
     lower = y + CELL + STACK
-    write(draw, (MARGIN, lower - 6), fit(draw, block.figure, 34, room, 1), 34, bold=True)
-    write(draw, (MARGIN, lower + 42), fit(draw, block.figure_note, 16, room, 4), 16, FAINT)
+    write(draw, (MARGIN, lower), fit(draw, block.figure, 34, room, 1), 34, bold=True)
+    write(draw, (MARGIN, lower + 48), fit(draw, block.figure_note, 16, room, 4), 16, MUTED)
 
 
 def _sideways(sheet: Image.Image, text: str, x: int, y: int) -> None:
@@ -102,7 +102,7 @@ def _choice(sheet: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, choic
     text_y = new_y + CELL + 18
     colour = ACCENT if choice.new_wins else INK
     write(draw, (x, text_y), fit(draw, choice.headline, 18, CELL - 8, 1), 18, colour, bold=True)
-    write(draw, (x, text_y + 28), fit(draw, choice.reason, 16, CELL, 3), 16, FAINT)
+    write(draw, (x, text_y + 28), fit(draw, choice.reason, 16, CELL, 3), 16, MUTED)
 
 
 def _paste(sheet: Image.Image, image: Image.Image | None, x: int, y: int, side: int) -> None:

@@ -7,7 +7,8 @@ from typing import Literal
 
 from PIL import Image, ImageDraw, ImageFont
 
-PAPER, INK, FAINT, LINE, ACCENT, EMPTY = "#faf8f4", "#22201c", "#85807a", "#e4dfd6", "#c8452d", "#f1ede6"
+PAPER, EMPTY, LINE = "#faf8f4", "#f1ede6", "#e4dfd6"
+INK, MUTED, FAINT, ACCENT = "#22201c", "#5f5a54", "#85807a", "#c8452d"
 # PIL has one weight of its font: a stroke of this part of the size makes it bold.
 STROKE = 0.02
 # Masks of rounded corners are drawn larger and reduced: PIL does not smooth edges.
@@ -52,9 +53,10 @@ def fit(draw: ImageDraw.ImageDraw, text: str, size: int, width: int, lines: int)
         elif out[-1] and len(out) < lines:
             out.append("")
         else:
+            out[-1] = out[-1] or words[0]
             while out[-1] and draw.textlength(out[-1] + "…", font=face) > width:
                 out[-1] = out[-1][:-1]
-            out[-1] = (out[-1] or words[0][:1]) + "…"
+            out[-1] += "…"
             break
     return "\n".join(out)
 

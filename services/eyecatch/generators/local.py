@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from icg.scheduler.engine import StepScheduler
     from icg.starter import Starter
 
+# Larger batches spend half of their time on fresh memory (docs/log.md).
 SCORE_BATCH = 8
 T = TypeVar("T")
 
