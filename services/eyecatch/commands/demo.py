@@ -58,7 +58,7 @@ def running(data_dir: Path) -> Iterator[str]:
     """Run a server on a free port inside the context; yields its address."""
     # No exploration, so that choices are not random. The starter draws the sample well, so made covers are trusted.
     # Several jobs at a time share batches, and one is rated while others are drawn. The pool has room for every cover made.
-    flags = ("--port", "0", "--exploration", "0", "--jobs", "4", "--pool-size", "32", *TRUSTING)
+    flags = ("--port", "0", "--exploration", "0", "--jobs", "4", "--pool-size", "64", *TRUSTING)
     process = subprocess.Popen(
         [sys.executable, "-m", "eyecatch.cli", "serve", "--data-dir", str(data_dir), *flags],
         stdout=subprocess.PIPE,
