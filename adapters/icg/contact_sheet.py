@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-PAPER, INK, FAINT, LINE, ACCENT = "#faf8f4", "#22201c", "#85807a", "#e4dfd6", "#c8452d"
+from icg.typesetting import ACCENT, EMPTY, FAINT, INK, LINE, PAPER, fit, font, scaled
+
 CELL, GAP, LABEL, CAPTION, HEADER = 176, 18, 210, 40, 34
 
 
@@ -45,53 +45,27 @@ def contact_sheet(
     sheet = Image.new("RGB", (left + most * (cell + GAP), top + header + len(rows) * pitch), PAPER)
     draw = ImageDraw.Draw(sheet)
     if title:
-        draw.text((GAP, GAP), title, fill=INK, font=_font(26))
-        draw.text((GAP, GAP + 36), _fit(draw, subtitle, 14, sheet.width - 2 * GAP, 1), fill=FAINT, font=_font(14))
+        draw.text((GAP, GAP), title, fill=INK, font=font(26))
+        draw.text((GAP, GAP + 36), fit(draw, subtitle, 14, sheet.width - 2 * GAP, 1), fill=FAINT, font=font(14))
     for c, name in enumerate(columns):
-        draw.text((left + c * (cell + GAP), top), _fit(draw, name, 15, cell, 1), fill=INK, font=_font(15))
+        draw.text((left + c * (cell + GAP), top), fit(draw, name, 15, cell, 1), fill=INK, font=font(15))
     for r, row in enumerate(rows):
         y = top + header + r * pitch
         draw.line((GAP, y - GAP // 2, sheet.width - GAP, y - GAP // 2), fill=LINE)
-        draw.text((GAP, y + 8), _fit(draw, row.label, 18, LABEL - GAP, 2), fill=INK, font=_font(18))
-        draw.text((GAP, y + 56), _fit(draw, row.note, 13, LABEL - GAP, 6), fill=FAINT, font=_font(13))
+        draw.text((GAP, y + 8), fit(draw, row.label, 18, LABEL - GAP, 2), fill=INK, font=font(18))
+        draw.text((GAP, y + 56), fit(draw, row.note, 13, LABEL - GAP, 6), fill=FAINT, font=font(13))
         for c, content in enumerate(row.cells):
             _paste(sheet, draw, left + c * (cell + GAP), y, content, cell)
     return sheet
 
 
-@lru_cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
-def _fit(draw: ImageDraw.ImageDraw, text: str, size: int, width: int, lines: int) -> str:
-    """Break at spaces into at most `lines` lines of `width` pixels; an ellipsis replaces the rest."""
-    font, out, words = _font(size), [""], text.split()
-    while words:
-        candidate = f"{out[-1]} {words[0]}".strip()
-        if draw.textlength(candidate, font=font) <= width:
-            out[-1] = candidate
-            words.pop(0)
-        elif out[-1] and len(out) < lines:
-            out.append("")
-        else:
-            while out[-1] and draw.textlength(out[-1] + "…", font=font) > width:
-                out[-1] = out[-1][:-1]
-            out[-1] = (out[-1] or words[0][:1]) + "…"
-            break
-    return "\n".join(out)
-
-
 def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, cell: Cell, side: int) -> None:
     if cell.image is not None:
-        image = cell.image.convert("RGB")
-        scale = side / max(image.size)
-        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-        image = image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+        image = scaled(cell.image, side)
         sheet.paste(image, (x + (side - image.width) // 2, y + (side - image.height) // 2))
     else:
-        draw.rectangle((x, y, x + side - 1, y + side - 1), outline=LINE, fill="#f1ede6")
-        draw.text((x + side // 2, y + side // 2), "no cover yet", fill=FAINT, font=_font(13), anchor="mm")
+        draw.rectangle((x, y, x + side - 1, y + side - 1), outline=LINE, fill=EMPTY)
+        draw.text((x + side // 2, y + side // 2), "no cover yet", fill=FAINT, font=font(13), anchor="mm")
     if cell.marked:
         draw.rectangle((x - 4, y - 4, x + side + 3, y + side + 3), outline=ACCENT, width=3)
-    draw.text((x, y + side + 8), _fit(draw, cell.caption, 12, side, 2), fill=FAINT, font=_font(12))
+    draw.text((x, y + side + 8), fit(draw, cell.caption, 12, side, 2), fill=FAINT, font=font(12))

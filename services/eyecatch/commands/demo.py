@@ -1,75 +1,64 @@
 """eyecatch demo: the whole product on the sample catalogue, by the commands and the gRPC API that users have."""
 
 import contextlib
+import multiprocessing
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from eyecatch.commands.common import fail, print_table
+from eyecatch.commands.comparison import Comparison
 
 if TYPE_CHECKING:
     from eyecatch.client import Client
     from eyecatch.v1 import types_pb2
 
 SAMPLE = Path(__file__).parents[1] / "sample"
-USERS = ("mia", "noah", "lena")
-ITEMS = ("panda", "rocket", "fox", "pizza")
+# Users whose tastes differ in everything. The starter's training never saw a fox.
+USERS = ("mia", "noah", "omar")
+ITEMS = ("fox", "hamburger", "rocket", "guitar")
 COVERS_EACH = 3
+LIKED = 2
 TRUSTING = ("--background-generation", "--made-covers", "trusted")
-
-
-@dataclass
-class Comparison:
-    """One user and one item: the best cover before and after generation, and the new covers with the best of them."""
-
-    user: str
-    item: str
-    before: "types_pb2.ScoredCover"
-    after: "types_pb2.ScoredCover | None" = None
-    new: "list[types_pb2.Cover]" = field(default_factory=list)
-    best: "types_pb2.ScoredCover | None" = None
-
-    @property
-    def won(self) -> bool:
-        """Whether the user now gets a cover that was made for this user."""
-        return self.after is not None and self.best is not None and self.after.cover_id == self.best.cover_id
-
-    @property
-    def image(self) -> bytes:
-        """The best new cover, or one that failed a gate if all did."""
-        shown = self.best.cover_id if self.best else ""
-        return next((c.image for c in self.new if c.id == shown), self.new[0].image if self.new else b"")
-
-    @property
-    def verdict(self) -> str:
-        """What the new covers came to, in words."""
-        if self.best is None:
-            return "not shown: " + "; ".join(self.new[0].reasons if self.new else ["none was drawn"])
-        return f"new, score {self.best.score:+.2f}" + (" · wins" if self.won else "")
+STYLES = {"3d": "3D drawings", "painted": "painted drawings", "flat": "flat shapes", "ink": "ink drawings"}
+FRAMINGS = {"close": "close up", "medium": "medium size", "corner": "off-centre"}
+LABELS = ("style", "palette", "backdrop", "framing")
 
 
 def step(text: str) -> None:
     typer.secho(f"\n▸ {text}", bold=True, err=True)
 
 
-def command(*args: str) -> None:
-    """Run a command of `eyecatch`; its progress goes to the terminal."""
-    if subprocess.run([sys.executable, "-m", "eyecatch.cli", *args], check=False).returncode:
-        fail(f"error: eyecatch {' '.join(args)} failed")
+def import_sample(data_dir: str) -> None:
+    """Import the sample by the import commands; their progress goes to the terminal. Ends the process if one fails."""
+    from eyecatch.commands.imports import app
+
+    for what in ("items", "covers", "events"):
+        if app([what, str(SAMPLE / f"{what}.csv"), "--data-dir", data_dir], standalone_mode=False):
+            sys.exit(f"error: eyecatch import {what} failed")
+
+
+def in_own_process(work: Callable[[str], None], argument: str) -> None:
+    """Run `work` in a new process: the three imports load the packages of models once, and free their memory at the end."""
+    process = multiprocessing.get_context("spawn").Process(target=work, args=(argument,))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise typer.Exit(1)
 
 
 @contextlib.contextmanager
 def running(data_dir: Path) -> Iterator[str]:
     """Run a server on a free port inside the context; yields its address."""
     # No exploration, so that choices are not random. The starter draws the sample well, so made covers are trusted.
-    flags = ("--port", "0", "--exploration", "0", *TRUSTING)
+    # Several jobs at a time share batches, and one is rated while others are drawn. The pool has room for every cover made.
+    flags = ("--port", "0", "--exploration", "0", "--jobs", "4", "--pool-size", "64", *TRUSTING)
     process = subprocess.Popen(
         [sys.executable, "-m", "eyecatch.cli", "serve", "--data-dir", str(data_dir), *flags],
         stdout=subprocess.PIPE,
@@ -100,21 +89,27 @@ def generate(client: "Client", comparisons: Sequence[Comparison], seed: int) -> 
 
     from eyecatch.v1 import covers_pb2
 
+    # All calls start at once; the server takes the jobs in this order.
+    streams = [
+        client.covers.GenerateCovers(
+            covers_pb2.GenerateCoversRequest(user_id=s.user, item_id=s.item, seed=seed, count=COVERS_EACH), timeout=300
+        )
+        for s in comparisons
+    ]
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("generating", total=len(comparisons))
-        for n, s in enumerate(comparisons):
+        for n, (s, stream) in enumerate(zip(comparisons, streams, strict=True)):
             progress.update(task, description=f"{s.item} for {s.user}")
-            request = covers_pb2.GenerateCoversRequest(user_id=s.user, item_id=s.item, seed=seed, count=COVERS_EACH)
-            for update in client.covers.GenerateCovers(request, timeout=120):
+            for update in stream:
                 if update.WhichOneof("update") == "cover":
                     s.new.append(update.cover)
                 elif update.progress.total_steps:
                     progress.update(task, completed=n + update.progress.step / update.progress.total_steps)
             progress.update(task, completed=n + 1)
+    made_for = {cover.id: s.user for s in comparisons for cover in s.new}
     for s in comparisons:
         ranking = covers_pb2.RankCoversRequest(user_id=s.user, item_id=s.item, limit=100)
-        ids = {c.id for c in s.new}
-        s.best = next((c for c in client.covers.RankCovers(ranking, timeout=10).covers if c.cover_id in ids), None)
+        s.choose_best(client.covers.RankCovers(ranking, timeout=10).covers, made_for)
 
 
 def compare(data_dir: Path, out: Path, seed: int) -> list[Comparison]:
@@ -141,8 +136,8 @@ def compare(data_dir: Path, out: Path, seed: int) -> list[Comparison]:
 
 
 def draw(client: "Client", comparisons: Sequence[Comparison], out: Path) -> None:
-    """Draw two rows for each user: the best existing covers, and the covers made for the user, with frames around winners."""
-    from icg.contact_sheet import Cell, Row, contact_sheet
+    """Draw a block for each user: liked covers, and for each item the pool's best cover over the best made one, with the reason."""
+    from icg.comparison_sheet import Block, Choice, comparison_sheet
     from icg.pictures import decode
     from PIL import Image
 
@@ -154,24 +149,51 @@ def draw(client: "Client", comparisons: Sequence[Comparison], out: Path) -> None
         return decode(answer.cover.image)
 
     titles = [client.catalog.GetItem(catalog_pb2.GetItemRequest(item_id=i), timeout=10).item.title for i in ITEMS]
-    tastes = sample_tastes()
-    rows = []
+    tastes = {row["user_id"]: row for row in sample_table("users")}
+    blocks = []
     for user in USERS:
         mine = [s for s in comparisons if s.user == user]
-        before = [Cell(image(s.before.cover_id), f"best of the pool, score {s.before.score:+.2f}") for s in mine]
-        rows.append(Row(user, f"likes {tastes[user]} (simulated). Above: the best existing covers.", before))
-        cells = [Cell(decode(s.image) if s.image else None, s.verdict, s.won) for s in mine]
-        rows.append(Row("", f"Made for {user}, best of {COVERS_EACH}; framed if it now wins.", cells))
-    contact_sheet(rows, titles, "Eyecatch", "the same items for three users, before and after generation").save(out)
+        choices = [
+            Choice(image(s.before.cover_id), image(s.shown) if s.shown else None, s.won, s.headline, s.reason)
+            for s in mine
+        ]
+        blocks.append(
+            Block(
+                user,
+                f"Simulated taste: {in_words(tastes[user])}",
+                [image(cover) for cover in liked_covers(tastes[user])],
+                ("best of the pool", f"made for {user}"),
+                f"{sum(s.won for s in mine)} of {len(mine)}",
+                f"made covers win for {user}",
+                choices,
+            )
+        )
+    subtitle = (
+        "The same items for three simulated users: the best cover of the pool, below it the best one made for the user. "
+        "Framed: what the user gets now."
+    )
+    comparison_sheet(blocks, titles, "Eyecatch", subtitle).save(out)
 
 
-def sample_tastes() -> dict[str, str]:
+def sample_table(name: str) -> list[dict[str, str]]:
+    """The rows of a table of the sample."""
     import csv
 
-    with (SAMPLE / "users.csv").open(encoding="utf-8") as file:
-        return {
-            r["user_id"]: f"{r['style']}, {r['palette']}, {r['backdrop']}, {r['framing']}" for r in csv.DictReader(file)
-        }
+    with (SAMPLE / f"{name}.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def in_words(taste: Mapping[str, str]) -> str:
+    """The taste with which a user of the sample was simulated."""
+    return f"{taste['palette']} colours, {taste['backdrop']}, {STYLES[taste['style']]}, {FRAMINGS[taste['framing']]}"
+
+
+def liked_covers(taste: Mapping[str, str]) -> list[str]:
+    """LIKED covers that the user of this taste liked: those that show most of it, of items that the sheet does not show below."""
+    likes = {r["cover_id"] for r in sample_table("events") if (r["user_id"], r["action"]) == (taste["user_id"], "like")}
+    covers = [c for c in sample_table("covers") if c["cover_id"] in likes and c["item_id"] not in ITEMS]
+    covers.sort(key=lambda c: -sum(c[label] == taste[label] for label in LABELS))
+    return [c["cover_id"] for c in covers[:LIKED]]
 
 
 def demo(
@@ -186,8 +208,7 @@ def demo(
         data: Any = keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="eyecatch-demo-"))
         folder = Path(data)
         step("importing the sample: items, their covers, and the simulated behaviour of six people")
-        for what in ("items", "covers", "events"):
-            command("import", what, str(SAMPLE / f"{what}.csv"), "--data-dir", str(folder))
+        in_own_process(import_sample, str(folder))
         comparisons = compare(folder, out, seed)
     rows = [
         (
@@ -195,15 +216,15 @@ def demo(
             s.item,
             f"{s.before.score:+.2f}",
             f"{s.after.score:+.2f}" if s.after else "-",
-            "new cover wins" if s.won else "",
+            s.headline,
         )
         for s in comparisons
     ]
     print_table("before and after", ("user", "item", "best before", "best after", ""), rows)
     won = sum(s.won for s in comparisons)
-    typer.echo(f"{won} of {len(comparisons)} new covers win. Open {out} to see them.")
+    typer.echo(f"{won} of {len(comparisons)} made covers win. Open {out} to see them.")
     typer.echo("Next: eyecatch demo --keep demo-data, then, with another terminal for the rest:")
     typer.echo(f"  eyecatch serve --data-dir demo-data {' '.join(TRUSTING)}")
-    typer.echo("  eyecatch recommend panda pizza --user noah")
+    typer.echo("  eyecatch recommend fox hamburger --user noah")
     typer.echo("  eyecatch draw rocket --user mia --out covers/")
     typer.echo("Your own catalogue: README.md, 'Five minutes to your own catalogue'.")
