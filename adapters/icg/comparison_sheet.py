@@ -33,7 +33,7 @@ class Choice:
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class UserBlock:
     """One user: name, taste in words, two liked covers, the names of both rows, a figure and what it counts, one choice an item."""
 
     name: str
@@ -45,7 +45,7 @@ class Block:
     choices: Sequence[Choice]
 
 
-def comparison_sheet(blocks: Sequence[Block], columns: Sequence[str], title: str, subtitle: str) -> Image.Image:
+def comparison_sheet(blocks: Sequence[UserBlock], columns: Sequence[str], title: str, subtitle: str) -> Image.Image:
     """Covers have a longer edge of CELL pixels; `columns` are the titles of the items. Long texts end with an ellipsis."""
     left = MARGIN + PANEL + ROW_LABEL
     pitch = 2 * CELL + STACK + REASON + BETWEEN
@@ -70,7 +70,7 @@ def comparison_sheet(blocks: Sequence[Block], columns: Sequence[str], title: str
     return sheet
 
 
-def _panel(sheet: Image.Image, draw: ImageDraw.ImageDraw, y: int, block: Block) -> None:
+def _panel(sheet: Image.Image, draw: ImageDraw.ImageDraw, y: int, block: UserBlock) -> None:
     room = PANEL - 16
     write(draw, (MARGIN, y - 8), fit(draw, block.name, 34, room, 1), 34, bold=True)
     write(draw, (MARGIN, y + 40), fit(draw, block.taste, 16, room, 2), 16, MUTED)

@@ -137,7 +137,7 @@ def compare(data_dir: Path, out: Path, seed: int) -> list[Comparison]:
 
 def draw(client: "Client", comparisons: Sequence[Comparison], out: Path) -> None:
     """Draw a block for each user: liked covers, and for each item the pool's best cover over the best made one, with the reason."""
-    from icg.comparison_sheet import Block, Choice, comparison_sheet
+    from icg.comparison_sheet import Choice, UserBlock, comparison_sheet
     from icg.pictures import decode
     from PIL import Image
 
@@ -158,7 +158,7 @@ def draw(client: "Client", comparisons: Sequence[Comparison], out: Path) -> None
             for s in mine
         ]
         blocks.append(
-            Block(
+            UserBlock(
                 user,
                 f"Simulated taste: {in_words(tastes[user])}",
                 [image(cover) for cover in liked_covers(tastes[user])],

@@ -13,8 +13,8 @@ from icg.comparison_sheet import (
     PANEL,
     ROW_LABEL,
     STACK,
-    Block,
     Choice,
+    UserBlock,
     comparison_sheet,
 )
 from icg.typesetting import ACCENT, PAPER
@@ -26,7 +26,7 @@ LONG = "closer to what this user likes " * 12
 
 
 def sheet(*choices: Choice, text: str = "word") -> Image.Image:
-    block = Block(text, text, [LIKED, LIKED], ("old", "new"), text, text, choices)
+    block = UserBlock(text, text, [LIKED, LIKED], ("old", "new"), text, text, choices)
     return comparison_sheet([block], [text] * len(choices), "title", text)
 
 
@@ -71,5 +71,5 @@ def test_long_texts_stay_in_their_columns() -> None:
 
 
 def test_a_sheet_of_three_users_and_four_items_fits_a_screen() -> None:
-    block = Block("mia", "candy", [], ("old", "new"), "1 of 4", "win", [Choice(OLD, NEW, True, "new", "why")] * 4)
+    block = UserBlock("mia", "candy", [], ("old", "new"), "1 of 4", "win", [Choice(OLD, NEW, True, "new", "why")] * 4)
     assert comparison_sheet([block] * 3, ["item"] * 4, "title", "words").width <= 2400

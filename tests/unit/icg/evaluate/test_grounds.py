@@ -1,14 +1,11 @@
 """Figures of grounds: they tell a whole pattern from one that was wiped around the subject."""
 
 import numpy as np
-import pytest
 from icg.brief import Brief
 from icg.compose.cover import compose, set_down
 from icg.compose.layout import Place, clear
-from icg.data.bank import build
 from icg.data.grounds import ground
 from icg.evaluate.grounds import measure, strengths, whole
-from icg.evaluate.looks import LookJudge, plain_features
 from icg.starter import Starter
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -36,19 +33,6 @@ def test_smeared_grounds_have_fewer_edges() -> None:
 
 def test_an_adapter_without_grounds_has_no_figures_of_them(small: Starter) -> None:
     assert measure(small.pipeline, None, None, np.zeros((0, 64)), 3, 0) == {}  # type: ignore[arg-type]
-
-
-def test_looks_are_read_without_any_network() -> None:
-    from icg.data.art import procedural
-
-    subjects = procedural()
-    bank, other = build(subjects, 600, 1), build(subjects, 100, 2)
-    judge = LookJudge(plain_features, bank, 100.0)
-    right = (judge([Image.fromarray(image) for image in other.images]) == other.look).mean(0)
-    assert right[1] > 0.9, "palette"
-    assert right[2] > 0.5, "backdrop, of fourteen"
-    with pytest.raises(ValueError, match="need at least one array"):
-        plain_features([])
 
 
 def test_edges_of_a_subject_do_not_count_as_a_pattern_of_its_ground() -> None:
