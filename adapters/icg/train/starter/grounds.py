@@ -273,7 +273,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     subjects = procedural() if args.smoke else load_subjects(args.art)
     config = (
-        GroundsConfig(args.side, 48, 48, carry=4)
+        GroundsConfig(args.side, 48, 48, carry=4, half=args.half)
         if args.smoke
         else GroundsConfig(args.side, grounds=args.grounds, carry=args.carry, half=args.half)
     )
