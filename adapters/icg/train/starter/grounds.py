@@ -102,6 +102,7 @@ class Drawer(nn.Module):
         self.adapter, self.denoiser = adapter.requires_grad_(True), denoiser.requires_grad_(True)
         adapter.meta_tokens.requires_grad_(False)
         self.looks = nn.ModuleList(nn.Linear(adapter.config.caption, len(axis)) for axis in AXES)
+        self.shows_item = nn.Linear(adapter.config.caption, 1)
 
     def taste(self, embeds: Tensor, look: np.ndarray) -> Tensor:
         """embeds (B, M, W), look (B, 4) -> mean cross-entropy of style, palette, backdrop and framing."""
@@ -110,8 +111,8 @@ class Drawer(nn.Module):
 
 
 def carry(folder: Path, model: Drawer, items: Tensor, crowd: Crowd, fit: Fit, half: bool) -> None:
-    """First the adapter alone learns to carry users: their looks must be readable, beside an item and without one, and an item
-    alone must stay what it was. The denoiser then learns from conditions that say what to draw."""
+    """First the adapter alone learns to carry users: their looks and whether there is an item must be readable, and an item alone must
+    stay what it was. The denoiser then learns from conditions that say what to draw."""
     adapter, before = model.adapter, copy.deepcopy(model.adapter).requires_grad_(False)
     model.denoiser.requires_grad_(False)
 
@@ -121,10 +122,13 @@ def carry(folder: Path, model: Drawer, items: Tensor, crowd: Crowd, fit: Fit, ha
         item = items[torch.as_tensor(rng.integers(0, len(items), fit.batch))].float()
         bare = torch.as_tensor(rng.random(fit.batch) < 0.5)[:, None, None]
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            taste = model.taste(adapter(torch.where(bare, adapter.nothing, item), users)[0], look)
+            embeds = adapter(torch.where(bare, adapter.nothing, item), users)[0]
+            taste = model.taste(embeds, look)
+            shown = (~bare[:, 0]).float()
+            distinct = F.binary_cross_entropy_with_logits(model.shows_item(embeds.mean(1)).float(), shown)
             alone = [part(item, torch.zeros_like(users))[0].float() for part in (adapter, before)]
         moved = F.mse_loss(*alone)
-        return {"loss": taste + HOLD * moved, "taste": taste, "moved": moved}
+        return {"loss": taste + distinct + HOLD * moved, "taste": taste, "item": distinct, "moved": moved}
 
     train(folder, model, fit, step)
     model.denoiser.requires_grad_(True)
