@@ -102,6 +102,7 @@ class LocalGenerator:
             from icg.draw.ask import Submitter
             from icg.errors import IcgError
             from icg.gates.domain import DomainReward
+            from icg.models.precision import half_on_cpu
             from icg.products.library import Library
             from icg.scheduler.engine import StepScheduler
             from icg.starter import load
@@ -116,7 +117,7 @@ class LocalGenerator:
                 starter.rewards.update(load_all(self._rewards) | DomainReward.of(starter.root))
                 if self._products is not None:
                     starter.pipeline.products = Library(self._products)
-                scheduler = StepScheduler(starter.pipeline)
+                scheduler = StepScheduler(starter.pipeline, half=half_on_cpu())
                 self._loaded = _Loaded(starter, scheduler, Submitter(scheduler, starter.designer))
             except (IcgError, OSError) as error:
                 raise Unavailable(f"the checkpoint cannot be loaded: {error}") from error

@@ -31,6 +31,7 @@ from icg.draw import ask
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import BriefError, IcgError
 from icg.gates.gates import gates
+from icg.models.precision import half_on_cpu
 from icg.products.library import Library
 from icg.reliability.judge import Judge, judgements
 from icg.scheduler.engine import StepScheduler
@@ -72,7 +73,9 @@ class TritonPythonModel:
         sizes = [tuple(map(int, size.split("x"))) for size in options["sizes"].split(",")]
         rows = int(options["rows"]) if options["rows"] else None
         self.timeout_s, self.levels = float(options["timeout_s"]), int(options["levels"])
-        self.scheduler = StepScheduler(pipeline, sizes, rows, int(options["queue"]), fast=fast)
+        self.scheduler = StepScheduler(
+            pipeline, sizes, rows, int(options["queue"]), fast=fast, half=fast is None and half_on_cpu()
+        )
         self.submitter = ask.Submitter(self.scheduler, starter.designer(self.root))
         self.judging = ThreadPoolExecutor(1, "judging")
         self.live: dict[Any, threading.Event] = {}
