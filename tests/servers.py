@@ -44,7 +44,7 @@ def free_port() -> int:
             return port
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 15.0) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     """Wait for a condition of another process."""
     end = time.monotonic() + seconds
     while not condition():

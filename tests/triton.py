@@ -98,13 +98,13 @@ class Triton:
         # Whoever asks a port again and again before anybody listens connects to itself one day, and is answered with its own words.
         if "Started GRPCInferenceService" not in self.log.read_text().rpartition("loading: ")[2]:
             return False
-        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5):
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=20):
             return True
         return False
 
     def metrics(self) -> Counter[str]:
         """What the models of this repository count: {what or status: value}."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=20) as page:
             text = page.read().decode()
         samples = re.findall(
             r'^eyecatch_(?:covers_|scheduler_)(\w+){instance="\w+"(?:,\w+="(\w+)")?} (\S+)$', text, re.M

@@ -139,10 +139,10 @@ def test_health_and_reflection(server: str) -> None:
     with grpc.insecure_channel(server) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         for name in ("", "eyecatch.v1.CoversService"):
-            answer = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
+            answer = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=20)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
         ask = reflection_pb2.ServerReflectionRequest(list_services="")
-        (answer,) = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([ask]), timeout=5)
+        (answer,) = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([ask]), timeout=20)
         names = {s.name for s in answer.list_services_response.service}
     assert {"eyecatch.v1.CoversService", "eyecatch.v1.CatalogService", "eyecatch.v1.BehaviorService"} <= names
 

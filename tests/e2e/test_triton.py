@@ -30,7 +30,7 @@ def covers(client: Client, **fields: object) -> list[covers_pb2.GenerateCoversRe
 def health(address: str, name: str) -> int:
     with grpc.insecure_channel(address) as channel:
         request = health_pb2.HealthCheckRequest(service=name)
-        return int(health_pb2_grpc.HealthStub(channel).Check(request, timeout=5).status)
+        return int(health_pb2_grpc.HealthStub(channel).Check(request, timeout=20).status)
 
 
 def retry_delay_s(error: grpc.RpcError) -> float:
@@ -54,7 +54,7 @@ def mortal(triton_server: Triton) -> Iterator[Triton]:
 
 
 def metrics(port: int) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as page:
         lines = [line.rsplit(" ", 1) for line in page.read().decode().splitlines() if line.startswith("eyecatch_")]
     return {name: float(value) for name, value in lines}
 
@@ -86,7 +86,7 @@ def test_covers_come_from_triton_and_its_death_is_survived(data_dir: Path, morta
         until(lambda: health(address, "eyecatch.generator") == NOT_SERVING, "the generator's health")
         assert health(address, "") == SERVING
         request = covers_pb2.RecommendCoversRequest(user_id="mia", item_ids=["panda"])
-        assert client.covers.RecommendCovers(request, timeout=5).items[0].covers
+        assert client.covers.RecommendCovers(request, timeout=20).items[0].covers
         during = metrics(port)
         assert during[f'eyecatch_triton_there{{endpoint="{at}"}}'] == 0
         assert during[f'eyecatch_triton_requests_total{{endpoint="{at}",outcome="failed"}}'] >= 1

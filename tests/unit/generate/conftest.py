@@ -36,7 +36,7 @@ def worker_config(kafka: Broker, redis_server: RedisServer, tmp_path: Path) -> G
         check_s=0.2,
         lease_s=2.0,
         kafka_timeout_s=2.0,
-        give_up_s=5.0,
+        give_up_s=60.0,
         drain_s=5.0,
         health_port=0,
         made_covers="trusted",

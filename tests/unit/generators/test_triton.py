@@ -15,7 +15,7 @@ from eyecatch.core.ports import Brief
 from eyecatch.encoders.learned import cover_space
 from eyecatch.generators.local import LocalGenerator
 from eyecatch.generators.triton import TritonGenerator, TritonOptions
-from eyecatch.generators.triton_wire import Broken, Busy
+from eyecatch.generators.triton_wire import Broken
 from icg import starter
 from PIL import Image
 
@@ -168,7 +168,7 @@ async def test_a_caller_who_goes_away_frees_nine_tenths_of_the_work(
 async def test_the_deadline_reaches_the_scheduler(triton_server: Triton) -> None:
     before = triton_server.metrics()
     async with drawing(triton_server, timeout_s=0.5) as hasty:
-        with pytest.raises(Busy, match=r"no room: deadline in .* more steps|no answer"):
+        with pytest.raises(Unavailable, match=r"no room: deadline in .* more steps|no answer"):
             await hasty.generate([brief(1, 100)], silent)
     await until(lambda: triton_server.metrics()["late"] > before["late"], "the news")
     assert triton_server.metrics()["live"] == 0

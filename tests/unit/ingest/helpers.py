@@ -22,7 +22,7 @@ def record(*events: Event) -> list[tuple[bytes, bytes]]:
 def settings(kafka: Broker, topic: str, folder: Path, **more: object) -> IngestConfig:
     """Of an ingest that joins a group of its own in a second and looks at its topic five times a second."""
     where = {"kafka": kafka.address, "events_topic": topic, "group": topic, "data_dir": str(folder), "health_port": 0}
-    quick = {"session_s": 1.0, "check_s": 0.2, "kafka_timeout_s": 2.0, "give_up_s": 5.0, "drain_s": 5.0}
+    quick = {"session_s": 1.0, "check_s": 0.2, "kafka_timeout_s": 2.0, "give_up_s": 60.0, "drain_s": 5.0}
     return IngestConfig(**where | quick | more)  # type: ignore[arg-type]
 
 
