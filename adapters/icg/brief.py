@@ -109,6 +109,8 @@ class Brief:
             state.update(f"|guided={tuple(map(float, self.guided))}".encode())
         if self.output is not None:
             state.update(f"|output={tuple(map(int, self.output))}".encode())
+        if self.ground:
+            state.update(b"|ground")
         if self.product is not None:
             inpaint = "inpaint|" if self.inpaint else ""
             state.update(f"|{inpaint}{self.product.width}x{self.product.height}|".encode() + self.product.tobytes())

@@ -17,6 +17,8 @@ from icg.checkpoints import load_module, read_json, save_module
 from icg.errors import BriefError, CheckpointError
 from icg.models.families import ConditioningSpec, family_of
 
+MAX_GROUND = 2048
+
 
 @dataclass(frozen=True)
 class AdapterConfig:
@@ -47,6 +49,8 @@ class AdapterConfig:
             value, least = getattr(self, name), int(name not in ("pooled", "grounds"))
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise CheckpointError(f"adapter {name}={value!r}; allowed: a whole number from {least}")
+        if self.grounds % 16 or self.grounds > MAX_GROUND:
+            raise CheckpointError(f"adapter grounds={self.grounds}; allowed: 0 or a multiple of 16 up to {MAX_GROUND}")
         if self.vlm % self.heads:
             raise CheckpointError(f"adapter heads={self.heads}; allowed: a divisor of {self.vlm}, the VLM's width")
 

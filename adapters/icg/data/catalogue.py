@@ -84,8 +84,13 @@ class RowReport:
             self.shown.append({"table": table, "row": row, "id": id[:200], "kind": kind, "reason": reason})
 
     def __str__(self) -> str:
+        return f"{self.accepted} covers{self.left_out}"
+
+    @property
+    def left_out(self) -> str:
+        """What was refused, in words, to be put behind a number; "" for nothing."""
         reasons = ", ".join(f"{count} with {kind}" for kind, count in self.refused.most_common())
-        return f"{self.accepted} covers" + (f", left out: {reasons}" if reasons else "")
+        return f", left out: {reasons}" if reasons else ""
 
     def write(self, path: Path) -> None:
         """Write `shown`, one JSON object a line."""

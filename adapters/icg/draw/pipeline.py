@@ -123,13 +123,13 @@ class CoverPipeline(ProductMixin):
 
     @torch.inference_mode()
     def start(self, briefs: list[Brief]) -> Batch:
-        """Read the briefs and draw their noise. All must agree on steps, size, product_id and whether to inpaint."""
+        """Read the briefs and draw their noise. All must agree on steps, size as drawn, product_id and whether to inpaint."""
+        briefs = list(map(self.prepared, briefs))
         for name in ("steps", "size", "inpaint", "product_id"):
             values = sorted({getattr(b, name) for b in briefs})
             if len(values) != 1:
                 raise BriefError(f"{name}={values} in one call; allowed: one value for all briefs")
         self.check_size(briefs[0].size)
-        briefs = list(map(self.prepared, briefs))
         product = self.product(briefs[0])
         batch = Batch([self.sampler(brief, product) for brief in briefs], product)
         Conditioner(self.adapter)(batch.samplers)
@@ -161,7 +161,7 @@ class CoverPipeline(ProductMixin):
     def prepared(self, brief: Brief) -> Brief:
         """The brief as this checkpoint draws it: around the item's own picture the ground alone, if its adapter can draw grounds."""
         anchored = (brief.product is not None or fills(brief)) and not (brief.inpaint or brief.product_id)
-        if not (anchored and self.adapter.placement is not None):
+        if brief.ground or not anchored or self.adapter.placement is None:
             return brief
         return replace(brief, ground=True, size=self.ground_size(brief.size))
 

@@ -141,7 +141,8 @@ def measure_seed(
         figures = personalisation(
             parts, looks, bank, chosen, themes, partial(brief, parts.embedding, kind), seed, KINDS[kind][-1]
         )
-        out |= {f"{name}{kind}": value for name, value in figures.items()}
+        # The users of all kinds are the same, so their histories are told once.
+        out |= {f"{name}{kind}": value for name, value in figures.items() if not (kind and name.startswith("history_"))}
     out |= grounds.measure(parts.pipeline, looks["_independent"], bank, covers, len(chosen), seed)
     if (root / "users").is_dir():
         out |= unseen_users(parts, root / "users", subjects, bank, covers, themes, seed)

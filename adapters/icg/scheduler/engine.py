@@ -129,8 +129,10 @@ class StepScheduler:
             brief, now, now + timeout, priority, lora, product, share, on_progress, on_preview, is_cancelled
         )
         try:
+            for picture in brief.references:
+                picture.load()
             request.digest = self._pipeline.item_key(brief, product)
-        except (OSError, SyntaxError) as error:  # PIL decodes lazily: the pixels are read here first
+        except (OSError, SyntaxError) as error:  # PIL decodes lazily: the pixels are needed here first
             raise BriefError(
                 f"references holds a picture that cannot be decoded ({error}); allowed: whole pictures"
             ) from error

@@ -43,10 +43,12 @@ def run(
     rewards = {name: rewards[name] for name in rewards if name not in ("preference", "relevance")}
     refused = RowReport()
     source = sampled(read(data, refused), most)
-    if len(source.covers) < LEAST:
-        covers = str(refused) if refused.refused else str(len(source.covers))
+    count = len(source.covers)
+    described = f"{count} covers{refused.left_out}"
+    if count < LEAST:
+        covers = described if refused.refused else str(count)
         raise InputError("covers", covers, f"at least {LEAST}; smaller catalogues use the shipped space")
-    say(f"{refused}; {source.behaviour.users} users, {len(source.behaviour.user)} {source.kind}")
+    say(f"{described}; {source.behaviour.users} users, {len(source.behaviour.user)} {source.kind}")
 
     def progress(done: int) -> None:
         if done % 1024 == 0 or done == len(source.covers):

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
+import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from icg.adapter.model import IcgAdapter
+from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.adapter.placement import Placement
 from icg.brief import Brief
 from icg.compose.cover import compose, set_down
 from icg.compose.layout import Place
 from icg.draw.pipeline import CoverPipeline
 from icg.draw.sampler import anchor_step, rows_ahead
+from icg.errors import BriefError, CheckpointError
 from icg.scheduler.engine import StepScheduler
 from icg.scheduler.request import Share
 from icg.starter import Starter
@@ -93,6 +95,36 @@ def test_the_ground_stays_whole_around_the_subject() -> None:
     rim = np.ones((512, 512), bool)
     rim[20:492, 20:492] = False  # subject and shadow
     assert np.abs(cover - plain)[rim].max() <= 1
+
+
+def test_a_batch_that_the_caller_steps_has_one_size_as_drawn(pipeline: CoverPipeline) -> None:
+    with pytest.raises(BriefError, match=r"size=\[\(128, 128\), \(256, 256\)\]"):
+        pipeline.start([Brief("red square", steps=2), brief(USERS[0])])
+
+
+def test_a_ground_is_another_brief(pipeline: CoverPipeline) -> None:
+    plain = brief(USERS[0], size=(256, 256))
+    prepared = pipeline.prepared(plain)
+    assert prepared.digest() != plain.digest()
+    assert pipeline.prepared(prepared) is prepared
+
+
+def test_the_service_refuses_a_broken_picture_at_once(pipeline: CoverPipeline) -> None:
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(out, "PNG")
+    broken = Image.open(io.BytesIO(out.getvalue()[: len(out.getvalue()) // 2]))
+    scheduler = StepScheduler(pipeline)
+    try:
+        with pytest.raises(BriefError, match="cannot be decoded"):
+            scheduler.submit(Brief("x", (broken,), reference_strength=0.8, steps=1))
+    finally:
+        scheduler.close()
+
+
+@pytest.mark.parametrize("edge", [-16, 100, 4096, 1.5, True])
+def test_an_edge_that_cannot_be_drawn_is_refused(edge: object) -> None:
+    with pytest.raises(CheckpointError, match="grounds"):
+        AdapterConfig(32, 32, grounds=edge)  # type: ignore[arg-type]
 
 
 def test_covers_with_and_without_a_ground_are_drawn_in_one_call(pipeline: CoverPipeline) -> None:

@@ -110,3 +110,13 @@ def test_pictures_that_cannot_be_decoded_are_left_out_and_counted(tmp_path: Path
     assert set(last) == {"own", "other", "genre_auc", "warning", "spread"}
     again = CliRunner().invoke(app, ["space", "fit", *arguments])
     assert again.exit_code == 0, "a folder of an earlier fit is written anew"
+
+
+def test_covers_are_counted_without_the_items_other_pictures(tmp_path: Path, fit: Fit) -> None:
+    data, lines = shop.write(tmp_path / "shop"), list[str]()
+    table = data / "items.csv"
+    header, *rows = table.read_text().splitlines()
+    column = header.split(",").index("image")
+    table.write_text("\n".join([header + ",image_2", *(f"{row},{row.split(',')[column]}" for row in rows)]) + "\n")
+    run(data, tmp_path / "out", fit.encoder, seeds=1, say=lines.append)
+    assert lines[0].startswith(f"{len(rows)} covers")
