@@ -11,7 +11,7 @@ from PIL import Image
 
 from icg.brief import Brief
 from icg.compose.layout import MAX_EDGE, Place, clear, place, settled, stood, strange
-from icg.compose.light import harmonised, shadowed
+from icg.compose.light import backlit, harmonised, shadowed
 from icg.compose.recompose import full_bleed, ratio
 from icg.compose.subject import cropped
 from icg.pictures import over_white
@@ -75,7 +75,7 @@ def compose(brief: Brief, ground: Image.Image, at: Place | None = None) -> Image
 
 
 def _set_in(ground: Image.Image, alone: Image.Image) -> Image.Image:
-    out = shadowed(ground, alone)
+    out = shadowed(backlit(ground, alone), alone)
     alone = harmonised(alone, out)
     out.paste(alone, (0, 0), alone)
     return out

@@ -39,21 +39,25 @@ from icg.train.loop import Fit, train
 from icg.train.starter import export, vlm
 from icg.train.starter.autoencoder import encode
 from icg.train.starter.diffusion import DiffusionConfig, flow_loss
+from icg.train.starter.encoded_users import EncodedUsers
 from icg.train.starter.prefixes import TITLE_ONLY, Prefixes
 from icg.train.starter.simulated_users import Crowd
 
 
 @dataclass(frozen=True)
 class GroundsConfig:
-    """`bare`: share of a batch that are bare grounds. `drop_user`: share of them for nobody. `noise`: times of grounds are drawn around
-    sigmoid(noise). `taste`: weight of the probes. `carry`: steps of the adapter alone, before. `half`: in bfloat16, which takes half of
-    the time on CPUs with AVX-512 BF16. Covers have the rates of DiffusionConfig, but are never drawn for nothing: that is a ground now."""
+    """`bare`: share of a batch that are bare grounds. `drop_user`: share of them for nobody. `encoded`: share of the others for `users` whom
+    the starter's user encoder read from events. `noise`: times of grounds are drawn around sigmoid(noise). `taste`:
+    weight of the probes. `carry`: steps of the adapter alone, before. `half`: in bfloat16, which takes half of the time on CPUs with
+    AVX-512 BF16. Covers have the rates of DiffusionConfig, but are never drawn for nothing: that is a ground now."""
 
     side: int = 128
     covers: int = 12_000
     grounds: int = 12_000
     bare: float = 0.5
     drop_user: float = 0.08
+    encoded: float = 0.5
+    users: int = 12_000
     noise: float = 0.2
     taste: float = 0.1
     carry: int = 300
@@ -110,15 +114,19 @@ class Drawer(nn.Module):
         return torch.stack([F.cross_entropy(probe(mean), target[:, n]) for n, probe in enumerate(self.looks)]).mean()
 
 
-def carry(folder: Path, model: Drawer, items: Tensor, crowd: Crowd, fit: Fit, half: bool) -> None:
+Audience = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+"""Looks (B, 4) -> users (B, 64) who like them, and what these like best (B, 4)."""
+
+
+def carry(folder: Path, model: Drawer, items: Tensor, audience: Audience, fit: Fit, half: bool) -> None:
     """First the adapter alone learns to carry users: their looks and whether there is an item must be readable, and an item alone must
     stay what it was. The denoiser then learns from conditions that say what to draw."""
     adapter, before = model.adapter, copy.deepcopy(model.adapter).requires_grad_(False)
     model.denoiser.requires_grad_(False)
 
     def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        look = np.stack([rng.integers(0, len(axis), fit.batch) for axis in AXES], 1)
-        users = torch.as_tensor(crowd.draw(look, np.full(fit.batch, -1), DiffusionConfig().match, rng))
+        drawn, look = audience(np.stack([rng.integers(0, len(axis), fit.batch) for axis in AXES], 1), rng)
+        users = torch.as_tensor(drawn)
         item = items[torch.as_tensor(rng.integers(0, len(items), fit.batch))].float()
         bare = torch.as_tensor(rng.random(fit.batch) < 0.5)[:, None, None]
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
@@ -171,7 +179,7 @@ class Run:
     def __init__(
         self, out: Path, subjects: list[Subject], space: Path, root: Path, config: GroundsConfig, seed: int = 0
     ) -> None:
-        self.out, self.subjects, self.config, self.seed = out, subjects, config, seed
+        self.out, self.subjects, self.config, self.seed, self.root = out, subjects, config, seed, root
         self.pipeline = CoverPipeline.from_pretrained(root)
         self.vae = self.pipeline.diffusion.vae
         self.trained = [i for i, s in enumerate(subjects) if not s.held_out] or list(range(len(subjects)))
@@ -183,6 +191,15 @@ class Run:
             own = JointEmbedding.from_pretrained(root).covers(some)
             move(self.pipeline.adapter, own, self.covers[: len(some)])
 
+    def _audience(self, crowd: Crowd, encoded: EncodedUsers | None) -> Audience:
+        def draw(look: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+            users, look = crowd.draw(look, np.full(len(look), -1), DiffusionConfig().match, rng), look.copy()
+            if encoded is not None and (rows := rng.random(len(look)) < self.config.encoded).any():
+                users[rows], look[rows] = encoded.draw(look[rows], rng)
+            return users, look
+
+        return draw
+
     def _embedded(self, embedding: JointEmbedding, pictures: list[Image.Image], name: str) -> np.ndarray:
         return cached(self.out / name, lambda: torch.from_numpy(embedding.covers(pictures))).numpy()
 
@@ -192,7 +209,8 @@ class Run:
         bare = Grounds(self.vae, config.grounds, config.side, self.seed, self.out / "grounds.npy")
         latents = self._whole()
         items, prefixes, slot = self._items()
-        crowd = Crowd(self.bank, self.covers)
+        crowd, encoded = Crowd(self.bank, self.covers), self._encoded()
+        audience = self._audience(crowd, encoded)
         model = Drawer(adapter, self.pipeline.family.denoiser)
         odds = np.where([s.id in TITLES for s in self.subjects], 3.0, 1.0)[self.bank.subject]
         odds = np.cumsum(odds / odds.sum())
@@ -201,13 +219,13 @@ class Run:
             schedule = Fit(
                 config.carry, 1.5e-3, 4 * fit.batch, self.seed, warmup=min(30, config.carry // 4), save_every=200
             )
-            carry(self.out / "carry", model, items, crowd, schedule, config.half)
+            carry(self.out / "carry", model, items, audience, schedule, config.half)
 
         def grounds(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
             rows = rng.integers(0, len(bare.codes), count)
             free = [rng.integers(0, len(axis), count) for axis in (STYLES, tuple(PLACES))]
             look = np.stack([free[0], bare.codes[rows, 0], bare.codes[rows, 1], free[1]], 1)
-            users = crowd.draw(look, np.full(count, -1), rates.match, rng)
+            users, look = audience(look, rng)
             users[rng.random(count) < config.drop_user] = 0
             embeds, _ = adapter(adapter.nothing.expand(count, -1, -1), torch.as_tensor(users))
             target = bare.latents[torch.as_tensor(rows)].float()
@@ -238,10 +256,19 @@ class Run:
 
         def save(_: int, now: nn.Module) -> None:
             users, framing = crowd_of(self.bank, self.covers, self.subjects, 2000, self.seed)
+            if encoded is not None:
+                users = np.concatenate([users, encoded.users[: len(users)]])
+                framing = np.concatenate([framing, encoded.favourite[: len(framing), 3]])
             finished = with_placement(adapter, config.side, users, framing)
             export.drawing(self.out / "starter", finished, model.denoiser, self.vae)
 
         return train(self.out / "train", model, fit, step, config, until, save)
+
+    def _encoded(self) -> EncodedUsers | None:
+        if not (folder := self.root / "users").is_dir():
+            return None
+        themes = np.array([CATEGORIES.index(s.category) for s in self.subjects])[self.bank.subject]
+        return EncodedUsers(folder, self.bank, self.covers, themes, self.config.users, self.seed)
 
     def _whole(self) -> Tensor:
         """Latents of the covers, at 128 pixels."""
@@ -277,7 +304,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     subjects = procedural() if args.smoke else load_subjects(args.art)
     config = (
-        GroundsConfig(args.side, 48, 48, carry=4, half=args.half)
+        GroundsConfig(args.side, 48, 48, users=40, carry=4, half=args.half)
         if args.smoke
         else GroundsConfig(args.side, grounds=args.grounds, carry=args.carry, half=args.half)
     )
