@@ -59,7 +59,10 @@ def collage(draft: Image.Image, product: Image.Image, at: Place) -> Image.Image:
 
 
 def compose(brief: Brief, ground: Image.Image, at: Place | None = None) -> Image.Image:
-    """The cover, RGB of `output_size`. ground: RGB, as decoded. at: where the product was set into the latents, None for not yet."""
+    """The cover, RGB of `output_size`. ground: RGB, as decoded. at: where the product was set into the latents, None for not yet.
+
+    The place of a cut-out is in the cover's `info["place"]`.
+    """
     size = output_size(brief)
     if fills(brief):
         strength = 0.0 if brief.user_embedding is None else float(brief.strength)
@@ -71,7 +74,17 @@ def compose(brief: Brief, ground: Image.Image, at: Place | None = None) -> Image
     if not brief.ground:
         ghost = stood(subject, at, ground.size).getchannel("A").resize((48, 48), Image.Resampling.BOX)
         ground = clear(ground, np.asarray(ghost) > GHOST * 255)
-    return _set_in(ground.resize(size, Image.Resampling.BICUBIC), stood(subject, at, size))
+    cover = _set_in(ground.resize(size, Image.Resampling.BICUBIC), stood(subject, at, size))
+    cover.info["place"] = tuple(at)
+    return cover
+
+
+def renewed(large: Image.Image, product: Image.Image, at: Place) -> Image.Image:
+    """`large`, RGB, an enlarged cover, with the cut-out of the item's own picture set over its enlarged copy. at: its place in the cover."""
+    alone = stood(cropped(product), at, large.size)
+    out = large.copy()
+    out.paste(alone, (0, 0), harmonised(alone, large))
+    return out
 
 
 def _set_in(ground: Image.Image, alone: Image.Image) -> Image.Image:

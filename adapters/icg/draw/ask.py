@@ -84,8 +84,9 @@ def anchoring(
     return {"reference_strength": reference_strength, "product": product}
 
 
-def provenance(model: str, brief: Brief) -> dict[str, Any]:
-    """How a cover was drawn, as JSON values for its file. The key `product` exists for a fine-tuned product only."""
+def provenance(model: str, brief: Brief, cover: Image.Image) -> dict[str, Any]:
+    """How a cover was drawn, as JSON values for its file. The key `product` exists for a fine-tuned product only; `place`, where the
+    item's own picture stands, for covers around a cut-out only."""
     origin = {
         "model": model,
         "adapter": model,
@@ -93,7 +94,8 @@ def provenance(model: str, brief: Brief) -> dict[str, Any]:
         "steps": brief.steps,
         "brief_digest": brief.digest(),
     }
-    return origin | ({"product": brief.product_id} if brief.product_id else {})
+    place = {"place": list(cover.info["place"])} if "place" in cover.info else {}
+    return origin | place | ({"product": brief.product_id} if brief.product_id else {})
 
 
 class Designs(Protocol):

@@ -353,9 +353,10 @@ class Generator(Protocol):
 class Upscaler(Protocol):
     """Enlarges covers before they are stored, in the process that stores them."""
 
-    async def upscale(self, cover: GeneratedCover) -> GeneratedCover:
+    async def upscale(self, cover: GeneratedCover, picture: bytes = b"") -> GeneratedCover:
         """The same cover, larger. Its image carries its provenance, and that it was upscaled.
 
+        picture: the item's own one, encoded, that the cover was composed around; it is set in anew, in its own pixels.
         Embedding and rewards stay those of the small picture. Raises Unavailable, and InvalidInput for a cover it cannot enlarge.
         """
 

@@ -99,7 +99,10 @@ class Maker:
         brief = Brief(item.title, references, user, 0, replace(job.drawing, guided=self._options.guided))
         drawer = _Drawer(self._generator, brief, job.count * self._options.draws, on_progress)
         covers = await self._draw(job, drawer)
-        best = [await self._enlarge(job, cover) for cover in self._best(covers, user, job.count)]
+        best = [
+            await self._enlarge(job, cover, next(iter(references), b""))
+            for cover in self._best(covers, user, job.count)
+        ]
         return await self._store(job, item, pool, best)
 
     async def _draw(self, job: Job, drawer: "_Drawer") -> list[GeneratedCover]:
@@ -137,12 +140,12 @@ class Maker:
         scores = stored + preference.weight * (dots - preference.mean) / preference.deviation
         return [covers[n] for n in sorted(np.argsort(-scores, kind="stable")[:count])]
 
-    async def _enlarge(self, job: Job, cover: GeneratedCover) -> GeneratedCover:
+    async def _enlarge(self, job: Job, cover: GeneratedCover, picture: bytes) -> GeneratedCover:
         """The enlarged cover, or `cover` if that fails: a small cover can be shown, and drawing it again takes longer."""
         if self._upscaler is None:
             return cover
         try:
-            return await self._upscaler.upscale(cover)
+            return await self._upscaler.upscale(cover, picture)
         except (Unavailable, InvalidInput) as error:
             log.warning("not_upscaled", job=job.id, seed=cover.seed, error=str(error))
             return cover

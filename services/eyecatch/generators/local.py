@@ -166,7 +166,7 @@ class LocalGenerator:
         passed = [gates(image, brief, starter.root) for brief, image in pictures]
         return [
             GeneratedCover(
-                image=to_png(image, provenance(starter.name, brief)),
+                image=to_png(image, provenance(starter.name, brief, image)),
                 suffix="png",
                 width=image.width,
                 height=image.height,

@@ -48,11 +48,11 @@ class LocalUpscaler:
         self._factor, self._turn = factor, asyncio.Lock()
         self._loaded: Upscaler | None = None
 
-    async def upscale(self, cover: GeneratedCover) -> GeneratedCover:
+    async def upscale(self, cover: GeneratedCover, picture: bytes = b"") -> GeneratedCover:
         async with self._turn:
-            return await asyncio.to_thread(self._upscale, cover)
+            return await asyncio.to_thread(self._upscale, cover, picture)
 
-    def _upscale(self, cover: GeneratedCover) -> GeneratedCover:
+    def _upscale(self, cover: GeneratedCover, picture: bytes) -> GeneratedCover:
         from icg.errors import CheckpointError, IcgError
         from icg.pictures import decode
 
@@ -60,6 +60,7 @@ class LocalUpscaler:
             if self._loaded is None:
                 self._loaded = _load(self._source, self._factor)
             (large,) = self._loaded([decode(cover.image, "cover")])
+            large = _renewed(large, cover, picture)
         except (CheckpointError, OSError, RuntimeError, MemoryError) as error:
             raise Unavailable(f"the upscaler {self.name}: {error}") from error
         except IcgError as error:
@@ -70,6 +71,22 @@ class LocalUpscaler:
         names = ("model", "adapter", "seed", "steps", "brief_digest")
         provenance = {name: getattr(cover, name) for name in names} | read(cover.image)
         return to_png(large, provenance | {"upscaled": f"{self._factor}x by {self.name}"}, optimize=False)
+
+
+def _renewed(large: Image.Image, cover: GeneratedCover, picture: bytes) -> Image.Image:
+    """`large` with the item's own picture in its own pixels, if it is larger than the cover shows it."""
+    from icg.compose.cover import renewed
+    from icg.compose.layout import Place
+    from icg.compose.subject import cropped, product_of
+    from icg.pictures import decode
+
+    where = read(cover.image).get("place")
+    product = product_of(decode(picture, "picture", "")) if picture and isinstance(where, list) else None
+    if product is None:
+        return large
+    place = Place(*where)
+    shown = place.edge * min(cover.width, cover.height)
+    return renewed(large, product, place) if max(cropped(product).size) > shown else large
 
 
 def _load(source: Path | str, factor: int) -> "Upscaler":

@@ -57,7 +57,7 @@ class Doubling:
     broken: dict[int, EyecatchError]
     calls: list[int]
 
-    async def upscale(self, cover: GeneratedCover) -> GeneratedCover:
+    async def upscale(self, cover: GeneratedCover, picture: bytes = b"") -> GeneratedCover:
         self.calls.append(cover.seed)
         if cover.seed in self.broken:
             raise self.broken[cover.seed]
@@ -106,6 +106,29 @@ async def test_what_cannot_be_enlarged_is_kept_as_drawn(
     output = capsys.readouterr().out
     assert output.count("not_upscaled") == 1
     assert str(error) in output
+
+
+async def test_the_items_own_picture_keeps_its_own_pixels(tmp_path: Path) -> None:
+    """It was reduced to half for the small cover; twice as large, the cover shows it as it is."""
+    rng = np.random.default_rng(0)
+    subject = np.full((64, 64, 4), 255, np.uint8)
+    subject[..., :3] = rng.integers(0, 256, (64, 64, 3))
+    canvas = np.zeros((80, 80, 4), np.uint8)
+    canvas[8:72, 8:72] = subject
+    picture = io.BytesIO()
+    Image.fromarray(canvas).save(picture, "PNG")
+    drawn = small().resize((64, 64))
+    placed = to_png(drawn, {**PROVENANCE, "place": [0.5, 0.5, 0.5]})
+    larger = LocalUpscaler(2, str(checkpoint(tmp_path / "double")))
+    result = await larger.upscale(generated_cover(placed, 64), picture.getvalue())
+    shown = np.asarray(Image.open(io.BytesIO(result.image)))
+    assert shown.shape == (128, 128, 3)
+    assert (shown[32:96, 32:96] == subject[..., :3]).all()
+    for nothing in (b"", picture.getvalue()):
+        unplaced = generated_cover(to_png(drawn, PROVENANCE), 64) if nothing else generated_cover(placed, 64)
+        as_drawn = np.asarray(Image.open(io.BytesIO((await larger.upscale(unplaced, nothing)).image)))
+        assert (as_drawn[32:96, 32:96] != subject[..., :3]).any(), "only of a cover around the item's picture"
+        assert (as_drawn[:32] == shown[:32]).all(), "the ground is the upscaler's"
 
 
 async def test_a_real_one_says_all_that_the_drawing_said(tmp_path: Path) -> None:

@@ -46,10 +46,10 @@ from icg.train.starter.simulated_users import Crowd
 
 @dataclass(frozen=True)
 class GroundsConfig:
-    """`bare`: share of a batch that are bare grounds. `drop_user`: share of them for nobody. `encoded`: share of the others for `users` whom
-    the starter's user encoder read from events. `noise`: times of grounds are drawn around sigmoid(noise). `taste`:
-    weight of the probes. `carry`: steps of the adapter alone, before. `half`: in bfloat16, which takes half of the time on CPUs with
-    AVX-512 BF16. Covers have the rates of DiffusionConfig, but are never drawn for nothing: that is a ground now."""
+    """`bare`: share of a batch that are bare grounds. `drop_user`: share of them for nobody. `encoded`: share of the others for `users`
+    whom the starter's user encoder read from events. `noise`: times of grounds are drawn around sigmoid(noise). `taste`: weight of the
+    probes. `carry`: steps of the adapter alone, before. `half`: in bfloat16, which takes half of the time on CPUs with AVX-512 BF16.
+    Covers have the rates of DiffusionConfig, but are never drawn for nothing: that is a ground now."""
 
     side: int = 128
     covers: int = 12_000

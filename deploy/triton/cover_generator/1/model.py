@@ -153,7 +153,7 @@ class TritonPythonModel:
             brief, cover = future.result()
             judgement = judgements(self.judge, [cover], [brief])[0]
             passed = gates(cover, brief, self.root)
-            provenance = ask.provenance(self.name, brief) | {
+            provenance = ask.provenance(self.name, brief, cover) | {
                 "judgement": asdict(judgement) if judgement else None,
                 "gates": asdict(passed) | {"refusals": passed.failures()},
             }

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from icg.brief import MAX_REFERENCE_STRENGTH, Brief
+from icg.compose.cover import compose
+from icg.compose.layout import Place
 from icg.compose.subject import product_of
 from icg.draw import ask
 from icg.draw.ask import REFERENCE_STRENGTH, anchoring
@@ -145,8 +147,16 @@ def test_a_damaged_reference_is_named() -> None:
 def test_provenance_names_a_fine_tuned_product_alone() -> None:
     plain, fine_tuned = Brief("mug", seed=3, steps=5), Brief("mug", product_id="blue-mug")
     stated = {"model": "m", "adapter": "m", "seed": 3, "steps": 5, "brief_digest": plain.digest()}
-    assert ask.provenance("m", plain) == stated
-    assert ask.provenance("m", fine_tuned)["product"] == "blue-mug"
+    assert ask.provenance("m", plain, Image.new("RGB", (8, 8))) == stated
+    assert ask.provenance("m", fine_tuned, Image.new("RGB", (8, 8)))["product"] == "blue-mug"
+
+
+def test_provenance_tells_where_the_items_own_picture_stands() -> None:
+    cut_out = Image.new("RGBA", (40, 40))
+    cut_out.paste((200, 40, 40, 255), (10, 10, 30, 30))
+    around = Brief("mug", product=cut_out, ground=True)
+    cover = compose(around, Image.new("RGB", around.size, "white"), Place(0.7, 0.4, 0.6))
+    assert ask.provenance("m", around, cover)["place"] == [0.7, 0.4, 0.6]
 
 
 @pytest.mark.parametrize(
