@@ -13,6 +13,7 @@ from icg.brief import Brief
 from icg.compose.layout import MAX_EDGE, Place, clear, place, settled, stood, strange
 from icg.compose.light import backlit, harmonised, shadowed
 from icg.compose.recompose import full_bleed, ratio
+from icg.compose.scene import stand
 from icg.compose.subject import cropped
 from icg.pictures import over_white
 
@@ -33,7 +34,7 @@ def output_size(brief: Brief) -> tuple[int, int]:
     """
     if brief.output is not None:
         return brief.output
-    if brief.inpaint or not (fills(brief) or brief.product is not None):
+    if not (fills(brief) or brief.product is not None):
         return brief.size
     picture = brief.references[0] if brief.product is None else brief.product
     edge = max(min(max(picture.size), MAX_EDGE), max(brief.size))
@@ -67,8 +68,10 @@ def compose(brief: Brief, ground: Image.Image, at: Place | None = None) -> Image
     if fills(brief):
         strength = 0.0 if brief.user_embedding is None else float(brief.strength)
         return full_bleed(over_white(brief.references[0]), size, ground, strength)
-    if brief.product is None or brief.inpaint:
+    if brief.product is None:
         return ground if ground.size == size else ground.resize(size, Image.Resampling.BICUBIC)
+    if brief.inpaint:
+        return _set_in(ground.resize(size, Image.Resampling.BICUBIC), stand(brief.product, brief.seed, size))
     at = place_in(brief, ground) if at is None else at
     subject = cropped(brief.product)
     if not brief.ground:
@@ -80,7 +83,7 @@ def compose(brief: Brief, ground: Image.Image, at: Place | None = None) -> Image
 
 
 def renewed(large: Image.Image, product: Image.Image, at: Place) -> Image.Image:
-    """`large`, RGB, an enlarged cover, with the cut-out of the item's own picture set over its enlarged copy. at: its place in the cover."""
+    """`large`, RGB, an enlarged cover, with the cut-out of the item's own picture over its enlarged copy. at: its place in the cover."""
     alone = stood(cropped(product), at, large.size)
     out = large.copy()
     out.paste(alone, (0, 0), harmonised(alone, large))

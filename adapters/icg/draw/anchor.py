@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from icg.brief import Brief
@@ -27,9 +26,3 @@ def blend(family: Family, brief: Brief, guess: Tensor) -> tuple[Tensor, Place]:
     picture = collage(draft, brief.product, at)
     pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None].to(guess.device).float() / 127.5 - 1
     return family.encode(pixels), at
-
-
-def with_scene(cover: Image.Image, placed: Image.Image) -> Image.Image:
-    """An inpainted `cover` as it was decoded, with the product `placed`, RGBA of its size, pixel for pixel."""
-    cover.paste(placed, (0, 0), placed)
-    return cover

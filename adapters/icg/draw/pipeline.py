@@ -21,6 +21,7 @@ from icg.brief import Brief
 from icg.checkpoints import DIFFUSERS, read_json, weights
 from icg.compose.cover import fills, set_down
 from icg.compose.layout import Place
+from icg.compose.scene import stand
 from icg.draw.conditions import Conditioner
 from icg.draw.readings import Readings
 from icg.draw.sampler import Sampler, step_together
@@ -28,7 +29,7 @@ from icg.errors import BriefError, Cancelled, CheckpointError, Unsupported
 from icg.models import vlm as reading
 from icg.models.families import cast, family_of
 from icg.products import prompt as product_reading
-from icg.products.inpainting import Inpainter, planes, stand
+from icg.products.inpainting import Inpainter, planes
 from icg.products.library import TrainedProduct
 from icg.products.selection import ProductMixin
 
@@ -159,11 +160,12 @@ class CoverPipeline(ProductMixin):
         return Sampler(self.family, brief, item, user, hint, placed, trunk, self.place(brief, user))
 
     def prepared(self, brief: Brief) -> Brief:
-        """The brief as this checkpoint draws it: around the item's own picture the ground alone, if its adapter can draw grounds."""
-        anchored = (brief.product is not None or fills(brief)) and not (brief.inpaint or brief.product_id)
+        """The brief as this checkpoint draws it: around the item's own picture the ground alone, if its adapter can draw grounds. A scene
+        is drawn at the size of grounds."""
+        anchored = (brief.product is not None or fills(brief)) and not brief.product_id
         if brief.ground or not anchored or self.adapter.placement is None:
             return brief
-        return replace(brief, ground=True, size=self.ground_size(brief.size))
+        return replace(brief, ground=not brief.inpaint, size=self.ground_size(brief.size))
 
     def ground_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(width, height) of the ground of a cover of `size`: at least as large as the adapter's grounds."""

@@ -21,7 +21,7 @@ from icg.brief import Brief
 from icg.compose.cover import compose, fills
 from icg.compose.layout import PLACE, Place, stood
 from icg.compose.subject import cropped
-from icg.draw.anchor import blend, with_scene
+from icg.draw.anchor import blend
 from icg.draw.preview import Colours, shown_after
 from icg.draw.rows import Rows
 from icg.models.families import Family
@@ -162,8 +162,6 @@ class Sampler:
 
     def finish(self, decoded: Image.Image) -> Image.Image:
         """The cover, from its decoded latents."""
-        if self.placed is not None:
-            return with_scene(decoded, self.placed)
         return compose(self.brief, decoded, self.place)
 
     def branch(self, brief: Brief, user: Tensor, place: Place | None = None) -> Sampler:

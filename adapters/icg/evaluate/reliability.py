@@ -16,12 +16,13 @@ from PIL import Image
 
 from icg import starter
 from icg.brief import Brief
+from icg.compose.scene import stand
 from icg.contact_sheet import Cell, Row, contact_sheet
 from icg.data.art import Subject, load_subjects
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import CheckpointError
 from icg.evaluate.product_briefs import briefs, products, repeated
-from icg.products.inpainting import Inpainter, planes, stand
+from icg.products.inpainting import Inpainter, planes
 from icg.reliability.diversity import distances, entropy
 from icg.reliability.judge import Judge
 from icg.reliability.metrics import quality
@@ -67,7 +68,9 @@ def draw(pipeline: CoverPipeline, each: Sequence[Brief]) -> ProductCovers:
     """Draw each brief with DRAWS seeds."""
     all_briefs = repeated(each, DRAWS)
     covers = [cover for i in range(0, len(all_briefs), BATCH) for cover in pipeline(all_briefs[i : i + BATCH])]
-    placed = [stand(b.product, b.seed, b.size) for b in all_briefs if b.product is not None]
+    placed = [
+        stand(b.product, b.seed, c.size) for b, c in zip(all_briefs, covers, strict=True) if b.product is not None
+    ]
     return ProductCovers(all_briefs, covers, placed)
 
 

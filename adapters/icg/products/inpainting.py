@@ -1,7 +1,7 @@
 """Painting around a product: a ControlNet (arXiv:2302.05543) tells the denoiser the product's position from the first step.
 
-Stock ControlNet classes of diffusers, with the hint of inpainting ControlNets. Afterwards icg.draw.pipeline pastes the product pixel by
-pixel, so the denoiser draws only its surroundings. Knows no judge.
+Stock ControlNet classes of diffusers, with the hint of inpainting ControlNets. Afterwards `icg.compose.cover` sets the product in, so the
+denoiser draws only its surroundings. Knows no judge.
 """
 
 from __future__ import annotations
@@ -16,15 +16,12 @@ from PIL import Image
 from torch import Tensor
 
 from icg.checkpoints import DIFFUSERS, read_json, weights
-from icg.errors import BriefError, CheckpointError
+from icg.errors import CheckpointError
 from icg.models.families import Family, StableDiffusionXL
 from icg.products import compact
 
 KINDS = {"SanaControlNetModel": "SanaTransformer2DModel", "ControlNetModel": "UNet2DConditionModel"}
 """ControlNet class -> class of its denoisers."""
-HEIGHTS, MIDDLES, FEET = (0.3, 0.46), (0.35, 0.65), (0.72, 0.92)
-"""Ranges of a product's height, middle (from the left) and foot (from the top), in shares of the cover."""
-WIDEST = 0.7
 
 
 class Inpainter:
@@ -85,25 +82,6 @@ class Inpainter:
             kwargs = {"added_cond_kwargs": self._family.micro_conditioning(pooled, size, len(x))}
         down, mid = self.net(x, t, encoder_hidden_states=embeds, controlnet_cond=hint, return_dict=False, **kwargs)
         return {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
-
-
-def stand(product: Image.Image, seed: int, size: tuple[int, int]) -> Image.Image:
-    """RGBA of the cover's `size` (width, height) with the whole cut-out, upright, in the lower half; the seed sets size and position.
-
-    A cut-out larger than the canvas is scaled down; several objects in one cut-out are one product. BriefError for an empty one.
-    """
-    box = product.getchannel("A").getbbox()
-    if box is None:
-        raise BriefError("product is fully transparent; allowed: a cut-out with something on it")
-    alone = product.crop(box)
-    rng = np.random.default_rng(seed)
-    height, middle, foot = (float(rng.uniform(*span)) for span in (HEIGHTS, MIDDLES, FEET))
-    edge = min(height * size[1], WIDEST * size[0] * alone.height / alone.width)
-    scaled = (max(1, round(edge * alone.width / alone.height)), max(1, round(edge)))
-    left = min(max(round(middle * size[0] - scaled[0] / 2), 0), size[0] - scaled[0])
-    out = Image.new("RGBA", size)
-    out.paste(alone.resize(scaled, Image.Resampling.LANCZOS), (left, round(foot * size[1]) - scaled[1]))
-    return out
 
 
 def planes(placed: Image.Image) -> Tensor:

@@ -58,9 +58,8 @@ RECIPES = {
     "rf1m": Recipe("reliability.rf1m", "the judge of product pictures, on RF1M", "RF1M, four public checkpoints"),
     "controlnet": Recipe(
         "reliability.controlnet",
-        "a ControlNet that paints around products",
-        "scenes of `icg train rfnet`",
-        "1.1 s a step of 2,000, CPU",
+        "a ControlNet that paints scenes for products",
+        ART,
     ),
     "rfft": Recipe(
         "reliability.rfft",

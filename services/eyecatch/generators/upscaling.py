@@ -81,10 +81,11 @@ def _renewed(large: Image.Image, cover: GeneratedCover, picture: bytes) -> Image
     from icg.pictures import decode
 
     where = read(cover.image).get("place")
-    product = product_of(decode(picture, "picture", "")) if picture and isinstance(where, list) else None
+    if not (picture and isinstance(where, list)):
+        return large
+    product, place = product_of(decode(picture, "picture", "")), Place(*where)
     if product is None:
         return large
-    place = Place(*where)
     shown = place.edge * min(cover.width, cover.height)
     return renewed(large, product, place) if max(cropped(product).size) > shown else large
 

@@ -44,11 +44,13 @@ class Geometry:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """picture: RGB. product: RGBA cut-out, (SIDE, SIDE). placed: RGBA, the product at its place in the picture, without a defect's
-    addition. depth, saliency: (SIDE, SIDE) float32 in 0..1; depth is nearness, as of monocular models (1 nearest). severity: 0 for an
-    available scene, up to 1 for an obvious defect. metre: length of a metre at depth 1, in shares of the side; d times that at depth d."""
+    """picture: RGB. bare: the same without the product and its shadow. product: RGBA cut-out, of the same size. placed: RGBA, the
+    product at its place in the picture, without a defect's addition. depth, saliency: (side, side) float32 in 0..1; depth is nearness, as
+    of monocular models (1 nearest). severity: 0 for an available scene, up to 1 for an obvious defect. metre: length of a metre at depth
+    1, in shares of the side; d times that at depth d."""
 
     picture: Image.Image
+    bare: Image.Image
     product: Image.Image
     placed: Image.Image
     depth: np.ndarray
@@ -76,13 +78,19 @@ def exact(geometry: Geometry) -> Availability:
 
 
 class Scenes:
-    """All scenes of these subjects. held: use only held-out products and props. classes: 5, or 6 with unsuitable ones.
+    """All scenes of these subjects. held: use only held-out products and props. classes: 5, or 6 with unsuitable ones. available: share
+    of scenes without a defect. side: pixels of a picture's edge.
 
     Raises IcgError if no place has a product and two props among the subjects.
     """
 
     def __init__(
-        self, subjects: Sequence[Subject], held: bool = False, classes: int = 5, available: float = 0.4
+        self,
+        subjects: Sequence[Subject],
+        held: bool = False,
+        classes: int = 5,
+        available: float = 0.4,
+        side: int = SIDE,
     ) -> None:
         sized = {title for sizes in SIZES.values() for title in sizes if held_out(title) == held}
         known = {s.title: s for s in subjects if s.title in sized}
@@ -95,7 +103,7 @@ class Scenes:
             raise IcgError(
                 f"subjects={len(subjects)} with {len(known)} of known size; allowed: three of one place in data/sizes.py"
             )
-        self.classes, self._available = classes, available
+        self.classes, self._available, self._side = classes, available, side
 
     def stream(self, seed: int, count: int) -> Iterator[Scene]:
         """`count` scenes; the n-th depends on seed and n only."""
@@ -122,7 +130,7 @@ class Scenes:
         if label is Availability.INDISTINCTIVENESS and rng.random() < 0.6:
             near = staging.mean_colour(sprite)
         place = Place.random(rng, near)
-        stage = staging.Stage(place, rng, SIDE)
+        stage = staging.Stage(place, rng, self._side)
         foot = float(rng.uniform(max(place.edge + 0.12, 0.62), 0.93))
         metre = float(rng.uniform(*TALL)) / height / float(place.disparity(foot))  # of the side, at its lower edge
         item = staging.Item(sprite, foot, float(rng.uniform(0.3, 0.7)), metre * height * float(place.disparity(foot)))
@@ -149,11 +157,12 @@ class Scenes:
             fade = 0.25 + 0.6 * severity
             if near is None:
                 stage.clutter(item, [staging.cropped(staging.sprite(s, rng)) for s in others[:4]], severity)
-        mask = stage.put(item, fade)
+        bare, mask = stage.picture(), stage.put(item, fade)
         contrast = staging.contrast(stage.picture(), mask)
         return Scene(
             picture=stage.picture(),
-            product=staging.framed(sprite, SIDE),
+            bare=bare,
+            product=staging.framed(sprite, self._side),
             placed=stage.alone(moved or item),
             depth=stage.depth,
             saliency=stage.saliency(mask, min(1.0, contrast / 60)),

@@ -1,103 +1,125 @@
-"""Recipe: a ControlNet that paints around products, trained on good and bad scenes, as a shop's pictures are (arXiv:2302.05543).
+"""Recipe: a ControlNet that paints scenes for products, trained on scenes without them (arXiv:2302.05543).
 
-    icg train controlnet --scenes runs/reliability/scenes --out runs/inpainting [--steps 2000] [--smoke]
+    icg train controlnet --art node_modules --out runs/inpainting [--checkpoint CHECKPOINT] [--side 256] [--steps 1200] [--smoke]
 
-Scenes are those of `icg train rfnet`. The denoiser is frozen; the ControlNet starts as a copy of its first blocks. It learns defects as
-well as everything else: `icg.train.reliability.rfft` then removes them. Writes OUT/controlnet.
+The hint shows where the product stands; the target is the scene without it and its shadow, which `icg.compose` adds. The denoiser is
+frozen. The ControlNet of CHECKPOINT goes on training; without one it starts as a copy of the denoiser's first blocks. `icg train rfft` then
+removes defects. Writes OUT/controlnet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm import tqdm
 
 from icg import starter
 from icg.brief import Brief
+from icg.data.art import load_subjects
 from icg.draw.pipeline import CoverPipeline
 from icg.models.noise import random_mixture
-from icg.products.compact import from_denoiser
-from icg.products.inpainting import Inpainter
-from icg.reliability.scenes.scene_bank import SceneBank
+from icg.products import compact
+from icg.products.inpainting import Inpainter, planes
+from icg.reliability.scenes.scenes import Scenes
 from icg.train.flags import Flags
 from icg.train.loop import Fit, train
-from icg.train.reliability.drawn_scenes import AutoencodedScenes
 
 LAYERS = 2
 UNDER = 0.2
-"""Weight of the loss where the product is: the product is pasted afterwards."""
+"""Weight of the loss where the product is: the product covers it."""
 DROP = 0.1
 """Share of dropped captions, for classifier-free guidance."""
+BATCH = 16
 
 
-class TrainingScenes:
-    """Latents, hints and VLM readings of captions; each caption is read once."""
+@dataclass(frozen=True, eq=False)
+class BareScenes:
+    """N scenes: clean latents of each without its product (N, C, h, w) and hints of the ControlNet likewise, both float16; coverage by the
+    product (N, 1, h, w); captions."""
 
-    def __init__(self, pipeline: CoverPipeline, bank: SceneBank, scenes: AutoencodedScenes) -> None:
-        self.pipeline, self.bank, self.scenes = pipeline, bank, scenes
+    latents: Tensor
+    hints: Tensor
+    covered: Tensor
+    captions: list[str]
 
     def __len__(self) -> int:
-        return len(self.scenes.label)
+        return len(self.captions)
 
-    @torch.no_grad()
-    def items(self, rows: np.ndarray, dropped: np.ndarray) -> Tensor:
-        """(B, M, D_vlm): readings of captions, or of nothing if dropped (B,)."""
-        nothing = self.pipeline.adapter.nothing[None]
-        briefs = [Brief(self.bank.captions[row]) for row in rows]
-        return torch.cat([nothing if d else self.pipeline.item(b) for b, d in zip(briefs, dropped, strict=True)])
+    @classmethod
+    @torch.inference_mode()
+    def draw(cls, scenes: Scenes, seed: int, count: int, inpainter: Inpainter, pipeline: CoverPipeline) -> BareScenes:
+        """The first `count` scenes of `seed`."""
+        latents, hints, covered, captions = [], [], [], []
+        stream = scenes.stream(seed, count)
+        for _ in tqdm(range(0, count, BATCH), desc="scenes", mininterval=5.0):
+            part = [scene for scene, _ in zip(stream, range(BATCH), strict=False)]
+            clean = pipeline.family.encode(torch.cat([planes(scene.bare) for scene in part]))
+            placed = torch.cat([planes(scene.placed) for scene in part])
+            latents.append(clean.half())
+            hints.append(inpainter.hint(placed).half())
+            covered.append(F.interpolate(placed[:, 3:], clean.shape[2:], mode="area"))
+            captions += [scene.caption for scene in part]
+        return cls(torch.cat(latents), torch.cat(hints), torch.cat(covered), captions)
 
-    def latents(self, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        """Clean latents and hints (B, C, h, w), and the product's coverage (B, 1, h, w)."""
-        clean, hints = (torch.from_numpy(v[rows].astype(np.float32)) for v in (self.scenes.latents, self.scenes.hints))
-        alpha = torch.from_numpy(self.bank.placed[rows][..., 3].astype(np.float32) / 255)[:, None]
-        return clean, hints, F.interpolate(alpha, clean.shape[2:], mode="area")
+
+@torch.no_grad()
+def items(pipeline: CoverPipeline, captions: Sequence[str], dropped: np.ndarray) -> Tensor:
+    """(B, M, D_vlm): readings of captions, each computed once, or of nothing if dropped (B,)."""
+    nothing = pipeline.adapter.nothing[None]
+    return torch.cat([nothing if d else pipeline.item(Brief(text)) for text, d in zip(captions, dropped, strict=True)])
 
 
-def run(folder: Path, scenes: TrainingScenes, fit: Fit, layers: int = LAYERS) -> Inpainter:
-    """Train on noise of all levels."""
-    pipeline = scenes.pipeline
+def run(
+    folder: Path, pipeline: CoverPipeline, inpainter: Inpainter, scenes: BareScenes, side: int, fit: Fit, half: bool
+) -> None:
+    """Train the ControlNet of `inpainter` on noise of all levels. half: in bfloat16."""
     torch.manual_seed(fit.seed)
-    net = from_denoiser(pipeline.family.denoiser, layers)
-    inpainter, scheduler = Inpainter(net, pipeline.family), pipeline.diffusion.scheduler
+    net, scheduler = inpainter.net.requires_grad_(True).train(), pipeline.diffusion.scheduler
     pipeline.family.denoiser.requires_grad_(False)
-    size = scenes.bank.picture.shape[2:0:-1]
+    nobody = torch.zeros(fit.batch, pipeline.adapter.config.user)
 
     def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        rows = np.sort(rng.integers(0, len(scenes), fit.batch))
-        clean, hints, covered = scenes.latents(rows)
-        embeds, pooled = pipeline.adapter(
-            scenes.items(rows, rng.random(fit.batch) < DROP), _no_users(pipeline, len(rows))
-        )
+        rows = rng.integers(0, len(scenes), fit.batch)
+        read = items(pipeline, [scenes.captions[row] for row in rows], rng.random(fit.batch) < DROP)
+        embeds, pooled = pipeline.adapter(read, nobody)
+        clean = scenes.latents[rows].float()
         mixed, times = random_mixture(scheduler, fit.batch)
         noise = torch.randn_like(clean)
         x = mixed.latents(clean, noise)
-        residuals = inpainter.residuals(x, times, embeds, pooled, hints, size)
-        prediction = pipeline.family.predict(x, times, embeds, pooled, size, residuals)
-        weight = 1 - (1 - UNDER) * covered
-        return {"loss": (weight * (prediction - mixed.target(clean, noise)).square()).mean()}
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            residuals = inpainter.residuals(x, times, embeds, pooled, scenes.hints[rows].float(), (side, side))
+            prediction = pipeline.family.predict(x, times, embeds, pooled, (side, side), residuals)
+        weight = 1 - (1 - UNDER) * scenes.covered[rows]
+        return {"loss": (weight * (prediction.float() - mixed.target(clean, noise)).square()).mean()}
 
     train(folder, net, fit, step)
     net.eval().requires_grad_(False)
-    return inpainter
-
-
-def _no_users(pipeline: CoverPipeline, count: int) -> Tensor:
-    return torch.zeros(count, pipeline.adapter.config.user)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """`icg train controlnet`."""
-    parser = Flags(__name__, __doc__, steps=2_000, batch=32, lr=3e-4)
-    parser.add_argument("--scenes", type=Path, required=True, help="scenes of a run of `icg train rfnet`")
+    parser = Flags(__name__, __doc__, art="needed", steps=1_200, batch=16, lr=3e-4)
+    parser.add_argument("--checkpoint", type=Path, default=starter.path(), help="folder with vlm, diffusion, adapter")
+    parser.number("side", 256, "pixels of a scene's edge")
+    parser.number("scenes", 4_000, "scenes to learn from")
+    parser.number("rank", 0, "also OUT/compact: icg.products.compact of this rank, as shipped; 0 = none")
+    parser.add_argument("--half", action="store_true", help="bfloat16: half of the time on CPUs with AVX-512 BF16")
     args = parser.parse_args(argv)
-    pipeline, folder = starter.load().pipeline, args.scenes / "train"
-    bank = SceneBank.read(folder)
-    scenes = TrainingScenes(pipeline, bank, AutoencodedScenes.draw(folder, bank, pipeline.family, len(bank)))
-    steps, batch = (3, 4) if args.smoke else (args.steps, args.batch)
-    fit = Fit(steps, args.lr, batch, args.seed, min(100, steps), ema=0.998)
-    inpainter = run(args.out / "run", scenes, fit)
+    pipeline = starter.load(args.checkpoint).pipeline
+    inpainter = pipeline.inpainter or Inpainter(
+        compact.from_denoiser(pipeline.family.denoiser, LAYERS), pipeline.family
+    )
+    side, count, steps, batch = (64, 8, 3, 4) if args.smoke else (args.side, args.scenes, args.steps, args.batch)
+    drawn = Scenes(load_subjects(args.art), available=1.0, side=side)
+    scenes = BareScenes.draw(drawn, args.seed, count, inpainter, pipeline)
+    fit = Fit(steps, args.lr, batch, args.seed, min(100, steps), save_every=100, ema=0.995)
+    run(args.out / "run", pipeline, inpainter, scenes, side, fit, args.half)
+    if args.rank:
+        compact.save(args.out / "compact", inpainter.net, pipeline.family.denoiser, args.rank)
     inpainter.net.half().save_pretrained(args.out / "controlnet")

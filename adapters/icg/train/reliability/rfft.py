@@ -28,6 +28,7 @@ from torch import Tensor
 
 from icg import starter
 from icg.brief import Brief
+from icg.compose.light import shadowed
 from icg.data.art import Subject, load_subjects
 from icg.draw.estimate import NOTHING, PERSONAL, Estimate
 from icg.draw.pipeline import CoverPipeline
@@ -128,6 +129,12 @@ class Tuner:
 
     @staticmethod
     def _composed(pictures: Tensor, placed: Sequence[Image.Image]) -> Tensor:
+        # A shadow is linear in the ground: what it makes of black and of white says what it makes of all.
+        shades = [
+            torch.cat([planes(shadowed(Image.new("RGB", p.size, ground), p)) for p in placed]).to(pictures.device)
+            for ground in ("black", "white")
+        ]
+        pictures = shades[0] + (shades[1] - shades[0]) * (pictures + 1) / 2
         over = torch.cat([planes(p) for p in placed]).to(pictures.device)
         return pictures * (1 - over[:, 3:]) + over[:, :3] * over[:, 3:]
 

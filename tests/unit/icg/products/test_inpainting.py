@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 from icg.brief import Brief
+from icg.compose.cover import compose
+from icg.compose.scene import stand
 from icg.draw.ask import anchoring
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import BriefError, CheckpointError
 from icg.products import compact
-from icg.products.inpainting import Inpainter, planes, stand
+from icg.products.inpainting import Inpainter, planes
 from icg.scheduler.engine import StepScheduler
 from icg.starter import Starter
 from PIL import Image, ImageDraw
@@ -106,7 +108,8 @@ def test_what_is_around_the_product_equals_the_stock_pipelines(small: Starter, n
             **unused,
         )
         kwargs["image"] = pipeline.inpainter.hint(planes(placed))
-    theirs = stock(**kwargs, **settings).images[0]
+    scene = Image.fromarray((stock(**kwargs, **settings).images[0] * 255).round().astype(np.uint8))
+    theirs = np.asarray(compose(brief, scene), np.float32) / 255
     free = np.asarray(placed.getchannel("A")) == 0
     assert np.abs(mine - theirs)[free].max() <= 1.01 / 255
     other = np.asarray(controlled(pipeline, seed=4)([brief])[0], np.float32) / 255
