@@ -79,7 +79,7 @@ def exact(geometry: Geometry) -> Availability:
 
 class Scenes:
     """All scenes of these subjects. held: use only held-out products and props. classes: 5, or 6 with unsuitable ones. available: share
-    of scenes without a defect. side: pixels of a picture's edge.
+    of scenes without a defect. side: pixels of a picture's edge. lit: places in the starter's palettes, with a light.
 
     Raises IcgError if no place has a product and two props among the subjects.
     """
@@ -91,6 +91,7 @@ class Scenes:
         classes: int = 5,
         available: float = 0.4,
         side: int = SIDE,
+        lit: bool = False,
     ) -> None:
         sized = {title for sizes in SIZES.values() for title in sizes if held_out(title) == held}
         known = {s.title: s for s in subjects if s.title in sized}
@@ -103,7 +104,7 @@ class Scenes:
             raise IcgError(
                 f"subjects={len(subjects)} with {len(known)} of known size; allowed: three of one place in data/sizes.py"
             )
-        self.classes, self._available, self._side = classes, available, side
+        self.classes, self._available, self._side, self._lit = classes, available, side, lit
 
     def stream(self, seed: int, count: int) -> Iterator[Scene]:
         """`count` scenes; the n-th depends on seed and n only."""
@@ -129,7 +130,7 @@ class Scenes:
         near = None
         if label is Availability.INDISTINCTIVENESS and rng.random() < 0.6:
             near = staging.mean_colour(sprite)
-        place = Place.random(rng, near)
+        place = Place.lit(rng) if self._lit else Place.random(rng, near)
         stage = staging.Stage(place, rng, self._side)
         foot = float(rng.uniform(max(place.edge + 0.12, 0.62), 0.93))
         metre = float(rng.uniform(*TALL)) / height / float(place.disparity(foot))  # of the side, at its lower edge

@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         compact.from_denoiser(pipeline.family.denoiser, LAYERS), pipeline.family
     )
     side, count, steps, batch = (64, 8, 3, 4) if args.smoke else (args.side, args.scenes, args.steps, args.batch)
-    drawn = Scenes(load_subjects(args.art), available=1.0, side=side)
+    drawn = Scenes(load_subjects(args.art), available=1.0, side=side, lit=True)
     scenes = BareScenes.draw(drawn, args.seed, count, inpainter, pipeline)
     fit = Fit(steps, args.lr, batch, args.seed, min(100, steps), save_every=100, ema=0.995)
     run(args.out / "run", pipeline, inpainter, scenes, side, fit, args.half)
