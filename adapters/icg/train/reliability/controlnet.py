@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from icg import starter
 from icg.brief import Brief
 from icg.data.art import load_subjects
 from icg.draw.pipeline import CoverPipeline
+from icg.errors import IcgError
 from icg.models.noise import random_mixture
 from icg.products import compact
 from icg.products.inpainting import Inpainter, planes
@@ -41,12 +43,13 @@ BATCH = 16
 @dataclass(frozen=True, eq=False)
 class BareScenes:
     """N scenes: clean latents of each without its product (N, C, h, w) and hints of the ControlNet likewise, both float16; coverage by the
-    product (N, 1, h, w); captions."""
+    product (N, 1, h, w); captions; pixels of an edge."""
 
     latents: Tensor
     hints: Tensor
     covered: Tensor
     captions: list[str]
+    side: int
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -55,17 +58,18 @@ class BareScenes:
     @torch.inference_mode()
     def draw(cls, scenes: Scenes, seed: int, count: int, inpainter: Inpainter, pipeline: CoverPipeline) -> BareScenes:
         """The first `count` scenes of `seed`."""
-        latents, hints, covered, captions = [], [], [], []
+        latents, hints, covered, captions, side = [], [], [], [], 0
         stream = scenes.stream(seed, count)
         for _ in tqdm(range(0, count, BATCH), desc="scenes", mininterval=5.0):
-            part = [scene for scene, _ in zip(stream, range(BATCH), strict=False)]
+            part = list(islice(stream, BATCH))
             clean = pipeline.family.encode(torch.cat([planes(scene.bare) for scene in part]))
             placed = torch.cat([planes(scene.placed) for scene in part])
             latents.append(clean.half())
+            side = part[0].bare.width
             hints.append(inpainter.hint(placed).half())
             covered.append(F.interpolate(placed[:, 3:], clean.shape[2:], mode="area"))
             captions += [scene.caption for scene in part]
-        return cls(torch.cat(latents), torch.cat(hints), torch.cat(covered), captions)
+        return cls(torch.cat(latents), torch.cat(hints), torch.cat(covered), captions, side)
 
 
 @torch.no_grad()
@@ -75,28 +79,35 @@ def items(pipeline: CoverPipeline, captions: Sequence[str], dropped: np.ndarray)
     return torch.cat([nothing if d else pipeline.item(Brief(text)) for text, d in zip(captions, dropped, strict=True)])
 
 
-def run(
-    folder: Path, pipeline: CoverPipeline, inpainter: Inpainter, scenes: BareScenes, side: int, fit: Fit, half: bool
-) -> None:
-    """Train the ControlNet of `inpainter` on noise of all levels. half: in bfloat16."""
+def loss_of(
+    pipeline: CoverPipeline, inpainter: Inpainter, scenes: BareScenes, rows: np.ndarray, dropped: np.ndarray
+) -> Tensor:
+    """The weighted error of what the denoiser predicts for scenes `rows` (B,), on noise of random levels. dropped (B,): without caption."""
+    read = items(pipeline, [scenes.captions[row] for row in rows], dropped)
+    embeds, pooled = pipeline.adapter(read, torch.zeros(len(rows), pipeline.adapter.config.user))
+    clean, size = scenes.latents[rows].float(), (scenes.side, scenes.side)
+    mixed, times = random_mixture(pipeline.diffusion.scheduler, len(rows))
+    noise = torch.randn_like(clean)
+    x = mixed.latents(clean, noise)
+    residuals = inpainter.residuals(x, times, embeds, pooled, scenes.hints[rows].float(), size)
+    prediction = pipeline.family.predict(x, times, embeds, pooled, size, residuals)
+    weight = 1 - (1 - UNDER) * scenes.covered[rows]
+    return (weight * (prediction.float() - mixed.target(clean, noise)).square()).mean()
+
+
+def run(folder: Path, pipeline: CoverPipeline, scenes: BareScenes, fit: Fit, half: bool = False) -> None:
+    """Train the pipeline's ControlNet. half: in bfloat16."""
     torch.manual_seed(fit.seed)
-    net, scheduler = inpainter.net.requires_grad_(True).train(), pipeline.diffusion.scheduler
+    inpainter = pipeline.inpainter
+    if inpainter is None:
+        raise IcgError("pipeline without a ControlNet; allowed: one with a ControlNet")
+    net = inpainter.net.requires_grad_(True).train()
     pipeline.family.denoiser.requires_grad_(False)
-    nobody = torch.zeros(fit.batch, pipeline.adapter.config.user)
 
     def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        rows = rng.integers(0, len(scenes), fit.batch)
-        read = items(pipeline, [scenes.captions[row] for row in rows], rng.random(fit.batch) < DROP)
-        embeds, pooled = pipeline.adapter(read, nobody)
-        clean = scenes.latents[rows].float()
-        mixed, times = random_mixture(scheduler, fit.batch)
-        noise = torch.randn_like(clean)
-        x = mixed.latents(clean, noise)
+        rows, dropped = rng.integers(0, len(scenes), fit.batch), rng.random(fit.batch) < DROP
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            residuals = inpainter.residuals(x, times, embeds, pooled, scenes.hints[rows].float(), (side, side))
-            prediction = pipeline.family.predict(x, times, embeds, pooled, (side, side), residuals)
-        weight = 1 - (1 - UNDER) * scenes.covered[rows]
-        return {"loss": (weight * (prediction.float() - mixed.target(clean, noise)).square()).mean()}
+            return {"loss": loss_of(pipeline, inpainter, scenes, rows, dropped)}
 
     train(folder, net, fit, step)
     net.eval().requires_grad_(False)
@@ -112,14 +123,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--half", action="store_true", help="bfloat16: half of the time on CPUs with AVX-512 BF16")
     args = parser.parse_args(argv)
     pipeline = starter.load(args.checkpoint).pipeline
-    inpainter = pipeline.inpainter or Inpainter(
-        compact.from_denoiser(pipeline.family.denoiser, LAYERS), pipeline.family
-    )
+    fresh = Inpainter(compact.from_denoiser(pipeline.family.denoiser, LAYERS), pipeline.family)
+    pipeline.inpainter = inpainter = pipeline.inpainter or fresh
     side, count, steps, batch = (64, 8, 3, 4) if args.smoke else (args.side, args.scenes, args.steps, args.batch)
     drawn = Scenes(load_subjects(args.art), available=1.0, side=side, lit=True)
     scenes = BareScenes.draw(drawn, args.seed, count, inpainter, pipeline)
     fit = Fit(steps, args.lr, batch, args.seed, min(100, steps), save_every=100, ema=0.995)
-    run(args.out / "run", pipeline, inpainter, scenes, side, fit, args.half)
+    run(args.out / "run", pipeline, scenes, fit, args.half)
     if args.rank:
         compact.save(args.out / "compact", inpainter.net, pipeline.family.denoiser, args.rank)
     inpainter.net.half().save_pretrained(args.out / "controlnet")
