@@ -55,7 +55,7 @@ def main() -> None:
     conditioning = {name: torch.cat([c[name] for c in conditions]) for name in conditions[0]}
     ones = torch.ones(conditioning["prompt_embeds"].shape[:2])
     masks = {"prompt_attention_mask": ones, "negative_prompt_attention_mask": ones, "negative_prompt": None}
-    latents = torch.cat([first_noise(pipeline.family, b) for b in briefs])
+    latents = torch.cat([first_noise(pipeline.family, b, b.size) for b in briefs])
     size, steps = briefs[0].size, briefs[0].steps
 
     def stock() -> None:

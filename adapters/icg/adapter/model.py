@@ -27,8 +27,8 @@ class AdapterConfig:
     `reads` and `draws`: the families that it was trained for (a VLM's model_type, a denoiser's class), "" for any. Widths do not
     identify a family: Qwen2.5-VL-3B and Qwen3-VL-2B are both 2048 wide. audience: whether covers follow a segment's words behind the
     title; an adapter that was trained on bare titles loses the title by them. grounds: edge in pixels of the grounds, pictures without
-    a subject, that the denoiser was trained to draw for a user without an item; 0 if it was not. Raises CheckpointError for values out
-    of range.
+    a subject, that the denoiser was trained to draw for a user without an item; 0 if it was not. drafts: edge of the drafts that it was
+    trained to refine to grounds; 0: grounds are drawn at their size from the beginning. Raises CheckpointError for values out of range.
     """
 
     vlm: int
@@ -43,16 +43,26 @@ class AdapterConfig:
     draws: str = ""
     audience: bool = True
     grounds: int = 0
+    drafts: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("vlm", "caption", "pooled", "user", "tokens", "layers", "heads", "slots", "grounds"):
-            value, least = getattr(self, name), int(name not in ("pooled", "grounds"))
+        for name in ("vlm", "caption", "pooled", "user", "tokens", "layers", "heads", "slots", "grounds", "drafts"):
+            value, least = getattr(self, name), int(name not in ("pooled", "grounds", "drafts"))
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise CheckpointError(f"adapter {name}={value!r}; allowed: a whole number from {least}")
         if self.grounds % 16 or self.grounds > MAX_GROUND:
             raise CheckpointError(f"adapter grounds={self.grounds}; allowed: 0 or a multiple of 16 up to {MAX_GROUND}")
+        if self.drafts and (self.drafts % 16 or self.grounds % self.drafts):
+            raise CheckpointError(
+                f"adapter drafts={self.drafts}; allowed: 0, or a multiple of 16 that divides grounds={self.grounds}"
+            )
         if self.vlm % self.heads:
             raise CheckpointError(f"adapter heads={self.heads}; allowed: a divisor of {self.vlm}, the VLM's width")
+
+    @property
+    def draft_factor(self) -> int:
+        """The edge of a ground over that of its draft."""
+        return self.grounds // self.drafts if self.drafts else 1
 
     @classmethod
     def between(cls, vlm: Any, diffusion: Any, **fields: int) -> AdapterConfig:

@@ -157,7 +157,9 @@ class CoverPipeline(ProductMixin):
         """A sampler of the brief before its first step, without conditions. digest: `item_key` of it, if that is known."""
         hint, placed = self.hinted(brief) if brief.inpaint else (None, None)
         item, user = self.item(brief, product, digest), self.user(brief)
-        return Sampler(self.family, brief, item, user, hint, placed, trunk, self.place(brief, user))
+        return Sampler(
+            self.family, brief, item, user, hint, placed, trunk, self.place(brief, user), self.draft_factor(brief)
+        )
 
     def prepared(self, brief: Brief) -> Brief:
         """The brief as this checkpoint draws it: around the item's own picture the ground alone, if its adapter can draw grounds. A scene
@@ -169,8 +171,12 @@ class CoverPipeline(ProductMixin):
 
     def ground_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(width, height) of the ground of a cover of `size`: at least as large as the adapter's grounds."""
-        scale = max(1.0, self.adapter.config.grounds / max(size))
-        return tuple(round(edge * scale / 16) * 16 for edge in size)  # type: ignore[return-value]
+        scale, multiple = max(1.0, self.adapter.config.grounds / max(size)), 16 * self.adapter.config.draft_factor
+        return tuple(round(edge * scale / multiple) * multiple for edge in size)  # type: ignore[return-value]
+
+    def draft_factor(self, brief: Brief) -> int:
+        """The edge of what it draws over that of its draft, 1 without one."""
+        return self.adapter.config.draft_factor if brief.ground else 1
 
     def place(self, brief: Brief, user: Tensor) -> Place | None:
         """Where the user (1, U) likes the product in a ground; None if there is none."""

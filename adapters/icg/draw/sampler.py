@@ -22,6 +22,7 @@ from icg.compose.cover import compose, fills
 from icg.compose.layout import PLACE, Place, stood
 from icg.compose.subject import cropped
 from icg.draw.anchor import blend
+from icg.draw.drafts import draft_steps, enlarged
 from icg.draw.preview import Colours, shown_after
 from icg.draw.rows import Rows
 from icg.models.families import Family
@@ -74,7 +75,8 @@ class Sampler:
 
     item (1, M, D) and user (1, U) are what `conditions` are encoded from, by `icg.draw.conditions`, before the first step.
     placed: for a brief that is inpainted, the product where it is to be; hint (1, ...) shows it to the ControlNet.
-    trunk: sampled for several briefs, which branch off it. place: where the product of a brief with a ground is to be.
+    trunk: sampled for several briefs, which branch off it. place: where the product of a brief with a ground is to be. draft_factor: see
+    `icg.draw.drafts`.
     """
 
     def __init__(
@@ -87,14 +89,20 @@ class Sampler:
         placed: Image.Image | None = None,
         trunk: bool = False,
         place: Place | None = None,
+        draft_factor: int = 1,
     ) -> None:
         self._family, self.brief, self.item, self.user = family, brief, item, user
         self.hint, self.placed, self.trunk = hint, placed, trunk
         self.place = place
         """Where the product is in the cover, None as long as the draft is to decide it."""
         self.conditions: tuple[Condition | None, ...] = ()
-        self.scheduler = family.schedule(brief.steps, brief.size)
-        self.latents = first_noise(family, brief) * getattr(self.scheduler, "init_noise_sigma", 1.0)
+        self._drafts = draft_steps(brief.steps, draft_factor)
+        self._factor = draft_factor if self._drafts else 1
+        width, height = brief.size
+        self.size = width // self._factor, height // self._factor
+        """(width, height) that its latents are of: the brief's, or that of a draft."""
+        self.scheduler = family.schedule(brief.steps, self.size)
+        self.latents = first_noise(family, brief, self.size) * getattr(self.scheduler, "init_noise_sigma", 1.0)
         self._anchor = anchor_step(brief)
         self._random = inspect.signature(self.scheduler.step).parameters.keys() & {"generator"}
         self._generator = _later_noise(brief)
@@ -134,13 +142,26 @@ class Sampler:
         if self.done == self._anchor > 0:
             now = self.moment
             clean, self.place = blend(self._family, self.brief, now.clean(prediction))
-            noise = first_noise(self._family, self.brief)
+            noise = first_noise(self._family, self.brief, self.size)
             self.latents, prediction = now.mixture.latents(clean, noise), now.mixture.target(clean, noise)
-        self.clean = mixture(self.scheduler, self.done).clean(self.latents, prediction)[0] if keep_clean else None
+        drafted = self.done + 1 == self._drafts
+        if keep_clean or drafted:
+            clean = enlarged(mixture(self.scheduler, self.done).clean(self.latents, prediction), self._factor)
+        self.clean = clean[0] if keep_clean else None
+        if drafted:
+            self._refine(clean)
+            return
         random = {"generator": self._generator} if self._random else {}
         t = self.scheduler.timesteps[self.done]
         self.latents = self.scheduler.step(prediction, t, self.latents, **random, return_dict=False)[0]
         self.done += 1
+
+    def _refine(self, draft: Tensor) -> None:
+        """Go on at the brief's size, from the clean latents of the draft, (1, C, h, w) of that size."""
+        self.done, self._factor, self.size = self.done + 1, 1, tuple(self.brief.size)
+        self.scheduler = positioned(self._family.schedule(self.brief.steps, self.size), self.done)
+        noise = first_noise(self._family, self.brief, self.size)
+        self.latents = mixture(self.scheduler, self.done).latents(draft, noise)
 
     @property
     def shows(self) -> bool:
@@ -188,7 +209,7 @@ def stack(samplers: Sequence[Sampler]) -> Rows:
 def step_together(predict: Callable[..., Tensor], samplers: Sequence[Sampler]) -> None:
     """Take one step of each in a single call of `predict(x, t, embeds, pooled, hint, size)`."""
     rows = stack(samplers)
-    predictions = predict(*rows, samplers[0].brief.size).to(rows.x.dtype)
+    predictions = predict(*rows, samplers[0].size).to(rows.x.dtype)
     for sampler, part in zip(samplers, predictions.split([s.rows for s in samplers]), strict=True):
         sampler.advance(part)
 
@@ -218,10 +239,11 @@ def rows_of(brief: Brief, step: int = 0) -> int:
     return sum(weight != 0 for weight in guidance_weights(brief, step))
 
 
-def rows_ahead(brief: Brief) -> list[int]:
-    """For each step the rows of that one and all behind it; 0 behind the last."""
-    backwards = accumulate((rows_of(brief, step) for step in reversed(range(brief.steps))), initial=0)
-    return list(backwards)[::-1]
+def rows_ahead(brief: Brief, draft_factor: int = 1) -> list[float]:
+    """For each step the rows of that one and all behind it, in rows of the brief's size; 0 behind the last."""
+    drafts = draft_steps(brief.steps, draft_factor)
+    rows = [rows_of(brief, step) / (draft_factor**2 if step < drafts else 1) for step in range(brief.steps)]
+    return list(accumulate(reversed(rows), initial=0.0))[::-1]
 
 
 def anchor_step(brief: Brief) -> int:
@@ -231,10 +253,10 @@ def anchor_step(brief: Brief) -> int:
     return min(round(brief.reference_strength * brief.steps), brief.steps - 1)
 
 
-def first_noise(family: Family, brief: Brief) -> Tensor:
-    """(1, C, h, w). Drawn on the CPU wherever the model is: the same seed is the same noise on any device."""
+def first_noise(family: Family, brief: Brief, size: tuple[int, int]) -> Tensor:
+    """(1, C, h, w) for latents of `size`. Drawn on the CPU wherever the model is: the same seed is the same noise on any device."""
     generator = torch.Generator("cpu").manual_seed(brief.seed)
-    return torch.randn((1, *family.shape(brief.size)), generator=generator).to(family.device)
+    return torch.randn((1, *family.shape(size)), generator=generator).to(family.device)
 
 
 def positioned(scheduler: Any, step: int) -> Any:

@@ -24,7 +24,7 @@ from icg.brief import Brief
 from icg.draw.conditions import Conditioner
 from icg.draw.pipeline import CoverPipeline
 from icg.draw.preview import Colours
-from icg.draw.sampler import Sampler, rows_ahead, rows_of, stack
+from icg.draw.sampler import Sampler, rows_ahead, stack
 from icg.errors import BriefError, Cancelled, IcgError, Unsupported
 from icg.products.library import TrainedProduct
 from icg.products.lora import Loras
@@ -71,7 +71,10 @@ class StepScheduler:
         self._current = nullcontext if on_cpu else partial(torch.cuda.device, pipeline.device)
         if half:
             pipeline.to(pipeline.device, torch.bfloat16)
-        sizes = tuple(dict.fromkeys([*sizes, *map(pipeline.ground_size, sizes)]))
+        grounds = [pipeline.ground_size(size) for size in sizes]
+        factor = pipeline.adapter.config.draft_factor
+        drafts = [(width // factor, height // factor) for width, height in grounds]
+        sizes = tuple(dict.fromkeys([*sizes, *grounds, *drafts]))
         pipeline.bare()
         self._loras = Loras(pipeline.family, loras or {}, products)
         with self._current(), torch.inference_mode():
@@ -136,7 +139,7 @@ class StepScheduler:
             raise BriefError(
                 f"references holds a picture that cannot be decoded ({error}); allowed: whole pictures"
             ) from error
-        request.ahead = rows_ahead(brief)
+        request.ahead = rows_ahead(brief, self._pipeline.draft_factor(brief))
         request.due = due(now, self._alone(request, 0), request.deadline)
         with self._wake:
             if self._closed:
@@ -183,7 +186,7 @@ class StepScheduler:
         running = self._choose(waiting)
         groups: dict[tuple[Size, str, bool], list[Sampler]] = defaultdict(list)
         for sampler, requests in running.items():
-            groups[sampler.brief.size, requests[0].lora, sampler.brief.inpaint].append(sampler)
+            groups[sampler.size, requests[0].lora, sampler.brief.inpaint].append(sampler)
         for (size, lora, _), samplers in groups.items():
             with self._queue.isolated(*(r for sampler in samplers for r in running[sampler])):
                 self._step(size, lora, samplers, running)
@@ -192,7 +195,7 @@ class StepScheduler:
             del running[sampler]
         if running:
             self.metrics.ticks += 1
-            rows = sum(sampler.rows * self._weight[sampler.brief.size] for sampler in running)
+            rows = sum(sampler.rows * self._weight[sampler.size] for sampler in running)
             self._timing.record_step(rows, time.perf_counter() - began)
         readings = self._pipeline.readings
         self.metrics.reading_hits, self.metrics.reading_misses = readings.hits, readings.misses
@@ -228,7 +231,7 @@ class StepScheduler:
             if sampler is None:
                 continue
             if sampler not in running:
-                rows = sampler.rows * self._weight[sampler.brief.size]
+                rows = sampler.rows * self._weight[sampler.size]
                 if running and used + rows > self._full:
                     break
                 used += rows
@@ -302,8 +305,9 @@ class StepScheduler:
                 self._queue.end(request, Status.DONE, composed.result())
 
     def _rows(self, request: Request) -> float:
-        rows = rows_of(request.brief) if request.sampler is None else request.sampler.rows
-        return rows * self._weight[request.brief.size]
+        if (sampler := request.sampler) is not None:
+            return sampler.rows * self._weight[sampler.size]
+        return (request.ahead[0] - request.ahead[1]) * self._weight[request.brief.size]
 
     def _work(self, request: Request) -> float:
         """Seconds of a full batch's time that its remaining steps need."""

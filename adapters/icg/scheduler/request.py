@@ -89,7 +89,7 @@ class Request:
     sampler: Sampler | None = None
     decoding: bool = False
     digest: str = ""
-    ahead: Sequence[int] = ()
+    ahead: Sequence[float] = ()
     future: Future[Image.Image] = field(default_factory=Future)
     number: int = field(default_factory=lambda: next(_numbers))
 
@@ -108,7 +108,7 @@ class Request:
         return self.brief.steps if self.sampler is None else self.sampler.total - self.sampler.done
 
     @property
-    def rows_left(self) -> int:
+    def rows_left(self) -> float:
         """Rows of all steps still to take."""
         return self.ahead[max(self.brief.steps - self.left, 0)]
 

@@ -1,10 +1,11 @@
 """Recipe: the starter learns to draw bare grounds for users of a fitted space, and keeps drawing covers from titles.
 
-    icg train grounds --art node_modules --space runs/space/space --out runs/grounds [--side 128] [--steps 900] [--starter FOLDER]
+    icg train grounds --art node_modules --space runs/space/space --out runs/grounds [--side 256] [--steps 3000] [--starter FOLDER]
 
-The shipped denoiser goes on training: half of each batch are grounds without a subject (item: the adapter's `nothing`), half are whole
-covers from titles and pictures, as in `icg.train.starter.diffusion`. A target shows what the covers of a SIMULATED user have in common. A
-refiner of another space starts from the linear map between the two. Writes OUT/starter/adapter and OUT/starter/diffusion.
+The shipped denoiser goes on training: most of each batch are grounds without a subject (item: the adapter's `nothing`), drafts and their
+refinement (`ground_losses`), the rest are whole covers from titles and pictures, as in `icg.train.starter.diffusion`. A target shows what
+the covers of a SIMULATED user have in common. A refiner of another space starts from the linear map between the two. Writes
+OUT/starter/adapter and OUT/starter/diffusion.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from icg.data.bank import AXES, Bank, load_or_build
 from icg.data.compose import BACKDROPS, PALETTES, PLACES, stable_seed
 from icg.data.grounds import ground
 from icg.data.sample_titles import TITLES
+from icg.draw.drafts import DRAFTED, enlarged
 from icg.draw.pipeline import CoverPipeline
+from icg.errors import IcgError
 from icg.evaluate.judges import HISTORY
 from icg.models.joint import JointEmbedding
 from icg.train.flags import Flags
@@ -40,25 +43,30 @@ from icg.train.starter import export, vlm
 from icg.train.starter.autoencoder import encode
 from icg.train.starter.diffusion import DiffusionConfig, flow_loss
 from icg.train.starter.encoded_users import EncodedUsers
+from icg.train.starter.ground_losses import draft_loss, refining_loss
 from icg.train.starter.prefixes import TITLE_ONLY, Prefixes
 from icg.train.starter.simulated_users import Crowd
 
 
 @dataclass(frozen=True)
 class GroundsConfig:
-    """`bare`: share of a batch that are bare grounds. `drop_user`: share of them for nobody. `encoded`: share of the others for `users`
-    whom the starter's user encoder read from events. `noise`: times of grounds are drawn around sigmoid(noise). `taste`: weight of the
+    """Grounds are drafted at `draft` pixels an edge and refined at `side`. `bare`: share of a batch that are drafts; a third as many are
+    refined. `drop_user`: share of them for nobody. `encoded`: share of the others for `users` whom the starter's user encoder read
+    from events. `noise`: times of drafts are drawn around sigmoid(noise). `guidance`: what one row is to draw as. `taste`: weight of the
     probes. `carry`: steps of the adapter alone, before. `half`: in bfloat16, which takes half of the time on CPUs with AVX-512 BF16.
     Covers have the rates of DiffusionConfig, but are never drawn for nothing: that is a ground now."""
 
-    side: int = 128
+    side: int = 256
+    draft: int = 128
     covers: int = 12_000
     grounds: int = 12_000
-    bare: float = 0.5
-    drop_user: float = 0.08
+    refined: int = 6_000
+    bare: float = 0.6
+    drop_user: float = 0.12
     encoded: float = 0.5
     users: int = 12_000
     noise: float = 0.2
+    guidance: float = 2.0
     taste: float = 0.1
     carry: int = 300
     half: bool = False
@@ -69,26 +77,35 @@ HOLD = 10.0
 
 
 class Grounds:
-    """`latents` (N, C, h, w) of bare grounds at unit deviation; `codes` (N, 2): palette and backdrop."""
+    """Bare grounds of a seed: `codes` (N, 2), palette and backdrop, and their latents at unit deviation."""
 
-    def __init__(self, vae: Any, count: int, side: int, seed: int, cache: Path) -> None:
-        """cache: a file of their latents, written if it is missing."""
+    def __init__(self, vae: Any, count: int, seed: int) -> None:
+        self._vae, self._seed = vae, seed
         rng = np.random.default_rng((seed, 31))
         self.codes = np.stack([rng.integers(0, len(axis), count) for axis in (PALETTES, BACKDROPS)], 1)
 
+    def latents(self, cache: Path, side: int, shown: int = 0) -> Tensor:
+        """(N, C, h, w) of them drawn at `side` pixels an edge, and reduced to `shown`. cache: a file, written if it is missing."""
+
         def encoded() -> Tensor:
             parts = []
-            for first in range(0, count, 64):
-                rows = range(first, min(first + 64, count))
-                pictures = np.stack([np.asarray(self._draw(row, seed, side)) for row in rows])
-                parts.append(encode(vae, pictures) * vae.config.scaling_factor)
+            for first in range(0, len(self.codes), 64):
+                drawn = [self._draw(row, side) for row in range(first, min(first + 64, len(self.codes)))]
+                if shown:
+                    drawn = [picture.resize((shown, shown), Image.Resampling.BOX) for picture in drawn]
+                parts.append(encode(self._vae, np.stack(drawn)) * self._vae.config.scaling_factor)
             return torch.cat(parts)
 
-        self.latents = cached(cache, encoded)
+        return cached(cache, encoded)
 
-    def _draw(self, row: int, seed: int, side: int) -> Image.Image:
+    def looks(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(B, 4): the looks of `rows` (B,), with a random style and framing."""
+        style, framing = (rng.integers(0, len(axis), len(rows)) for axis in (STYLES, tuple(PLACES)))
+        return np.stack([style, self.codes[rows, 0], self.codes[rows, 1], framing], 1)
+
+    def _draw(self, row: int, side: int) -> Image.Image:
         palette, backdrop = self.codes[row]
-        return ground(list(PALETTES)[palette], BACKDROPS[backdrop], stable_seed("ground", seed, row), side)
+        return ground(list(PALETTES)[palette], BACKDROPS[backdrop], stable_seed("ground", self._seed, row), side)
 
 
 def cached(path: Path, compute: Callable[[], Tensor]) -> Tensor:
@@ -151,9 +168,10 @@ def move(adapter: IcgAdapter, old: np.ndarray, new: np.ndarray) -> None:
         first.weight.copy_(first.weight @ torch.as_tensor(slopes.T, dtype=torch.float32))
 
 
-def with_placement(adapter: IcgAdapter, side: int, users: np.ndarray, framing: np.ndarray) -> IcgAdapter:
-    """The adapter as one that draws grounds of `side` pixels. framing (N,): which of FRAMINGS each of the `users` (N, 64) likes."""
-    other = IcgAdapter(replace(adapter.config, grounds=side))
+def with_placement(adapter: IcgAdapter, side: int, draft: int, users: np.ndarray, framing: np.ndarray) -> IcgAdapter:
+    """The adapter as one that draws grounds of `side` pixels from drafts of `draft` pixels. framing (N,): which of FRAMINGS each of the
+    `users` (N, 64) likes."""
+    other = IcgAdapter(replace(adapter.config, grounds=side, drafts=draft))
     other.load_state_dict(adapter.state_dict(), strict=False)
     placement = Placement(adapter.config.user)
     placement.fit(torch.as_tensor(users), torch.as_tensor(framing).long(), torch.tensor(list(PLACES.values())))
@@ -206,7 +224,11 @@ class Run:
     def train(self, fit: Fit, until: int | None = None) -> dict[str, float]:
         """Train, and write the starter's parts at each save."""
         config, rates, adapter = self.config, DiffusionConfig(), self.pipeline.adapter
-        bare = Grounds(self.vae, config.grounds, config.side, self.seed, self.out / "grounds.npy")
+        bare = Grounds(self.vae, config.grounds, self.seed)
+        drafts = bare.latents(self.out / "drafts.npy", config.draft)
+        large = Grounds(self.vae, config.refined, self.seed)
+        refined = large.latents(self.out / "refined.npy", config.side)
+        begun = large.latents(self.out / "begun.npy", config.side, config.draft)
         latents = self._whole()
         items, prefixes, slot = self._items()
         crowd, encoded = Crowd(self.bank, self.covers), self._encoded()
@@ -221,17 +243,24 @@ class Run:
             )
             carry(self.out / "carry", model, items, audience, schedule, config.half)
 
-        def grounds(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-            rows = rng.integers(0, len(bare.codes), count)
-            free = [rng.integers(0, len(axis), count) for axis in (STYLES, tuple(PLACES))]
-            look = np.stack([free[0], bare.codes[rows, 0], bare.codes[rows, 1], free[1]], 1)
-            users, look = audience(look, rng)
-            users[rng.random(count) < config.drop_user] = 0
-            embeds, _ = adapter(adapter.nothing.expand(count, -1, -1), torch.as_tensor(users))
-            target = bare.latents[torch.as_tensor(rows)].float()
+        def shown(grounds: Grounds, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+            """Rows of grounds, the conditions of users who like them, and the error of the probes on these."""
+            rows = rng.integers(0, len(grounds.codes), size)
+            users, look = audience(grounds.looks(rows, rng), rng)
+            users[rng.random(size) < config.drop_user] = 0
+            embeds, _ = adapter(adapter.nothing.expand(size, -1, -1), torch.as_tensor(users))
             known = users.any(1)
             taste = model.taste(embeds[torch.as_tensor(known)], look[known]) if known.any() else torch.zeros(())
-            return flow_loss(model.denoiser, target, embeds, torch.ones_like(target[:, 0]), config.noise), taste
+            return torch.as_tensor(rows), embeds, taste
+
+        def grounds(rng: np.random.Generator) -> dict[str, Tensor]:
+            rows, embeds, taste = shown(bare, count, rng)
+            nothing, _ = adapter.unconditional(count)
+            drafted = draft_loss(model.denoiser, drafts[rows].float(), embeds, nothing, config.noise, config.guidance)
+            rows, embeds, _ = shown(large, max(1, count // 3), rng)
+            draft = enlarged(begun[rows].float(), config.side // config.draft)
+            finished = refining_loss(model.denoiser, refined[rows].float(), draft, embeds, 1 - DRAFTED)
+            return {"drafted": drafted, "refined": finished, "taste": taste}
 
         def covers(rng: np.random.Generator) -> Tensor:
             size = fit.batch - count
@@ -250,16 +279,16 @@ class Run:
 
         def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
             with torch.autocast("cpu", torch.bfloat16, enabled=config.half):
-                (flow, taste), whole = grounds(rng), covers(rng)
-            loss = (flow + whole) / 2 + config.taste * taste
-            return {"loss": loss, "grounds": flow, "covers": whole, "taste": taste}
+                parts, whole = grounds(rng), covers(rng)
+            loss = (parts["drafted"] + parts["refined"] + whole) / 3 + config.taste * parts["taste"]
+            return {"loss": loss, **parts, "covers": whole}
 
         def save(_: int, now: nn.Module) -> None:
             users, framing = crowd_of(self.bank, self.covers, self.subjects, 2000, self.seed)
             if encoded is not None:
                 users = np.concatenate([users, encoded.users[: len(users)]])
                 framing = np.concatenate([framing, encoded.favourite[: len(framing), 3]])
-            finished = with_placement(adapter, config.side, users, framing)
+            finished = with_placement(adapter, config.side, config.draft, users, framing)
             export.drawing(self.out / "starter", finished, model.denoiser, self.vae)
 
         return train(self.out / "train", model, fit, step, config, until, save)
@@ -294,20 +323,24 @@ class Run:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """`icg train grounds`."""
-    parser = Flags(__name__, __doc__, art="unless smoke", steps=900, batch=48, lr=6e-4)
-    parser.number("side", 128, "pixels of a ground's edge")
-    parser.number("grounds", 12_000, "grounds to learn from")
+    parser = Flags(__name__, __doc__, art="unless smoke", steps=3_000, batch=48, lr=6e-4)
+    parser.number("side", GroundsConfig.side, "pixels of a ground's edge")
+    parser.number("draft", GroundsConfig.draft, "pixels of the edge of its draft")
+    parser.number("grounds", GroundsConfig.grounds, "drafts to learn from")
+    parser.number("refined", GroundsConfig.refined, "grounds to learn refining from")
     parser.number("carry", 300, "steps of the adapter alone, before")
     parser.add_argument("--starter", type=Path, default=SHIPPED, help="folder to go on from (default: the shipped one)")
     parser.add_argument("--half", action="store_true", help="bfloat16: half of the time on CPUs with AVX-512 BF16")
     parser.add_argument("--space", type=Path, required=True, help="a folder of `icg train space`")
     args = parser.parse_args(argv)
     subjects = procedural() if args.smoke else load_subjects(args.art)
-    config = (
-        GroundsConfig(args.side, 48, 48, users=40, carry=4, half=args.half)
-        if args.smoke
-        else GroundsConfig(args.side, grounds=args.grounds, carry=args.carry, half=args.half)
+    if args.side % args.draft:
+        raise IcgError(f"side={args.side} with draft={args.draft}; allowed: a multiple of the draft's edge")
+    config = GroundsConfig(
+        args.side, args.draft, grounds=args.grounds, refined=args.refined, carry=args.carry, half=args.half
     )
+    if args.smoke:
+        config = replace(config, side=128, draft=64, covers=48, grounds=48, refined=12, users=40, carry=4)
     steps, batch = (4, 8) if args.smoke else (args.steps, args.batch)
     args.out.mkdir(parents=True, exist_ok=True)
     fit = Fit(steps, args.lr, batch, args.seed, warmup=min(30, steps // 4), save_every=50, ema=0.995)

@@ -14,6 +14,7 @@ from icg.adapter.placement import Placement
 from icg.brief import Brief
 from icg.compose.cover import compose, set_down
 from icg.compose.layout import Place
+from icg.draw.drafts import enlarged
 from icg.draw.pipeline import CoverPipeline
 from icg.draw.sampler import anchor_step, rows_ahead
 from icg.errors import BriefError, CheckpointError
@@ -44,11 +45,11 @@ def placement() -> Placement:
     return fitted
 
 
-@pytest.fixture
-def pipeline(small: Starter) -> CoverPipeline:
+@pytest.fixture(params=[0, 128], ids=["at once", "from drafts"])
+def pipeline(small: Starter, request: pytest.FixtureRequest) -> CoverPipeline:
     """A copy of the random small pipeline, as a scheduler changes it, with an adapter that says that it draws grounds."""
     old = small.pipeline
-    adapter = IcgAdapter(replace(old.adapter.config, grounds=256))
+    adapter = IcgAdapter(replace(old.adapter.config, grounds=256, drafts=request.param))
     adapter.load_state_dict(old.adapter.state_dict(), strict=False)
     adapter.placement = placement()
     return CoverPipeline(old.vlm, old.processor, copy.deepcopy(old.diffusion), adapter)
@@ -119,6 +120,35 @@ def test_the_service_refuses_a_broken_picture_at_once(pipeline: CoverPipeline) -
             scheduler.submit(Brief("x", (broken,), reference_strength=0.8, steps=1))
     finally:
         scheduler.close()
+
+
+def test_a_draft_is_a_fraction_of_the_ground_and_refined_to_all_of_it(pipeline: CoverPipeline) -> None:
+    whole = replace(brief(USERS[0]), steps=8)
+    batch = pipeline.start([whole])
+    (sampler,) = batch.samplers
+    drafted, sizes = pipeline.draft_factor(sampler.brief) > 1, [sampler.size]
+    while pipeline.step(batch):
+        sizes.append(sampler.size)
+        assert sampler.latents.shape[2:] == pipeline.family.shape(sampler.size)[1:]
+    assert sizes == [(128, 128)] * 5 + [(256, 256)] * 3 if drafted else [(256, 256)] * 8
+    rows = rows_ahead(sampler.brief, pipeline.draft_factor(sampler.brief))
+    assert rows[0] == (5 / 4 + 3 if drafted else 8)
+    (once,) = pipeline([replace(whole, steps=1)])
+    assert once.size == (256, 256), "nothing is drafted in one step"
+
+
+def test_an_enlarged_draft_is_the_draft() -> None:
+    clean = torch.randn((1, 8, 16, 16), generator=torch.Generator().manual_seed(1))
+    large = enlarged(clean, 2)
+    assert large.shape == (1, 8, 32, 32)
+    back = torch.nn.functional.avg_pool2d(large, 2)
+    assert torch.corrcoef(torch.stack([back.flatten(), clean.flatten()]))[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("drafts", [-16, 100, 96, 1.5, True])
+def test_drafts_that_do_not_divide_the_ground_are_refused(drafts: object) -> None:
+    with pytest.raises(CheckpointError, match="drafts"):
+        AdapterConfig(32, 32, grounds=256, drafts=drafts)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("edge", [-16, 100, 4096, 1.5, True])

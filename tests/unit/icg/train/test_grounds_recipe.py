@@ -28,9 +28,10 @@ def test_a_starter_learns_grounds_and_goes_on_where_it_stopped(
     ]
     main(arguments)
     first = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert np.isfinite([first["loss"], first["grounds"], first["covers"]]).all()
+    assert np.isfinite([first[part] for part in ("loss", "drafted", "refined", "covers")]).all()
     finished = tmp_path / "run" / "starter"
-    assert IcgAdapter.from_pretrained(finished / "adapter").config.grounds == 128
+    config = IcgAdapter.from_pretrained(finished / "adapter").config
+    assert (config.grounds, config.drafts) == (128, 64)
     shutil.copytree(small_root / "vlm", finished / "vlm")
     pipeline = CoverPipeline.from_pretrained(finished)
     assert pipeline.adapter.placement is not None
