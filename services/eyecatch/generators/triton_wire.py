@@ -96,11 +96,17 @@ def cover(result: InferResult) -> Cover:
     judgement, passed = (
         provenance.pop(name, None) if isinstance(provenance, dict) else None for name in ("judgement", "gates")
     )
-    types = {name: type(value) for name, value in provenance.items()} if isinstance(provenance, dict) else provenance
-    if types not in (PROVENANCE, PROVENANCE | {"product": str}):
-        raise Broken(f"garbage: provenance {shorten(provenance)}; allowed: {', '.join(PROVENANCE)}, and product")
+    types = {name: type(value) for name, value in provenance.items()} if isinstance(provenance, dict) else {}
+    placed = types.pop("place", None) is None or _is_place(provenance["place"])
+    if not placed or types not in (PROVENANCE, PROVENANCE | {"product": str}):
+        raise Broken(f"garbage: provenance {shorten(provenance)}; allowed: {', '.join(PROVENANCE)}, product and place")
     verdict = (None, MappingProxyType({})) if judgement is None else _verdict(judgement)
     return Cover(pixels, provenance, *verdict, *(({}, None) if passed is None else _gates(passed)))
+
+
+def _is_place(value: object) -> bool:
+    """Whether it says where a picture stands: edge, x and y in shares of the cover."""
+    return isinstance(value, list) and len(value) == 3 and all(type(v) in (int, float) and 0 <= v <= 1 for v in value)
 
 
 def _gates(passed: Any) -> tuple[dict[str, float], tuple[str, ...]]:

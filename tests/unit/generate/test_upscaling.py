@@ -117,15 +117,15 @@ async def test_the_items_own_picture_keeps_its_own_pixels(tmp_path: Path) -> Non
     canvas[8:72, 8:72] = subject
     picture = io.BytesIO()
     Image.fromarray(canvas).save(picture, "PNG")
-    drawn = small().resize((64, 64))
-    placed = to_png(drawn, {**PROVENANCE, "place": [0.5, 0.5, 0.5]})
+    cover = small().resize((64, 64))
+    placed = to_png(cover, {**PROVENANCE, "place": [0.5, 0.5, 0.5]})
     larger = LocalUpscaler(2, str(checkpoint(tmp_path / "double")))
     result = await larger.upscale(generated_cover(placed, 64), picture.getvalue())
     shown = np.asarray(Image.open(io.BytesIO(result.image)))
     assert shown.shape == (128, 128, 3)
     assert (shown[32:96, 32:96] == subject[..., :3]).all()
     for nothing in (b"", picture.getvalue()):
-        unplaced = generated_cover(to_png(drawn, PROVENANCE), 64) if nothing else generated_cover(placed, 64)
+        unplaced = generated_cover(to_png(cover, PROVENANCE), 64) if nothing else generated_cover(placed, 64)
         as_drawn = np.asarray(Image.open(io.BytesIO((await larger.upscale(unplaced, nothing)).image)))
         assert (as_drawn[32:96, 32:96] != subject[..., :3]).any(), "only of a cover around the item's picture"
         assert (as_drawn[:32] == shown[:32]).all(), "the ground is the upscaler's"

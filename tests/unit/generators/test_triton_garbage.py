@@ -143,6 +143,8 @@ def test_a_cover_is_pixels_with_their_provenance() -> None:
     assert pixels.shape == (2, 4, 3)
     assert updates == GOOD
     assert (available, dict(probabilities), dict(gates), refusals) == (None, {}, {}, None)
+    placed = GOOD | {"place": [0.7, 0.5, 0.52]}
+    assert wire.cover(answer(image=PIXELS, provenance=text(placed))).provenance == placed
     for image, provenance, output in (
         (("FP32", np.zeros((2, 4, 3), np.float32)), text(GOOD), "image"),
         (("UINT8", np.zeros((2, 4), np.uint8)), text(GOOD), "image"),
@@ -150,6 +152,7 @@ def test_a_cover_is_pixels_with_their_provenance() -> None:
         (PIXELS, text(GOOD | {"seed": "1"}), "provenance"),
         (PIXELS, text({"model": "m"}), "provenance"),
         (PIXELS, text([1]), "provenance"),
+        *((PIXELS, text(GOOD | {"place": bad}), "provenance") for bad in (0.5, [0.5], [0.5, 0.5, 2], [0.5, 0.5, "x"])),
         (PIXELS, ("UINT8", np.frombuffer(b"\xff{", np.uint8)), "provenance"),
     ):
         with pytest.raises(wire.Broken, match=output):

@@ -90,10 +90,10 @@ class Grounds:
         def encoded() -> Tensor:
             parts = []
             for first in range(0, len(self.codes), 64):
-                drawn = [self._draw(row, side) for row in range(first, min(first + 64, len(self.codes)))]
+                pictures = [self._draw(row, side) for row in range(first, min(first + 64, len(self.codes)))]
                 if shown:
-                    drawn = [picture.resize((shown, shown), Image.Resampling.BOX) for picture in drawn]
-                parts.append(encode(self._vae, np.stack(drawn)) * self._vae.config.scaling_factor)
+                    pictures = [picture.resize((shown, shown), Image.Resampling.BOX) for picture in pictures]
+                parts.append(encode(self._vae, np.stack(pictures)) * self._vae.config.scaling_factor)
             return torch.cat(parts)
 
         return cached(cache, encoded)
@@ -142,8 +142,8 @@ def carry(folder: Path, model: Drawer, items: Tensor, audience: Audience, fit: F
     model.denoiser.requires_grad_(False)
 
     def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        drawn, look = audience(np.stack([rng.integers(0, len(axis), fit.batch) for axis in AXES], 1), rng)
-        users = torch.as_tensor(drawn)
+        fitting, look = audience(np.stack([rng.integers(0, len(axis), fit.batch) for axis in AXES], 1), rng)
+        users = torch.as_tensor(fitting)
         item = items[torch.as_tensor(rng.integers(0, len(items), fit.batch))].float()
         bare = torch.as_tensor(rng.random(fit.batch) < 0.5)[:, None, None]
         with torch.autocast("cpu", torch.bfloat16, enabled=half):

@@ -27,7 +27,7 @@ def test_users_are_drawn_for_the_look_that_their_embedding_tells() -> None:
     right = (crowd.known == crowd.favourite).mean(0)
     swapped = (np.roll(crowd.known, 1, axis=0) == crowd.favourite).mean(0)
     assert (right[1:3] > 3 * swapped[1:3]).all(), (right, swapped)
-    asked = np.array([[0, 3, 5, 0]] * 8)
-    users, look = crowd.draw(asked, np.random.default_rng(1))
-    assert (look[:, 1:3] == asked[:, 1:3]).all() or not users.any()
+    wish = np.array([[0, 3, 5, 0]] * 8)
+    users, look = crowd.draw(wish, np.random.default_rng(1))
+    assert (look[:, 1:3] == wish[:, 1:3]).all() or not users.any()
     assert len(np.unique(users, axis=0)) > 1

@@ -47,8 +47,8 @@ def error(pipeline: CoverPipeline, scenes: BareScenes) -> float:
 def test_scenes_are_learned(small: Starter, tmp_path: Path) -> None:
     pipeline = controlled(covers_of(small, "sana"))
     assert pipeline.inpainter is not None
-    drawn = Scenes(subjects(), available=1.0, side=64, lit=True)
-    scenes = BareScenes.draw(drawn, 0, 20, pipeline.inpainter, pipeline)
+    source = Scenes(subjects(), available=1.0, side=64, lit=True)
+    scenes = BareScenes.draw(source, 0, 20, pipeline.inpainter, pipeline)
     assert len(scenes) == len(scenes.captions) == 20
     assert scenes.latents.shape == scenes.hints.shape
     assert 0 < float(scenes.covered.mean()) < 0.5
