@@ -84,15 +84,15 @@ class Maker:
     async def make(self, job: Job, on_progress: Callable[[Progress], None]) -> list[Cover]:
         """Make the covers of a job and put them into the pool. `on_progress` is called on this event loop.
 
-        None are made in the background of an item outside of the checkpoint's domain.
+        None are made in the background of an item without a picture, or outside of the checkpoint's domain.
         Raises NotFound, Unavailable, StoreFull, and the refusals of the generator: InvalidInput, NotFound, NotReady.
         """
         item = await self._catalog.item(job.item_id)
         if item is None:
             raise NotFound("item", job.item_id)
         pool = (await self._catalog.pools([item.id])).get(item.id, ())
-        if job.background and outside_domain(pool):
-            log.info("outside_domain", job=job.id, item=item.id)
+        if job.background and (outside_domain(pool) or not _references(item, pool, zeros())):
+            log.info("not_made", job=job.id, item=item.id, reason="outside the domain, or without a picture")
             return []
         user: Vector = np.array(job.user_embedding, np.float32) if job.user_embedding else zeros()
         references = tuple([await self._blobs.get(uri) for uri in _references(item, pool, user)])

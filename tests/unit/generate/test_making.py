@@ -232,12 +232,23 @@ async def test_a_retired_picture_is_no_reference_while_there_is_another(room: Ro
     assert generator.briefs[0].references == (files[0],)
 
 
-@pytest.mark.parametrize(("inside", "covers"), [((0.2, 0.4), 0), ((0.2, 0.6), 1), ((), 1)])
+@pytest.mark.parametrize(
+    ("inside", "covers"),
+    [
+        ((0.2, 0.4), 0),
+        ((0.2, 0.6), 1),
+        pytest.param((), 0, id="a title alone"),
+        pytest.param((None,), 1, id="a checkpoint without a domain"),
+    ],
+)
 async def test_what_the_checkpoint_draws_badly_is_not_drawn_in_the_background(
-    room: Room, inside: tuple[float, ...], covers: int
+    room: Room, inside: tuple[float | None, ...], covers: int
 ) -> None:
     uri = await room._blobs.put(b"a picture", "webp")
-    pictures = [cover(f"o{n}", "a", uri=uri, rewards={"gate_domain": value}) for n, value in enumerate(inside)]
+    pictures = [
+        cover(f"o{n}", "a", uri=uri, rewards={} if value is None else {"gate_domain": value})
+        for n, value in enumerate(inside)
+    ]
     await room.store.catalog.upsert_items([Item("a", "A")], pictures)
     assert len(await room.make(FakeGenerator(), Job("j1", "thin/a//-1", "a"))) == covers
     assert len(await room.make(FakeGenerator(), Job("j2", "call/x", "a"))) == 1, (
