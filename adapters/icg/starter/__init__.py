@@ -30,6 +30,8 @@ ATTRIBUTION = (
 
 
 Taste = Callable[["np.ndarray"], "np.ndarray | None"]
+Judges = tuple["JointEmbedding", dict[str, "Reward"]]
+"""What embeds and rates pictures."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +64,13 @@ def autoencoder() -> Any:
     return AutoencoderDC.from_pretrained(path() / "diffusion" / "vae").float().eval().requires_grad_(False)
 
 
-def load(root: str | Path | None = None, engaging: bool = False, space: Path | None = None) -> Starter:
+def load(
+    root: str | Path | None = None, engaging: bool = False, space: Path | None = None, rating: Judges | None = None
+) -> Starter:
     """Load the starter, or any folder of its layout. Raises CheckpointError if a part other than aesthetic/, users/, controlnet/ or
     reliability/ is missing. engaging: add the reward `engagement`, which runs the VLM on each picture; it needs engagement/.
-    space: a folder of `icg space fit` in which covers are embedded instead of the checkpoint's own space.
+    space: a folder of `icg space fit` in which covers are embedded instead of the checkpoint's own space. rating: `judges` of these, if
+    they are loaded.
     """
     from icg.draw.pipeline import CoverPipeline
     from icg.reliability.judge import Judge
@@ -73,7 +78,7 @@ def load(root: str | Path | None = None, engaging: bool = False, space: Path | N
     name = Path(root).name if root is not None else Starter.name
     root = Path(root) if root is not None else path()
     pipeline = CoverPipeline.from_pretrained(root)
-    embedding, rewards = judges(root, space)
+    embedding, rewards = rating or judges(root, space)
     if engaging:
         rewards["engagement"] = engagement(root, embedding, (pipeline.vlm, pipeline.processor))
     judge = Judge.from_pretrained(root / "reliability") if (root / "reliability").is_dir() else None
@@ -103,7 +108,7 @@ def designer(root: str | Path) -> Designer | None:
     return Designer.from_pretrained(root) if (Path(root) / "design").is_dir() else None
 
 
-def judges(root: str | Path, space: Path | None = None) -> tuple[JointEmbedding, dict[str, Reward]]:
+def judges(root: str | Path, space: Path | None = None) -> Judges:
     """The embedding and the rewards, without a VLM or a denoiser. space: a fitted space in place of the checkpoint's own."""
     from icg.models.joint import JointEmbedding
     from icg.rewards.preference import Preference

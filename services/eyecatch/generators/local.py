@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from icg.brief import Brief as IcgBrief
     from icg.draw.ask import Submitter
     from icg.scheduler.engine import StepScheduler
-    from icg.starter import Starter
+    from icg.starter import Judges, Starter
 
 # Larger batches spend half of their time on fresh memory (docs/log.md).
 SCORE_BATCH = 8
@@ -59,6 +59,7 @@ class LocalGenerator:
         self._space, self._rewards = space, rewards
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="generator")
         self._loaded: _Loaded | None = None
+        self._rating: Judges | None = None
         self._closed = threading.Event()
 
     async def load(self) -> None:
@@ -101,20 +102,17 @@ class LocalGenerator:
             import transformers
             from icg.draw.ask import Submitter
             from icg.errors import IcgError
-            from icg.gates.domain import DomainReward
             from icg.models.precision import half_on_cpu
             from icg.products.library import Library
             from icg.scheduler.engine import StepScheduler
             from icg.starter import load
-            from icg.starter.rewards import load_all
 
             # Their progress bars would be mixed with the output of the process.
             diffusers.utils.logging.disable_progress_bar()
             transformers.utils.logging.disable_progress_bar()
 
             try:
-                starter = load(self._checkpoint, self._engaging, self._space)
-                starter.rewards.update(load_all(self._rewards) | DomainReward.of(starter.root))
+                starter = load(self._checkpoint, self._engaging, self._space, self._judges())
                 if self._products is not None:
                     starter.pipeline.products = Library(self._products)
                 scheduler = StepScheduler(starter.pipeline, half=half_on_cpu())
@@ -122,6 +120,22 @@ class LocalGenerator:
             except (IcgError, OSError) as error:
                 raise Unavailable(f"the checkpoint cannot be loaded: {error}") from error
         return self._loaded
+
+    def _judges(self) -> "Judges":
+        """What rates pictures: neither VLM nor denoiser, so that importing a catalogue does not load them."""
+        if self._rating is None:
+            from icg.errors import IcgError
+            from icg.gates.domain import DomainReward
+            from icg.starter import judges, path
+            from icg.starter.rewards import load_all
+
+            root = self._checkpoint or path()
+            try:
+                embedding, rewards = judges(root, self._space)
+                self._rating = embedding, rewards | load_all(self._rewards) | DomainReward.of(root)
+            except (IcgError, OSError) as error:
+                raise Unavailable(f"the checkpoint cannot be loaded: {error}") from error
+        return self._rating
 
     def _submit(
         self,
@@ -192,13 +206,15 @@ class LocalGenerator:
     def _rate(self, images: Sequence[Image.Image], titles: Sequence[str]) -> list[PictureScore]:
         from icg.brief import Brief as IcgBrief
 
-        starter = self._load().starter
+        if self._engaging:
+            self._load()  # the VLM that draws rates too
+        embedding, rewards = self._judges()
         scored: list[PictureScore] = []
         for i in range(0, len(images), SCORE_BATCH):
             batch = list(images[i : i + SCORE_BATCH])
             briefs = [IcgBrief(title=t) for t in titles[i : i + SCORE_BATCH]]
-            embeddings = starter.embedding.covers(batch)
-            values = {name: reward(batch, briefs) for name, reward in starter.rewards.items() if name != "preference"}
+            embeddings = embedding.covers(batch)
+            values = {name: reward(batch, briefs) for name, reward in rewards.items() if name != "preference"}
             scored += [
                 PictureScore(np.asarray(e, np.float32), {name: float(v[j]) for name, v in values.items()})
                 for j, e in enumerate(embeddings)

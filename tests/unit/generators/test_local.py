@@ -203,3 +203,17 @@ async def test_closing_ends_what_is_being_made() -> None:
         await task
     with pytest.raises(Unavailable, match="closed"):
         await generator.generate([brief(1)], lambda *_: None)
+
+
+async def test_pictures_are_rated_without_a_model_that_draws(tmp_path: Path) -> None:
+    """Importing a catalogue beside a full-size checkpoint must not load it."""
+    for part in ("space", "dual", "aesthetic", "domain"):
+        (tmp_path / part).symlink_to(starter.path() / part)
+    judging = LocalGenerator(tmp_path)
+    (score,) = await judging.score([square("plain")], ["panda"])
+    (whole,) = await LocalGenerator().score([square("plain")], ["panda"])
+    assert score.rewards == whole.rewards
+    assert (score.embedding == whole.embedding).all()
+    with pytest.raises(Unavailable, match=r"vlm|adapter"):
+        await judging.generate([brief(1)], lambda *_: None)
+    await judging.close()
