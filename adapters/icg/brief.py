@@ -38,7 +38,8 @@ class Brief:
     at 0 references are only read. inpaint: paint around the product
     from the first step on, at a place set by the seed, with the pipeline's ControlNet. product_id: a product the
     pipeline was fine-tuned on (icg.products), "" for none; {product} or its class in the title is its place.
-    audience: a segment in words, up to 200 characters, which the VLM reads behind the title; "" for none.
+    audience: a segment in words, up to 200 characters, which the VLM reads behind the title; "" for none. negative: words of what
+    guidance moves away from, up to 512 characters; "": from nothing in particular.
     size: (width, height) that the model draws, multiples of 16 in 32..2048. output: (width, height) of the finished
     cover, 32..2048; None follows the item's picture (icg.compose.cover). ground: the denoiser draws a ground for the user, without
     the item and without guidance, and the item's picture is set in after decoding; a pipeline sets it if its adapter can.
@@ -63,6 +64,7 @@ class Brief:
     audience: str = ""
     output: tuple[int, int] | None = None
     ground: bool = False
+    negative: str = ""
 
     def __post_init__(self) -> None:
         self._check_item()
@@ -111,6 +113,8 @@ class Brief:
             state.update(f"|output={tuple(map(int, self.output))}".encode())
         if self.ground:
             state.update(b"|ground")
+        if self.negative:
+            state.update(f"|negative={self.negative}".encode())
         if self.product is not None:
             inpaint = "inpaint|" if self.inpaint else ""
             state.update(f"|{inpaint}{self.product.width}x{self.product.height}|".encode() + self.product.tobytes())
@@ -134,6 +138,8 @@ class Brief:
             raise BriefError(
                 f"audience of {_kind_of(self.audience)}; allowed: text of at most {MAX_AUDIENCE} characters"
             )
+        if not isinstance(self.negative, str) or len(self.negative) > MAX_TITLE:
+            raise BriefError(f"negative of {_kind_of(self.negative)}; allowed: text of at most {MAX_TITLE} characters")
         object.__setattr__(self, "references", tuple(self.references))
         if len(self.references) > MAX_REFERENCES:
             raise BriefError(f"references={len(self.references)} pictures; allowed: at most {MAX_REFERENCES}")

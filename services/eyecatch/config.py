@@ -131,6 +131,7 @@ class MakingConfig(StateConfig, QueueConfig):
         low=1,
         high=16,
     )
+    device: str = option("", "Where covers are drawn: cpu, cuda or cuda:N; empty = a GPU if there is one.", COVERS)
     guided: str = option(
         "",
         "Part of the steps with guidance, for example 0.125-0.375, with which the starter takes two thirds of the time; empty = all.",

@@ -73,11 +73,16 @@ def event_to_wire(event: Event) -> types_pb2.Event:
 def drawing_from_wire(message: Message) -> Drawing:
     """The knobs of a request, whose fields have the names of Drawing's fields. The model chooses knobs that are absent."""
     knobs = (field for field in message.DESCRIPTOR.fields if not field.has_presence or message.HasField(field.name))
-    return Drawing.of({field.name: getattr(message, field.name) for field in knobs})
+    values = {field.name: getattr(message, field.name) for field in knobs}
+    if (size := values.pop("size", None)) is not None:
+        values["size"] = (size.width, size.height)
+    return Drawing.of(values)
 
 
 def drawing_to_wire(drawing: Drawing, message: Message) -> None:
     """Set the fields of knobs that differ from their defaults, as far as the message has them."""
     for name, value in drawing.set_knobs().items():
-        if name in message.DESCRIPTOR.fields_by_name:
+        if name == "size":
+            message.size.CopyFrom(types_pb2.Size(width=value[0], height=value[1]))  # type: ignore[attr-defined]
+        elif name in message.DESCRIPTOR.fields_by_name:
             setattr(message, name, value)

@@ -20,9 +20,12 @@ from icg.brief import MAX_REFERENCE_STRENGTH, Brief
 from icg.compose.subject import product_of
 from icg.errors import BriefError, Cancelled, CheckpointError, Shed, UnknownProduct, Unsupported
 from icg.pictures import decode
+from icg.settings import Settings
 
 REFERENCE_STRENGTH = 0.88
 """The default for an item with a picture: 7 of the starter's 8 steps lay out the user's cover, the last blends the picture in."""
+
+DEFAULTS = Settings()
 
 STATUSES: tuple[tuple[type[Exception], str], ...] = (
     (Cancelled, "CANCELLED"),
@@ -45,9 +48,10 @@ def brief(
     product: bytes = b"",
     reference_strength: float | None = None,
     inpaint: bool = False,
+    settings: Settings = DEFAULTS,
     **knobs: Any,
 ) -> Brief:
-    """The brief of a request. references, product: encoded pictures. knobs: other fields of a Brief; absent ones keep its defaults.
+    """The brief of a request. references, product: encoded pictures. knobs: other fields of a Brief; absent ones are as in `settings`.
 
     A fine-tuned product (product_id) takes the place of the references, unless `reference_strength` or `inpaint` needs them.
     Raises BriefError naming the field.
@@ -56,7 +60,7 @@ def brief(
     pictures = () if needless else tuple(decode(data, f"references[{n}]", "") for n, data in enumerate(references))
     cut_out = decode(product, "product", "RGBA") if product else None
     anchor = anchoring(pictures, reference_strength, cut_out, inpaint)
-    return Brief(title, pictures, **anchor, **knobs)
+    return Brief(title, pictures, **anchor, **settings.knobs() | knobs)
 
 
 def anchoring(

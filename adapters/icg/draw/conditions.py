@@ -36,18 +36,20 @@ class Conditioner:
         """Give those of these samplers that have none yet their conditions: for nothing, item, item with user."""
         new = [sampler for sampler in samplers if not sampler.conditions]
         inputs = [
-            (sampler, part, user, strength)
+            (sampler, part, item, user, strength)
             for sampler in new
-            for part, user, strength in (
-                (1, torch.zeros_like(sampler.user), 1.0),
-                (2, sampler.user, float(sampler.brief.strength)),
+            for part, item, user, strength in (
+                (0, sampler.avoid, torch.zeros_like(sampler.user), 1.0),
+                (1, sampler.item, torch.zeros_like(sampler.user), 1.0),
+                (2, sampler.item, sampler.user, float(sampler.brief.strength)),
             )
-            if _counts(sampler, part)
+            if item is not None and _counts(sampler, part)
         ]
-        encoded = self._encoded([(sampler.item, user, strength) for sampler, _, user, strength in inputs])
-        results = {(sampler, part): c for (sampler, part, _, _), c in zip(inputs, encoded, strict=True)}
+        encoded = self._encoded([(item, user, strength) for _, _, item, user, strength in inputs])
+        results = {(sampler, part): c for (sampler, part, *_), c in zip(inputs, encoded, strict=True)}
         for sampler in new:
-            sampler.conditions = (self.nothing, results.get((sampler, 1)), results.get((sampler, 2)))
+            nothing = results.get((sampler, 0), self.nothing)
+            sampler.conditions = (nothing, results.get((sampler, 1)), results.get((sampler, 2)))
 
     def _encoded(self, inputs: Sequence[tuple[Tensor, Tensor, float]]) -> list[Condition]:
         done, conditions = 0, list[Condition]()

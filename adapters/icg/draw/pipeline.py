@@ -32,6 +32,7 @@ from icg.products import prompt as product_reading
 from icg.products.inpainting import Inpainter, planes
 from icg.products.library import TrainedProduct
 from icg.products.selection import ProductMixin
+from icg.settings import Settings
 
 
 @dataclass(eq=False)
@@ -62,6 +63,8 @@ class CoverPipeline(ProductMixin):
 
     inpainter: Inpainter | None = None
     """Paints around products; without it briefs that ask for that are refused."""
+    settings = Settings()
+    """How it is drawn if a caller does not say."""
 
     def __init__(self, vlm: Any, processor: Any, diffusion: Any, adapter: IcgAdapter, cache: int = 256) -> None:
         self.family = family_of(diffusion)
@@ -80,11 +83,13 @@ class CoverPipeline(ProductMixin):
         return self.family.device
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> CoverPipeline:
-        """Move all parts. `dtype` is for those that each step takes: denoiser, autoencoder, ControlNet."""
-        steps = [self.family.denoiser, self.family.vae, *([self.inpainter.net] if self.inpainter else [])]
-        for part in (self.vlm, self.adapter, *steps):
+        """Move all parts. `dtype` is for those that each step takes: denoiser, autoencoder, ControlNet. An autoencoder that overflows in
+        float16, as its configuration says, stays as it is."""
+        vae, steps = self.family.vae, [self.family.denoiser, *([self.inpainter.net] if self.inpainter else [])]
+        for part in (self.vlm, self.adapter, vae, *steps):
             part.to(device)
-        for part in steps if dtype is not None else ():
+        overflows = dtype is torch.float16 and vae.config.get("force_upcast", False)
+        for part in (*steps, *(() if overflows else (vae,))) if dtype is not None else ():
             cast(part, dtype)
         self.readings = Readings(int(self.readings.maxsize))
         return self
@@ -97,6 +102,7 @@ class CoverPipeline(ProductMixin):
         adapter = IcgAdapter.from_pretrained(root / "adapter")
         vlm, processor = reading.load(root / "vlm")
         pipeline = cls(vlm, processor, load_diffusion(root / "diffusion"), adapter, cache)
+        pipeline.settings = Settings.read(root)
         if (root / "adapter" / "lora").is_dir():
             pipeline.family.load_lora(root / "adapter" / "lora")
         if (root / "controlnet").is_dir():
@@ -157,9 +163,8 @@ class CoverPipeline(ProductMixin):
         """A sampler of the brief before its first step, without conditions. digest: `item_key` of it, if that is known."""
         hint, placed = self.hinted(brief) if brief.inpaint else (None, None)
         item, user = self.item(brief, product, digest), self.user(brief)
-        return Sampler(
-            self.family, brief, item, user, hint, placed, trunk, self.place(brief, user), self.draft_factor(brief)
-        )
+        place, factor = self.place(brief, user), self.draft_factor(brief)
+        return Sampler(self.family, brief, item, user, hint, placed, trunk, place, factor, self.avoid(brief))
 
     def prepared(self, brief: Brief) -> Brief:
         """The brief as this checkpoint draws it: around the item's own picture the ground alone, if its adapter can draw grounds. A scene
@@ -213,7 +218,8 @@ class CoverPipeline(ProductMixin):
         family wants them, pooled_prompt_embeds and negative_pooled_prompt_embeds, each (1, P).
         """
         embeds, pooled = self.adapter(self.item(brief, self.product(brief)), self.user(brief), brief.strength)
-        nothing, pooled_nothing = self.adapter.unconditional(1)
+        avoid, nobody = self.avoid(brief), torch.zeros(1, self.adapter.config.user, device=self.device)
+        nothing, pooled_nothing = self.adapter.unconditional(1) if avoid is None else self.adapter(avoid, nobody)
         kwargs = {"prompt_embeds": embeds, "negative_prompt_embeds": nothing}
         if pooled is not None and pooled_nothing is not None:
             kwargs |= {"pooled_prompt_embeds": pooled, "negative_pooled_prompt_embeds": pooled_nothing}
@@ -224,6 +230,10 @@ class CoverPipeline(ProductMixin):
         if brief.ground:
             return self.adapter.nothing[None]
         return self.readings.read(digest or self.item_key(brief, product), lambda: self._read(brief, product))
+
+    def avoid(self, brief: Brief) -> Tensor | None:
+        """What the VLM read of the words that guidance moves away from, (1, M, D), cached; None without such words."""
+        return self.item(Brief(brief.negative)) if brief.negative and not brief.ground else None
 
     def _read(self, brief: Brief, product: TrainedProduct | None) -> Tensor:
         text = brief.prompt if self.adapter.config.audience else brief.title

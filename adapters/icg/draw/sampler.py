@@ -76,7 +76,7 @@ class Sampler:
     item (1, M, D) and user (1, U) are what `conditions` are encoded from, by `icg.draw.conditions`, before the first step.
     placed: for a brief that is inpainted, the product where it is to be; hint (1, ...) shows it to the ControlNet.
     trunk: sampled for several briefs, which branch off it. place: where the product of a brief with a ground is to be. draft_factor: see
-    `icg.draw.drafts`.
+    `icg.draw.drafts`. avoid (1, M, D): what the VLM read of words that guidance moves away from, None for nothing.
     """
 
     def __init__(
@@ -90,9 +90,10 @@ class Sampler:
         trunk: bool = False,
         place: Place | None = None,
         draft_factor: int = 1,
+        avoid: Tensor | None = None,
     ) -> None:
         self._family, self.brief, self.item, self.user = family, brief, item, user
-        self.hint, self.placed, self.trunk = hint, placed, trunk
+        self.hint, self.placed, self.trunk, self.avoid = hint, placed, trunk, avoid
         self.place = place
         """Where the product is in the cover, None as long as the draft is to decide it."""
         self.conditions: tuple[Condition | None, ...] = ()

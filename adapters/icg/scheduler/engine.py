@@ -47,7 +47,7 @@ class StepScheduler:
     sizes: (width, height) that can be requested; memory is measured for each and for its grounds. rows: latents per tick at most.
     queue: requests waiting and running at most. loras: folders by name. products: how many products have their weights on the device
     at most. shared: the fraction of the steps, 0..1, that requests with a Share have in common. fast: changes to the model for speed; None
-    for none. half: denoiser and autoencoder in bfloat16. Raises BriefError or CheckpointError for what the model cannot do.
+    for none. Raises BriefError or CheckpointError for what the model cannot do.
     """
 
     def __init__(
@@ -60,7 +60,6 @@ class StepScheduler:
         products: int = 8,
         shared: float = 0.0,
         fast: Fast | None = None,
-        half: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not 0 <= shared <= 1:
@@ -69,8 +68,6 @@ class StepScheduler:
         rows = rows or (CPU_ROWS if on_cpu else GPU_ROWS)
         # Streams and graphs belong to the current device, which is each thread's own.
         self._current = nullcontext if on_cpu else partial(torch.cuda.device, pipeline.device)
-        if half:
-            pipeline.to(pipeline.device, torch.bfloat16)
         grounds = [pipeline.ground_size(size) for size in sizes]
         factor = pipeline.adapter.config.draft_factor
         drafts = [(width // factor, height // factor) for width, height in grounds]

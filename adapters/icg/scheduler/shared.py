@@ -45,6 +45,7 @@ class Trunks:
             brief.user_guidance,
             brief.guided,
             brief.strength,
+            brief.negative,
             request.lora,
         )
         key = (request.digest, share.seed, taste, self.steps(request), *knobs)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eyecatch.commands.common import Answer, PageSize, PageToken, as_json, next_page
+from eyecatch.commands.common import Answer, PageSize, PageToken, as_json, fail, next_page
 from eyecatch.commands.flags import remote
 
 if TYPE_CHECKING:
@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 
 User = Annotated[str, typer.Option("--user", help="User id; empty = anonymous.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write the images to.", file_okay=False)]
+
+
+def _size(text: str) -> "types_pb2.Size | None":
+    from eyecatch.v1 import types_pb2
+
+    if not text:
+        return None
+    edges = text.split("x")
+    if len(edges) != 2 or not all(edge.isdecimal() and len(edge) < 6 for edge in edges):
+        fail(f"error: size={text!r}; allowed: WIDTHxHEIGHT, for example 768x512")
+    return types_pb2.Size(width=int(edges[0]), height=int(edges[1]))
 
 
 def _parts(cover: "types_pb2.ScoredCover") -> str:
@@ -76,6 +87,8 @@ def draw(
         float | None, typer.Option(help="How close the cover stays to the item's own picture, 0 to 1.")
     ] = None,
     guidance: Annotated[float | None, typer.Option(help="How closely to follow item and user, 0 to 20.")] = None,
+    size: Annotated[str, typer.Option(help="Size that the model draws, for example 768x512; default: its own.")] = "",
+    negative: Annotated[str, typer.Option(help="Words of what to move away from.")] = "",
     inpaint: Annotated[
         bool, typer.Option("--inpaint", help="Paint a scene around the item's product; judged, and redrawn if refused.")
     ] = False,
@@ -104,6 +117,8 @@ def draw(
         strength=strength,
         reference_strength=reference_strength,
         guidance=guidance,
+        size=_size(size),
+        negative=negative,
         inpaint=inpaint,
         product_id=product,
         target_kpi=target,

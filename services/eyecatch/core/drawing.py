@@ -13,7 +13,9 @@ from eyecatch.core.errors import Violation, shorten
 
 RANGES = {"steps": (1, 100), "strength": (0, 1), "reference_strength": (0, 1), "guidance": (0, 20)}
 """Lowest and highest value, both allowed."""
-MAX_AUDIENCE = 200
+MAX_AUDIENCE, MAX_NEGATIVE = 200, 512
+EDGES, MULTIPLE = (32, 2048), 16
+"""Pixels of an edge at least and at most; edges are multiples of MULTIPLE."""
 TARGETS = ("low", "medium", "high")
 PRODUCT = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 
@@ -26,7 +28,8 @@ class Drawing:
     picture. inpaint: paint a scene around the item's product; not with reference_strength. product_id: a product that the generator
     was fine-tuned on, "" for none. target_kpi: the engagement to reach, one of TARGETS, "" for none in particular. guided: (from,
     to), the part of the steps that guidance is computed in, 0 to 1. guidance: how firmly to follow item and user. audience: a segment
-    in words, at most MAX_AUDIENCE characters, "" for none.
+    in words, at most MAX_AUDIENCE characters, "" for none. size: (width, height) that the model draws, which must be one of its
+    checkpoint's. negative: words of what guidance moves away from, at most MAX_NEGATIVE characters, "" for the checkpoint's.
     """
 
     steps: int | None = None
@@ -38,6 +41,8 @@ class Drawing:
     guided: tuple[float, float] | None = None
     guidance: float | None = None
     audience: str = ""
+    size: tuple[int, int] | None = None
+    negative: str = ""
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Drawing":
@@ -63,8 +68,12 @@ class Drawing:
             refused.append(("product_id", allowed))
         if self.target_kpi and self.target_kpi not in TARGETS:
             refused.append(("target_kpi", f"{', '.join(TARGETS)}, or nothing"))
-        if len(self.audience) > MAX_AUDIENCE or not (self.audience or " ").isprintable():
-            refused.append(("audience", f"at most {MAX_AUDIENCE} printable characters"))
+        for name, most in (("audience", MAX_AUDIENCE), ("negative", MAX_NEGATIVE)):
+            text = getattr(self, name)
+            if len(text) > most or not (text or " ").isprintable():
+                refused.append((name, f"at most {most} printable characters"))
+        if any(edge % MULTIPLE or not EDGES[0] <= edge <= EDGES[1] for edge in self.size or ()):
+            refused.append(("size", f"width and height, multiples of {MULTIPLE} from {EDGES[0]} to {EDGES[1]}"))
         if self.inpaint and self.reference_strength is not None:
             refused.append(("reference_strength", "none with inpaint"))
         return [Violation(prefix + name, shorten(getattr(self, name)), allowed) for name, allowed in refused]

@@ -44,7 +44,7 @@ class LocalGenerator:
 
     `products`: the folder of products of `icg product train`, or None if briefs may name no product. `engaging`: covers get the
     reward `engagement` too, for which the VLM has to read each of them. `space`: a fitted space for covers, instead of the checkpoint's.
-    `rewards`: further ones, as in `icg.starter.rewards.load_all`.
+    `rewards`: further ones, as in `icg.starter.rewards.load_all`. `device`: of torch, "" for a GPU if there is one.
     """
 
     def __init__(
@@ -54,9 +54,10 @@ class LocalGenerator:
         engaging: bool = False,
         space: Path | None = None,
         rewards: str = "",
+        device: str = "",
     ) -> None:
         self._checkpoint, self._products, self._engaging = checkpoint, products, engaging
-        self._space, self._rewards = space, rewards
+        self._space, self._rewards, self._device = space, rewards, device
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="generator")
         self._loaded: _Loaded | None = None
         self._rating: Judges | None = None
@@ -102,9 +103,8 @@ class LocalGenerator:
             import transformers
             from icg.draw.ask import Submitter
             from icg.errors import IcgError
-            from icg.models.precision import half_on_cpu
             from icg.products.library import Library
-            from icg.scheduler.engine import StepScheduler
+            from icg.scheduler.deployment import on_device
             from icg.starter import load
 
             # Their progress bars would be mixed with the output of the process.
@@ -115,7 +115,7 @@ class LocalGenerator:
                 starter = load(self._checkpoint, self._engaging, self._space, self._judges())
                 if self._products is not None:
                     starter.pipeline.products = Library(self._products)
-                scheduler = StepScheduler(starter.pipeline, half=half_on_cpu())
+                scheduler = on_device(starter.pipeline, self._device)
                 self._loaded = _Loaded(starter, scheduler, Submitter(scheduler, starter.designer))
             except (IcgError, OSError) as error:
                 raise Unavailable(f"the checkpoint cannot be loaded: {error}") from error
@@ -147,7 +147,7 @@ class LocalGenerator:
         from icg.draw import ask
 
         loaded = self._load()
-        submitter, taste = loaded.submitter, loaded.starter.taste
+        submitter, taste, settings = loaded.submitter, loaded.starter.taste, loaded.starter.pipeline.settings
         watch = slowest(len(briefs), on_step)
         show = on_preview and (lambda picture: on_preview(np.asarray(picture)))
         requests = []
@@ -156,7 +156,7 @@ class LocalGenerator:
                 user = taste(b.user_embedding) if b.user_embedding.any() else None
                 knobs = {"seed": b.seed, "user_embedding": user, **b.drawing.set_knobs()}
                 target = knobs.pop("target_kpi", "")
-                requests.append((ask.brief(b.title, b.references, **knobs), target))
+                requests.append((ask.brief(b.title, b.references, settings=settings, **knobs), target))
         return [
             submitter.submit(
                 brief,

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from eyecatch.v1 import types_pb2 as eyecatch_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65yecatch/v1/covers.proto\x12\x0b\x65yecatch.v1\x1a\x17\x65yecatch/v1/types.proto\"k\n\x16RecommendCoversRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08item_ids\x18\x02 \x03(\t\x12\x17\n\x0f\x63overs_per_item\x18\x03 \x01(\x05\x12\x15\n\rno_generation\x18\x04 \x01(\x08\"r\n\nItemCovers\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12(\n\x06\x63overs\x18\x02 \x03(\x0b\x32\x18.eyecatch.v1.ScoredCover\x12)\n\x07problem\x18\x03 \x01(\x0e\x32\x18.eyecatch.v1.ItemProblem\"\xc0\x01\n\x17RecommendCoversResponse\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12&\n\x05items\x18\x02 \x03(\x0b\x32\x17.eyecatch.v1.ItemCovers\x12\x14\n\x0cpersonalised\x18\x03 \x01(\x08\x12\'\n\x08\x64\x65graded\x18\x04 \x03(\x0e\x32\x15.eyecatch.v1.Degraded\x12)\n\x07timings\x18\x05 \x03(\x0b\x32\x18.eyecatch.v1.StageTiming\"D\n\x11RankCoversRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\"}\n\x12RankCoversResponse\x12(\n\x06\x63overs\x18\x01 \x03(\x0b\x32\x18.eyecatch.v1.ScoredCover\x12\x14\n\x0cpersonalised\x18\x02 \x01(\x08\x12\'\n\x08\x64\x65graded\x18\x03 \x03(\x0e\x32\x15.eyecatch.v1.Degraded\"\xe5\x02\n\x15GenerateCoversRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\x12\x11\n\x04seed\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\x05steps\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x15\n\x08strength\x18\x07 \x01(\x02H\x02\x88\x01\x01\x12\x1f\n\x12reference_strength\x18\x08 \x01(\x02H\x03\x88\x01\x01\x12\x0f\n\x07inpaint\x18\t \x01(\x08\x12\x12\n\nproduct_id\x18\n \x01(\t\x12\x12\n\ntarget_kpi\x18\x0b \x01(\t\x12\x0f\n\x07segment\x18\x0c \x01(\t\x12\x15\n\x08guidance\x18\r \x01(\x02H\x04\x88\x01\x01\x42\x07\n\x05_seedB\x08\n\x06_stepsB\x0b\n\t_strengthB\x15\n\x13_reference_strengthB\x0b\n\t_guidance\"|\n\x16GenerateCoversResponse\x12\x33\n\x08progress\x18\x01 \x01(\x0b\x32\x1f.eyecatch.v1.GenerationProgressH\x00\x12#\n\x05\x63over\x18\x02 \x01(\x0b\x32\x12.eyecatch.v1.CoverH\x00\x42\x08\n\x06update\"p\n\x12GenerationProgress\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x16\n\x0equeue_position\x18\x02 \x01(\x05\x12\x0c\n\x04step\x18\x03 \x01(\x05\x12\x13\n\x0btotal_steps\x18\x04 \x01(\x05\x12\x0f\n\x07preview\x18\x05 \x01(\x0c\":\n\x0fGetCoverRequest\x12\x10\n\x08\x63over_id\x18\x01 \x01(\t\x12\x15\n\rinclude_image\x18\x02 \x01(\x08\"5\n\x10GetCoverResponse\x12!\n\x05\x63over\x18\x01 \x01(\x0b\x32\x12.eyecatch.v1.Cover\"K\n\x11ListCoversRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Q\n\x12ListCoversResponse\x12\"\n\x06\x63overs\x18\x01 \x03(\x0b\x32\x12.eyecatch.v1.Cover\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*e\n\x0bItemProblem\x12\x1c\n\x18ITEM_PROBLEM_UNSPECIFIED\x10\x00\x12\x1d\n\x19ITEM_PROBLEM_UNKNOWN_ITEM\x10\x01\x12\x19\n\x15ITEM_PROBLEM_NO_COVER\x10\x02\x32\xb1\x03\n\rCoversService\x12\\\n\x0fRecommendCovers\x12#.eyecatch.v1.RecommendCoversRequest\x1a$.eyecatch.v1.RecommendCoversResponse\x12M\n\nRankCovers\x12\x1e.eyecatch.v1.RankCoversRequest\x1a\x1f.eyecatch.v1.RankCoversResponse\x12[\n\x0eGenerateCovers\x12\".eyecatch.v1.GenerateCoversRequest\x1a#.eyecatch.v1.GenerateCoversResponse0\x01\x12G\n\x08GetCover\x12\x1c.eyecatch.v1.GetCoverRequest\x1a\x1d.eyecatch.v1.GetCoverResponse\x12M\n\nListCovers\x12\x1e.eyecatch.v1.ListCoversRequest\x1a\x1f.eyecatch.v1.ListCoversResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x65yecatch/v1/covers.proto\x12\x0b\x65yecatch.v1\x1a\x17\x65yecatch/v1/types.proto\"k\n\x16RecommendCoversRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08item_ids\x18\x02 \x03(\t\x12\x17\n\x0f\x63overs_per_item\x18\x03 \x01(\x05\x12\x15\n\rno_generation\x18\x04 \x01(\x08\"r\n\nItemCovers\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12(\n\x06\x63overs\x18\x02 \x03(\x0b\x32\x18.eyecatch.v1.ScoredCover\x12)\n\x07problem\x18\x03 \x01(\x0e\x32\x18.eyecatch.v1.ItemProblem\"\xc0\x01\n\x17RecommendCoversResponse\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12&\n\x05items\x18\x02 \x03(\x0b\x32\x17.eyecatch.v1.ItemCovers\x12\x14\n\x0cpersonalised\x18\x03 \x01(\x08\x12\'\n\x08\x64\x65graded\x18\x04 \x03(\x0e\x32\x15.eyecatch.v1.Degraded\x12)\n\x07timings\x18\x05 \x03(\x0b\x32\x18.eyecatch.v1.StageTiming\"D\n\x11RankCoversRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\"}\n\x12RankCoversResponse\x12(\n\x06\x63overs\x18\x01 \x03(\x0b\x32\x18.eyecatch.v1.ScoredCover\x12\x14\n\x0cpersonalised\x18\x02 \x01(\x08\x12\'\n\x08\x64\x65graded\x18\x03 \x03(\x0e\x32\x15.eyecatch.v1.Degraded\"\x98\x03\n\x15GenerateCoversRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\x12\x11\n\x04seed\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\x05steps\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x15\n\x08strength\x18\x07 \x01(\x02H\x02\x88\x01\x01\x12\x1f\n\x12reference_strength\x18\x08 \x01(\x02H\x03\x88\x01\x01\x12\x0f\n\x07inpaint\x18\t \x01(\x08\x12\x12\n\nproduct_id\x18\n \x01(\t\x12\x12\n\ntarget_kpi\x18\x0b \x01(\t\x12\x0f\n\x07segment\x18\x0c \x01(\t\x12\x15\n\x08guidance\x18\r \x01(\x02H\x04\x88\x01\x01\x12\x1f\n\x04size\x18\x0e \x01(\x0b\x32\x11.eyecatch.v1.Size\x12\x10\n\x08negative\x18\x0f \x01(\tB\x07\n\x05_seedB\x08\n\x06_stepsB\x0b\n\t_strengthB\x15\n\x13_reference_strengthB\x0b\n\t_guidance\"|\n\x16GenerateCoversResponse\x12\x33\n\x08progress\x18\x01 \x01(\x0b\x32\x1f.eyecatch.v1.GenerationProgressH\x00\x12#\n\x05\x63over\x18\x02 \x01(\x0b\x32\x12.eyecatch.v1.CoverH\x00\x42\x08\n\x06update\"p\n\x12GenerationProgress\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x16\n\x0equeue_position\x18\x02 \x01(\x05\x12\x0c\n\x04step\x18\x03 \x01(\x05\x12\x13\n\x0btotal_steps\x18\x04 \x01(\x05\x12\x0f\n\x07preview\x18\x05 \x01(\x0c\":\n\x0fGetCoverRequest\x12\x10\n\x08\x63over_id\x18\x01 \x01(\t\x12\x15\n\rinclude_image\x18\x02 \x01(\x08\"5\n\x10GetCoverResponse\x12!\n\x05\x63over\x18\x01 \x01(\x0b\x32\x12.eyecatch.v1.Cover\"K\n\x11ListCoversRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Q\n\x12ListCoversResponse\x12\"\n\x06\x63overs\x18\x01 \x03(\x0b\x32\x12.eyecatch.v1.Cover\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*e\n\x0bItemProblem\x12\x1c\n\x18ITEM_PROBLEM_UNSPECIFIED\x10\x00\x12\x1d\n\x19ITEM_PROBLEM_UNKNOWN_ITEM\x10\x01\x12\x19\n\x15ITEM_PROBLEM_NO_COVER\x10\x02\x32\xb1\x03\n\rCoversService\x12\\\n\x0fRecommendCovers\x12#.eyecatch.v1.RecommendCoversRequest\x1a$.eyecatch.v1.RecommendCoversResponse\x12M\n\nRankCovers\x12\x1e.eyecatch.v1.RankCoversRequest\x1a\x1f.eyecatch.v1.RankCoversResponse\x12[\n\x0eGenerateCovers\x12\".eyecatch.v1.GenerateCoversRequest\x1a#.eyecatch.v1.GenerateCoversResponse0\x01\x12G\n\x08GetCover\x12\x1c.eyecatch.v1.GetCoverRequest\x1a\x1d.eyecatch.v1.GetCoverResponse\x12M\n\nListCovers\x12\x1e.eyecatch.v1.ListCoversRequest\x1a\x1f.eyecatch.v1.ListCoversResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'eyecatch.v1.covers_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ITEMPROBLEM']._serialized_start=1558
-  _globals['_ITEMPROBLEM']._serialized_end=1659
+  _globals['_ITEMPROBLEM']._serialized_start=1609
+  _globals['_ITEMPROBLEM']._serialized_end=1710
   _globals['_RECOMMENDCOVERSREQUEST']._serialized_start=66
   _globals['_RECOMMENDCOVERSREQUEST']._serialized_end=173
   _globals['_ITEMCOVERS']._serialized_start=175
@@ -45,19 +45,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RANKCOVERSRESPONSE']._serialized_start=556
   _globals['_RANKCOVERSRESPONSE']._serialized_end=681
   _globals['_GENERATECOVERSREQUEST']._serialized_start=684
-  _globals['_GENERATECOVERSREQUEST']._serialized_end=1041
-  _globals['_GENERATECOVERSRESPONSE']._serialized_start=1043
-  _globals['_GENERATECOVERSRESPONSE']._serialized_end=1167
-  _globals['_GENERATIONPROGRESS']._serialized_start=1169
-  _globals['_GENERATIONPROGRESS']._serialized_end=1281
-  _globals['_GETCOVERREQUEST']._serialized_start=1283
-  _globals['_GETCOVERREQUEST']._serialized_end=1341
-  _globals['_GETCOVERRESPONSE']._serialized_start=1343
-  _globals['_GETCOVERRESPONSE']._serialized_end=1396
-  _globals['_LISTCOVERSREQUEST']._serialized_start=1398
-  _globals['_LISTCOVERSREQUEST']._serialized_end=1473
-  _globals['_LISTCOVERSRESPONSE']._serialized_start=1475
-  _globals['_LISTCOVERSRESPONSE']._serialized_end=1556
-  _globals['_COVERSSERVICE']._serialized_start=1662
-  _globals['_COVERSSERVICE']._serialized_end=2095
+  _globals['_GENERATECOVERSREQUEST']._serialized_end=1092
+  _globals['_GENERATECOVERSRESPONSE']._serialized_start=1094
+  _globals['_GENERATECOVERSRESPONSE']._serialized_end=1218
+  _globals['_GENERATIONPROGRESS']._serialized_start=1220
+  _globals['_GENERATIONPROGRESS']._serialized_end=1332
+  _globals['_GETCOVERREQUEST']._serialized_start=1334
+  _globals['_GETCOVERREQUEST']._serialized_end=1392
+  _globals['_GETCOVERRESPONSE']._serialized_start=1394
+  _globals['_GETCOVERRESPONSE']._serialized_end=1447
+  _globals['_LISTCOVERSREQUEST']._serialized_start=1449
+  _globals['_LISTCOVERSREQUEST']._serialized_end=1524
+  _globals['_LISTCOVERSRESPONSE']._serialized_start=1526
+  _globals['_LISTCOVERSRESPONSE']._serialized_end=1607
+  _globals['_COVERSSERVICE']._serialized_start=1713
+  _globals['_COVERSSERVICE']._serialized_end=2146
 # @@protoc_insertion_point(module_scope)

@@ -239,6 +239,8 @@ class GenerateCoversRequest(_message.Message):
     TARGET_KPI_FIELD_NUMBER: _builtins.int
     SEGMENT_FIELD_NUMBER: _builtins.int
     GUIDANCE_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    NEGATIVE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user for whose taste to draw; empty or unknown = no personalisation."""
     item_id: _builtins.str
@@ -267,6 +269,14 @@ class GenerateCoversRequest(_message.Message):
     """A segment (eyecatch segments list), by id or name, for whose taste to draw. Not with user_id."""
     guidance: _builtins.float
     """Guidance: how closely the cover follows item and user, 0 to 20; absent = the model's default. Higher gives plainer and less varied covers."""
+    negative: _builtins.str
+    """Words of what to move away from, at most 512 characters; empty = the checkpoint's own."""
+    @_builtins.property
+    def size(self) -> _types_pb2.Size:
+        """The size that the model draws, one of those of its checkpoint; absent = its default. A cover around the item's own picture has this
+        aspect, and at least this size.
+        """
+
     def __init__(
         self,
         *,
@@ -283,10 +293,12 @@ class GenerateCoversRequest(_message.Message):
         target_kpi: _builtins.str = ...,
         segment: _builtins.str = ...,
         guidance: _builtins.float | None = ...,
+        size: _types_pb2.Size | None = ...,
+        negative: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance", b"_guidance", "_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "guidance", b"guidance", "reference_strength", b"reference_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance", b"_guidance", "_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "guidance", b"guidance", "reference_strength", b"reference_strength", "seed", b"seed", "size", b"size", "steps", b"steps", "strength", b"strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance", b"_guidance", "_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "count", b"count", "guidance", b"guidance", "idempotency_key", b"idempotency_key", "inpaint", b"inpaint", "item_id", b"item_id", "product_id", b"product_id", "reference_strength", b"reference_strength", "seed", b"seed", "segment", b"segment", "steps", b"steps", "strength", b"strength", "target_kpi", b"target_kpi", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance", b"_guidance", "_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "count", b"count", "guidance", b"guidance", "idempotency_key", b"idempotency_key", "inpaint", b"inpaint", "item_id", b"item_id", "negative", b"negative", "product_id", b"product_id", "reference_strength", b"reference_strength", "seed", b"seed", "segment", b"segment", "size", b"size", "steps", b"steps", "strength", b"strength", "target_kpi", b"target_kpi", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__guidance: _TypeAlias = _typing.Literal["guidance"]  # noqa: Y015
     _WhichOneofArgType__guidance: _TypeAlias = _typing.Literal["_guidance", b"_guidance"]  # noqa: Y015

@@ -4,6 +4,7 @@ isort:skip_file
 Messages on Kafka topics between servers and the processes that make covers."""
 
 from collections import abc as _abc
+from eyecatch.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -41,6 +42,8 @@ class CoverRequest(_message.Message):
     TARGET_KPI_FIELD_NUMBER: _builtins.int
     GUIDANCE_FIELD_NUMBER: _builtins.int
     AUDIENCE_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    NEGATIVE_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     """The item."""
     idempotency_key: _builtins.str
@@ -71,9 +74,15 @@ class CoverRequest(_message.Message):
     """Guidance: how closely the cover follows item and user, 0 to 20; absent = the model's default."""
     audience: _builtins.str
     """A segment in words, at most 200 characters; empty = none."""
+    negative: _builtins.str
+    """Words of what to move away from; empty = the checkpoint's own."""
     @_builtins.property
     def taste_embedding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """The taste to draw for, a unit vector of 64 numbers; empty = no personalisation. Never the embedding of one user, see made_for."""
+
+    @_builtins.property
+    def size(self) -> _types_pb2.Size:
+        """The size that the model draws; absent = its default."""
 
     def __init__(
         self,
@@ -94,10 +103,12 @@ class CoverRequest(_message.Message):
         target_kpi: _builtins.str = ...,
         guidance: _builtins.float | None = ...,
         audience: _builtins.str = ...,
+        size: _types_pb2.Size | None = ...,
+        negative: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance", b"_guidance", "_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "_taste", b"_taste", "guidance", b"guidance", "reference_strength", b"reference_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength", "taste", b"taste"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance", b"_guidance", "_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "_taste", b"_taste", "guidance", b"guidance", "reference_strength", b"reference_strength", "seed", b"seed", "size", b"size", "steps", b"steps", "strength", b"strength", "taste", b"taste"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance", b"_guidance", "_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "_taste", b"_taste", "audience", b"audience", "count", b"count", "guidance", b"guidance", "idempotency_key", b"idempotency_key", "inpaint", b"inpaint", "item_id", b"item_id", "job_id", b"job_id", "made_for", b"made_for", "product_id", b"product_id", "reference_strength", b"reference_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength", "target_kpi", b"target_kpi", "taste", b"taste", "taste_embedding", b"taste_embedding"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance", b"_guidance", "_reference_strength", b"_reference_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "_taste", b"_taste", "audience", b"audience", "count", b"count", "guidance", b"guidance", "idempotency_key", b"idempotency_key", "inpaint", b"inpaint", "item_id", b"item_id", "job_id", b"job_id", "made_for", b"made_for", "negative", b"negative", "product_id", b"product_id", "reference_strength", b"reference_strength", "seed", b"seed", "size", b"size", "steps", b"steps", "strength", b"strength", "target_kpi", b"target_kpi", "taste", b"taste", "taste_embedding", b"taste_embedding"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__guidance: _TypeAlias = _typing.Literal["guidance"]  # noqa: Y015
     _WhichOneofArgType__guidance: _TypeAlias = _typing.Literal["_guidance", b"_guidance"]  # noqa: Y015

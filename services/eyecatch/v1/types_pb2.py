@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x65yecatch/v1/types.proto\x12\x0b\x65yecatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x01\n\x04Item\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x03 \x01(\t\x12&\n\nreferences\x18\x04 \x03(\x0b\x32\x12.eyecatch.v1.Image\x12.\n\nupdated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"0\n\x05Image\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x02 \x01(\tH\x00\x42\x08\n\x06source\"\xa6\x01\n\nProvenance\x12#\n\x06origin\x18\x01 \x01(\x0e\x32\x13.eyecatch.v1.Origin\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x03 \x01(\t\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\r\n\x05steps\x18\x05 \x01(\r\x12\x10\n\x08strength\x18\x06 \x01(\x02\x12\x14\n\x0c\x62rief_digest\x18\x07 \x01(\t\x12\x0e\n\x06job_id\x18\x08 \x01(\t\"\x80\x03\n\x05\x43over\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\x0b\n\x03uri\x18\x03 \x01(\t\x12\r\n\x05width\x18\x04 \x01(\r\x12\x0e\n\x06height\x18\x05 \x01(\r\x12\x30\n\x07rewards\x18\x06 \x03(\x0b\x32\x1f.eyecatch.v1.Cover.RewardsEntry\x12+\n\nprovenance\x18\x07 \x01(\x0b\x32\x17.eyecatch.v1.Provenance\x12\x12\n\x05taste\x18\x08 \x01(\x05H\x00\x88\x01\x01\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05image\x18\n \x01(\x0c\x12!\n\x05trust\x18\x0b \x01(\x0e\x32\x12.eyecatch.v1.Trust\x12\x0f\n\x07reasons\x18\x0c \x03(\t\x12\x0e\n\x06pinned\x18\r \x01(\x08\x1a.\n\x0cRewardsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x08\n\x06_taste\"?\n\nRewardPart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02\x12\x14\n\x0c\x63ontribution\x18\x03 \x01(\x02\"\xe5\x01\n\x0bScoredCover\x12\x10\n\x08\x63over_id\x18\x01 \x01(\t\x12\x0b\n\x03uri\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x02\x12&\n\x05parts\x18\x04 \x03(\x0b\x32\x17.eyecatch.v1.RewardPart\x12\x12\n\npropensity\x18\x05 \x01(\x02\x12:\n\tjudgement\x18\x06 \x03(\x0b\x32\'.eyecatch.v1.ScoredCover.JudgementEntry\x1a\x30\n\x0eJudgementEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\",\n\x0bStageTiming\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0e\n\x06micros\x18\x02 \x01(\r\"\xbd\x01\n\x05\x45vent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0f\n\x07item_id\x18\x03 \x01(\t\x12\x10\n\x08\x63over_id\x18\x04 \x01(\t\x12#\n\x06\x61\x63tion\x18\x05 \x01(\x0e\x32\x13.eyecatch.v1.Action\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x07 \x01(\t\x12\x10\n\x08\x64well_ms\x18\x08 \x01(\r*L\n\x06Origin\x12\x16\n\x12ORIGIN_UNSPECIFIED\x10\x00\x12\x14\n\x10ORIGIN_CATALOGUE\x10\x01\x12\x14\n\x10ORIGIN_GENERATED\x10\x02*m\n\x05Trust\x12\x15\n\x11TRUST_UNSPECIFIED\x10\x00\x12\x13\n\x0fTRUST_CANDIDATE\x10\x01\x12\x12\n\x0eTRUST_ON_TRIAL\x10\x02\x12\x11\n\rTRUST_TRUSTED\x10\x03\x12\x11\n\rTRUST_RETIRED\x10\x04*\xae\x01\n\x08\x44\x65graded\x12\x18\n\x14\x44\x45GRADED_UNSPECIFIED\x10\x00\x12 \n\x1c\x44\x45GRADED_PROFILE_UNAVAILABLE\x10\x01\x12\x1f\n\x1b\x44\x45GRADED_COVERS_UNAVAILABLE\x10\x02\x12 \n\x1c\x44\x45GRADED_DECISION_NOT_LOGGED\x10\x03\x12#\n\x1f\x44\x45GRADED_GENERATION_UNAVAILABLE\x10\x04*\x95\x01\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41\x43TION_IMPRESSION\x10\x01\x12\x10\n\x0c\x41\x43TION_CLICK\x10\x02\x12\x0f\n\x0b\x41\x43TION_LIKE\x10\x03\x12\x12\n\x0e\x41\x43TION_DISLIKE\x10\x04\x12\x13\n\x0f\x41\x43TION_PURCHASE\x10\x05\x12\x10\n\x0c\x41\x43TION_DWELL\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x65yecatch/v1/types.proto\x12\x0b\x65yecatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x01\n\x04Item\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x03 \x01(\t\x12&\n\nreferences\x18\x04 \x03(\x0b\x32\x12.eyecatch.v1.Image\x12.\n\nupdated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"%\n\x04Size\x12\r\n\x05width\x18\x01 \x01(\x05\x12\x0e\n\x06height\x18\x02 \x01(\x05\"0\n\x05Image\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x02 \x01(\tH\x00\x42\x08\n\x06source\"\xa6\x01\n\nProvenance\x12#\n\x06origin\x18\x01 \x01(\x0e\x32\x13.eyecatch.v1.Origin\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x03 \x01(\t\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\r\n\x05steps\x18\x05 \x01(\r\x12\x10\n\x08strength\x18\x06 \x01(\x02\x12\x14\n\x0c\x62rief_digest\x18\x07 \x01(\t\x12\x0e\n\x06job_id\x18\x08 \x01(\t\"\x80\x03\n\x05\x43over\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\x0b\n\x03uri\x18\x03 \x01(\t\x12\r\n\x05width\x18\x04 \x01(\r\x12\x0e\n\x06height\x18\x05 \x01(\r\x12\x30\n\x07rewards\x18\x06 \x03(\x0b\x32\x1f.eyecatch.v1.Cover.RewardsEntry\x12+\n\nprovenance\x18\x07 \x01(\x0b\x32\x17.eyecatch.v1.Provenance\x12\x12\n\x05taste\x18\x08 \x01(\x05H\x00\x88\x01\x01\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05image\x18\n \x01(\x0c\x12!\n\x05trust\x18\x0b \x01(\x0e\x32\x12.eyecatch.v1.Trust\x12\x0f\n\x07reasons\x18\x0c \x03(\t\x12\x0e\n\x06pinned\x18\r \x01(\x08\x1a.\n\x0cRewardsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x08\n\x06_taste\"?\n\nRewardPart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02\x12\x14\n\x0c\x63ontribution\x18\x03 \x01(\x02\"\xe5\x01\n\x0bScoredCover\x12\x10\n\x08\x63over_id\x18\x01 \x01(\t\x12\x0b\n\x03uri\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x02\x12&\n\x05parts\x18\x04 \x03(\x0b\x32\x17.eyecatch.v1.RewardPart\x12\x12\n\npropensity\x18\x05 \x01(\x02\x12:\n\tjudgement\x18\x06 \x03(\x0b\x32\'.eyecatch.v1.ScoredCover.JudgementEntry\x1a\x30\n\x0eJudgementEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\",\n\x0bStageTiming\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0e\n\x06micros\x18\x02 \x01(\r\"\xbd\x01\n\x05\x45vent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0f\n\x07item_id\x18\x03 \x01(\t\x12\x10\n\x08\x63over_id\x18\x04 \x01(\t\x12#\n\x06\x61\x63tion\x18\x05 \x01(\x0e\x32\x13.eyecatch.v1.Action\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x07 \x01(\t\x12\x10\n\x08\x64well_ms\x18\x08 \x01(\r*L\n\x06Origin\x12\x16\n\x12ORIGIN_UNSPECIFIED\x10\x00\x12\x14\n\x10ORIGIN_CATALOGUE\x10\x01\x12\x14\n\x10ORIGIN_GENERATED\x10\x02*m\n\x05Trust\x12\x15\n\x11TRUST_UNSPECIFIED\x10\x00\x12\x13\n\x0fTRUST_CANDIDATE\x10\x01\x12\x12\n\x0eTRUST_ON_TRIAL\x10\x02\x12\x11\n\rTRUST_TRUSTED\x10\x03\x12\x11\n\rTRUST_RETIRED\x10\x04*\xae\x01\n\x08\x44\x65graded\x12\x18\n\x14\x44\x45GRADED_UNSPECIFIED\x10\x00\x12 \n\x1c\x44\x45GRADED_PROFILE_UNAVAILABLE\x10\x01\x12\x1f\n\x1b\x44\x45GRADED_COVERS_UNAVAILABLE\x10\x02\x12 \n\x1c\x44\x45GRADED_DECISION_NOT_LOGGED\x10\x03\x12#\n\x1f\x44\x45GRADED_GENERATION_UNAVAILABLE\x10\x04*\x95\x01\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41\x43TION_IMPRESSION\x10\x01\x12\x10\n\x0c\x41\x43TION_CLICK\x10\x02\x12\x0f\n\x0b\x41\x43TION_LIKE\x10\x03\x12\x12\n\x0e\x41\x43TION_DISLIKE\x10\x04\x12\x13\n\x0f\x41\x43TION_PURCHASE\x10\x05\x12\x10\n\x0c\x41\x43TION_DWELL\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,32 +36,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COVER_REWARDSENTRY']._serialized_options = b'8\001'
   _globals['_SCOREDCOVER_JUDGEMENTENTRY']._loaded_options = None
   _globals['_SCOREDCOVER_JUDGEMENTENTRY']._serialized_options = b'8\001'
-  _globals['_ORIGIN']._serialized_start=1356
-  _globals['_ORIGIN']._serialized_end=1432
-  _globals['_TRUST']._serialized_start=1434
-  _globals['_TRUST']._serialized_end=1543
-  _globals['_DEGRADED']._serialized_start=1546
-  _globals['_DEGRADED']._serialized_end=1720
-  _globals['_ACTION']._serialized_start=1723
-  _globals['_ACTION']._serialized_end=1872
+  _globals['_ORIGIN']._serialized_start=1395
+  _globals['_ORIGIN']._serialized_end=1471
+  _globals['_TRUST']._serialized_start=1473
+  _globals['_TRUST']._serialized_end=1582
+  _globals['_DEGRADED']._serialized_start=1585
+  _globals['_DEGRADED']._serialized_end=1759
+  _globals['_ACTION']._serialized_start=1762
+  _globals['_ACTION']._serialized_end=1911
   _globals['_ITEM']._serialized_start=74
   _globals['_ITEM']._serialized_end=213
-  _globals['_IMAGE']._serialized_start=215
-  _globals['_IMAGE']._serialized_end=263
-  _globals['_PROVENANCE']._serialized_start=266
-  _globals['_PROVENANCE']._serialized_end=432
-  _globals['_COVER']._serialized_start=435
-  _globals['_COVER']._serialized_end=819
-  _globals['_COVER_REWARDSENTRY']._serialized_start=763
-  _globals['_COVER_REWARDSENTRY']._serialized_end=809
-  _globals['_REWARDPART']._serialized_start=821
-  _globals['_REWARDPART']._serialized_end=884
-  _globals['_SCOREDCOVER']._serialized_start=887
-  _globals['_SCOREDCOVER']._serialized_end=1116
-  _globals['_SCOREDCOVER_JUDGEMENTENTRY']._serialized_start=1068
-  _globals['_SCOREDCOVER_JUDGEMENTENTRY']._serialized_end=1116
-  _globals['_STAGETIMING']._serialized_start=1118
-  _globals['_STAGETIMING']._serialized_end=1162
-  _globals['_EVENT']._serialized_start=1165
-  _globals['_EVENT']._serialized_end=1354
+  _globals['_SIZE']._serialized_start=215
+  _globals['_SIZE']._serialized_end=252
+  _globals['_IMAGE']._serialized_start=254
+  _globals['_IMAGE']._serialized_end=302
+  _globals['_PROVENANCE']._serialized_start=305
+  _globals['_PROVENANCE']._serialized_end=471
+  _globals['_COVER']._serialized_start=474
+  _globals['_COVER']._serialized_end=858
+  _globals['_COVER_REWARDSENTRY']._serialized_start=802
+  _globals['_COVER_REWARDSENTRY']._serialized_end=848
+  _globals['_REWARDPART']._serialized_start=860
+  _globals['_REWARDPART']._serialized_end=923
+  _globals['_SCOREDCOVER']._serialized_start=926
+  _globals['_SCOREDCOVER']._serialized_end=1155
+  _globals['_SCOREDCOVER_JUDGEMENTENTRY']._serialized_start=1107
+  _globals['_SCOREDCOVER_JUDGEMENTENTRY']._serialized_end=1155
+  _globals['_STAGETIMING']._serialized_start=1157
+  _globals['_STAGETIMING']._serialized_end=1201
+  _globals['_EVENT']._serialized_start=1204
+  _globals['_EVENT']._serialized_end=1393
 # @@protoc_insertion_point(module_scope)

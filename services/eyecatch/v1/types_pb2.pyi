@@ -191,6 +191,32 @@ class Item(_message.Message):
 Global___Item: _TypeAlias = Item  # noqa: Y015
 
 @_typing.final
+class Size(_message.Message):
+    """Edges in pixels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    width: _builtins.int
+    """From left to right: a multiple of 16, 32 to 2048."""
+    height: _builtins.int
+    """From top to bottom: likewise."""
+    def __init__(
+        self,
+        *,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Size: _TypeAlias = Size  # noqa: Y015
+
+@_typing.final
 class Image(_message.Message):
     """One picture, sent as bytes or named by a URI."""
 

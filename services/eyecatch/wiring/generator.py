@@ -33,6 +33,7 @@ def make_generator(config: MakingConfig, checkpoint: Path) -> Generator:
             engaging(config),
             config.space_folder,
             config.rewards,
+            config.device,
         )
     try:
         from eyecatch.generators.triton import TritonGenerator, TritonOptions

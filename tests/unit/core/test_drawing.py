@@ -27,6 +27,8 @@ EVERY: dict[str, Any] = {
     "guided": (0.125, 0.375),
     "guidance": 2.5,
     "audience": "coffee enthusiasts",
+    "size": (64, 96),
+    "negative": "blurry",
 }
 WIRE = (covers_pb2.GenerateCoversRequest, generation_pb2.CoverRequest)
 
@@ -76,6 +78,8 @@ def test_a_knob_becomes_the_tensor_of_its_name() -> None:
         "guided": ("FP64", [2]),
         "guidance": ("FP64", [1]),
         "audience": ("UINT8", [18]),
+        "size": ("INT64", [2]),
+        "negative": ("UINT8", [6]),
     }
     assert {i.name() for i in brief_inputs(Brief("x", (), np.zeros(4), 1))} == {"title", "seed"}
 

@@ -31,10 +31,9 @@ from icg.draw import ask
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import BriefError, IcgError
 from icg.gates.gates import gates
-from icg.models.precision import half_on_cpu
 from icg.products.library import Library
 from icg.reliability.judge import Judge, judgements
-from icg.scheduler.engine import StepScheduler
+from icg.scheduler.deployment import on_device
 from icg.scheduler.fast import Fast
 from PIL import Image
 
@@ -63,19 +62,17 @@ class TritonPythonModel:
         pipeline = CoverPipeline.from_pretrained(self.root)
         if products := os.environ.get("EYECATCH_PRODUCTS"):
             pipeline.products = Library(products)
-        fast = None
+        device, fast = "cpu", None
         if args["model_instance_kind"] == "GPU":
-            device = torch.device("cuda", int(args["model_instance_device_id"]))
-            pipeline.to(device)
+            device, fast = f"cuda:{args['model_instance_device_id']}", Fast.named(options["fast"])
             if self.judge:
                 self.judge.to(device)
-            fast = Fast.named(options["fast"])
-        sizes = [tuple(map(int, size.split("x"))) for size in options["sizes"].split(",")]
+        self.settings = pipeline.settings
+        sizes = {"sizes": [tuple(map(int, size.split("x"))) for size in options["sizes"].split(",") if size]}
         rows = int(options["rows"]) if options["rows"] else None
         self.timeout_s, self.levels = float(options["timeout_s"]), int(options["levels"])
-        self.scheduler = StepScheduler(
-            pipeline, sizes, rows, int(options["queue"]), fast=fast, half=fast is None and half_on_cpu()
-        )
+        named = sizes if sizes["sizes"] else {}
+        self.scheduler = on_device(pipeline, device, rows=rows, queue=int(options["queue"]), fast=fast, **named)
         self.submitter = ask.Submitter(self.scheduler, starter.designer(self.root))
         self.judging = ThreadPoolExecutor(1, "judging")
         self.live: dict[Any, threading.Event] = {}
@@ -101,7 +98,7 @@ class TritonPythonModel:
                     raise BriefError(f"level={level}; allowed: 1..{self.levels}")
                 values = _values(request, self.taste)
                 target = values.pop("target_kpi", "")
-                brief = ask.brief(**values)
+                brief = ask.brief(settings=self.settings, **values)
             except Exception as error:  # noqa: BLE001 - the boundary: the caller gets the error, and other requests go on
                 self.messages.put(partial(_refuse, sender, error))
                 continue

@@ -37,10 +37,11 @@ def covers_of(small: Starter, name: str) -> CoverPipeline:
     return CoverPipeline(vlm, small.pipeline.processor, stock, adapter_for(stock, width))
 
 
+@pytest.mark.parametrize("negative", ["", "blue square"])
 @pytest.mark.parametrize("name", tiny.DIFFUSION)
-def test_a_cover_equals_the_stock_pipelines(small: Starter, name: str) -> None:
+def test_a_cover_equals_the_stock_pipelines(small: Starter, name: str, negative: str) -> None:
     pipeline = covers_of(small, name)
-    brief = Brief("red circle", user_embedding=USER, seed=5, steps=3, guidance=2.5, size=SIZE)
+    brief = Brief("red circle", user_embedding=USER, seed=5, steps=3, guidance=2.5, size=SIZE, negative=negative)
     mine = pipeline([brief])[0]
     kwargs: dict[str, Any] = pipeline.conditioning(brief)
     ones = torch.ones(kwargs["prompt_embeds"].shape[:2])

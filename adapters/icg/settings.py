@@ -1,0 +1,75 @@
+"""How a checkpoint is drawn if a caller does not say: `eyecatch.json` in its folder. Knows no model.
+
+    {"size": [1024, 1024], "sizes": [[832, 1216]], "steps": 30, "guidance": 5.0, "negative": "blurry", "dtype": "bfloat16"}
+
+Every key may be absent; without the file a checkpoint is drawn as the starter is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from icg.brief import Brief
+from icg.checkpoints import read_json
+from icg.errors import BriefError, CheckpointError
+
+FILE = "eyecatch.json"
+DTYPES = ("", "float32", "float16", "bfloat16")
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """size: (width, height) of covers; sizes: others that a caller may ask for, for each of which memory is measured. steps, guidance,
+    negative: as of a Brief. dtype: of denoiser and autoencoder, one of DTYPES; "": float32, or bfloat16 on a CPU that is faster with it.
+    Raises CheckpointError naming the key."""
+
+    size: Size = Brief.size
+    sizes: tuple[Size, ...] = ()
+    steps: int = Brief.steps
+    guidance: float = Brief.guidance
+    negative: str = ""
+    dtype: str = ""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise CheckpointError(f"{FILE} dtype={self.dtype!r}; allowed: {', '.join(DTYPES[1:])}, or nothing")
+        for size in self.all_sizes:
+            try:
+                Brief("any", size=size, steps=self.steps, guidance=self.guidance, negative=self.negative)
+            except (BriefError, TypeError) as error:
+                raise CheckpointError(f"{FILE} {error}") from error
+
+    @property
+    def all_sizes(self) -> tuple[Size, ...]:
+        """What may be asked for, the default first."""
+        return tuple(dict.fromkeys((self.size, *self.sizes)))
+
+    def knobs(self) -> dict[str, Any]:
+        """Fields of a Brief that differ from its own defaults."""
+        return {name: getattr(self, name) for name in ("size", "steps", "guidance", "negative")}
+
+    @classmethod
+    def read(cls, root: Path) -> Settings:
+        """Those of a checkpoint folder. Raises CheckpointError for a broken file, an unknown key or a value that is not allowed."""
+        if not (root / FILE).is_file():
+            return cls()
+        values = read_json(FILE, root / FILE)
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise CheckpointError(
+                f"{FILE} {unknown[0]}={values[unknown[0]]!r}; allowed keys: {', '.join(sorted(known))}"
+            )
+        sizes: Any = values.get("sizes", [])
+        if not isinstance(sizes, list):
+            raise CheckpointError(f"{FILE} sizes={sizes!r}; allowed: a list of [width, height]")
+        size: Any = values.get("size", cls.size)
+        return cls(**values | {"size": _size(size), "sizes": tuple(map(_size, sizes))})  # type: ignore[arg-type]
+
+
+def _size(value: Any) -> Size:
+    if not isinstance(value, list | tuple) or len(value) != 2 or not all(type(edge) is int for edge in value):
+        raise CheckpointError(f"{FILE} size={value!r}; allowed: [width, height], multiples of 16 in 32..2048")
+    return value[0], value[1]
