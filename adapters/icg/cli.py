@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from icg.commands import check, design, evaluate, judge, product, space, train, upscale
+from icg.commands import assemble, check, design, evaluate, judge, product, space, train, upscale
 
 # Read when torch loads OpenMP, later. Its waiting threads spin by default: beside another busy process,
 # work then takes ten times as long.
@@ -18,6 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+app.command()(assemble.assemble)
 app.command()(check.check)
 app.command()(judge.judge)
 app.command()(design.design)

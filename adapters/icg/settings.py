@@ -7,7 +7,8 @@ Every key may be absent; without the file a checkpoint is drawn as the starter i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,10 @@ class Settings:
     def knobs(self) -> dict[str, Any]:
         """Fields of a Brief that differ from its own defaults."""
         return {name: getattr(self, name) for name in ("size", "steps", "guidance", "negative")}
+
+    def changed(self, values: Mapping[str, Any]) -> Settings:
+        """These settings but for `values` by name."""
+        return replace(self, **values)
 
     @classmethod
     def read(cls, root: Path) -> Settings:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from icg.commands.assemble import show
 from icg.commands.common import Json, print_json, refusals
 from icg.errors import BriefError, IcgError
 
@@ -16,8 +17,13 @@ if TYPE_CHECKING:
 
 
 def check(
-    vlm: Annotated[Path, typer.Argument(help="Folder of a transformers checkpoint that reads pictures and text.")],
-    diffusion: Annotated[Path, typer.Argument(help="Folder of a diffusers pipeline.")],
+    vlm: Annotated[
+        Path,
+        typer.Argument(help="Folder of a transformers checkpoint that reads pictures and text; or a whole checkpoint."),
+    ],
+    diffusion: Annotated[
+        Path | None, typer.Argument(help="Folder of a diffusers pipeline; absent for a whole checkpoint.")
+    ] = None,
     adapter: Annotated[Path | None, typer.Option("--adapter", help="Folder of a trained adapter.")] = None,
     tokens: Annotated[int, typer.Option("--tokens", help="Meta tokens of an adapter to train.")] = 77,
     layers: Annotated[int, typer.Option("--layers", help="Layers of its connector.")] = 2,
@@ -25,19 +31,26 @@ def check(
     json: Json = False,
 ) -> None:
     """Check whether checkpoints fit together, and print their sizes. Reads configs and headers only; exit status 1 if they do not fit."""
+    from icg.assemble import Piece, judged
     from icg.check import check as report_of
 
+    pieces = list[Piece]()
     with refusals():
         try:
-            report = report_of(vlm, diffusion, adapter, tokens, layers, _pixels(size))
+            if diffusion is None:
+                report, pieces = judged(vlm)
+            else:
+                report = report_of(vlm, diffusion, adapter, tokens, layers, _pixels(size))
         except IcgError as error:
             if not json:
                 raise
             print_json({"fits": False, "error": " ".join(str(error).split())})
             raise typer.Exit(1) from error
     if json:
-        return print_json(_plain(report))
+        return print_json(_plain(report) | {"missing": [piece.name for piece in pieces if not piece.present]})
     _print(report)
+    if pieces:
+        show(vlm, pieces)
 
 
 def _pixels(size: str) -> tuple[int, int]:
