@@ -22,7 +22,6 @@ NEEDED = {
     "vlm": "any VLM of transformers: hf download NAME --local-dir vlm",
     "diffusion": "any pipeline of diffusers: hf download NAME --local-dir diffusion",
     "adapter": "icg train connector --vlm VLM --diffusion DIFFUSION --data CATALOGUE --out OUT",
-    "dual": "icg assemble copies the starter's",
 }
 """Parts without which nothing can be served, and what makes each."""
 OPTIONAL = {
@@ -36,7 +35,7 @@ OPTIONAL = {
     "engagement": ("the reward engagement is refused", "icg train engagement"),
 }
 """What a checkpoint does without a part, and what makes it."""
-SHARED = ("dual", "aesthetic")
+SHARED = ("aesthetic",)
 """Parts of the starter that hold for other checkpoints."""
 
 
@@ -126,12 +125,11 @@ def _put(source: Path, target: Path, copy: bool) -> None:
 
 
 def _measure(root: Path, pictures: Sequence[Image.Image]) -> None:
-    from icg.gates.domain import PART, Domain, features
-    from icg.models.dual import DualEncoder
+    from icg.gates.domain import PART, Domain, features, trunk_of
 
     if len(pictures) < 8:
         raise CheckpointError(f"catalogue of {len(pictures)} pictures; allowed: 8 or more, to measure a domain")
-    found = features(DualEncoder.from_pretrained(root / "dual").trunk, pictures)
+    found = features(trunk_of(root), pictures)
     Domain.measure([found]).save_pretrained(root / PART)
 
 

@@ -9,6 +9,7 @@ from eyecatch.commands import (
     covers,
     demo,
     evaluate,
+    export,
     generate,
     imports,
     ingest,
@@ -37,6 +38,7 @@ for command in (serve.serve, ingest.ingest, generate.generate, demo.demo):
     app.command(rich_help_panel=SERVE)(command)
 for name, group in (
     ("import", imports.app),
+    ("export", export.app),
     ("items", items.app),
     ("events", behavior.events),
     ("users", behavior.users),

@@ -214,6 +214,9 @@ async def test_a_decision_comes_back_as_it_went_in(stores: Stores) -> None:
     assert result.propensities == pytest.approx(whole.propensities, rel=1e-6)
     assert await stores.decisions.decision("e") == empty
     assert await stores.decisions.decision("absent") is None
+    assert sorted([d.id async for d in stores.decisions.scan()]) == ["d", "e"], (
+        "each once, though one was written twice"
+    )
 
 
 _RUNS = itertools.count()

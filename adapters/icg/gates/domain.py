@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from icg.brief import Brief
-from icg.checkpoints import weights
+from icg.checkpoints import SHIPPED, weights
 from icg.errors import CheckpointError
 from icg.models.dual import SIDE, DualEncoder
 from icg.models.joint import pixels
@@ -130,6 +130,13 @@ class DomainReward:
         return domain(self._checkpoint, images).astype(np.float32)
 
 
+def trunk_of(checkpoint: Path) -> Trunk:
+    """The image trunk of a checkpoint folder: that of its dual/, else the starter's."""
+    return DualEncoder.from_pretrained(
+        checkpoint / "dual" if (checkpoint / "dual").is_dir() else SHIPPED / "dual"
+    ).trunk
+
+
 @torch.inference_mode()
 def features(trunk: Trunk, pictures: Sequence[Image.Image]) -> np.ndarray:
     """(N, F): mean and deviation over positions of each channel of BLOCKS, of pictures of any size and aspect."""
@@ -153,5 +160,4 @@ def _parts(offsets: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.
 
 @lru_cache(2)
 def _load(checkpoint: str) -> tuple[Domain, Trunk]:
-    root = Path(checkpoint)
-    return Domain.from_pretrained(root / PART), DualEncoder.from_pretrained(root / "dual").trunk
+    return Domain.from_pretrained(Path(checkpoint) / PART), trunk_of(Path(checkpoint))

@@ -155,6 +155,9 @@ class DecisionLog(Protocol):
 
     async def decision(self, decision_id: str) -> Decision | None: ...
 
+    def scan(self) -> AsyncIterator[Decision]:
+        """All decisions, each once, unordered. One that is written meanwhile may be missed."""
+
 
 @dataclass(frozen=True)
 class Progress:

@@ -1,6 +1,6 @@
 """The DecisionLog port on Redis: a key for each decision, which expires, and a set of decision ids for each user."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from eyecatch.core.recommending.decisions import from_line, id_and_user
 from eyecatch.core.types import Decision
@@ -31,6 +31,15 @@ class RedisDecisions:
     async def decision(self, decision_id: str) -> Decision | None:
         line = await self._link.one("GET", keys.decision(decision_id))
         return from_line(line.decode()) if line else None
+
+    async def scan(self) -> AsyncIterator[Decision]:
+        known = set[bytes]()
+        async for key in self._link.scan(keys.decision("*")):
+            if key not in known:
+                known.add(key)
+                line = await self._link.one("GET", key)
+                if line:
+                    yield from_line(line.decode())
 
     async def forget(self, user_id: str) -> int:
         """Remove the user's decisions; returns how many."""

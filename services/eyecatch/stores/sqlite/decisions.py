@@ -5,7 +5,7 @@ reads all rows.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 from eyecatch.core.recommending.decisions import FIELD, from_line, id_and_user
@@ -31,6 +31,17 @@ class SqliteDecisions:
                 if line.startswith(decision_id + FIELD):
                     return from_line(line)
         return None
+
+    async def scan(self) -> AsyncIterator[Decision]:
+        last, known = -1, set[str]()
+        sql = "SELECT seq, lines FROM decision_segments WHERE seq > ? ORDER BY seq LIMIT 1"
+        while rows := self._database.read(sql, (last,)):
+            ((last, segment),) = rows
+            for line in segment.split("\n"):
+                id = id_and_user(line)[0]
+                if id not in known:  # a batch that was written again after a failure
+                    known.add(id)
+                    yield from_line(line)
 
 
 def forget(connection: sqlite3.Connection, user_id: str) -> int:

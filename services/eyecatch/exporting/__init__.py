@@ -1,0 +1,1 @@
+"""A state as tables and pictures, for recipes and for analysis."""
