@@ -159,7 +159,7 @@ def operations(pipeline: CoverPipeline, size: tuple[int, int]) -> float:
     kind = pipeline.adapter.unconditional(1)
     x = torch.randn(1, *pipeline.family.shape(size), device=pipeline.device)
     with torch.inference_mode(), flop_counter() as counter:
-        pipeline.predict(x, torch.full((1,), 500.0, device=pipeline.device), *kind, None, size)
+        pipeline.predict(x, torch.full((1,), 500.0, device=pipeline.device), *kind, None, None, size)
     return float(counter.get_total_flops())
 
 

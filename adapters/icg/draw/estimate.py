@@ -64,8 +64,11 @@ class Estimate:
 
     def predict(self, condition: Condition, pipeline: CoverPipeline | None = None) -> Tensor:
         """The denoiser's prediction (B, C, h, w), by another pipeline's denoiser and ControlNet if one is given."""
-        now, size = self.now, self.briefs[0].size
-        return (pipeline or self._pipeline).predict(now.inputs, now.timesteps, *condition, self._hints, size)
+        now, size, guidance = self.now, self.briefs[0].size, None
+        if self._pipeline.family.takes_guidance:
+            guidance = now.inputs.new_tensor([brief.guidance for brief in self.briefs])
+        inputs = now.inputs, now.timesteps, *condition, self._hints, guidance, size
+        return (pipeline or self._pipeline).predict(*inputs)
 
     def guided(self, predictions: Mapping[int, Tensor]) -> Tensor:
         """All parts' predictions under the briefs' guidance."""

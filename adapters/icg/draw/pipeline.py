@@ -27,12 +27,15 @@ from icg.draw.readings import Readings
 from icg.draw.sampler import Sampler, step_together
 from icg.errors import BriefError, Cancelled, CheckpointError, Unsupported
 from icg.models import vlm as reading
-from icg.models.families import cast, family_of
+from icg.models.families import EMPTY, Residuals, cast, family_of
 from icg.products import prompt as product_reading
 from icg.products.inpainting import Inpainter, planes
 from icg.products.library import TrainedProduct
 from icg.products.selection import ProductMixin
 from icg.settings import Settings
+
+UNGUIDED = (0.0, 0.0)
+"""No part of the steps."""
 
 
 @dataclass(eq=False)
@@ -168,7 +171,9 @@ class CoverPipeline(ProductMixin):
 
     def prepared(self, brief: Brief) -> Brief:
         """The brief as this checkpoint draws it: around the item's own picture the ground alone, if its adapter can draw grounds. A scene
-        is drawn at the size of grounds."""
+        is drawn at the size of grounds. A denoiser that takes guidance as an input is not guided by a second row."""
+        if self.family.takes_guidance and brief.guided != UNGUIDED:
+            brief = replace(brief, guided=UNGUIDED)
         anchored = (brief.product is not None or fills(brief)) and not brief.product_id
         if brief.ground or not anchored or self.adapter.placement is None:
             return brief
@@ -197,15 +202,23 @@ class CoverPipeline(ProductMixin):
         return self.inpainter.hint(planes(placed).to(self.device)), placed
 
     def predict(
-        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, hint: Tensor | None, size: tuple[int, int]
+        self,
+        x: Tensor,
+        t: Tensor,
+        embeds: Tensor,
+        pooled: Tensor | None,
+        hint: Tensor | None,
+        guidance: Tensor | None,
+        size: tuple[int, int],
     ) -> Tensor:
         """`Family.predict`, around what `hint` (B, ...) shows."""
         output_dtype, dtype = x.dtype, self.family.denoiser.dtype
         x, embeds, pooled = x.to(dtype), embeds.to(dtype), None if pooled is None else pooled.to(dtype)
-        if hint is None or self.inpainter is None:
-            return self.family.predict(x, t, embeds, pooled, size).to(output_dtype)
-        residuals = self.inpainter.residuals(x, t, embeds, pooled, hint.to(dtype), size)
-        return self.family.predict(x, t, embeds, pooled, size, residuals).to(output_dtype)
+        guidance = None if guidance is None else guidance.to(dtype)
+        residuals: Residuals = EMPTY
+        if hint is not None and self.inpainter is not None:
+            residuals = self.inpainter.residuals(x, t, embeds, pooled, hint.to(dtype), size)
+        return self.family.predict(x, t, embeds, pooled, size, residuals, guidance).to(output_dtype)
 
     def check_size(self, size: tuple[int, int]) -> None:
         """BriefError for a size this diffusion model cannot draw."""

@@ -8,13 +8,14 @@ from torch import Tensor
 
 
 class Rows(NamedTuple):
-    """x (B, C, h, w), t (B,), embeds (B, M, W), pooled (B, P) or None, hint (B, ...) or None."""
+    """x (B, C, h, w), t (B,), embeds (B, M, W), pooled (B, P) or None, hint (B, ...) or None, guidance (B,) or None."""
 
     x: Tensor
     t: Tensor
     embeds: Tensor
     pooled: Tensor | None
     hint: Tensor | None = None
+    guidance: Tensor | None = None
 
     def of(self, part: slice) -> Rows:
         """Some of them."""

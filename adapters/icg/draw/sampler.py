@@ -112,6 +112,11 @@ class Sampler:
         """(C, h, w), the clean latent implied by the last step, if `advance` was asked to keep it."""
 
     @property
+    def takes_guidance(self) -> bool:
+        """Whether guidance is an input of the denoiser."""
+        return self._family.takes_guidance
+
+    @property
     def total(self) -> int:
         """Denoising steps in all; some schedules take one more than the brief says."""
         return len(self.scheduler.timesteps)
@@ -204,11 +209,13 @@ def stack(samplers: Sequence[Sampler]) -> Rows:
     pooled = [condition.pooled for condition in flat if condition.pooled is not None]
     hints = [sampler.hint for sampler, _, conditions in each for _ in conditions if sampler.hint is not None]
     embeds = torch.cat([condition.embeds for condition in flat])
-    return Rows(x, t, embeds, torch.cat(pooled) if pooled else None, torch.cat(hints) if hints else None)
+    strengths = [s.brief.guidance for s, _, conditions in each for _ in conditions if s.takes_guidance]
+    guidance = x.new_tensor(strengths) if strengths else None
+    return Rows(x, t, embeds, torch.cat(pooled) if pooled else None, torch.cat(hints) if hints else None, guidance)
 
 
 def step_together(predict: Callable[..., Tensor], samplers: Sequence[Sampler]) -> None:
-    """Take one step of each in a single call of `predict(x, t, embeds, pooled, hint, size)`."""
+    """Take one step of each in a single call of `predict(x, t, embeds, pooled, hint, guidance, size)`."""
     rows = stack(samplers)
     predictions = predict(*rows, samplers[0].size).to(rows.x.dtype)
     for sampler, part in zip(samplers, predictions.split([s.rows for s in samplers]), strict=True):

@@ -50,6 +50,11 @@ class Family:
         return self.pipeline.transformer
 
     @property
+    def takes_guidance(self) -> bool:
+        """Whether guidance is an input of the denoiser, so that one row a step draws what others need two for (arXiv:2210.03142)."""
+        return False
+
+    @property
     def device(self) -> torch.device:
         """The device of latents."""
         return torch.device(self.denoiser.device)
@@ -114,11 +119,19 @@ class Family:
         scheduler.set_timesteps(steps)
 
     def predict(
-        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: Size, residuals: Residuals = EMPTY
+        self,
+        x: Tensor,
+        t: Tensor,
+        embeds: Tensor,
+        pooled: Tensor | None,
+        size: Size,
+        residuals: Residuals = EMPTY,
+        guidance: Tensor | None = None,
     ) -> Tensor:
         """x (B, C, h, w), t (B,), embeds (B, M, W), pooled (B, P) -> the denoiser's prediction (B, C, h, w).
 
-        residuals: of a ControlNet, see icg.products.inpainting; only for families that have one.
+        residuals: of a ControlNet, see icg.products.inpainting; only for families that have one. guidance (B,): of each row, only for a
+        denoiser that `takes_guidance`; None: that it was distilled with.
         """
         return self.denoiser(x, encoder_hidden_states=embeds, timestep=t, return_dict=False, **residuals)[0]
 
@@ -146,7 +159,14 @@ class PixArt(Family):
     """PixArt-alpha and -sigma (arXiv:2403.04692): learned variances, of which only the mean is used."""
 
     def predict(
-        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: Size, residuals: Residuals = EMPTY
+        self,
+        x: Tensor,
+        t: Tensor,
+        embeds: Tensor,
+        pooled: Tensor | None,
+        size: Size,
+        residuals: Residuals = EMPTY,
+        guidance: Tensor | None = None,
     ) -> Tensor:
         """See Family.predict."""
         kwargs = {"resolution": None, "aspect_ratio": None}
@@ -173,7 +193,14 @@ class StableDiffusion(Family):
         return ConditioningSpec(self.denoiser.config.cross_attention_dim)
 
     def predict(
-        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: Size, residuals: Residuals = EMPTY
+        self,
+        x: Tensor,
+        t: Tensor,
+        embeds: Tensor,
+        pooled: Tensor | None,
+        size: Size,
+        residuals: Residuals = EMPTY,
+        guidance: Tensor | None = None,
     ) -> Tensor:
         """See Family.predict."""
         return self.denoiser(x, t, encoder_hidden_states=embeds, return_dict=False, **residuals)[0]
@@ -190,7 +217,14 @@ class StableDiffusionXL(StableDiffusion):
         return ConditioningSpec(config.cross_attention_dim, pooled)
 
     def predict(
-        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: Size, residuals: Residuals = EMPTY
+        self,
+        x: Tensor,
+        t: Tensor,
+        embeds: Tensor,
+        pooled: Tensor | None,
+        size: Size,
+        residuals: Residuals = EMPTY,
+        guidance: Tensor | None = None,
     ) -> Tensor:
         """See Family.predict."""
         kwargs = {"added_cond_kwargs": self.micro_conditioning(pooled, size, len(x)), "return_dict": False}
@@ -223,7 +257,14 @@ class StableDiffusion3(Family):
         scheduler.set_timesteps(steps, **(mu if scheduler.config.get("use_dynamic_shifting") else {}))
 
     def predict(
-        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: Size, residuals: Residuals = EMPTY
+        self,
+        x: Tensor,
+        t: Tensor,
+        embeds: Tensor,
+        pooled: Tensor | None,
+        size: Size,
+        residuals: Residuals = EMPTY,
+        guidance: Tensor | None = None,
     ) -> Tensor:
         """See Family.predict."""
         kwargs = {"encoder_hidden_states": embeds, "pooled_projections": pooled, "timestep": t}
@@ -231,9 +272,14 @@ class StableDiffusion3(Family):
 
 
 class Flux(StableDiffusion3):
-    """FLUX.1: a token is 2 x 2 latents; the distilled guidance is an input of the denoiser, fixed at 3.5."""
+    """FLUX.1: a token is 2 x 2 latents; guidance is an input of the denoiser, unless it was distilled to few steps."""
 
-    distilled_guidance = 3.5
+    usual_guidance = 3.5
+
+    @property
+    def takes_guidance(self) -> bool:
+        """See Family.takes_guidance."""
+        return bool(self.denoiser.config.guidance_embeds)
 
     @property
     def multiple(self) -> int:
@@ -251,7 +297,14 @@ class Flux(StableDiffusion3):
         scheduler.set_timesteps(sigmas=sigmas, mu=_shift_of(scheduler, (h // 2) * (w // 2), 1.15))
 
     def predict(
-        self, x: Tensor, t: Tensor, embeds: Tensor, pooled: Tensor | None, size: Size, residuals: Residuals = EMPTY
+        self,
+        x: Tensor,
+        t: Tensor,
+        embeds: Tensor,
+        pooled: Tensor | None,
+        size: Size,
+        residuals: Residuals = EMPTY,
+        guidance: Tensor | None = None,
     ) -> Tensor:
         """See Family.predict."""
         count, channels, h, w = x.shape
@@ -259,7 +312,8 @@ class Flux(StableDiffusion3):
         positions = torch.zeros(h // 2, w // 2, 3, dtype=x.dtype, device=x.device)
         positions[..., 1] += torch.arange(h // 2, device=x.device)[:, None]
         positions[..., 2] += torch.arange(w // 2, device=x.device)[None]
-        guidance = x.new_full((count,), self.distilled_guidance) if self.denoiser.config.guidance_embeds else None
+        if guidance is None and self.takes_guidance:
+            guidance = x.new_full((count,), self.usual_guidance)
         out = self.denoiser(
             packed,
             encoder_hidden_states=embeds,

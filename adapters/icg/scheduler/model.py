@@ -161,4 +161,6 @@ class Model:
                 placed
             )  # one for all rows: its content does not matter, and encoding takes long
             hint = one.expand(count, *one.shape[1:])
-        return Rows(like(self._family.shape(size)), t, like(condition.embeds.shape[1:]), pooled, hint)
+        x = like(self._family.shape(size))
+        guidance = x.new_full((count,), Brief.guidance) if self._family.takes_guidance else None
+        return Rows(x, t, like(condition.embeds.shape[1:]), pooled, hint, guidance)

@@ -33,7 +33,7 @@ def draw(
     ]
     Conditioner(adapter)(samplers)
     while not samplers[0].finished:
-        step_together(lambda x, t, embeds, pooled, _, size: family.predict(x, t, embeds, pooled, size), samplers)
+        step_together(lambda x, t, embeds, pooled, _, __, size: family.predict(x, t, embeds, pooled, size), samplers)
     return pictures(family.decode(torch.cat([sampler.latents for sampler in samplers])))
 
 
