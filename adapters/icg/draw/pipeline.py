@@ -24,7 +24,7 @@ from icg.compose.layout import Place
 from icg.compose.scene import stand
 from icg.draw.conditions import Conditioner
 from icg.draw.readings import Readings
-from icg.draw.sampler import Sampler, step_together
+from icg.draw.sampler import Sampler, step_together, with_input_guidance
 from icg.errors import BriefError, Cancelled, CheckpointError, Unsupported
 from icg.models import vlm as reading
 from icg.models.families import EMPTY, Residuals, cast, family_of
@@ -33,9 +33,6 @@ from icg.products.inpainting import Inpainter, planes
 from icg.products.library import TrainedProduct
 from icg.products.selection import ProductMixin
 from icg.settings import Settings
-
-UNGUIDED = (0.0, 0.0)
-"""No part of the steps."""
 
 
 @dataclass(eq=False)
@@ -172,8 +169,7 @@ class CoverPipeline(ProductMixin):
     def prepared(self, brief: Brief) -> Brief:
         """The brief as this checkpoint draws it: around the item's own picture the ground alone, if its adapter can draw grounds. A scene
         is drawn at the size of grounds. A denoiser that takes guidance as an input is not guided by a second row."""
-        if self.family.takes_guidance and brief.guided != UNGUIDED:
-            brief = replace(brief, guided=UNGUIDED)
+        brief = with_input_guidance(self.family, brief)
         anchored = (brief.product is not None or fills(brief)) and not brief.product_id
         if brief.ground or not anchored or self.adapter.placement is None:
             return brief

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ from icg.draw.rows import Rows
 from icg.models.families import Family
 from icg.models.noise import Mixture, mixture
 
+UNGUIDED = (0.0, 0.0)
+"""No part of the steps."""
 Weights = tuple[float, float, float]
 """Of the predictions for nothing, for the item alone, and for item and user; they add up to 1."""
 
@@ -240,6 +243,13 @@ def guidance_weights(brief: Brief, step: int) -> Weights:
     item = float(brief.guidance)
     user = item if brief.user_guidance is None else float(brief.user_guidance)
     return 1 - item, item - user, user
+
+
+def with_input_guidance(family: Family, brief: Brief) -> Brief:
+    """The brief for a denoiser that takes guidance as an input: no step has a second row. Others get it as it is."""
+    if not family.takes_guidance or brief.guided == UNGUIDED:
+        return brief
+    return replace(brief, guided=UNGUIDED)
 
 
 def rows_of(brief: Brief, step: int = 0) -> int:

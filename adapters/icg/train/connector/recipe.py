@@ -38,6 +38,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--stage", choices=(TOKENS, CONNECTOR), default=TOKENS, help="what is trained; see docs/training.md"
     )
+    parser.add_argument(
+        "--checkpointing",
+        action="store_true",
+        help="less memory, more time: the denoiser's activations are computed again",
+    )
     parser.number("save-every", 500, "steps between adapters and sample grids")
     args = parser.parse_args(argv)
     paths = Paths(args.out, args.cache or args.out.parent / "precomputed", args.adapter)
@@ -54,5 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         paths = replace(paths, vlm=args.vlm, diffusion=args.diffusion, data=args.data, joint=args.joint)
         sizes = {"tokens": args.tokens, "layers": args.layers}
         recipe = assemble(paths, config, args.pixels, args.batch, args.seed, sizes)
+    if args.checkpointing:
+        recipe.family.denoiser.enable_gradient_checkpointing()  # gradients pass through it, though it is frozen
     losses = recipe.run(args.out, fit)
     print(json.dumps({"adapter": str(args.out / "adapter"), **{name: round(v, 4) for name, v in losses.items()}}))

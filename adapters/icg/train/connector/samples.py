@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,7 +15,7 @@ from torch import Tensor
 from icg.adapter.model import IcgAdapter
 from icg.brief import Brief
 from icg.draw.conditions import Conditioner
-from icg.draw.sampler import Sampler, step_together
+from icg.draw.sampler import Sampler, step_together, with_input_guidance
 from icg.models.families import Family, to_bytes
 
 
@@ -27,14 +30,28 @@ def draw(
     guidance: float,
 ) -> np.ndarray:
     """items (B, M, D_vlm), users (B, U), size (width, height) -> (B, H, W, 3) uint8; row b is drawn from seed b."""
+    brief = with_input_guidance(family, Brief("held out", steps=steps, guidance=guidance, size=size))
     samplers = [
-        Sampler(family, Brief("held out", seed=n, steps=steps, guidance=guidance, size=size), item, user)
+        Sampler(family, replace(brief, seed=n), item, user)
         for n, (item, user) in enumerate(zip(items.split(1), users.split(1), strict=True))
     ]
     Conditioner(adapter)(samplers)
     while not samplers[0].finished:
-        step_together(lambda x, t, embeds, pooled, _, __, size: family.predict(x, t, embeds, pooled, size), samplers)
+        step_together(partial(_predict, family), samplers)
     return pictures(family.decode(torch.cat([sampler.latents for sampler in samplers])))
+
+
+def _predict(
+    family: Family,
+    x: Tensor,
+    t: Tensor,
+    embeds: Tensor,
+    pooled: Tensor | None,
+    hint: None,
+    guidance: Tensor | None,
+    size: tuple[int, int],
+) -> Tensor:
+    return family.predict(x, t, embeds, pooled, size, guidance=guidance)
 
 
 def pictures(pixels: Tensor) -> np.ndarray:
