@@ -93,7 +93,7 @@ def simulate(
     `drift` of the users the taste changes at a random moment.
     """
     users, covers = len(people.favourite), len(look)
-    other = population(users, rng)
+    other = tastes.sample(users, rng)
     turn = np.where(rng.random(users) < drift, rng.integers(lists // 4, lists, users), lists)
     share = rng.lognormal(0, 1, covers)
     shown = rng.choice(covers, (users, lists, LIST), p=share / share.sum())
