@@ -20,7 +20,7 @@ from icg import starter
 from icg.data import tastes
 from icg.data.art import CATEGORIES, Subject, load_subjects
 from icg.data.bank import Bank, load_or_build
-from icg.data.behaviour import ENGAGED, population, simulate
+from icg.data.behaviour import ENGAGED, population, simulate, thinned
 from icg.evaluate.preference import KNOWN, ClickPairs, curve
 from icg.models.joint import JointEmbedding
 from icg.train.flags import Flags
@@ -68,6 +68,7 @@ def recipe(
         rng = np.random.default_rng((seed, 1))
         # No look is popular among them: what was popular here says nothing about another catalogue.
         log, _ = simulate(tastes.sample(sizes.users, rng), bank.look, themes[bank.subject], sizes.lists, rng)
+        log = thinned(log, rng)
         encoder = run(folder / f"seed{seed}", log, covers, replace(sizes.fit, seed=seed))
         histories, users = examples(log, rng), np.arange(sizes.users)[:2_000]
         encoded = embeddings(encoder, histories, users, np.diff(histories.start)[users], covers)
