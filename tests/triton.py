@@ -84,7 +84,10 @@ class Triton:
 
     def ready(self) -> "Triton":
         """Wait until its models can be asked."""
-        until(self._answers, "tritonserver's start", 200)
+        try:
+            until(self._answers, "tritonserver's start", 200)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.log.read_text()[-3000:]}") from error
         return self
 
     def _answers(self) -> bool:

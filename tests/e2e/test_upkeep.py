@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
+import grpc
 import pytest
 from eyecatch.client import Client, connect
 from eyecatch.v1 import behavior_pb2, covers_pb2
@@ -37,6 +38,17 @@ def personalised(client: Client) -> bool:
     return client.covers.RecommendCovers(request, timeout=10).personalised
 
 
+def has_taste(client: Client) -> bool:
+    """Likewise: until it is encoded again, a profile is refused as unavailable."""
+    try:
+        profile = client.behavior.GetProfile(behavior_pb2.GetProfileRequest(user_id="mia"), timeout=10).profile
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            raise
+        return False
+    return profile.HasField("taste")
+
+
 def test_users_follow_another_encoder_at_once_and_for_good(data_dir: Path, tmp_path: Path) -> None:
     other = checkpoint(tmp_path / "mean", without="users")
     flags = ("--exploration", "0", "--no-preload", "--reencode-every-s", "0")
@@ -48,8 +60,7 @@ def test_users_follow_another_encoder_at_once_and_for_good(data_dir: Path, tmp_p
     assert json.loads(run(*command, env=environment).stdout) == {"reencoded": 0}
     with serving(data_dir, "--no-preload") as (address, _), connect(address) as client:
         until(lambda: personalised(client), "the encoder of the starter again")
-        profile = client.behavior.GetProfile(behavior_pb2.GetProfileRequest(user_id="mia"), timeout=10).profile
-        assert profile.HasField("taste")
+        until(lambda: has_taste(client), "a profile in the space of the encoder")
 
 
 @pytest.mark.slow

@@ -17,6 +17,13 @@ ACTIONS = 7
 ENGAGED = (CLICK, LIKE, PURCHASE)
 LIST = 8
 """Covers in one simulated list."""
+KNOWN_OF = (
+    (IMPRESSION, CLICK, LIKE, DISLIKE, PURCHASE, DWELL),
+    (IMPRESSION, CLICK, LIKE, DISLIKE, PURCHASE),
+    (IMPRESSION, CLICK, DISLIKE),
+    (IMPRESSION, LIKE, DISLIKE, PURCHASE),
+)
+"""Actions that a shop records of a user."""
 SHARP, THRESHOLD = 4.0, 1.2
 """A simulated user clicks half of the covers whose utility is THRESHOLD deviations above their mean."""
 
@@ -93,7 +100,7 @@ def simulate(
     `drift` of the users the taste changes at a random moment.
     """
     users, covers = len(people.favourite), len(look)
-    other = population(users, rng)
+    other = tastes.sample(users, rng)
     turn = np.where(rng.random(users) < drift, rng.integers(lists // 4, lists, users), lists)
     share = rng.lognormal(0, 1, covers)
     shown = rng.choice(covers, (users, lists, LIST), p=share / share.sum())
@@ -123,6 +130,16 @@ def simulate(
     last = np.where((turn < lists)[:, None], other.weights, people.weights)
     favourite = np.where((turn < lists)[:, None], other.favourite, people.favourite)
     return log, tastes.Tastes(last, favourite)
+
+
+def thinned(log: Log, rng: np.random.Generator) -> Log:
+    """The log as shops have it: of some users only clicks are known, of some only likes and purchases, of some no dwell times."""
+    users = int(log.user.max()) + 1
+    kind = rng.choice(len(KNOWN_OF), users, p=(0.4, 0.2, 0.2, 0.2))
+    known = np.zeros((len(KNOWN_OF), ACTIONS), bool)
+    for row, actions in enumerate(KNOWN_OF):
+        known[row, list(actions)] = True
+    return log.take(known[kind[log.user], log.action])
 
 
 def clicks(utility: np.ndarray, rng: np.random.Generator) -> np.ndarray:

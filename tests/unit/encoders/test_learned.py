@@ -131,3 +131,16 @@ def test_a_broken_checkpoint_is_refused_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "users").mkdir()
     with pytest.raises(NotReady, match=r"users.*config.json is missing"):
         LearnedEncoder(tmp_path)
+
+
+@pytest.mark.parametrize("action", [Action.CLICK, Action.LIKE, Action.PURCHASE], ids=lambda action: action.name)
+def test_a_cover_that_a_user_engaged_with_again_and_again_is_the_users_best(encoder: Encoder, action: Action) -> None:
+    """Whichever actions a shop records: many have likes or clicks alone."""
+    right = 0
+    for seed in range(20):
+        rows = np.random.default_rng(seed).standard_normal((6, 64)).astype(np.float32)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        events = [event(f"{n}", cover_id="c", time=1e9 - 60 * n, action=action) for n in range(4)]
+        (user,) = encoder([events], {"c": rows[0]})
+        right += int((rows @ user).argmax()) == 0
+    assert right >= 16

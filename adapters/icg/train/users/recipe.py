@@ -17,9 +17,10 @@ import numpy as np
 from PIL import Image
 
 from icg import starter
+from icg.data import tastes
 from icg.data.art import CATEGORIES, Subject, load_subjects
 from icg.data.bank import Bank, load_or_build
-from icg.data.behaviour import ENGAGED, population, simulate
+from icg.data.behaviour import ENGAGED, population, simulate, thinned
 from icg.evaluate.preference import KNOWN, ClickPairs, curve
 from icg.models.joint import JointEmbedding
 from icg.train.flags import Flags
@@ -51,7 +52,8 @@ def recipe(
 ) -> dict[str, object]:
     """Simulate, train and evaluate for each seed; writes the first seed's encoder and mixture to `folder`/final.
 
-    Training users see covers of training subjects, evaluation uses covers of unseen ones. Returns, and writes to the same folder, accuracy
+    Training users see covers of training subjects, evaluation uses covers of unseen ones, and users among whom looks are popular that
+    were not popular in training. Returns, and writes to the same folder, accuracy
     by ranking and number of known events: mean and standard deviation over seeds.
     """
     trained = [i for i, s in enumerate(subjects) if not s.held_out]
@@ -64,14 +66,17 @@ def recipe(
     curves = []
     for seed in range(seeds):
         rng = np.random.default_rng((seed, 1))
-        log, _ = simulate(population(sizes.users, rng), bank.look, themes[bank.subject], sizes.lists, rng)
+        # No look is popular among them: what was popular here says nothing about another catalogue.
+        log, _ = simulate(tastes.sample(sizes.users, rng), bank.look, themes[bank.subject], sizes.lists, rng)
+        log = thinned(log, rng)
         encoder = run(folder / f"seed{seed}", log, covers, replace(sizes.fit, seed=seed))
         histories, users = examples(log, rng), np.arange(sizes.users)[:2_000]
         encoded = embeddings(encoder, histories, users, np.diff(histories.start)[users], covers)
         mixture = TasteMixture.fit(encoded, min(CLUSTERS, len(encoded)), SHARPNESS, TRUST, seed)
         popular = covers[log.cover[np.isin(log.action, ENGAGED)]].mean(0)
         rng = np.random.default_rng((seed, 2))
-        new, last = simulate(population(sizes.judges, rng), bank.look, themes[bank.subject], sizes.lists, rng)
+        judges = population(sizes.judges, rng, seed=100 + seed)
+        new, last = simulate(judges, bank.look, themes[bank.subject], sizes.lists, rng)
         pairs = ClickPairs.draw(last, candidates, other.look, themes[other.subject], rng)
         curves.append(curve(encoder, mixture, new, covers, pairs, popular))
         if seed == 0:
