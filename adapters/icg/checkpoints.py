@@ -23,6 +23,8 @@ TRANSFORMERS, DIFFUSERS = "model", "diffusion_pytorch_model"
 """The names of the two libraries' files."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 """Opening one of these may run foreign code."""
+VARIANTS = ("fp16", "bf16")
+"""Precisions that published folders name in their files."""
 MAX_HEADER = 100_000_000
 SHIPPED = Path(__file__).parent / "starter"
 """The checkpoint that comes with the package."""
@@ -155,8 +157,21 @@ def _no_folder(part: str, folder: Path) -> CheckpointError:
     return CheckpointError(f"{part}={str(folder)!r}: no such folder; allowed: a checkpoint folder on this machine")
 
 
+def variant_of(folder: Path, stem: str = TRANSFORMERS) -> str:
+    """The precision in the names of a folder's weights, one of VARIANTS, if it has no weights without one; else ""."""
+    if any(path.is_file() for path in _names(folder, stem, "")):
+        return ""
+    return next((v for v in VARIANTS if any(path.is_file() for path in _names(folder, stem, v))), "")
+
+
+def _names(folder: Path, stem: str, variant: str) -> tuple[Path, Path]:
+    """The file of all weights, and the index of shards."""
+    dotted = f".{variant}" if variant else ""
+    return folder / f"{stem}{dotted}.safetensors", folder / f"{stem}.safetensors.index{dotted}.json"
+
+
 def _files(part: str, folder: Path, stem: str) -> list[Path]:
-    whole, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
+    whole, index = _names(folder, stem, variant_of(folder, stem))
     if whole.is_file():
         return [whole]
     if index.is_file():

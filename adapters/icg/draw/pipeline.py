@@ -18,7 +18,7 @@ from torch import Tensor
 
 from icg.adapter.model import IcgAdapter
 from icg.brief import Brief
-from icg.checkpoints import DIFFUSERS, read_json, weights
+from icg.checkpoints import DIFFUSERS, read_json, variant_of, weights
 from icg.compose.cover import fills, set_down
 from icg.compose.layout import Place
 from icg.compose.scene import stand
@@ -274,8 +274,13 @@ def load_diffusion(folder: Path) -> Any:
         weights(f"diffusion {name}", folder / name, DIFFUSERS)
     unused: dict[str, Any] = {name: None for name in parts if name not in (*used, "scheduler")}
     unused |= {"requires_safety_checker": False} if "requires_safety_checker" in stated else {}
+    variants = {variant_of(folder / name, DIFFUSERS) for name in used}
+    if len(variants) > 1:
+        named = ", ".join(f"{name}/ {variant_of(folder / name, DIFFUSERS) or 'without one'}" for name in used)
+        raise CheckpointError(f"diffusion={str(folder)!r}: weights of several variants ({named}); allowed: one for all")
+    kwargs = {"dtype": torch.float32, "use_safetensors": True, "variant": "".join(variants) or None}
     try:
-        return DiffusionPipeline.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, **unused)
+        return DiffusionPipeline.from_pretrained(folder, **kwargs, **unused)
     except (OSError, ValueError, AttributeError, RuntimeError) as error:
         raise CheckpointError(
             f"diffusion={str(folder)!r}: not readable ({error}); allowed: a diffusers folder with safetensors"

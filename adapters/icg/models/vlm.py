@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from icg.checkpoints import read_json, weights
+from icg.checkpoints import read_json, variant_of, weights
 from icg.errors import BriefError, CheckpointError
 from icg.pictures import over_white
 
@@ -30,8 +30,9 @@ def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> tuple[Any, A
         weights("vlm", local)
         read_json("vlm", local / "config.json")
     try:
+        kwargs = {"variant": variant_of(local) or None} if local.is_dir() else {}
         model, report = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, output_loading_info=True
+            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **kwargs
         )
         processor = _processor(folder, type(model.config))
     except (OSError, ValueError, RuntimeError, ImportError) as error:

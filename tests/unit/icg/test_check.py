@@ -311,3 +311,24 @@ def test_on_the_command_line(root: Path) -> None:
     assert refused.exit_code == 1
     assert json.loads(refused.stdout)["fits"] is False
     assert "no such folder" in json.loads(refused.stdout)["error"]
+
+
+@pytest.mark.parametrize("variant", ["fp16", "bf16"])
+def test_weights_of_a_named_precision_are_read(root: Path, variant: str) -> None:
+    whole = CoverPipeline.from_pretrained(root)
+    for part, stem in (
+        ("diffusion/transformer", "diffusion_pytorch_model"),
+        ("diffusion/vae", "diffusion_pytorch_model"),
+        ("vlm", "model"),
+    ):
+        folder = root / part
+        (folder / f"{stem}.safetensors").rename(folder / f"{stem}.{variant}.safetensors")
+    assert check(root / "vlm", root / "diffusion", root / "adapter", size=SIZE).latent
+    named = CoverPipeline.from_pretrained(root)
+    brief = Brief("red circle", seed=1, steps=1, size=(64, 64))
+    assert named([brief])[0].tobytes() == whole([brief])[0].tobytes()
+    (root / "diffusion/vae" / f"diffusion_pytorch_model.{variant}.safetensors").rename(
+        root / "diffusion/vae" / "diffusion_pytorch_model.safetensors"
+    )
+    with pytest.raises(CheckpointError, match=f"several variants .transformer/ {variant}, vae/ without one"):
+        CoverPipeline.from_pretrained(root)
