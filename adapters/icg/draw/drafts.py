@@ -1,7 +1,7 @@
-"""Grounds begin as drafts: the first steps lay them out at a fraction of their size, the others refine them at the whole size.
+"""Grounds begin as drafts: the first steps draw them at a fraction of their size, the others refine them at the whole size.
 
-Layout and palette are settled early and cost a quarter at half of the edge. After DRAFTED of the steps the clean estimate is enlarged, and
-noise of the next step is added to it (as SDEdit, arXiv:2108.01073, does to a picture).
+A draft has a schedule of its own, to its end: what it would show in the middle of the brief's is blurred. It is enlarged, and noise of the
+brief's next step is added to it (as SDEdit, arXiv:2108.01073, does to a picture). At half of the edge a step costs a quarter.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ class Sampler:
         width, height = brief.size
         self.size = width // self._factor, height // self._factor
         """(width, height) that its latents are of: the brief's, or that of a draft."""
-        self.scheduler = family.schedule(brief.steps, self.size)
+        self.scheduler = family.schedule(self._drafts or brief.steps, self.size)
         self.latents = first_noise(family, brief, self.size) * getattr(self.scheduler, "init_noise_sigma", 1.0)
         self._anchor = anchor_step(brief)
         self._random = inspect.signature(self.scheduler.step).parameters.keys() & {"generator"}
@@ -122,7 +122,7 @@ class Sampler:
     @property
     def total(self) -> int:
         """Denoising steps in all; some schedules take one more than the brief says."""
-        return len(self.scheduler.timesteps)
+        return self.brief.steps if self._factor > 1 else len(self.scheduler.timesteps)
 
     @property
     def finished(self) -> bool:
@@ -153,21 +153,18 @@ class Sampler:
             clean, self.place = blend(self._family, self.brief, now.clean(prediction))
             noise = first_noise(self._family, self.brief, self.size)
             self.latents, prediction = now.mixture.latents(clean, noise), now.mixture.target(clean, noise)
-        drafted = self.done + 1 == self._drafts
-        if keep_clean or drafted:
-            clean = enlarged(mixture(self.scheduler, self.done).clean(self.latents, prediction), self._factor)
-        self.clean = clean[0] if keep_clean else None
-        if drafted:
-            self._refine(clean)
-            return
+        clean = mixture(self.scheduler, self.done).clean(self.latents, prediction) if keep_clean else None
+        self.clean = None if clean is None else enlarged(clean, self._factor)[0]
         random = {"generator": self._generator} if self._random else {}
         t = self.scheduler.timesteps[self.done]
         self.latents = self.scheduler.step(prediction, t, self.latents, **random, return_dict=False)[0]
         self.done += 1
+        if self.done == self._drafts:
+            self._refine()
 
-    def _refine(self, draft: Tensor) -> None:
-        """Go on at the brief's size, from the clean latents of the draft, (1, C, h, w) of that size."""
-        self.done, self._factor, self.size = self.done + 1, 1, tuple(self.brief.size)
+    def _refine(self) -> None:
+        """Go on at the brief's size, from the finished draft."""
+        draft, self._factor, self.size = enlarged(self.latents, self._factor), 1, tuple(self.brief.size)
         self.scheduler = positioned(self._family.schedule(self.brief.steps, self.size), self.done)
         noise = first_noise(self._family, self.brief, self.size)
         self.latents = mixture(self.scheduler, self.done).latents(draft, noise)
