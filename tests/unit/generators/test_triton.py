@@ -139,7 +139,7 @@ async def test_progress_comes_step_by_step(generator: TritonGenerator) -> None:
 async def test_covers_of_many_calls_are_drawn_in_one_running_batch(
     generator: TritonGenerator, triton_server: Triton
 ) -> None:
-    steps, calls = 8, 6
+    steps, calls = 32, 6  # so many that it does not count if a call arrives some steps later on a busy machine
     await generator.generate([brief(n, 2) for n in range(calls)], silent)  # sizes of batches are proven when first met
     before = triton_server.metrics()
     answers = await asyncio.gather(*(generator.generate([brief(n, steps)], silent) for n in range(calls)))
@@ -147,8 +147,7 @@ async def test_covers_of_many_calls_are_drawn_in_one_running_batch(
     await until(lambda: triton_server.metrics()["live"] == 0, "the news")
     after = triton_server.metrics()
     assert after["rows"] - before["rows"] == 2 * steps * calls
-    # One after another they take steps * calls ticks. On a busy machine they do not arrive at once.
-    assert after["ticks"] - before["ticks"] < 0.75 * steps * calls
+    assert after["ticks"] - before["ticks"] < steps * calls / 2
 
 
 async def test_a_caller_who_goes_away_frees_nine_tenths_of_the_work(
