@@ -139,7 +139,7 @@ async def test_progress_comes_step_by_step(generator: TritonGenerator) -> None:
 async def test_covers_of_many_calls_are_drawn_in_one_running_batch(
     generator: TritonGenerator, triton_server: Triton
 ) -> None:
-    steps, calls = 8, 6
+    steps, calls = 32, 6  # so many that it does not count if a call arrives some steps later on a busy machine
     await generator.generate([brief(n, 2) for n in range(calls)], silent)  # sizes of batches are proven when first met
     before = triton_server.metrics()
     answers = await asyncio.gather(*(generator.generate([brief(n, steps)], silent) for n in range(calls)))
@@ -147,30 +147,22 @@ async def test_covers_of_many_calls_are_drawn_in_one_running_batch(
     await until(lambda: triton_server.metrics()["live"] == 0, "the news")
     after = triton_server.metrics()
     assert after["rows"] - before["rows"] == 2 * steps * calls
-    # One after another they take steps * calls ticks. On a busy machine they do not arrive at once.
-    assert after["ticks"] - before["ticks"] < 0.75 * steps * calls
+    assert after["ticks"] - before["ticks"] < steps * calls / 2
 
 
 async def test_a_caller_who_goes_away_frees_nine_tenths_of_the_work(
     generator: TritonGenerator, triton_server: Triton
 ) -> None:
-    ticks = [await _cancelled(generator, triton_server)]
-    while ticks[-1] > 0.1 * 100 and len(ticks) < 3:  # the way of a cancellation takes its time on a busy machine
-        ticks.append(await _cancelled(generator, triton_server))
-    assert min(ticks) <= 0.1 * 100, ticks
-
-
-async def _cancelled(generator: TritonGenerator, server: Triton) -> int:
-    """Ticks that a call of eight covers with 100 steps still takes, whose caller goes away after its first step."""
-    before, watch = server.metrics(), Watch()
+    before, watch = triton_server.metrics(), Watch()
+    # Eight covers make a step long beside the way of a cancellation, which takes its time on a busy machine.
     task = asyncio.create_task(generator.generate([brief(n, 100) for n in range(8)], watch))
     await watch.begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await until(lambda: server.metrics()["cancelled"] > before["cancelled"], "a cancellation")
-    await until(lambda: server.metrics()["live"] == 0, "the end of the work")
-    return server.metrics()["ticks"] - before["ticks"]
+    await until(lambda: triton_server.metrics()["cancelled"] > before["cancelled"], "a cancellation")
+    await until(lambda: triton_server.metrics()["live"] == 0, "the end of the work")
+    assert triton_server.metrics()["ticks"] - before["ticks"] <= 0.1 * 100
 
 
 async def test_the_deadline_reaches_the_scheduler(triton_server: Triton) -> None:

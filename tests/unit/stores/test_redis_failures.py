@@ -164,7 +164,7 @@ async def test_the_fast_path_gives_up_early_and_leaves_a_dead_server_alone_for_a
             await store.profiles.embedding("mia", MEAN)
         with pytest.raises(Unavailable, match="a moment ago"):
             await store.profiles.embedding("mia", MEAN)
-        assert time.monotonic() - started < 1.9, "a tenth of a second, on a busy machine too; other calls wait for two"
+        assert time.monotonic() - started < 1.0, "a tenth of a second, and busy machines"
         server.kill()
         server.start()
         with pytest.raises(Unavailable, match="a moment ago"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ def drawing(root: Path, adapter: IcgAdapter, denoiser: Any, autoencoder: Any) ->
     parts = {"transformer": _half(denoiser), "vae": _half(autoencoder)}
     pipeline = SanaPipeline(tokenizer=None, text_encoder=None, scheduler=scheduler(), **parts)
     pipeline.save_pretrained(root / "diffusion", safe_serialization=True)
+    for name in parts:
+        config = root / "diffusion" / name / "config.json"
+        values = json.loads(config.read_text())
+        values.pop("_name_or_path", None)  # a folder of the machine that it was loaded on
+        config.write_text(json.dumps(values, indent=2) + "\n")
     adapter.save_pretrained(root / "adapter")
 
 

@@ -50,7 +50,7 @@ from icg.train.starter.simulated_users import Crowd
 
 @dataclass(frozen=True)
 class GroundsConfig:
-    """Grounds are drafted at `draft` pixels an edge and refined at `side`. `bare`: share of a batch that are drafts; a third as many are
+    """Grounds are drafted at `draft` pixels an edge and refined at `side`. `bare`: share of a batch that are drafts; a quarter as many are
     refined. `drop_user`: share of them for nobody. `encoded`: share of the others for `users` whom the starter's user encoder read
     from events. `noise`: times of drafts are drawn around sigmoid(noise). `guidance`: what one row is to draw as. `taste`: weight of the
     probes. `carry`: steps of the adapter alone, before. `half`: in bfloat16, which takes half of the time on CPUs with AVX-512 BF16.
@@ -59,9 +59,9 @@ class GroundsConfig:
     side: int = 256
     draft: int = 128
     covers: int = 12_000
-    grounds: int = 1_568
-    refined: int = 1_568
-    bare: float = 0.6
+    grounds: int = 784
+    refined: int = 784
+    bare: float = 0.7
     drop_user: float = 0.12
     encoded: float = 0.5
     users: int = 12_000
@@ -79,7 +79,7 @@ HOLD = 10.0
 class Grounds:
     """Bare grounds of a seed, of all palettes and backdrops in turn: `codes` (N, 2), and their latents at unit deviation.
 
-    Few of each are learned sooner than many: what a user sees are the kinds, not their variants.
+    Few layouts of each backdrop, in every palette, are learned sooner than many: what a user sees are the kinds, not their variants.
     """
 
     def __init__(self, vae: Any, count: int, seed: int) -> None:
@@ -108,7 +108,8 @@ class Grounds:
 
     def _draw(self, row: int, side: int) -> Image.Image:
         palette, backdrop = self.codes[row]
-        return ground(list(PALETTES)[palette], BACKDROPS[backdrop], stable_seed("ground", self._seed, row), side)
+        layout = row // (len(PALETTES) * len(BACKDROPS))
+        return ground(list(PALETTES)[palette], BACKDROPS[backdrop], stable_seed("ground", self._seed, layout), side)
 
 
 def cached(path: Path, compute: Callable[[], Tensor]) -> Tensor:
@@ -260,7 +261,7 @@ class Run:
             rows, embeds, taste = shown(bare, count, rng)
             nothing, _ = adapter.unconditional(count)
             drafted = draft_loss(model.denoiser, drafts[rows].float(), embeds, nothing, config.noise, config.guidance)
-            rows, embeds, _ = shown(large, max(1, count // 3), rng)
+            rows, embeds, _ = shown(large, max(1, count // 4), rng)
             draft = enlarged(begun[rows].float(), config.side // config.draft)
             finished = refining_loss(model.denoiser, refined[rows].float(), draft, embeds, 1 - DRAFTED)
             return {"drafted": drafted, "refined": finished, "taste": taste}
