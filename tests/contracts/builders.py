@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from eyecatch.core.behaviour.mean_encoder import MeanEncoder
-from eyecatch.core.ports import CatalogStore, DecisionLog, JobQueue, Notes, ProfileStore
+from eyecatch.core.ports import CatalogStore, DecisionLog, JobQueue, Notes, ProfileStore, UserVectors
 from eyecatch.core.types import EMBEDDING_DIM, Action, Cover, Event, Item, Job, Origin, Provenance, Vector, zeros
 
 MAX_WAITING = 5
@@ -30,10 +30,11 @@ nothing = Each()
 
 @dataclass(frozen=True)
 class Stores:
-    """The five ports of one implementation over one state; its queue holds MAX_WAITING jobs."""
+    """The six ports of one implementation over one state; its queue holds MAX_WAITING jobs."""
 
     catalog: CatalogStore
     profiles: ProfileStore
+    vectors: UserVectors
     decisions: DecisionLog
     queue: JobQueue
     notes: Notes

@@ -25,7 +25,7 @@ def budget() -> Budget:
 async def opened(kind: str, request: pytest.FixtureRequest, folder: Path, budget: Budget) -> AsyncIterator[Stores]:
     if kind == "sqlite":
         store = SqliteStore.open(folder, max_waiting_jobs=MAX_WAITING, budget=budget)
-        yield Stores(store.catalog, store.profiles, store.decisions, store.queue, store.notes)
+        yield Stores(store.catalog, store.profiles, store.vectors, store.decisions, store.queue, store.notes)
         store.close()
         return
     cluster = kind == "redis-cluster"
@@ -33,7 +33,7 @@ async def opened(kind: str, request: pytest.FixtureRequest, folder: Path, budget
     for node in nodes:
         node.client.flushall()
     shared = await RedisStore.open(nodes[0].url, queue=QueueOptions(MAX_WAITING, budget=budget))
-    yield Stores(shared.catalog, shared.profiles, shared.decisions, shared.queue, shared.notes)
+    yield Stores(shared.catalog, shared.profiles, shared.vectors, shared.decisions, shared.queue, shared.notes)
     await shared.close()
 
 

@@ -6,9 +6,11 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import InvalidInput, Violation, shorten
-from eyecatch.core.types import Action, Event, Item
+from eyecatch.core.types import Action, Event, Item, Vector
 
 MAX_ID = 128
 MAX_TITLE = 512
@@ -19,6 +21,7 @@ MAX_GENERATE = 16
 MAX_BATCH = 1000
 MAX_REFERENCES = 8
 MAX_PAGE = 1000
+MAX_VECTOR = 1024
 MAX_DWELL_MS = 24 * 3600 * 1000
 # Clocks of phones drift by up to an hour. An event further in the future would stay the newest for ever.
 MAX_CLOCK_AHEAD_S = 3600.0
@@ -66,6 +69,18 @@ class Check:
     def count(self, field: str, value: int, low: int, high: int) -> None:
         if not low <= value <= high:
             self.refuse(field, value, f"{low} to {high}")
+
+    def vector(self, field: str, values: Vector, width: int = 0) -> None:
+        """A vector (W,) of a model outside Eyecatch. `width`: the only W that is allowed, 0 for any up to MAX_VECTOR."""
+        if not 1 <= len(values) <= MAX_VECTOR:
+            self.refuse(field, f"{len(values)} numbers", f"1 to {MAX_VECTOR}")
+        elif width and len(values) != width:
+            self.refuse(field, f"{len(values)} numbers", f"{width}, as in the vectors before")
+        elif not np.isfinite(values).all():
+            bad = int(np.flatnonzero(~np.isfinite(values))[0])
+            self.refuse(f"{field}[{bad}]", float(values[bad]), "a finite number of 32 bits")
+        elif not values.any():
+            self.refuse(field, "zeros alone", "at least one other number")
 
     @staticmethod
     def all_valid_ids(values: list[str]) -> bool:

@@ -12,6 +12,7 @@ from eyecatch.core.drawing import DEFAULT, Drawing
 from eyecatch.core.failures import Failure
 from eyecatch.core.types import (
     AuditEntry,
+    Behaviour,
     Cover,
     Decision,
     Event,
@@ -25,6 +26,8 @@ from eyecatch.core.types import (
     ProfileHeads,
     StandingChange,
     Trust,
+    UserVector,
+    UserVectorRows,
     Vector,
 )
 
@@ -70,6 +73,23 @@ class ProfileStore(Protocol):
 
         Atomic for each user: a profile that changes or is forgotten meanwhile is not overwritten.
         """
+
+
+class UserVectors(Protocol):
+    """Users' vectors of a model outside Eyecatch, and their priors among user embeddings. ProfileStore.forget removes both."""
+
+    async def put(self, vectors: Sequence[UserVector], priors: Vector | None, encoder: "Encoder") -> int:
+        """Store vectors with their priors (N, D), or with none, and encode their users; returns how many. Forgotten users are left out."""
+
+    def scan(self, batch: int = 1000) -> AsyncIterator[UserVectorRows]: ...
+
+    async def behaviour(self, keys: Sequence[str], encoder: "Encoder") -> Behaviour: ...
+
+    async def set_priors(self, rows: UserVectorRows, priors: Vector | None, encoder: "Encoder") -> int:
+        """Replace the priors (N, D; None: by none) and encode the users. One whose vector changed is left alone; returns how many."""
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        """Remove vectors; the embeddings of their users stay until they are encoded again."""
 
 
 class Encoder(Protocol):
@@ -254,6 +274,8 @@ class Stores(Protocol):
     def catalog(self) -> CatalogStore: ...
     @property
     def profiles(self) -> ProfileStore: ...
+    @property
+    def vectors(self) -> UserVectors: ...
     @property
     def decisions(self) -> DecisionLog: ...
     @property

@@ -219,6 +219,36 @@ class ProfileHeads:
     embeddings: Vector
 
 
+@dataclass(frozen=True, eq=False)
+class UserVector:
+    """A user in the numbers of a model outside Eyecatch: `values` (W,), 1 to MAX_VECTOR of core/limits.py, finite and not all zeros."""
+
+    user_id: str
+    values: Vector
+
+
+@dataclass(frozen=True, eq=False)
+class UserVectorRows:
+    """N users of a scan: the store's keys, and their vectors (N, W)."""
+
+    keys: Sequence[str]
+    vectors: Vector
+
+
+@dataclass(frozen=True, eq=False)
+class Behaviour:
+    """What N users did, whatever their vectors say.
+
+    embeddings: (N, D) from events alone. counts: (N,) of the events behind them. liked: embeddings (n, D) of the covers that each
+    user engaged with, n up to RECENT_EVENTS. stored: (N,) whether there is a profile.
+    """
+
+    embeddings: Vector
+    counts: NDArray[np.int64]
+    liked: Sequence[Vector]
+    stored: NDArray[np.bool_]
+
+
 class Decision(NamedTuple):
     """One answered recommendation, stored for unbiased offline evaluation: columns of equal length, a row for each item with a cover.
 

@@ -23,6 +23,7 @@ from eyecatch.core.ports import (
     ProfileStore,
     SharedQueue,
     Stores,
+    UserVectors,
 )
 from eyecatch.core.trust.standing import is_shown
 from eyecatch.core.types import Budget
@@ -71,6 +72,7 @@ async def current_encoder(config: StateConfig, stores: Stores) -> Encoder:
 class OpenStores:
     catalog: CatalogStore
     profiles: ProfileStore
+    vectors: UserVectors
     decisions: DecisionLog
     queue: JobQueue
     notes: Notes
@@ -110,7 +112,7 @@ async def _connect_stores(config: StateConfig) -> AsyncIterator[Stores]:
     try:
         cached = CachedProfiles(shared.profiles, served.profile_cache_s, served.profile_cache_users)
         profiles = cached if served.profile_cache_s else shared.profiles
-        yield OpenStores(shared.catalog, profiles, shared.decisions, shared.queue, shared.notes)
+        yield OpenStores(shared.catalog, profiles, shared.vectors, shared.decisions, shared.queue, shared.notes)
     finally:
         await shared.close()
 

@@ -159,7 +159,7 @@ async def spy(redis_server: RedisServer) -> AsyncIterator[Spy]:
 async def test_a_user_of_before_costs_no_read_and_a_name_of_before_no_write(spy: Spy) -> None:
     store = RedisStore(spy, max_log=0)
     await store.profiles.absorb([event("e1", cover_id="c"), event("e2", "noah", cover_id="c")], nothing)
-    assert sorted(set(spy.sent)) == ["EVAL", "GET", "HMGET"]
+    assert sorted(set(spy.sent)) == ["EVAL", "EXISTS", "GET", "HMGET"]
     spy.sent.clear()
     assert await store.profiles.absorb([event("e3", cover_id="c"), event("e2", "noah", cover_id="c")], nothing) == 1
     assert spy.sent == ["EVAL"]

@@ -233,7 +233,7 @@ async def test_finished_jobs_are_forgotten_in_the_end(
 async def test_what_somebody_else_wrote_is_a_named_error(redis_server: RedisServer) -> None:
     redis_server.client.flushall()
     redis_server.client.set(keys.LAYOUT, 99)
-    with pytest.raises(StoreTooNew, match=r"layout 99.* up to 2"):
+    with pytest.raises(StoreTooNew, match=r"layout 99.* up to 3"):
         await RedisStore.open(redis_server.url)
     redis_server.client.set(keys.LAYOUT, "x")
     with pytest.raises(StoreError, match="another database"):

@@ -1,7 +1,7 @@
 """The shared store: any server or cluster that speaks the Redis protocol (Redis, Valkey, Kvrocks).
 
     store = await RedisStore.open("redis://host:6379/0")      # Unavailable, StoreFull, StoreTooNew or StoreError if it cannot be opened
-    store.catalog, store.profiles, store.decisions, store.queue, store.notes
+    store.catalog, store.profiles, store.vectors, store.decisions, store.queue, store.notes
     await store.close()
 
 Several processes may share it. How much a crash of the server can lose depends on its configuration: docs/stores.md.
@@ -16,6 +16,7 @@ from eyecatch.stores.redis.log import EventLog
 from eyecatch.stores.redis.notes import RedisNotes
 from eyecatch.stores.redis.profiles import RedisProfiles
 from eyecatch.stores.redis.queue import DEFAULTS, QueueOptions, RedisQueue
+from eyecatch.stores.redis.vectors import RedisVectors
 
 __all__ = ["QueueOptions", "RedisStore"]
 
@@ -23,7 +24,7 @@ DAY_S = 24 * 3600
 
 
 class RedisStore:
-    """The five ports on one server or cluster."""
+    """The six ports on one server or cluster."""
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class RedisStore:
         self.catalog = RedisCatalog(link, embeddings)
         self.decisions = RedisDecisions(link, retention_days * DAY_S)
         self.profiles = RedisProfiles(link, embeddings, EventLog(link, max_log), self.decisions)
+        self.vectors = RedisVectors(link, self.profiles)
         self.queue = RedisQueue(link, queue)
         self.notes = RedisNotes(link)
 

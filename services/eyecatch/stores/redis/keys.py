@@ -15,6 +15,20 @@ def profile(user_id: str) -> str:
 PROFILES = "ec:p:*"
 
 
+def vector_of(profile_key: str) -> str:
+    """The key of the own vector of the user with this profile, in the same slot."""
+    return "ec:v:" + profile_key.removeprefix("ec:p:")
+
+
+def profile_of(vector_key: str) -> str:
+    return "ec:p:" + vector_key.removeprefix("ec:v:")
+
+
+VECTORS = "ec:v:*"
+ANY_VECTOR = "ec:any-vector"
+"""Exists since the first vector."""
+
+
 def decisions_of(user_id: str) -> str:
     return f"ec:ud:{{{user_tag(user_id)}}}"
 

@@ -4,8 +4,8 @@ from eyecatch.core.errors import StoreError, StoreTooNew
 from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.link import Link
 
-LAYOUT = 2
-"""2: covers with a standing, which programs of layout 1 cannot read."""
+LAYOUT = 3
+"""2: covers with a standing, which programs of layout 1 cannot read. 3: users' own vectors, which programs of layout 2 do not forget."""
 
 
 async def check_layout(link: Link) -> None:

@@ -5,26 +5,29 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
 from cachetools import LRUCache
 
+from eyecatch.core.behaviour import priors
 from eyecatch.core.behaviour.absorb import Absorption
-from eyecatch.core.errors import Unavailable
+from eyecatch.core.errors import StoreError, Unavailable
 from eyecatch.core.ports import Encoder
-from eyecatch.core.types import Event, Position, Profile, ProfileHeads, Vector, zeros
+from eyecatch.core.types import Behaviour, Event, Position, Profile, ProfileHeads, Vector, zeros
 from eyecatch.stores import profile_codec as codec
 from eyecatch.stores.profile_heads import heads, stale
 from eyecatch.stores.recent_writes import RecentWrites
 from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.decisions import RedisDecisions
 from eyecatch.stores.redis.embeddings import CatalogEmbeddings
-from eyecatch.stores.redis.link import WAIT, Command, Link
+from eyecatch.stores.redis.link import WAIT, Link
 from eyecatch.stores.redis.log import EventLog
 from eyecatch.stores.redis.names import References
 from eyecatch.stores.redis.tombstones import TOMBSTONE
+from eyecatch.stores.redis.vector_heads import VectorHeads
 from eyecatch.stores.reencode_on_read import ReencodeOnRead
 
 # Conflicts need two processes with events of one user at the same time: rare, and usually over in one round.
@@ -54,7 +57,7 @@ class Stored(NamedTuple):
 class RedisProfiles:
     def __init__(self, link: Link, embeddings: CatalogEmbeddings, log: EventLog, decisions: RedisDecisions) -> None:
         self._link, self._embeddings, self._log, self._decisions = link, embeddings, log, decisions
-        self._references = References(link)
+        self._references, self.heads = References(link), VectorHeads(link)
         self._turn = asyncio.Lock()
         self._recent: RecentWrites[Stored] = RecentWrites()
         self._failures = 0
@@ -158,14 +161,17 @@ class RedisProfiles:
             self._recent.put(user_id, Stored(data, absorption))
         return done, lost
 
-    async def _encoded(self, recent: Mapping[str, Sequence[Event]], encoder: Encoder) -> dict[str, Vector]:
-        """User embeddings from the events of each user, in one call of the encoder."""
+    async def _encoded(
+        self, recent: Mapping[str, Sequence[Event]], encoder: Encoder, key: Callable[[str], str] = keys.profile
+    ) -> dict[str, Vector]:
+        """User embeddings from the events and the prior of each user, in one call of the encoder. `key`: of a user's profile."""
         if not recent:
             return {}
         users = list(recent.values())
         known = await self._embeddings.of([event for events in users for event in events])
+        found = await self.heads.priors([key(user) for user in recent], encoder.version)
         # In a thread: a thousand events can take a learned encoder some tenths of a second.
-        return dict(zip(recent, await asyncio.to_thread(encoder, users, known), strict=True))
+        return dict(zip(recent, await asyncio.to_thread(priors.encode, users, known, encoder, found), strict=True))
 
     async def _load(self, user_ids: set[str]) -> dict[str, Stored]:
         """Profiles by user, without forgotten users. Entries from memory are valid unless the write finds other bytes."""
@@ -183,9 +189,10 @@ class RedisProfiles:
     async def forget(self, user_id: str) -> bool:
         """Writes the tombstone first, so that other processes find it. An interrupted call can be repeated."""
         before = await self._link.one("GETSET", keys.profile(user_id), TOMBSTONE)
+        vector = await self._link.one("DEL", keys.vector_of(keys.profile(user_id)))
         decisions = await self._decisions.forget(user_id)
         events = await self._log.forget(user_id)
-        return before not in (None, TOMBSTONE) or bool(decisions or events)
+        return before not in (None, TOMBSTONE) or bool(vector or decisions or events)
 
     async def events(self, after: int = 0, limit: int = 1000) -> Sequence[tuple[int, Event]]:
         return await self._log.after(after, limit)
@@ -206,15 +213,54 @@ class RedisProfiles:
         return heads(dict(zip(page, answers, strict=True)))
 
     async def reencode(self, keys: Sequence[str], encoder: Encoder) -> int:
+        before = await self._bytes(keys)
+        profiles = stale({key: data for key, data in before.items() if data}, encoder.version, self._references.known)
+        return sum((await self._replace(profiles, before, encoder)).values())
+
+    async def encode_again(self, keys: Sequence[str], encoder: Encoder) -> None:
+        """Encode the users with these keys, whose priors changed. One without a profile gets one if there is a prior."""
+        for attempt in range(ATTEMPTS):
+            before = await self._bytes(keys)
+            done = await self._replace(self._decoded(before), before, encoder)
+            keys = [key for key, replaced in done.items() if not replaced]
+            if not keys:
+                return
+            await asyncio.sleep(WAIT(min(attempt, 3)))
+        raise Unavailable("too many processes absorb events of the same users at once")
+
+    async def behaviour(self, keys: Sequence[str], encoder: Encoder) -> Behaviour:
+        """As UserVectors.behaviour."""
+        before = await self._bytes(keys)
+        profiles = {p.user_id: p for p in await self._references.resolve(self._decoded(before))}
+        users = [Absorption(profiles[key]).engagements if key in profiles else () for key in keys]
+        known = await self._embeddings.of([event for events in users for event in events])
+        return await asyncio.to_thread(priors.behaviour, users, known, encoder, [bool(before.get(key)) for key in keys])
+
+    async def _bytes(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Profiles by key as stored, empty if there is none; without forgotten users."""
         answers = await self._link.many([("GET", key) for key in keys])
-        before = {key: data for key, data in zip(keys, answers, strict=True) if data and data != TOMBSTONE}
-        profiles = await self._references.resolve(stale(before, encoder.version, self._references.known))
-        encoded = await self._encoded({p.user_id: Absorption(p).engagements for p in profiles}, encoder)
-        commands: list[Command] = []
-        for p in profiles:
-            after = codec.encode(replace(p, embedding=encoded[p.user_id], encoder=encoder.version))
-            commands.append(("EVAL", _REPLACE, 1, p.user_id, before[p.user_id], after))
-        return sum(await self._link.many(commands))
+        return {key: data or b"" for key, data in zip(keys, answers, strict=True) if data != TOMBSTONE}
+
+    def _decoded(self, before: Mapping[str, bytes]) -> list[Profile]:
+        """Profiles that can be read, and new ones; their `user_id` is the key."""
+        now, out = time.time(), list[Profile]()
+        for key, data in before.items():
+            with suppress(StoreError):
+                known = self._references.known
+                out.append(codec.decode(key, data, known) if data else Profile(key, zeros(), updated_at=now))
+        return out
+
+    async def _replace(self, profiles: list[Profile], before: Mapping[str, bytes], encoder: Encoder) -> dict[str, bool]:
+        """Encode profiles, whose `user_id` is the key; returns by key whether it was replaced, False if it changed meanwhile."""
+        profiles = await self._references.resolve(profiles)
+        encoded = await self._encoded({p.user_id: Absorption(p).engagements for p in profiles}, encoder, str)
+        after = {
+            p.user_id: codec.encode(replace(p, embedding=encoded[p.user_id], encoder=encoder.version))
+            for p in profiles
+            if before[p.user_id] or encoded[p.user_id].any()
+        }
+        commands = [("EVAL", _REPLACE, 1, key, before[key], data) for key, data in after.items()]
+        return dict(zip(after, map(bool, await self._link.many(commands)), strict=True))
 
     async def user_count(self) -> int:
         """Scans all keys: a second or two for each million users."""

@@ -1,7 +1,7 @@
 """The embedded store: one file, one process, no server.
 
     store = SqliteStore.open(folder)      # StoreLocked, StoreTooNew or StoreError if it cannot be opened
-    store.catalog, store.profiles, store.decisions, store.queue, store.notes
+    store.catalog, store.profiles, store.vectors, store.decisions, store.queue, store.notes
     store.close()
 
 For one process with one event loop. Every write is on disk when it returns.
@@ -17,12 +17,13 @@ from eyecatch.stores.sqlite.decisions import SqliteDecisions
 from eyecatch.stores.sqlite.notes import SqliteNotes
 from eyecatch.stores.sqlite.profiles import SqliteProfiles
 from eyecatch.stores.sqlite.queue import SqliteQueue
+from eyecatch.stores.sqlite.vectors import SqliteVectors
 
 __all__ = ["SqliteStore"]
 
 
 class SqliteStore:
-    """The five ports on one file."""
+    """The six ports on one file."""
 
     def __init__(self, database: Database, max_waiting_jobs: int, budget: Budget = UNLIMITED) -> None:
         self._database = database
@@ -30,6 +31,7 @@ class SqliteStore:
         database.on_rollback(embeddings.clear)
         self.catalog = SqliteCatalog(database, embeddings)
         self.profiles = SqliteProfiles(database, embeddings)
+        self.vectors = SqliteVectors(database, self.profiles)
         self.decisions = SqliteDecisions(database)
         self.queue = SqliteQueue(database, max_waiting_jobs, budget)
         self.notes = SqliteNotes(database)

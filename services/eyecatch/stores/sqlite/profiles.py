@@ -12,16 +12,28 @@ from typing import TypeVar
 
 import numpy as np
 
+from eyecatch.core.behaviour import priors
 from eyecatch.core.behaviour.absorb import Absorption
 from eyecatch.core.behaviour.bots import KEEP
 from eyecatch.core.ports import Encoder
-from eyecatch.core.types import RECENT_EVENTS, Action, Event, Origin, Position, Profile, ProfileHeads, Vector, zeros
+from eyecatch.core.types import (
+    RECENT_EVENTS,
+    Action,
+    Behaviour,
+    Event,
+    Origin,
+    Position,
+    Profile,
+    ProfileHeads,
+    Vector,
+    zeros,
+)
 from eyecatch.stores import profile_codec as codec
 from eyecatch.stores.embedding_codec import unpack
 from eyecatch.stores.profile_heads import heads, stale
 from eyecatch.stores.recent_writes import RecentWrites
 from eyecatch.stores.reencode_on_read import ReencodeOnRead
-from eyecatch.stores.sqlite import decisions, rows
+from eyecatch.stores.sqlite import decisions, rows, vector_rows
 from eyecatch.stores.sqlite.cache import EmbeddingCache, UserCache
 from eyecatch.stores.sqlite.connection import Database
 from eyecatch.stores.sqlite.tombstones import forgotten, user_digest
@@ -106,9 +118,9 @@ class SqliteProfiles:
         per_event: Sequence[Position | None] = positions or [None] * len(events)
         arrivals = list(zip(events, per_event, strict=True))
         users = {event.user_id for event in events}
-        return await asyncio.shield(self._write(users, lambda c: self._absorb(c, arrivals, encoder)))
+        return await asyncio.shield(self.write(users, lambda c: self._absorb(c, arrivals, encoder)))
 
-    async def _write(self, user_ids: set[str], run: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(self, user_ids: set[str], run: Callable[[sqlite3.Connection], T]) -> T:
         """A write that changes these users. Callers shield it, because the cache must be updated even if they are cancelled."""
         self._writes += 1
         try:
@@ -167,11 +179,11 @@ class SqliteProfiles:
         def run(connection: sqlite3.Connection) -> bool:
             self._recent.take(user_id)
             connection.execute("INSERT OR IGNORE INTO tombstones VALUES (?)", (user_digest(user_id),))
-            tables = ("profiles", "events")
+            tables = ("profiles", "events", "vectors")
             deleted = [connection.execute(f"DELETE FROM {t} WHERE user_id = ?", (user_id,)).rowcount for t in tables]
             return any([*deleted, decisions.forget(connection, user_id)])
 
-        return await asyncio.shield(self._write({user_id}, run))
+        return await asyncio.shield(self.write({user_id}, run))
 
     async def events(self, after: int = 0, limit: int = 1000) -> Sequence[tuple[int, Event]]:
         sql = f"SELECT seq, {rows.EVENT_COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
@@ -196,7 +208,31 @@ class SqliteProfiles:
             connection.executemany("UPDATE profiles SET profile = ? WHERE user_id = ?", after)
             return len(after)
 
-        return await asyncio.shield(self._write(set(keys), run))
+        return await asyncio.shield(self.write(set(keys), run))
+
+    def encode_again(self, connection: sqlite3.Connection, user_ids: Sequence[str], encoder: Encoder) -> None:
+        """Encode these users, whose priors changed, inside a `write`. One without a profile gets one if there is a prior."""
+        for user_id in user_ids:
+            self._recent.take(user_id)
+        after = []
+        now = time.time()
+        for id, embedding in _encode_users(connection, user_ids, encoder, self._embeddings).items():
+            row = connection.execute(_PROFILE, (id,)).fetchone()
+            if row or embedding.any():
+                before = codec.decode(id, row[0]) if row else Profile(id, zeros(), updated_at=now)
+                after.append((id, codec.encode(replace(before, embedding=embedding, encoder=encoder.version))))
+        connection.executemany("INSERT OR REPLACE INTO profiles (user_id, profile) VALUES (?, ?)", after)
+
+    async def behaviour(self, user_ids: Sequence[str], encoder: Encoder) -> Behaviour:
+        """As UserVectors.behaviour."""
+
+        def run(connection: sqlite3.Connection) -> Behaviour:
+            users = [_engaged(connection, user_id) for user_id in user_ids]
+            known = _cover_embeddings(connection, [event for events in users for event in events], EmbeddingCache())
+            stored = [bool(connection.execute(_HEAD, (user_id,)).fetchone()) for user_id in user_ids]
+            return priors.behaviour(users, known, encoder, stored)
+
+        return await self._database.run_reader(run)
 
     async def user_count(self) -> int:
         return int((await self._database.scan("SELECT count(*) FROM profiles"))[0][0])
@@ -224,7 +260,8 @@ def _encode(
     if not engaged:
         return {}
     users = list(engaged.values())
-    embeddings = encoder(users, _cover_embeddings(connection, [event for events in users for event in events], cache))
+    known = _cover_embeddings(connection, [event for events in users for event in events], cache)
+    embeddings = priors.encode(users, known, encoder, vector_rows.priors(connection, list(engaged), encoder.version))
     return dict(zip(engaged, embeddings, strict=True))
 
 
