@@ -1,0 +1,70 @@
+"""Users' vectors of another model -> where such users are among user embeddings: a linear map and its file. numpy only; knows no fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save
+
+from icg.errors import CheckpointError
+
+PARTS = ("mean", "scale", "slopes", "middle")
+NUMBERS = ("encoder", "users", "strength")
+
+
+@dataclass(frozen=True)
+class VectorMap:
+    """mean, scale (W,) of the vectors; slopes (W, D) of standardised vectors; middle (D,): the mean user.
+
+    encoder: the version of the user embeddings that it was fitted to. users: how many. strength: of the ridge, in mean variances.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    slopes: np.ndarray
+    middle: np.ndarray
+    encoder: int = 0
+    users: int = 0
+    strength: float = 0.0
+
+    @property
+    def width(self) -> int:
+        return len(self.mean)
+
+    def __call__(self, vectors: np.ndarray) -> np.ndarray:
+        """(N, W) -> float32 (N, D) of at most unit length: expected embeddings, the shorter the less a vector says."""
+        rows = self.middle + ((vectors.astype(np.float64) - self.mean) / self.scale) @ self.slopes
+        out: np.ndarray = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1.0)).astype(np.float32)
+        return out
+
+    def to_bytes(self) -> bytes:
+        """A safetensors file, with the numbers as JSON in its header."""
+        parts = {name: np.ascontiguousarray(getattr(self, name), np.float32) for name in PARTS}
+        return bytes(save(parts, {name: repr(getattr(self, name)) for name in NUMBERS}))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> VectorMap:
+        """Raises CheckpointError for anything but a file of `to_bytes`."""
+        try:
+            parts = {
+                name: np.frombuffer(part["data"], "<f4").reshape(part["shape"]) for name, part in deserialize(data)
+            }
+            mean, scale, slopes, middle = (parts[name] for name in PARTS)
+            if mean.ndim != 1 or scale.shape != mean.shape or slopes.shape != (len(mean), *middle.shape):
+                raise ValueError(f"slopes {slopes.shape}, mean {mean.shape}, middle {middle.shape}")
+            if not all(np.isfinite(part).all() for part in parts.values()) or not (scale > 0).all():
+                raise ValueError("numbers that are not finite, or a scale of 0")
+            encoder, users, strength = (_metadata(data)[name] for name in NUMBERS)
+            return cls(mean, scale, slopes, middle, int(encoder), int(users), float(strength))
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"map of vectors: {error}; allowed: a file of `eyecatch embeddings fit`") from error
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    import json
+
+    size = int.from_bytes(data[:8], "little")
+    metadata: dict[str, str] = json.loads(data[8 : 8 + size])["__metadata__"]
+    return metadata

@@ -1,0 +1,110 @@
+"""The map from users' own vectors to user embeddings: what it finds, its controls, its refusals and its file. SIMULATED users."""
+
+import numpy as np
+import pytest
+from icg.errors import CheckpointError, IcgError
+from icg.users.vector_fit import LEAST_USERS, Split, learn, measure
+from icg.users.vector_map import VectorMap
+
+D = 64
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def crowd(users: int, width: int, seed: int = 0, noise: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(vectors (N, W), tastes (N, D), the matrix between them (W, D)): tastes in 8 dimensions, and a common direction."""
+    rng = np.random.default_rng(seed)
+    few = rng.standard_normal((users, 8))
+    truth = rng.standard_normal((width, 8)) @ rng.standard_normal((8, D)) / width
+    vectors = few @ rng.standard_normal((8, width)) * rng.uniform(0.1, 10, width) + rng.standard_normal(width)
+    tastes = vectors @ truth
+    tastes = tastes / np.abs(tastes).max() / 8 + noise * rng.standard_normal(tastes.shape) / 8
+    return vectors.astype(np.float32), tastes.astype(np.float32), truth
+
+
+def liked_by(tastes: np.ndarray, split: Split, seed: int = 1) -> list[np.ndarray]:
+    covers = unit(np.random.default_rng(seed).standard_normal((300, D))).astype(np.float32)
+    return [covers[np.argsort(-(covers @ taste))[:6]] for taste in tastes[split.test]]
+
+
+@pytest.mark.parametrize("width", [1, 5, 64, 400])
+def test_a_linear_map_is_found(width: int) -> None:
+    vectors, tastes, _ = crowd(500, width)
+    split = Split.draw(500, 0)
+    found = learn(vectors, tastes, split, whole=False)
+    error = np.abs(found(vectors[split.test]) - tastes[split.test]).max()
+    assert error < 0.02 * np.abs(tastes).max()
+
+
+def test_a_mapped_vector_beats_the_mean_user_and_exchanged_vectors_do_not() -> None:
+    vectors, tastes, _ = crowd(400, 48, noise=0.05)
+    split = Split.draw(400, 0)
+    figures = measure(vectors, tastes, split, liked_by(tastes, split), 0)
+    assert figures.users == 80
+    assert figures.told_from_chance
+    assert figures.cosine["mapped"] > max(figures.cosine["mean_user"], figures.cosine["shuffled"]) + 0.1
+    assert figures.accuracy["mapped"] > 0.8
+    assert abs(figures.accuracy["shuffled"] - figures.accuracy["mean_user"]) < 0.05
+    assert (figures.accuracy["cold"], figures.cosine["cold"]) == (0.5, 0.0)
+
+
+def test_vectors_that_say_nothing_have_no_gain() -> None:
+    told = 0
+    for seed in range(5):
+        _, tastes, _ = crowd(300, 16, seed)
+        vectors = np.random.default_rng(seed + 100).standard_normal((300, 16)).astype(np.float32)
+        split = Split.draw(300, seed)
+        figures = measure(vectors, tastes, split, liked_by(tastes, split), seed)
+        told += figures.told_from_chance
+        assert abs(figures.gain) < 0.05
+    assert told <= 1
+
+
+def test_a_prior_is_short_where_vectors_say_little() -> None:
+    vectors, tastes, _ = crowd(1000, 20)
+    tastes, split = unit(tastes - tastes.mean(0)).astype(np.float32), Split.draw(1000, 0)
+    noisy = np.random.default_rng(5).standard_normal(vectors.shape).astype(np.float32) * vectors.std(0) * 3
+    sure, unsure = (learn(v, tastes, split, whole=True)(v) for v in (vectors, vectors + noisy))
+    lengths = [np.linalg.norm(rows, axis=1).mean() for rows in (sure, unsure)]
+    assert lengths[0] > 0.8
+    assert lengths[1] < 0.8 * lengths[0]
+    assert np.linalg.norm(learn(vectors, tastes, split, whole=True)(vectors * 1e20), axis=1).max() <= 1 + 1e-6
+
+
+def test_a_column_without_a_spread_says_nothing() -> None:
+    vectors, tastes, _ = crowd(200, 6)
+    vectors[:, 2] = 3.0
+    found = learn(vectors, tastes, Split.draw(200, 0), whole=True)
+    other = vectors[:3].copy()
+    other[:, 2] = -1e9
+    assert np.allclose(found(other), found(vectors[:3]), atol=1e-5)
+
+
+@pytest.mark.parametrize("users", [0, 1, LEAST_USERS - 1])
+def test_too_few_users_are_refused_with_their_number(users: int) -> None:
+    with pytest.raises(IcgError, match=f"enough behaviour: {users}; allowed: at least {LEAST_USERS}"):
+        Split.draw(users, 0)
+
+
+def test_the_fewest_users_and_three_covers_are_enough_for_figures() -> None:
+    vectors, tastes, _ = crowd(LEAST_USERS, 4)
+    split = Split.draw(LEAST_USERS, 0)
+    covers = unit(np.random.default_rng(0).standard_normal((3, D))).astype(np.float32)
+    assert measure(vectors, tastes, split, [covers] * 10, 0).accuracy == {}, "nobody has a cover to compare with"
+    assert measure(vectors, tastes, split, [np.zeros((0, D), np.float32)] * 10, 0).accuracy == {}
+    assert set(measure(vectors, tastes, split, [covers[n % 3 : n % 3 + 1] for n in range(10)], 0).accuracy)
+
+
+def test_the_file_comes_back_and_nothing_else_is_read() -> None:
+    vectors, tastes, _ = crowd(100, 7)
+    found = learn(vectors, tastes, Split.draw(100, 0), True, encoder=65_535)
+    back = VectorMap.from_bytes(found.to_bytes())
+    assert (back.encoder, back.users, back.strength, back.width) == (65_535, 100, found.strength, 7)
+    assert np.array_equal(back(vectors), found(vectors))
+    data = found.to_bytes()
+    broken = VectorMap(found.mean, found.scale * 0, found.slopes, found.middle).to_bytes()
+    for wrong in (b"", b"\x80\x04K\x01.", data[:-4], data[: len(data) // 2], broken):
+        with pytest.raises(CheckpointError, match="eyecatch embeddings fit"):
+            VectorMap.from_bytes(wrong)
