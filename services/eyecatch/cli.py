@@ -8,6 +8,7 @@ from eyecatch.commands import (
     behavior,
     covers,
     demo,
+    embeddings,
     evaluate,
     export,
     generate,
@@ -48,6 +49,7 @@ for command in (covers.recommend, covers.rank, covers.draw, covers.covers, sheet
     app.command(rich_help_panel=LOOK)(command)
 for name, group in (
     ("clusters", upkeep.clusters),
+    ("embeddings", embeddings.app),
     ("segments", segments.app),
     ("review", review.app),
     ("dlq", ingest.dlq),

@@ -16,7 +16,6 @@ GENERATION = ("here", "workers")
 MADE_COVERS = standing.MODES
 SASL = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
-
 STORE, JOBS, COVERS, TRITON = "Store", "Jobs and budgets", "Making covers", "Triton"
 KAFKA, LEARNING, LIMITS, OPERATION = "Kafka", "Learning from behaviour", "Limits and access", "Operation"
 
@@ -185,8 +184,7 @@ class MakingConfig(StateConfig, QueueConfig):
 
     def safety_gate(self) -> float | None:
         """The least safety of a made cover that users may see; None without a safety reward."""
-        rated = any(PUBLIC[name].name == standing.SAFETY for name in self.reward_names())
-        return self.least_safety if rated else None
+        return self.least_safety if any(PUBLIC[n].name == standing.SAFETY for n in self.reward_names()) else None
 
     def triton_servers(self) -> list[str]:
         """The addresses of the Triton servers; none if this process draws. Raises InvalidInput for a bad address."""
@@ -359,6 +357,9 @@ class ReaderConfig(BrokerConfig):
 class IngestConfig(StateConfig, EventLogConfig, EventsTopicConfig, ReaderConfig):
     """eyecatch ingest."""
 
+    embeddings_topic: str = option(
+        "", "Topic of users' own vectors, also read; its dead letters are in <topic>.dlq; empty = none.", KAFKA
+    )
     group: str = option("eyecatch-ingest", "Consumer group; processes with the same group share the work.")
     batch_max: int = option(
         80_000,

@@ -1,13 +1,14 @@
-"""Messages <-> core types that both the API and Kafka carry: events and drawings. Pure translation: no limit is checked."""
+"""Messages <-> core types that both the API and Kafka carry: events, vectors and drawings. Pure translation: no limit is checked."""
 
 from collections.abc import Sequence
 
+import numpy as np
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import InvalidInput
-from eyecatch.core.types import Action, Event
+from eyecatch.core.types import Action, Event, UserVector
 from eyecatch.v1 import types_pb2
 
 _ACTIONS = {int(action): action for action in Action}
@@ -55,6 +56,10 @@ def events_from_wire(events: Sequence[types_pb2.Event]) -> list[Event]:
         [event.dwell_ms for event in events],
     )
     return [_new_tuple(Event, row) for row in zip(*columns, strict=True)]
+
+
+def vector_from_wire(message: types_pb2.UserEmbedding) -> UserVector:
+    return UserVector(message.user_id, np.array(message.values, np.float32))
 
 
 def event_to_wire(event: Event) -> types_pb2.Event:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, deserialize
@@ -19,6 +21,7 @@ class VectorMap:
     """mean, scale (W,) of the vectors; slopes (W, D) of standardised vectors; middle (D,): the mean user.
 
     encoder: the version of the user embeddings that it was fitted to. users: how many. strength: of the ridge, in mean variances.
+    report: what the fit measured; of a map that was read from a file.
     """
 
     mean: np.ndarray
@@ -28,6 +31,7 @@ class VectorMap:
     encoder: int = 0
     users: int = 0
     strength: float = 0.0
+    report: dict[str, Any] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
@@ -39,10 +43,10 @@ class VectorMap:
         out: np.ndarray = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1.0)).astype(np.float32)
         return out
 
-    def to_bytes(self) -> bytes:
-        """A safetensors file, with the numbers as JSON in its header."""
+    def to_bytes(self, report: str = "{}") -> bytes:
+        """A safetensors file, with the numbers, and a report in JSON, in its header."""
         parts = {name: np.ascontiguousarray(getattr(self, name), np.float32) for name in PARTS}
-        return bytes(save(parts, {name: repr(getattr(self, name)) for name in NUMBERS}))
+        return bytes(save(parts, {name: repr(getattr(self, name)) for name in NUMBERS} | {"report": report}))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> VectorMap:
@@ -56,15 +60,15 @@ class VectorMap:
                 raise ValueError(f"slopes {slopes.shape}, mean {mean.shape}, middle {middle.shape}")
             if not all(np.isfinite(part).all() for part in parts.values()) or not (scale > 0).all():
                 raise ValueError("numbers that are not finite, or a scale of 0")
-            encoder, users, strength = (_metadata(data)[name] for name in NUMBERS)
-            return cls(mean, scale, slopes, middle, int(encoder), int(users), float(strength))
+            header = _metadata(data)
+            encoder, users, strength = (header[name] for name in NUMBERS)
+            report = dict(json.loads(header["report"]))
+            return cls(mean, scale, slopes, middle, int(encoder), int(users), float(strength), report)
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"map of vectors: {error}; allowed: a file of `eyecatch embeddings fit`") from error
 
 
 def _metadata(data: bytes) -> dict[str, str]:
-    import json
-
     size = int.from_bytes(data[:8], "little")
     metadata: dict[str, str] = json.loads(data[8 : 8 + size])["__metadata__"]
     return metadata

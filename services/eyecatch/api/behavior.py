@@ -6,20 +6,27 @@ from eyecatch.api import wire
 from eyecatch.api.status import unary
 from eyecatch.core import limits
 from eyecatch.core.behaviour.forget import Forgetting
+from eyecatch.core.behaviour.vectors import VectorIntake
 from eyecatch.core.errors import InvalidInput, NotFound
 from eyecatch.core.ports import Encoder, EventSink, ProfileStore
 from eyecatch.core.tastes.clusters import Tastes
 from eyecatch.core.types import Event
-from eyecatch.messages import event_from_wire
+from eyecatch.messages import event_from_wire, vector_from_wire
 from eyecatch.v1 import behavior_pb2, behavior_pb2_grpc
 
 
 class BehaviorServicer(behavior_pb2_grpc.BehaviorServiceServicer):
     def __init__(
-        self, profiles: ProfileStore, sink: EventSink, encoder: Encoder, tastes: Tastes, forgetting: Forgetting
+        self,
+        profiles: ProfileStore,
+        sink: EventSink,
+        encoder: Encoder,
+        tastes: Tastes,
+        forgetting: Forgetting,
+        vectors: VectorIntake,
     ) -> None:
         self._profiles, self._sink, self._encoder, self._tastes = profiles, sink, encoder, tastes
-        self._forgetting = forgetting
+        self._forgetting, self._vectors = forgetting, vectors
 
     @unary
     async def RecordEvents(
@@ -40,6 +47,26 @@ class BehaviorServicer(behavior_pb2_grpc.BehaviorServiceServicer):
         check.done()
         accepted = await self._sink.record(events)
         return behavior_pb2.RecordEventsResponse(accepted=accepted, ignored=len(events) - accepted)
+
+    @unary
+    async def UpsertUserEmbeddings(
+        self, request: behavior_pb2.UpsertUserEmbeddingsRequest, context: Any
+    ) -> behavior_pb2.UpsertUserEmbeddingsResponse:
+        check = limits.Check()
+        check.count("embeddings", len(request.embeddings), 1, limits.MAX_BATCH)
+        check.done()
+        vectors = [vector_from_wire(message) for message in request.embeddings]
+        width = await self._vectors.width(vectors)
+        earlier: set[str] = set()
+        for n, vector in enumerate(vectors):
+            check.id(f"embeddings[{n}].user_id", vector.user_id)
+            check.vector(f"embeddings[{n}].values", vector.values, width)
+            if vector.user_id in earlier:
+                check.refuse(f"embeddings[{n}].user_id", "an id that came before", "each user once")
+            earlier.add(vector.user_id)
+        check.done()
+        stored = await self._vectors.put(vectors)
+        return behavior_pb2.UpsertUserEmbeddingsResponse(stored=stored, ignored=len(vectors) - stored)
 
     @unary
     async def GetProfile(

@@ -1,4 +1,4 @@
-"""eyecatch import items | covers | events: a table into a data folder, with a progress bar and a report of refused rows."""
+"""eyecatch import items | covers | events | users: a table into a data folder, with a progress bar and a report of refused rows."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -159,3 +159,20 @@ async def import_events(
     names = {k: v[-1] for k, v in mapping(column, EVENT_MEANINGS).items()}
     columns = EventColumns(**names, rating=rating_column, constant=actions[action.lower()] if action else None)
     return await import_events(table, parts.store.profiles, parts.store.catalog, parts.encoder, columns, progress)
+
+
+@app.command("users")
+@table_import("users")
+async def import_users(
+    parts: "Parts", table: "Table", progress: "Progress", file: File, column: Column = None
+) -> "Report":
+    """Import users' vectors of your own model, 1 to 1,024 numbers wide. Meanings: user, embedding (repeatable: the columns of one vector).
+
+    A cell is a list, or numbers separated by "|", commas or spaces.
+    """
+    from eyecatch.importing.users import UserColumns, import_users
+    from eyecatch.wiring.stores import vector_intake
+
+    names = mapping(column, ("user", "embedding"))
+    columns = UserColumns((names.get("user") or [""])[-1], tuple(names.get("embedding", ())))
+    return await import_users(table, vector_intake(parts.store, parts.encoder), columns, progress)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from eyecatch.kafka.dead_letters import DeadLetter
 
 dlq = typer.Typer(help="Dead letters: records that could not be processed.", no_args_is_help=True)
+Embeddings = Annotated[str, typer.Option(help="Dead letters of this topic of users' own vectors instead of events.")]
 Requests = Annotated[bool, typer.Option("--requests", help="Dead letters of cover requests instead of events.")]
 
 
@@ -41,13 +42,14 @@ def ingest(**flags: Any) -> None:
 def show(
     limit: Annotated[int, typer.Option(help="At most so many, the latest.", min=1, max=100_000)] = 20,
     requests: Requests = False,
+    embeddings: Embeddings = "",
     json: Json = False,
     **flags: Any,
 ) -> None:
     """Show dead letters with their reasons, oldest first. They contain user ids."""
     wiring = _wiring()
     with readable_errors():
-        letters = wiring.dead_letters(*_topic(flags, requests), limit)
+        letters = wiring.dead_letters(*_topic(flags, requests, embeddings), limit)
     if json:
         return print_json([_plain(letter) for letter in letters])
     rows = [(f"{x.partition}/{x.offset}", _time(x.time), x.reason, x.source, x.detail) for x in letters]
@@ -59,6 +61,7 @@ def show(
 def replay(
     limit: Annotated[int, typer.Option(help="At most so many.", min=1)] = 1_000_000,
     requests: Requests = False,
+    embeddings: Embeddings = "",
     json: Json = False,
     **flags: Any,
 ) -> None:
@@ -67,15 +70,15 @@ def replay(
 
     wiring = _wiring()
     with readable_errors():
-        sent = asyncio.run(wiring.replay(*_topic(flags, requests), limit))
+        sent = asyncio.run(wiring.replay(*_topic(flags, requests, embeddings), limit))
     if json:
         return print_json({"replayed": sent})
     typer.echo(f"{sent} dead letters sent back")
 
 
-def _topic(flags: dict[str, Any], requests: bool) -> tuple[KafkaConfig, str]:
+def _topic(flags: dict[str, Any], requests: bool, embeddings: str) -> tuple[KafkaConfig, str]:
     config = resolved(KafkaConfig, flags)
-    return config, config.requests_topic if requests else config.events_topic
+    return config, embeddings or (config.requests_topic if requests else config.events_topic)
 
 
 def _plain(letter: "DeadLetter") -> dict[str, Any]:

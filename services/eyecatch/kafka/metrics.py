@@ -1,15 +1,15 @@
 """Metrics of a process that reads a topic. Labels never hold an id."""
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from eyecatch.observe.page import Registered
 
 
 class ReaderMetrics(Registered):
-    """Metrics whose names start with `prefix`."""
+    """Metrics whose names start with `prefix`, in a registry of their own or a given one."""
 
-    def __init__(self, prefix: str) -> None:
-        super().__init__()
+    def __init__(self, prefix: str, registry: CollectorRegistry | None = None) -> None:
+        super().__init__(registry)
         r = self.registry
         self.poison = Counter(f"{prefix}_poison", "Records sent to the dead letters.", ["reason"], registry=r)
         self.missed = Counter(f"{prefix}_missed", "Records that expired before they were read.", registry=r)

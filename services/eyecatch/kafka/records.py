@@ -52,13 +52,13 @@ class Record(Protocol):
     def headers(self) -> Headers: ...
 
 
-def message_of(record: Record, kind: type[M], wrong_shape: StrEnum) -> M | Poison:
+def message_of(record: Record, kind: type[M], wrong_shape: StrEnum, max_bytes: int = MAX_BYTES) -> M | Poison:
     """The message of a record in protobuf or JSON. `wrong_shape`: the reason for JSON that does not fit `kind`. Never raises."""
     value, name = record.value, kind.DESCRIPTOR.full_name
     if not value:
         return Poison(Unreadable.EMPTY, f"no bytes; allowed: an {name} in protobuf or JSON")
-    if len(value) > MAX_BYTES:
-        return Poison(Unreadable.TOO_LARGE, f"{len(value)} bytes; allowed: at most {MAX_BYTES}")
+    if len(value) > max_bytes:
+        return Poison(Unreadable.TOO_LARGE, f"{len(value)} bytes; allowed: at most {max_bytes}")
     try:
         if not is_json(value, record.headers):
             return kind.FromString(value)

@@ -42,7 +42,10 @@ FETCH_WAIT_MS = 50
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """dead_letters, others: topics that are created if they do not exist. epoch: distinguishes recreated topics without topic ids."""
+    """dead_letters, others: topics that are created if they do not exist. epoch: distinguishes recreated topics without topic ids.
+
+    part: the name of this reading in /health.
+    """
 
     topic: str
     dead_letters: str
@@ -52,6 +55,7 @@ class SourceOptions:
     check_s: float = 5.0
     give_up_s: float = 600.0
     others: Sequence[str] = ()
+    part: str = BROKER
 
 
 class Source:
@@ -130,7 +134,7 @@ class Source:
                     raise
             except Unavailable as error:
                 self._trouble(error)
-                self._metrics.retries.labels(BROKER).inc()
+                self._metrics.retries.labels(self._options.part).inc()
                 self._stopping.wait(WAIT(attempt))
                 attempt += 1
         return None
@@ -170,13 +174,13 @@ class Source:
                 if not isinstance(translated_error, Unavailable):
                     raise translated_error from error
                 self._trouble(translated_error)
-                self._metrics.retries.labels(BROKER).inc()
+                self._metrics.retries.labels(self._options.part).inc()
                 self._closing.wait(WAIT(attempt))
                 attempt += 1
 
     def _trouble(self, error: Unavailable) -> None:
         """Report an error to /health; raise it if it lasts for `give_up_s`."""
-        if self._health.trouble(BROKER, str(error)) >= self._options.give_up_s:
+        if self._health.trouble(self._options.part, str(error)) >= self._options.give_up_s:
             raise _GaveUpError(f"{error}; gave up after {self._options.give_up_s:g} s") from error
 
     def _check(self, brokers: Brokers) -> None:
@@ -204,7 +208,7 @@ class Source:
         self._metrics.partitions.set(len(self._positions))
         self._next_check = now + self._options.check_s
         if self._joined:
-            self._health.well(BROKER)
+            self._health.well(self._options.part)
         elif not self._positions:
             self._trouble(Unavailable(f"the group {self._options.group} has not let us in yet"))
 

@@ -15,10 +15,10 @@ SERVING = "SERVING"
 
 
 class Registered:
-    """Metrics in a registry of their own, for a page."""
+    """Metrics in a registry, for a page; without a given one in one of their own."""
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
 
 
 class HealthText(Protocol):

@@ -26,7 +26,7 @@ from eyecatch.v1 import types_pb2 as eyecatch_dot_v1_dot_types__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x65yecatch/v1/behavior.proto\x12\x0b\x65yecatch.v1\x1a\x17\x65yecatch/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"9\n\x13RecordEventsRequest\x12\"\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x12.eyecatch.v1.Event\"9\n\x14RecordEventsResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x05\x12\x0f\n\x07ignored\x18\x02 \x01(\x05\"$\n\x11GetProfileRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\xa8\x01\n\x07Profile\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x0b\x65vent_count\x18\x02 \x01(\x03\x12)\n\rrecent_events\x18\x03 \x03(\x0b\x32\x12.eyecatch.v1.Event\x12\x12\n\x05taste\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12.\n\nupdated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06_taste\";\n\x12GetProfileResponse\x12%\n\x07profile\x18\x01 \x01(\x0b\x32\x14.eyecatch.v1.Profile\"$\n\x11\x46orgetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"%\n\x12\x46orgetUserResponse\x12\x0f\n\x07\x65xisted\x18\x01 \x01(\x08\x32\x84\x02\n\x0f\x42\x65haviorService\x12S\n\x0cRecordEvents\x12 .eyecatch.v1.RecordEventsRequest\x1a!.eyecatch.v1.RecordEventsResponse\x12M\n\nGetProfile\x12\x1e.eyecatch.v1.GetProfileRequest\x1a\x1f.eyecatch.v1.GetProfileResponse\x12M\n\nForgetUser\x12\x1e.eyecatch.v1.ForgetUserRequest\x1a\x1f.eyecatch.v1.ForgetUserResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x65yecatch/v1/behavior.proto\x12\x0b\x65yecatch.v1\x1a\x17\x65yecatch/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"9\n\x13RecordEventsRequest\x12\"\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x12.eyecatch.v1.Event\"9\n\x14RecordEventsResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x05\x12\x0f\n\x07ignored\x18\x02 \x01(\x05\"M\n\x1bUpsertUserEmbeddingsRequest\x12.\n\nembeddings\x18\x01 \x03(\x0b\x32\x1a.eyecatch.v1.UserEmbedding\"?\n\x1cUpsertUserEmbeddingsResponse\x12\x0e\n\x06stored\x18\x01 \x01(\x05\x12\x0f\n\x07ignored\x18\x02 \x01(\x05\"$\n\x11GetProfileRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\xa8\x01\n\x07Profile\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x0b\x65vent_count\x18\x02 \x01(\x03\x12)\n\rrecent_events\x18\x03 \x03(\x0b\x32\x12.eyecatch.v1.Event\x12\x12\n\x05taste\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12.\n\nupdated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06_taste\";\n\x12GetProfileResponse\x12%\n\x07profile\x18\x01 \x01(\x0b\x32\x14.eyecatch.v1.Profile\"$\n\x11\x46orgetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"%\n\x12\x46orgetUserResponse\x12\x0f\n\x07\x65xisted\x18\x01 \x01(\x08\x32\xf1\x02\n\x0f\x42\x65haviorService\x12S\n\x0cRecordEvents\x12 .eyecatch.v1.RecordEventsRequest\x1a!.eyecatch.v1.RecordEventsResponse\x12k\n\x14UpsertUserEmbeddings\x12(.eyecatch.v1.UpsertUserEmbeddingsRequest\x1a).eyecatch.v1.UpsertUserEmbeddingsResponse\x12M\n\nGetProfile\x12\x1e.eyecatch.v1.GetProfileRequest\x1a\x1f.eyecatch.v1.GetProfileResponse\x12M\n\nForgetUser\x12\x1e.eyecatch.v1.ForgetUserRequest\x1a\x1f.eyecatch.v1.ForgetUserResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,16 +37,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECORDEVENTSREQUEST']._serialized_end=158
   _globals['_RECORDEVENTSRESPONSE']._serialized_start=160
   _globals['_RECORDEVENTSRESPONSE']._serialized_end=217
-  _globals['_GETPROFILEREQUEST']._serialized_start=219
-  _globals['_GETPROFILEREQUEST']._serialized_end=255
-  _globals['_PROFILE']._serialized_start=258
-  _globals['_PROFILE']._serialized_end=426
-  _globals['_GETPROFILERESPONSE']._serialized_start=428
-  _globals['_GETPROFILERESPONSE']._serialized_end=487
-  _globals['_FORGETUSERREQUEST']._serialized_start=489
-  _globals['_FORGETUSERREQUEST']._serialized_end=525
-  _globals['_FORGETUSERRESPONSE']._serialized_start=527
-  _globals['_FORGETUSERRESPONSE']._serialized_end=564
-  _globals['_BEHAVIORSERVICE']._serialized_start=567
-  _globals['_BEHAVIORSERVICE']._serialized_end=827
+  _globals['_UPSERTUSEREMBEDDINGSREQUEST']._serialized_start=219
+  _globals['_UPSERTUSEREMBEDDINGSREQUEST']._serialized_end=296
+  _globals['_UPSERTUSEREMBEDDINGSRESPONSE']._serialized_start=298
+  _globals['_UPSERTUSEREMBEDDINGSRESPONSE']._serialized_end=361
+  _globals['_GETPROFILEREQUEST']._serialized_start=363
+  _globals['_GETPROFILEREQUEST']._serialized_end=399
+  _globals['_PROFILE']._serialized_start=402
+  _globals['_PROFILE']._serialized_end=570
+  _globals['_GETPROFILERESPONSE']._serialized_start=572
+  _globals['_GETPROFILERESPONSE']._serialized_end=631
+  _globals['_FORGETUSERREQUEST']._serialized_start=633
+  _globals['_FORGETUSERREQUEST']._serialized_end=669
+  _globals['_FORGETUSERRESPONSE']._serialized_start=671
+  _globals['_FORGETUSERRESPONSE']._serialized_end=708
+  _globals['_BEHAVIORSERVICE']._serialized_start=711
+  _globals['_BEHAVIORSERVICE']._serialized_end=1080
 # @@protoc_insertion_point(module_scope)

@@ -71,6 +71,56 @@ class RecordEventsResponse(_message.Message):
 Global___RecordEventsResponse: _TypeAlias = RecordEventsResponse  # noqa: Y015
 
 @_typing.final
+class UpsertUserEmbeddingsRequest(_message.Message):
+    """Request of UpsertUserEmbeddings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMBEDDINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def embeddings(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.UserEmbedding]:
+        """1 to 1000 vectors, each user once, all of one width."""
+
+    def __init__(
+        self,
+        *,
+        embeddings: _abc.Iterable[_types_pb2.UserEmbedding] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpsertUserEmbeddingsRequest: _TypeAlias = UpsertUserEmbeddingsRequest  # noqa: Y015
+
+@_typing.final
+class UpsertUserEmbeddingsResponse(_message.Message):
+    """Response of UpsertUserEmbeddings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORED_FIELD_NUMBER: _builtins.int
+    IGNORED_FIELD_NUMBER: _builtins.int
+    stored: _builtins.int
+    """Vectors that were stored, also if they equal those stored before."""
+    ignored: _builtins.int
+    """Vectors of forgotten users, which are not stored."""
+    def __init__(
+        self,
+        *,
+        stored: _builtins.int = ...,
+        ignored: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ignored", b"ignored", "stored", b"stored"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpsertUserEmbeddingsResponse: _TypeAlias = UpsertUserEmbeddingsResponse  # noqa: Y015
+
+@_typing.final
 class GetProfileRequest(_message.Message):
     """Request of GetProfile."""
 

@@ -40,6 +40,11 @@ class BehaviorServiceStub:
                 request_serializer=eyecatch_dot_v1_dot_behavior__pb2.RecordEventsRequest.SerializeToString,
                 response_deserializer=eyecatch_dot_v1_dot_behavior__pb2.RecordEventsResponse.FromString,
                 _registered_method=True)
+        self.UpsertUserEmbeddings = channel.unary_unary(
+                '/eyecatch.v1.BehaviorService/UpsertUserEmbeddings',
+                request_serializer=eyecatch_dot_v1_dot_behavior__pb2.UpsertUserEmbeddingsRequest.SerializeToString,
+                response_deserializer=eyecatch_dot_v1_dot_behavior__pb2.UpsertUserEmbeddingsResponse.FromString,
+                _registered_method=True)
         self.GetProfile = channel.unary_unary(
                 '/eyecatch.v1.BehaviorService/GetProfile',
                 request_serializer=eyecatch_dot_v1_dot_behavior__pb2.GetProfileRequest.SerializeToString,
@@ -63,6 +68,14 @@ class BehaviorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpsertUserEmbeddings(self, request, context):
+        """Stores users' vectors of the caller's own model, all or none; after the response they survive a crash. Once `eyecatch embeddings fit` has
+        learned what they say of tastes, a user without behaviour gets the taste of the vector. Always written to the store, never to Kafka.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetProfile(self, request, context):
         """Returns the stored profile of a user.
         """
@@ -71,7 +84,7 @@ class BehaviorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ForgetUser(self, request, context):
-        """Removes a user from every store, with the covers made for this user alone; later replays do not restore the profile.
+        """Removes a user from every store, with the user's own vector and the covers made for this user alone; later replays do not restore the profile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,6 +97,11 @@ def add_BehaviorServiceServicer_to_server(servicer, server):
                     servicer.RecordEvents,
                     request_deserializer=eyecatch_dot_v1_dot_behavior__pb2.RecordEventsRequest.FromString,
                     response_serializer=eyecatch_dot_v1_dot_behavior__pb2.RecordEventsResponse.SerializeToString,
+            ),
+            'UpsertUserEmbeddings': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpsertUserEmbeddings,
+                    request_deserializer=eyecatch_dot_v1_dot_behavior__pb2.UpsertUserEmbeddingsRequest.FromString,
+                    response_serializer=eyecatch_dot_v1_dot_behavior__pb2.UpsertUserEmbeddingsResponse.SerializeToString,
             ),
             'GetProfile': grpc.unary_unary_rpc_method_handler(
                     servicer.GetProfile,
@@ -124,6 +142,33 @@ class BehaviorService:
             '/eyecatch.v1.BehaviorService/RecordEvents',
             eyecatch_dot_v1_dot_behavior__pb2.RecordEventsRequest.SerializeToString,
             eyecatch_dot_v1_dot_behavior__pb2.RecordEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpsertUserEmbeddings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eyecatch.v1.BehaviorService/UpsertUserEmbeddings',
+            eyecatch_dot_v1_dot_behavior__pb2.UpsertUserEmbeddingsRequest.SerializeToString,
+            eyecatch_dot_v1_dot_behavior__pb2.UpsertUserEmbeddingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

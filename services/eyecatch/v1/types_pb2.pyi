@@ -567,3 +567,33 @@ class Event(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Event: _TypeAlias = Event  # noqa: Y015
+
+@_typing.final
+class UserEmbedding(_message.Message):
+    """A user in the numbers of the caller's own model, for example the user tower of a recommender. Also the value of records in the topic of
+    embeddings, with the user id as their key.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user: 1 to 128 printable characters. Need not be known."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """1 to 1024 finite numbers, not all 0: as many as in all vectors stored before."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        values: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserEmbedding: _TypeAlias = UserEmbedding  # noqa: Y015

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,10 +11,13 @@ import structlog
 import uvloop
 
 from eyecatch.config import IngestConfig, KafkaConfig
+from eyecatch.core.behaviour.vectors import VectorIntake
 from eyecatch.core.ports import ProfileStore
 from eyecatch.ingest.loop import Loop
-from eyecatch.ingest.metrics import IngestMetrics
+from eyecatch.ingest.metrics import IngestMetrics, VectorMetrics
+from eyecatch.ingest.vectors import VectorLoop
 from eyecatch.kafka.buffer import Buffer
+from eyecatch.kafka.client import Options
 from eyecatch.kafka.dead_letters import DeadLetter, DeadLetters, topic_of
 from eyecatch.kafka.processes import HOST, run_members
 from eyecatch.kafka.producer import Producer
@@ -24,11 +27,13 @@ from eyecatch.observe.health import Health
 from eyecatch.observe.logs import configure
 from eyecatch.observe.page import page
 from eyecatch.wiring.process import stop_signal, tune_garbage_collector
-from eyecatch.wiring.stores import current_encoder, open_stores
+from eyecatch.wiring.stores import current_encoder, open_stores, vector_intake
 
 log = structlog.get_logger(__name__)
 
 REPLAY_GROUP = "eyecatch-dlq-replay"
+VECTORS = "broker (embeddings)"
+VECTORS_MAX = 10_000
 YOUNG = 500_000
 
 
@@ -52,42 +57,78 @@ async def ingesting(config: IngestConfig) -> AsyncIterator[Ingest]:
     Only one process can use an SQLite folder. Raises the errors of opening the stores.
     """
     client = config.kafka_client()
-    health, metrics = Health(BROKER), IngestMetrics()
+    health, metrics = Health(BROKER, *([VECTORS] if config.embeddings_topic else [])), IngestMetrics()
     with page(config.health_host, config.health_port, metrics, health) as port:
         async with open_stores(config) as stores:
             encoder = await current_encoder(config, stores)
             buffer = Buffer(config.buffer_max)
-            options = SourceOptions(
-                config.events_topic,
-                topic_of(config.events_topic),
-                config.group,
-                config.topic_epoch,
-                config.session_s,
-                config.check_s,
-                config.give_up_s,
-            )
-            source = Source(client, options, buffer, health, metrics)
+            source = Source(client, _options(config, config.events_topic), buffer, health, metrics)
             outbox = Producer(client)
             retry, sinks = Retry(health, metrics, config.give_up_s), (stores.profiles, encoder, outbox)
             loop = Loop(buffer, source.done, *sinks, config.events_topic, config.batch_max, retry, metrics)
             source.start()
-            work = asyncio.ensure_future(source.consumed(loop.run))
+            works: dict[Source, asyncio.Future[None]] = {source: asyncio.ensure_future(source.consumed(loop.run))}
+            if config.embeddings_topic:
+                intake = vector_intake(stores, encoder)
+                works |= _read_vectors(config, client, intake, outbox, health, VectorMetrics(metrics.registry))
+            ended = asyncio.ensure_future(_first_error(list(works.values())))
             try:
-                yield Ingest(stores.profiles, source, buffer, health, metrics, port, work)
+                yield Ingest(stores.profiles, source, buffer, health, metrics, port, ended)
             finally:
-                await _drain(source, work, config.drain_s)
+                await _drain(works, config.drain_s)
+                await asyncio.wait([ended])
                 await outbox.close()
 
 
-async def _drain(source: Source, work: "asyncio.Future[None]", drain_s: float) -> None:
-    source.stop()
-    done, _ = await asyncio.wait([work], timeout=drain_s)
-    if not done:
+def _options(config: IngestConfig, topic: str, group: str = "", part: str = BROKER) -> SourceOptions:
+    return SourceOptions(
+        topic,
+        topic_of(topic),
+        config.group + group,
+        config.topic_epoch,
+        config.session_s,
+        config.check_s,
+        config.give_up_s,
+        part=part,
+    )
+
+
+def _read_vectors(
+    config: IngestConfig,
+    client: Options,
+    intake: VectorIntake,
+    outbox: Producer,
+    health: Health,
+    metrics: VectorMetrics,
+) -> "dict[Source, asyncio.Future[None]]":
+    """Read the topic of embeddings too, as a group of its own: members of one group must read the same topics."""
+    buffer = Buffer(VECTORS_MAX)
+    source = Source(client, _options(config, config.embeddings_topic, "-embeddings", VECTORS), buffer, health, metrics)
+    loop = VectorLoop(buffer, source.done, intake, outbox, Retry(health, metrics, config.give_up_s), metrics)
+    source.start()
+    return {source: asyncio.ensure_future(source.consumed(loop.run))}
+
+
+async def _first_error(works: "Sequence[asyncio.Future[None]]") -> None:
+    """Ends with the first error, or when all have ended; an error of one ends the process, which reads neither topic then."""
+    await asyncio.wait(works, return_when=asyncio.FIRST_EXCEPTION)
+    for work in works:
+        if work.done():
+            work.result()
+
+
+async def _drain(works: "Mapping[Source, asyncio.Future[None]]", drain_s: float) -> None:
+    for source in works:
+        source.stop()
+    _, running = await asyncio.wait(works.values(), timeout=drain_s)
+    if running:
         # Nothing is lost: the next reader reads uncommitted records again.
         log.warning("drain_cut_short", after_s=drain_s)
-        work.cancel()
-        await asyncio.wait([work])
-    await asyncio.to_thread(source.close)
+        for work in running:
+            work.cancel()
+        await asyncio.wait(running)
+    for source in works:
+        await asyncio.to_thread(source.close)
 
 
 def tune_for_batches() -> None:

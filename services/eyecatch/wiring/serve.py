@@ -40,7 +40,7 @@ from eyecatch.upkeep.trials import keep_trials
 from eyecatch.wiring.generator import metrics_page, scoring, watch_health
 from eyecatch.wiring.maker import maker, preload
 from eyecatch.wiring.process import stop_signal, tune_garbage_collector
-from eyecatch.wiring.stores import Parts, checkpoint, fill_index, open_parts, shared_queue
+from eyecatch.wiring.stores import Parts, checkpoint, fill_index, open_parts, shared_queue, vector_intake
 
 log = structlog.get_logger(__name__)
 
@@ -152,7 +152,9 @@ async def application(
                 store.notes,
             ),
             CatalogServicer(parts.catalog, References(parts.blobs, config.hosts), pools),
-            BehaviorServicer(store.profiles, sink, parts.encoder, tastes, forgetting),
+            BehaviorServicer(
+                store.profiles, sink, parts.encoder, tastes, forgetting, vector_intake(store, parts.encoder)
+            ),
             ReviewServicer(Review(store.catalog, parts.blobs, on_review), store.catalog),
         )
         await server.start()

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 
 from eyecatch.config import Config, EventLogConfig, QueueConfig, ServedStoreConfig, StateConfig
+from eyecatch.core.behaviour.vectors import VectorIntake
 from eyecatch.core.catalog import Catalog
 from eyecatch.core.errors import NotReady
 from eyecatch.core.ports import (
@@ -28,6 +29,7 @@ from eyecatch.core.ports import (
 from eyecatch.core.trust.standing import is_shown
 from eyecatch.core.types import Budget
 from eyecatch.encoders.learned import LearnedEncoder, cover_space, user_encoder
+from eyecatch.encoders.vectors import project
 from eyecatch.settings import part
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.cached_profiles import CachedProfiles
@@ -66,6 +68,10 @@ async def current_encoder(config: StateConfig, stores: Stores) -> Encoder:
     if clusters is not None and isinstance(encoder, LearnedEncoder):
         encoder.adopt(clusters)
     return encoder
+
+
+def vector_intake(stores: Stores, encoder: Encoder) -> VectorIntake:
+    return VectorIntake(stores.vectors, stores.notes, encoder, project)
 
 
 @dataclass(frozen=True)

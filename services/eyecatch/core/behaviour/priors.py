@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyecatch.core.ports import Encoder
-from eyecatch.core.types import Action, Behaviour, Event, Vector
+from eyecatch.core.types import EMBEDDING_DIM, Action, Behaviour, Event, Vector
 
 TRUST = 4.0
 """Engagements that weigh as much as the prior."""
@@ -43,8 +43,9 @@ def behaviour(
 ) -> Behaviour:
     """What users did, from their engagements, newest first."""
     keys = [list(dict.fromkeys(e.cover_key for e in events if e.action in _LIKED)) for events in users]
-    width = next((len(v) for v in embeddings.values()), 0)
-    liked = [np.array([embeddings[k] for k in own if k in embeddings], np.float32).reshape(-1, width) for own in keys]
+    liked = [
+        np.array([embeddings[k] for k in own if k in embeddings], np.float32).reshape(-1, EMBEDDING_DIM) for own in keys
+    ]
     encoded = encoder(users, embeddings)
     return Behaviour(encoded, _counts(users, embeddings), liked, np.array(stored, np.bool_))
 

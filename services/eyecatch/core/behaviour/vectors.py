@@ -1,0 +1,60 @@
+"""Taking in users' own vectors: all of one width, each mapped among the user embeddings as it arrives. Knows no wire and no fitting.
+
+The map is a note of the state, one for each encoder version; every process reads it there, so that a new one counts at once.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from eyecatch.core.errors import InvalidInput
+from eyecatch.core.limits import MAX_VECTOR
+from eyecatch.core.ports import Encoder, Notes, UserVectors
+from eyecatch.core.types import UserVector, Vector
+
+WIDTH = "user-vector-width"
+
+Project = Callable[[bytes, Vector], Vector | None]
+"""(a stored map, vectors (N, W)) -> priors (N, D), or None for a map of another width. Raises StoreDamaged."""
+
+
+def map_note(encoder: Encoder) -> str:
+    """The name of the note that holds the map to the embeddings of this encoder; b"" after it was dropped."""
+    return f"user-vector-map-{encoder.version:04x}"
+
+
+async def known_width(notes: Notes) -> int:
+    """The width of all stored vectors, 0 before the first."""
+    return int(await notes.read(WIDTH) or 0)
+
+
+class VectorIntake:
+    def __init__(self, vectors: UserVectors, notes: Notes, encoder: Encoder, project: Project) -> None:
+        self._vectors, self._notes, self._encoder, self._project = vectors, notes, encoder, project
+
+    async def width(self, vectors: Sequence[UserVector]) -> int:
+        """The width that Check.vector must allow: of what is stored, else of the first of these vectors with an allowed one."""
+        new = next((len(v.values) for v in vectors if 1 <= len(v.values) <= MAX_VECTOR), 0)
+        return await known_width(self._notes) or new
+
+    async def put(self, vectors: Sequence[UserVector]) -> int:
+        """Store vectors that Check.vector allows, with their priors; returns how many, without those of forgotten users.
+
+        Raises InvalidInput if another process stored vectors of another width meanwhile; then nothing is stored.
+        """
+        if not vectors:
+            return 0
+        rows = np.stack([np.asarray(vector.values, np.float32) for vector in vectors])
+        await self._claim(rows.shape[1])
+        data = await self._notes.read(map_note(self._encoder))
+        priors = await asyncio.to_thread(self._project, data, rows) if data else None
+        return await self._vectors.put(vectors, priors, self._encoder)
+
+    async def _claim(self, width: int) -> None:
+        while True:
+            before = await self._notes.read(WIDTH)
+            if before and int(before) != width:
+                raise InvalidInput.of("values", f"{width} numbers", f"{int(before)}, as in the vectors before")
+            if before or await self._notes.replace(WIDTH, before, str(width).encode()):
+                return
