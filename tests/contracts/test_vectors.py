@@ -3,18 +3,29 @@
 import asyncio
 
 import numpy as np
-from eyecatch.core.behaviour.priors import TRUST
-from eyecatch.core.types import Action, UserVector, UserVectorRows, Vector
+from eyecatch.core.types import Action, Prior, UserVector, UserVectorRows, Vector
 
 from tests.contracts.builders import MEAN, Each, Stores, cover, event, item, unit
+
+TRUST = 6
+
+
+def both(count: int, events: Vector, prior_row: Vector) -> Vector:
+    """A unit embedding from so many events, and a prior."""
+    mixed = count * events + TRUST * prior_row
+    return mixed / np.linalg.norm(mixed)
 
 
 def vector(user: str = "mia", seed: int = 7, width: int = 5) -> UserVector:
     return UserVector(user, unit(seed, width))
 
 
-def prior(*seeds: int) -> Vector:
-    return np.stack([unit(seed) / 2 for seed in seeds])
+def half(seed: int) -> Vector:
+    return unit(seed) / 2
+
+
+def prior(*seeds: int) -> list[Prior]:
+    return [Prior(half(seed), TRUST) for seed in seeds]
 
 
 async def stored(stores: Stores, batch: int = 1000) -> list[UserVectorRows]:
@@ -46,12 +57,12 @@ async def test_the_last_vector_of_a_user_counts(stores: Stores) -> None:
 async def test_a_user_without_behaviour_is_at_the_prior(stores: Stores) -> None:
     assert await stores.profiles.embedding("mia", MEAN) is None, "and what a cache knows of her is dropped"
     assert await stores.vectors.put([vector()], prior(1), MEAN) == 1
-    assert near(await stores.profiles.embedding("mia", MEAN), prior(1)[0])
+    assert near(await stores.profiles.embedding("mia", MEAN), half(1))
     profile = await stores.profiles.profile("mia")
     assert profile is not None
     assert (profile.event_count, profile.events, profile.encoder) == (0, (), MEAN.version)
     await stores.vectors.put([vector()], prior(2), MEAN)
-    assert near(await stores.profiles.embedding("mia", MEAN), prior(2)[0])
+    assert near(await stores.profiles.embedding("mia", MEAN), half(2))
 
 
 async def test_behaviour_takes_over(stores: Stores) -> None:
@@ -59,16 +70,15 @@ async def test_behaviour_takes_over(stores: Stores) -> None:
     await stores.vectors.put([vector()], prior(2), MEAN)
     for n in range(1, 9):
         await stores.profiles.absorb([event(f"e{n}", cover_id="c1", time=1e9 + n)], MEAN)
-        weight = n / (n + TRUST)
-        assert near(await stores.profiles.embedding("mia", MEAN), weight * unit(1) + (1 - weight) * prior(2)[0])
+        assert near(await stores.profiles.embedding("mia", MEAN), both(n, unit(1), half(2)))
     await stores.profiles.absorb([event("i", action=Action.IMPRESSION)], MEAN)
-    assert near(await stores.profiles.embedding("mia", MEAN), weight * unit(1) + (1 - weight) * prior(2)[0])
+    assert near(await stores.profiles.embedding("mia", MEAN), both(8, unit(1), half(2)))
 
 
 async def test_events_of_a_cover_without_an_embedding_are_no_evidence(stores: Stores) -> None:
     await stores.vectors.put([vector()], prior(2), MEAN)
     await stores.profiles.absorb([event("e1", item_id="gone")], MEAN)
-    assert near(await stores.profiles.embedding("mia", MEAN), prior(2)[0])
+    assert near(await stores.profiles.embedding("mia", MEAN), half(2))
 
 
 async def test_a_prior_comes_to_a_user_with_behaviour(stores: Stores) -> None:
@@ -76,7 +86,7 @@ async def test_a_prior_comes_to_a_user_with_behaviour(stores: Stores) -> None:
     await stores.profiles.absorb([event("e1", cover_id="c1")], MEAN)
     assert near(await stores.profiles.embedding("mia", MEAN), unit(1))
     await stores.vectors.put([vector()], prior(2), MEAN)
-    assert near(await stores.profiles.embedding("mia", MEAN), (unit(1) + TRUST * prior(2)[0]) / (1 + TRUST))
+    assert near(await stores.profiles.embedding("mia", MEAN), both(1, unit(1), half(2)))
     profile = await stores.profiles.profile("mia")
     assert profile is not None
     assert [e.id for e in profile.events] == ["e1"]
@@ -92,15 +102,17 @@ async def test_a_prior_is_of_one_encoder(stores: Stores) -> None:
     assert near(await stores.profiles.embedding("mia", other), unit(9))
     keys = [key async for heads in stores.profiles.scan() for key in heads.keys]
     assert await stores.profiles.reencode(keys, MEAN) == 1
-    assert near(await stores.profiles.embedding("mia", MEAN), (unit(1) + TRUST * prior(2)[0]) / (1 + TRUST))
+    assert near(await stores.profiles.embedding("mia", MEAN), both(1, unit(1), half(2)))
 
 
 async def test_priors_are_replaced_by_those_of_another_map(stores: Stores) -> None:
     await stores.vectors.put([vector(f"u{n}", n) for n in range(5)], None, MEAN)
+
+    def mapped(rows: UserVectorRows) -> list[Prior]:
+        return [Prior(row @ unit(3, 5 * 64).reshape(5, 64), TRUST) for row in rows.vectors]
+
     for rows in await stored(stores, 2):
-        assert await stores.vectors.set_priors(rows, rows.vectors @ unit(3, 5 * 64).reshape(5, 64), MEAN) == len(
-            rows.keys
-        )
+        assert await stores.vectors.set_priors(rows, mapped(rows), MEAN) == len(rows.keys)
     for n in range(5):
         expected = unit(n, 5) @ unit(3, 5 * 64).reshape(5, 64)
         assert near(await stores.profiles.embedding(f"u{n}", MEAN), expected)
@@ -115,7 +127,7 @@ async def test_a_vector_that_changed_meanwhile_keeps_its_prior(stores: Stores) -
     (rows,) = await stored(stores)
     await stores.vectors.put([vector(seed=8)], prior(2), MEAN)
     assert await stores.vectors.set_priors(rows, prior(3), MEAN) == 0
-    assert near(await stores.profiles.embedding("mia", MEAN), prior(2)[0])
+    assert near(await stores.profiles.embedding("mia", MEAN), half(2))
 
 
 async def test_what_users_did_knows_no_prior(stores: Stores) -> None:
@@ -137,6 +149,25 @@ async def test_what_users_did_knows_no_prior(stores: Stores) -> None:
     assert near(behaviour.embeddings[mia], expected)
     assert near(behaviour.liked[mia], unit(1)[None])
     assert len(behaviour.liked[cold]) == 0
+
+
+async def test_behaviour_in_two_halves(stores: Stores) -> None:
+    await stores.catalog.upsert_items([item("a")], [cover(f"c{n}", "a", n) for n in range(1, 4)])
+    await stores.vectors.put([vector()], prior(5), MEAN)
+    for n, (cover_id, action) in enumerate(
+        (("c1", "LIKE"), ("c2", "CLICK"), ("c2", "CLICK"), ("c3", "DISLIKE"), ("c3", "LIKE"))
+    ):
+        one = event(f"e{n}", cover_id=cover_id, time=1e9 + n, action=Action[action])
+        await stores.profiles.absorb([one, event(f"i{n}", time=1e9 + n, action=Action.IMPRESSION)], MEAN)
+    (rows,) = await stored(stores)
+    behaviour = await stores.vectors.behaviour(rows.keys, MEAN, halve=True)
+    older = [
+        event(f"e{n}", cover_id=id, action=action)
+        for n, id, action in ((2, "c2", Action.CLICK), (1, "c2", Action.CLICK), (0, "c1", Action.LIKE))
+    ]
+    assert behaviour.counts.tolist() == [3]
+    assert near(behaviour.embeddings[0], MEAN([older], {"c1": unit(1), "c2": unit(2)})[0])
+    assert near(behaviour.liked[0], unit(3)[None]), "each new cover once, without the rejected and the known ones"
 
 
 async def test_a_forgotten_user_has_no_vector_and_gets_none(stores: Stores) -> None:
@@ -168,5 +199,4 @@ async def test_vectors_and_events_at_once_lose_nothing(stores: Stores) -> None:
     profile = await stores.profiles.profile("mia")
     assert profile is not None
     assert profile.event_count == 8
-    weight = 8 / (8 + TRUST)
-    assert near(await stores.profiles.embedding("mia", MEAN), weight * unit(1) + (1 - weight) * prior(2)[0])
+    assert near(await stores.profiles.embedding("mia", MEAN), both(8, unit(1), half(2)))

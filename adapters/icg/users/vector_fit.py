@@ -1,7 +1,8 @@
-"""Fits a map from users' own vectors to their embeddings, on users with both, and measures it on held-out users. Reads and writes nothing.
+"""Fits a map from users' own vectors to how their embeddings differ from the mean user's, and measures it. Reads and writes nothing.
 
-Ridge regression in closed form; its strength is the one of the smallest error on users outside the fit. Controls: the mean user,
-no preference (a user of whom nothing is known), and the same procedure with the vectors of users exchanged at random.
+Ridge regression in closed form; its strength is the one of the smallest error on users outside the fit. The mean user is left out of a
+prior: on simulated users its direction ranked covers worse than chance (docs/log.md). Controls: no preference (a user of whom nothing is
+known), the mean user, and the same procedure with the vectors of users exchanged at random.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ LEAST_USERS = 50
 STRENGTHS = tuple(10.0**power for power in range(-3, 5))
 """Of the ridge, in units of the mean variance of a column."""
 CHUNK = 4096
+TRUSTS, TRUST = (2, 4, 8, 16, 32, 64), 8
+"""Engagements that weigh as much as a prior: the choices, and the one without users to choose on."""
 NEGATIVES = 100
 FEWEST_JUDGED = 10
 
@@ -41,14 +44,32 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Means over held-out users by predictor ("mapped", "mean_user", "cold", "shuffled"): cosine with the user's embedding; accuracy, the
-    share of pairs (a cover the user engaged with, another) in the right order, empty if too few users have pairs.
+class Halves:
+    """P users' engagements in two halves: events (P, D) embeddings from the older one, counts (P,) of them, and for each user the covers
+    (n, D) of the newer half that are not in the older."""
 
-    gain: accuracy of "mapped" over "mean_user", or their cosines without an accuracy; error: its standard error over users.
+    events: np.ndarray
+    counts: np.ndarray
+    liked: Sequence[np.ndarray]
+
+    def blend(self, priors: np.ndarray, trust: int) -> np.ndarray:
+        """(P, D) in the direction of the embeddings that the services compute from the older half and priors (P, D)."""
+        weight = (self.counts / (self.counts + trust))[:, None]
+        out: np.ndarray = weight * self.events + (1 - weight) * priors
+        return out
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Means over held-out users by predictor ("mapped", "mean_user", "cold", "shuffled", "events", "both"): cosine with the user's
+    difference from the mean user; accuracy, the share of pairs (a cover of the user's newer half, another) in the right order, empty if too
+    few users have pairs. "events" and "both" know the older half, of `older` engagements in the mean.
+
+    gain: accuracy of "mapped" over the better of "mean_user" and "cold", or its cosine without an accuracy; error: its standard error.
     """
 
     users: int
+    older: float
     cosine: dict[str, float]
     accuracy: dict[str, float] = field(default_factory=dict)
     gain: float = 0.0
@@ -59,45 +80,70 @@ class Figures:
         return self.gain > 2 * self.error
 
 
-def learn(vectors: np.ndarray, embeddings: np.ndarray, split: Split, whole: bool, encoder: int = 0) -> VectorMap:
+def learn(
+    vectors: np.ndarray, embeddings: np.ndarray, split: Split, whole: bool, encoder: int = 0, trust: int = TRUST
+) -> VectorMap:
     """vectors (N, W), embeddings (N, D) at most unit length. Fitted on all users but those to measure on, or on the `whole`."""
-    first = _Sums.of(vectors[split.fit], embeddings[split.fit])
-    errors = [
-        float(((first.solve(strength)(vectors[split.choose]) - embeddings[split.choose]) ** 2).mean())
-        for strength in STRENGTHS
-    ]
+    strength, _ = _chosen(vectors, embeddings, split)
     rows = np.concatenate([split.fit, split.choose, *([split.test] if whole else [])])
-    return _Sums.of(vectors[rows], embeddings[rows]).solve(STRENGTHS[int(np.argmin(errors))], encoder)
+    return _Sums.of(vectors[rows], embeddings[rows]).solve(strength, encoder, trust)
+
+
+def choose_trust(vectors: np.ndarray, embeddings: np.ndarray, split: Split, halves: Halves, seed: int) -> int:
+    """The trust of the best accuracy of "both" on the users to choose on, whose `halves` these are; TRUST if too few have pairs."""
+    priors = _chosen(vectors, embeddings, split)[1](vectors[split.choose])
+    guesses = {str(trust): halves.blend(priors, trust) for trust in TRUSTS}
+    accuracy = _accuracies(guesses, halves.liked, np.random.default_rng((seed, 34)))
+    judged = ~np.isnan(accuracy[str(TRUST)])
+    if judged.sum() < FEWEST_JUDGED:
+        return TRUST
+    return max(TRUSTS, key=lambda trust: (accuracy[str(trust)][judged].mean(), -abs(trust - TRUST)))
 
 
 def measure(
-    vectors: np.ndarray, embeddings: np.ndarray, split: Split, liked: Sequence[np.ndarray], seed: int
+    vectors: np.ndarray, embeddings: np.ndarray, split: Split, halves: Halves, trust: int, seed: int
 ) -> Figures:
-    """liked: for each user to measure on, embeddings (n, D) of the covers the user engaged with."""
+    """`halves`: of the users to measure on."""
     rng = np.random.default_rng((seed, 32))
-    mixed = vectors.copy()
-    known = np.concatenate([split.fit, split.choose])
+    mixed, known = vectors.copy(), np.concatenate([split.fit, split.choose])
     mixed[known] = vectors[rng.permutation(known)]
-    test, truth = vectors[split.test], embeddings[split.test]
-    mapped = learn(vectors, embeddings, split, whole=False)
+    test, middle = vectors[split.test], embeddings[known].mean(0)
+    mapped = learn(vectors, embeddings, split, whole=False)(test)
     guesses = {
-        "mapped": mapped(test),
-        "mean_user": np.repeat(mapped.middle[None], len(test), 0),
-        "cold": np.zeros_like(truth),
+        "mapped": mapped,
+        "mean_user": np.repeat(middle[None], len(test), 0),
+        "cold": np.zeros_like(mapped),
         "shuffled": learn(mixed, embeddings, split, whole=False)(test),
+        "events": halves.events,
+        "both": halves.blend(mapped, trust),
     }
-    cosines = {name: _cosines(rows, truth) for name, rows in guesses.items()}
-    accuracy = _accuracies(guesses, liked, rng)
+    truth = embeddings[split.test] - middle
+    # What the mean user says of a difference from the mean user is nothing.
+    cosines = {name: _cosines(guesses[name], truth) for name in ("mapped", "shuffled")}
+    accuracy = _accuracies(guesses, halves.liked, rng)
     judged = ~np.isnan(accuracy["mapped"])
-    enough = int(judged.sum()) >= FEWEST_JUDGED
-    over = (accuracy["mapped"] - accuracy["mean_user"])[judged] if enough else cosines["mapped"] - cosines["mean_user"]
+    means = {name: float(values[judged].mean()) for name, values in accuracy.items()} if judged.any() else {}
+    if judged.sum() < FEWEST_JUDGED:
+        means = {}
+    without = max(("mean_user", "cold"), key=lambda name: means.get(name, 0.0))
+    over = (accuracy["mapped"] - accuracy[without])[judged] if means else cosines["mapped"]
     return Figures(
         len(test),
-        {name: float(values.mean()) for name, values in cosines.items()},
-        {name: float(values[judged].mean()) for name, values in accuracy.items()} if enough else {},
+        float(halves.counts.mean()),
+        {name: float(values.mean()) for name, values in cosines.items()} | {"mean_user": 0.0, "cold": 0.0},
+        means,
         float(over.mean()),
         float(over.std(ddof=1) / len(over) ** 0.5),
     )
+
+
+def _chosen(vectors: np.ndarray, embeddings: np.ndarray, split: Split) -> tuple[float, VectorMap]:
+    """The strength of the smallest error on the users to choose on, and its map, which knows only the users to fit on."""
+    first = _Sums.of(vectors[split.fit], embeddings[split.fit])
+    truth = embeddings[split.choose] - embeddings[split.fit].mean(0)
+    errors = {s: float(((first.solve(s)(vectors[split.choose]) - truth) ** 2).mean()) for s in STRENGTHS}
+    strength = min(errors, key=lambda s: errors[s])
+    return strength, first.solve(strength)
 
 
 @dataclass(frozen=True)
@@ -107,7 +153,6 @@ class _Sums:
 
     mean: np.ndarray
     scale: np.ndarray
-    middle: np.ndarray
     values: np.ndarray
     axes: np.ndarray
     cross: np.ndarray
@@ -126,16 +171,16 @@ class _Sums:
             gram += x.T @ x
             cross += x.T @ (embeddings[start : start + CHUNK] - middle)
         values, axes = np.linalg.eigh(gram / len(vectors))
-        return cls(mean, scale, middle, np.maximum(values, 0), axes, cross / len(vectors), len(vectors))
+        return cls(mean, scale, np.maximum(values, 0), axes, cross / len(vectors), len(vectors))
 
-    def solve(self, strength: float, encoder: int = 0) -> VectorMap:
+    def solve(self, strength: float, encoder: int = 0, trust: int = TRUST) -> VectorMap:
         ridge = strength * max(float(self.values.mean()), 1e-12)
         slopes = self.axes @ ((self.axes.T @ self.cross) / (self.values + ridge)[:, None])
         constant = ~np.isfinite(self.scale)
         slopes[constant] = 0
         scale = np.where(constant, 1, self.scale)
-        parts = (part.astype(np.float32) for part in (self.mean, scale, slopes, self.middle))
-        return VectorMap(*parts, encoder, self.users, strength)
+        parts = (part.astype(np.float32) for part in (self.mean, scale, slopes))
+        return VectorMap(*parts, encoder, self.users, strength, trust)
 
 
 def _deviation(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:

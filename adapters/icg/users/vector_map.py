@@ -1,4 +1,4 @@
-"""Users' vectors of another model -> where such users are among user embeddings: a linear map and its file. numpy only; knows no fit."""
+"""Users' vectors of another model -> how such users differ from the mean user: a linear map and its file. numpy only; knows no fit."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from safetensors.numpy import save
 
 from icg.errors import CheckpointError
 
-PARTS = ("mean", "scale", "slopes", "middle")
-NUMBERS = ("encoder", "users", "strength")
+WIDTH = 64
+"""Of user embeddings: icg.models.dual has the same, and imports torch."""
+PARTS = ("mean", "scale", "slopes")
+NUMBERS = ("encoder", "users", "strength", "trust")
 
 
 @dataclass(frozen=True)
 class VectorMap:
-    """mean, scale (W,) of the vectors; slopes (W, D) of standardised vectors; middle (D,): the mean user.
+    """mean, scale (W,) of the vectors; slopes (W, D) of standardised vectors.
 
-    encoder: the version of the user embeddings that it was fitted to. users: how many. strength: of the ridge, in mean variances.
-    report: what the fit measured; of a map that was read from a file.
+    encoder: the version of the user embeddings that it was fitted to. users: how many. strength: of the ridge, in mean variances. trust:
+    engagements that weigh as much as a prior. report: what the fit measured; of a map that was read from a file.
     """
 
     mean: np.ndarray
     scale: np.ndarray
     slopes: np.ndarray
-    middle: np.ndarray
     encoder: int = 0
     users: int = 0
     strength: float = 0.0
+    trust: int = 8
     report: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -38,8 +40,8 @@ class VectorMap:
         return len(self.mean)
 
     def __call__(self, vectors: np.ndarray) -> np.ndarray:
-        """(N, W) -> float32 (N, D) of at most unit length: expected embeddings, the shorter the less a vector says."""
-        rows = self.middle + ((vectors.astype(np.float64) - self.mean) / self.scale) @ self.slopes
+        """(N, W) -> float32 (N, D) of at most unit length: the shorter the less a vector says, zeros for the mean vector."""
+        rows = ((vectors.astype(np.float64) - self.mean) / self.scale) @ self.slopes
         out: np.ndarray = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1.0)).astype(np.float32)
         return out
 
@@ -55,15 +57,15 @@ class VectorMap:
             parts = {
                 name: np.frombuffer(part["data"], "<f4").reshape(part["shape"]) for name, part in deserialize(data)
             }
-            mean, scale, slopes, middle = (parts[name] for name in PARTS)
-            if mean.ndim != 1 or scale.shape != mean.shape or slopes.shape != (len(mean), *middle.shape):
-                raise ValueError(f"slopes {slopes.shape}, mean {mean.shape}, middle {middle.shape}")
+            mean, scale, slopes = (parts[name] for name in PARTS)
+            if mean.ndim != 1 or scale.shape != mean.shape or slopes.shape != (len(mean), WIDTH):
+                raise ValueError(f"slopes {slopes.shape}, mean {mean.shape}, scale {scale.shape}")
             if not all(np.isfinite(part).all() for part in parts.values()) or not (scale > 0).all():
                 raise ValueError("numbers that are not finite, or a scale of 0")
             header = _metadata(data)
-            encoder, users, strength = (header[name] for name in NUMBERS)
+            encoder, users, strength, trust = (header[name] for name in NUMBERS)
             report = dict(json.loads(header["report"]))
-            return cls(mean, scale, slopes, middle, int(encoder), int(users), float(strength), report)
+            return cls(mean, scale, slopes, int(encoder), int(users), float(strength), int(trust), report)
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"map of vectors: {error}; allowed: a file of `eyecatch embeddings fit`") from error
 

@@ -1,7 +1,7 @@
 """eyecatch embeddings fit | show | drop: what users' own vectors say of their tastes."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,7 +38,7 @@ def fit(
 ) -> None:
     """Learn from users with a vector and behaviour where a vector places a user among tastes, and give users with a vector that taste.
 
-    Reports coverage, and on held-out users what the vector gains over the mean user, over no knowledge, and with exchanged vectors.
+    Reports coverage, and on users outside the fit what a vector gains over no knowledge and the mean user, and what exchanged vectors gain.
     """
     reports = list["FitReport"]()
 
@@ -56,7 +56,7 @@ def fit(
         return reports[0].reached
 
     run_with_progress("users", data_dir, work, any_space=False)
-    _answer(reports[0]).print(json)
+    _answer(reports[0].to_json()).print(json)
     if not reports[0].adopted:
         fail(f"{NO_GAIN}: nothing was changed; --anyway uses the map all the same")
 
@@ -72,12 +72,10 @@ def show(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
         return await vectors.show(stores, await current_encoder(config, stores))
 
     count, width, learned = run_on_stores(data_dir, work)
-    data = {"vectors": count, "width": width, "map": learned.report if learned else None}
     title = f"{count} users have a vector" + (f" of {width} numbers" if width else "")
-    if learned is None:
-        Answer(data, f"{title}; no map: eyecatch embeddings fit").print(json)
-        return
-    Answer(data, f"{title}; the last fit:", ("what", "value"), list(learned.report.items())).print(json)
+    answer = _answer(learned.report) if learned else Answer(None, "none; learn one with: eyecatch embeddings fit")
+    data = {"vectors": count, "width": width, "map": answer.data}
+    Answer(data, f"{title} now. The last map: {answer.title}", answer.columns, answer.rows).print(json)
 
 
 @app.command("drop")
@@ -94,25 +92,26 @@ def drop(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
     Answer({"dropped": done}, f"the vectors of {done} users removed").print(json)
 
 
-def _answer(report: "FitReport") -> Answer:
-    figures = report.figures
+def _answer(report: dict[str, Any]) -> Answer:
+    """`report`: FitReport.to_json."""
+    figures, users, having = report["figures"], report["users"], report["with_vector"]
     names = (
-        ("the vector, mapped", "mapped"),
+        ("nothing known (cold start without a vector)", "cold"),
         ("the mean user", "mean_user"),
-        ("nothing known (cold start without vectors)", "cold"),
         ("exchanged vectors (control)", "shuffled"),
+        ("the vector, mapped", "mapped"),
+        (f"the older half of behaviour, {figures['older']:.1f} engagements", "events"),
+        ("  with the vector", "both"),
     )
     rows = [
-        (label, f"{figures.cosine[name]:.3f}", f"{figures.accuracy[name]:.3f}" if figures.accuracy else "-")
+        (label, *(f"{figures[kind][name]:.3f}" if name in figures[kind] else "-" for kind in ("accuracy", "cosine")))
         for label, name in names
     ]
-    reached = (
-        f"the map reaches {report.reached} ({report.reached / report.users:.1%})" if report.adopted else "not used"
-    )
+    share = "the map is not used" if not report["adopted"] else f"the map reaches {report['share_reached']:.1%}"
     title = (
-        f"{report.with_vector} of {report.users} users have a vector ({report.with_vector / report.users:.1%}); {reached}, "
-        f"{report.cold} of them with fewer than {report.least_events} engagements. Fitted on {report.fitted_on}, "
-        f"ridge {report.strength:g}, measured on {figures.users} others: gain over the mean user {figures.gain:+.4f} ± {figures.error:.4f} "
-        f"({'pairs in the right order' if figures.accuracy else 'cosine'})"
+        f"{having} of {users} users have a vector ({report['share_with_vector']:.1%}); {share}; {report['cold']} of them have fewer than "
+        f"{report['least_events']} engagements. Fitted on {report['fitted_on']}, ridge {report['strength']:g}; {report['trust']} "
+        f"engagements weigh as much as a vector. On {figures['users']} users outside the fit the vector gains {figures['gain']:+.4f} ± "
+        f"{figures['error']:.4f} over the better of the first two rows"
     )
-    return Answer(report.to_json(), title, ("a user embedding from", "cosine", "pairs in the right order"), rows)
+    return Answer(report, title, ("a user known by", "pairs in the right order", "cosine"), rows)

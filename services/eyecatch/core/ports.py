@@ -22,6 +22,7 @@ from eyecatch.core.types import (
     Page,
     Pixels,
     Position,
+    Prior,
     Profile,
     ProfileHeads,
     StandingChange,
@@ -78,15 +79,16 @@ class ProfileStore(Protocol):
 class UserVectors(Protocol):
     """Users' vectors of a model outside Eyecatch, and their priors among user embeddings. ProfileStore.forget removes both."""
 
-    async def put(self, vectors: Sequence[UserVector], priors: Vector | None, encoder: "Encoder") -> int:
-        """Store vectors with their priors (N, D), or with none, and encode their users; returns how many. Forgotten users are left out."""
+    async def put(self, vectors: Sequence[UserVector], priors: Sequence[Prior] | None, encoder: "Encoder") -> int:
+        """Store vectors with their priors, or with none, and encode their users; returns how many. Forgotten users are left out."""
 
     def scan(self, batch: int = 1000) -> AsyncIterator[UserVectorRows]: ...
 
-    async def behaviour(self, keys: Sequence[str], encoder: "Encoder") -> Behaviour: ...
+    async def behaviour(self, keys: Sequence[str], encoder: "Encoder", halve: bool = False) -> Behaviour:
+        """With `halve` embeddings and counts are of the older half of a user's engagements, and `liked` are new covers of the other."""
 
-    async def set_priors(self, rows: UserVectorRows, priors: Vector | None, encoder: "Encoder") -> int:
-        """Replace the priors (N, D; None: by none) and encode the users. One whose vector changed is left alone; returns how many."""
+    async def set_priors(self, rows: UserVectorRows, priors: Sequence[Prior] | None, encoder: "Encoder") -> int:
+        """Replace priors and encode the users; returns how many. One whose vector changed is left alone."""
 
     async def remove(self, keys: Sequence[str]) -> None:
         """Remove vectors; the embeddings of their users stay until they are encoded again."""

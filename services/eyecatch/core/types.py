@@ -227,6 +227,14 @@ class UserVector:
     values: Vector
 
 
+class Prior(NamedTuple):
+    """What a map says of a user's taste: `row` (D,) of at most unit length, a difference from the mean user. `trust`: the engagements, 1
+    to 255, that weigh as much."""
+
+    row: Vector
+    trust: int
+
+
 @dataclass(frozen=True, eq=False)
 class UserVectorRows:
     """N users of a scan: the store's keys, and their vectors (N, W)."""
@@ -239,8 +247,8 @@ class UserVectorRows:
 class Behaviour:
     """What N users did, whatever their vectors say.
 
-    embeddings: (N, D) from events alone. counts: (N,) of the events behind them. liked: embeddings (n, D) of the covers that each
-    user engaged with, n up to RECENT_EVENTS. stored: (N,) whether there is a profile.
+    embeddings: (N, D) from events alone, without priors. counts: (N,) of the events behind them. liked: embeddings (n, D) of the covers
+    that each user engaged with, n up to RECENT_EVENTS. stored: (N,) whether there is a profile.
     """
 
     embeddings: Vector

@@ -9,21 +9,21 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from eyecatch.core.types import EMBEDDING_DIM, UserVectorRows, Vector
+from eyecatch.core.types import EMBEDDING_DIM, Prior, UserVectorRows, Vector
 
 VERSION = 1
-_HEAD = struct.Struct("<BH")
+_HEAD = struct.Struct("<BHB")
 HEAD_BYTES = _HEAD.size + 2 * EMBEDDING_DIM
 
 
-def head(prior: Vector | None, encoder: int) -> bytes:
-    """HEAD_BYTES of a prior (D,), at most unit length, among the embeddings of this encoder version; or of none."""
-    if prior is None or not prior.any():
-        return _HEAD.pack(VERSION, 0) + bytes(2 * EMBEDDING_DIM)
-    return _HEAD.pack(VERSION, encoder) + prior.astype("<f2").tobytes()
+def head(prior: Prior | None, encoder: int) -> bytes:
+    """HEAD_BYTES of a prior among the embeddings of this encoder version, or of none."""
+    if prior is None:
+        return _HEAD.pack(VERSION, 0, 0) + bytes(2 * EMBEDDING_DIM)
+    return _HEAD.pack(VERSION, encoder, prior.trust) + prior.row.astype("<f2").tobytes()
 
 
-def encode(values: Vector, prior: Vector | None, encoder: int) -> bytes:
+def encode(values: Vector, prior: Prior | None, encoder: int) -> bytes:
     """The head, then `values` (W,)."""
     return head(prior, encoder) + raw(values)
 
@@ -33,17 +33,21 @@ def raw(values: Vector) -> bytes:
     return values.astype("<f4").tobytes()
 
 
-def prior(data: bytes | None, encoder: int) -> Vector | None:
-    """The prior (D,) in a head, or None if there is none for this encoder version."""
-    if data is None or len(data) < HEAD_BYTES or _HEAD.unpack_from(data) != (VERSION, encoder):
+def prior(data: bytes | None, encoder: int) -> Prior | None:
+    """The prior in a head, or None if there is none for this encoder version."""
+    if data is None or len(data) < HEAD_BYTES:
         return None
-    return np.frombuffer(data, "<f2", EMBEDDING_DIM, _HEAD.size).astype(np.float32)
+    version, of, trust = _HEAD.unpack_from(data)
+    if (version, of) != (VERSION, encoder):
+        return None
+    return Prior(np.frombuffer(data, "<f2", EMBEDDING_DIM, _HEAD.size).astype(np.float32), trust)
 
 
 def rows(page: Mapping[str, bytes]) -> UserVectorRows:
-    """The vectors of a page by key. Left out are those of another version of the layout, and of another width than the first."""
+    """The vectors of a page by key, as wide as the first. Those that cannot be read are left out."""
     good = {key: data for key, data in page.items() if len(data) > HEAD_BYTES and data[0] == VERSION}
-    size = len(next(iter(good.values()), bytes(HEAD_BYTES)))
-    whole = {key: data[HEAD_BYTES:] for key, data in good.items() if len(data) == size}
-    numbers = np.frombuffer(b"".join(whole.values()), "<f4").astype(np.float32)
-    return UserVectorRows(list(whole), numbers.reshape(len(whole), (size - HEAD_BYTES) // 4))
+    width = next((size // 4 for data in good.values() if (size := len(data) - HEAD_BYTES) % 4 == 0), 0)
+    whole = {key: data[HEAD_BYTES:] for key, data in good.items() if len(data) == HEAD_BYTES + 4 * width}
+    vectors = np.frombuffer(b"".join(whole.values()), "<f4").astype(np.float32).reshape(len(whole), width)
+    readable = np.isfinite(vectors).all(1)
+    return UserVectorRows([key for key, fine in zip(whole, readable.tolist(), strict=True) if fine], vectors[readable])

@@ -6,21 +6,18 @@ A fit holds at most MOST users in memory; a map reaches all.
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
-import structlog
 from icg.errors import CheckpointError, IcgError
-from icg.users.vector_fit import Figures, Split, learn, measure
+from icg.users.vector_fit import Figures, Halves, Split, choose_trust, learn, measure
 from icg.users.vector_map import VectorMap
 from numpy.typing import NDArray
 
 from eyecatch.core.behaviour.vectors import WIDTH, known_width, map_note
 from eyecatch.core.errors import NotReady, StoreDamaged, Unavailable
 from eyecatch.core.ports import Encoder, Notes, Stores, UserVectors
-from eyecatch.core.types import EMBEDDING_DIM, Vector
-
-log = structlog.get_logger(__name__)
+from eyecatch.core.types import EMBEDDING_DIM, Prior, Vector
 
 MOST = 20_000
 BATCH = 256
@@ -42,6 +39,7 @@ class FitReport:
     least_events: int
     width: int
     strength: float
+    trust: int
     fitted_on: int
     figures: Figures
     adopted: bool
@@ -99,13 +97,14 @@ async def fit(
     except IcgError as error:
         why = f"{overlap.with_vector} users have a vector; enough is {least_events} engagements with known covers"
         raise NotReady(f"nothing was fitted: {error} ({why})") from error
-    liked = list[Vector]()
-    for first in range(0, len(split.test), BATCH):
-        keys = [overlap.keys[n] for n in split.test[first : first + BATCH].tolist()]
-        liked += (await stores.vectors.behaviour(keys, encoder)).liked
+    choose, test = [
+        await _halves(stores.vectors, [overlap.keys[n] for n in part.tolist()], encoder)
+        for part in (split.choose, split.test)
+    ]
     rows = overlap.vectors, overlap.embeddings, split
-    figures = await asyncio.to_thread(measure, *rows, liked, seed)
-    learned = await asyncio.to_thread(learn, *rows, True, encoder.version)
+    trust = await asyncio.to_thread(choose_trust, *rows, choose, seed)
+    figures = await asyncio.to_thread(measure, *rows, test, trust, seed)
+    learned = await asyncio.to_thread(learn, *rows, True, encoder.version, trust)
     report = FitReport(
         users,
         overlap.with_vector,
@@ -114,6 +113,7 @@ async def fit(
         least_events,
         learned.width,
         learned.strength,
+        learned.trust,
         learned.users,
         figures,
         anyway or figures.told_from_chance,
@@ -136,21 +136,31 @@ async def _gather(
     return overlap
 
 
+async def _halves(vectors: UserVectors, keys: list[str], encoder: Encoder) -> Halves:
+    pages = [
+        await vectors.behaviour(keys[first : first + BATCH], encoder, halve=True)
+        for first in range(0, len(keys), BATCH)
+    ]
+    events, counts = np.concatenate([p.embeddings for p in pages]), np.concatenate([p.counts for p in pages])
+    return Halves(events, counts, [liked for page in pages for liked in page.liked])
+
+
 async def _adopt(
     stores: Stores, encoder: Encoder, learned: VectorMap, report: FitReport, on_progress: OnProgress
 ) -> FitReport:
     name = map_note(encoder)
     before = await stores.notes.read(name)
-    figures = json.dumps(report.to_json())
-    if not await stores.notes.replace(name, before, learned.to_bytes(figures)):
+    figures = json.dumps(replace(report, reached=report.with_vector).to_json())
+    data = learned.to_bytes(figures)
+    if not await stores.notes.replace(name, before, data):
         raise Unavailable("another process is fitting the map; try again")
     # A vector that comes from here on is mapped by the new map where it arrives.
     reached = 0
     async for rows in stores.vectors.scan(BATCH):
-        reached += await stores.vectors.set_priors(rows, learned(rows.vectors), encoder)
+        priors = [Prior(row, learned.trust) for row in learned(rows.vectors)]
+        reached += await stores.vectors.set_priors(rows, priors, encoder)
         on_progress(reached)
-    log.info("user_vectors_mapped", users=reached, fitted_on=report.fitted_on, gain=round(report.figures.gain, 4))
-    return FitReport(**{**vars(report), "reached": reached})
+    return replace(report, reached=reached)
 
 
 async def show(stores: Stores, encoder: Encoder) -> tuple[int, int, VectorMap | None]:

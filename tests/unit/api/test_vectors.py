@@ -114,8 +114,7 @@ async def test_a_new_user_with_a_vector_gets_covers_of_the_users_taste(api: Api)
     assert report.adopted
     assert (report.users, report.with_vector, report.overlap, report.reached, report.cold) == (88, 88, 80, 88, 8)
     cosine, accuracy = report.figures.cosine, report.figures.accuracy
-    assert cosine["mapped"] > cosine["mean_user"] + 0.2
-    assert cosine["mapped"] > cosine["shuffled"] + 0.2
+    assert cosine["mapped"] > cosine["shuffled"] + 0.5
     assert accuracy["mapped"] > max(accuracy["mean_user"], accuracy["shuffled"], accuracy["cold"]) + 0.1
     await upsert(api, *[embedding(f"after-{c}", *vector_of(c, rng)) for c in COLOURS])
     assert (await first_colour(api, "nobody"))[1] is False

@@ -1,7 +1,7 @@
-"""User embeddings from events and a prior: the place among user embeddings that a map gives a user's own vector. Knows no store.
+"""User embeddings from events and a prior: what a map says of a user's own vector. Knows no store.
 
-A user without engagements is at the prior, one with TRUST of them half way between it and the encoder's embedding. The sum is shorter than
-both where they disagree, and covers are personalised less.
+A user without engagements is at the prior, and behaviour takes over: one with as many as the prior's trust is half way to the encoder's
+embedding. A prior turns that embedding and never shortens it: what is known by behaviour counts no less because of a vector.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyecatch.core.ports import Encoder
-from eyecatch.core.types import EMBEDDING_DIM, Action, Behaviour, Event, Vector
+from eyecatch.core.types import EMBEDDING_DIM, Action, Behaviour, Event, Prior, Vector
 
-TRUST = 4.0
-"""Engagements that weigh as much as the prior."""
+TINY = 1e-3
 _LIKED = frozenset({Action.CLICK, Action.LIKE, Action.PURCHASE, Action.DWELL})
 
 
@@ -21,18 +20,25 @@ def encode(
     users: Sequence[Sequence[Event]],
     embeddings: Mapping[str, Vector],
     encoder: Encoder,
-    priors: Sequence[Vector | None],
+    priors: Sequence[Prior | None],
 ) -> Vector:
-    """User embeddings (N, D) as the encoder's, drawn towards the priors (D,) of those users that have one."""
+    """User embeddings (N, D) as the encoder's, drawn towards the priors of those users that have one."""
     encoded = encoder(users, embeddings)
-    having = [n for n, prior in enumerate(priors) if prior is not None]
+    having = [(n, prior) for n, prior in enumerate(priors) if prior is not None]
     if having:
-        rows = np.stack([prior for prior in priors if prior is not None])
-        count = _counts([users[n] for n in having], embeddings)[:, None]
-        weight = (count / (count + TRUST)).astype(np.float32)
+        count = _counts([users[n] for n, _ in having], embeddings)
         encoded = np.array(encoded)  # an encoder may keep its result
-        encoded[having] = weight * encoded[having] + (1 - weight) * rows
+        for (n, prior), events in zip(having, count.tolist(), strict=True):
+            encoded[n] = blend(encoded[n], events, prior)
     return encoded
+
+
+def blend(embedding: Vector, events: int, prior: Prior) -> Vector:
+    """The user embedding (D,) of an encoder that knows so many events, and a prior."""
+    weight = np.float32(events / (events + prior.trust))
+    mixed: Vector = weight * embedding + (1 - weight) * prior.row
+    length, least = float(np.linalg.norm(mixed)), float(np.linalg.norm(embedding))
+    return mixed * np.float32(least / length) if TINY < length < least else mixed
 
 
 def behaviour(
@@ -40,14 +46,18 @@ def behaviour(
     embeddings: Mapping[str, Vector],
     encoder: Encoder,
     stored: Sequence[bool],
+    halve: bool,
 ) -> Behaviour:
-    """What users did, from their engagements, newest first."""
-    keys = [list(dict.fromkeys(e.cover_key for e in events if e.action in _LIKED)) for events in users]
-    liked = [
-        np.array([embeddings[k] for k in own if k in embeddings], np.float32).reshape(-1, EMBEDDING_DIM) for own in keys
-    ]
-    encoded = encoder(users, embeddings)
-    return Behaviour(encoded, _counts(users, embeddings), liked, np.array(stored, np.bool_))
+    """As UserVectors.behaviour, from users' engagements, newest first."""
+    known = [[event for event in events if event.cover_key in embeddings] for events in users]
+    older = [events[len(events) // 2 :] if halve else events for events in known]
+    newer = [events[: len(events) // 2] if halve else events for events in known]
+    liked = []
+    for before, after in zip(older, newer, strict=True):
+        seen = {event.cover_key for event in before} if halve else set[str]()
+        keys = dict.fromkeys(e.cover_key for e in after if e.action in _LIKED and e.cover_key not in seen)
+        liked.append(np.array([embeddings[key] for key in keys], np.float32).reshape(-1, EMBEDDING_DIM))
+    return Behaviour(encoder(older, embeddings), _counts(older, embeddings), liked, np.array(stored, np.bool_))
 
 
 def _counts(users: Sequence[Sequence[Event]], embeddings: Mapping[str, Vector]) -> NDArray[np.int64]:

@@ -11,12 +11,12 @@ import numpy as np
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.limits import MAX_VECTOR
 from eyecatch.core.ports import Encoder, Notes, UserVectors
-from eyecatch.core.types import UserVector, Vector
+from eyecatch.core.types import Prior, UserVector, Vector
 
 WIDTH = "user-vector-width"
 
-Project = Callable[[bytes, Vector], Vector | None]
-"""(a stored map, vectors (N, W)) -> priors (N, D), or None for a map of another width. Raises StoreDamaged."""
+Project = Callable[[bytes, Vector], Sequence[Prior] | None]
+"""(a stored map, vectors (N, W)) -> their priors, or None for a map of another width. Raises StoreDamaged."""
 
 
 def map_note(encoder: Encoder) -> str:

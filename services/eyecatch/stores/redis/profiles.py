@@ -228,13 +228,14 @@ class RedisProfiles:
             await asyncio.sleep(WAIT(min(attempt, 3)))
         raise Unavailable("too many processes absorb events of the same users at once")
 
-    async def behaviour(self, keys: Sequence[str], encoder: Encoder) -> Behaviour:
+    async def behaviour(self, keys: Sequence[str], encoder: Encoder, halve: bool) -> Behaviour:
         """As UserVectors.behaviour."""
         before = await self._bytes(keys)
         profiles = {p.user_id: p for p in await self._references.resolve(self._decoded(before))}
         users = [Absorption(profiles[key]).engagements if key in profiles else () for key in keys]
         known = await self._embeddings.of([event for events in users for event in events])
-        return await asyncio.to_thread(priors.behaviour, users, known, encoder, [bool(before.get(key)) for key in keys])
+        stored = [bool(before.get(key)) for key in keys]
+        return await asyncio.to_thread(priors.behaviour, users, known, encoder, stored, halve)
 
     async def _bytes(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Profiles by key as stored, empty if there is none; without forgotten users."""

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from eyecatch.core.errors import Unavailable
-from eyecatch.core.types import Vector
+from eyecatch.core.types import Prior
 from eyecatch.stores import vector_codec as codec
 from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.link import Link
@@ -28,7 +28,7 @@ class VectorHeads:
             await self._link.one("SET", keys.ANY_VECTOR, 1)
             self._any = True
 
-    async def priors(self, profile_keys: Sequence[str], encoder: int) -> list[Vector | None]:
+    async def priors(self, profile_keys: Sequence[str], encoder: int) -> list[Prior | None]:
         """The prior of each user among the embeddings of this encoder version, or None."""
         if not self._any and self._clock() >= self._next_look:
             self._next_look = self._clock() + LOOK_S

@@ -6,7 +6,7 @@ A vector is written before its user is encoded; an interrupted call can be repea
 from collections.abc import AsyncIterator, Sequence
 
 from eyecatch.core.ports import Encoder
-from eyecatch.core.types import Behaviour, UserVector, UserVectorRows, Vector
+from eyecatch.core.types import Behaviour, Prior, UserVector, UserVectorRows
 from eyecatch.stores import vector_codec as codec
 from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.keys import vector_of
@@ -32,7 +32,7 @@ class RedisVectors:
     def __init__(self, link: Link, profiles: RedisProfiles) -> None:
         self._link, self._profiles = link, profiles
 
-    async def put(self, vectors: Sequence[UserVector], priors: Vector | None, encoder: Encoder) -> int:
+    async def put(self, vectors: Sequence[UserVector], priors: Sequence[Prior] | None, encoder: Encoder) -> int:
         rows = {
             keys.profile(v.user_id): codec.encode(v.values, None if priors is None else priors[n], encoder.version)
             for n, v in enumerate(vectors)
@@ -61,10 +61,10 @@ class RedisVectors:
         answers = await self._link.many([("GET", key) for key in page])
         return codec.rows({keys.profile_of(key): data for key, data in zip(page, answers, strict=True) if data})
 
-    async def behaviour(self, keys: Sequence[str], encoder: Encoder) -> Behaviour:
-        return await self._profiles.behaviour(keys, encoder)
+    async def behaviour(self, keys: Sequence[str], encoder: Encoder, halve: bool = False) -> Behaviour:
+        return await self._profiles.behaviour(keys, encoder, halve)
 
-    async def set_priors(self, rows: UserVectorRows, priors: Vector | None, encoder: Encoder) -> int:
+    async def set_priors(self, rows: UserVectorRows, priors: Sequence[Prior] | None, encoder: Encoder) -> int:
         commands: list[Command] = []
         for n, key in enumerate(rows.keys):
             head = codec.head(None if priors is None else priors[n], encoder.version)

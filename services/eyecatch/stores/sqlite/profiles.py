@@ -223,14 +223,14 @@ class SqliteProfiles:
                 after.append((id, codec.encode(replace(before, embedding=embedding, encoder=encoder.version))))
         connection.executemany("INSERT OR REPLACE INTO profiles (user_id, profile) VALUES (?, ?)", after)
 
-    async def behaviour(self, user_ids: Sequence[str], encoder: Encoder) -> Behaviour:
+    async def behaviour(self, user_ids: Sequence[str], encoder: Encoder, halve: bool) -> Behaviour:
         """As UserVectors.behaviour."""
 
         def run(connection: sqlite3.Connection) -> Behaviour:
             users = [_engaged(connection, user_id) for user_id in user_ids]
             known = _cover_embeddings(connection, [event for events in users for event in events], EmbeddingCache())
             stored = [bool(connection.execute(_HEAD, (user_id,)).fetchone()) for user_id in user_ids]
-            return priors.behaviour(users, known, encoder, stored)
+            return priors.behaviour(users, known, encoder, stored, halve)
 
         return await self._database.run_reader(run)
 

@@ -4,14 +4,14 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from eyecatch.core.types import Vector
+from eyecatch.core.types import Prior
 from eyecatch.stores import vector_codec as codec
 
 _PRIORS = f"""SELECT user_id, substr(data, 1, {codec.HEAD_BYTES}) FROM vectors
     WHERE user_id IN (SELECT value FROM json_each(?))"""  # noqa: S608 (a constant)
 
 
-def priors(connection: sqlite3.Connection, user_ids: Sequence[str], encoder: int) -> list[Vector | None]:
+def priors(connection: sqlite3.Connection, user_ids: Sequence[str], encoder: int) -> list[Prior | None]:
     """The prior of each user among the embeddings of this encoder version, or None."""
     if not connection.execute("SELECT EXISTS (SELECT 1 FROM vectors)").fetchone()[0]:
         return [None] * len(user_ids)

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Sequence
 
 from eyecatch.core.ports import Encoder
-from eyecatch.core.types import Behaviour, UserVector, UserVectorRows, Vector
+from eyecatch.core.types import Behaviour, Prior, UserVector, UserVectorRows
 from eyecatch.stores import vector_codec as codec
 from eyecatch.stores.sqlite.connection import Database
 from eyecatch.stores.sqlite.profiles import SqliteProfiles
@@ -18,7 +18,7 @@ class SqliteVectors:
     def __init__(self, database: Database, profiles: SqliteProfiles) -> None:
         self._database, self._profiles = database, profiles
 
-    async def put(self, vectors: Sequence[UserVector], priors: Vector | None, encoder: Encoder) -> int:
+    async def put(self, vectors: Sequence[UserVector], priors: Sequence[Prior] | None, encoder: Encoder) -> int:
         def run(connection: sqlite3.Connection) -> int:
             gone = forgotten(connection, {vector.user_id for vector in vectors})
             after = {
@@ -40,10 +40,10 @@ class SqliteVectors:
             last = page[-1][0]
             yield codec.rows(dict(page))
 
-    async def behaviour(self, keys: Sequence[str], encoder: Encoder) -> Behaviour:
-        return await self._profiles.behaviour(keys, encoder)
+    async def behaviour(self, keys: Sequence[str], encoder: Encoder, halve: bool = False) -> Behaviour:
+        return await self._profiles.behaviour(keys, encoder, halve)
 
-    async def set_priors(self, rows: UserVectorRows, priors: Vector | None, encoder: Encoder) -> int:
+    async def set_priors(self, rows: UserVectorRows, priors: Sequence[Prior] | None, encoder: Encoder) -> int:
         heads = [codec.head(None if priors is None else priors[n], encoder.version) for n in range(len(rows.keys))]
 
         def run(connection: sqlite3.Connection) -> int:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from icg.errors import CheckpointError, IcgError
-from icg.users.vector_fit import LEAST_USERS, Split, learn, measure
+from icg.users.vector_fit import LEAST_USERS, TRUST, Halves, Split, choose_trust, learn, measure
 from icg.users.vector_map import VectorMap
 
 D = 64
@@ -24,9 +24,12 @@ def crowd(users: int, width: int, seed: int = 0, noise: float = 0.0) -> tuple[np
     return vectors.astype(np.float32), tastes.astype(np.float32), truth
 
 
-def liked_by(tastes: np.ndarray, split: Split, seed: int = 1) -> list[np.ndarray]:
-    covers = unit(np.random.default_rng(seed).standard_normal((300, D))).astype(np.float32)
-    return [covers[np.argsort(-(covers @ taste))[:6]] for taste in tastes[split.test]]
+def halves(tastes: np.ndarray, noise: float = 1.0, seed: int = 1) -> Halves:
+    """Of users who like the covers nearest to their tastes; three events tell as much as `noise` leaves."""
+    rng = np.random.default_rng(seed)
+    covers = unit(rng.standard_normal((300, D))).astype(np.float32)
+    events = unit(unit(tastes) + noise * unit(rng.standard_normal(tastes.shape)))
+    return Halves(events, np.full(len(tastes), 3), [covers[np.argsort(-(covers @ taste))[:6]] for taste in tastes])
 
 
 @pytest.mark.parametrize("width", [1, 5, 64, 400])
@@ -34,20 +37,34 @@ def test_a_linear_map_is_found(width: int) -> None:
     vectors, tastes, _ = crowd(500, width)
     split = Split.draw(500, 0)
     found = learn(vectors, tastes, split, whole=False)
-    error = np.abs(found(vectors[split.test]) - tastes[split.test]).max()
+    difference = tastes - tastes[np.concatenate([split.fit, split.choose])].mean(0)
+    error = np.abs(found(vectors[split.test]) - difference[split.test]).max()
     assert error < 0.02 * np.abs(tastes).max()
 
 
 def test_a_mapped_vector_beats_the_mean_user_and_exchanged_vectors_do_not() -> None:
     vectors, tastes, _ = crowd(400, 48, noise=0.05)
     split = Split.draw(400, 0)
-    figures = measure(vectors, tastes, split, liked_by(tastes, split), 0)
-    assert figures.users == 80
+    figures = measure(vectors, tastes, split, halves(tastes[split.test]), 8, 0)
+    assert (figures.users, figures.older) == (80, 3)
     assert figures.told_from_chance
-    assert figures.cosine["mapped"] > max(figures.cosine["mean_user"], figures.cosine["shuffled"]) + 0.1
+    assert figures.cosine["mapped"] > figures.cosine["shuffled"] + 0.5
     assert figures.accuracy["mapped"] > 0.8
-    assert abs(figures.accuracy["shuffled"] - figures.accuracy["mean_user"]) < 0.05
-    assert (figures.accuracy["cold"], figures.cosine["cold"]) == (0.5, 0.0)
+    assert figures.accuracy["both"] > figures.accuracy["events"]
+    assert abs(figures.accuracy["shuffled"] - 0.5) < 0.1
+    assert (figures.accuracy["cold"], figures.cosine["cold"], figures.cosine["mean_user"]) == (0.5, 0.0, 0.0)
+
+
+def test_the_trust_in_a_vector_is_what_it_is_worth() -> None:
+    vectors, tastes, _ = crowd(600, 48)
+    tastes = tastes - tastes.mean(0)
+    split = Split.draw(600, 0)
+    strangers = np.random.default_rng(9).standard_normal(vectors.shape).astype(np.float32)
+    noisy, sure = halves(tastes[split.choose], 4.0), halves(tastes[split.choose], 0.2)
+    assert choose_trust(vectors, tastes, split, noisy, 0) > TRUST, "good vectors, events that say little"
+    assert choose_trust(strangers, tastes, split, sure, 0) <= TRUST, "vectors that say nothing, good events"
+    alone = Halves(sure.events, sure.counts, [rows[:0] for rows in sure.liked])
+    assert choose_trust(vectors, tastes, split, alone, 0) == TRUST, "nobody to choose on"
 
 
 def test_vectors_that_say_nothing_have_no_gain() -> None:
@@ -56,9 +73,9 @@ def test_vectors_that_say_nothing_have_no_gain() -> None:
         _, tastes, _ = crowd(300, 16, seed)
         vectors = np.random.default_rng(seed + 100).standard_normal((300, 16)).astype(np.float32)
         split = Split.draw(300, seed)
-        figures = measure(vectors, tastes, split, liked_by(tastes, split), seed)
+        figures = measure(vectors, tastes, split, halves(tastes[split.test]), 8, seed)
         told += figures.told_from_chance
-        assert abs(figures.gain) < 0.05
+        assert figures.gain < 0.05
     assert told <= 1
 
 
@@ -92,19 +109,25 @@ def test_the_fewest_users_and_three_covers_are_enough_for_figures() -> None:
     vectors, tastes, _ = crowd(LEAST_USERS, 4)
     split = Split.draw(LEAST_USERS, 0)
     covers = unit(np.random.default_rng(0).standard_normal((3, D))).astype(np.float32)
-    assert measure(vectors, tastes, split, [covers] * 10, 0).accuracy == {}, "nobody has a cover to compare with"
-    assert measure(vectors, tastes, split, [np.zeros((0, D), np.float32)] * 10, 0).accuracy == {}
-    assert set(measure(vectors, tastes, split, [covers[n % 3 : n % 3 + 1] for n in range(10)], 0).accuracy)
+    some = halves(tastes[split.test])
+
+    def accuracy(liked: list[np.ndarray]) -> dict[str, float]:
+        return measure(vectors, tastes, split, Halves(some.events, some.counts, liked), 8, 0).accuracy
+
+    assert accuracy([covers] * 10) == {}, "nobody has a cover to compare with"
+    assert accuracy([np.zeros((0, D), np.float32)] * 10) == {}
+    assert accuracy([covers[n % 3 : n % 3 + 1] for n in range(10)])
 
 
 def test_the_file_comes_back_and_nothing_else_is_read() -> None:
     vectors, tastes, _ = crowd(100, 7)
-    found = learn(vectors, tastes, Split.draw(100, 0), True, encoder=65_535)
-    back = VectorMap.from_bytes(found.to_bytes())
-    assert (back.encoder, back.users, back.strength, back.width) == (65_535, 100, found.strength, 7)
+    found = learn(vectors, tastes, Split.draw(100, 0), True, encoder=65_535, trust=32)
+    back = VectorMap.from_bytes(found.to_bytes('{"users": 1}'))
+    assert (back.encoder, back.users, back.strength, back.trust, back.width) == (65_535, 100, found.strength, 32, 7)
+    assert back.report == {"users": 1}
     assert np.array_equal(back(vectors), found(vectors))
     data = found.to_bytes()
-    broken = VectorMap(found.mean, found.scale * 0, found.slopes, found.middle).to_bytes()
+    broken = VectorMap(found.mean, found.scale * 0, found.slopes).to_bytes()
     for wrong in (b"", b"\x80\x04K\x01.", data[:-4], data[: len(data) // 2], broken):
         with pytest.raises(CheckpointError, match="eyecatch embeddings fit"):
             VectorMap.from_bytes(wrong)

@@ -1,0 +1,30 @@
+"""What a prior does to an embedding from events, by numbers."""
+
+import numpy as np
+import pytest
+from eyecatch.core.behaviour.priors import blend
+from eyecatch.core.types import Prior, zeros
+
+from tests.contracts.builders import unit
+
+
+@pytest.mark.parametrize("length", [0.3, 1.0])
+def test_behaviour_takes_over_and_is_never_shortened(length: float) -> None:
+    events, prior, before = unit(1) * np.float32(length), Prior(unit(2) / 3, 8), -1.0
+    assert np.allclose(blend(zeros(), 0, prior), prior.row)
+    for count in (1, 4, 16, 64, 10_000):
+        mixed = blend(events, count, prior)
+        nearness = float(mixed @ unit(1)) / float(np.linalg.norm(mixed))
+        assert nearness > before
+        assert length - 1e-5 <= np.linalg.norm(mixed) <= 1 + 1e-5
+        before = nearness
+    assert nearness > 0.999
+
+
+def test_a_prior_of_nothing_changes_nothing() -> None:
+    for count in (1, 30):
+        assert np.allclose(blend(unit(1), count, Prior(zeros(), 64)), unit(1), atol=1e-6)
+
+
+def test_two_that_say_the_opposite_leave_nothing_instead_of_noise() -> None:
+    assert np.abs(blend(unit(1), 8, Prior(-unit(1), 8))).max() < 1e-6
