@@ -75,7 +75,7 @@ class Check:
         if not 1 <= len(values) <= MAX_VECTOR:
             self.refuse(field, f"{len(values)} numbers", f"1 to {MAX_VECTOR}")
         elif width and len(values) != width:
-            self.refuse(field, f"{len(values)} numbers", f"{width}, as in the vectors before")
+            self.refuse(field, f"{len(values)} numbers", f"{width}, as in the other vectors")
         elif not np.isfinite(values).all():
             bad = int(np.flatnonzero(~np.isfinite(values))[0])
             self.refuse(f"{field}[{bad}]", float(values[bad]), "a finite number of 32 bits")

@@ -49,5 +49,6 @@ def rows(page: Mapping[str, bytes]) -> UserVectorRows:
     width = next((size // 4 for data in good.values() if (size := len(data) - HEAD_BYTES) % 4 == 0), 0)
     whole = {key: data[HEAD_BYTES:] for key, data in good.items() if len(data) == HEAD_BYTES + 4 * width}
     vectors = np.frombuffer(b"".join(whole.values()), "<f4").astype(np.float32).reshape(len(whole), width)
-    readable = np.isfinite(vectors).all(1)
-    return UserVectorRows([key for key, fine in zip(whole, readable.tolist(), strict=True) if fine], vectors[readable])
+    readable = np.isfinite(vectors).all(axis=1)
+    keys = list(whole)
+    return UserVectorRows([keys[n] for n in np.flatnonzero(readable).tolist()], vectors[readable])

@@ -55,7 +55,7 @@ async def test_bad_rows_are_refused_and_good_ones_stay(home: Home, tmp_path: Pat
     assert set(await stored(home)) == {"u0", "u9"}
     reasons = {r.row: r.reason for r in report.refused}
     words = {
-        2: "got '3 numbers'; allowed: 2, as in the vectors before",
+        2: "got '3 numbers'; allowed: 2, as in the other vectors",
         3: "embedding[1]: got nan; allowed: a finite number",
         4: "inf",
         5: "inf",

@@ -156,7 +156,7 @@ async def test_both_topics_through_a_broker(kafka: Broker, topic: str, tmp_path:
     other = kafka.create()
     kafka.produce(topic, record(event("e1")))
     kafka.produce(
-        other, [(b"mia", protobuf("mia", 1, 2)), (b"noah", protobuf("noah", 1)), (b"liv", protobuf("liv", 5, 6))]
+        other, [(b"mia", protobuf("mia", 1, 2)), (b"noah", protobuf("noah", 0, 0)), (b"liv", protobuf("liv", 5, 6))]
     )
     config = settings(kafka, topic, tmp_path, embeddings_topic=other)
     async with ingesting(config) as running:

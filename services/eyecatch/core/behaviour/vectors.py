@@ -4,6 +4,7 @@ The map is a note of the state, one for each encoder version; every process read
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -34,9 +35,9 @@ class VectorIntake:
         self._vectors, self._notes, self._encoder, self._project = vectors, notes, encoder, project
 
     async def width(self, vectors: Sequence[UserVector]) -> int:
-        """The width that Check.vector must allow: of what is stored, else of the first of these vectors with an allowed one."""
-        new = next((len(v.values) for v in vectors if 1 <= len(v.values) <= MAX_VECTOR), 0)
-        return await known_width(self._notes) or new
+        """The width that Check.vector must allow: of what is stored, else the commonest allowed one of these vectors, 0 without one."""
+        widths = Counter(len(v.values) for v in vectors if 1 <= len(v.values) <= MAX_VECTOR)
+        return await known_width(self._notes) or next((width for width, _ in widths.most_common(1)), 0)
 
     async def put(self, vectors: Sequence[UserVector]) -> int:
         """Store vectors that Check.vector allows, with their priors; returns how many, without those of forgotten users.
@@ -55,6 +56,6 @@ class VectorIntake:
         while True:
             before = await self._notes.read(WIDTH)
             if before and int(before) != width:
-                raise InvalidInput.of("values", f"{width} numbers", f"{int(before)}, as in the vectors before")
+                raise InvalidInput.of("values", f"{width} numbers", f"{int(before)}, as in the other vectors")
             if before or await self._notes.replace(WIDTH, before, str(width).encode()):
                 return
