@@ -16,6 +16,7 @@ from eyecatch.config import Config
 from eyecatch.core.errors import InvalidInput
 from eyecatch.generate import requests
 from eyecatch.ingest.events import Reason
+from eyecatch.ingest.vectors import VectorReason
 from eyecatch.kafka.records import Unreadable
 from eyecatch.settings import resolved
 from icg.train import recipes
@@ -76,6 +77,11 @@ def test_a_command_that_moved_answers_with_its_new_spelling(command: str) -> Non
 def test_every_reason_of_a_dead_letter_is_explained() -> None:
     updates = re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs" / "ingest.md").read_text(), re.M)
     assert updates == [str(reason) for reason in (*Unreadable, *Reason)]
+
+
+def test_every_reason_of_a_dead_letter_of_embeddings_is_explained() -> None:
+    updates = re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs" / "vectors.md").read_text(), re.M)
+    assert updates == [*map(str, Unreadable), *map(str, VectorReason)]
 
 
 def test_every_reason_of_a_request_refused_is_explained() -> None:

@@ -27,7 +27,7 @@ FEWEST_JUDGED = 10
 
 
 @dataclass(frozen=True)
-class Split:
+class UserSplit:
     """Row numbers of three, one and one fifth of the users: to fit on, to choose the strength on, to measure on."""
 
     fit: np.ndarray
@@ -35,7 +35,7 @@ class Split:
     test: np.ndarray
 
     @classmethod
-    def draw(cls, users: int, seed: int) -> Split:
+    def draw(cls, users: int, seed: int) -> UserSplit:
         """Raises IcgError for fewer than LEAST_USERS."""
         if users < LEAST_USERS:
             raise IcgError(f"users with a vector and enough behaviour: {users}; allowed: at least {LEAST_USERS}")
@@ -81,7 +81,7 @@ class Figures:
 
 
 def learn(
-    vectors: np.ndarray, embeddings: np.ndarray, split: Split, whole: bool, encoder: int = 0, trust: int = TRUST
+    vectors: np.ndarray, embeddings: np.ndarray, split: UserSplit, whole: bool, encoder: int = 0, trust: int = TRUST
 ) -> VectorMap:
     """vectors (N, W), embeddings (N, D) at most unit length. Fitted on all users but those to measure on, or on the `whole`."""
     strength, _ = _chosen(vectors, embeddings, split)
@@ -89,7 +89,7 @@ def learn(
     return _Sums.of(vectors[rows], embeddings[rows]).solve(strength, encoder, trust)
 
 
-def choose_trust(vectors: np.ndarray, embeddings: np.ndarray, split: Split, halves: Halves, seed: int) -> int:
+def choose_trust(vectors: np.ndarray, embeddings: np.ndarray, split: UserSplit, halves: Halves, seed: int) -> int:
     """The trust of the best accuracy of "both" on the users to choose on, whose `halves` these are; TRUST if too few have pairs."""
     priors = _chosen(vectors, embeddings, split)[1](vectors[split.choose])
     guesses = {str(trust): halves.blend(priors, trust) for trust in TRUSTS}
@@ -101,7 +101,7 @@ def choose_trust(vectors: np.ndarray, embeddings: np.ndarray, split: Split, halv
 
 
 def measure(
-    vectors: np.ndarray, embeddings: np.ndarray, split: Split, halves: Halves, trust: int, seed: int
+    vectors: np.ndarray, embeddings: np.ndarray, split: UserSplit, halves: Halves, trust: int, seed: int
 ) -> Figures:
     """`halves`: of the users to measure on."""
     rng = np.random.default_rng((seed, 32))
@@ -137,7 +137,7 @@ def measure(
     )
 
 
-def _chosen(vectors: np.ndarray, embeddings: np.ndarray, split: Split) -> tuple[float, VectorMap]:
+def _chosen(vectors: np.ndarray, embeddings: np.ndarray, split: UserSplit) -> tuple[float, VectorMap]:
     """The strength of the smallest error on the users to choose on, and its map, which knows only the users to fit on."""
     first = _Sums.of(vectors[split.fit], embeddings[split.fit])
     truth = embeddings[split.choose] - embeddings[split.fit].mean(0)

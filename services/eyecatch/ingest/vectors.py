@@ -31,7 +31,7 @@ LINGER_S = 0.05
 MAX_BYTES = 32 * 1024
 
 
-class Reason(StrEnum):
+class VectorReason(StrEnum):
     """Why a record has no vector, beside kafka.records.Unreadable. docs/vectors.md says what to do about each."""
 
     NOT_AN_EMBEDDING = "not-an-embedding"
@@ -43,16 +43,16 @@ class Reason(StrEnum):
 
 def decode(record: Record) -> UserVector | Poison:
     """The vector of a record, whose width and numbers are not checked yet. Never raises."""
-    message = message_of(record, types_pb2.UserEmbedding, Reason.NOT_AN_EMBEDDING, MAX_BYTES)
+    message = message_of(record, types_pb2.UserEmbedding, VectorReason.NOT_AN_EMBEDDING, MAX_BYTES)
     if isinstance(message, Poison):
         return message
     check = limits.Check()
     check.id("user_id", message.user_id)
     if check.violations:
-        return Poison(Reason.BAD_ID, str(check.violations[0]))
+        return Poison(VectorReason.BAD_ID, str(check.violations[0]))
     if record.key != message.user_id.encode():
         got = "no key" if record.key is None else f"a key of {len(record.key)} bytes"
-        return Poison(Reason.KEY_MISMATCH, f"{got}; allowed: the user id, so that a user's vectors stay in order")
+        return Poison(VectorReason.KEY_MISMATCH, f"{got}; allowed: the user id, so that a user's vectors stay in order")
     return vector_from_wire(message)
 
 
@@ -90,7 +90,7 @@ class VectorLoop:
             check = limits.Check()
             check.vector("values", vector.values, width)
             if check.violations:
-                poison.append((record, Poison(Reason.BAD_VECTOR, str(check.violations[0]))))
+                poison.append((record, Poison(VectorReason.BAD_VECTOR, str(check.violations[0]))))
             else:
                 good.append((record, vector))
         poison += await self._put(good)
@@ -111,7 +111,7 @@ class VectorLoop:
             users = sorted(last)
             if isinstance(error, InvalidInput) or len(users) == 1:
                 wide = isinstance(error, InvalidInput)  # another process stored another width first
-                reason = Reason.BAD_VECTOR if wide else Reason.DAMAGED_PROFILE
+                reason = VectorReason.BAD_VECTOR if wide else VectorReason.DAMAGED_PROFILE
                 return [(record, Poison(reason, str(error))) for record, _ in good]
             half = set(users[: len(users) // 2])
             parts = [[row for row in good if (row[1].user_id in half) is side] for side in (True, False)]

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from icg.errors import CheckpointError, IcgError
-from icg.users.vector_fit import Figures, Halves, Split, choose_trust, learn, measure
+from icg.users.vector_fit import Figures, Halves, UserSplit, choose_trust, learn, measure
 from icg.users.vector_map import VectorMap
 from numpy.typing import NDArray
 
@@ -59,12 +59,12 @@ class _Overlap:
     vectors: Vector = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     embeddings: Vector = field(default_factory=lambda: np.zeros((0, EMBEDDING_DIM), np.float32))
     order: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    seen: int = 0
+    total: int = 0
     with_vector: int = 0
     without_profile: int = 0
 
     def add(self, keys: list[str], vectors: Vector, embeddings: Vector) -> None:
-        self.seen += len(keys)
+        self.total += len(keys)
         self.keys += keys
         self.vectors = np.concatenate([self.vectors.reshape(-1, vectors.shape[1]), vectors])
         self.embeddings = np.concatenate([self.embeddings, embeddings])
@@ -93,7 +93,7 @@ async def fit(
     overlap = await _gather(stores.vectors, encoder, least_events, seed, on_progress)
     users = await stores.profiles.user_count() + overlap.without_profile
     try:
-        split = Split.draw(len(overlap.keys), seed)
+        split = UserSplit.draw(len(overlap.keys), seed)
     except IcgError as error:
         why = f"{overlap.with_vector} users have a vector; enough is {least_events} engagements with known covers"
         raise NotReady(f"nothing was fitted: {error} ({why})") from error
@@ -108,8 +108,8 @@ async def fit(
     report = FitReport(
         users,
         overlap.with_vector,
-        overlap.seen,
-        overlap.with_vector - overlap.seen,
+        overlap.total,
+        overlap.with_vector - overlap.total,
         least_events,
         learned.width,
         learned.strength,

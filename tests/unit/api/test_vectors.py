@@ -86,8 +86,8 @@ async def simulate(api: Api, users: int, exchanged: bool = False) -> None:
             item = f"i{(n + k) % 10}"
             liked = next(c for (i, _), c in covers.items() if i == item and _is(c.embedding, shown))
             events.append(event(f"{n}-{k}", f"u{n}", item, cover_id=liked.id, time=1_700_000_000 + k))
-        told = vector_of(colour_of(int(rng.integers(8))) if exchanged else colour, rng)
-        embeddings.append(embedding(f"u{n}", *told))
+        vector = vector_of(colour_of(int(rng.integers(8))) if exchanged else colour, rng)
+        embeddings.append(embedding(f"u{n}", *vector))
     for first in range(0, len(events), 1000):
         await api.behavior.RecordEvents(behavior_pb2.RecordEventsRequest(events=events[first : first + 1000]))
     await upsert(api, *embeddings)

@@ -41,8 +41,8 @@ async def test_lists_in_every_table_are_vectors(home: Home, tmp_path: Path) -> N
         columns = UserColumns(embedding=("a", "b", "c")) if name == "columns.csv" else None
         report = await run(home, tmp_path / name, columns)
         assert (report.accepted, report.unchanged, report.refused) == (2, 0, []), name
-        found = await stored(home)
-        assert found == {k: pytest.approx(v) for k, v in zip(rows["user_id"], rows["embedding"], strict=True)}, name
+        rows_now = await stored(home)
+        assert rows_now == {k: pytest.approx(v) for k, v in zip(rows["user_id"], rows["embedding"], strict=True)}, name
 
 
 async def test_bad_rows_are_refused_and_good_ones_stay(home: Home, tmp_path: Path) -> None:

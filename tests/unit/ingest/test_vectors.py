@@ -12,7 +12,7 @@ from eyecatch.core.errors import EyecatchError, StoreDamaged, Unavailable
 from eyecatch.core.types import UserVector
 from eyecatch.encoders.vectors import project
 from eyecatch.ingest.metrics import VectorMetrics
-from eyecatch.ingest.vectors import MAX_BYTES, Reason, VectorLoop, decode
+from eyecatch.ingest.vectors import MAX_BYTES, VectorLoop, VectorReason, decode
 from eyecatch.kafka.buffer import Buffer, Chunk
 from eyecatch.kafka.offsets import Log
 from eyecatch.kafka.producer import Outgoing
@@ -45,18 +45,18 @@ POISON = {
     Unreadable.TOO_LARGE: Row(b"x" * (MAX_BYTES + 1)),
     Unreadable.NOT_PROTOBUF: Row(b"\xff\xff\xff"),
     Unreadable.NOT_JSON: Row(b"{"),
-    Reason.NOT_AN_EMBEDDING: Row(b'{"userId": "mia", "values": ["x"]}'),
-    Reason.KEY_MISMATCH: Row(protobuf("mia", 1), b"noah"),
-    Reason.BAD_ID: Row(protobuf("", 1), b""),
+    VectorReason.NOT_AN_EMBEDDING: Row(b'{"userId": "mia", "values": ["x"]}'),
+    VectorReason.KEY_MISMATCH: Row(protobuf("mia", 1), b"noah"),
+    VectorReason.BAD_ID: Row(protobuf("", 1), b""),
 }
 
 
 @pytest.mark.parametrize("reason", POISON)
-def test_what_is_no_vector_has_a_reason(reason: Reason | Unreadable) -> None:
+def test_what_is_no_vector_has_a_reason(reason: VectorReason | Unreadable) -> None:
     bad = decode(POISON[reason])
     assert isinstance(bad, Poison)
     assert bad.reason is reason
-    assert "allowed" in bad.detail or reason in (Unreadable.NOT_JSON, Reason.NOT_AN_EMBEDDING)
+    assert "allowed" in bad.detail or reason in (Unreadable.NOT_JSON, VectorReason.NOT_AN_EMBEDDING)
 
 
 def test_protobuf_and_json_are_read_up_to_the_widest() -> None:
@@ -109,7 +109,7 @@ async def run(recorder: Recorder, *rows: Row) -> VectorMetrics:
 
 
 def reasons(recorder: Recorder) -> dict[str, str]:
-    """Reason by key."""
+    """VectorReason by key."""
     return {(x.key or b"").decode(): dict(x.headers)["eyecatch-reason"].decode() for x in recorder.letters}  # type: ignore[union-attr]
 
 
@@ -128,7 +128,7 @@ async def test_vectors_are_stored_and_others_become_dead_letters(store: SqliteSt
     rows = [row("mia", 1, 2), row("noah", 1, 2, 3), row("zero", 0, 0), row("nan", 1, float("nan")), row("mia", 3, 4)]
     metrics = await run(recorder, *rows, Row(b"{", b"broken", offset=9))
     assert await vectors(store) == {"mia": [3, 4]}
-    bad = str(Reason.BAD_VECTOR)
+    bad = str(VectorReason.BAD_VECTOR)
     assert reasons(recorder) == {"noah": bad, "zero": bad, "nan": bad, "broken": str(Unreadable.NOT_JSON)}
     assert recorder.letters[0].topic == "t.dlq"
     assert recorder.done == [10]
@@ -149,7 +149,7 @@ async def test_a_damaged_profile_does_not_block_others(store: SqliteStore) -> No
     recorder = Recorder(VectorIntake(store.vectors, store.notes, MEAN, project), damaged={"u3"})
     await run(recorder, *[row(f"u{n}", 1, n) for n in range(6)])
     assert set(await vectors(store)) == {"u0", "u1", "u2", "u4", "u5"}
-    assert reasons(recorder) == {"u3": str(Reason.DAMAGED_PROFILE)}
+    assert reasons(recorder) == {"u3": str(VectorReason.DAMAGED_PROFILE)}
 
 
 async def test_both_topics_through_a_broker(kafka: Broker, topic: str, tmp_path: Path) -> None:

@@ -54,8 +54,8 @@ def behaviour(
     newer = [events[: len(events) // 2] if halve else events for events in known]
     liked = []
     for before, after in zip(older, newer, strict=True):
-        seen = {event.cover_key for event in before} if halve else set[str]()
-        keys = dict.fromkeys(e.cover_key for e in after if e.action in _LIKED and e.cover_key not in seen)
+        earlier = {event.cover_key for event in before} if halve else set[str]()
+        keys = dict.fromkeys(e.cover_key for e in after if e.action in _LIKED and e.cover_key not in earlier)
         liked.append(np.array([embeddings[key] for key in keys], np.float32).reshape(-1, EMBEDDING_DIM))
     return Behaviour(encoder(older, embeddings), _counts(older, embeddings), liked, np.array(stored, np.bool_))
 

@@ -169,9 +169,11 @@ class RedisProfiles:
             return {}
         users = list(recent.values())
         known = await self._embeddings.of([event for events in users for event in events])
-        found = await self.heads.priors([key(user) for user in recent], encoder.version)
+        known_priors = await self.heads.priors([key(user) for user in recent], encoder.version)
         # In a thread: a thousand events can take a learned encoder some tenths of a second.
-        return dict(zip(recent, await asyncio.to_thread(priors.encode, users, known, encoder, found), strict=True))
+        return dict(
+            zip(recent, await asyncio.to_thread(priors.encode, users, known, encoder, known_priors), strict=True)
+        )
 
     async def _load(self, user_ids: set[str]) -> dict[str, Stored]:
         """Profiles by user, without forgotten users. Entries from memory are valid unless the write finds other bytes."""
