@@ -14,7 +14,7 @@ from eyecatch.core.types import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.contracts.builders import Stores, cover, generated, item
+from tests.contracts.builders import Stores, cover, generated, item, unit
 
 
 async def test_an_item_comes_back_as_it_went_in(stores: Stores) -> None:
@@ -208,3 +208,22 @@ async def test_covers_made_for_one_user_are_found(stores: Stores) -> None:
     assert [c.id for c in await stores.catalog.made_for("noah")] == ["c1"]
     await stores.catalog.delete_item("b")
     assert await stores.catalog.made_for("mia") == []
+
+
+async def test_a_covers_own_vector_goes_with_it_and_stays_when_it_is_replaced(stores: Stores) -> None:
+    covers = [cover(f"c{n}", "b" if n == 3 else "a", n, uri=f"blob:{n}") for n in (1, 2, 3)]
+    await stores.catalog.upsert_items([item("a"), item("b")], covers)
+    vectors = {f"c{n}": unit(n, 1024) for n in (1, 2, 3)}
+    await stores.catalog.put_vectors(vectors | {"unknown": unit(9, 1024)})
+    stored = await stores.catalog.vectors(["c1", "c2", "c3", "unknown", "other"])
+    assert sorted(stored) == ["c1", "c2", "c3"]
+    assert all(np.array_equal(stored[id], vectors[id]) for id in stored)
+    await stores.catalog.add_covers([cover("c1", "a", 7)])
+    assert list(await stores.catalog.vectors(["c1"])) == ["c1"]
+    await stores.catalog.remove_covers(["c2"])
+    await stores.catalog.delete_item("b")
+    await stores.catalog.upsert_items([item("b")], covers[1:])
+    assert list(await stores.catalog.vectors(["c1", "c2", "c3"])) == ["c1"], "a new cover of the same id has none"
+    await stores.catalog.drop_vectors()
+    assert await stores.catalog.vectors(["c1"]) == {}
+    assert await stores.catalog.vectors([]) == {}

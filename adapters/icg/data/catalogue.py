@@ -158,15 +158,22 @@ class Catalogue:
                 cover_ids.add(cover)
                 yield from self._example(report, "covers", row.number, known[cover_item], cover, text)
 
-    def log(self, covers: Mapping[str, tuple[int, str]], report: RowReport, split: str = TRAIN) -> Log:
-        """The events of users of a split. `covers`: cover id -> (its row, its item), in the order of `examples`.
+    def log(
+        self,
+        covers: Mapping[str, tuple[int, str]],
+        report: RowReport,
+        split: str = TRAIN,
+        users: dict[str, int] | None = None,
+    ) -> Log:
+        """The events of users of a split. `covers`: cover id -> (its row, its item), in the order of `examples`. `users`: gets the number
+        of each user id.
 
         An event without a cover, or without a table of covers, is about its item's first cover. The decision column identifies lists;
         without it, all events of a user with one cover are a list.
         """
         whole, time = [array("q") for _ in range(6)], array("d")
         if self.events is not None:
-            self._read(self.events, whole, time, covers, report, split)
+            self._read(self.events, whole, time, covers, report, split, {} if users is None else users)
         user, cover, action, dwell, shown, position = (np.array(column, np.int64) for column in whole)
         order = np.lexsort((np.array(time), user))
         columns = (user, cover, action, dwell, np.array(time), shown, position)
@@ -209,6 +216,7 @@ class Catalogue:
         covers: Mapping[str, tuple[int, str]],
         report: RowReport,
         split: str,
+        users: dict[str, int],
     ) -> None:
         """Append the events of users of `split`: user, cover, action, dwell_ms, list and position to `whole`."""
         user, action, when = events.column(USER), events.column(("action", "event_type", "event")), events.column(TIME)
@@ -223,7 +231,6 @@ class Catalogue:
         first: dict[str, str] = {}
         for id, (_, of) in covers.items():
             first.setdefault(of, id)
-        users: dict[str, int] = {}
         lists: dict[tuple[str, ...], int] = {}
         for row in events.rows():
             cell = row.values

@@ -43,13 +43,15 @@ CHOICES = [Choice(power) for power in POWERS] + [Choice(DEFAULT_POWER, shrinkage
 
 @dataclass(frozen=True)
 class Corpus:
-    """What a fit reads: embedded covers, the item number of each (N,), categories of each, and behaviour on their rows."""
+    """What a fit reads: embedded covers, the item number of each (N,), categories of each, and behaviour on their rows. `vectors` (N, W):
+    the covers' own vectors of another model; the space is not fitted to them, they are measured beside it."""
 
     embedded: Embedded
     parts: tuple[int, ...]
     items: np.ndarray
     categories: list[str]
     behaviour: Behaviour
+    vectors: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,8 @@ def _test(data: Corpus, split: Split, choice: Choice, seed: int) -> tuple[Trial,
     spaces["pixels_"] = unit(data.embedded.thumbnails - data.embedded.thumbnails[before].mean(0))
     if (oracle := _oracle(data.categories, before)) is not None:
         spaces["category_"] = oracle
+    if data.vectors is not None:
+        spaces["vectors_"] = unit(data.vectors - data.vectors[before].mean(0))
     for name, rows in spaces.items():
         accuracy = trial.accuracy(rows, trial.profiles(rows))
         out |= {f"{name}own": float(accuracy[:, 0].mean()), f"{name}other": float(accuracy[:, 1].mean())}

@@ -74,6 +74,7 @@ def table(fitted: Fitted) -> list[tuple[str, str, str]]:
         ("  principal components, not whitened", "principal_own", "principal_other"),
         ("  pixels of a thumbnail (baseline)", "pixels_own", "pixels_other"),
         ("  categories alone (oracle)", "category_own", "category_other"),
+        ("  the covers' own vectors (column embedding)", "vectors_own", "vectors_other"),
         ("category from the cover, AUC / shuffled", "genre_auc", "genre_auc_shuffled"),
         ("  pixels of a thumbnail (baseline)", "pixels_genre_auc", "pixels_genre_auc_shuffled"),
         ("title in the first 5 of 100 / another title", "titles_own", "titles_other"),

@@ -87,7 +87,8 @@ def sampled(source: Source, most: int) -> Source:
     if len(source.covers) <= most:
         return source
     keep = np.sort(np.random.default_rng(0).permutation(len(source.covers))[:most])
-    return Source([source.covers[n] for n in keep], onto(source.behaviour, keep, len(source.covers)), source.kind)
+    behaviour, vectors = onto(source.behaviour, keep, len(source.covers)), source.vectors
+    return Source([source.covers[n] for n in keep], behaviour, source.kind, None if vectors is None else vectors[keep])
 
 
 def catalogue(source: Source, embedded: Embedded, parts: tuple[int, ...]) -> Corpus:
@@ -96,7 +97,8 @@ def catalogue(source: Source, embedded: Embedded, parts: tuple[int, ...]) -> Cor
     items: dict[str, int] = {}
     numbers = np.array([items.setdefault(cover.item, len(items)) for cover in covers])
     behaviour = onto(source.behaviour, embedded.rows, len(source.covers))
-    return Corpus(embedded, parts, numbers, [cover.category for cover in covers], behaviour)
+    vectors = None if source.vectors is None else source.vectors[embedded.rows]
+    return Corpus(embedded, parts, numbers, [cover.category for cover in covers], behaviour, vectors)
 
 
 def onto(behaviour: Behaviour, rows: np.ndarray, count: int) -> Behaviour:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from icg.data.behaviour import CLICK, DISLIKE, DWELL, IMPRESSION, LIKE, PURCHASE
-from icg.data.catalogue import EVENT_ITEM, TIME, USER, Catalogue, Example, RowReport, Splits
+from icg.data.catalogue import COVER, EVENT_ITEM, TIME, USER, Catalogue, Example, RowReport, Splits
+from icg.data.numbers import EMBEDDING, vector_of
 from icg.data.tables import Table
 from icg.data.times import seconds
-from icg.errors import IcgError
+from icg.errors import IcgError, InputError
 
 RATING = ("rating", "score", "stars")
 WEIGHTS = {IMPRESSION: 0.0, CLICK: 1.0, LIKE: 2.0, DISLIKE: -1.5, PURCHASE: 3.0}
@@ -51,11 +53,13 @@ class Behaviour:
 
 @dataclass(frozen=True)
 class Source:
-    """`covers`: examples in table order; `behaviour` on their rows; `kind`: "events", "ratings" or "none"."""
+    """`covers`: examples in table order; `behaviour` on their rows; `kind`: "events", "ratings" or "none"; `vectors` (N, W): the covers'
+    own vectors of another model, None unless all have one."""
 
     covers: list[Example]
     behaviour: Behaviour
     kind: str
+    vectors: np.ndarray | None = None
 
 
 def read(folder: Path, report: RowReport, liked: float = 4.0, disliked: float = 2.5) -> Source:
@@ -66,17 +70,34 @@ def read(folder: Path, report: RowReport, liked: float = 4.0, disliked: float = 
     """
     catalogue = Catalogue.open(folder, Splits(0.0, 0.0))
     covers = [e for e in catalogue.examples(report) if catalogue.covers is not None or e.cover == e.item]
-    ratings = Table.beside(folder, "ratings")
+    ratings, vectors = Table.beside(folder, "ratings"), _vectors(catalogue, covers)
     if catalogue.events is not None:
         log = catalogue.log({e.cover: (n, e.item) for n, e in enumerate(covers)}, report)
         dwell = np.minimum(log.dwell_ms / DWELL_FULL_MS, 1.0)
         weights = np.array([WEIGHTS.get(action, 0.0) for action in range(DWELL + 1)])
         weight = np.where(log.action == DWELL, dwell, weights[log.action])
-        return Source(covers, Behaviour(log.user, log.cover, weight), "events")
+        return Source(covers, Behaviour(log.user, log.cover, weight), "events", vectors)
     if ratings is not None:
-        return Source(covers, _ratings(ratings, covers, report, liked, disliked), "ratings")
+        return Source(covers, _ratings(ratings, covers, report, liked, disliked), "ratings", vectors)
     empty = np.zeros(0, np.int64)
-    return Source(covers, Behaviour(empty, empty, np.zeros(0)), "none")
+    return Source(covers, Behaviour(empty, empty, np.zeros(0)), "none", vectors)
+
+
+def _vectors(catalogue: Catalogue, covers: Sequence[Example]) -> np.ndarray | None:
+    """The column `embedding` of the table of covers; None without one, or with a cover that has no finite vector as wide as the first."""
+    table = catalogue.covers
+    column = table.column(EMBEDDING, required=False) if table is not None else ""
+    if table is None or not column:
+        return None
+    id, own_vectors = table.column(COVER, required=False), dict[str, np.ndarray]()
+    for row in table.rows():
+        with suppress(InputError):
+            own_vectors.setdefault(row.values.get(id, ""), vector_of(row, [column]))
+    rows = [own_vectors.get(example.cover, np.zeros(0)) for example in covers]
+    widths = {len(row) for row in rows}
+    if len(widths) != 1 or 0 in widths or not all(np.isfinite(row).all() for row in rows):
+        return None
+    return np.stack(rows)
 
 
 def _ratings(table: Table, covers: Sequence[Example], report: RowReport, liked: float, disliked: float) -> Behaviour:

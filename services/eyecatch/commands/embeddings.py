@@ -80,7 +80,7 @@ def show(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
 
 @app.command("drop")
 def drop(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
-    """Remove all vectors, the map and the priors, so that vectors of another model may come. Nothing may store vectors meanwhile."""
+    """Remove all vectors of users and covers, the map and the priors, before those of another model. Nothing may store any meanwhile."""
 
     async def work(config: "Config", stores: "Stores", on_progress: "OnProgress") -> int:
         from eyecatch.upkeep import vectors

@@ -123,11 +123,14 @@ async def import_items(
 async def import_covers(
     parts: "Parts", table: "Table", progress: "Progress", file: File, images: Images = None, column: Column = None
 ) -> "Report":
-    """Import covers with your own cover ids. Meanings: id, item, image."""
+    """Import covers with your own cover ids. Meanings: id, item, image, embedding (the cover's own vector, kept for export)."""
     from eyecatch.importing.covers import CoverColumns, import_covers
 
-    columns = CoverColumns(**{k: v[-1] for k, v in mapping(column, ("id", "item", "image")).items()})
-    return await import_covers(table, images or file.parent, parts.catalog, parts.blobs, columns, progress)
+    names = mapping(column, ("id", "item", "image", "embedding"))
+    single = {k: v[-1] for k, v in names.items() if k != "embedding"}
+    columns = CoverColumns(**single, embedding=tuple(names.get("embedding", ())))
+    folder = images or file.parent
+    return await import_covers(table, folder, parts.catalog, parts.blobs, parts.store.notes, columns, progress)
 
 
 EVENT_MEANINGS = ("user", "item", "time", "action", "id", "cover", "decision", "dwell_ms")

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from dataclasses import dataclass
 from typing import Protocol
 
+from eyecatch.core.cover_vectors import CoverVectors
 from eyecatch.core.drawing import DEFAULT, Drawing
 from eyecatch.core.failures import Failure
 from eyecatch.core.types import (
@@ -62,7 +63,6 @@ class ProfileStore(Protocol):
         """At most `limit` events with a sequence number > `after`, as (sequence number, event) in the order of arrival."""
 
     async def user_count(self) -> int: ...
-
     def scan(self, batch: int = 1000) -> AsyncIterator[ProfileHeads]:
         """All profiles, unordered, `batch` at a time. One that is written meanwhile may be missed or come twice.
 
@@ -83,9 +83,8 @@ class UserVectors(Protocol):
         """Store vectors with their priors, or with none, and encode their users; returns how many. Forgotten users are left out."""
 
     def scan(self, batch: int = 1000) -> AsyncIterator[UserVectorRows]: ...
-
     async def behaviour(self, keys: Sequence[str], encoder: "Encoder", halve: bool = False) -> Behaviour:
-        """With `halve` embeddings and counts are of the older half of a user's engagements, and `liked` are new covers of the other."""
+        """With `halve` embeddings are of the older half of a user's engagements, and `liked` are new covers of the other."""
 
     async def set_priors(self, rows: UserVectorRows, priors: Sequence[Prior] | None, encoder: "Encoder") -> int:
         """Replace priors and encode the users; returns how many. One whose vector changed is left alone."""
@@ -118,7 +117,7 @@ class EventSink(Protocol):
         """
 
 
-class CatalogStore(Protocol):
+class CatalogStore(CoverVectors, Protocol):
     """Items and their covers."""
 
     async def upsert_items(self, items: Sequence[Item], covers: Sequence[Cover] = ()) -> Sequence[str]:
@@ -237,7 +236,7 @@ class JobQueue(Protocol):
     async def waiting(self) -> int: ...
 
     async def announce(self, item_ids: Collection[str]) -> None:
-        """Announce to other processes that the pools of these items changed without a job."""
+        """Announce to other processes that these pools changed without a job."""
 
 
 class SharedQueue(JobQueue, Protocol):
@@ -264,7 +263,6 @@ class Notes(Protocol):
     """Small values about the whole state, by name: the last encoder rolled out, the model of the covers, the taste clusters."""
 
     async def read(self, name: str) -> bytes | None: ...
-
     async def replace(self, name: str, before: bytes | None, after: bytes) -> bool:
         """Write `after` if the note still is `before` (None: there is no note); else return False."""
 

@@ -1,21 +1,17 @@
 """A table of users' own vectors -> the store. Importing it again changes nothing. Knows no command line."""
 
-import re
 from dataclasses import dataclass
 
-import numpy as np
-
 from eyecatch.core.behaviour.vectors import VectorIntake
-from eyecatch.core.errors import InvalidInput, shorten
+from eyecatch.core.errors import InvalidInput
 from eyecatch.core.limits import Check
-from eyecatch.core.types import UserVector, Vector
+from eyecatch.core.types import UserVector
+from eyecatch.importing.numbers import EMBEDDING, vector_of
 from eyecatch.importing.report import Progress, Report, silent
 from eyecatch.importing.tables import Row, Table
 
 BATCH = 500
 _USER = ("user_id", "user", "userId", "customer_id")
-_EMBEDDING = ("embedding", "vector", "user_embedding", "values")
-_BETWEEN = re.compile(r"[|,;\s]+")
 
 
 @dataclass(frozen=True)
@@ -30,7 +26,7 @@ class UserColumns:
         names = self.embedding or ("",)
         return UserColumns(
             table.column("user", self.user, _USER),
-            tuple(table.column("embedding", name, _EMBEDDING) for name in names),
+            tuple(table.column("embedding", name, EMBEDDING) for name in names),
         )
 
 
@@ -72,24 +68,4 @@ async def import_users(
 def _vector(row: Row, columns: UserColumns) -> UserVector:
     if row.problem:
         raise InvalidInput.of("row", row.number, row.problem)
-    numbers = [numbers_of(row.values.get(name, ""), name) for name in columns.embedding]
-    return UserVector(row.values.get(columns.user, ""), np.concatenate(numbers))
-
-
-def numbers_of(text: str, field: str) -> Vector:
-    """The numbers (W,) of a cell: separated by "|", commas or spaces, with or without brackets. Raises InvalidInput."""
-    parts = [part for part in _BETWEEN.split(text.strip().strip("[]()")) if part]
-    try:
-        with np.errstate(over="ignore"):  # what is too large for 32 bits becomes infinite, which Check.vector refuses
-            return np.array([float(part) for part in parts], np.float64).astype(np.float32)
-    except ValueError as error:
-        bad = next((part for part in parts if not _is_number(part)), text)
-        raise InvalidInput.of(field, shorten(bad), 'numbers separated by "|", commas or spaces') from error
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return UserVector(row.values.get(columns.user, ""), vector_of(row, columns.embedding))

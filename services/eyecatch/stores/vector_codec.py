@@ -33,6 +33,11 @@ def raw(values: Vector) -> bytes:
     return values.astype("<f4").tobytes()
 
 
+def unpacked(data: bytes) -> Vector:
+    """The vector (W,) of `raw`."""
+    return np.frombuffer(data, "<f4").astype(np.float32)
+
+
 def prior(data: bytes | None, encoder: int) -> Prior | None:
     """The prior in a head, or None if there is none for this encoder version."""
     if data is None or len(data) < HEAD_BYTES:

@@ -14,7 +14,7 @@ from icg.users.vector_fit import Figures, Halves, UserSplit, choose_trust, learn
 from icg.users.vector_map import VectorMap
 from numpy.typing import NDArray
 
-from eyecatch.core.behaviour.vectors import WIDTH, known_width, map_note
+from eyecatch.core.behaviour.vectors import COVER_WIDTH, WIDTH, known_width, map_note
 from eyecatch.core.errors import NotReady, StoreDamaged, Unavailable
 from eyecatch.core.ports import Encoder, Notes, Stores, UserVectors
 from eyecatch.core.types import EMBEDDING_DIM, Prior, Vector
@@ -176,7 +176,7 @@ async def show(stores: Stores, encoder: Encoder) -> tuple[int, int, VectorMap | 
 
 
 async def drop(stores: Stores, encoder: Encoder, on_progress: OnProgress = lambda done: None) -> int:
-    """Remove all vectors, priors and the map, so that vectors of another width may come; returns how many users had one.
+    """Remove all vectors of users and covers, priors and the map, so that others may come; returns how many users had one.
 
     No process may store vectors meanwhile. Repeating an interrupted call does the rest.
     """
@@ -187,7 +187,9 @@ async def drop(stores: Stores, encoder: Encoder, on_progress: OnProgress = lambd
         await stores.vectors.remove(rows.keys)
         done += len(rows.keys)
         on_progress(done)
-    await _clear(stores.notes, WIDTH)
+    await stores.catalog.drop_vectors()
+    for width in (WIDTH, COVER_WIDTH):
+        await _clear(stores.notes, width)
     return done
 
 

@@ -76,6 +76,8 @@ async def test_another_picture_takes_its_place(home: Home, shop: Path) -> None:
 async def test_a_cover_with_its_own_id_is_opaque(home: Home, shop: Path) -> None:
     figure().save(shop / "figure.png")
     await import_items(csv(shop, "id,title", "1,A disc"), shop, home.catalog, home.blobs)
-    await import_covers(csv(shop, "cover_id,item_id,image", "c,1,figure.png"), shop, home.catalog, home.blobs)
+    await import_covers(
+        csv(shop, "cover_id,item_id,image", "c,1,figure.png"), shop, home.catalog, home.blobs, home.store.notes
+    )
     (cover,) = (await home.store.catalog.pools(["1"]))["1"]
     assert Image.open(io.BytesIO(await home.blobs.get(cover.uri))).mode == "RGB"

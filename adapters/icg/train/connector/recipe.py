@@ -35,6 +35,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--joint", type=Path, help="folder of the starter's layout, to embed covers and learn users from events"
     )
+    parser.add_argument("--user-embeddings", type=Path, help="table of users' own vectors, as of eyecatch import users")
+    parser.add_argument(
+        "--user-map", type=Path, help="what they say of tastes: a file of eyecatch embeddings fit --out"
+    )
     parser.add_argument(
         "--stage", choices=(TOKENS, CONNECTOR), default=TOKENS, help="what is trained; see docs/training.md"
     )
@@ -52,11 +56,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     if not args.smoke and None in (args.vlm, args.diffusion, args.data):
         parser.error("--vlm, --diffusion and --data are required without --smoke")
+    if (args.user_embeddings is None) != (args.user_map is None):
+        parser.error("--user-embeddings and --user-map are given together or not at all")
     if args.smoke:
         paths, fit = smoke(paths), Fit(12, 3e-3, 4, args.seed, 2, save_every=6, ema=0.9)
         recipe = assemble(paths, replace(config, steps=4), 96 * 96, 4, args.seed, {"tokens": 8, "layers": 1}, 0.2)
     else:
         paths = replace(paths, vlm=args.vlm, diffusion=args.diffusion, data=args.data, joint=args.joint)
+        paths = replace(paths, user_embeddings=args.user_embeddings, user_map=args.user_map)
         sizes = {"tokens": args.tokens, "layers": args.layers}
         recipe = assemble(paths, config, args.pixels, args.batch, args.seed, sizes)
     if args.checkpointing:

@@ -26,12 +26,15 @@ from icg.models import vlm as reading
 from icg.models.families import cast, family_of
 from icg.models.joint import JointEmbedding
 from icg.train.connector.pretraining import CONNECTOR, STANDARD, ConnectorConfig, ConnectorRun, new_adapter, standardise
+from icg.train.connector.priors import priors
 from icg.train.connector.source import ConnectorSource, CoverUsers, by_vlm, precomputed
+
+_SOURCES = ("vlm", "diffusion", "data", "adapter", "joint", "user_embeddings", "user_map")
 
 
 @dataclass(frozen=True)
 class Paths:
-    """Folders of one run. `adapter`, to start from, and `joint` may be None."""
+    """Folders of one run. `adapter`, to start from, and `joint` may be None, and the files of `user_embeddings` and their `user_map`."""
 
     out: Path
     cache: Path
@@ -40,6 +43,8 @@ class Paths:
     diffusion: Path = Path()
     data: Path = Path()
     joint: Path | None = None
+    user_embeddings: Path | None = None
+    user_map: Path | None = None
 
 
 def assemble(
@@ -69,6 +74,8 @@ def assemble(
     if half:
         cast(family.denoiser, torch.bfloat16)
     catalogue, report = Catalogue.open(paths.data, Splits(held_out, 0.05)), RowReport()
+    if paths.user_embeddings is not None and (paths.joint is None or catalogue.events is None):
+        raise IcgError("user_embeddings without joint or events; allowed: with both, which show what users like")
     examples = [example for example in catalogue.examples(report) if example.split != TEST]
     if not any(example.split == TRAIN for example in examples):
         raise IcgError(f"data={str(paths.data)!r}: no cover to train on ({report}); allowed: at least one")
@@ -98,12 +105,12 @@ def assemble(
     train = [p for p in prepared if p.example.split == TRAIN]
     others = [p for p in prepared if p.example.split != TRAIN]
     print(f"{report}; {len(train)} for training, {len(others)} for validation, the rest is for tests")
-    tastes = None if looks is None else _tastes(catalogue, train, looks, report)
+    tastes = None if looks is None else _tastes(catalogue, train, looks, report, paths)
     paths.out.mkdir(parents=True, exist_ok=True)
     report.write(paths.out / "left_out.jsonl")
     source = ConnectorSource(train, latents.store, read, tastes, batch, seed)
     validation = ConnectorSource(others, latents.store, read, None, batch, seed) if others else None
-    folders = {name: getattr(paths, name) for name in ("vlm", "diffusion", "data", "adapter", "joint")}
+    folders = {name: getattr(paths, name) for name in _SOURCES}
     made_from = {name: str(path.resolve()) for name, path in folders.items() if path is not None}
     config = replace(config, made_from=made_from | {"pixels": str(pixels)})
     return ConnectorRun(family, adapter, accelerator, source, validation, config)
@@ -135,12 +142,19 @@ def _start(
     return IcgAdapter.from_pretrained(folder)
 
 
-def _tastes(catalogue: Catalogue, train: list[PreparedExample], looks: Looks, report: RowReport) -> CoverUsers:
+def _tastes(
+    catalogue: Catalogue, train: list[PreparedExample], looks: Looks, report: RowReport, paths: Paths
+) -> CoverUsers:
     covers = {p.example.cover: (row, p.example.item) for row, p in enumerate(train)}
-    log = catalogue.log(covers, report)
+    users: dict[str, int] = {}
+    log = catalogue.log(covers, report, users=users)
     print(f"{len(log)} events of training users about these covers")
+    known = {}
+    if paths.user_embeddings is not None and paths.user_map is not None:
+        known = priors(paths.user_embeddings, paths.user_map, users)
+        print(f"{len(known)} of {len(users)} training users have a vector")
     rows = np.stack([looks.store.get(p.keys[-1]).float().numpy() for p in train])
-    return CoverUsers(log, rows, np.unique([p.example.item for p in train], return_inverse=True)[1])
+    return CoverUsers(log, rows, np.unique([p.example.item for p in train], return_inverse=True)[1], known)
 
 
 def smoke(paths: Paths) -> Paths:

@@ -5,8 +5,8 @@ Covers are numbered by their row in the list of prepared examples.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,17 +21,21 @@ from icg.data.shards import Shards
 from icg.models import vlm as reading
 from icg.users.histories import user_embedding
 
+PRIORS = 0.5
+"""Share of draws that show a user with a vector as the services do before the first event."""
 Read = Callable[[list[PreparedExample], np.ndarray], Tensor]
 """(examples, whether the VLM sees each cover besides its title (B,)) -> (B, M, D_vlm)."""
 
 
 @dataclass(eq=False)
 class CoverUsers:
-    """Users who engaged with a cover. `looks` (N, U): cover embeddings by row; `log`: ordered by users and time; `item` (N,)."""
+    """Users who engaged with a cover. `looks` (N, U): cover embeddings by row; `log`: ordered by users and time; `item` (N,). `priors`: of
+    users with a vector of their own, (U,) by user, in whose place half of the draws show them."""
 
     log: Log
     looks: np.ndarray
     item: np.ndarray
+    priors: Mapping[int, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         engaged = self.log.take(np.isin(self.log.action, ENGAGED))
@@ -41,12 +45,16 @@ class CoverUsers:
         self._start = np.searchsorted(engaged.user, np.arange(int(engaged.user.max(initial=-1)) + 2))
 
     def draw(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(B,) covers -> (B, U): for each the embedding of a user who engaged with it, from their other engagements; zeros without one."""
+        """(B,) covers -> (B, U): for each the embedding of a user who engaged with it, from their other engagements or of their vector;
+        zeros without one."""
         out = np.zeros((len(rows), self.looks.shape[1]), np.float32)
         first, last = np.searchsorted(self._cover, rows), np.searchsorted(self._cover, rows, "right")
         for n, (a, b) in enumerate(zip(first, last, strict=True)):
             if a < b:
                 user = self._user[rng.integers(a, b)]
+                if (prior := self.priors.get(int(user))) is not None and rng.random() < PRIORS:
+                    out[n] = prior
+                    continue
                 liked = np.unique(self._of_user[self._start[user] : self._start[user + 1]])
                 others = liked[self.item[liked] != self.item[rows[n]]]  # its own item would reveal the cover
                 out[n] = user_embedding(self.looks[others], np.ones(len(others)))

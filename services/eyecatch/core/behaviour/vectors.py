@@ -5,7 +5,7 @@ The map is a note of the state, one for each encoder version; every process read
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from eyecatch.core.limits import MAX_VECTOR
 from eyecatch.core.ports import Encoder, Notes, UserVectors
 from eyecatch.core.types import Prior, UserVector, Vector
 
-WIDTH = "user-vector-width"
+WIDTH, COVER_WIDTH = "user-vector-width", "cover-vector-width"
 
 Project = Callable[[bytes, Vector], Sequence[Prior] | None]
 """(a stored map, vectors (N, W)) -> their priors, or None for a map of another width. Raises StoreDamaged."""
@@ -25,9 +25,25 @@ def map_note(encoder: Encoder) -> str:
     return f"user-vector-map-{encoder.version:04x}"
 
 
-async def known_width(notes: Notes) -> int:
-    """The width of all stored vectors, 0 before the first."""
-    return int(await notes.read(WIDTH) or 0)
+async def known_width(notes: Notes, name: str = WIDTH) -> int:
+    """The width of all stored vectors, 0 before the first. `name`: of the note, WIDTH or COVER_WIDTH."""
+    return int(await notes.read(name) or 0)
+
+
+async def common_width(notes: Notes, name: str, vectors: Iterable[Vector]) -> int:
+    """The width that Check.vector must allow: of what is stored, else the commonest allowed one of these vectors, 0 without one."""
+    widths = Counter(len(values) for values in vectors if 1 <= len(values) <= MAX_VECTOR)
+    return await known_width(notes, name) or next((width for width, _ in widths.most_common(1)), 0)
+
+
+async def claim_width(notes: Notes, name: str, width: int) -> None:
+    """Make it the width of all vectors to come. Raises InvalidInput if another process stored vectors of another width meanwhile."""
+    while True:
+        before = await notes.read(name)
+        if before and int(before) != width:
+            raise InvalidInput.of("values", f"{width} numbers", f"{int(before)}, as in the other vectors")
+        if before or await notes.replace(name, before, str(width).encode()):
+            return
 
 
 class VectorIntake:
@@ -35,9 +51,8 @@ class VectorIntake:
         self._vectors, self._notes, self._encoder, self._project = vectors, notes, encoder, project
 
     async def width(self, vectors: Sequence[UserVector]) -> int:
-        """The width that Check.vector must allow: of what is stored, else the commonest allowed one of these vectors, 0 without one."""
-        widths = Counter(len(v.values) for v in vectors if 1 <= len(v.values) <= MAX_VECTOR)
-        return await known_width(self._notes) or next((width for width, _ in widths.most_common(1)), 0)
+        """The width that Check.vector must allow for these."""
+        return await common_width(self._notes, WIDTH, [vector.values for vector in vectors])
 
     async def put(self, vectors: Sequence[UserVector]) -> int:
         """Store vectors that Check.vector allows, with their priors; returns how many, without those of forgotten users.
@@ -47,15 +62,7 @@ class VectorIntake:
         if not vectors:
             return 0
         rows = np.stack([np.asarray(vector.values, np.float32) for vector in vectors])
-        await self._claim(rows.shape[1])
+        await claim_width(self._notes, WIDTH, rows.shape[1])
         data = await self._notes.read(map_note(self._encoder))
         priors = await asyncio.to_thread(self._project, data, rows) if data else None
         return await self._vectors.put(vectors, priors, self._encoder)
-
-    async def _claim(self, width: int) -> None:
-        while True:
-            before = await self._notes.read(WIDTH)
-            if before and int(before) != width:
-                raise InvalidInput.of("values", f"{width} numbers", f"{int(before)}, as in the other vectors")
-            if before or await self._notes.replace(WIDTH, before, str(width).encode()):
-                return

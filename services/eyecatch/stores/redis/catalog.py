@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from eyecatch.core.errors import InvalidInput
-from eyecatch.core.types import AuditEntry, Cover, Item, Page, StandingChange, Trust
+from eyecatch.core.types import AuditEntry, Cover, Item, Page, StandingChange, Trust, Vector
 from eyecatch.stores import page_tokens as pages
 from eyecatch.stores.json_codec import audit_entry, audit_text
 from eyecatch.stores.redis import keys
@@ -17,6 +17,7 @@ from eyecatch.stores.redis.embeddings import CatalogEmbeddings
 from eyecatch.stores.redis.guarded import Guarded
 from eyecatch.stores.redis.link import Command, Link
 from eyecatch.stores.redis.records import cover_bytes, cover_from, item_from, item_text
+from eyecatch.stores.vector_codec import raw, unpacked
 
 _SCAN = 1000
 # The latest entries that the audit record keeps, about 20 MB.
@@ -74,6 +75,7 @@ class RedisCatalog:
                 ("ZREM", keys.category(item.category), item_id),
                 *(("SREM", keys.users_of_blob(uri), _ITEM + item_id) for uri in item.references),
                 *(command for cover in covers for command in _remove_cover(cover.id, cover)),
+                *(("HDEL", keys.COVER_VECTORS, cover.id) for cover in covers),
             ]
             users = {_ITEM + item_id, *(_COVER + cover.id for cover in covers)}
             uris = await self._unused([*(cover.uri for cover in covers), *item.references], users)
@@ -94,6 +96,7 @@ class RedisCatalog:
         async def decide() -> tuple[list[Command], tuple[list[str], set[str]]]:
             old = await self._covers(cover_ids)
             commands = [command for id, cover in old.items() for command in _remove_cover(id, cover)]
+            commands += [("HDEL", keys.COVER_VECTORS, id) for id in old]
             commands += map(_record, audit)
             uris = await self._unused([cover.uri for cover in old.values()], {_COVER + id for id in old})
             return commands, (uris, {cover.item_id for cover in old.values()})
@@ -155,6 +158,20 @@ class RedisCatalog:
             for cover in (await self._covers(ids)).values():
                 yield cover
             after = ids[-1]
+
+    async def put_vectors(self, vectors: Mapping[str, Vector]) -> None:
+        async def decide() -> tuple[list[Command], None]:
+            known = await self._covers(list(vectors))
+            return [("HSET", keys.COVER_VECTORS, id, raw(vectors[id])) for id in known], None
+
+        await self._guarded.change(decide)
+
+    async def vectors(self, cover_ids: Sequence[str]) -> Mapping[str, Vector]:
+        answers = await self._link.one("HMGET", keys.COVER_VECTORS, *cover_ids) if cover_ids else []
+        return {id: unpacked(data) for id, data in zip(cover_ids, answers, strict=True) if data}
+
+    async def drop_vectors(self) -> None:
+        await self._link.one("UNLINK", keys.COVER_VECTORS)
 
     async def counts(self) -> tuple[int, int]:
         items, covers = await self._link.many([("HLEN", keys.ITEMS), ("HLEN", keys.COVERS)])

@@ -53,6 +53,7 @@ ITEMS = "ec:{catalog}:items"
 ITEM_IDS = "ec:{catalog}:item-ids"
 COVERS = "ec:{catalog}:covers"
 COVER_IDS = "ec:{catalog}:cover-ids"
+COVER_VECTORS = "ec:{catalog}:cover-vectors"
 AUDIT = "ec:{catalog}:audit"
 
 

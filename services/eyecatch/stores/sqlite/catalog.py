@@ -7,12 +7,13 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from eyecatch.core.types import AuditEntry, Cover, Item, Page, StandingChange, Trust
+from eyecatch.core.types import AuditEntry, Cover, Item, Page, StandingChange, Trust, Vector
 from eyecatch.stores import page_tokens as pages
 from eyecatch.stores.json_codec import audit_entry, audit_text
 from eyecatch.stores.sqlite import rows
 from eyecatch.stores.sqlite.cache import EmbeddingCache
 from eyecatch.stores.sqlite.connection import Database, Row
+from eyecatch.stores.vector_codec import raw, unpacked
 
 _ITEM = "SELECT id, title, category, updated_at, {pictures} FROM items".format(
     pictures="(SELECT json_group_array(uri) FROM (SELECT uri FROM pictures WHERE item_id = items.id ORDER BY place))"
@@ -71,6 +72,7 @@ class SqliteCatalog:
             uris += _column(connection, _PICTURES, item_id)
             if not connection.execute("DELETE FROM items WHERE id = ?", (item_id,)).rowcount:
                 return None
+            _drop_vectors(connection, cover_ids)
             self._embeddings.drop(cover_ids, [item_id])
             return _unused(connection, uris)
 
@@ -91,6 +93,7 @@ class SqliteCatalog:
                     changed.add(item_id)
                     uris.append(uri)
             connection.executemany("DELETE FROM covers WHERE id = ?", [(id,) for id in cover_ids])
+            _drop_vectors(connection, cover_ids)
             self._embeddings.drop(cover_ids, changed)
             _record(connection, audit)
             return _unused(connection, uris)
@@ -151,6 +154,22 @@ class SqliteCatalog:
                 return
             after = page[-1][0]
 
+    async def put_vectors(self, vectors: Mapping[str, Vector]) -> None:
+        sql = "INSERT OR REPLACE INTO cover_vectors SELECT id, ? FROM covers WHERE id = ?"
+        values = [(raw(vector), id) for id, vector in vectors.items()]
+
+        def run(connection: sqlite3.Connection) -> None:
+            connection.executemany(sql, values)
+
+        await self._database.write(run)
+
+    async def vectors(self, cover_ids: Sequence[str]) -> Mapping[str, Vector]:
+        sql = "SELECT cover_id, data FROM cover_vectors WHERE cover_id IN (SELECT value FROM json_each(?))"
+        return {id: unpacked(data) for id, data in await self._database.scan(sql, (json.dumps(list(cover_ids)),))}
+
+    async def drop_vectors(self) -> None:
+        await self._database.write(lambda connection: connection.execute("DELETE FROM cover_vectors"))
+
     async def counts(self) -> tuple[int, int]:
         ((items, covers),) = await self._database.scan(
             "SELECT (SELECT count(*) FROM items), (SELECT count(*) FROM covers)"
@@ -169,6 +188,10 @@ class SqliteCatalog:
                 connection.execute(_UPSERT_COVER, rows.cover_row(cover))
                 changed.add(cover.item_id)
         self._embeddings.drop([cover.id for cover in covers], changed)
+
+
+def _drop_vectors(connection: sqlite3.Connection, cover_ids: Sequence[str]) -> None:
+    connection.executemany("DELETE FROM cover_vectors WHERE cover_id = ?", [(id,) for id in cover_ids])
 
 
 def _record(connection: sqlite3.Connection, entries: Sequence[AuditEntry]) -> None:

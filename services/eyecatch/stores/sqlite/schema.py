@@ -121,8 +121,11 @@ CREATE INDEX covers_by_trust ON covers (trust, id) WHERE trust < 3;
 CREATE TABLE audit (seq INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT NOT NULL);
 """
 
-# Users' own vectors and their priors (vector_codec.py).
-_V10 = "CREATE TABLE vectors (user_id TEXT PRIMARY KEY, data BLOB NOT NULL);"
+# Users' own vectors and their priors (vector_codec.py), and covers' own vectors, which stay when a cover is replaced.
+_V10 = """
+CREATE TABLE vectors (user_id TEXT PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE cover_vectors (cover_id TEXT PRIMARY KEY, data BLOB NOT NULL);
+"""
 
 MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10)
 
