@@ -3,7 +3,7 @@
 import asyncio
 
 import numpy as np
-from eyecatch.core.types import Action, Prior, UserVector, UserVectorRows, Vector
+from eyecatch.core.types import RECENT_EVENTS, Action, Prior, UserVector, UserVectorRows, Vector
 
 from tests.contracts.builders import MEAN, Each, Stores, cover, event, item, unit
 
@@ -12,7 +12,8 @@ TRUST = 6
 
 def both(count: int, events: Vector, prior_row: Vector) -> Vector:
     """A unit embedding from so many events, and a prior."""
-    mixed = count * events + TRUST * prior_row
+    share = TRUST / (count + TRUST) * (1 - count / RECENT_EVENTS)
+    mixed = (1 - share) * events + share * prior_row
     return mixed / np.linalg.norm(mixed)
 
 
@@ -190,6 +191,13 @@ async def test_removed_vectors_are_gone(stores: Stores) -> None:
         await stores.vectors.remove(rows.keys)
     assert await stored(stores) == []
     assert await stores.profiles.embedding("mia", MEAN) is None
+
+
+async def test_a_read_of_a_user_needs_no_vector(stores: Stores) -> None:
+    await stores.vectors.put([vector()], prior(2), MEAN)
+    for rows in await stored(stores):
+        await stores.vectors.remove(rows.keys)
+    assert near(await stores.profiles.embedding("mia", MEAN), half(2)), "the prior is in the profile's head"
 
 
 async def test_vectors_and_events_at_once_lose_nothing(stores: Stores) -> None:

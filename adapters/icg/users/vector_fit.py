@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from icg.errors import IcgError
+from icg.users.histories import WINDOW
 from icg.users.vector_map import VectorMap
 
 LEAST_USERS = 50
@@ -21,7 +22,7 @@ STRENGTHS = tuple(10.0**power for power in range(-3, 5))
 """Of the ridge, in units of the mean variance of a column."""
 CHUNK = 4096
 TRUSTS, TRUST = (2, 4, 8, 16, 32, 64), 8
-"""Engagements that weigh as much as a prior: the choices, and the one without users to choose on."""
+"""How slowly behaviour takes over from a prior: the choices, and the one without users to choose on."""
 NEGATIVES = 100
 FEWEST_JUDGED = 10
 
@@ -54,8 +55,8 @@ class Halves:
 
     def blend(self, priors: np.ndarray, trust: int) -> np.ndarray:
         """(P, D) in the direction of the embeddings that the services compute from the older half and priors (P, D)."""
-        weight = (self.counts / (self.counts + trust))[:, None]
-        out: np.ndarray = weight * self.events + (1 - weight) * priors
+        share = (trust / (self.counts + trust) * np.maximum(1 - self.counts / WINDOW, 0))[:, None]
+        out: np.ndarray = (1 - share) * self.events + share * priors
         return out
 
 

@@ -22,8 +22,8 @@ NUMBERS = ("encoder", "users", "strength", "trust")
 class VectorMap:
     """mean, scale (W,) of the vectors; slopes (W, D) of standardised vectors.
 
-    encoder: the version of the user embeddings that it was fitted to. users: how many. strength: of the ridge, in mean variances. trust:
-    engagements that weigh as much as a prior. report: what the fit measured; of a map that was read from a file.
+    encoder: the version of the user embeddings that it was fitted to. users: how many. strength: of the ridge, in mean variances.
+    trust: how slowly behaviour takes over from a prior. report: what the fit measured; of a map that was read from a file.
     """
 
     mean: np.ndarray

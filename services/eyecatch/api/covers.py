@@ -82,7 +82,7 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
         user = await self._profiles.embedding(user_id, self._encoder) if user_id else None
         if user is None:
             raise NotReady(
-                "ranking the whole catalogue needs a user with behaviour; set item_id to rank the covers of one item"
+                "ranking the whole catalogue needs a user with behaviour or a mapped vector; set item_id to rank the covers of one item"
             )
         covers = []
         for cover_id, dot in self._index.search(user, limit):

@@ -110,8 +110,8 @@ def _answer(report: dict[str, Any]) -> Answer:
     share = "the map is not used" if not report["adopted"] else f"the map reaches {report['share_reached']:.1%}"
     title = (
         f"{having} of {users} users have a vector ({report['share_with_vector']:.1%}); {share}; {report['cold']} of them have fewer than "
-        f"{report['least_events']} engagements. Fitted on {report['fitted_on']}, ridge {report['strength']:g}; {report['trust']} "
-        f"engagements weigh as much as a vector. On {figures['users']} users outside the fit the vector gains {figures['gain']:+.4f} ± "
+        f"{report['least_events']} engagements. Fitted on {report['fitted_on']}, ridge {report['strength']:g}; trust "
+        f"{report['trust']}. On {figures['users']} users outside the fit the vector gains {figures['gain']:+.4f} ± "
         f"{figures['error']:.4f} over the better of the first two rows"
     )
     return Answer(report, title, ("a user known by", "pairs in the right order", "cosine"), rows)

@@ -228,8 +228,8 @@ class UserVector:
 
 
 class Prior(NamedTuple):
-    """What a map says of a user's taste: `row` (D,) of at most unit length, a difference from the mean user. `trust`: the engagements, 1
-    to 255, that weigh as much."""
+    """What a map says of a user's taste: `row` (D,) of at most unit length, a difference from the mean user. `trust`: 1 to 255, how slowly
+    behaviour takes over (core/behaviour/priors.py)."""
 
     row: Vector
     trust: int

@@ -1,7 +1,7 @@
 """User embeddings from events and a prior: what a map says of a user's own vector. Knows no store.
 
-A user without engagements is at the prior, and behaviour takes over: one with as many as the prior's trust is half way to the encoder's
-embedding. A prior turns that embedding and never shortens it: what is known by behaviour counts no less because of a vector.
+A user without engagements is at the prior, and behaviour takes over: the prior loses weight with each engagement, and has none left when
+the window of the encoder is full. A prior turns the encoder's embedding and never shortens it: behaviour counts no less for a vector.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyecatch.core.ports import Encoder
-from eyecatch.core.types import EMBEDDING_DIM, Action, Behaviour, Event, Prior, Vector
+from eyecatch.core.types import EMBEDDING_DIM, RECENT_EVENTS, Action, Behaviour, Event, Prior, Vector
 
 TINY = 1e-3
 _LIKED = frozenset({Action.CLICK, Action.LIKE, Action.PURCHASE, Action.DWELL})
@@ -35,8 +35,8 @@ def encode(
 
 def blend(embedding: Vector, events: int, prior: Prior) -> Vector:
     """The user embedding (D,) of an encoder that knows so many events, and a prior."""
-    weight = np.float32(events / (events + prior.trust))
-    mixed: Vector = weight * embedding + (1 - weight) * prior.row
+    share = np.float32(prior.trust / (events + prior.trust) * max(1 - events / RECENT_EVENTS, 0))
+    mixed: Vector = (1 - share) * embedding + share * prior.row
     length, least = float(np.linalg.norm(mixed)), float(np.linalg.norm(embedding))
     return mixed * np.float32(least / length) if TINY < length < least else mixed
 
