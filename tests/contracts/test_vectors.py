@@ -13,7 +13,7 @@ TRUST = 6
 def both(count: int, events: Vector, prior_row: Vector) -> Vector:
     """A unit embedding from so many events, and a prior."""
     share = TRUST / (count + TRUST) * (1 - count / RECENT_EVENTS)
-    mixed = (1 - share) * events + share * prior_row
+    mixed = (1 - share) * events + share * prior_row / np.linalg.norm(prior_row)
     return mixed / np.linalg.norm(mixed)
 
 

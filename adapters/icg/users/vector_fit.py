@@ -56,7 +56,7 @@ class Halves:
     def blend(self, priors: np.ndarray, trust: int) -> np.ndarray:
         """(P, D) in the direction of the embeddings that the services compute from the older half and priors (P, D)."""
         share = (trust / (self.counts + trust) * np.maximum(1 - self.counts / WINDOW, 0))[:, None]
-        out: np.ndarray = (1 - share) * self.events + share * priors
+        out: np.ndarray = (1 - share) * _unit(self.events) + share * _unit(priors)
         return out
 
 
@@ -189,6 +189,11 @@ def _deviation(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
     for start in range(0, len(vectors), CHUNK):
         total += ((vectors[start : start + CHUNK] - mean) ** 2).sum(0)
     out: np.ndarray = np.sqrt(total / len(vectors))
+    return out
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    out: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
     return out
 
 

@@ -1,7 +1,7 @@
 """User embeddings from events and a prior: what a map says of a user's own vector. Knows no store.
 
 A user without engagements is at the prior, and behaviour takes over: the prior loses weight with each engagement, and has none left when
-the window of the encoder is full. A prior turns the encoder's embedding and never shortens it: behaviour counts no less for a vector.
+the window of the encoder is full. It turns the encoder's embedding and leaves its length: what behaviour says counts no less for a vector.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,11 +34,15 @@ def encode(
 
 
 def blend(embedding: Vector, events: int, prior: Prior) -> Vector:
-    """The user embedding (D,) of an encoder that knows so many events, and a prior."""
-    share = np.float32(prior.trust / (events + prior.trust) * max(1 - events / RECENT_EVENTS, 0))
-    mixed: Vector = (1 - share) * embedding + share * prior.row
-    length, least = float(np.linalg.norm(mixed)), float(np.linalg.norm(embedding))
-    return mixed * np.float32(least / length) if TINY < length < least else mixed
+    """The user embedding (D,) of an encoder that knows so many events, and a prior. Where both cancel it is the encoder's."""
+    length, size = float(np.linalg.norm(embedding)), float(np.linalg.norm(prior.row))
+    if length < TINY or size < TINY:
+        return prior.row if length < TINY else embedding
+    share = prior.trust / (events + prior.trust) * max(1 - events / RECENT_EVENTS, 0)
+    # In unit directions: a prior is short where a vector says little, but an encoder may be as long after one event as after many.
+    mixed: Vector = np.float32((1 - share) / length) * embedding + np.float32(share / size) * prior.row
+    total = float(np.linalg.norm(mixed))
+    return mixed * np.float32(length / total) if total > TINY else embedding
 
 
 def behaviour(
