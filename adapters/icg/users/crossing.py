@@ -28,11 +28,17 @@ class Crossing:
     slopes: np.ndarray
 
     def __call__(self, user: np.ndarray) -> np.ndarray:
-        """(..., 64) -> float32 unit rows; zeros stay zeros. Raises BriefError for another width."""
+        """(..., 64) -> float32 rows as long as before, at most of unit length: a refiner goes by how much is known of a user.
+
+        Raises BriefError for another width.
+        """
         if np.shape(user)[-1] != WIDTH:
             raise BriefError(f"user_embedding width={np.shape(user)[-1]}; allowed: {WIDTH}")
         row = np.asarray(user, np.float32) @ self.slopes
-        out: np.ndarray = (row / np.maximum(np.linalg.norm(row, axis=-1, keepdims=True), 1e-6)).astype(np.float32)
+        length = np.minimum(np.linalg.norm(user, axis=-1, keepdims=True), 1)
+        out: np.ndarray = (length * row / np.maximum(np.linalg.norm(row, axis=-1, keepdims=True), 1e-6)).astype(
+            np.float32
+        )
         return out
 
     @classmethod

@@ -21,6 +21,8 @@ def test_users_arrive_where_their_covers_are() -> None:
     assert crossing(user) @ there / np.linalg.norm(there) > 0.999
     assert np.isclose(np.linalg.norm(crossing(user)), 1, atol=1e-5)
     assert not crossing(np.zeros(64)).any(), "nobody stays nobody"
+    little = 0.1 * user / np.linalg.norm(user)
+    assert np.isclose(np.linalg.norm(crossing(little)), 0.1, atol=1e-5), "of whom little is known, little stays known"
 
 
 def test_a_map_is_read_beside_the_checkpoint_that_it_leads_to_and_no_other(tmp_path: Path) -> None:
