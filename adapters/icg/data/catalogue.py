@@ -159,7 +159,7 @@ class Catalogue:
                 yield from self._example(report, "covers", row.number, known[cover_item], cover, text)
 
     def log(self, covers: Mapping[str, tuple[int, str]], report: RowReport, split: str = TRAIN) -> Log:
-        """The events of users of a split. `covers`: cover id -> (its row, its item), in the order of `examples`.
+        """The events of users of a split, "" for all. `covers`: cover id -> (its row, its item), in the order of `examples`.
 
         An event without a cover, or without a table of covers, is about its item's first cover. The decision column identifies lists;
         without it, all events of a user with one cover are a list.
@@ -228,7 +228,7 @@ class Catalogue:
         for row in events.rows():
             cell = row.values
             user_id = cell.get(user, "")
-            if not row.problem and user_id and self.splits.of("user", user_id) != split:
+            if split and not row.problem and user_id and self.splits.of("user", user_id) != split:
                 continue
             named = cell.get(cover, "") if self.covers is not None else ""
             named = named or first.get(cell.get(item, ""), "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from dataclasses import dataclass, replace
@@ -15,16 +14,15 @@ import torch
 
 from icg import starter
 from icg.adapter.model import IcgAdapter
-from icg.checkpoints import DIFFUSERS, SPACE_WEIGHTS, TRANSFORMERS, space_folder
+from icg.checkpoints import DIFFUSERS, TRANSFORMERS
 from icg.data.art import STYLES, on_white, procedural
 from icg.data.buckets import Buckets
 from icg.data.catalogue import TEST, TRAIN, Catalogue, Example, RowReport, Splits
-from icg.data.precompute import Kind, Latents, Looks, PreparedExample, Readings, digest, fingerprint, prepare, show
+from icg.data.precompute import Kind, Latents, Looks, PreparedExample, Readings, fingerprint, prepare, show
 from icg.draw.pipeline import load_diffusion
 from icg.errors import IcgError
 from icg.models import vlm as reading
 from icg.models.families import cast, family_of
-from icg.models.joint import JointEmbedding
 from icg.train.connector.pretraining import CONNECTOR, STANDARD, ConnectorConfig, ConnectorRun, new_adapter, standardise
 from icg.train.connector.source import ConnectorSource, CoverUsers, by_vlm, precomputed
 
@@ -90,7 +88,7 @@ def assemble(
         kinds += [with_cover, title_only]
     looks = None
     if paths.joint is not None and catalogue.events is not None:
-        looks = Looks(paths.cache / "looks", JointEmbedding.from_pretrained(paths.joint), _space(paths.joint))
+        looks = Looks(paths.cache / "looks", paths.joint)
         kinds.append(looks)
     prepared = prepare(examples, tuple(kinds), report)
     if config.stage == CONNECTOR:
@@ -107,11 +105,6 @@ def assemble(
     made_from = {name: str(path.resolve()) for name, path in folders.items() if path is not None}
     config = replace(config, made_from=made_from | {"pixels": str(pixels)})
     return ConnectorRun(family, adapter, accelerator, source, validation, config)
-
-
-def _space(root: Path) -> str:
-    """Names the model of cover embeddings, so that cached ones of another are not used."""
-    return digest("space", hashlib.sha256((space_folder(root) / SPACE_WEIGHTS).read_bytes()).hexdigest())
 
 
 def _start(
@@ -139,8 +132,7 @@ def _tastes(catalogue: Catalogue, train: list[PreparedExample], looks: Looks, re
     covers = {p.example.cover: (row, p.example.item) for row, p in enumerate(train)}
     log = catalogue.log(covers, report)
     print(f"{len(log)} events of training users about these covers")
-    rows = np.stack([looks.store.get(p.keys[-1]).float().numpy() for p in train])
-    return CoverUsers(log, rows, np.unique([p.example.item for p in train], return_inverse=True)[1])
+    return CoverUsers(log, looks.rows(train), np.unique([p.example.item for p in train], return_inverse=True)[1])
 
 
 def smoke(paths: Paths) -> Paths:
