@@ -88,7 +88,7 @@ def new_adapter(vlm: Any, diffusion: Any, seed: int, **sizes: int) -> IcgAdapter
     torch.manual_seed(seed)
     width = int(vlm.get_input_embeddings().weight.shape[1])
     heads = next(n for n in (32, 16, 8, 4, 2, 1) if width % n == 0 and (width // n >= 48 or n == 1))
-    adapter = IcgAdapter(AdapterConfig.between(vlm, diffusion, **({"heads": heads} | sizes)))
+    adapter = IcgAdapter(AdapterConfig.between(vlm, diffusion, **({"heads": heads, "places": True} | sizes)))
     adapter.refiner.silence()
     return adapter
 

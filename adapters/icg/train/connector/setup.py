@@ -23,8 +23,12 @@ from icg.draw.pipeline import load_diffusion
 from icg.errors import IcgError
 from icg.models import vlm as reading
 from icg.models.families import cast, family_of
+from icg.models.text_encoders import text_scale
 from icg.train.connector.pretraining import CONNECTOR, STANDARD, ConnectorConfig, ConnectorRun, new_adapter, standardise
 from icg.train.connector.source import ConnectorSource, CoverUsers, by_vlm, precomputed
+
+SCALED = 16
+"""Titles that a diffusion model's own text encoder reads, for the scale of conditions."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,8 @@ def _start(
         else:
             adapter = new_adapter(vlm, diffusion, seed, **sizes)
             training = [e for e in examples if e.split == TRAIN]
+            if (scale := text_scale(paths.diffusion, [e.title for e in training[:SCALED]])) is not None:
+                adapter.connector.scale(scale)
             sample = training[:: ceil(len(training) / STANDARD)]
             # Half of them by their titles alone, as in training.
             items = [(e.title, show(e) if n % 2 == 0 else ()) for n, e in enumerate(sample)]
