@@ -26,7 +26,10 @@ NEEDED = {
 """Parts without which nothing can be served, and what makes each."""
 OPTIONAL = {
     "space": ("covers are embedded in the starter's space", "icg space fit --data CATALOGUE --out space"),
-    "users": ("users are means of what they engaged with", "icg train users"),
+    "users": (
+        "users are means of what they engaged with",
+        "icg train users --data CATALOGUE --checkpoint FOLDER --out OUT",
+    ),
     "domain": ("every made cover waits for an editor", "icg assemble FOLDER --catalogue CATALOGUE"),
     "aesthetic": ("covers are ranked without a look at their quality", "icg assemble copies the starter's"),
     "controlnet": ("--inpaint is refused", "icg train controlnet --checkpoint FOLDER"),

@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from icg.commands import assemble, check, design, evaluate, judge, product, space, train, upscale
+from icg.commands import assemble, check, convert, design, evaluate, judge, product, space, train, upscale
 
 # Read when torch loads OpenMP, later. Its waiting threads spin by default: beside another busy process,
 # work then takes ten times as long.
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command()(assemble.assemble)
 app.command()(check.check)
+app.command()(convert.convert)
 app.command()(judge.judge)
 app.command()(design.design)
 app.command()(upscale.upscale)

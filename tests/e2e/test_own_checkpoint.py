@@ -56,6 +56,9 @@ def checkpoint(request: pytest.FixtureRequest, shop: Path, tmp_path_factory: pyt
     settings = ("--size", "96x64,64x64", "--steps", 3, "--guidance", 2.5, "--negative", "dark", "--dtype", "float32")
     out, parts = root / "mine", ("--adapter", root / "run" / "adapter", "--space", shop / "space")
     assert "eyecatch serve --checkpoint" in icg("assemble", out, *models, *parts, "--catalogue", shop, *settings)
+    aligning = ("--device", "cpu", "--steps", 2, "--batch", 2, "--watched", 4, "--go-on", "--checkpointing")
+    icg("train", "alignment", "--data", shop, "--checkpoint", out, "--out", root / "aligned", *aligning)
+    icg("assemble", out, "--adapter", root / "aligned" / "adapter")
     report = json.loads(icg("check", out, "--json"))
     assert report["fits"]
     assert "domain" not in report["missing"]

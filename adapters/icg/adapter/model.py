@@ -28,7 +28,8 @@ class AdapterConfig:
     identify a family: Qwen2.5-VL-3B and Qwen3-VL-2B are both 2048 wide. audience: whether covers follow a segment's words behind the
     title; an adapter that was trained on bare titles loses the title by them. grounds: edge in pixels of the grounds, pictures without
     a subject, that the denoiser was trained to draw for a user without an item; 0 if it was not. drafts: edge of the drafts that it was
-    trained to refine to grounds; 0: grounds are drawn at their size from the beginning. Raises CheckpointError for values out of range.
+    trained to refine to grounds; 0: grounds are drawn at their size from the beginning. places: whether the connector has a vector for
+    each token. Raises CheckpointError for values out of range.
     """
 
     vlm: int
@@ -44,6 +45,7 @@ class AdapterConfig:
     audience: bool = True
     grounds: int = 0
     drafts: int = 0
+    places: bool = False
 
     def __post_init__(self) -> None:
         for name in ("vlm", "caption", "pooled", "user", "tokens", "layers", "heads", "slots", "grounds", "drafts"):
@@ -97,7 +99,11 @@ class IcgAdapter(nn.Module):
         self.meta_tokens = MetaTokens(config.tokens, config.vlm)
         self.refiner = Refiner(config.vlm, config.user, config.slots, config.heads)
         self.connector = Connector(
-            config.vlm, ConditioningSpec(config.caption, config.pooled), config.layers, config.heads
+            config.vlm,
+            ConditioningSpec(config.caption, config.pooled),
+            config.layers,
+            config.heads,
+            config.tokens if config.places else 0,
         )
         self.nothing = nn.Parameter(torch.randn(config.tokens, config.vlm) * 0.02)
         """The tokens of an empty item, for classifier-free guidance and for grounds."""

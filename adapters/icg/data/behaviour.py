@@ -67,10 +67,13 @@ class Log:
     def examination(self) -> np.ndarray:
         """(positions,) click rate of each position over that of the top one: the probability that a cover there is looked at.
 
-        Unbiased if covers are placed at random, as by exploration; 0.05 to 1.
+        Unbiased if covers are placed at random, as by exploration; 0.05 to 1. 1 for a log without impressions.
         """
-        shown = np.bincount(self.position[self.action == IMPRESSION]).astype(float)
-        clicked = np.bincount(self.position[self.action == CLICK], minlength=len(shown))[: len(shown)]
+        places = int(self.position.max(initial=0)) + 1
+        if not (self.action == IMPRESSION).any():
+            return np.ones(places)
+        shown = np.bincount(self.position[self.action == IMPRESSION], minlength=places).astype(float)
+        clicked = np.bincount(self.position[self.action == CLICK], minlength=places)
         rate = clicked / np.maximum(shown, 1)
         return np.clip(rate / max(rate[0], 1e-9), 0.05, 1.0)
 

@@ -165,7 +165,7 @@ class Catalogue:
         split: str = TRAIN,
         users: dict[str, int] | None = None,
     ) -> Log:
-        """The events of users of a split. `covers`: cover id -> (its row, its item), in the order of `examples`. `users`: gets the number
+        """The events of users of a split, "" for all. `covers`: cover id -> (its row, its item), in the order of `examples`. `users`: gets the number
         of each user id.
 
         An event without a cover, or without a table of covers, is about its item's first cover. The decision column identifies lists;
@@ -235,7 +235,7 @@ class Catalogue:
         for row in events.rows():
             cell = row.values
             user_id = cell.get(user, "")
-            if not row.problem and user_id and self.splits.of("user", user_id) != split:
+            if split and not row.problem and user_id and self.splits.of("user", user_id) != split:
                 continue
             named = cell.get(cover, "") if self.covers is not None else ""
             named = named or first.get(cell.get(item, ""), "")

@@ -21,13 +21,14 @@ from tqdm import tqdm
 
 from icg import pictures
 from icg.adapter.model import IcgAdapter
-from icg.checkpoints import weights
+from icg.checkpoints import SPACE_WEIGHTS, space_folder, weights
 from icg.data.buckets import Buckets, crop
 from icg.data.catalogue import Example, RowReport
 from icg.data.shards import Shards
 from icg.errors import IcgError
 from icg.models import vlm as reading
 from icg.models.families import Family
+from icg.models.joint import JointEmbedding
 
 READ_SIDE = 512
 """Longer edge in pixels of the VLM's pictures, as the services store pictures of items."""
@@ -125,10 +126,12 @@ class Readings(Kind):
 
 
 class Looks(Kind):
-    """(U,) embeddings of covers, in the space of users; `joint` is an icg.models.joint.JointEmbedding, `model` its fingerprint."""
+    """(U,) embeddings of covers, in the space of users of the checkpoint `root`."""
 
-    def __init__(self, folder: Path, joint: Any, model: str) -> None:
-        self.store, self.joint, self._prefix = Shards(folder), joint, digest("look", model)
+    def __init__(self, folder: Path, root: Path) -> None:
+        space = hashlib.sha256((space_folder(root) / SPACE_WEIGHTS).read_bytes()).hexdigest()
+        self.store, self._prefix = Shards(folder), digest("look", digest("space", space))
+        self._joint = JointEmbedding.from_pretrained(root)
 
     def key(self, example: Example, picture: str) -> str:
         """See Kind."""
@@ -136,7 +139,11 @@ class Looks(Kind):
 
     def add(self, key: str, example: Example, picture: Image.Image) -> None:
         """See Kind."""
-        self.store.put(key, torch.from_numpy(self.joint.covers([picture])[0]))
+        self.store.put(key, torch.from_numpy(self._joint.covers([picture])[0]))
+
+    def rows(self, prepared: list[PreparedExample]) -> np.ndarray:
+        """(N, U) of examples whose last kind this is."""
+        return np.stack([self.store.get(p.keys[-1]).float().numpy() for p in prepared])
 
 
 def prepare(examples: Iterable[Example], kinds: tuple[Kind, ...], report: RowReport) -> list[PreparedExample]:

@@ -29,9 +29,14 @@ RECIPES = {
         "connector.recipe", "an adapter for your own VLM and diffusion model", "a VLM, a diffusion model, a catalogue"
     ),
     "users": Recipe(
-        "users.recipe", "the user encoder and cold start, on SIMULATED behaviour", ART, "6 minutes a seed, two cores"
+        "users.recipe",
+        "the user encoder and cold start",
+        f"a catalogue with events; or {ART}, for SIMULATED ones",
+        "6 minutes a seed, two cores",
     ),
-    "alignment": Recipe("alignment.recipe", "the starter's refiner and connector, by rewards", ART, UNMEASURED),
+    "alignment": Recipe(
+        "alignment.recipe", "a checkpoint's refiner and connector, by rewards", f"a catalogue with events; or {ART}"
+    ),
     "product": Recipe(
         "products.recipe", "one product, from a few pictures", "3 to 8 pictures", "25 s without prior, one core"
     ),

@@ -17,10 +17,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from icg.checkpoints import SPACE, SPACE_WEIGHTS, space_folder
-from icg.data.behaviour import CLICK, DISLIKE, ENGAGED
+from icg.data.behaviour import CLICK, DISLIKE, ENGAGED, Log
 from icg.errors import CheckpointError
 from icg.users.cold_start import TasteMixture
-from icg.users.histories import DWELL_MS, GAP_S
+from icg.users.histories import DWELL_MS, GAP_S, WINDOW
 
 TOKENS = 1024
 """Events in one call: enough for a small overhead, few enough for the second-level cache."""
@@ -43,6 +43,15 @@ class Histories:
     dwell_ms: np.ndarray
     time: np.ndarray
     length: np.ndarray
+
+    @classmethod
+    def of(cls, table: np.ndarray, log: Log, known: np.ndarray) -> Histories:
+        """The latest WINDOW of the first `known` (B,) events of users 0 to B - 1 of a log without impressions, whose covers are rows of
+        `table`."""
+        start = np.searchsorted(log.user, np.arange(len(known)))
+        length = np.minimum(known, WINDOW)
+        place = np.minimum((start + known - length)[:, None] + np.arange(WINDOW), max(len(log) - 1, 0))
+        return cls(table, *(column[place] for column in (log.cover, log.action, log.dwell_ms, log.time)), length)
 
     def take(self, rows: np.ndarray, longest: int) -> Histories:
         """The users of these rows, padded to `longest`."""

@@ -1,10 +1,13 @@
-"""Recipe 9: align the starter's refiner and connector to its rewards, for SIMULATED users.
+"""Recipe 9: align a checkpoint's refiner and connector to its rewards, for its users.
 
+    icg train alignment --checkpoint mine --data shop --out runs/alignment [--device cuda] [--checkpointing]
     icg train alignment --art node_modules --out runs/alignment [--steps 300] [--dispersion 0.5] [--fresh] [--smoke]
     icg train alignment --art node_modules --out runs/engaging --engagement 3 --aesthetic 0.5 [--by policy]
 
-Rewards are standardised by their values for covers before training. Writes OUT/adapter, OUT/watch.jsonl, a contact sheet a look, and
-the reward's weights and scales as OUT/weights.json and OUT/scales.json.
+--data: a catalogue with its events, as `eyecatch export` writes them; users are embedded as the services do. --art: the starter's art with
+SIMULATED users. Covers are drawn at the size that CHECKPOINT names. An interrupted run resumes. Rewards are standardised by their values
+for covers before training. Writes OUT/adapter, OUT/watch.jsonl, a contact sheet a look, and the rewards' weights and scales as
+OUT/weights.json and OUT/scales.json.
 With --fresh the refiner changes nothing at first, as after connector pre-training without users: it learns everything about users here.
 By policy (icg.train.alignment.grpo), rewards need no gradients, and there is no dispersion term: the preference reward separates users.
 The last line is one JSON object: held-out figures before and after.
@@ -14,136 +17,89 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 from icg import starter
 from icg.brief import Brief
-from icg.data.art import CATEGORIES, STYLES, Subject, load_subjects, on_white, procedural
-from icg.data.bank import build
-from icg.data.behaviour import population, simulate
+from icg.checkpoints import check_device
+from icg.data.art import load_subjects, procedural
 from icg.errors import IcgError
 from icg.evaluate.judges import retrieval
 from icg.evaluate.personalisation import spread
-from icg.evaluate.preference import mean_embeddings
 from icg.evaluate.reward_hacking import Watch
 from icg.rewards.engagement import Engagement
 from icg.rewards.joint import JointJudge
 from icg.rewards.mix import Mix
-from icg.rewards.relevance import Recognition
+from icg.rewards.relevance import Recognition, Relevance
 from icg.starter import Starter
 from icg.train.alignment import grpo
 from icg.train.alignment import reward_gradient as personalise
+from icg.train.alignment.material import BriefSource, Material, Sizes, of_catalogue, simulated
 from icg.train.flags import Flags
 from icg.train.loop import Fit, train
-from icg.train.starter.tokenizer import variation
-from icg.users.examples import examples
 
 WEIGHTS = {"preference": 3.0, "relevance": 1.0, "aesthetic": 0.1, "engagement": 0.0}
 """With equal weights relevance costs preference: see the project's log. Engagement is computed and watched only with a weight."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Covers for simulated behaviour, users, held-out users among them, watched covers."""
-
-    covers: int
-    users: int
-    held_out: int
-    watched: int
-
-
+KNOWS = 0.2
+"""Least share of a catalogue's titles that relevance must find among the first twentieth, by chance a twentieth, to have a weight."""
 FULL, SMOKE = Sizes(4_000, 1_500, 200, 96), Sizes(40, 12, 4, 8)
 FEW = 4
 """Denoising steps while training: for the gradient four are as good as eight, and twice as fast."""
 
 
-class BriefSource:
-    """Briefs of subjects for users: the title alone, or title and picture."""
-
-    def __init__(self, subjects: list[Subject], users: np.ndarray, each: int, steps: int = Brief.steps) -> None:
-        self.subjects, self.users, self.each, self.steps = subjects, users, each, steps
-
-    def __call__(self, rng: np.random.Generator, count: int) -> list[Brief]:
-        """`count` briefs, for `each` consecutive users of one item."""
-        out = []
-        for _ in range(count // self.each):
-            subject = self.subjects[int(rng.integers(len(self.subjects)))]
-            title = variation(subject.title, int(rng.integers(0, 10)))
-            sprite = subject.sprites[STYLES[int(rng.integers(len(STYLES)))]]
-            pictures = (on_white(sprite),) if rng.random() < 0.5 else ()
-            seed = int(rng.integers(1 << 31))  # one noise for all users of an item: only their tastes differ
-            for user in rng.choice(len(self.users), self.each, replace=False):
-                out.append(Brief(title, pictures, self.users[user], seed=seed, steps=self.steps))
-        return out
-
-
-def simulated_users(parts: Starter, subjects: list[Subject], sizes: Sizes, seed: int) -> np.ndarray:
-    """(U, D) user embeddings as the services compute them, after histories of SIMULATED behaviour of many lengths."""
-    rng = np.random.default_rng((seed, 5))
-    bank = build(subjects, sizes.covers, seed + 11)
-    covers = parts.embedding.covers([Image.fromarray(i) for i in bank.images])
-    themes = np.array([CATEGORIES.index(s.category) for s in subjects])
-    log, _ = simulate(population(sizes.users, rng), bank.look, themes[bank.subject], 30, rng)
-    histories = examples(log, rng)
-    have = np.diff(histories.start)[: sizes.users]
-    known = (have * rng.uniform(0.3, 1.0, len(have))).astype(int)
-    users = mean_embeddings(histories, np.arange(len(have)), known, covers)
-    return users[np.linalg.norm(users, axis=1) > 0]
-
-
 def run(
     out: Path,
-    subjects: list[Subject],
-    sizes: Sizes,
+    parts: Starter,
+    material: Material,
+    watched: int,
     fit: Fit,
     config: personalise.AlignConfig | grpo.PolicyConfig,
     weights: dict[str, float],
     fresh: bool = False,
     go_on: bool = False,
 ) -> dict[str, dict[str, float]]:
-    """Align the shipped starter, by policy if `config` is a PolicyConfig. {"before", "after"}: the watch's first and last figures.
+    """Align a checkpoint, by policy if `config` is a PolicyConfig. {"before", "after"}: the watch's first and last figures.
 
-    fit.batch: covers a step. go_on: continue even if the watch would stop. Raises IcgError for a weight of an unknown reward.
+    fit.batch: covers a step. watched: number of covers that are watched. go_on: continue even if the watch would stop. A weight of a
+    reward that the checkpoint has not is left out. Raises IcgError for a weight of an unknown reward.
     """
     if unknown := sorted(set(weights) - set(WEIGHTS)):
         raise IcgError(f"weights for {unknown}; allowed: {sorted(WEIGHTS)}")
-    weights = {name: weight for name, weight in weights.items() if weight}
-    parts = starter.load()
-    if "engagement" in weights:
-        parts.rewards["engagement"] = Engagement.from_pretrained(starter.path() / "engagement")
+    weights = {name: weight for name, weight in weights.items() if weight and name in parts.rewards}
     if fresh:
         parts.pipeline.adapter.refiner.silence()
-    parts.rewards["relevance"] = Recognition(parts.embedding, [s.title for s in subjects if not s.held_out])
-    people = simulated_users(parts, [s for s in subjects if not s.held_out], sizes, fit.seed)
-    trained, unseen = ([s for s in subjects if s.held_out == held] for held in (False, True))
     each = 1 if isinstance(config, grpo.PolicyConfig) else config.users
-    train_briefs = BriefSource(trained, people[sizes.held_out :], each, FEW)
+    knobs = parts.pipeline.settings.knobs()
+    people, judges = material.users[material.held_out :], material.users[: material.held_out]
+    train_briefs = BriefSource(material.trained, people, each, **knobs | {"steps": FEW})
     rng = np.random.default_rng((fit.seed, 6))
-    watched = BriefSource(trained, people[: sizes.held_out], 2)(rng, sizes.watched // 2)
-    watched += BriefSource(unseen or trained, people[: sizes.held_out], 2)(rng, sizes.watched // 2)
-    covers = [c for i in range(0, len(watched), 16) for c in parts.pipeline(watched[i : i + 16])]
-    values = {name: reward(covers, watched) for name, reward in parts.rewards.items()}
+    briefs = [
+        brief
+        for items in (material.trained, material.unseen)
+        for brief in BriefSource(items, judges, 2, **knobs)(rng, watched // 2)
+    ]
+    covers = [c for i in range(0, len(briefs), fit.batch) for c in parts.pipeline(briefs[i : i + fit.batch])]
+    values = {name: reward(covers, briefs) for name, reward in parts.rewards.items()}
     scales = {name: (float(v.mean()), max(float(v.std()), 1e-3)) for name, v in values.items()}
     mix = Mix(parts.rewards, weights, scales)
     (out / "scales.json").write_text(json.dumps(scales, indent=2))
     (out / "weights.json").write_text(json.dumps(weights, indent=2))
     embedding = parts.embedding
-    titles = [b.title for b in watched]
-    among = list(dict.fromkeys([*titles, *(s.title for s in trained)]))[:100]
+    titles = [b.title for b in briefs]
+    among = list(dict.fromkeys([*titles, *material.titles]))[: max(100, len(titles))]
     figures = {
         "between_users": lambda covers: spread(embedding, covers, "dispersion_ratio"),
-        "along_taste": lambda covers: along_taste(embedding.covers(covers), watched),
+        "along_taste": lambda covers: along_taste(embedding.covers(covers), briefs),
         "title_top5": lambda covers: retrieval(embedding, covers, titles, among)["top5"],
     }
     watch = Watch(
         path=out / "watch.jsonl",
-        briefs=watched,
+        briefs=briefs,
+        batch=fit.batch,
         rewards=parts.rewards,
         features=lambda images: embedding.features(images).numpy(),
         figures=figures,
@@ -188,7 +144,7 @@ def along_taste(looks: np.ndarray, briefs: list[Brief]) -> float:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """`icg train alignment`."""
-    parser = Flags(__name__, __doc__, art="unless smoke", steps=300, batch=16, lr=1e-4)
+    parser = Flags(__name__, __doc__, art="maybe", steps=300, batch=16, lr=1e-4)
     parser.add_argument("--by", choices=["gradient", "policy"], default="gradient", help="optimisation method")
     parser.number("group", 8, "by policy: covers of a brief that are compared")
     parser.number("users", 2, "users for each item of a batch")
@@ -200,7 +156,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--go-on", action="store_true", help="continue even if the watch would stop")
     for name, weight in WEIGHTS.items():
         parser.number(name, weight, f"weight of the {name} reward")
+    parser.add_argument(
+        "--checkpoint", type=Path, default=starter.path(), help="folder to align (default: the starter)"
+    )
+    parser.add_argument("--data", type=Path, help="folder with items.csv (.jsonl, .parquet), events, optionally covers")
+    parser.add_argument("--device", default="", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
+    parser.add_argument("--checkpointing", action="store_true", help="less memory, more time")
+    parser.number("watched", FULL.watched, "held-out covers that are drawn at each look")
     args = parser.parse_args(argv)
+    if not args.smoke and (args.data is None) == (args.art is None):
+        parser.error("--data or --art is needed, not both")
     args.out.mkdir(parents=True, exist_ok=True)
     steps, batch = (2, 4) if args.smoke else (args.steps, args.batch)
     config: personalise.AlignConfig | grpo.PolicyConfig = personalise.AlignConfig(
@@ -210,8 +175,36 @@ def main(argv: Sequence[str] | None = None) -> None:
         config = grpo.PolicyConfig(group=batch if args.smoke else args.group)
         if not 2 <= config.group <= batch:
             parser.error(f"--group {config.group}; allowed: 2 to --batch {batch}")
-    fit = Fit(steps, args.lr, batch, args.seed, warmup=min(20, steps), save_every=max(1, steps // 3))
-    subjects = procedural() if args.smoke else load_subjects(args.art)
     weights = {name: getattr(args, name) for name in WEIGHTS}
-    sizes = SMOKE if args.smoke else FULL
-    print(json.dumps(run(args.out, subjects, sizes, fit, config, weights, args.fresh, args.go_on)))
+    fit = Fit(steps, args.lr, batch, args.seed, warmup=min(20, steps), save_every=max(1, steps // 3))
+    parts = starter.load(args.checkpoint)
+    if args.data is not None:
+        material = of_catalogue(args.checkpoint, args.data, args.out, args.seed)
+    else:
+        subjects = procedural() if args.smoke else load_subjects(args.art)
+        material = simulated(parts, subjects, SMOKE if args.smoke else FULL, args.seed)
+    rewards(parts, material, weights)
+    where(parts, args.device, args.checkpointing)
+    watched = SMOKE.watched if args.smoke else args.watched
+    print(json.dumps(run(args.out, parts, material, watched, fit, config, weights, args.fresh, args.go_on)))
+
+
+def rewards(parts: Starter, material: Material, weights: dict[str, float]) -> None:
+    """Add the rewards that alignment needs to those of `parts`. Relevance gets no weight where it does not know the catalogue's titles."""
+    if weights["engagement"]:
+        parts.rewards["engagement"] = Engagement.from_pretrained(parts.root / "engagement")
+    if type(parts.rewards["relevance"]) is Relevance:
+        parts.rewards["relevance"] = Recognition(parts.embedding, material.titles)
+        if material.recognised is not None and material.recognised < KNOWS:
+            weights["relevance"] = 0.0
+            print(f"relevance finds {material.recognised:.2f} of titles among the first twentieth: it gets no weight")
+
+
+def where(parts: Starter, device: str, checkpointing: bool) -> None:
+    """Move the pipeline to its device. Raises CheckpointError for one that does not exist."""
+    pipeline = parts.pipeline
+    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    at = check_device(name)
+    pipeline.to(at, torch.bfloat16 if at.type == "cuda" else None)
+    if checkpointing:
+        pipeline.family.denoiser.enable_gradient_checkpointing()  # gradients pass through it, though it is frozen

@@ -88,7 +88,7 @@ def new_adapter(vlm: Any, diffusion: Any, seed: int, **sizes: int) -> IcgAdapter
     torch.manual_seed(seed)
     width = int(vlm.get_input_embeddings().weight.shape[1])
     heads = next(n for n in (32, 16, 8, 4, 2, 1) if width % n == 0 and (width // n >= 48 or n == 1))
-    adapter = IcgAdapter(AdapterConfig.between(vlm, diffusion, **({"heads": heads} | sizes)))
+    adapter = IcgAdapter(AdapterConfig.between(vlm, diffusion, **({"heads": heads, "places": True} | sizes)))
     adapter.refiner.silence()
     return adapter
 
@@ -154,6 +154,15 @@ class ConnectorRun:
         return total / count
 
     @torch.no_grad()
+    def ranks(self) -> dict[str, float]:
+        """How many different tokens an item has: the effective rank of its readings, and of the conditions that become of them."""
+        source, device = self.held_out or self.source, self.accelerator.device
+        rows = source.epochs.rows(0)
+        items = source.items(rows, np.ones(len(rows), bool)).to(device).float()
+        conditions, _ = self.adapter(items, torch.zeros(len(rows), self.adapter.config.user, device=device))
+        return {"rank_of_readings": effective_rank(items), "rank_of_conditions": effective_rank(conditions.float())}
+
+    @torch.no_grad()
     def look(self) -> np.ndarray:
         """A grid of held-out covers above those drawn from their readings; of training covers without held-out ones."""
         source = self.held_out or self.source
@@ -193,7 +202,19 @@ class ConnectorRun:
             folder, self.adapter, fit, step, self.config, until, save, self.accelerator, self.config.accumulate
         )
         log.close()
-        return {**losses, "validation": self.validation(), **json.loads((folder / "speed.json").read_text())}
+        return {
+            **losses,
+            "validation": self.validation(),
+            **self.ranks(),
+            **json.loads((folder / "speed.json").read_text()),
+        }
+
+
+def effective_rank(tokens: Tensor) -> float:
+    """(B, M, D) -> 1 to M: the exponential of the entropy of the shares of the squared singular values, mean over B."""
+    squares = torch.linalg.svdvals(tokens).square()
+    shares = squares / squares.sum(1, keepdim=True)
+    return float(torch.special.entr(shares).sum(1).exp().mean())
 
 
 def _check_settings(folder: Path, fit: Fit, config: ConnectorConfig) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from dataclasses import dataclass, replace
@@ -15,21 +14,23 @@ import torch
 
 from icg import starter
 from icg.adapter.model import IcgAdapter
-from icg.checkpoints import DIFFUSERS, SPACE_WEIGHTS, TRANSFORMERS, space_folder
+from icg.checkpoints import DIFFUSERS, TRANSFORMERS
 from icg.data.art import STYLES, on_white, procedural
 from icg.data.buckets import Buckets
 from icg.data.catalogue import TEST, TRAIN, Catalogue, Example, RowReport, Splits
-from icg.data.precompute import Kind, Latents, Looks, PreparedExample, Readings, digest, fingerprint, prepare, show
+from icg.data.precompute import Kind, Latents, Looks, PreparedExample, Readings, fingerprint, prepare, show
 from icg.draw.pipeline import load_diffusion
 from icg.errors import IcgError
 from icg.models import vlm as reading
 from icg.models.families import cast, family_of
-from icg.models.joint import JointEmbedding
+from icg.models.text_encoders import text_scale
 from icg.train.connector.pretraining import CONNECTOR, STANDARD, ConnectorConfig, ConnectorRun, new_adapter, standardise
 from icg.train.connector.priors import priors
 from icg.train.connector.source import ConnectorSource, CoverUsers, by_vlm, precomputed
 
 _SOURCES = ("vlm", "diffusion", "data", "adapter", "joint", "user_embeddings", "user_map")
+SCALED = 16
+"""Titles that a diffusion model's own text encoder reads, for the scale of conditions."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def assemble(
         kinds += [with_cover, title_only]
     looks = None
     if paths.joint is not None and catalogue.events is not None:
-        looks = Looks(paths.cache / "looks", JointEmbedding.from_pretrained(paths.joint), _space(paths.joint))
+        looks = Looks(paths.cache / "looks", paths.joint)
         kinds.append(looks)
     prepared = prepare(examples, tuple(kinds), report)
     if config.stage == CONNECTOR:
@@ -116,11 +117,6 @@ def assemble(
     return ConnectorRun(family, adapter, accelerator, source, validation, config)
 
 
-def _space(root: Path) -> str:
-    """Names the model of cover embeddings, so that cached ones of another are not used."""
-    return digest("space", hashlib.sha256((space_folder(root) / SPACE_WEIGHTS).read_bytes()).hexdigest())
-
-
 def _start(
     paths: Paths, vlm: Any, processor: Any, diffusion: Any, examples: list[Example], seed: int, sizes: dict[str, int]
 ) -> IcgAdapter:
@@ -132,6 +128,8 @@ def _start(
         else:
             adapter = new_adapter(vlm, diffusion, seed, **sizes)
             training = [e for e in examples if e.split == TRAIN]
+            if (scale := text_scale(paths.diffusion, [e.title for e in training[:SCALED]])) is not None:
+                adapter.connector.scale(scale)
             sample = training[:: ceil(len(training) / STANDARD)]
             # Half of them by their titles alone, as in training.
             items = [(e.title, show(e) if n % 2 == 0 else ()) for n, e in enumerate(sample)]
@@ -153,8 +151,7 @@ def _tastes(
     if paths.user_embeddings is not None and paths.user_map is not None:
         known = priors(paths.user_embeddings, paths.user_map, users)
         print(f"{len(known)} of {len(users)} training users have a vector")
-    rows = np.stack([looks.store.get(p.keys[-1]).float().numpy() for p in train])
-    return CoverUsers(log, rows, np.unique([p.example.item for p in train], return_inverse=True)[1], known)
+    return CoverUsers(log, looks.rows(train), np.unique([p.example.item for p in train], return_inverse=True)[1], known)
 
 
 def smoke(paths: Paths) -> Paths:

@@ -9,7 +9,6 @@ import numpy as np
 from icg.data import tastes
 from icg.data.bank import AXES, Bank
 from icg.data.behaviour import IMPRESSION, simulate
-from icg.users.histories import WINDOW
 from icg.users.numpy_encoder import Histories, UserReader
 
 LISTS = 60
@@ -34,11 +33,7 @@ class EncodedUsers:
             log = log.take(log.action != IMPRESSION)
             start = np.searchsorted(log.user, np.arange(len(people.favourite) + 1))
             known = rng.integers(np.minimum(LEAST, np.diff(start)), np.diff(start) + 1)
-            length = np.minimum(known, WINDOW)
-            place = (start[:-1] + known - length)[:, None] + np.arange(WINDOW)
-            place = np.minimum(place, len(log) - 1)
-            columns = (column[place] for column in (log.cover, log.action, log.dwell_ms, log.time))
-            parts.append(reader(Histories(covers, *columns, length)))
+            parts.append(reader(Histories.of(covers, log, known)))
             liked.append(last.favourite[:, : len(AXES)])
         self.users, self.favourite = np.concatenate(parts), np.concatenate(liked)
         self.known = np.stack([_read(self.users, self.favourite[:, n], len(axis)) for n, axis in enumerate(AXES)], 1)

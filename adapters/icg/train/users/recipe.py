@@ -1,9 +1,10 @@
-"""Recipe 8: user encoder and cold start, and thereby preference, from SIMULATED behaviour on composed covers.
+"""Recipe 8: user encoder and cold start, and thereby preference, from behaviour.
 
+    icg train users --data shop --checkpoint mine --out runs/users [--seeds 3]
     icg train users --art node_modules --out runs/behaviour [--seeds 3] [--smoke]
 
-Cover embeddings are the shipped starter's. For real behaviour convert it to an icg.data.behaviour.Log and call
-icg.train.users.encoder.run. Knows no service.
+--data: a catalogue with its events, as `eyecatch export` writes them, in the cover space of CHECKPOINT; writes OUT/users for
+`icg assemble`, with its accuracy on users held out. --art: SIMULATED behaviour on composed covers, as the starter's was. Knows no service.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from icg.evaluate.preference import KNOWN, ClickPairs, curve
 from icg.models.joint import JointEmbedding
 from icg.train.flags import Flags
 from icg.train.loop import Fit
+from icg.train.users import own
 from icg.train.users.encoder import run
 from icg.users.cold_start import TasteMixture
 from icg.users.examples import embeddings, examples
@@ -44,6 +46,7 @@ class BehaviourSizes:
 
 
 FULL = BehaviourSizes(24_000, 6_000, 60, 400, Fit(steps=3_000, lr=4e-3, batch=96, save_every=1_000))
+OWN = Fit(steps=600, lr=2e-3, batch=48, save_every=300)
 SMOKE = BehaviourSizes(120, 80, 20, 20, Fit(steps=20, lr=4e-3, batch=16, warmup=5, save_every=10))
 
 
@@ -106,8 +109,19 @@ def embed(reader: JointEmbedding, bank: Bank, path: Path) -> np.ndarray:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """`icg train users`."""
-    parser = Flags(__name__, __doc__, art="needed", seeds=3)
+    parser = Flags(__name__, __doc__, art="maybe", seeds=3)
+    parser.add_argument("--data", type=Path, help="folder with items.csv (.jsonl, .parquet), events, optionally covers")
+    parser.add_argument(
+        "--checkpoint", type=Path, default=starter.path(), help="with --data: whose space covers are in"
+    )
+    parser.number("steps", OWN.steps, "with --data: training steps")
     args = parser.parse_args(argv)
+    if (args.data is None) == (args.art is None):
+        parser.error("--data or --art is needed, not both")
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.data is not None:
+        fits = own.fits(OWN, args.steps, args.seeds)
+        print(json.dumps(own.run(args.out, args.data, args.checkpoint, fits, CLUSTERS, SHARPNESS, TRUST)))
+        return
     result = recipe(args.out, load_subjects(args.art), SMOKE if args.smoke else FULL, args.seeds)
     print(json.dumps(result))

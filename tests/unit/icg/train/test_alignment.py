@@ -9,7 +9,6 @@ import torch
 from icg import starter
 from icg.adapter.model import IcgAdapter
 from icg.brief import Brief
-from icg.data.art import procedural
 from icg.errors import IcgError
 from icg.evaluate.reward_hacking import Watch
 from icg.rewards.engagement import Engagement
@@ -20,12 +19,14 @@ from icg.starter import Starter
 from icg.train.alignment import grpo
 from icg.train.alignment import recipe as alignment
 from icg.train.alignment import reward_gradient as personalise
+from icg.train.alignment.material import Material, of_catalogue
 from icg.train.alignment.recipe import align
 from icg.train.loop import Fit
 from PIL import Image
 
 from tests.unit.icg.models.test_families import covers_of
 from tests.unit.icg.train.test_reward_gradient import briefs, draw, looks, thumbnails
+from tests.unit.icg.train.test_users_own import shop
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +54,17 @@ def test_covers_of_unseen_briefs_come_to_engage(small: Starter, reward: Engageme
     assert all(weight.grad is None for weight in reward.net.parameters())
 
 
-def test_an_unknown_reward_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_reward_is_refused(small: Starter, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit, config = Fit(1, 1e-3, 4, warmup=1), personalise.AlignConfig()
+    material = Material(lambda rng: ("mug", ()), lambda rng: ("cup", ()), ["mug"], np.eye(4, 64, dtype=np.float32), 2)
     with pytest.raises(IcgError, match=r"weights for \['beauty'\]; allowed: .*'engagement'"):
-        alignment.run(tmp_path, procedural(), alignment.SMOKE, fit, config, {"beauty": 1.0})
+        alignment.run(tmp_path, small, material, 4, fit, config, {"beauty": 1.0})
     arguments = ["--out", str(tmp_path), "--smoke"]
     for flags, message in (
         (["--beauty", "1"], "--beauty"),
         (["--engagement", "much"], "--engagement"),
         (["--by", "policy", "--group", "1", "--art", "."], "--group 1; allowed: 2 to --batch 16"),
+        (["--art", ".", "--data", "."], "--data or --art is needed, not both"),
     ):
         with pytest.raises(SystemExit) as left:
             alignment.main((arguments[:-1] if "--art" in flags else arguments) + flags)
@@ -98,3 +101,49 @@ def test_a_policy_draws_a_group_for_every_brief_it_is_given(small: Starter) -> N
     parts["loss"].backward()  # type: ignore[no-untyped-call]
     assert judged == [6]
     assert all(p.grad is not None for p in policy.adapter.refiner.mlp.parameters())
+
+
+def test_items_and_users_of_a_catalogue_are_those_of_its_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    material = of_catalogue(starter.path(), shop(tmp_path / "shop", items=30), tmp_path / "run", 0)
+    assert material.users.shape == (30, 64)
+    assert (np.linalg.norm(material.users, axis=1) <= 1 + 1e-5).all()
+    assert material.held_out == 3
+    rng = np.random.default_rng(0)
+    seen, unseen = ([items(rng) for _ in range(60)] for items in (material.trained, material.unseen))
+    assert {title for title, _ in seen} <= set(material.titles)
+    assert not {title for title, _ in unseen} & set(material.titles)
+    assert {len(pictures) for _, pictures in seen} == {0, 1}
+    assert material.recognised is not None
+    assert material.recognised < alignment.KNOWS, "its titles say nothing"
+    assert "30 users" in capsys.readouterr().out
+    assert "nothing" in (tmp_path / "run" / "left_out.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ({"events": False}, "no table of events"),
+        ({"items": 3}, r"\d items to train on, 30 users with events.*allowed: 10 items and 8 users, or more"),
+        ({"people": 1}, "items to train on, 1 users with events"),
+        ({"people": 0}, "items to train on, 0 users with events"),
+    ],
+)
+def test_a_catalogue_that_says_too_little_is_refused(made: dict[str, int], message: str, tmp_path: Path) -> None:
+    with pytest.raises(IcgError, match=message):
+        of_catalogue(starter.path(), shop(tmp_path / "shop", **made), tmp_path / "run", 0)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*:FutureWarning")
+def test_a_checkpoint_is_aligned_on_its_own_catalogue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--data", str(shop(tmp_path / "shop")), "--checkpoint", str(starter.path()), "--device", "cpu", "--go-on"]
+    alignment.main(
+        ["--out", str(tmp_path / "run"), *flags, "--steps", "2", "--batch", "4", "--watched", "8", "--checkpointing"]
+    )
+    *_, relevance, figures = capsys.readouterr().out.splitlines()
+    assert "relevance finds" in relevance
+    assert json.loads(figures)["after"]["step"] == 2
+    assert set(json.loads((tmp_path / "run" / "weights.json").read_text())) == {"preference", "aesthetic"}
+    assert IcgAdapter.from_pretrained(tmp_path / "run" / "adapter").config.user == 64

@@ -29,6 +29,7 @@ from icg.train.connector.pretraining import (
     TOKENS,
     ConnectorConfig,
     ConnectorRun,
+    effective_rank,
     latent_loss,
     new_adapter,
     standardise,
@@ -251,3 +252,10 @@ def test_an_untrainable_configuration_is_named(tmp_path: Path) -> None:
     arguments = [text for name, folder in folders.items() for text in (f"--{name}", str(folder))]
     with pytest.raises(IcgError, match="no table of items; allowed: a folder with items"):
         command.main([*arguments, "--out", str(tmp_path / "run")])
+
+
+def test_the_effective_rank_counts_different_tokens() -> None:
+    apart = torch.eye(8)[None, :4]
+    assert effective_rank(apart) == pytest.approx(4.0, abs=1e-4)
+    assert effective_rank(torch.ones(2, 4, 8)) == pytest.approx(1.0, abs=1e-3)
+    assert effective_rank(torch.cat([apart, torch.ones(1, 4, 8)])) == pytest.approx(2.5, abs=1e-3)

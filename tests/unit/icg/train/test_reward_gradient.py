@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from icg import starter
 from icg.adapter.model import IcgAdapter
 from icg.brief import Brief
 from icg.data.art import procedural
@@ -251,7 +252,9 @@ def test_the_alignment_recipe_runs(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_a_fresh_alignment_begins_without_users(tmp_path: Path) -> None:
     fit = Fit(1, 1e-3, 4, warmup=1, save_every=1)
     config = personalise.AlignConfig(dispersion=1.0)
-    figures = alignment.run(tmp_path, procedural(), alignment.SMOKE, fit, config, {"preference": 1.0}, fresh=True)
+    parts = starter.load()
+    material = alignment.simulated(parts, procedural(), alignment.SMOKE, 0)
+    figures = alignment.run(tmp_path, parts, material, 8, fit, config, {"preference": 1.0}, fresh=True)
     assert figures["before"]["between_users"] == pytest.approx(0, abs=1e-5), "one cover for everybody"
     assert figures["after"]["between_users"] > 1e-5
 
