@@ -149,8 +149,8 @@ def counted(model: Model) -> dict[str, float]:
 def estimate(model: Model, count: dict[str, float], speed: float) -> dict[str, float]:
     """Seconds of a cover, and hours of the recipes at their defaults, at `speed` operations a second."""
     cover = model.steps * model.rows * count["row"] + count["decode"]
-    drawn = model.rows * (FEW - 1 - (LATE - 1) / 2)
-    aligned = (drawn + 2) * count["row"] + 3 * count["row_gradient"] + count["decode_gradient"]
+    before = model.rows * (FEW - 1 - (LATE - 1) / 2)
+    aligned = (before + 2) * count["row"] + 3 * count["row_gradient"] + count["decode_gradient"]
     return {
         "cover_s": cover / speed,
         "connector_h": CONNECTOR[0] * CONNECTOR[1] * count["row_gradient"] / speed / 3600,

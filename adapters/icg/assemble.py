@@ -16,7 +16,7 @@ from PIL import Image
 from icg.check import CheckReport, check
 from icg.checkpoints import SHIPPED, read_json, weights
 from icg.errors import CheckpointError
-from icg.settings import FILE, Settings
+from icg.settings import FILE, DrawingSettings
 
 NEEDED = {
     "vlm": "any VLM of transformers: hf download NAME --local-dir vlm",
@@ -62,7 +62,7 @@ def judged(root: Path) -> tuple[CheckReport, list[Piece]]:
     for name, command in NEEDED.items():
         if not (root / name).is_dir():
             raise CheckpointError(f"checkpoint={str(root)!r}: {name}/ is missing; make it: {command}")
-    settings = Settings.read(root)
+    settings = DrawingSettings.read(root)
     report = check(root / "vlm", root / "diffusion", root / "adapter", size=settings.size)
     for size in settings.sizes:
         if any(edge % report.multiple for edge in size):
@@ -79,7 +79,11 @@ def judged(root: Path) -> tuple[CheckReport, list[Piece]]:
 
 
 def assemble(
-    root: Path, parts: Mapping[str, Path], settings: Settings, pictures: Sequence[Image.Image] = (), copy: bool = False
+    root: Path,
+    parts: Mapping[str, Path],
+    settings: DrawingSettings,
+    pictures: Sequence[Image.Image] = (),
+    copy: bool = False,
 ) -> tuple[CheckReport, list[Piece]]:
     """Put `parts`, folders by name, into `root`, and return `judged`. Parts that it has and that are not named stay.
 
@@ -103,7 +107,7 @@ def assemble(
     for name in SHARED:
         if not (root / name).exists():
             _put(SHIPPED / name, root / name, copy=True)
-    if settings != Settings() or not (root / FILE).exists():
+    if settings != DrawingSettings() or not (root / FILE).exists():
         (root / FILE).write_text(json.dumps(asdict(settings), indent=2) + "\n")
     if pictures:
         _measure(root, pictures)
@@ -132,8 +136,8 @@ def _measure(root: Path, pictures: Sequence[Image.Image]) -> None:
 
     if len(pictures) < 8:
         raise CheckpointError(f"catalogue of {len(pictures)} pictures; allowed: 8 or more, to measure a domain")
-    found = features(trunk_of(root), pictures)
-    Domain.measure([found]).save_pretrained(root / PART)
+    rows = features(trunk_of(root), pictures)
+    Domain.measure([rows]).save_pretrained(root / PART)
 
 
 def _small_part(root: Path, name: str, report: CheckReport) -> None:

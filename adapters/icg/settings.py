@@ -22,7 +22,7 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Settings:
+class DrawingSettings:
     """size: (width, height) of covers; sizes: others that a caller may ask for, for each of which memory is measured. steps, guidance,
     negative: as of a Brief. dtype: of denoiser and autoencoder, one of DTYPES; "": float32, or bfloat16 on a CPU that is faster with it.
     Raises CheckpointError naming the key."""
@@ -52,12 +52,12 @@ class Settings:
         """Fields of a Brief that differ from its own defaults."""
         return {name: getattr(self, name) for name in ("size", "steps", "guidance", "negative")}
 
-    def changed(self, values: Mapping[str, Any]) -> Settings:
+    def changed(self, values: Mapping[str, Any]) -> DrawingSettings:
         """These settings but for `values` by name."""
         return replace(self, **values)
 
     @classmethod
-    def read(cls, root: Path) -> Settings:
+    def read(cls, root: Path) -> DrawingSettings:
         """Those of a checkpoint folder. Raises CheckpointError for a broken file, an unknown key or a value that is not allowed."""
         if not (root / FILE).is_file():
             return cls()

@@ -16,7 +16,7 @@ from eyecatch.v1 import catalog_pb2, covers_pb2, types_pb2
 from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.assemble import assemble
 from icg.models.families import family_of
-from icg.settings import Settings
+from icg.settings import DrawingSettings
 from PIL import Image
 
 from benchmarks.gpu import sd15
@@ -66,7 +66,7 @@ def test_a_full_size_checkpoint_is_served(tmp_path: Path, capsys: pytest.Capture
     del stock
     IcgAdapter(AdapterConfig(width, spec.width, spec.pooled, tokens=TOKENS)).save_pretrained(tmp_path / "adapter")
     parts = {name: tmp_path / name for name in ("vlm", "diffusion", "adapter")}
-    settings = Settings(size=SIZE, steps=2, guidance=4.0, dtype="bfloat16")
+    settings = DrawingSettings(size=SIZE, steps=2, guidance=4.0, dtype="bfloat16")
     report, _ = assemble(tmp_path / "mine", parts, settings)
     assert vlm == parts["vlm"]
     numbers = {part.name: part.parameters for part in report.parts}

@@ -47,7 +47,7 @@ def assemble(
     Run again, it adds or replaces the parts that are named. Nothing is written if they do not fit.
     """
     from icg.assemble import assemble as put_together
-    from icg.settings import Settings
+    from icg.settings import DrawingSettings
 
     named = {"vlm": vlm, "diffusion": diffusion, "adapter": adapter, "space": space, "users": users}
     named |= {"controlnet": controlnet, "reliability": reliability}
@@ -56,7 +56,7 @@ def assemble(
         if size:
             first, *others = map(_pixels, size.split(","))
             values |= {"size": first, "sizes": tuple(others)}
-        settings = Settings.read(folder).changed({k: v for k, v in values.items() if v is not None})
+        settings = DrawingSettings.read(folder).changed({k: v for k, v in values.items() if v is not None})
         parts = {name: path for name, path in named.items() if path is not None}
         _, pieces = put_together(folder, parts, settings, _pictures(catalogue) if catalogue else (), copy)
     show(folder, pieces, json)

@@ -165,8 +165,8 @@ class Catalogue:
         split: str = TRAIN,
         users: dict[str, int] | None = None,
     ) -> Log:
-        """The events of users of a split, "" for all. `covers`: cover id -> (its row, its item), in the order of `examples`. `users`: gets the number
-        of each user id.
+        """The events of users of a split, "" for all. `covers`: cover id -> (its row, its item), in the order of `examples`. `users`:
+        gets the number of each user id.
 
         An event without a cover, or without a table of covers, is about its item's first cover. The decision column identifies lists;
         without it, all events of a user with one cover are a list.

@@ -20,12 +20,12 @@ from icg.brief import MAX_REFERENCE_STRENGTH, Brief
 from icg.compose.subject import product_of
 from icg.errors import BriefError, Cancelled, CheckpointError, Shed, UnknownProduct, Unsupported
 from icg.pictures import decode
-from icg.settings import Settings
+from icg.settings import DrawingSettings
 
 REFERENCE_STRENGTH = 0.88
 """The default for an item with a picture: 7 of the starter's 8 steps lay out the user's cover, the last blends the picture in."""
 
-DEFAULTS = Settings()
+DEFAULTS = DrawingSettings()
 
 STATUSES: tuple[tuple[type[Exception], str], ...] = (
     (Cancelled, "CANCELLED"),
@@ -48,7 +48,7 @@ def brief(
     product: bytes = b"",
     reference_strength: float | None = None,
     inpaint: bool = False,
-    settings: Settings = DEFAULTS,
+    settings: DrawingSettings = DEFAULTS,
     **knobs: Any,
 ) -> Brief:
     """The brief of a request. references, product: encoded pictures. knobs: other fields of a Brief; absent ones are as in `settings`.

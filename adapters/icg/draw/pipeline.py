@@ -32,7 +32,7 @@ from icg.products import prompt as product_reading
 from icg.products.inpainting import Inpainter, planes
 from icg.products.library import TrainedProduct
 from icg.products.selection import ProductMixin
-from icg.settings import Settings
+from icg.settings import DrawingSettings
 
 
 @dataclass(eq=False)
@@ -63,7 +63,7 @@ class CoverPipeline(ProductMixin):
 
     inpainter: Inpainter | None = None
     """Paints around products; without it briefs that ask for that are refused."""
-    settings = Settings()
+    settings = DrawingSettings()
     """How it is drawn if a caller does not say."""
 
     def __init__(self, vlm: Any, processor: Any, diffusion: Any, adapter: IcgAdapter, cache: int = 256) -> None:
@@ -102,7 +102,7 @@ class CoverPipeline(ProductMixin):
         adapter = IcgAdapter.from_pretrained(root / "adapter")
         vlm, processor = reading.load(root / "vlm")
         pipeline = cls(vlm, processor, load_diffusion(root / "diffusion"), adapter, cache)
-        pipeline.settings = Settings.read(root)
+        pipeline.settings = DrawingSettings.read(root)
         if (root / "adapter" / "lora").is_dir():
             pipeline.family.load_lora(root / "adapter" / "lora")
         if (root / "controlnet").is_dir():

@@ -30,12 +30,12 @@ def text_scale(folder: Path, titles: list[str]) -> float | None:
     unused |= {"requires_safety_checker": False} if "requires_safety_checker" in stated else {}
     try:
         pipeline = DiffusionPipeline.from_pretrained(folder, dtype=torch.bfloat16, use_safetensors=True, **unused)
-        wanted = {"device": "cpu", "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
+        options = {"device": "cpu", "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
         known = inspect.signature(pipeline.encode_prompt).parameters
         with torch.inference_mode():
-            embeds = pipeline.encode_prompt(titles, **{name: value for name, value in wanted.items() if name in known})[
-                0
-            ]
+            embeds = pipeline.encode_prompt(
+                titles, **{name: value for name, value in options.items() if name in known}
+            )[0]
     except (OSError, ValueError, AttributeError, RuntimeError, TypeError) as error:
         raise CheckpointError(
             f"diffusion={str(folder)!r}: its text encoder is not readable ({error}); allowed: a diffusers folder, or one without it"

@@ -14,14 +14,14 @@ from eyecatch.generators.local import LocalGenerator
 from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.assemble import assemble
 from icg.models.families import family_of
-from icg.settings import Settings
+from icg.settings import DrawingSettings
 from PIL import Image
 
 from tests.fakes import picture
 from tests.unit.icg import tiny, tiny_vlm
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning")
-SETTINGS = Settings(size=(64, 96), sizes=((96, 64),), steps=2, guidance=3.0, negative="dark", dtype="bfloat16")
+SETTINGS = DrawingSettings(size=(64, 96), sizes=((96, 64),), steps=2, guidance=3.0, negative="dark", dtype="bfloat16")
 
 
 @pytest.fixture(scope="module")

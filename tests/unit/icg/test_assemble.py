@@ -12,7 +12,7 @@ from icg.assemble import NEEDED, OPTIONAL, SHARED, assemble, judged
 from icg.checkpoints import SHIPPED
 from icg.cli import app
 from icg.errors import CheckpointError
-from icg.settings import FILE, Settings
+from icg.settings import FILE, DrawingSettings
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -33,10 +33,10 @@ def pictures(count: int) -> list[Image.Image]:
 
 def test_the_parts_become_a_checkpoint_that_says_what_it_lacks(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine"
-    settings = Settings(size=(64, 96), steps=20, dtype="bfloat16")
+    settings = DrawingSettings(size=(64, 96), steps=20, dtype="bfloat16")
     report, pieces = assemble(out, parts(root), settings)
     assert report.size == (64, 96)
-    assert Settings.read(out) == settings
+    assert DrawingSettings.read(out) == settings
     assert (out / "vlm").is_symlink()
     assert {p.name for p in pieces if p.present} == {*PARTS, *SHARED}
     assert all(p.without and p.command for p in pieces if not p.present)
@@ -47,7 +47,7 @@ def test_the_parts_become_a_checkpoint_that_says_what_it_lacks(root: Path, tmp_p
 
 def test_copies_do_not_need_their_sources(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine"
-    assemble(out, parts(root), Settings(size=(64, 64)), copy=True)
+    assemble(out, parts(root), DrawingSettings(size=(64, 64)), copy=True)
     for name in PARTS:
         shutil.rmtree(root / name)
     assert judged(out)[0].size == (64, 64)
@@ -56,7 +56,7 @@ def test_copies_do_not_need_their_sources(root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NEEDED)
 def test_a_missing_part_is_named_with_the_command_that_makes_it(root: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / "mine"
-    assemble(out, parts(root), Settings(size=(64, 64)), copy=True)
+    assemble(out, parts(root), DrawingSettings(size=(64, 64)), copy=True)
     shutil.rmtree(out / name)
     with pytest.raises(CheckpointError, match=f"{name}/ is missing; make it: ") as refused:
         judged(out)
@@ -75,13 +75,13 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(root: Path, dif
         ({"vlm": root / "vlm", "diffusion": root / "diffusion"}, "adapter= is missing; make it: icg train connector"),
     ):
         with pytest.raises(CheckpointError, match=message):
-            assemble(out, named, Settings(size=(64, 64)))
+            assemble(out, named, DrawingSettings(size=(64, 64)))
         assert not out.exists()
 
 
 def test_parts_that_are_there_must_be_whole(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine"
-    assemble(out, parts(root), Settings(size=(64, 64)), copy=True)
+    assemble(out, parts(root), DrawingSettings(size=(64, 64)), copy=True)
     for name in ("users", "domain", "space", "controlnet"):
         (out / name).mkdir()
         (out / name / "model.bin").write_bytes(b"pickle")
@@ -107,7 +107,7 @@ def test_the_command_walks_it(root: Path, tmp_path: Path) -> None:
     second = run.invoke(app, ["assemble", str(out), "--guidance", "6", "--json"])
     assert second.exit_code == 0, second.output
     assert set(json.loads(second.output)) == {*NEEDED, *OPTIONAL}
-    assert Settings.read(out) == Settings((64, 96), ((64, 64),), 12, 6.0, "dark")
+    assert DrawingSettings.read(out) == DrawingSettings((64, 96), ((64, 64),), 12, 6.0, "dark")
     whole = run.invoke(app, ["check", str(out)])
     assert whole.exit_code == 0, whole.output
     assert "They fit." in whole.output

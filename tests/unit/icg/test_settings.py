@@ -8,7 +8,7 @@ import pytest
 from icg.brief import Brief
 from icg.draw import ask
 from icg.errors import BriefError, CheckpointError
-from icg.settings import FILE, Settings
+from icg.settings import FILE, DrawingSettings
 
 
 def written(root: Path, values: object) -> Path:
@@ -17,14 +17,14 @@ def written(root: Path, values: object) -> Path:
 
 
 def test_a_checkpoint_that_says_nothing_is_drawn_as_the_starter_is(tmp_path: Path) -> None:
-    assert Settings.read(tmp_path) == Settings()
-    plain = ask.brief("mug", settings=Settings.read(tmp_path))
+    assert DrawingSettings.read(tmp_path) == DrawingSettings()
+    plain = ask.brief("mug", settings=DrawingSettings.read(tmp_path))
     assert plain.digest() == Brief("mug").digest()
 
 
 def test_what_it_says_holds_unless_the_request_says_otherwise(tmp_path: Path) -> None:
     values = {"size": [512, 768], "sizes": [[512, 512], [512, 768]], "steps": 30, "guidance": 5, "negative": "blurry"}
-    settings = Settings.read(written(tmp_path, values | {"dtype": "bfloat16"}))
+    settings = DrawingSettings.read(written(tmp_path, values | {"dtype": "bfloat16"}))
     assert settings.all_sizes == ((512, 768), (512, 512))
     brief = ask.brief("mug", settings=settings)
     assert (brief.size, brief.steps, brief.guidance, brief.negative) == ((512, 768), 30, 5, "blurry")
@@ -53,7 +53,7 @@ def test_what_it_says_holds_unless_the_request_says_otherwise(tmp_path: Path) ->
 )
 def test_what_it_may_not_say_is_refused_by_its_key(tmp_path: Path, values: Any, named: str) -> None:
     with pytest.raises(CheckpointError, match=named):
-        Settings.read(written(tmp_path, values))
+        DrawingSettings.read(written(tmp_path, values))
 
 
 def test_words_to_move_away_from_have_a_limit() -> None:

@@ -85,18 +85,20 @@ class BriefSource:
 
 def simulated(parts: Starter, subjects: list[Subject], sizes: Sizes, seed: int) -> Material:
     """The starter's art, and users after histories of SIMULATED behaviour of many lengths."""
-    seen, unseen = ([s for s in subjects if s.held_out == held] for held in (False, True))
+    training, unseen = ([s for s in subjects if s.held_out == held] for held in (False, True))
     rng = np.random.default_rng((seed, 5))
-    bank = build(seen, sizes.covers, seed + 11)
+    bank = build(training, sizes.covers, seed + 11)
     covers = parts.embedding.covers([Image.fromarray(i) for i in bank.images])
-    themes = np.array([CATEGORIES.index(s.category) for s in seen])
+    themes = np.array([CATEGORIES.index(s.category) for s in training])
     log, _ = simulate(population(sizes.users, rng), bank.look, themes[bank.subject], 30, rng)
     histories = examples(log, rng)
     have = np.diff(histories.start)[: sizes.users]
     known = (have * rng.uniform(*KNOWN, len(have))).astype(int)
     users = mean_embeddings(histories, np.arange(len(have)), known, covers)
     users = users[np.linalg.norm(users, axis=1) > 0]
-    return Material(_subjects(seen), _subjects(unseen or seen), [s.title for s in seen], users, sizes.held_out)
+    return Material(
+        _subjects(training), _subjects(unseen or training), [s.title for s in training], users, sizes.held_out
+    )
 
 
 def of_catalogue(root: Path, data: Path, out: Path, seed: int) -> Material:

@@ -95,12 +95,12 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_folder_has_the_weights_of_the_file(folder: Path) -> None:
     convert(folder / "model.safetensors", folder / "diffusers", folder / "converted")
-    made, before = load_diffusion(folder / "converted"), load_diffusion(folder / "diffusers")
+    ours, before = load_diffusion(folder / "converted"), load_diffusion(folder / "diffusers")
     for part in ("unet", "vae"):
-        ours, theirs = (getattr(each, part).state_dict() for each in (made, before))
-        assert ours.keys() == theirs.keys()
-        assert all(torch.equal(value, theirs[name].half().float()) for name, value in ours.items())
-    assert type(made.scheduler) is type(before.scheduler)
+        weights, expected = (getattr(each, part).state_dict() for each in (ours, before))
+        assert weights.keys() == expected.keys()
+        assert all(torch.equal(value, expected[name].half().float()) for name, value in weights.items())
+    assert type(ours.scheduler) is type(before.scheduler)
     with pytest.raises(CheckpointError, match="it exists; allowed: a new folder"):
         convert(folder / "model.safetensors", folder / "diffusers", folder / "converted")
 

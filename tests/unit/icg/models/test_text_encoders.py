@@ -23,9 +23,16 @@ def folder(tmp_path: Path) -> Path:
     words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     tokenizer = CLIPTokenizer(vocab={word: n for n, word in enumerate(words)}, merges=[], model_max_length=16)
     config = CLIPTextConfig(
-        vocab_size=len(words), hidden_size=24, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        max_position_embeddings=16, eos_token_id=len(words) - 1, bos_token_id=len(words) - 2, pad_token_id=len(words) - 1,
-    )  # fmt: skip
+        vocab_size=len(words),
+        hidden_size=24,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=16,
+        eos_token_id=len(words) - 1,
+        bos_token_id=len(words) - 2,
+        pad_token_id=len(words) - 1,
+    )
     encoder = CLIPTextModel(config)
     norm = encoder.text_model.final_layer_norm if hasattr(encoder, "text_model") else encoder.final_layer_norm
     torch.nn.init.constant_(norm.weight, SCALE)

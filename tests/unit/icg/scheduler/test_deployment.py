@@ -10,7 +10,7 @@ from icg.brief import Brief
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import BriefError, CheckpointError
 from icg.scheduler.deployment import on_device
-from icg.settings import Settings
+from icg.settings import DrawingSettings
 from icg.starter import Starter
 
 BRIEFS = [Brief(title, seed=n, steps=3) for n, title in enumerate(("red circle", "blue square", "green triangle"))]
@@ -23,7 +23,7 @@ def copied(small: Starter) -> CoverPipeline:
 
 def test_a_cover_is_the_same_alone_and_beside_others(small: Starter) -> None:
     pipeline = copied(small)
-    pipeline.settings = Settings(dtype="bfloat16")
+    pipeline.settings = DrawingSettings(dtype="bfloat16")
     scheduler = on_device(pipeline, "cpu")
     try:
         assert pipeline.family.denoiser.dtype == pipeline.family.vae.dtype == torch.bfloat16
@@ -45,7 +45,7 @@ def test_a_device_that_does_not_exist_is_refused(small: Starter, device: str) ->
 
 def test_sizes_are_those_of_the_checkpoint(small: Starter) -> None:
     pipeline = copied(small)
-    pipeline.settings = Settings(size=(64, 96), sizes=((96, 64),), steps=2)
+    pipeline.settings = DrawingSettings(size=(64, 96), sizes=((96, 64),), steps=2)
     scheduler = on_device(pipeline, "cpu")
     try:
         for size in pipeline.settings.all_sizes:

@@ -111,10 +111,10 @@ def test_items_and_users_of_a_catalogue_are_those_of_its_tables(
     assert (np.linalg.norm(material.users, axis=1) <= 1 + 1e-5).all()
     assert material.held_out == 3
     rng = np.random.default_rng(0)
-    seen, unseen = ([items(rng) for _ in range(60)] for items in (material.trained, material.unseen))
-    assert {title for title, _ in seen} <= set(material.titles)
+    trained, unseen = ([items(rng) for _ in range(60)] for items in (material.trained, material.unseen))
+    assert {title for title, _ in trained} <= set(material.titles)
     assert not {title for title, _ in unseen} & set(material.titles)
-    assert {len(pictures) for _, pictures in seen} == {0, 1}
+    assert {len(pictures) for _, pictures in trained} == {0, 1}
     assert material.recognised is not None
     assert material.recognised < alignment.KNOWS, "its titles say nothing"
     assert "30 users" in capsys.readouterr().out
@@ -122,7 +122,7 @@ def test_items_and_users_of_a_catalogue_are_those_of_its_tables(
 
 
 @pytest.mark.parametrize(
-    ("made", "message"),
+    ("content", "message"),
     [
         ({"events": False}, "no table of events"),
         ({"items": 3}, r"\d items to train on, 30 users with events.*allowed: 10 items and 8 users, or more"),
@@ -130,9 +130,9 @@ def test_items_and_users_of_a_catalogue_are_those_of_its_tables(
         ({"people": 0}, "items to train on, 0 users with events"),
     ],
 )
-def test_a_catalogue_that_says_too_little_is_refused(made: dict[str, int], message: str, tmp_path: Path) -> None:
+def test_a_catalogue_that_says_too_little_is_refused(content: dict[str, int], message: str, tmp_path: Path) -> None:
     with pytest.raises(IcgError, match=message):
-        of_catalogue(starter.path(), shop(tmp_path / "shop", **made), tmp_path / "run", 0)
+        of_catalogue(starter.path(), shop(tmp_path / "shop", **content), tmp_path / "run", 0)
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ def test_an_encoder_of_own_events_is_judged_on_users_held_out_and_read_by_the_se
 
 
 @pytest.mark.parametrize(
-    ("made", "message"),
+    ("content", "message"),
     [
         ({"events": False}, "no table of events; allowed: events.csv"),
         ({"items": 3}, "3 covers; allowed: 10 covers or more"),
@@ -59,9 +59,9 @@ def test_an_encoder_of_own_events_is_judged_on_users_held_out_and_read_by_the_se
         ({"people": 0}, "0 users with 2 engagements or more"),
     ],
 )
-def test_too_little_is_refused_before_training(made: dict[str, int], message: str, tmp_path: Path) -> None:
+def test_too_little_is_refused_before_training(content: dict[str, int], message: str, tmp_path: Path) -> None:
     with pytest.raises(IcgError, match=message):
-        users.main(["--data", str(shop(tmp_path / "shop", **made)), "--out", str(tmp_path / "run")])
+        users.main(["--data", str(shop(tmp_path / "shop", **content)), "--out", str(tmp_path / "run")])
     assert not (tmp_path / "run" / "users").exists()
 
 
