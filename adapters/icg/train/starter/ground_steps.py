@@ -16,7 +16,7 @@ from icg.brief import Brief
 from icg.data.bank import AXES
 from icg.draw.drafts import DRAFTED, draft_steps, enlarged
 from icg.train.starter.bare_grounds import Grounds
-from icg.train.starter.ground_losses import draft_loss, drawn, late_loss, refining_loss
+from icg.train.starter.ground_losses import draft_loss, draft_path, late_loss, refining_loss
 
 Audience = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 """Looks (B, 4) -> users (B, 64) who like them, and what these like best (B, 4)."""
@@ -87,7 +87,7 @@ class GroundSteps:
         drafted = draft_loss(denoiser, self.drafts[rows].float(), embeds, nothing, config.noise, config.guidance)
         rows, embeds, _ = self._shown(max(1, count // 4), 0.0, rng)
         schedule = self._schedule(self._steps, (config.draft, config.draft))
-        path = drawn(denoiser, embeds, schedule, tuple(self.drafts.shape[1:]))
+        path = draft_path(denoiser, embeds, schedule, tuple(self.drafts.shape[1:]))
         rows = self.grounds.nearest(rows, path[-1], self.drafts)
         at = int(rng.integers(self._steps // 2, self._steps))
         t = (schedule.timesteps[at] / 1000).expand(len(rows))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from icg.train.starter.bare_grounds import KINDS, Grounds
 from icg.train.starter.export import scheduler
-from icg.train.starter.ground_losses import draft_loss, drawn, late_loss, refining_loss
+from icg.train.starter.ground_losses import draft_loss, draft_path, late_loss, refining_loss
 from torch import Tensor, nn
 
 
@@ -62,7 +62,7 @@ class Knows(nn.Module):
 def test_a_draft_is_drawn_as_the_schedule_says_and_ends_at_its_picture() -> None:
     schedule = scheduler()
     schedule.set_timesteps(5)
-    path = drawn(Knows(0.7), torch.ones(3, 1, 1), schedule, (2, 4, 4))
+    path = draft_path(Knows(0.7), torch.ones(3, 1, 1), schedule, (2, 4, 4))
     assert len(path) == 6
     assert not any(latents.requires_grad for latents in path)
     assert torch.allclose(path[-1], torch.full((3, 2, 4, 4), 0.7), atol=0.01)
