@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,10 +28,8 @@ from icg.checkpoints import SHIPPED, has_own_space
 from icg.data import tastes
 from icg.data.art import CATEGORIES, STYLES, Subject, load_subjects, on_white, procedural
 from icg.data.bank import AXES, Bank, load_or_build
-from icg.data.compose import BACKDROPS, PALETTES, PLACES, stable_seed
-from icg.data.grounds import ground
+from icg.data.compose import PLACES
 from icg.data.sample_titles import TITLES
-from icg.draw.drafts import DRAFTED, enlarged
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import IcgError
 from icg.evaluate.judges import HISTORY
@@ -41,102 +38,15 @@ from icg.train.flags import Flags
 from icg.train.loop import Fit, train
 from icg.train.starter import export, vlm
 from icg.train.starter.autoencoder import encode
+from icg.train.starter.bare_grounds import Grounds, cached
 from icg.train.starter.diffusion import DiffusionConfig, flow_loss
 from icg.train.starter.encoded_users import EncodedUsers
-from icg.train.starter.ground_losses import draft_loss, refining_loss
+from icg.train.starter.ground_steps import Audience, Drawer, GroundsConfig, GroundSteps
 from icg.train.starter.prefixes import TITLE_ONLY, Prefixes
 from icg.train.starter.simulated_users import Crowd
 
-
-@dataclass(frozen=True)
-class GroundsConfig:
-    """Grounds are drafted at `draft` pixels an edge and refined at `side`. `bare`: share of a batch that are drafts; a quarter as many are
-    refined. `drop_user`: share of them for nobody. `encoded`: share of the others for `users` whom the starter's user encoder read
-    from events. `noise`: times of drafts are drawn around sigmoid(noise). `guidance`: what one row is to draw as. `taste`: weight of the
-    probes. `carry`: steps of the adapter alone, before. `half`: in bfloat16, which takes half of the time on CPUs with AVX-512 BF16.
-    Covers have the rates of DiffusionConfig, but are never drawn for nothing: that is a ground now."""
-
-    side: int = 256
-    draft: int = 128
-    covers: int = 12_000
-    grounds: int = 784
-    refined: int = 784
-    bare: float = 0.7
-    drop_user: float = 0.12
-    encoded: float = 0.5
-    users: int = 12_000
-    noise: float = 0.2
-    guidance: float = 2.0
-    taste: float = 0.1
-    carry: int = 300
-    half: bool = False
-
-
 HOLD = 10.0
 """Weight of what keeps an item's condition while users are learned."""
-
-
-class Grounds:
-    """Bare grounds of a seed, of all palettes and backdrops in turn: `codes` (N, 2), and their latents at unit deviation.
-
-    Few layouts of each backdrop, in every palette, are learned sooner than many: what a user sees are the kinds, not their variants.
-    """
-
-    def __init__(self, vae: Any, count: int, seed: int) -> None:
-        self._vae, self._seed = vae, seed
-        rows = np.arange(count)
-        self.codes = np.stack([rows % len(PALETTES), rows // len(PALETTES) % len(BACKDROPS)], 1)
-
-    def latents(self, cache: Path, side: int, shown: int = 0) -> Tensor:
-        """(N, C, h, w) of them drawn at `side` pixels an edge, and reduced to `shown`. cache: a file, written if it is missing."""
-
-        def encoded() -> Tensor:
-            parts = []
-            for first in range(0, len(self.codes), 64):
-                pictures = [self._draw(row, side) for row in range(first, min(first + 64, len(self.codes)))]
-                if shown:
-                    pictures = [picture.resize((shown, shown), Image.Resampling.BOX) for picture in pictures]
-                parts.append(encode(self._vae, np.stack(pictures)) * self._vae.config.scaling_factor)
-            return torch.cat(parts)
-
-        return cached(cache, encoded)
-
-    def looks(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(B, 4): the looks of `rows` (B,), with a random style and framing."""
-        style, framing = (rng.integers(0, len(axis), len(rows)) for axis in (STYLES, tuple(PLACES)))
-        return np.stack([style, self.codes[rows, 0], self.codes[rows, 1], framing], 1)
-
-    def _draw(self, row: int, side: int) -> Image.Image:
-        palette, backdrop = self.codes[row]
-        layout = row // (len(PALETTES) * len(BACKDROPS))
-        return ground(list(PALETTES)[palette], BACKDROPS[backdrop], stable_seed("ground", self._seed, layout), side)
-
-
-def cached(path: Path, compute: Callable[[], Tensor]) -> Tensor:
-    """The tensor in a .npy file, which is written if it is missing: encoding takes longer than many steps."""
-    if not path.is_file():
-        np.save(path, compute().numpy())
-    return torch.from_numpy(np.load(path, allow_pickle=False))
-
-
-class Drawer(nn.Module):
-    """What is trained: the adapter but for its meta tokens, the denoiser, and probes that keep the look readable in the conditioning."""
-
-    def __init__(self, adapter: IcgAdapter, denoiser: nn.Module) -> None:
-        super().__init__()
-        self.adapter, self.denoiser = adapter.requires_grad_(True), denoiser.requires_grad_(True)
-        adapter.meta_tokens.requires_grad_(False)
-        self.looks = nn.ModuleList(nn.Linear(adapter.config.caption, len(axis)) for axis in AXES)
-        self.shows_item = nn.Linear(adapter.config.caption, 1)
-
-    def taste(self, embeds: Tensor, look: np.ndarray) -> Tensor:
-        """embeds (B, M, W), look (B, 4) -> mean cross-entropy of style, palette, backdrop and framing."""
-        mean, target = embeds.mean(1), torch.as_tensor(look).long()
-        return torch.stack([F.cross_entropy(probe(mean), target[:, n]) for n, probe in enumerate(self.looks)]).mean()
-
-
-Audience = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
-"""Looks (B, 4) -> users (B, 64) who like them, and what these like best (B, 4)."""
 
 
 def carry(folder: Path, model: Drawer, items: Tensor, audience: Audience, fit: Fit, half: bool) -> None:
@@ -229,10 +139,8 @@ class Run:
         """Train, and write the starter's parts at each save."""
         config, rates, adapter = self.config, DiffusionConfig(), self.pipeline.adapter
         bare = Grounds(self.vae, config.grounds, self.seed)
-        drafts = bare.latents(self.out / "drafts.npy", config.draft)
-        large = Grounds(self.vae, config.refined, self.seed)
-        refined = large.latents(self.out / "refined.npy", config.side)
-        begun = large.latents(self.out / "begun.npy", config.side, config.draft)
+        drafts = bare.latents(self.out / "drafts.npy", config.side, config.draft)
+        refined = bare.latents(self.out / "refined.npy", config.side)
         latents = self._whole()
         items, prefixes, slot = self._items()
         crowd, encoded = Crowd(self.bank, self.covers), self._encoded()
@@ -241,30 +149,12 @@ class Run:
         odds = np.where([s.id in TITLES for s in self.subjects], 3.0, 1.0)[self.bank.subject]
         odds = np.cumsum(odds / odds.sum())
         count = round(fit.batch * config.bare)
+        steps = GroundSteps(model, bare, drafts, refined, audience, config, self.pipeline.family.schedule)
         if config.carry:
             schedule = Fit(
                 config.carry, 1.5e-3, 4 * fit.batch, self.seed, warmup=min(30, config.carry // 4), save_every=200
             )
             carry(self.out / "carry", model, items, audience, schedule, config.half)
-
-        def shown(grounds: Grounds, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-            """Rows of grounds, the conditions of users who like them, and the error of the probes on these."""
-            rows = rng.integers(0, len(grounds.codes), size)
-            users, look = audience(grounds.looks(rows, rng), rng)
-            users[rng.random(size) < config.drop_user] = 0
-            embeds, _ = adapter(adapter.nothing.expand(size, -1, -1), torch.as_tensor(users))
-            known = users.any(1)
-            taste = model.taste(embeds[torch.as_tensor(known)], look[known]) if known.any() else torch.zeros(())
-            return torch.as_tensor(rows), embeds, taste
-
-        def grounds(rng: np.random.Generator) -> dict[str, Tensor]:
-            rows, embeds, taste = shown(bare, count, rng)
-            nothing, _ = adapter.unconditional(count)
-            drafted = draft_loss(model.denoiser, drafts[rows].float(), embeds, nothing, config.noise, config.guidance)
-            rows, embeds, _ = shown(large, max(1, count // 4), rng)
-            draft = enlarged(begun[rows].float(), config.side // config.draft)
-            finished = refining_loss(model.denoiser, refined[rows].float(), draft, embeds, 1 - DRAFTED)
-            return {"drafted": drafted, "refined": finished, "taste": taste}
 
         def covers(rng: np.random.Generator) -> Tensor:
             size = fit.batch - count
@@ -283,8 +173,8 @@ class Run:
 
         def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
             with torch.autocast("cpu", torch.bfloat16, enabled=config.half):
-                parts, whole = grounds(rng), covers(rng)
-            loss = (parts["drafted"] + parts["refined"] + whole) / 3 + config.taste * parts["taste"]
+                parts, whole = steps(count, rng), covers(rng)
+            loss = (parts["drafted"] + parts["late"] + parts["refined"] + whole) / 3 + config.taste * parts["taste"]
             return {"loss": loss, **parts, "covers": whole}
 
         def save(_: int, now: nn.Module) -> None:
@@ -330,8 +220,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Flags(__name__, __doc__, art="unless smoke", steps=3_000, batch=48, lr=6e-4)
     parser.number("side", GroundsConfig.side, "pixels of a ground's edge")
     parser.number("draft", GroundsConfig.draft, "pixels of the edge of its draft")
-    parser.number("grounds", GroundsConfig.grounds, "drafts to learn from")
-    parser.number("refined", GroundsConfig.refined, "grounds to learn refining from")
+    parser.number("grounds", GroundsConfig.grounds, "grounds to learn from")
     parser.number("carry", 300, "steps of the adapter alone, before")
     parser.add_argument("--starter", type=Path, default=SHIPPED, help="folder to go on from (default: the shipped one)")
     parser.add_argument("--half", action="store_true", help="bfloat16: half of the time on CPUs with AVX-512 BF16")
@@ -340,11 +229,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     subjects = procedural() if args.smoke else load_subjects(args.art)
     if args.side % args.draft:
         raise IcgError(f"side={args.side} with draft={args.draft}; allowed: a multiple of the draft's edge")
-    config = GroundsConfig(
-        args.side, args.draft, grounds=args.grounds, refined=args.refined, carry=args.carry, half=args.half
-    )
+    config = GroundsConfig(args.side, args.draft, grounds=args.grounds, carry=args.carry, half=args.half)
     if args.smoke:
-        config = replace(config, side=128, draft=64, covers=48, grounds=48, refined=12, users=40, carry=4)
+        config = replace(config, side=128, draft=64, covers=48, grounds=48, users=40, carry=4)
     steps, batch = (4, 8) if args.smoke else (args.steps, args.batch)
     args.out.mkdir(parents=True, exist_ok=True)
     fit = Fit(steps, args.lr, batch, args.seed, warmup=min(30, steps // 4), save_every=50, ema=0.995)

@@ -1,0 +1,70 @@
+"""Bare grounds to learn from: pictures of every palette and backdrop, as latents. Knows no training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from icg.data.art import STYLES
+from icg.data.compose import BACKDROPS, PALETTES, PLACES, stable_seed
+from icg.data.grounds import ground
+from icg.train.starter.autoencoder import encode
+
+KINDS = len(PALETTES) * len(BACKDROPS)
+
+
+class Grounds:
+    """Bare grounds of a seed, of all palettes and backdrops in turn: `codes` (N, 2), and their latents at unit deviation.
+
+    Few layouts of each backdrop, in every palette, are learned sooner than many: what a user sees are the kinds, not their variants.
+    """
+
+    def __init__(self, vae: Any, count: int, seed: int) -> None:
+        self._vae, self._seed = vae, seed
+        rows = np.arange(count)
+        self.codes = np.stack([rows % len(PALETTES), rows // len(PALETTES) % len(BACKDROPS)], 1)
+
+    def latents(self, cache: Path, side: int, shown: int = 0) -> Tensor:
+        """(N, C, h, w) of them drawn at `side` pixels an edge, and reduced to `shown`. cache: a file, written if it is missing."""
+
+        def encoded() -> Tensor:
+            parts = []
+            for first in range(0, len(self.codes), 64):
+                pictures = [self._draw(row, side) for row in range(first, min(first + 64, len(self.codes)))]
+                if shown:
+                    pictures = [picture.resize((shown, shown), Image.Resampling.BOX) for picture in pictures]
+                parts.append(encode(self._vae, np.stack(pictures)) * self._vae.config.scaling_factor)
+            return torch.cat(parts)
+
+        return cached(cache, encoded)
+
+    def nearest(self, rows: np.ndarray, draft: Tensor, latents: Tensor) -> np.ndarray:
+        """(B,): of the grounds that have the palettes and backdrops of `rows` (B,), those whose latents are nearest to `draft` (B, ...)."""
+        layouts = np.arange(-(-len(self.codes) // KINDS))
+        alike = rows[:, None] % KINDS + KINDS * layouts
+        alike = np.where(alike < len(self.codes), alike, rows[:, None])
+        distance = (latents[torch.as_tensor(alike)].float() - draft[:, None]).square().flatten(2).sum(2)
+        return np.asarray(alike[np.arange(len(rows)), distance.argmin(1).numpy()])
+
+    def looks(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(B, 4): the looks of `rows` (B,), with a random style and framing."""
+        style, framing = (rng.integers(0, len(axis), len(rows)) for axis in (STYLES, tuple(PLACES)))
+        return np.stack([style, self.codes[rows, 0], self.codes[rows, 1], framing], 1)
+
+    def _draw(self, row: int, side: int) -> Image.Image:
+        palette, backdrop = self.codes[row]
+        seed = stable_seed("ground", self._seed, row // KINDS)
+        return ground(list(PALETTES)[palette], BACKDROPS[backdrop], seed, side)
+
+
+def cached(path: Path, compute: Callable[[], Tensor]) -> Tensor:
+    """The tensor in a .npy file, which is written if it is missing: encoding takes longer than many steps."""
+    if not path.is_file():
+        np.save(path, compute().numpy())
+    return torch.from_numpy(np.load(path, allow_pickle=False))
