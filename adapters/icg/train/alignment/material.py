@@ -23,6 +23,7 @@ from icg.errors import IcgError
 from icg.evaluate.preference import mean_embeddings
 from icg.models.joint import JointEmbedding
 from icg.starter import Starter
+from icg.train.connector.priors import priors
 from icg.train.starter.tokenizer import variation
 from icg.users.examples import examples
 from icg.users.numpy_encoder import Histories, UserReader
@@ -101,10 +102,11 @@ def simulated(parts: Starter, subjects: list[Subject], sizes: Sizes, seed: int) 
     )
 
 
-def of_catalogue(root: Path, data: Path, out: Path, seed: int) -> Material:
+def of_catalogue(root: Path, data: Path, out: Path, seed: int, vectors: tuple[Path, Path] | None = None) -> Material:
     """A catalogue's own items, and its users as the services embed them by users/ of the checkpoint `root`, or as means without it.
 
-    data: a folder of icg.data.catalogue with events. Writes out/left_out.jsonl. Raises IcgError for a folder without events, with
+    data: a folder of icg.data.catalogue with events. vectors: a table of users' own vectors and the map of `eyecatch embeddings fit`:
+    users who have one are there a second time, at their priors, as before their first event. Writes out/left_out.jsonl. Raises IcgError for a folder without events, with
     fewer than LEAST_ITEMS items, or with fewer than LEAST_USERS users who did something.
     """
     catalogue, report = Catalogue.open(data, Splits(UNSEEN, 0.0)), RowReport()
@@ -112,7 +114,8 @@ def of_catalogue(root: Path, data: Path, out: Path, seed: int) -> Material:
         raise IcgError(f"data={str(data)!r}: no table of events; allowed: events.csv, .jsonl or .parquet beside items")
     looks = Looks(out / "looks", root)
     prepared = prepare(catalogue.examples(report), (looks,), report)
-    log = catalogue.log({p.example.cover: (n, p.example.item) for n, p in enumerate(prepared)}, report, "")
+    ids: dict[str, int] = {}
+    log = catalogue.log({p.example.cover: (n, p.example.item) for n, p in enumerate(prepared)}, report, "", ids)
     report.write(out / "left_out.jsonl")
     by_split: dict[bool, list[Example]] = {True: [], False: []}
     for p in prepared:
@@ -133,7 +136,10 @@ def of_catalogue(root: Path, data: Path, out: Path, seed: int) -> Material:
         users = UserReader.from_pretrained(root / "users")(Histories.of(covers, log, known))
     else:
         users = mean_embeddings(examples(log, rng), np.arange(len(have)), known, covers)
-    users = rng.permutation(users[(have > 0) & (np.linalg.norm(users, axis=1) > 0)])
+    users = users[(have > 0) & (np.linalg.norm(users, axis=1) > 0)]
+    if vectors is not None:
+        users = np.concatenate([users, *(row[None] for row in priors(*vectors, ids).values())])
+    users = rng.permutation(users).astype(np.float32)
     print(f"{report}; {items} items to train on, {len(users)} users")
     titles = list(dict.fromkeys(example.title for example in by_split[True]))
     held_out = max(2, round(UNSEEN * len(users)))

@@ -160,12 +160,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--checkpoint", type=Path, default=starter.path(), help="folder to align (default: the starter)"
     )
     parser.add_argument("--data", type=Path, help="folder with items.csv (.jsonl, .parquet), events, optionally covers")
+    parser.add_argument("--user-embeddings", type=Path, help="with --data: table of users' own vectors")
+    parser.add_argument("--user-map", type=Path, help="their map: a file of eyecatch embeddings fit --out")
     parser.add_argument("--device", default="", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
     parser.add_argument("--checkpointing", action="store_true", help="less memory, more time")
     parser.number("watched", FULL.watched, "held-out covers that are drawn at each look")
     args = parser.parse_args(argv)
     if not args.smoke and (args.data is None) == (args.art is None):
         parser.error("--data or --art is needed, not both")
+    if (args.user_embeddings is None) != (args.user_map is None):
+        parser.error("--user-embeddings and --user-map are given together or not at all")
     args.out.mkdir(parents=True, exist_ok=True)
     steps, batch = (2, 4) if args.smoke else (args.steps, args.batch)
     config: personalise.AlignConfig | grpo.PolicyConfig = personalise.AlignConfig(
@@ -179,7 +183,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     fit = Fit(steps, args.lr, batch, args.seed, warmup=min(20, steps), save_every=max(1, steps // 3))
     parts = starter.load(args.checkpoint)
     if args.data is not None:
-        material = of_catalogue(args.checkpoint, args.data, args.out, args.seed)
+        vectors = (args.user_embeddings, args.user_map) if args.user_map is not None else None
+        material = of_catalogue(args.checkpoint, args.data, args.out, args.seed, vectors)
     else:
         subjects = procedural() if args.smoke else load_subjects(args.art)
         material = simulated(parts, subjects, SMOKE if args.smoke else FULL, args.seed)

@@ -25,6 +25,7 @@ from icg.train.loop import Fit
 from PIL import Image
 
 from tests.unit.icg.models.test_families import covers_of
+from tests.unit.icg.train.test_connector_priors import mapping, table
 from tests.unit.icg.train.test_reward_gradient import briefs, draw, looks, thumbnails
 from tests.unit.icg.train.test_users_own import shop
 
@@ -119,6 +120,16 @@ def test_items_and_users_of_a_catalogue_are_those_of_its_tables(
     assert material.recognised < alignment.KNOWS, "its titles say nothing"
     assert "30 users" in capsys.readouterr().out
     assert "nothing" in (tmp_path / "run" / "left_out.jsonl").read_text()
+
+
+def test_users_with_a_vector_are_there_at_their_priors_too(tmp_path: Path) -> None:
+    rows = {f"user {n}": [0.1 * n, 0.0, 0.3] for n in range(1, 5)} | {"stranger": [1.0, 1.0, 1.0]}
+    vectors = (table(tmp_path, rows), mapping(tmp_path))
+    folder = shop(tmp_path / "shop", items=30)
+    without = of_catalogue(starter.path(), folder, tmp_path / "run", 0).users
+    users = of_catalogue(starter.path(), folder, tmp_path / "run", 0, vectors).users
+    assert len(users) == len(without) + 4
+    assert any(np.allclose(user[:3], [0.1, 0.0, 0.3]) for user in users)
 
 
 @pytest.mark.parametrize(
