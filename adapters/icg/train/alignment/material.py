@@ -106,8 +106,8 @@ def of_catalogue(root: Path, data: Path, out: Path, seed: int, vectors: tuple[Pa
     """A catalogue's own items, and its users as the services embed them by users/ of the checkpoint `root`, or as means without it.
 
     data: a folder of icg.data.catalogue with events. vectors: a table of users' own vectors and the map of `eyecatch embeddings fit`:
-    users who have one are there a second time, at their priors, as before their first event. Writes out/left_out.jsonl. Raises IcgError for a folder without events, with
-    fewer than LEAST_ITEMS items, or with fewer than LEAST_USERS users who did something.
+    users who have one are there a second time, at their priors, as before their first event. Writes out/left_out.jsonl. Raises IcgError
+    for a folder without events, with fewer than LEAST_ITEMS items, or with fewer than LEAST_USERS users who did something.
     """
     catalogue, report = Catalogue.open(data, Splits(UNSEEN, 0.0)), RowReport()
     if catalogue.events is None:
