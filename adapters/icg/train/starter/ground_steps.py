@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from icg.adapter.model import IcgAdapter
 from icg.data.bank import AXES
 from icg.draw.drafts import DRAFTED, enlarged
-from icg.train.starter.bare_grounds import Grounds
+from icg.train.starter.bare_grounds import KINDS, Grounds
 from icg.train.starter.ground_losses import draft_loss, refining_loss
 
 Audience = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
@@ -91,6 +91,6 @@ class GroundSteps:
         users, look = self.audience(self.grounds.looks(rows, rng), rng)
         users[rng.random(size) < drop] = 0
         known = users.any(1)
-        embeds, _ = adapter(adapter.nothing.expand(len(rows), -1, -1), torch.as_tensor(users))
+        embeds, _ = adapter(adapter.ground((rows // KINDS).tolist()), torch.as_tensor(users))
         taste = self.model.taste(embeds[torch.as_tensor(known)], look[known]) if known.any() else torch.zeros(())
         return rows, embeds, taste

@@ -39,7 +39,7 @@ from icg.train.flags import Flags
 from icg.train.loop import Fit, train
 from icg.train.starter import export, vlm
 from icg.train.starter.autoencoder import encode
-from icg.train.starter.bare_grounds import Grounds, cached
+from icg.train.starter.bare_grounds import KINDS, Grounds, cached
 from icg.train.starter.diffusion import DiffusionConfig, flow_loss
 from icg.train.starter.encoded_users import EncodedUsers
 from icg.train.starter.ground_steps import Audience, Drawer, GroundsConfig, GroundSteps
@@ -72,6 +72,15 @@ def carry(folder: Path, model: Drawer, items: Tensor, audience: Audience, fit: F
 
     train(folder, model, fit, step)
     model.denoiser.requires_grad_(True)
+
+
+def with_layouts(adapter: IcgAdapter, layouts: int) -> IcgAdapter:
+    """The adapter as one whose grounds have a layout that the seed chooses: what chance alone chooses, a small denoiser draws as a mean."""
+    if adapter.config.layouts == layouts:
+        return adapter
+    other = IcgAdapter(replace(adapter.config, layouts=layouts))
+    other.load_state_dict({k: v for k, v in adapter.state_dict().items() if k != "layouts"}, strict=False)
+    return other
 
 
 def with_places(denoiser: Any) -> Any:
@@ -125,6 +134,7 @@ class Run:
         self.out, self.subjects, self.config, self.seed, self.root = out, subjects, config, seed, root
         self.pipeline = CoverPipeline.from_pretrained(root)
         self.pipeline.diffusion.register_modules(transformer=with_places(self.pipeline.family.denoiser))
+        self.pipeline.adapter = with_layouts(self.pipeline.adapter, -(-config.grounds // KINDS))
         self.vae = self.pipeline.diffusion.vae
         self.trained = [i for i, s in enumerate(subjects) if not s.held_out] or list(range(len(subjects)))
         self.bank = load_or_build(out / "bank.npz", subjects, config.covers, 701 + seed, self.trained, 1)
