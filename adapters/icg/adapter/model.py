@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from icg.errors import BriefError, CheckpointError
 from icg.models.families import ConditioningSpec, family_of
 
 MAX_GROUND = 2048
+MAYBE = ("pooled", "grounds", "drafts", "layouts")
+"""Numbers that may be 0."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,9 @@ class AdapterConfig:
     identify a family: Qwen2.5-VL-3B and Qwen3-VL-2B are both 2048 wide. audience: whether covers follow a segment's words behind the
     title; an adapter that was trained on bare titles loses the title by them. grounds: edge in pixels of the grounds, pictures without
     a subject, that the denoiser was trained to draw for a user without an item; 0 if it was not. drafts: edge of the drafts that it was
-    trained to refine to grounds; 0: grounds are drawn at their size from the beginning. places: whether the connector has a vector for
-    each token. Raises CheckpointError for values out of range.
+    trained to refine to grounds; 0: grounds are drawn at their size from the beginning. layouts: how many layouts of each ground it was
+    trained to draw, of which a brief's seed chooses one; 0: chance does. places: whether the connector has a vector for each token. Raises
+    CheckpointError for values out of range.
     """
 
     vlm: int
@@ -45,11 +49,12 @@ class AdapterConfig:
     audience: bool = True
     grounds: int = 0
     drafts: int = 0
+    layouts: int = 0
     places: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("vlm", "caption", "pooled", "user", "tokens", "layers", "heads", "slots", "grounds", "drafts"):
-            value, least = getattr(self, name), int(name not in ("pooled", "grounds", "drafts"))
+        for name in ("vlm", "caption", "user", "tokens", "layers", "heads", "slots", *MAYBE):
+            value, least = getattr(self, name), int(name not in MAYBE)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise CheckpointError(f"adapter {name}={value!r}; allowed: a whole number from {least}")
         if self.grounds % 16 or self.grounds > MAX_GROUND:
@@ -107,6 +112,7 @@ class IcgAdapter(nn.Module):
         )
         self.nothing = nn.Parameter(torch.randn(config.tokens, config.vlm) * 0.02)
         """The tokens of an empty item, for classifier-free guidance and for grounds."""
+        self.layouts = nn.Parameter(torch.randn(config.layouts, config.vlm)) if config.layouts else None
         self.placement = Placement(config.user) if config.grounds else None
         self.register_buffer("centre", torch.zeros(config.tokens, config.vlm))
         self.register_buffer("spread", torch.ones(()))
@@ -138,6 +144,13 @@ class IcgAdapter(nn.Module):
         """Raise BriefError if the width is not that of this adapter's user embeddings."""
         if width != self.config.user:
             raise BriefError(f"user_embedding width={width}; allowed: {self.config.user}")
+
+    def ground(self, seeds: Sequence[int]) -> Tensor:
+        """The tokens (B, M, D_vlm) of grounds of these seeds: those of an empty item, and of the layout that a seed chooses."""
+        empty = self.nothing.expand(len(seeds), -1, -1)
+        if self.layouts is None:
+            return empty
+        return empty + self.layouts[torch.tensor([seed % len(self.layouts) for seed in seeds])][:, None]
 
     def unconditional(self, batch: int) -> tuple[Tensor, Tensor | None]:
         """The conditioning without item and user, for classifier-free guidance."""

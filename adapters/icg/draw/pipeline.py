@@ -237,7 +237,7 @@ class CoverPipeline(ProductMixin):
     def item(self, brief: Brief, product: TrainedProduct | None = None, digest: str = "") -> Tensor:
         """What the VLM read of the item, (1, M, D), cached; the tokens of an empty item for a ground."""
         if brief.ground:
-            return self.adapter.nothing[None]
+            return self.adapter.ground([brief.seed])
         return self.readings.read(digest or self.item_key(brief, product), lambda: self._read(brief, product))
 
     def avoid(self, brief: Brief) -> Tensor | None:

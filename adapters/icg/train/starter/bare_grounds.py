@@ -44,14 +44,6 @@ class Grounds:
 
         return cached(cache, encoded)
 
-    def nearest(self, rows: np.ndarray, draft: Tensor, latents: Tensor) -> np.ndarray:
-        """(B,): of the grounds that have the palettes and backdrops of `rows` (B,), those whose latents are nearest to `draft` (B, ...)."""
-        layouts = np.arange(-(-len(self.codes) // KINDS))
-        alike = rows[:, None] % KINDS + KINDS * layouts
-        alike = np.where(alike < len(self.codes), alike, rows[:, None])
-        distance = (latents[torch.as_tensor(alike)].float() - draft[:, None]).square().flatten(2).sum(2)
-        return np.asarray(alike[np.arange(len(rows)), distance.argmin(1).numpy()])
-
     def looks(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(B, 4): the looks of `rows` (B,), with a random style and framing."""
         style, framing = (rng.integers(0, len(axis), len(rows)) for axis in (STYLES, tuple(PLACES)))

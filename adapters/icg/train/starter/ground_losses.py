@@ -33,35 +33,15 @@ def draft_loss(denoiser: Any, x: Tensor, embeds: Tensor, nothing: Tensor, noise:
     return (v - target).square().mean()
 
 
-@torch.no_grad()
-def draft_path(denoiser: Any, embeds: Tensor, schedule: Any, shape: tuple[int, int, int]) -> list[Tensor]:
-    """Latents (B, C, h, w) before each step of `schedule`, and after the last one, as serving draws drafts."""
-    path = [torch.randn(len(embeds), *shape)]
-    for t in schedule.timesteps:
-        v = denoiser(path[-1], encoder_hidden_states=embeds, timestep=t.expand(len(embeds)), return_dict=False)[0]
-        path.append(schedule.step(v.float(), t, path[-1], return_dict=False)[0])
-    return path
-
-
-def late_loss(denoiser: Any, x: Tensor, now: Tensor, t: Tensor, embeds: Tensor) -> Tensor:
-    """A late step of the denoiser's own path, from `now` (B, C, h, w) at the share of noise t (B,), is to end at clean x, the picture that
-    the path came near to: a mean of pictures, which a small denoiser drifts to, is corrected. It is the error of the clean picture that
-    this step implies."""
-    s = t[:, None, None, None]
-    return (now - s * _velocity(denoiser, now, embeds, t) - x).square().mean()
-
-
 def refining_loss(denoiser: Any, x: Tensor, draft: Tensor, embeds: Tensor, handed_over: float) -> Tensor:
     """That of draft_loss at the full size, for noise up to REFINED and without guidance. Half of the rows begin from `draft`, (B, C, h, w)
-    enlarged drafts of about the same pictures, at about the share of noise where drafts are `handed_over`, and are to end at x: their
-    error is that of the clean picture, as in late_loss."""
+    enlarged latents of the same pictures, at about the share of noise where drafts are `handed_over`, and are to end at x."""
     count = len(x)
     begins = torch.rand(count) < 0.5
     t = torch.where(begins, handed_over + AROUND * (2 * torch.rand(count) - 1), 0.02 + REFINED * torch.rand(count))
     s = t[:, None, None, None]
     mixed = (1 - s) * torch.where(begins[:, None, None, None], draft, x) + s * torch.randn_like(x)
-    error = _velocity(denoiser, mixed, embeds, t) - (mixed - x) / s
-    return (torch.where(begins[:, None, None, None], s, 1.0) * error).square().mean()
+    return (_velocity(denoiser, mixed, embeds, t) - (mixed - x) / s).square().mean()
 
 
 def _velocity(denoiser: Any, x: Tensor, embeds: Tensor, t: Tensor) -> Tensor:

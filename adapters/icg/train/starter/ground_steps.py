@@ -1,10 +1,9 @@
-"""A training step on bare grounds: drafts, and what becomes of those that the denoiser draws itself. Knows no covers."""
+"""A training step on bare grounds: drafts, and their refinement. Knows no covers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from icg.adapter.model import IcgAdapter
-from icg.brief import Brief
 from icg.data.bank import AXES
-from icg.draw.drafts import DRAFTED, draft_steps, enlarged
-from icg.train.starter.bare_grounds import Grounds
-from icg.train.starter.ground_losses import draft_loss, draft_path, late_loss, refining_loss
+from icg.draw.drafts import DRAFTED, enlarged
+from icg.train.starter.bare_grounds import KINDS, Grounds
+from icg.train.starter.ground_losses import draft_loss, refining_loss
 
 Audience = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 """Looks (B, 4) -> users (B, 64) who like them, and what these like best (B, 4)."""
@@ -25,7 +23,7 @@ Audience = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndar
 @dataclass(frozen=True)
 class GroundsConfig:
     """Grounds are drafted at `draft` pixels an edge and refined at `side`. `bare`: share of a batch that are drafts; a quarter as many are
-    drawn as serving draws them, corrected and refined. `drop_user`: share of drafts for nobody. `encoded`: share of the others for `users`
+    refined. `drop_user`: share of them for nobody. `encoded`: share of the others for `users`
     whom the starter's user encoder read from events. `noise`: times of drafts are drawn around sigmoid(noise). `guidance`: what one row is
     to draw as. `taste`: weight of the probes. `carry`: steps of the adapter alone, before. `half`: in bfloat16, which takes half of the
     time on CPUs with AVX-512 BF16. Covers have the rates of DiffusionConfig, but are never drawn for nothing: that is a ground now."""
@@ -62,7 +60,7 @@ class Drawer(nn.Module):
 
 
 class GroundSteps:
-    """drafts, refined (N, C, h, w): latents of `grounds` at both sizes. schedule: Family.schedule."""
+    """drafts, refined (N, C, h, w): latents of `grounds` at both sizes."""
 
     def __init__(
         self,
@@ -72,29 +70,20 @@ class GroundSteps:
         refined: Tensor,
         audience: Audience,
         config: GroundsConfig,
-        schedule: Callable[[int, tuple[int, int]], Any],
     ) -> None:
         self.model, self.grounds, self.drafts, self.refined = model, grounds, drafts, refined
-        self.audience, self.config, self._schedule = audience, config, schedule
-        self._factor = config.side // config.draft
-        self._steps = draft_steps(Brief.steps, self._factor)
+        self.audience, self.config = audience, config
 
     def __call__(self, count: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Losses of `count` drafts, and of a quarter as many that are drawn as serving draws them."""
+        """Losses of `count` drafts, and of a quarter as many that are refined."""
         config, denoiser = self.config, self.model.denoiser
         rows, embeds, taste = self._shown(count, config.drop_user, rng)
         nothing, _ = self.model.adapter.unconditional(count)
         drafted = draft_loss(denoiser, self.drafts[rows].float(), embeds, nothing, config.noise, config.guidance)
-        rows, embeds, _ = self._shown(max(1, count // 4), 0.0, rng)
-        schedule = self._schedule(self._steps, (config.draft, config.draft))
-        path = draft_path(denoiser, embeds, schedule, tuple(self.drafts.shape[1:]))
-        rows = self.grounds.nearest(rows, path[-1], self.drafts)
-        at = int(rng.integers(self._steps // 2, self._steps))
-        t = (schedule.timesteps[at] / 1000).expand(len(rows))
-        late = late_loss(denoiser, self.drafts[rows].float(), path[at], t, embeds)
-        draft = enlarged(path[-1], self._factor)
+        rows, embeds, _ = self._shown(max(1, count // 4), config.drop_user, rng)
+        draft = enlarged(self.drafts[rows].float(), config.side // config.draft)
         refined = refining_loss(denoiser, self.refined[rows].float(), draft, embeds, 1 - DRAFTED)
-        return {"drafted": drafted, "late": late, "refined": refined, "taste": taste}
+        return {"drafted": drafted, "refined": refined, "taste": taste}
 
     def _shown(self, size: int, drop: float, rng: np.random.Generator) -> tuple[np.ndarray, Tensor, Tensor]:
         """Rows of grounds, the conditions of users who like them, nobody for a share `drop`, and the error of the probes on these."""
@@ -102,8 +91,6 @@ class GroundSteps:
         users, look = self.audience(self.grounds.looks(rows, rng), rng)
         users[rng.random(size) < drop] = 0
         known = users.any(1)
-        if not drop and known.any():
-            rows, users, look, known = rows[known], users[known], look[known], known[known]
-        embeds, _ = adapter(adapter.nothing.expand(len(rows), -1, -1), torch.as_tensor(users))
+        embeds, _ = adapter(adapter.ground((rows // KINDS).tolist()), torch.as_tensor(users))
         taste = self.model.taste(embeds[torch.as_tensor(known)], look[known]) if known.any() else torch.zeros(())
         return rows, embeds, taste

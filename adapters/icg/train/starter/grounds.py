@@ -15,6 +15,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ from icg.train.flags import Flags
 from icg.train.loop import Fit, train
 from icg.train.starter import export, vlm
 from icg.train.starter.autoencoder import encode
-from icg.train.starter.bare_grounds import Grounds, cached
+from icg.train.starter.bare_grounds import KINDS, Grounds, cached
 from icg.train.starter.diffusion import DiffusionConfig, flow_loss
 from icg.train.starter.encoded_users import EncodedUsers
 from icg.train.starter.ground_steps import Audience, Drawer, GroundsConfig, GroundSteps
@@ -71,6 +72,25 @@ def carry(folder: Path, model: Drawer, items: Tensor, audience: Audience, fit: F
 
     train(folder, model, fit, step)
     model.denoiser.requires_grad_(True)
+
+
+def with_layouts(adapter: IcgAdapter, layouts: int) -> IcgAdapter:
+    """The adapter as one whose grounds have a layout that the seed chooses: what chance alone chooses, a small denoiser draws as a mean."""
+    if adapter.config.layouts == layouts:
+        return adapter
+    other = IcgAdapter(replace(adapter.config, layouts=layouts))
+    other.load_state_dict({k: v for k, v in adapter.state_dict().items() if k != "layouts"}, strict=False)
+    return other
+
+
+def with_places(denoiser: Any) -> Any:
+    """The Sana transformer as one whose tokens know their places: sines of them are added to the patches. Without these only the padding
+    of its convolutions says where a token is, and a pattern of the whole picture stays a blur."""
+    if denoiser.config.interpolation_scale is not None:
+        return denoiser
+    other = type(denoiser).from_config(dict(denoiser.config) | {"interpolation_scale": 1.0})
+    other.load_state_dict(denoiser.state_dict())
+    return other.eval()
 
 
 def move(adapter: IcgAdapter, old: np.ndarray, new: np.ndarray) -> None:
@@ -113,6 +133,8 @@ class Run:
     ) -> None:
         self.out, self.subjects, self.config, self.seed, self.root = out, subjects, config, seed, root
         self.pipeline = CoverPipeline.from_pretrained(root)
+        self.pipeline.diffusion.register_modules(transformer=with_places(self.pipeline.family.denoiser))
+        self.pipeline.adapter = with_layouts(self.pipeline.adapter, -(-config.grounds // KINDS))
         self.vae = self.pipeline.diffusion.vae
         self.trained = [i for i, s in enumerate(subjects) if not s.held_out] or list(range(len(subjects)))
         self.bank = load_or_build(out / "bank.npz", subjects, config.covers, 701 + seed, self.trained, 1)
@@ -149,7 +171,7 @@ class Run:
         odds = np.where([s.id in TITLES for s in self.subjects], 3.0, 1.0)[self.bank.subject]
         odds = np.cumsum(odds / odds.sum())
         count = round(fit.batch * config.bare)
-        steps = GroundSteps(model, bare, drafts, refined, audience, config, self.pipeline.family.schedule)
+        steps = GroundSteps(model, bare, drafts, refined, audience, config)
         if config.carry:
             schedule = Fit(
                 config.carry, 1.5e-3, 4 * fit.batch, self.seed, warmup=min(30, config.carry // 4), save_every=200
@@ -174,7 +196,7 @@ class Run:
         def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
             with torch.autocast("cpu", torch.bfloat16, enabled=config.half):
                 parts, whole = steps(count, rng), covers(rng)
-            loss = (parts["drafted"] + parts["late"] + parts["refined"] + whole) / 3 + config.taste * parts["taste"]
+            loss = (parts["drafted"] + parts["refined"] + whole) / 3 + config.taste * parts["taste"]
             return {"loss": loss, **parts, "covers": whole}
 
         def save(_: int, now: nn.Module) -> None:

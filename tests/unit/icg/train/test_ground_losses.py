@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from icg.train.starter.bare_grounds import KINDS, Grounds
-from icg.train.starter.export import scheduler
-from icg.train.starter.ground_losses import draft_loss, draft_path, late_loss, refining_loss
+from icg.train.starter.ground_losses import draft_loss, refining_loss
 from torch import Tensor, nn
 
 
@@ -57,34 +54,3 @@ class Knows(nn.Module):
 
     def forward(self, x: Tensor, encoder_hidden_states: Tensor, timestep: Tensor, return_dict: bool) -> tuple[Tensor]:
         return ((x - self.picture) / (timestep / 1000)[:, None, None, None],)
-
-
-def test_a_draft_is_drawn_as_the_schedule_says_and_ends_at_its_picture() -> None:
-    schedule = scheduler()
-    schedule.set_timesteps(5)
-    path = draft_path(Knows(0.7), torch.ones(3, 1, 1), schedule, (2, 4, 4))
-    assert len(path) == 6
-    assert not any(latents.requires_grad for latents in path)
-    assert torch.allclose(path[-1], torch.full((3, 2, 4, 4), 0.7), atol=0.01)
-
-
-def test_a_late_step_is_corrected_to_the_picture_that_its_path_came_near_to() -> None:
-    model, t = Knows(0.0), torch.tensor([0.4, 0.2])
-    now, embeds = torch.full((2, 2, 4, 4), 0.5), torch.ones(2, 1, 1)
-    optimizer = torch.optim.SGD([model.picture], lr=0.1)
-    for _ in range(100):
-        optimizer.zero_grad()
-        late_loss(model, torch.ones(2, 2, 4, 4), now, t, embeds).backward()
-        optimizer.step()
-    assert float(model.picture.detach()) == pytest.approx(1.0, abs=1e-3)
-
-
-def test_a_draft_is_taken_for_the_nearest_ground_of_its_palette_and_backdrop() -> None:
-    grounds = Grounds(None, 2 * KINDS + 3, 0)
-    latents = torch.arange(len(grounds.codes), dtype=torch.float32)[:, None, None, None].expand(-1, 1, 2, 2)
-    rows = np.array([0, 1, 4, KINDS + 4])
-    near = torch.tensor([2.0 * KINDS, 0.4 * KINDS, KINDS + 9.0, 2.0 * KINDS])[:, None, None, None].expand(-1, 1, 2, 2)
-    assert grounds.nearest(rows, near, latents).tolist() == [2 * KINDS, 1, KINDS + 4, KINDS + 4]
-    kinds = grounds.codes[:KINDS]
-    assert len({tuple(code) for code in kinds.tolist()}) == KINDS
-    assert (grounds.codes[KINDS : 2 * KINDS] == kinds).all()
