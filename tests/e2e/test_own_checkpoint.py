@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 from eyecatch.client import connect
 from eyecatch.v1 import catalog_pb2, covers_pb2, types_pb2
@@ -40,6 +41,9 @@ def shop(imported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("shop")
     assert run_json("export", "behaviour", "--out", str(out), "--data-dir", str(imported))["events"] > 900
     assert run_json("export", "catalogue", "--out", str(out), "--data-dir", str(imported))["covers"] > 200
+    # Alignment asks for more users than the sample has: the same ones live twice.
+    events = pl.read_parquet(out / "events.parquet")
+    pl.concat([events, events.with_columns(pl.col("user_id") + "-twin")]).write_parquet(out / "events.parquet")
     report = json.loads(icg("space", "fit", "--data", out, "--out", out / "space", "--seeds", 1).splitlines()[-1])
     assert report
     return out
