@@ -1,197 +1,204 @@
-"""Recall@K on stored behaviour: a user's last engagements are hidden, and a profile is computed from the rest.
+"""The recall job: how well rankings of all items find what users engaged with later. Nothing is sampled. Knows the ports, no store.
 
-Three controls are measured too: popularity (of events that are not hidden), random, and the profiles of other users (shuffled). The
-gain of personalisation is the distance to the shuffled ones. It measures what the events record: ratings of films, for example, are
-not clicks on covers. Knows the ports, no store and no model.
+A user's last engagements are hidden (or everybody's after a point in time), and items are ranked from the rest: by the stored kind of
+profile, by controls, and on request by a trained sequence encoder and tuned peers. The gain of personalisation is the distance to another
+user's profile.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-import faiss
 import numpy as np
-from numpy.typing import NDArray
+from icg.data.interactions import Interactions, Split, by_time, leave_last
+from icg.errors import IcgError
+from icg.evaluate.peers import POPULARITY, RANDOM
+from icg.evaluate.ranking import figures, ranks_of
 
 from eyecatch.core.behaviour.mean_encoder import MeanEncoder
-from eyecatch.core.errors import InvalidInput
+from eyecatch.core.errors import InvalidInput, NotReady
 from eyecatch.core.ports import CatalogStore, Encoder, ProfileStore
-from eyecatch.core.types import EMBEDDING_DIM, RECENT_EVENTS, Action, Event, Origin, Vector
+from eyecatch.core.tastes.clusters import TasteClusters
+from eyecatch.evaluate import profiles as by_profile
+from eyecatch.evaluate.behaviour import Behaviour, read
+from eyecatch.evaluate.kept import Kept, digest
+from eyecatch.evaluate.learned import OURS, learned
+from eyecatch.evaluate.rankings import DEPTH, Ranking, measured
+from eyecatch.evaluate.results import Cold, Recall, differences, row
 
 MEAN = MeanEncoder()
 KS = (1, 5, 10, 20, 50, 100)
-ENGAGED = frozenset({Action.CLICK, Action.LIKE, Action.PURCHASE, Action.DWELL})
-# Users encoded in one call: enough to use all cores, few enough for the memory.
-USER_BATCH = 1024
-NOTE = "Held-out events among unseen items: this measures what the events record, which need not be clicks on covers."
-
-Ints = NDArray[np.int64]
+SPLITS = ("last", "time")
 
 
 @dataclass(frozen=True)
-class Interval:
-    """The mean over users and its 95 % bootstrap interval."""
+class Settings:
+    """ks: depths. split: "last" hides the last `leave_out` of users with `least` engaged items, "time" everything after `share` of all
+    engagements. target: "engaged", or "liked" for likes and purchases alone. peers: train and tune others on the same split, `trials`
+    configurations each, and `seeds` fits of those that depend on chance, of `steps` steps where there are steps."""
 
-    mean: float
-    low: float
-    high: float
+    ks: tuple[int, ...] = KS
+    split: str = "last"
+    leave_out: int = 5
+    least: int = 10
+    share: float = 0.9
+    target: str = "engaged"
+    seed: int = 0
+    peers: bool = False
+    trials: int = 4
+    seeds: int = 3
+    steps: int = 600
 
+    def __post_init__(self) -> None:
+        if not self.ks or min(self.ks) < 1 or self.leave_out < 1 or self.least <= self.leave_out:
+            value = (self.ks, self.leave_out, self.least)
+            raise InvalidInput.of("recall", value, "ks >= 1 and 1 <= leave_out < min_events")
+        if self.split not in SPLITS:
+            raise InvalidInput.of("split", self.split, f"one of {', '.join(SPLITS)}")
+        if not 0 < self.share < 1:
+            raise InvalidInput.of("time_share", self.share, "above 0 and below 1")
+        for name in ("trials", "seeds", "steps"):
+            if getattr(self, name) < 1:
+                raise InvalidInput.of(name, getattr(self, name), "1 or more")
 
-@dataclass(frozen=True)
-class Recall:
-    """Recall@K by ranking ("profile", "popularity", "random", "shuffled") and K."""
+    def cut(self, table: Interactions) -> Split:
+        """The split of a table of events."""
+        if self.split == "time":
+            return by_time(table, self.share)
+        return leave_last(table, self.leave_out, self.least)
 
-    users: int
-    items: int
-    held_out: int
-    seed: int
-    recall: Mapping[str, Mapping[int, Interval]]
-    note: str = NOTE
-
-    def as_dict(self) -> dict[str, object]:
-        """Plain values, ready for JSON."""
-        return asdict(self)
+    def validation(self, split: Split) -> Split | None:
+        """The known part split in the same way; None if no user is left in it."""
+        inner = self.cut(split.known)
+        return inner if len(inner.users) else None
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
-    """One user. recent: the latest events that are not hidden, newest first. known, hidden: item numbers; known items are not ranked."""
+class Outcome:
+    """The result, and what a report with pictures is made of."""
 
-    recent: Sequence[Event]
-    known: Ints
-    hidden: Ints
-
-
-@dataclass(frozen=True, eq=False)
-class Covers:
-    """Catalogue covers. ids: item id -> number. rows: embeddings (N, D). item_of: item numbers (N,). by_key: as for an Encoder."""
-
-    ids: dict[str, int]
-    rows: Vector
-    item_of: Ints
-    by_key: dict[str, Vector]
+    result: Recall
+    behaviour: Behaviour
+    split: Split
+    rankings: Sequence[Ranking]
 
 
 async def recall(
     catalog: CatalogStore,
     profiles: ProfileStore,
+    settings: Settings | None = None,
     *,
-    ks: Sequence[int] = KS,
-    leave_out: int = 5,
-    min_events: int = 10,
-    seed: int = 0,
     encoder: Encoder = MEAN,
-) -> Recall:
-    """Recall@K over users with at least `min_events` engaged items, the last `leave_out` of which are hidden.
+    clusters: TasteClusters | None = None,
+    out: Path | None = None,
+    log: Callable[[str], None] = lambda line: None,
+) -> Outcome:
+    """Run the job. clusters: the tastes that covers were made for. out: a run folder, from which a job that was killed goes on; without one
+    nothing is kept.
 
-    Raises InvalidInput if there is nothing to measure. Memory is proportional to events and covers.
+    Raises InvalidInput if there is nothing to measure, NotReady if a library of the peers is missing. Memory is proportional to events and
+    covers.
     """
-    if not ks or min(ks) < 1 or leave_out < 1 or min_events <= leave_out:
-        raise InvalidInput.of("recall", (tuple(ks), leave_out, min_events), "ks >= 1 and 1 <= leave_out < min_events")
-    covers = await _covers(catalog)
-    by_user: dict[str, list[tuple[float, int, Event]]] = {}
-    after = 0
-    while events := await profiles.events(after, 10_000):
-        for after, event in events:
-            by_user.setdefault(event.user_id, []).append((event.time, after, event))
-    popular = np.zeros(len(covers.ids), np.int64)
-    splits = []
-    for user_id in sorted(by_user):
-        history = [event for _, _, event in sorted(by_user[user_id], key=lambda entry: entry[:2])]
-        split = _split(history, covers, leave_out, min_events, popular)
-        if split is not None:
-            splits.append(split)
-    if len(splits) < 2:
-        raise InvalidInput.of("users", len(splits), f"at least 2 with {min_events} engaged items")
-    parts = [splits[first : first + USER_BATCH] for first in range(0, len(splits), USER_BATCH)]
-    users = np.concatenate([encoder([split.recent for split in part], covers.by_key) for part in parts])
-    return _measure(splits, users, covers, popular, sorted(set(ks)), seed)
+    settings = settings or Settings()
+    behaviour = await read(catalog, profiles, settings.target)
+    with tempfile.TemporaryDirectory(prefix="eyecatch-recall-") as scratch:
+        try:
+            return _run(behaviour, settings, encoder, clusters, out or Path(scratch), log)
+        except IcgError as error:
+            raise NotReady(str(error)) from error
 
 
-async def _covers(catalog: CatalogStore) -> Covers:
-    ids: dict[str, int] = {}
-    rows, item_of, by_key = [], [], {}
-    async for cover in catalog.all_covers():
-        by_key[cover.id] = cover.embedding
-        if cover.provenance.origin is Origin.CATALOGUE:
-            item_of.append(ids.setdefault(cover.item_id, len(ids)))
-            rows.append(cover.embedding)
-    matrix = np.stack(rows) if rows else np.empty((0, EMBEDDING_DIM), np.float32)
-    numbers = np.asarray(item_of, np.int64)
-    means = np.zeros((len(ids), EMBEDDING_DIM), np.float32)
-    np.add.at(means, numbers, matrix)
-    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-6)
-    by_key |= {Event("", "", id, Action.CLICK, 0.0).cover_key: means[number] for id, number in ids.items()}
-    return Covers(ids, matrix, numbers, by_key)
+def _run(
+    behaviour: Behaviour,
+    settings: Settings,
+    encoder: Encoder,
+    clusters: TasteClusters | None,
+    out: Path,
+    log: Callable[[str], None],
+) -> Outcome:
+    kept = Kept(out, digest(behaviour, settings, encoder.version))
+    split = settings.cut(behaviour.table)
+    if len(split.users) < 2:
+        raise InvalidInput.of("users", len(split.users), f"at least 2 with {settings.least} engaged items")
+    rankings = _profiles(behaviour, split, settings, encoder, clusters, kept)
+    for peer in (POPULARITY, RANDOM):
+        rankings.append(measured(peer, split, None, 1, 1, kept, log))
+    cold = [_cold(split, "profile", _profile_scorer(behaviour, split, encoder))]
+    ours = "profile"
+    if settings.peers:
+        ours = OURS
+        more, scorer = learned(behaviour, split, settings.validation(split), settings, kept, log)
+        rankings += more
+        cold.append(_cold(split, ours, scorer))
+    rows = {ranking.name: row(ranking, behaviour, split, settings.ks) for ranking in rankings}
+    counts = {name: count for name, count in behaviour.counts.items() if count}
+    if split.tied:
+        counts["users whose cut is at the time of a known event"] = split.tied
+    result = Recall(
+        users=len(split.users),
+        items=len(behaviour.items),
+        held_out=len(split.hidden),
+        split=settings.split,
+        target=settings.target,
+        seed=settings.seed,
+        counts=counts,
+        rankings=rows,
+        cold_items=[one for one in cold if one is not None],
+        ours=ours,
+        ahead=differences(rankings, split, ours),
+    )
+    return Outcome(result, behaviour, split, rankings)
 
 
-def _split(history: Sequence[Event], covers: Covers, leave_out: int, min_events: int, popular: Ints) -> Split | None:
-    """Split `history` (oldest first). All events of hidden items are removed from the known ones."""
-    known = [event for event in history if event.item_id in covers.ids]
-    last_engaged = {event.item_id: n for n, event in enumerate(known) if event.action in ENGAGED}
-    hidden: set[str] = set()
-    if len(last_engaged) >= min_events:
-        hidden = set(sorted(last_engaged, key=last_engaged.__getitem__)[-leave_out:])
-    past = [event for event in known if event.item_id not in hidden]
-    for event in past:
-        popular[covers.ids[event.item_id]] += event.action in ENGAGED
-    if not hidden:
-        return None
-    recent = [event for event in past if event.action is not Action.IMPRESSION][-RECENT_EVENTS:][::-1]
-    ahead = (event for event in known if event.item_id in hidden)
-    return Split(recent, _numbers(covers, past), _numbers(covers, ahead))
+def _profile_scorer(behaviour: Behaviour, split: Split, encoder: Encoder) -> by_profile.Scorer:
+    recent = by_profile.recent_events(behaviour, split)
+    queries = by_profile.embeddings(encoder, recent, behaviour.covers.by_key)
+    return by_profile.scorer(split, queries, behaviour.covers, len(behaviour.items))
 
 
-def _numbers(covers: Covers, events: Iterable[Event]) -> Ints:
-    return np.unique(np.fromiter((covers.ids[e.item_id] for e in events), np.int64))
-
-
-def _measure(
-    splits: Sequence[Split], queries: Vector, covers: Covers, popular: Ints, ks: Sequence[int], seed: int
-) -> Recall:
-    rng = np.random.default_rng(seed)
-    # Each user gets the profile of the next one in a random circle, so that none gets the own profile.
-    circle = rng.permutation(len(splits))
-    others = np.empty_like(circle)
-    others[circle] = np.roll(circle, 1)
-    depth = ks[-1] + max(len(split.known) for split in splits)
-    popularity = np.argsort(-(popular + rng.random(len(popular))), kind="stable")
-    rankings: dict[str, Iterable[Ints]] = {
-        "profile": _nearest(queries, covers, depth),
-        "popularity": (popularity for _ in splits),
-        "random": (rng.permutation(len(popular)) for _ in splits),
-        "shuffled": _nearest(queries[others], covers, depth),
+def _profiles(
+    behaviour: Behaviour,
+    split: Split,
+    settings: Settings,
+    encoder: Encoder,
+    clusters: TasteClusters | None,
+    kept: Kept,
+) -> list[Ranking]:
+    """The profile on the items' own covers and another user's; on made covers, where there are any, for nobody, for the user, and those
+    made for another user."""
+    covers, items = behaviour.covers, len(behaviour.items)
+    recent = by_profile.recent_events(behaviour, split)
+    queries = by_profile.embeddings(encoder, recent, covers.by_key)
+    others = by_profile.swapped(len(split.users), settings.seed)
+    variants: dict[str, by_profile.Scorer] = {
+        "profile": by_profile.scorer(split, queries, covers, items),
+        "shuffled": by_profile.scorer(split, queries[others], covers, items),
     }
-    result = {}
-    for name, ranking in rankings.items():
-        hits = np.stack([_hits(order, split, ks) for order, split in zip(ranking, splits, strict=True)])  # (U, K)
-        result[name] = {k: _interval(hits[:, n], rng) for n, k in enumerate(ks)}
-    return Recall(len(splits), len(popular), sum(len(s.hidden) for s in splits), seed, result)
+    if covers.made.any():
+        tags = [behaviour.tags()[user] for user in split.users]
+        near = clusters.nearest(queries) if clusters is not None else -1
+        tastes = np.where(queries.any(axis=1), near, -1)
+        nobody, users = by_profile.for_nobody(covers), by_profile.for_users(covers, tags, tastes)
+        variants["made for nobody"] = by_profile.scorer(split, queries, covers, items, nobody)
+        variants["made for the user"] = by_profile.scorer(split, queries, covers, items, users)
+        swapped = by_profile.for_users(covers, [tags[n] for n in others], tastes[others])
+        variants["made for another"] = by_profile.scorer(split, queries, covers, items, swapped)
+    return [
+        Ranking(name, [kept.ranks(name, lambda s=score: ranks_of(split, s, DEPTH))], {}, 0, 0.0)  # type: ignore[misc]
+        for name, score in variants.items()
+    ]
 
 
-def _nearest(queries: Vector, covers: Covers, depth: int) -> Iterable[Ints]:
-    """For each query (U, D) the items by their best cover, best first: at least `depth` items, or all."""
-    index = faiss.IndexFlatIP(covers.rows.shape[1])
-    index.add(covers.rows)
-    # An item has at most `widest` covers, so `depth * widest` rows contain at least `depth` items.
-    widest = int(np.bincount(covers.item_of).max())
-    rows = min(depth * widest, len(covers.rows))
-    for start in range(0, len(queries), 256):
-        _, nearest = index.search(queries[start : start + 256], rows)
-        for row in nearest:
-            items = covers.item_of[row]
-            _, first = np.unique(items, return_index=True)
-            yield items[np.sort(first)]
-
-
-def _hits(order: Ints, split: Split, ks: Sequence[int]) -> NDArray[np.float64]:
-    """Recall at each K of one user's ranking without known items: hidden items among the first K, over all hidden items."""
-    ranked = order[~np.isin(order, split.known)][: ks[-1]]
-    hits = np.cumsum(np.isin(ranked, split.hidden))
-    at = [hits[min(k, len(hits)) - 1] if len(hits) else 0 for k in ks]
-    return np.array(at, np.float64) / len(split.hidden)
-
-
-def _interval(values: NDArray[np.float64], rng: np.random.Generator, rounds: int = 1000) -> Interval:
-    means = values[rng.integers(0, len(values), (rounds, len(values)))].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(float(values.mean()), float(low), float(high))
+def _cold(split: Split, name: str, score: by_profile.Scorer) -> Cold | None:
+    """Recall of hidden items without a known engagement of anybody, among such items alone; None if none is hidden."""
+    cold = split.known.popularity() == 0
+    chosen = cold[split.hidden]
+    if not chosen.any():
+        return None
+    values = figures(split, ranks_of(split, score, DEPTH, cold), (20,), chosen)["recall@20"]
+    start, known = split.known.start, split.known.item
+    mine = [np.unique(known[start[user] : start[user + 1]]) for user in split.users]
+    left = np.array([cold.sum() - cold[items].sum() for items in mine])
+    chance = np.minimum(1.0, 20 / np.maximum(left, 1))[~np.isnan(values)].mean()
+    return Cold.of(name, values, int(cold.sum()), int(chosen.sum()), float(chance))

@@ -5,9 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from eyecatch.core.behaviour.tokens import user_tag
 from eyecatch.core.errors import InvalidInput
-from eyecatch.core.types import Action, Cover, Event, Item, Vector
-from eyecatch.evaluate.recall import recall
+from eyecatch.core.types import Action, Cover, Event, Item, Origin, Provenance, Vector
+from eyecatch.evaluate.behaviour import read
+from eyecatch.evaluate.recall import Outcome, Settings, recall
+from eyecatch.evaluate.report import page
+from eyecatch.evaluate.results import Recall
+from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.sqlite import SqliteStore
 
 from tests.contracts.builders import MEAN
@@ -42,56 +47,200 @@ async def world(folder: Path, loyal: bool) -> SqliteStore:
     return store
 
 
+async def run(store: SqliteStore, settings: Settings | None = None, out: Path | None = None) -> Outcome:
+    return await recall(store.catalog, store.profiles, settings, out=out)
+
+
+def at(result: Recall, name: str, figure: str = "recall@20") -> tuple[float, float, float]:
+    one = result.rankings[name].figures[figure]
+    return one.mean, one.low, one.high
+
+
 async def test_users_with_a_taste_are_found_out(tmp_path: Path) -> None:
     store = await world(tmp_path, loyal=True)
-    result = await recall(store.catalog, store.profiles, ks=(5, 20), seed=1)
+    result = (await run(store, Settings(ks=(5, 20), seed=1))).result
     assert (result.users, result.items, result.held_out) == (USERS, ITEMS, 5 * USERS)
-    # 50 items of one's taste less 25 seen: the first 20 unseen ones hold four fifths of the hidden.
-    profile, shuffled = result.recall["profile"], result.recall["shuffled"]
-    assert profile[20].mean > 0.7
-    assert profile[20].low > shuffled[20].high
-    assert profile[20].low > result.recall["random"][20].high
-    assert profile[5].mean < profile[20].mean
-    assert all(i.low <= i.mean <= i.high for ranking in result.recall.values() for i in ranking.values())
-    # 175 items unseen: 20 of them at random.
-    assert result.recall["random"][20].mean == pytest.approx(20 / 175, abs=0.07)
+    # 50 items of one's taste less 25 known: the first 20 others hold four fifths of the hidden.
+    mean, low, _ = at(result, "profile")
+    assert mean > 0.7
+    assert low > at(result, "shuffled")[2]
+    assert low > at(result, "random")[2]
+    assert result.ahead["shuffled"]["recall@20"].low > 0
+    assert at(result, "profile", "recall@5") < at(result, "profile")
+    for row in result.rankings.values():
+        assert all(i.low <= i.mean <= i.high for i in row.figures.values())
+    # 175 items unknown: 20 of them at random.
+    assert at(result, "random")[0] == pytest.approx(20 / 175, abs=0.07)
     store.close()
 
 
 async def test_users_without_one_are_not(tmp_path: Path) -> None:
     store = await world(tmp_path, loyal=False)
-    result = await recall(store.catalog, store.profiles, ks=(20,), seed=1)
-    profile, shuffled = result.recall["profile"][20], result.recall["shuffled"][20]
-    assert profile.low <= shuffled.high
-    assert shuffled.low <= profile.high
-    assert profile.mean < 0.25
+    result = (await run(store, Settings(ks=(20,), seed=1))).result
+    difference = result.ahead["shuffled"]["recall@20"]
+    assert difference.low <= 0 <= difference.high
+    assert at(result, "profile")[0] < 0.25
     store.close()
 
 
 async def test_the_same_seed_gives_the_same_figures(tmp_path: Path) -> None:
     store = await world(tmp_path, loyal=True)
-    one, two = [(await recall(store.catalog, store.profiles, seed=3)).as_dict() for _ in range(2)]
-    assert json.dumps(one) == json.dumps(two)
+    one, two = [json.dumps((await run(store, Settings(seed=3))).result.as_dict()) for _ in range(2)]
+    assert one == two
     store.close()
 
 
 async def test_hidden_items_teach_nothing(tmp_path: Path) -> None:
     """An early glance at an item that is hidden later must not stand in the past, nor count as popularity."""
     store = await world(tmp_path, loyal=True)
-    before = await recall(store.catalog, store.profiles, ks=(20,), seed=1)
+    before = (await run(store, Settings(ks=(20,)))).result
     last = [e for _, e in await store.profiles.events(limit=10_000) if e.id.endswith(f"/{EVENTS - 1}")]
     early = [Event(f"early/{e.id}", e.user_id, e.item_id, Action.CLICK, 1e9 - 5) for e in last]
     await store.profiles.absorb(early, MEAN)
-    after = await recall(store.catalog, store.profiles, ks=(20,), seed=1)
-    assert after.recall["profile"] == before.recall["profile"]
-    assert after.recall["popularity"] == before.recall["popularity"]
+    after = (await run(store, Settings(ks=(20,)))).result
+    assert after.rankings["profile"].figures == before.rankings["profile"].figures
+    assert after.rankings["popularity"].figures == before.rankings["popularity"].figures
     store.close()
 
 
 async def test_nothing_to_measure_is_refused(tmp_path: Path) -> None:
     store = SqliteStore.open(tmp_path)
+    with pytest.raises(InvalidInput, match="items"):
+        await run(store)
+    await store.catalog.upsert_items([Item("i", "Item")])
     with pytest.raises(InvalidInput, match="at least 2"):
-        await recall(store.catalog, store.profiles)
-    with pytest.raises(InvalidInput, match="leave_out"):
-        await recall(store.catalog, store.profiles, leave_out=10, min_events=10)
+        await run(store)
+    for wrong in ({"leave_out": 10}, {"split": "first"}, {"share": 1.0}, {"trials": 0}):
+        with pytest.raises(InvalidInput, match=next(iter(wrong)).replace("share", "time_share")):
+            Settings(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="target"):
+        await run(store, Settings(target="seen"))
+    store.close()
+
+
+async def test_what_cannot_be_used_is_counted_by_its_reason(tmp_path: Path) -> None:
+    store = await world(tmp_path, loyal=True)
+    await store.catalog.upsert_items([Item("bare", "")])
+    odd = [
+        Event("x1", "lost", "nowhere", Action.CLICK, 5.0),
+        Event("x2", "once", "i001", Action.CLICK, 5.0),
+        Event("x3", "passer-by", "i001", Action.IMPRESSION, 5.0),
+        Event("x4", "passer-by", "i002", Action.IMPRESSION, 5.0),
+        Event("x5", "passer-by", "i002", Action.IMPRESSION, 5.0),
+    ]
+    await store.profiles.absorb(odd, MEAN)
+    assert (await run(store)).result.counts == {
+        "items without a picture": 1,
+        "items without a title": 1,
+        "events of unknown items": 1,
+        "events told twice": 1,
+        "users without an event of a known item": 1,
+        "users with one event": 1,
+        "users who engaged with nothing": 1,
+        "events at the time of the user's event before": 1,
+    }
+    store.close()
+
+
+async def test_a_catalogue_without_pictures_has_figures_that_need_none(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path)
+    await store.catalog.upsert_items([Item(f"i{n}", f"Item {n}") for n in range(30)])
+    events = [
+        Event(f"{u}/{n}", f"u{u}", f"i{(u + n) % 30}", Action.CLICK, float(n)) for u in range(5) for n in range(12)
+    ]
+    await store.profiles.absorb(events, MEAN)
+    result = (await run(store)).result
+    assert result.counts["items without a picture"] == 30
+    assert at(result, "popularity")[0] > 0
+    store.close()
+
+
+async def test_a_split_in_time_has_users_without_a_history(tmp_path: Path) -> None:
+    store = await world(tmp_path, loyal=True)
+    late = [Event(f"late/{n}", "new", f"i{n:03}", Action.CLICK, 2e9 + n) for n in range(3)]
+    await store.profiles.absorb(late, MEAN)
+    result = (await run(store, Settings(split="time", share=0.9))).result
+    assert "no history" in result.rankings["profile"].by_history
+    store.close()
+
+
+async def test_covers_made_for_users_are_ranked_with_controls(tmp_path: Path) -> None:
+    """The items' own covers say nothing; those made for a user are of the user's taste where the item is."""
+    rng = np.random.default_rng(7)
+    store = await world(tmp_path, loyal=True)
+    made = []
+    for item in range(ITEMS):
+        plain = Provenance(Origin.GENERATED, made_for="")
+        made.append(Cover(f"n{item}", f"i{item:03}", f"blob:n{item}", near(40 + item % 7, rng), provenance=plain))
+    for user in range(8):
+        own = Provenance(Origin.GENERATED, made_for=user_tag(f"u{user}"))
+        made += [
+            Cover(f"m{user}-{item}", f"i{item:03}", f"blob:m{user}-{item}", near(user % TASTES, rng), provenance=own)
+            for item in range(user % TASTES, ITEMS, TASTES)
+        ]
+    await store.catalog.add_covers(made)
+    result = (await run(store)).result
+    assert at(result, "made for the user")[0] > at(result, "made for nobody")[0] + 0.05
+    assert "made for another" in result.rankings
+    store.close()
+
+
+async def test_a_job_that_was_killed_goes_on_to_the_same_figures(tmp_path: Path) -> None:
+    store = await world(tmp_path / "data", loyal=True)
+    whole = (await run(store, out=tmp_path / "whole")).result
+    await run(store, out=tmp_path / "killed")
+    (tmp_path / "killed" / "shuffled.npz").unlink()
+    (tmp_path / "killed" / "random-seed-0.npz").rename(tmp_path / "killed" / "random-seed-0.tmp.npz")
+    again = (await run(store, out=tmp_path / "killed")).result
+    assert again.as_dict() == whole.as_dict()
+    with pytest.raises(InvalidInput, match="other data or settings"):
+        await run(store, Settings(leave_out=4), out=tmp_path / "killed")
+    store.close()
+
+
+async def test_the_report_shows_figures_and_no_user_ids(tmp_path: Path) -> None:
+    store = await world(tmp_path / "data", loyal=True)
+    outcome = await run(store, Settings(ks=(20,)))
+    html = await page(outcome, FsspecBlobs.open(str(tmp_path / "blobs")))
+    assert html.count("<h3>User ") == 6
+    assert "profile minus each other" in html
+    assert "cannot be told apart" in html or "ahead" in html
+    assert all(f">{user}<" not in html for user in ("u0", "u1", "u39"))
+    store.close()
+
+
+@pytest.mark.long
+async def test_peers_and_the_encoder_are_tuned_alike_and_resume(tmp_path: Path) -> None:
+    store = await world(tmp_path / "data", loyal=True)
+    settings = Settings(ks=(20,), peers=True, trials=2, seeds=2, steps=6)
+    outcome = await run(store, settings, out=tmp_path / "run")
+    result = outcome.result
+    learned = ("item-kNN", "EASE", "iALS", "BPR", "SASRec", "encoder", "memory", "encoder + memory")
+    assert [result.rankings[name].tried for name in learned] == [2] * len(learned)
+    assert at(result, "EASE")[0] > at(result, "popularity")[0]
+    summary = result.summary()
+    assert list(summary) == [
+        "recall20",
+        "ndcg20",
+        "recall20_best_peer",
+        "ndcg20_best_peer",
+        "best_peer",
+        "recall20_shuffled",
+        "cold_items_over_random",
+    ]
+    assert summary["recall20_best_peer"] == max(
+        round(at(result, name)[0], 4) for name in ("popularity", "item-kNN", "EASE", "iALS", "BPR", "SASRec")
+    )
+    (tmp_path / "run" / "encoder-seed-1.npz").unlink()
+    again = (await run(store, settings, out=tmp_path / "run")).result
+    assert again.as_dict() == result.as_dict()
+    store.close()
+
+
+async def test_events_keep_the_order_of_the_table(tmp_path: Path) -> None:
+    store = await world(tmp_path, loyal=True)
+    behaviour = await read(store.catalog, store.profiles)
+    ids = [behaviour.items[n].id for n in behaviour.table.item]
+    assert ids == [event.item_id for event in behaviour.events]
+    assert [behaviour.users[n] for n in behaviour.table.user] == [event.user_id for event in behaviour.events]
     store.close()
