@@ -1,7 +1,7 @@
 """What others rank items with, each with the configurations that a tuning tries in order: popularity, item-kNN, EASE, iALS, BPR.
 
-item-kNN, iALS and BPR are those of the `implicit` library (extra `peers`). All learn from distinct (user, item) pairs alone: neither order
-nor content.
+item-kNN, iALS and BPR are those of the `implicit` library (extra `peers`). All learn from distinct (user, item) pairs, with an option from
+those that were met but not wanted: neither order nor content.
 """
 
 from __future__ import annotations
@@ -29,11 +29,16 @@ class Peer:
     seeded: bool = False
 
 
-def matrix(known: Interactions) -> Any:
-    """The users x items matrix of distinct wanted pairs, ones in float32, as scipy's CSR. Raises IcgError without scipy."""
+def matrix(known: Interactions, options: Options) -> Any:
+    """The users x items matrix of distinct pairs as scipy's CSR, float32: one for wanted ones, option `others` (0 without it) for those
+    that were met only. Raises IcgError without scipy."""
     sparse = _library("scipy.sparse")
     user, item = known.pairs()
-    return sparse.csr_matrix((np.ones(len(user), np.float32), (user, item)), (known.users, known.items))
+    x = sparse.csr_matrix((np.ones(len(user), np.float32), (user, item)), (known.users, known.items))
+    if others := options.get("others", 0.0):
+        met = sparse.csr_matrix((np.ones(len(known), np.float32), (known.user, known.item)), x.shape)
+        x = x.maximum(others * (met > 0).astype(np.float32)).tocsr()
+    return x
 
 
 def popularity(known: Interactions, options: Options, seed: int) -> Scorer:
@@ -51,13 +56,13 @@ def ease(known: Interactions, options: Options, seed: int) -> Scorer:
     """EASE (arXiv:1905.03375) with the ridge `penalty`; without an items x items matrix, memory is users x items + users^2.
 
     Scores are Q B for users' rows Q, B = 1 - P / diag(P), and by Woodbury's identity P = (X'X + penalty)^-1 = (1 - X' K) / penalty with
-    K = (X X' + penalty)^-1 X. Option `recent`: rows of Q weigh a user's n-th latest item by exp(-n / recent); without it by one.
+    K = (X X' + penalty)^-1 X. Option `recent`: rows of Q weigh a user's n-th latest event by exp(-n / recent); without it by one.
     """
-    x = matrix(known).toarray()
+    x = matrix(known, options).toarray()
     penalty = options["penalty"]
     inner = np.linalg.solve((x @ x.T).astype(np.float64) + penalty * np.eye(len(x)), x.astype(np.float64))
     diagonal = (1 - np.einsum("ui,ui->i", x, inner)) / penalty
-    rows = latest(known, options["recent"]) if "recent" in options else x
+    rows = x * latest(known, options) if "recent" in options else x
 
     def score(users: np.ndarray) -> np.ndarray:
         q = rows[users]
@@ -67,20 +72,21 @@ def ease(known: Interactions, options: Options, seed: int) -> Scorer:
     return score
 
 
-def latest(known: Interactions, recent: float) -> np.ndarray:
-    """(users, items) float32: exp(-n / recent) for a user's n-th latest wanted item, n from 0."""
-    count = np.concatenate([[0], np.cumsum(known.wanted)])
-    rows = np.flatnonzero(known.wanted)
+def latest(known: Interactions, options: Options) -> np.ndarray:
+    """(users, items) float32: exp(-n / recent) for a user's n-th latest event, n from 0; only wanted ones count without `others`."""
+    used = known.wanted | bool(options.get("others", 0.0))
+    count = np.concatenate([[0], np.cumsum(used)])
+    rows = np.flatnonzero(used)
     after = count[known.start[1:]][known.user[rows]] - count[rows] - 1
     out = np.zeros((known.users, known.items), np.float32)
-    np.maximum.at(out, (known.user[rows], known.item[rows]), np.exp(-after / recent).astype(np.float32))
+    np.maximum.at(out, (known.user[rows], known.item[rows]), np.exp(-after / options["recent"]).astype(np.float32))
     return out
 
 
 def knn(known: Interactions, options: Options, seed: int) -> Scorer:
     """Sums of cosines with the user's items, over the `neighbours` nearest of each item."""
     model = _library("implicit.nearest_neighbours").CosineRecommender(K=int(options["neighbours"]), num_threads=1)
-    x = matrix(known)
+    x = matrix(known, options)
     model.fit(x, show_progress=False)
     similarity = model.similarity.tocsr(copy=True)
     similarity.setdiag(0)  # an item is its own nearest neighbour
@@ -97,7 +103,7 @@ def ials(known: Interactions, options: Options, seed: int) -> Scorer:
         num_threads=1,
         random_state=seed,
     )
-    return _factors(model, known)
+    return _factors(model, matrix(known, options))
 
 
 def bpr(known: Interactions, options: Options, seed: int) -> Scorer:
@@ -110,13 +116,13 @@ def bpr(known: Interactions, options: Options, seed: int) -> Scorer:
         num_threads=1,
         random_state=seed,
     )
-    return _factors(model, known)
+    return _factors(model, matrix(known, options))
 
 
-def _factors(model: Any, known: Interactions) -> Scorer:
+def _factors(model: Any, pairs: Any) -> Scorer:
     # The library warns unless numpy's own threads are one: its loops are parallel themselves.
     with _library("threadpoolctl").threadpool_limits(1, "blas"):
-        model.fit(matrix(known), show_progress=False)
+        model.fit(pairs, show_progress=False)
     users, items = np.asarray(model.user_factors), np.asarray(model.item_factors)
     return lambda rows: users[rows] @ items.T
 
@@ -138,28 +144,51 @@ MEMORY = Peer(
     "memory",
     ease,
     [
-        {"penalty": penalty, "recent": recent}
-        for penalty, recent in ((300, 10), (100, 10), (300, 30), (500, 10), (300, 5), (100, 30), (1_000, 10), (500, 20))
+        {"penalty": penalty, "recent": recent, "others": others}
+        for penalty, recent, others in (
+            (300, 10, 0.5),
+            (300, 10, 0),
+            (300, 20, 0.5),
+            (500, 10, 0.5),
+            (300, 5, 0.5),
+            (300, 30, 0),
+            (1_000, 10, 0.5),
+            (500, 20, 0.3),
+        )
     ],
 )
 """Not a peer but ours: EASE that knows which items came last."""
 PEERS = (
-    Peer("item-kNN", knn, [{"neighbours": n} for n in (100, 20, 50, 200, 400, 1_000, 10, 2_000)]),
-    Peer("EASE", ease, [{"penalty": n} for n in (300, 100, 200, 500, 50, 1_000, 30, 2_000)]),
+    Peer(
+        "item-kNN",
+        knn,
+        [
+            {"neighbours": n, "others": o}
+            for n, o in ((200, 0), (100, 0.5), (1_000, 0), (400, 0.5), (20, 0), (50, 0), (2_000, 0), (100, 1))
+        ],
+    ),
+    Peer(
+        "EASE",
+        ease,
+        [
+            {"penalty": n, "others": o}
+            for n, o in ((300, 0), (100, 0.5), (100, 0), (300, 0.5), (500, 0), (30, 0), (1_000, 0), (200, 1))
+        ],
+    ),
     Peer(
         "iALS",
         ials,
         [
-            {"factors": f, "regularisation": r, "alpha": a}
-            for f, r, a in (
-                (64, 10.0, 10.0),
-                (32, 10.0, 10.0),
-                (64, 30.0, 10.0),
-                (32, 3.0, 3.0),
-                (64, 10.0, 3.0),
-                (16, 3.0, 3.0),
-                (128, 30.0, 10.0),
-                (32, 30.0, 30.0),
+            {"factors": f, "regularisation": r, "alpha": a, "others": o}
+            for f, r, a, o in (
+                (32, 3.0, 3.0, 0),
+                (32, 1.0, 1.0, 0),
+                (16, 3.0, 3.0, 0),
+                (32, 3.0, 3.0, 0.3),
+                (64, 10.0, 10.0, 0),
+                (32, 30.0, 10.0, 0),
+                (64, 10.0, 3.0, 0),
+                (128, 10.0, 3.0, 0),
             )
         ],
         seeded=True,

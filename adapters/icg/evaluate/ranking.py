@@ -19,12 +19,14 @@ BATCH = 256
 """Users scored at once."""
 ROUNDS = 2_000
 """Bootstrap samples of users."""
+DRAWS = 1_000_000
+"""Users drawn at once, for the memory."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ranks:
-    """rank (H,): place of each hidden item among the items its user does not know, 1 is first; order as in Split.hidden.
-    top (Q, K): the first K items of each user, -1 where fewer were left."""
+    """rank (H,): place of each hidden item among the items its user does not know, 1 is first, 0 for an item that is never recommended;
+    order as in Split.hidden. top (Q, K): the first K items of each user, -1 where fewer were left."""
 
     rank: np.ndarray
     top: np.ndarray
@@ -43,7 +45,7 @@ def ranks_of(split: Split, scorer: Scorer, depth: int, among: np.ndarray | None 
             scores = table[n - first]
             free = np.ones(len(scores), bool) if among is None else among.copy()
             free[known.item[start[user] : start[user + 1]]] = False
-            items = np.flatnonzero(free)
+            items = np.flatnonzero(free & (scores > -np.inf))
             order = items[np.argsort(-scores[items], kind="stable")]
             tops[n, : len(order[:depth])] = order[:depth]
             place = np.zeros(len(scores), np.int64)
@@ -95,7 +97,9 @@ def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
     if not len(values):
         return 0.0, 0.0, 0.0
     rng = np.random.default_rng(seed)
-    means = np.array([values[rng.integers(0, len(values), len(values))].mean() for _ in range(ROUNDS)])
+    rows = max(1, min(ROUNDS, DRAWS // len(values)))
+    draws = (rng.integers(0, len(values), (min(rows, ROUNDS - n), len(values))) for n in range(0, ROUNDS, rows))
+    means = np.concatenate([values[drawn].mean(axis=1) for drawn in draws])
     low, high = np.quantile(means, [0.025, 0.975])
     return float(values.mean()), float(low), float(high)
 

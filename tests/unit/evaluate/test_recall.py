@@ -152,6 +152,7 @@ async def test_a_catalogue_without_pictures_has_figures_that_need_none(tmp_path:
     result = (await run(store)).result
     assert result.counts["items without a picture"] == 30
     assert at(result, "popularity")[0] > 0
+    assert at(result, "profile")[0] == 0
     store.close()
 
 

@@ -60,6 +60,15 @@ def test_equal_scores_are_ordered_by_number_and_nan_is_refused() -> None:
         ranks_of(split, lambda users: np.full((len(users), 10), np.nan), 2)
 
 
+def test_an_item_without_a_score_is_never_recommended() -> None:
+    split = one_user([3, 5], known=[0, 1])
+    scores = np.where(np.arange(10) == 3, -np.inf, -np.arange(10.0))[None]
+    ranks = ranks_of(split, lambda users: scores, 9)
+    assert ranks.rank.tolist() == [0, 3]
+    assert ranks.top[0].tolist() == [2, 4, 5, 6, 7, 8, 9, -1, -1]
+    assert figures(split, ranks, (10,))["recall@10"][0] == 0.5
+
+
 def test_a_paired_difference_has_a_narrower_interval_than_its_parts() -> None:
     rng = np.random.default_rng(0)
     hard = rng.random(300)

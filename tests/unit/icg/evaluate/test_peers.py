@@ -1,0 +1,67 @@
+"""Peers against plain implementations, and their order on data where one must win."""
+
+import numpy as np
+import pytest
+from icg.data.interactions import Interactions
+from icg.errors import IcgError
+from icg.evaluate import peers
+
+
+def tastes(users: int = 40, items: int = 60) -> Interactions:
+    """User n engages with 10 of the 30 items of taste n % 2, and meets one of the other taste."""
+    rng = np.random.default_rng(0)
+    rows = [(u, 2 * i + u % 2, t, True) for u in range(users) for t, i in enumerate(rng.permutation(items // 2)[:10])]
+    rows += [(u, 2 * int(rng.integers(items // 2)) + 1 - u % 2, 99, False) for u in range(users)]
+    user, item, time, wanted = (np.array(column) for column in zip(*rows, strict=True))
+    return Interactions.of(user, item, time, np.full(len(rows), 2), wanted, users, items)
+
+
+def test_ease_is_the_closed_form() -> None:
+    known = tastes()
+    x = peers.matrix(known, {}).toarray().astype(np.float64)
+    p = np.linalg.inv(x.T @ x + 7 * np.eye(known.items))
+    b = -p / np.diag(p)
+    np.fill_diagonal(b, 0)
+    found = peers.ease(known, {"penalty": 7}, 0)(np.arange(known.users))
+    assert found == pytest.approx((x @ b).astype(np.float32), abs=1e-4)
+
+
+def test_what_came_last_weighs_most() -> None:
+    known = tastes()
+    x = peers.matrix(known, {}).toarray()
+    weights = x * peers.latest(known, {"recent": 3.0})
+    for user in (0, 7):
+        mine = known.item[(known.user == user) & known.wanted]
+        assert weights[user, mine] == pytest.approx(np.exp(-np.arange(9, -1, -1) / 3), abs=1e-6)
+    p = np.linalg.inv(x.T @ x + 7 * np.eye(known.items))
+    b = -p / np.diag(p)
+    np.fill_diagonal(b, 0)
+    found = peers.ease(known, {"penalty": 7, "recent": 3.0}, 0)(np.array([3, 5]))
+    assert found == pytest.approx((weights @ b)[[3, 5]].astype(np.float32), abs=1e-4)
+
+
+def test_items_that_were_only_met_weigh_less() -> None:
+    known = tastes()
+    x = peers.matrix(known, {"others": 0.5}).toarray()
+    assert set(np.unique(x)) == {0.0, 0.5, 1.0}
+    assert (x == 0.5).sum() == (~known.wanted).sum()
+    assert (peers.matrix(known, {}).toarray() == 1).sum() == known.wanted.sum()
+
+
+@pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.name)
+def test_every_peer_tells_tastes_apart_and_repeats_itself(peer: peers.Peer) -> None:
+    known = tastes()
+    users = np.arange(known.users)
+    options = dict(peer.grid[0]) | ({"factors": 8} if "factors" in peer.grid[0] else {})
+    scores = peer.fit(known, options, 1)(users)
+    assert scores.shape == (known.users, known.items)
+    own = np.array([scores[u, u % 2 :: 2].mean() for u in users])
+    other = np.array([scores[u, 1 - u % 2 :: 2].mean() for u in users])
+    assert (own > other).mean() > 0.9
+    assert np.array_equal(scores, peer.fit(known, options, 1)(users))
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "scipy.sparse", None)
+    with pytest.raises(IcgError, match=r"eyecatch\[peers\]"):
+        peers.matrix(tastes(), {})

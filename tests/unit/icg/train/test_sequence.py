@@ -1,0 +1,132 @@
+"""The sequence encoder: what it may see, and that it learns orders and content."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from icg.data.interactions import Interactions, leave_last
+from icg.evaluate.ranking import figures, ranks_of
+from icg.train.loop import Fit
+from icg.train.users.rankers import SequenceRankers
+from icg.train.users.sequence import Histories, Recipe, Setup, loss_of, run, scorer
+from icg.users.sequence import Content, SequenceConfig, SequenceEncoder
+
+ITEMS = 24
+
+
+def ring(users: int = 60, length: int = 12) -> Interactions:
+    """User n begins somewhere and goes on to the next item each time."""
+    rng = np.random.default_rng(0)
+    begin = rng.integers(0, ITEMS, users)
+    rows = [(u, (begin[u] + n) % ITEMS, n, 3) for u in range(users) for n in range(length)]
+    user, item, time, action = (np.array(column) for column in zip(*rows, strict=True))
+    return Interactions.of(user, item, time, action, np.ones(len(rows), bool), users, ITEMS)
+
+
+def content(kinds: int = 2) -> Content:
+    return Content.of([f"kind{n % kinds} no{n}" for n in range(ITEMS)], np.zeros((ITEMS, 4), np.float32))
+
+
+CONFIG = SequenceConfig(ITEMS, 4, width=16, layers=1, window=8, dropout=0.0)
+
+
+def test_a_state_depends_on_earlier_events_only() -> None:
+    torch.manual_seed(0)
+    encoder = SequenceEncoder(CONFIG, content()).eval()
+    histories = Histories(ring(), 8)
+    window, _ = histories.read(np.array([0]), np.array([8]))
+    before = encoder(window, encoder.items())
+    window.item[0, 5] = (window.item[0, 5] + 7) % ITEMS
+    after = encoder(window, encoder.items())
+    assert torch.equal(before[:, :6], after[:, :6])
+    assert not torch.allclose(before[:, 6:], after[:, 6:])
+
+
+def test_what_is_to_be_predicted_comes_after_and_is_the_users_own() -> None:
+    table = ring(users=3)
+    histories = Histories(table, 8)
+    users, ends = np.array([0, 2]), histories.start[np.array([0, 2]) + 1]
+    _, first = histories.read(users, ends)
+    wanted = histories.next(users, first, 8, 1, np.random.default_rng(0))
+    assert wanted[:, -1].tolist() == [-1, -1]
+    for row, start in zip(wanted, first, strict=True):
+        assert row[:-1].tolist() == table.item[start : start + 8].tolist()
+    far = histories.next(users, first, 8, 3, np.random.default_rng(0))
+    steps = (far[:, :-3] - wanted[:, :-3]) % ITEMS
+    assert set(np.unique(steps)) <= {0, 1, 2}
+    assert steps.max() > 0
+
+
+@pytest.mark.parametrize("recipe", [Recipe("softmax", 8), Recipe("softmax", 0), Recipe("bce", 4)])
+def test_every_loss_falls_to_the_encoder(recipe: Recipe) -> None:
+    torch.manual_seed(0)
+    encoder = SequenceEncoder(CONFIG, content())
+    loss = loss_of(encoder, Histories(ring(), 8), recipe, 4, np.random.default_rng(0))["loss"]
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert encoder.free.weight.grad is not None
+    assert encoder.words.weight.grad is not None
+
+
+@pytest.mark.long
+def test_an_order_is_learned_and_a_run_resumes(tmp_path: Path) -> None:
+    split = leave_last(ring(), 1, 5)
+    fit, setup = (
+        Fit(steps=150, lr=1e-2, batch=32, warmup=10, save_every=50),
+        Setup(CONFIG, Recipe(horizon=1, negatives=0)),
+    )
+    encoder = run(tmp_path / "whole", split.known, content(), fit, setup)
+    found = figures(split, ranks_of(split, scorer(encoder, split.known), 5), (1,))["recall@1"]
+    assert found.mean() > 0.9
+    run(tmp_path / "parts", split.known, content(), fit, setup, until=60)
+    again = run(tmp_path / "parts", split.known, content(), fit, setup)
+    assert torch.equal(again.free.weight, encoder.free.weight)
+
+
+def test_an_item_that_nobody_met_is_ranked_by_its_content(tmp_path: Path) -> None:
+    """Users like one of two kinds; the last items of both kinds have no interaction."""
+    rng = np.random.default_rng(1)
+    rows = [(u, 2 * i + u % 2, n, 3) for u in range(60) for n, i in enumerate(rng.permutation(10)[:6])]
+    user, item, time, action = (np.array(column) for column in zip(*rows, strict=True))
+    known = Interactions.of(user, item, time, action, np.ones(len(rows), bool), 60, ITEMS)
+    fit = Fit(steps=120, lr=1e-2, batch=32, warmup=10, save_every=200)
+    encoder = run(tmp_path, known, content(), fit, Setup(CONFIG, Recipe(negatives=0, forget=0.5)))
+    assert encoder.seen.tolist() == [1.0] * 20 + [0.0] * 4
+    scores = scorer(encoder, known)(np.arange(60))
+    own = np.array([scores[u, 20 + u % 2] - scores[u, 21 - u % 2] for u in range(60)])
+    assert (own > 0).mean() > 0.9
+
+
+def test_a_user_without_events_has_scores_and_a_folder_gives_the_same(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder = SequenceEncoder(CONFIG, content()).eval()
+    empty = Interactions.of(*(np.zeros(0) for _ in range(5)), users=2, items=ITEMS)
+    scores = scorer(encoder, empty)(np.array([0, 1]))
+    assert np.isfinite(scores).all()
+    encoder.save_pretrained(tmp_path)
+    again = SequenceEncoder.from_pretrained(tmp_path, content()).eval()
+    assert scorer(again, empty)(np.array([0, 1])) == pytest.approx(scores, abs=1e-2)
+
+
+def test_the_preference_of_covers_is_in_cover_space() -> None:
+    torch.manual_seed(0)
+    encoder = SequenceEncoder(CONFIG, content()).eval()
+    torch.nn.init.normal_(encoder.looks.weight)
+    histories = Histories(ring(), 8)
+    window, _ = histories.read(np.arange(5), histories.start[1:6])
+    vectors = encoder.preference(window)
+    assert vectors.shape == (5, 4)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_options_reach_the_model_and_its_training(tmp_path: Path) -> None:
+    rankers = SequenceRankers(tmp_path, content(), steps=100)
+    setup, fit = (
+        rankers.setup(ITEMS, {"width": 32, "dropout": 0.4, "horizon": 2}, True),
+        rankers.fit({"length": 2.0}, 3),
+    )
+    assert (setup.model.width, setup.model.dropout, setup.recipe.horizon) == (32, 0.4, 2)
+    assert (fit.steps, fit.seed) == (200, 3)
+    plain = rankers.setup(ITEMS, {}, False)
+    assert (plain.model.content, plain.recipe.horizon, plain.recipe.forget) == (False, 1, 0.0)
