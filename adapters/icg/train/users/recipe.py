@@ -1,10 +1,12 @@
 """Recipe 8: user encoder and cold start, and thereby preference, from behaviour.
 
     icg train users --data shop --checkpoint mine --out runs/users [--seeds 3]
+    icg train users --events events.csv [--items items.csv] --out runs/users [--seeds 3]
     icg train users --art node_modules --out runs/behaviour [--seeds 3] [--smoke]
 
 --data: a catalogue with its events, as `eyecatch export` writes them, in the cover space of CHECKPOINT; writes OUT/users for
-`icg assemble`, with its accuracy on users held out. --art: SIMULATED behaviour on composed covers, as the starter's was. Knows no service.
+`icg assemble`, with its accuracy on users held out. --events: any table of events or ratings; writes OUT/sequence, an encoder that ranks
+items, with its recall of what users did last. --art: SIMULATED behaviour on composed covers, as the starter's was. Knows no service.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from icg.evaluate.preference import KNOWN, ClickPairs, curve
 from icg.models.joint import JointEmbedding
 from icg.train.flags import Flags
 from icg.train.loop import Fit
-from icg.train.users import own
+from icg.train.users import events, own
 from icg.train.users.encoder import run
 from icg.users.cold_start import TasteMixture
 from icg.users.examples import embeddings, examples
@@ -114,11 +116,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--checkpoint", type=Path, default=starter.path(), help="with --data: whose space covers are in"
     )
-    parser.number("steps", OWN.steps, "with --data: training steps")
+    parser.add_argument("--events", type=Path, help="a table of events (user, item, time, action or rating)")
+    parser.add_argument("--items", type=Path, help="with --events: a table of the items' titles and categories")
+    parser.number("steps", OWN.steps, "with --data and --events: training steps")
     args = parser.parse_args(argv)
-    if (args.data is None) == (args.art is None):
-        parser.error("--data or --art is needed, not both")
+    if sum(value is not None for value in (args.data, args.art, args.events)) != 1:
+        parser.error("one of --data, --events and --art is needed")
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.events is not None:
+        print(json.dumps(events.run(args.out, args.events, args.items, args.steps, args.seeds)))
+        return
     if args.data is not None:
         fits = own.fits(OWN, args.steps, args.seeds)
         print(json.dumps(own.run(args.out, args.data, args.checkpoint, fits, CLUSTERS, SHARPNESS, TRUST)))

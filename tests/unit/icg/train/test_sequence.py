@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from icg.data.interactions import Interactions, leave_last
+from icg.errors import IcgError
 from icg.evaluate.ranking import figures, ranks_of
 from icg.train.loop import Fit
+from icg.train.users import events
 from icg.train.users.rankers import SequenceRankers
 from icg.train.users.sequence import Histories, Recipe, Setup, loss_of, run, scorer
 from icg.users.sequence import Content, SequenceConfig, SequenceEncoder
@@ -130,3 +132,16 @@ def test_options_reach_the_model_and_its_training(tmp_path: Path) -> None:
     assert (fit.steps, fit.seed) == (200, 3)
     plain = rankers.setup(ITEMS, {}, False)
     assert (plain.model.content, plain.recipe.horizon, plain.recipe.forget) == (False, 1, 0.0)
+
+
+def test_the_recipe_on_a_table_of_events_says_how_good_it_is(tmp_path: Path) -> None:
+    table = ring(users=30)
+    rows = [f"u{u},i{i},click,{t}" for u, i, t in zip(table.user, table.item, table.time, strict=True)]
+    (tmp_path / "events.csv").write_text("\n".join(["user_id,item_id,action,time", *rows]))
+    result = events.run(tmp_path / "out", tmp_path / "events.csv", None, steps=3, seeds=2)
+    assert (result["users"], result["items"], result["hidden"]) == (30, ITEMS, 150)
+    assert (tmp_path / "out" / "sequence" / "evaluation.json").is_file()
+    assert events.run(tmp_path / "out", tmp_path / "events.csv", None, steps=3, seeds=2) == result
+    (tmp_path / "few.csv").write_text("user_id,item_id,action,time\nu,a,click,1\n")
+    with pytest.raises(IcgError, match="0 users with 10 engagements"):
+        events.run(tmp_path / "out", tmp_path / "few.csv", None, steps=3, seeds=1)

@@ -69,7 +69,7 @@ def test_art_and_data_exclude_each_other(tmp_path: Path, capsys: pytest.CaptureF
     for flags in ([], ["--art", ".", "--data", "."]):
         with pytest.raises(SystemExit):
             users.main(["--out", str(tmp_path), *flags])
-        assert "--data or --art is needed, not both" in capsys.readouterr().err
+        assert "one of --data, --events and --art is needed" in capsys.readouterr().err
 
 
 def test_a_warning_says_where_another_users_events_rank_as_well() -> None:
