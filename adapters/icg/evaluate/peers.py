@@ -6,6 +6,7 @@ those that were met but not wanted: neither order nor content.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +88,9 @@ def knn(known: Interactions, options: Options, seed: int) -> Scorer:
     """Sums of cosines with the user's items, over the `neighbours` nearest of each item."""
     model = _library("implicit.nearest_neighbours").CosineRecommender(K=int(options["neighbours"]), num_threads=1)
     x = matrix(known, options)
-    model.fit(x, show_progress=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Method expects CSR input")  # which the library itself passes on as another
+        model.fit(x, show_progress=False)
     similarity = model.similarity.tocsr(copy=True)
     similarity.setdiag(0)  # an item is its own nearest neighbour
     return lambda users: np.asarray((x[users] @ similarity).toarray())

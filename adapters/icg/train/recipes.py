@@ -31,7 +31,7 @@ RECIPES = {
     "users": Recipe(
         "users.recipe",
         "the user encoder and cold start",
-        f"a catalogue with events; or {ART}, for SIMULATED ones",
+        f"a catalogue with events; or a table of events; or {ART}, for SIMULATED ones",
         "6 minutes a seed, two cores",
     ),
     "alignment": Recipe(

@@ -202,7 +202,7 @@ async def test_a_job_that_was_killed_goes_on_to_the_same_figures(tmp_path: Path)
 async def test_the_report_shows_figures_and_no_user_ids(tmp_path: Path) -> None:
     store = await world(tmp_path / "data", loyal=True)
     outcome = await run(store, Settings(ks=(20,)))
-    html = await page(outcome, FsspecBlobs.open(str(tmp_path / "blobs")))
+    html = await page(outcome, FsspecBlobs(str(tmp_path / "blobs")))
     assert html.count("<h3>User ") == 6
     assert "profile minus each other" in html
     assert "cannot be told apart" in html or "ahead" in html
