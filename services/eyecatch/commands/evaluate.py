@@ -52,9 +52,10 @@ def recall(
     import asyncio
     import json as text
 
-    from eyecatch.evaluate.recall import KS, Outcome, Settings
+    from eyecatch.evaluate.recall import Outcome
     from eyecatch.evaluate.recall import recall as measure
     from eyecatch.evaluate.report import page
+    from eyecatch.evaluate.settings import KS, Settings
     from eyecatch.upkeep.clusters import load
     from eyecatch.wiring.stores import open_parts
 

@@ -1,7 +1,6 @@
 """What a recall job trains: peers, SASRec, and the sequence encoder with its controls. Knows no store."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from icg.data.interactions import Interactions, Split
@@ -12,9 +11,7 @@ from eyecatch.evaluate.behaviour import Behaviour
 from eyecatch.evaluate.kept import Kept
 from eyecatch.evaluate.profiles import swapped
 from eyecatch.evaluate.rankings import DEPTH, Ranking, measured
-
-if TYPE_CHECKING:
-    from eyecatch.evaluate.recall import Settings
+from eyecatch.evaluate.settings import Settings
 
 OURS = "encoder + memory"
 """The sequence encoder, and the closed form that knows which items came last, added."""
@@ -25,7 +22,7 @@ def learned(
     behaviour: Behaviour,
     split: Split,
     validation: Split | None,
-    settings: "Settings",
+    settings: Settings,
     kept: Kept,
     log: Callable[[str], None],
 ) -> tuple[list[Ranking], Scorer]:

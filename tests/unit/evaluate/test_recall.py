@@ -9,9 +9,10 @@ from eyecatch.core.behaviour.tokens import user_tag
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.types import Action, Cover, Event, Item, Origin, Provenance, Vector
 from eyecatch.evaluate.behaviour import read
-from eyecatch.evaluate.recall import Outcome, Settings, recall
+from eyecatch.evaluate.recall import Outcome, recall
 from eyecatch.evaluate.report import page
 from eyecatch.evaluate.results import Recall
+from eyecatch.evaluate.settings import Settings
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.sqlite import SqliteStore
 
