@@ -38,7 +38,7 @@ def read(events: Path, items: Path | None = None) -> EventTable:
     rating = "" if action else table.column(("rating", "stars"), meaning="action or rating")
     users: dict[str, int] = {}
     rows: list[tuple[int, int, float, int]] = []
-    seen: set[tuple[int, int, float, int]] = set()
+    known: set[tuple[int, int, float, int]] = set()
     for row in table.rows():
         cells = row.values
         if row.problem or not cells.get(user) or not cells.get(item):
@@ -54,17 +54,17 @@ def read(events: Path, items: Path | None = None) -> EventTable:
             counts["events without a usable time or action"] += 1
             continue
         one = (users.setdefault(cells[user], len(users)), number.setdefault(cells[item], len(number)), time, kind)
-        if one in seen:
+        if one in known:
             counts["events told twice"] += 1
             continue
-        seen.add(one)
+        known.add(one)
         rows.append(one)
     if not rows:
         raise IcgError(f"events={str(events)!r}: no usable event ({dict(counts)}); allowed: at least one")
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     texts += [""] * (len(number) - len(texts))
-    wanted = np.isin(columns[3], ENGAGED)
-    whole = Interactions.of(*columns, wanted, users=len(users), items=len(number))
+    positive = np.isin(columns[3], ENGAGED)
+    whole = Interactions.of(*columns, positive, users=len(users), items=len(number))
     counts["users with one event"] = int((np.bincount(whole.user) == 1).sum())
     counts["events at the time of the user's event before"] = int(
         ((np.diff(whole.time) == 0) & (np.diff(whole.user) == 0)).sum()

@@ -15,13 +15,13 @@ from icg.errors import IcgError
 @dataclass(frozen=True, eq=False)
 class Interactions:
     """E events ordered by user, then time. user (E,) 0..users-1, item (E,) 0..items-1, time (E,) seconds, action (E,) wire numbers,
-    wanted (E,) bool: the user engaged with the item, so that it may be hidden and predicted; other events are only known."""
+    positive (E,) bool: the user engaged with the item, so that it may be hidden and predicted; other events are only known."""
 
     user: np.ndarray
     item: np.ndarray
     time: np.ndarray
     action: np.ndarray
-    wanted: np.ndarray
+    positive: np.ndarray
     users: int
     items: int
 
@@ -32,12 +32,12 @@ class Interactions:
         item: np.ndarray,
         time: np.ndarray,
         action: np.ndarray,
-        wanted: np.ndarray,
+        positive: np.ndarray,
         users: int = 0,
         items: int = 0,
     ) -> Interactions:
         """From columns in any order. Raises IcgError for columns of different lengths, negative numbers and times that are not finite."""
-        columns = [np.asarray(c) for c in (user, item, time, action, wanted)]
+        columns = [np.asarray(c) for c in (user, item, time, action, positive)]
         if len({len(c) for c in columns}) != 1:
             raise IcgError(f"columns of lengths {[len(c) for c in columns]}; allowed: one length")
         if len(columns[0]) and (min(columns[0].min(), columns[1].min()) < 0 or not np.isfinite(columns[2]).all()):
@@ -60,12 +60,12 @@ class Interactions:
 
     def take(self, rows: np.ndarray) -> Interactions:
         """The events of `rows` (booleans or ascending indices); users and items keep their numbers."""
-        columns = (self.user, self.item, self.time, self.action, self.wanted)
+        columns = (self.user, self.item, self.time, self.action, self.positive)
         return Interactions(*(c[rows] for c in columns), self.users, self.items)
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Distinct (user, item) of wanted events, two columns ordered by user, then item."""
-        key = np.unique(self.user[self.wanted] * self.items + self.item[self.wanted])
+        key = np.unique(self.user[self.positive] * self.items + self.item[self.positive])
         return key // max(self.items, 1), key % max(self.items, 1)
 
     def popularity(self) -> np.ndarray:
@@ -101,7 +101,7 @@ def leave_last(table: Interactions, leave_out: int, least: int) -> Split:
     """
     if not 1 <= leave_out < least:
         raise IcgError(f"leave_out={leave_out}, least={least}; allowed: 1 <= leave_out < least")
-    rows = np.flatnonzero(table.wanted)
+    rows = np.flatnonzero(table.positive)
     key = table.user[rows] * max(table.items, 1) + table.item[rows]
     last = rows[len(rows) - 1 - np.unique(key[::-1], return_index=True)[1]]
     last = np.sort(last)  # one row a (user, item), in the order of the table
@@ -118,12 +118,12 @@ def by_time(table: Interactions, share: float) -> Split:
     did not meet before. Users may have no known event: they are cold. Raises IcgError unless 0 < share < 1."""
     if not 0 < share < 1:
         raise IcgError(f"share={share}; allowed: above 0 and below 1")
-    times = np.sort(table.time[table.wanted], kind="stable")
+    times = np.sort(table.time[table.positive], kind="stable")
     if not len(times):
         return _split(table, np.zeros(0, np.int64), np.ones(0, bool))
     before = table.time < times[int(share * len(times))]
     met = np.unique(table.user[before] * table.items + table.item[before])
-    later = np.flatnonzero(table.wanted & ~before)
+    later = np.flatnonzero(table.positive & ~before)
     key = table.user[later] * table.items + table.item[later]
     first = np.unique(key, return_index=True)[1]
     new = later[np.sort(first)]

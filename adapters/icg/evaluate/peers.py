@@ -67,15 +67,15 @@ def ease(known: Interactions, options: Options, seed: int) -> Scorer:
 
     def score(users: np.ndarray) -> np.ndarray:
         q = rows[users]
-        found: np.ndarray = (q - (q - (q @ x.T) @ inner) / (penalty * diagonal)).astype(np.float32)
-        return found
+        scores: np.ndarray = (q - (q - (q @ x.T) @ inner) / (penalty * diagonal)).astype(np.float32)
+        return scores
 
     return score
 
 
 def latest(known: Interactions, options: Options) -> np.ndarray:
     """(users, items) float32: exp(-n / recent) for a user's n-th latest event, n from 0; only wanted ones count without `others`."""
-    used = known.wanted | bool(options.get("others", 0.0))
+    used = known.positive | bool(options.get("others", 0.0))
     count = np.concatenate([[0], np.cumsum(used)])
     rows = np.flatnonzero(used)
     after = count[known.start[1:]][known.user[rows]] - count[rows] - 1

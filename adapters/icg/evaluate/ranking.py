@@ -99,7 +99,7 @@ def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
     rng = np.random.default_rng(seed)
     rows = max(1, min(ROUNDS, DRAWS // len(values)))
     draws = (rng.integers(0, len(values), (min(rows, ROUNDS - n), len(values))) for n in range(0, ROUNDS, rows))
-    means = np.concatenate([values[drawn].mean(axis=1) for drawn in draws])
+    means = np.concatenate([values[users].mean(axis=1) for users in draws])
     low, high = np.quantile(means, [0.025, 0.975])
     return float(values.mean()), float(low), float(high)
 

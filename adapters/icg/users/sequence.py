@@ -80,7 +80,7 @@ class Window:
 class SequenceEncoder(nn.Module):
     """States after each prefix of a user's events, and the items' vectors that they are compared with."""
 
-    seen: Tensor
+    warm: Tensor
 
     def __init__(self, config: SequenceConfig, content: Content | None = None) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class SequenceEncoder(nn.Module):
         self.start = nn.Parameter(torch.zeros(width))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm, self.drop = nn.LayerNorm(width), nn.Dropout(config.dropout)
-        self.register_buffer("seen", torch.ones(config.items))
+        self.register_buffer("warm", torch.ones(config.items))
         for table in (self.free, self.action, self.gap):
             nn.init.normal_(table.weight, std=width**-0.5 / 4)
         if config.content:
@@ -109,7 +109,7 @@ class SequenceEncoder(nn.Module):
 
     def items(self, keep: Tensor | None = None) -> Tensor:
         """(N, D) vectors. keep (N,): 0 where the learned part is left out, so that content learns to do without it."""
-        own = self.free.weight * (self.seen if keep is None else self.seen * keep)[:, None]
+        own = self.free.weight * (self.warm if keep is None else self.warm * keep)[:, None]
         if not self.config.content:
             return own
         return own + self.words(self._words, self._offsets) + self.looks(self._covers)
@@ -124,7 +124,7 @@ class SequenceEncoder(nn.Module):
 
     def scores(self, states: Tensor, items: Tensor) -> Tensor:
         """states (..., D) -> (..., N)."""
-        return states @ items.T + self.bias * self.seen
+        return states @ items.T + self.bias * self.warm
 
     @torch.inference_mode()
     def rank(self, window: Window) -> np.ndarray:

@@ -55,12 +55,12 @@ def recall(
     from eyecatch.evaluate.recall import Outcome
     from eyecatch.evaluate.recall import recall as measure
     from eyecatch.evaluate.report import page
-    from eyecatch.evaluate.settings import KS, Settings
+    from eyecatch.evaluate.settings import KS, RecallSettings
     from eyecatch.upkeep.clusters import load
     from eyecatch.wiring.stores import open_parts
 
     async def run() -> Outcome:
-        settings = Settings(
+        settings = RecallSettings(
             ks=tuple(k) if k else KS,
             split=split,
             leave_out=leave_out,

@@ -7,11 +7,11 @@ from icg.data.interactions import Interactions, Split
 from icg.evaluate.peers import MEMORY, PEERS, Options, Peer
 from icg.evaluate.ranking import Scorer, ranks_of
 
-from eyecatch.evaluate.behaviour import Behaviour
-from eyecatch.evaluate.kept import Kept
+from eyecatch.evaluate.behaviour import BehaviourTable
 from eyecatch.evaluate.profiles import swapped
 from eyecatch.evaluate.rankings import DEPTH, Ranking, measured
-from eyecatch.evaluate.settings import Settings
+from eyecatch.evaluate.run_folder import RunFolder
+from eyecatch.evaluate.settings import RecallSettings
 
 OURS = "encoder + memory"
 """The sequence encoder, and the closed form that knows which items came last, added."""
@@ -19,11 +19,11 @@ WEIGHTS = (2.0, 4.0, 1.0, 8.0, 0.5)
 
 
 def learned(
-    behaviour: Behaviour,
+    behaviour: BehaviourTable,
     split: Split,
     validation: Split | None,
-    settings: Settings,
-    kept: Kept,
+    settings: RecallSettings,
+    results: RunFolder,
     log: Callable[[str], None],
 ) -> tuple[list[Ranking], Scorer]:
     """The rankings, and the scores of OURS of the first seed. Raises IcgError if a library of the peers is missing."""
@@ -32,13 +32,13 @@ def learned(
 
     covers = behaviour.covers
     looks = np.zeros((len(behaviour.items), covers.rows.shape[1]), np.float32)
-    np.add.at(looks, covers.item_of[~covers.made], covers.rows[~covers.made])
+    np.add.at(looks, covers.item_of[~covers.generated], covers.rows[~covers.generated])
     looks /= np.maximum(np.linalg.norm(looks, axis=1, keepdims=True), 1e-6)
     content = Content.of([f"{item.title} {item.category}" for item in behaviour.items], looks)
-    sequences = SequenceRankers(kept.folder / "fits", content, settings.steps)
+    sequences = SequenceRankers(results.folder / "fits", content, settings.steps)
 
     def of(peer: Peer) -> Ranking:
-        return measured(peer, split, validation, settings.trials, settings.seeds, kept, log)
+        return measured(peer, split, validation, settings.trials, settings.seeds, results, log)
 
     encoder = sequences.encoder()
     rankings = [of(peer) for peer in (*PEERS, sequences.sasrec(), encoder, MEMORY)]
@@ -53,7 +53,7 @@ def learned(
         return scores
 
     name = f"{OURS}, shuffled"
-    shuffled = kept.ranks(name, lambda: ranks_of(split, another, DEPTH))
+    shuffled = results.ranks(name, lambda: ranks_of(split, another, DEPTH))
     rankings.append(Ranking(name, [shuffled], rankings[-1].options, 0, 0.0))
     return rankings, own
 

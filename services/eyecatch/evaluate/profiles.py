@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from eyecatch.core.ports import Encoder
 from eyecatch.core.types import RECENT_EVENTS, Action, Event, Vector
-from eyecatch.evaluate.behaviour import Behaviour, Covers, Ints
+from eyecatch.evaluate.behaviour import BehaviourTable, Covers, Ints
 
 Scorer = Callable[[Ints], NDArray[np.float32]]
 USER_BATCH = 1024
 """Users encoded in one call: enough to use all cores, few enough for the memory."""
 
 
-def recent_events(behaviour: Behaviour, split: Split) -> list[list[Event]]:
+def recent_events(behaviour: BehaviourTable, split: Split) -> list[list[Event]]:
     """Of each user of the split what a profile would hold: the latest known events, newest first, impressions left out."""
     start = split.known.start
     out = []
@@ -43,17 +43,17 @@ def swapped(count: int, seed: int) -> Ints:
     return others
 
 
-def scorer(split: Split, queries: Vector, covers: Covers, items: int, made: "Choice | None" = None) -> Scorer:
+def scorer(split: Split, queries: Vector, covers: Covers, items: int, choice: "Choice | None" = None) -> Scorer:
     """Scores of users of the split by their `queries` (Q, D): of each item the best of its covers, -inf without any."""
-    own = ~covers.made
+    own = ~covers.generated
 
     def score(users: Ints) -> NDArray[np.float32]:
         rows = np.searchsorted(split.users, users)
         table = best(queries[rows], covers, own, items)
-        if made is None:
+        if choice is None:
             return table
         for n, row in enumerate(rows):
-            mine = made(int(row))
+            mine = choice(int(row))
             if mine.any():
                 scores = best(queries[row : row + 1], covers, mine, items)[0]
                 table[n] = np.where(np.isfinite(scores), scores, table[n])
@@ -68,7 +68,7 @@ Choice = Callable[[int], NDArray[np.bool_]]
 
 def for_nobody(covers: Covers) -> Choice:
     """Made covers that are neither a user's nor a taste's."""
-    mask = covers.made & (covers.taste < 0) & np.array([tag == "" for tag in covers.made_for], bool)
+    mask = covers.generated & (covers.taste < 0) & np.array([tag == "" for tag in covers.made_for], bool)
     return lambda row: mask
 
 
@@ -76,7 +76,7 @@ def for_users(covers: Covers, tags: Sequence[str], tastes: Ints) -> Choice:
     """Made covers for the user (its tag), or for the user's taste cluster (Q,), -1 where the user has none."""
     made_for = np.array(covers.made_for, dtype=object)
     return lambda row: (
-        covers.made
+        covers.generated
         & ((made_for == tags[row]) | ((covers.taste >= 0) & (covers.taste == tastes[row]) & (made_for == "")))
     )
 

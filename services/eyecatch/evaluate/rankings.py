@@ -14,7 +14,7 @@ from icg.data.interactions import Split
 from icg.evaluate.peers import Peer
 from icg.evaluate.ranking import Ranks, figures, ranks_of
 
-from eyecatch.evaluate.kept import Kept
+from eyecatch.evaluate.run_folder import RunFolder
 
 TUNED_FOR = "ndcg@20"
 DEPTH = 100
@@ -32,7 +32,7 @@ class Ranking:
     seconds: float
 
 
-def tuned(peer: Peer, validation: Split | None, trials: int, kept: Kept) -> tuple[dict[str, float], int, float]:
+def tuned(peer: Peer, validation: Split | None, trials: int, results: RunFolder) -> tuple[dict[str, float], int, float]:
     """The options with the best NDCG@20 on the validation split among the first `trials` of the grid, ties to the earlier; how many were
     tried; seconds."""
     grid = list(peer.grid)[:trials]
@@ -40,7 +40,7 @@ def tuned(peer: Peer, validation: Split | None, trials: int, kept: Kept) -> tupl
         return dict(grid[0]), 0, 0.0
     best, chosen, seconds = -1.0, dict(grid[0]), 0.0
     for n, options in enumerate(grid):
-        one = kept.numbers(f"{peer.name} trial {n}", lambda options=options: _trial(peer, validation, options))  # type: ignore[misc]
+        one = results.numbers(f"{peer.name} trial {n}", lambda options=options: _trial(peer, validation, options))  # type: ignore[misc]
         seconds += one["seconds"]
         if one["value"] > best:
             best, chosen = one["value"], dict(options)
@@ -55,12 +55,18 @@ def _trial(peer: Peer, validation: Split, options: Any) -> dict[str, float]:
 
 
 def measured(
-    peer: Peer, split: Split, validation: Split | None, trials: int, seeds: int, kept: Kept, log: Callable[[str], None]
+    peer: Peer,
+    split: Split,
+    validation: Split | None,
+    trials: int,
+    seeds: int,
+    results: RunFolder,
+    log: Callable[[str], None],
 ) -> Ranking:
     """Tune, then fit on the known part, once a seed."""
-    options, tried, seconds = tuned(peer, validation, trials, kept)
+    options, tried, seconds = tuned(peer, validation, trials, results)
     ranks = [
-        kept.ranks(
+        results.ranks(
             f"{peer.name} seed {seed}",
             lambda seed=seed: ranks_of(split, peer.fit(split.known, options, seed), DEPTH),  # type: ignore[misc]
         )

@@ -21,12 +21,12 @@ from eyecatch.core.errors import InvalidInput, NotReady
 from eyecatch.core.ports import CatalogStore, Encoder, ProfileStore
 from eyecatch.core.tastes.clusters import TasteClusters
 from eyecatch.evaluate import profiles as by_profile
-from eyecatch.evaluate.behaviour import Behaviour, read
-from eyecatch.evaluate.kept import Kept, digest
+from eyecatch.evaluate.behaviour import BehaviourTable, read
 from eyecatch.evaluate.learned import OURS, learned
 from eyecatch.evaluate.rankings import DEPTH, Ranking, measured
 from eyecatch.evaluate.results import Cold, Recall, differences, row
-from eyecatch.evaluate.settings import Settings
+from eyecatch.evaluate.run_folder import RunFolder, digest
+from eyecatch.evaluate.settings import RecallSettings
 
 MEAN = MeanEncoder()
 
@@ -36,7 +36,7 @@ class Outcome:
     """The result, and what a report with pictures is made of."""
 
     result: Recall
-    behaviour: Behaviour
+    behaviour: BehaviourTable
     split: Split
     rankings: Sequence[Ranking]
 
@@ -44,7 +44,7 @@ class Outcome:
 async def recall(
     catalog: CatalogStore,
     profiles: ProfileStore,
-    settings: Settings | None = None,
+    settings: RecallSettings | None = None,
     *,
     encoder: Encoder = MEAN,
     clusters: TasteClusters | None = None,
@@ -52,12 +52,12 @@ async def recall(
     log: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
     """Run the job. clusters: the tastes that covers were made for. out: a run folder, from which a job that was killed goes on; without one
-    nothing is kept.
+    nothing is results.
 
     Raises InvalidInput if there is nothing to measure, NotReady if a library of the peers is missing. Memory is proportional to events and
     covers.
     """
-    settings = settings or Settings()
+    settings = settings or RecallSettings()
     behaviour = await read(catalog, profiles, settings.target)
     with tempfile.TemporaryDirectory(prefix="eyecatch-recall-") as scratch:
         try:
@@ -67,25 +67,25 @@ async def recall(
 
 
 def _run(
-    behaviour: Behaviour,
-    settings: Settings,
+    behaviour: BehaviourTable,
+    settings: RecallSettings,
     encoder: Encoder,
     clusters: TasteClusters | None,
     out: Path,
     log: Callable[[str], None],
 ) -> Outcome:
-    kept = Kept(out, digest(behaviour, settings, encoder.version))
+    results = RunFolder(out, digest(behaviour, settings, encoder.version))
     split = settings.cut(behaviour.table)
     if len(split.users) < 2:
         raise InvalidInput.of("users", len(split.users), f"at least 2 with {settings.least} engaged items")
-    rankings = _profiles(behaviour, split, settings, encoder, clusters, kept)
+    rankings = _profiles(behaviour, split, settings, encoder, clusters, results)
     for peer in (POPULARITY, RANDOM):
-        rankings.append(measured(peer, split, None, 1, 1, kept, log))
+        rankings.append(measured(peer, split, None, 1, 1, results, log))
     cold = [_cold(split, "profile", _profile_scorer(behaviour, split, encoder))]
     ours = "profile"
     if settings.peers:
         ours = OURS
-        more, scorer = learned(behaviour, split, settings.validation(split), settings, kept, log)
+        more, scorer = learned(behaviour, split, settings.validation(split), settings, results, log)
         rankings += more
         cold.append(_cold(split, ours, scorer))
     rows = {ranking.name: row(ranking, behaviour, split, settings.ks) for ranking in rankings}
@@ -108,19 +108,19 @@ def _run(
     return Outcome(result, behaviour, split, rankings)
 
 
-def _profile_scorer(behaviour: Behaviour, split: Split, encoder: Encoder) -> by_profile.Scorer:
+def _profile_scorer(behaviour: BehaviourTable, split: Split, encoder: Encoder) -> by_profile.Scorer:
     recent = by_profile.recent_events(behaviour, split)
     queries = by_profile.embeddings(encoder, recent, behaviour.covers.by_key)
     return by_profile.scorer(split, queries, behaviour.covers, len(behaviour.items))
 
 
 def _profiles(
-    behaviour: Behaviour,
+    behaviour: BehaviourTable,
     split: Split,
-    settings: Settings,
+    settings: RecallSettings,
     encoder: Encoder,
     clusters: TasteClusters | None,
-    kept: Kept,
+    results: RunFolder,
 ) -> list[Ranking]:
     """The profile on the items' own covers and another user's; on made covers, where there are any, for nobody, for the user, and those
     made for another user."""
@@ -132,7 +132,7 @@ def _profiles(
         "profile": by_profile.scorer(split, queries, covers, items),
         "shuffled": by_profile.scorer(split, queries[others], covers, items),
     }
-    if covers.made.any():
+    if covers.generated.any():
         tags = [behaviour.tags()[user] for user in split.users]
         near = clusters.nearest(queries) if clusters is not None else -1
         tastes = np.where(queries.any(axis=1), near, -1)
@@ -142,7 +142,7 @@ def _profiles(
         swapped = by_profile.for_users(covers, [tags[n] for n in others], tastes[others])
         variants["made for another"] = by_profile.scorer(split, queries, covers, items, swapped)
     return [
-        Ranking(name, [kept.ranks(name, lambda s=score: ranks_of(split, s, DEPTH))], {}, 0, 0.0)  # type: ignore[misc]
+        Ranking(name, [results.ranks(name, lambda s=score: ranks_of(split, s, DEPTH))], {}, 0, 0.0)  # type: ignore[misc]
         for name, score in variants.items()
     ]
 

@@ -114,12 +114,12 @@ async def _users(outcome: Outcome, blobs: Blobs) -> str:
     """Users spread evenly over those ordered by their recall, so that hits and misses are both there."""
     split, behaviour = outcome.split, outcome.behaviour
     ranks = next(r for r in outcome.rankings if r.name == outcome.result.ours).ranks[0]
-    found = np.array([np.isin(ranks.top[n, :20], split.of(n)).mean() for n in range(len(split.users))])
-    order = np.argsort(-found, kind="stable")
+    recalls = np.array([np.isin(ranks.top[n, :20], split.of(n)).mean() for n in range(len(split.users))])
+    order = np.argsort(-recalls, kind="stable")
     picked = order[np.unique(np.linspace(0, len(order) - 1, SHOWN).astype(int))]
     pictures: dict[int, str] = {}
     covers = behaviour.covers
-    first = {int(item): n for n, item in reversed(list(enumerate(covers.item_of.tolist()))) if not covers.made[n]}
+    first = {int(item): n for n, item in reversed(list(enumerate(covers.item_of.tolist()))) if not covers.generated[n]}
 
     async def figure(item: int, hit: bool, note: str = "") -> str:
         if item not in pictures:

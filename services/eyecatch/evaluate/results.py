@@ -8,7 +8,7 @@ from icg.data.interactions import Split
 from icg.evaluate.ranking import coverage, interval, thirds
 from numpy.typing import NDArray
 
-from eyecatch.evaluate.behaviour import Behaviour
+from eyecatch.evaluate.behaviour import BehaviourTable
 from eyecatch.evaluate.rankings import Ranking, of_users
 
 NOTE = "Held-out events among unseen items: this measures what the events record, which need not be clicks on covers."
@@ -40,7 +40,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Row:
+class Figures:
     """One ranking. figures by name ("recall@K", "ndcg@K", "mrr"), of all users; spread: deviation over `seeds` of each; coverage: share
     of items in somebody's first 20; recall@20 by bucket of the hidden item and by history of the user."""
 
@@ -86,7 +86,7 @@ class Recall:
     target: str
     seed: int
     counts: Mapping[str, int]
-    rankings: Mapping[str, Row]
+    rankings: Mapping[str, Figures]
     cold_items: Sequence[Cold]
     ours: str
     ahead: Mapping[str, Mapping[str, Interval]]
@@ -114,13 +114,13 @@ class Recall:
         }
 
 
-def row(ranking: Ranking, behaviour: Behaviour, split: Split, ks: Sequence[int]) -> Row:
+def row(ranking: Ranking, behaviour: BehaviourTable, split: Split, ks: Sequence[int]) -> Figures:
     """All figures of a ranking: recall and NDCG at `ks` and at 20."""
     ks = sorted({*ks, 20})
     table = of_users(split, ranking.ranks, ks)
     popularity = split.known.popularity()
     bucket = thirds(popularity)[split.hidden]
-    wanted = np.bincount(split.known.pairs()[0], minlength=split.known.users)[split.users]
+    engaged = np.bincount(split.known.pairs()[0], minlength=split.known.users)[split.users]
     values: Floats = table["values"]["recall@20"]
     by_popularity = {}
     for n, name in enumerate(BUCKETS):
@@ -128,11 +128,11 @@ def row(ranking: Ranking, behaviour: Behaviour, split: Split, ks: Sequence[int])
             by_popularity[name] = Interval.of(of_users(split, ranking.ranks, (20,), bucket == n)["values"]["recall@20"])
     by_history, least = {}, -1
     for most, name in HISTORIES:
-        mine = (wanted > least) & (wanted <= most)
+        mine = (engaged > least) & (engaged <= most)
         if mine.any():
             by_history[name] = Interval.of(values[mine])
         least = most
-    return Row(
+    return Figures(
         figures={name: Interval.of(column) for name, column in table["values"].items()},
         spread=table["spread"],
         coverage=float(np.mean([coverage(ranks, 20, len(behaviour.items)) for ranks in ranking.ranks])),

@@ -11,7 +11,7 @@ SPLITS = ("last", "time")
 
 
 @dataclass(frozen=True)
-class Settings:
+class RecallSettings:
     """ks: depths. split: "last" hides the last `leave_out` of users with `least` engaged items, "time" everything after `share` of all
     engagements. target: "engaged", or "liked" for likes and purchases alone. peers: train and tune others on the same split, `trials`
     configurations each, and `seeds` fits of those that depend on chance, of `steps` steps where there are steps."""

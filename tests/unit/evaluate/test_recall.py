@@ -12,7 +12,7 @@ from eyecatch.evaluate.behaviour import read
 from eyecatch.evaluate.recall import Outcome, recall
 from eyecatch.evaluate.report import page
 from eyecatch.evaluate.results import Recall
-from eyecatch.evaluate.settings import Settings
+from eyecatch.evaluate.settings import RecallSettings
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.sqlite import SqliteStore
 
@@ -48,7 +48,7 @@ async def world(folder: Path, loyal: bool) -> SqliteStore:
     return store
 
 
-async def run(store: SqliteStore, settings: Settings | None = None, out: Path | None = None) -> Outcome:
+async def run(store: SqliteStore, settings: RecallSettings | None = None, out: Path | None = None) -> Outcome:
     return await recall(store.catalog, store.profiles, settings, out=out)
 
 
@@ -59,7 +59,7 @@ def at(result: Recall, name: str, figure: str = "recall@20") -> tuple[float, flo
 
 async def test_users_with_a_taste_are_found_out(tmp_path: Path) -> None:
     store = await world(tmp_path, loyal=True)
-    result = (await run(store, Settings(ks=(5, 20), seed=1))).result
+    result = (await run(store, RecallSettings(ks=(5, 20), seed=1))).result
     assert (result.users, result.items, result.held_out) == (USERS, ITEMS, 5 * USERS)
     # 50 items of one's taste less 25 known: the first 20 others hold four fifths of the hidden.
     mean, low, _ = at(result, "profile")
@@ -77,7 +77,7 @@ async def test_users_with_a_taste_are_found_out(tmp_path: Path) -> None:
 
 async def test_users_without_one_are_not(tmp_path: Path) -> None:
     store = await world(tmp_path, loyal=False)
-    result = (await run(store, Settings(ks=(20,), seed=1))).result
+    result = (await run(store, RecallSettings(ks=(20,), seed=1))).result
     difference = result.ahead["shuffled"]["recall@20"]
     assert difference.low <= 0 <= difference.high
     assert at(result, "profile")[0] < 0.25
@@ -86,7 +86,7 @@ async def test_users_without_one_are_not(tmp_path: Path) -> None:
 
 async def test_the_same_seed_gives_the_same_figures(tmp_path: Path) -> None:
     store = await world(tmp_path, loyal=True)
-    one, two = [json.dumps((await run(store, Settings(seed=3))).result.as_dict()) for _ in range(2)]
+    one, two = [json.dumps((await run(store, RecallSettings(seed=3))).result.as_dict()) for _ in range(2)]
     assert one == two
     store.close()
 
@@ -94,11 +94,11 @@ async def test_the_same_seed_gives_the_same_figures(tmp_path: Path) -> None:
 async def test_hidden_items_teach_nothing(tmp_path: Path) -> None:
     """An early glance at an item that is hidden later must not stand in the past, nor count as popularity."""
     store = await world(tmp_path, loyal=True)
-    before = (await run(store, Settings(ks=(20,)))).result
+    before = (await run(store, RecallSettings(ks=(20,)))).result
     last = [e for _, e in await store.profiles.events(limit=10_000) if e.id.endswith(f"/{EVENTS - 1}")]
     early = [Event(f"early/{e.id}", e.user_id, e.item_id, Action.CLICK, 1e9 - 5) for e in last]
     await store.profiles.absorb(early, MEAN)
-    after = (await run(store, Settings(ks=(20,)))).result
+    after = (await run(store, RecallSettings(ks=(20,)))).result
     assert after.rankings["profile"].figures == before.rankings["profile"].figures
     assert after.rankings["popularity"].figures == before.rankings["popularity"].figures
     store.close()
@@ -113,9 +113,9 @@ async def test_nothing_to_measure_is_refused(tmp_path: Path) -> None:
         await run(store)
     for wrong in ({"leave_out": 10}, {"split": "first"}, {"share": 1.0}, {"trials": 0}):
         with pytest.raises(InvalidInput, match=next(iter(wrong)).replace("share", "time_share")):
-            Settings(**wrong)  # type: ignore[arg-type]
+            RecallSettings(**wrong)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="target"):
-        await run(store, Settings(target="seen"))
+        await run(store, RecallSettings(target="seen"))
     store.close()
 
 
@@ -161,7 +161,7 @@ async def test_a_split_in_time_has_users_without_a_history(tmp_path: Path) -> No
     store = await world(tmp_path, loyal=True)
     late = [Event(f"late/{n}", "new", f"i{n:03}", Action.CLICK, 2e9 + n) for n in range(3)]
     await store.profiles.absorb(late, MEAN)
-    result = (await run(store, Settings(split="time", share=0.9))).result
+    result = (await run(store, RecallSettings(split="time", share=0.9))).result
     assert "no history" in result.rankings["profile"].by_history
     store.close()
 
@@ -170,17 +170,17 @@ async def test_covers_made_for_users_are_ranked_with_controls(tmp_path: Path) ->
     """The items' own covers say nothing; those made for a user are of the user's taste where the item is."""
     rng = np.random.default_rng(7)
     store = await world(tmp_path, loyal=True)
-    made = []
+    covers = []
     for item in range(ITEMS):
         plain = Provenance(Origin.GENERATED, made_for="")
-        made.append(Cover(f"n{item}", f"i{item:03}", f"blob:n{item}", near(40 + item % 7, rng), provenance=plain))
+        covers.append(Cover(f"n{item}", f"i{item:03}", f"blob:n{item}", near(40 + item % 7, rng), provenance=plain))
     for user in range(8):
         own = Provenance(Origin.GENERATED, made_for=user_tag(f"u{user}"))
-        made += [
+        covers += [
             Cover(f"m{user}-{item}", f"i{item:03}", f"blob:m{user}-{item}", near(user % TASTES, rng), provenance=own)
             for item in range(user % TASTES, ITEMS, TASTES)
         ]
-    await store.catalog.add_covers(made)
+    await store.catalog.add_covers(covers)
     result = (await run(store)).result
     assert at(result, "made for the user")[0] > at(result, "made for nobody")[0] + 0.05
     assert "made for another" in result.rankings
@@ -196,13 +196,13 @@ async def test_a_job_that_was_killed_goes_on_to_the_same_figures(tmp_path: Path)
     again = (await run(store, out=tmp_path / "killed")).result
     assert again.as_dict() == whole.as_dict()
     with pytest.raises(InvalidInput, match="other data or settings"):
-        await run(store, Settings(leave_out=4), out=tmp_path / "killed")
+        await run(store, RecallSettings(leave_out=4), out=tmp_path / "killed")
     store.close()
 
 
 async def test_the_report_shows_figures_and_no_user_ids(tmp_path: Path) -> None:
     store = await world(tmp_path / "data", loyal=True)
-    outcome = await run(store, Settings(ks=(20,)))
+    outcome = await run(store, RecallSettings(ks=(20,)))
     html = await page(outcome, FsspecBlobs(str(tmp_path / "blobs")))
     assert html.count("<h3>User ") == 6
     assert "profile minus each other" in html
@@ -214,7 +214,7 @@ async def test_the_report_shows_figures_and_no_user_ids(tmp_path: Path) -> None:
 @pytest.mark.long
 async def test_peers_and_the_encoder_are_tuned_alike_and_resume(tmp_path: Path) -> None:
     store = await world(tmp_path / "data", loyal=True)
-    settings = Settings(ks=(20,), peers=True, trials=2, seeds=2, steps=6)
+    settings = RecallSettings(ks=(20,), peers=True, trials=2, seeds=2, steps=6)
     outcome = await run(store, settings, out=tmp_path / "run")
     result = outcome.result
     learned = ("item-kNN", "EASE", "iALS", "BPR", "SASRec", "encoder", "memory", "encoder + memory")

@@ -43,7 +43,7 @@ class SequenceRankers:
         """The encoder of these options; a run that was interrupted goes on where it stopped."""
         setup, fit = self.setup(known.items, options, content), self.fit(options, seed)
         digest = hashlib.sha256(json.dumps([repr(setup), repr(fit)]).encode())
-        for column in (known.user, known.item, known.time, known.action, known.wanted):
+        for column in (known.user, known.item, known.time, known.action, known.positive):
             digest.update(column.tobytes())
         return run(self.folder / digest.hexdigest()[:16], known, self.content if content else None, fit, setup)
 

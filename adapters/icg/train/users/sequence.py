@@ -45,10 +45,10 @@ class Histories:
 
     def __init__(self, table: Interactions, window: int) -> None:
         self.table, self.window, self.start = table, window, table.start
-        self.wanted = np.flatnonzero(table.wanted)
-        self.after = np.searchsorted(self.wanted, np.arange(len(table) + 1))
+        self.positive = np.flatnonzero(table.positive)
+        self.after = np.searchsorted(self.positive, np.arange(len(table) + 1))
         """Of row r: the first of `wanted` that is not before it."""
-        self.trained = np.flatnonzero(np.bincount(table.user[self.wanted], minlength=table.users) >= 1)
+        self.trained = np.flatnonzero(np.bincount(table.user[self.positive], minlength=table.users) >= 1)
 
     def read(self, users: np.ndarray, ends: np.ndarray) -> tuple[Window, np.ndarray]:
         """The latest events before rows `ends` (B,) of users (B,), and the first row of each window."""
@@ -66,14 +66,14 @@ class Histories:
     def next(
         self, users: np.ndarray, first: np.ndarray, width: int, horizon: int, rng: np.random.Generator
     ) -> np.ndarray:
-        """(B, width + 1) the item wanted after 0..width events of each window, drawn from the next `horizon`; -1 where there is none."""
+        """(B, width + 1) the item wanted after 0..width events of each window, sample from the next `horizon`; -1 where there is none."""
         row = first[:, None] + np.arange(width + 1)
         end = self.start[users + 1][:, None]
         begin = self.after[np.minimum(row, end)]
         left = np.minimum(self.after[end] - begin, horizon)
         pick = begin + (rng.random(row.shape) * left).astype(np.int64)
         real = (left > 0) & (row <= end)
-        return np.where(real, self.table.item[self.wanted[np.where(real, pick, 0)]], -1)
+        return np.where(real, self.table.item[self.positive[np.where(real, pick, 0)]], -1)
 
 
 def loss_of(
@@ -85,21 +85,21 @@ def loss_of(
     # Half of the windows end with the user's last event, as when the user is ranked for.
     ends = np.where(rng.random(batch) < 0.5, end, begin + 1 + (rng.random(batch) * (end - begin)).astype(np.int64))
     window, first = histories.read(users, ends)
-    wanted = torch.as_tensor(histories.next(users, first, window.item.shape[1], recipe.horizon, rng))
+    target = torch.as_tensor(histories.next(users, first, window.item.shape[1], recipe.horizon, rng))
     keep = torch.as_tensor((rng.random(encoder.config.items) >= recipe.forget).astype(np.float32))
     items = encoder.items(keep if encoder.config.content else None)
-    real = wanted >= 0
-    states, target = encoder(window, items)[real], wanted[real]
-    bias = encoder.bias * encoder.seen
+    real = target >= 0
+    states, target = encoder(window, items)[real], target[real]
+    bias = encoder.bias * encoder.warm
     positive = (states * items[target]).sum(-1) + bias[target]
     if recipe.loss == "bce":
         other = torch.as_tensor(rng.integers(0, encoder.config.items, (len(target), max(recipe.negatives, 1))))
         negative = (items[other] @ states[..., None])[..., 0] + bias[other]
         loss = F.softplus(-positive).mean() + F.softplus(negative).mean()
     elif recipe.negatives and recipe.negatives < encoder.config.items:
-        drawn = torch.as_tensor(rng.choice(encoder.config.items, recipe.negatives, replace=False))
-        others = states @ items[drawn].T + bias[drawn] + np.log(encoder.config.items / recipe.negatives)
-        others = others.masked_fill(drawn == target[:, None], -torch.inf)
+        sample = torch.as_tensor(rng.choice(encoder.config.items, recipe.negatives, replace=False))
+        others = states @ items[sample].T + bias[sample] + np.log(encoder.config.items / recipe.negatives)
+        others = others.masked_fill(sample == target[:, None], -torch.inf)
         loss = (torch.logsumexp(torch.cat([positive[:, None], others], 1), 1) - positive).mean()
     else:
         loss = F.cross_entropy(encoder.scores(states, items), target, label_smoothing=recipe.smoothing)
@@ -117,7 +117,7 @@ def run(
     """Train on the events of `known`; resumes from `folder`. Content is needed if the model has it."""
     torch.manual_seed(fit.seed)
     encoder = SequenceEncoder(setup.model, content)
-    encoder.seen.copy_(torch.as_tensor(known.popularity() > 0))
+    encoder.warm.copy_(torch.as_tensor(known.popularity() > 0))
     histories = Histories(known, setup.model.window)
 
     def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:

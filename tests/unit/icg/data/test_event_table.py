@@ -20,7 +20,7 @@ def test_ratings_become_actions(tmp_path: Path) -> None:
     rows = "userId,movieId,rating,timestamp\n7,a,5,30\n7,b,3,20\n7,c,2.5,10\n8,a,1,5\n"
     table = read(*written(tmp_path, rows))
     assert table.interactions.action.tolist() == [IMPRESSION, CLICK, LIKE, DISLIKE]
-    assert table.interactions.wanted.tolist() == [False, True, True, False]
+    assert table.interactions.positive.tolist() == [False, True, True, False]
     assert table.texts == ["One Drama", "Two Comedy", "Three"]
     assert table.counts == {"users with one event": 1}
 

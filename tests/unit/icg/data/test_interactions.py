@@ -7,9 +7,9 @@ from icg.errors import IcgError
 
 
 def table(rows: list[tuple[int, int, float, bool]]) -> Interactions:
-    """(user, item, time, wanted)."""
-    user, item, time, wanted = (np.array(column) for column in zip(*rows, strict=True))
-    return Interactions.of(user, item, time, np.full(len(rows), 2), wanted)
+    """(user, item, time, positive)."""
+    user, item, time, positive = (np.array(column) for column in zip(*rows, strict=True))
+    return Interactions.of(user, item, time, np.full(len(rows), 2), positive)
 
 
 def test_the_last_wanted_items_are_hidden_with_what_came_after_them() -> None:

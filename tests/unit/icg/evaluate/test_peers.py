@@ -12,8 +12,8 @@ def tastes(users: int = 40, items: int = 60) -> Interactions:
     rng = np.random.default_rng(0)
     rows = [(u, 2 * i + u % 2, t, True) for u in range(users) for t, i in enumerate(rng.permutation(items // 2)[:10])]
     rows += [(u, 2 * int(rng.integers(items // 2)) + 1 - u % 2, 99, False) for u in range(users)]
-    user, item, time, wanted = (np.array(column) for column in zip(*rows, strict=True))
-    return Interactions.of(user, item, time, np.full(len(rows), 2), wanted, users, items)
+    user, item, time, positive = (np.array(column) for column in zip(*rows, strict=True))
+    return Interactions.of(user, item, time, np.full(len(rows), 2), positive, users, items)
 
 
 def test_ease_is_the_closed_form() -> None:
@@ -22,8 +22,8 @@ def test_ease_is_the_closed_form() -> None:
     p = np.linalg.inv(x.T @ x + 7 * np.eye(known.items))
     b = -p / np.diag(p)
     np.fill_diagonal(b, 0)
-    found = peers.ease(known, {"penalty": 7}, 0)(np.arange(known.users))
-    assert found == pytest.approx((x @ b).astype(np.float32), abs=1e-4)
+    scores = peers.ease(known, {"penalty": 7}, 0)(np.arange(known.users))
+    assert scores == pytest.approx((x @ b).astype(np.float32), abs=1e-4)
 
 
 def test_what_came_last_weighs_most() -> None:
@@ -31,21 +31,21 @@ def test_what_came_last_weighs_most() -> None:
     x = peers.matrix(known, {}).toarray()
     weights = x * peers.latest(known, {"recent": 3.0})
     for user in (0, 7):
-        mine = known.item[(known.user == user) & known.wanted]
+        mine = known.item[(known.user == user) & known.positive]
         assert weights[user, mine] == pytest.approx(np.exp(-np.arange(9, -1, -1) / 3), abs=1e-6)
     p = np.linalg.inv(x.T @ x + 7 * np.eye(known.items))
     b = -p / np.diag(p)
     np.fill_diagonal(b, 0)
-    found = peers.ease(known, {"penalty": 7, "recent": 3.0}, 0)(np.array([3, 5]))
-    assert found == pytest.approx((weights @ b)[[3, 5]].astype(np.float32), abs=1e-4)
+    scores = peers.ease(known, {"penalty": 7, "recent": 3.0}, 0)(np.array([3, 5]))
+    assert scores == pytest.approx((weights @ b)[[3, 5]].astype(np.float32), abs=1e-4)
 
 
 def test_items_that_were_only_met_weigh_less() -> None:
     known = tastes()
     x = peers.matrix(known, {"others": 0.5}).toarray()
     assert set(np.unique(x)) == {0.0, 0.5, 1.0}
-    assert (x == 0.5).sum() == (~known.wanted).sum()
-    assert (peers.matrix(known, {}).toarray() == 1).sum() == known.wanted.sum()
+    assert (x == 0.5).sum() == (~known.positive).sum()
+    assert (peers.matrix(known, {}).toarray() == 1).sum() == known.positive.sum()
 
 
 @pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.name)

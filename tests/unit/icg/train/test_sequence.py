@@ -50,12 +50,12 @@ def test_what_is_to_be_predicted_comes_after_and_is_the_users_own() -> None:
     histories = Histories(table, 8)
     users, ends = np.array([0, 2]), histories.start[np.array([0, 2]) + 1]
     _, first = histories.read(users, ends)
-    wanted = histories.next(users, first, 8, 1, np.random.default_rng(0))
-    assert wanted[:, -1].tolist() == [-1, -1]
-    for row, start in zip(wanted, first, strict=True):
+    target = histories.next(users, first, 8, 1, np.random.default_rng(0))
+    assert target[:, -1].tolist() == [-1, -1]
+    for row, start in zip(target, first, strict=True):
         assert row[:-1].tolist() == table.item[start : start + 8].tolist()
     far = histories.next(users, first, 8, 3, np.random.default_rng(0))
-    steps = (far[:, :-3] - wanted[:, :-3]) % ITEMS
+    steps = (far[:, :-3] - target[:, :-3]) % ITEMS
     assert set(np.unique(steps)) <= {0, 1, 2}
     assert steps.max() > 0
 
@@ -79,8 +79,8 @@ def test_an_order_is_learned_and_a_run_resumes(tmp_path: Path) -> None:
         Setup(CONFIG, Recipe(horizon=1, negatives=0)),
     )
     encoder = run(tmp_path / "whole", split.known, content(), fit, setup)
-    found = figures(split, ranks_of(split, scorer(encoder, split.known), 5), (1,))["recall@1"]
-    assert found.mean() > 0.9
+    recalls = figures(split, ranks_of(split, scorer(encoder, split.known), 5), (1,))["recall@1"]
+    assert recalls.mean() > 0.9
     run(tmp_path / "parts", split.known, content(), fit, setup, until=60)
     again = run(tmp_path / "parts", split.known, content(), fit, setup)
     assert torch.equal(again.free.weight, encoder.free.weight)
@@ -94,7 +94,7 @@ def test_an_item_that_nobody_met_is_ranked_by_its_content(tmp_path: Path) -> Non
     known = Interactions.of(user, item, time, action, np.ones(len(rows), bool), 60, ITEMS)
     fit = Fit(steps=120, lr=1e-2, batch=32, warmup=10, save_every=200)
     encoder = run(tmp_path, known, content(), fit, Setup(CONFIG, Recipe(negatives=0, forget=0.5)))
-    assert encoder.seen.tolist() == [1.0] * 20 + [0.0] * 4
+    assert encoder.warm.tolist() == [1.0] * 20 + [0.0] * 4
     scores = scorer(encoder, known)(np.arange(60))
     own = np.array([scores[u, 20 + u % 2] - scores[u, 21 - u % 2] for u in range(60)])
     assert (own > 0).mean() > 0.9

@@ -15,10 +15,10 @@ import numpy as np
 from icg.evaluate.ranking import Ranks
 
 from eyecatch.core.errors import InvalidInput
-from eyecatch.evaluate.behaviour import Behaviour
+from eyecatch.evaluate.behaviour import BehaviourTable
 
 
-class Kept:
+class RunFolder:
     """`folder`: the run folder. `digest`: of the data and the settings. Raises InvalidInput if the folder has results of others."""
 
     def __init__(self, folder: Path, digest: str) -> None:
@@ -42,14 +42,14 @@ class Kept:
         """What `make` returned the first time."""
         path = self.folder / f"{_file(name)}.npz"
         if not path.is_file():
-            made = path.with_suffix(".tmp.npz")
-            np.savez(made, **asdict(make()))
-            os.replace(made, path)
+            part = path.with_suffix(".tmp.npz")
+            np.savez(part, **asdict(make()))
+            os.replace(part, path)
         with np.load(path, allow_pickle=False) as stored:
             return Ranks(stored["rank"], stored["top"])
 
 
-def digest(behaviour: Behaviour, settings: object, encoder: int) -> str:
+def digest(behaviour: BehaviourTable, settings: object, encoder: int) -> str:
     """Of all that the figures depend on: events, items, covers, settings (a dataclass) and the version of the profiles' encoder."""
     total = hashlib.sha256(json.dumps([repr(settings), encoder, list(behaviour.users)]).encode())
     total.update(json.dumps([(i.id, i.title, i.category) for i in behaviour.items]).encode())
@@ -65,6 +65,6 @@ def _file(name: str) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    made = path.with_suffix(".tmp")
-    made.write_bytes(data)
-    os.replace(made, path)
+    part = path.with_suffix(".tmp")
+    part.write_bytes(data)
+    os.replace(part, path)
