@@ -59,7 +59,8 @@ def ease(known: Interactions, options: Options, seed: int) -> Scorer:
     Scores are Q B for users' rows Q, B = 1 - P / diag(P), and by Woodbury's identity P = (X'X + penalty)^-1 = (1 - X' K) / penalty with
     K = (X X' + penalty)^-1 X. Option `recent`: rows of Q weigh a user's n-th latest event by exp(-n / recent); without it by one.
     """
-    x = matrix(known, options).toarray()
+    pairs = matrix(known, options)
+    x = pairs.toarray()
     penalty = options["penalty"]
     inner = np.linalg.solve((x @ x.T).astype(np.float64) + penalty * np.eye(len(x)), x.astype(np.float64))
     diagonal = (1 - np.einsum("ui,ui->i", x, inner)) / penalty
@@ -70,7 +71,7 @@ def ease(known: Interactions, options: Options, seed: int) -> Scorer:
         scores: np.ndarray = (q - (q - (q @ x.T) @ inner) / (penalty * diagonal)).astype(np.float32)
         return scores
 
-    return score
+    return _or_popular(known, pairs, score)
 
 
 def latest(known: Interactions, options: Options) -> np.ndarray:
@@ -93,7 +94,7 @@ def knn(known: Interactions, options: Options, seed: int) -> Scorer:
         model.fit(x, show_progress=False)
     similarity = model.similarity.tocsr(copy=True)
     similarity.setdiag(0)  # an item is its own nearest neighbour
-    return lambda users: np.asarray((x[users] @ similarity).toarray())
+    return _or_popular(known, x, lambda users: np.asarray((x[users] @ similarity).toarray()))
 
 
 def ials(known: Interactions, options: Options, seed: int) -> Scorer:
@@ -106,7 +107,7 @@ def ials(known: Interactions, options: Options, seed: int) -> Scorer:
         num_threads=1,
         random_state=seed,
     )
-    return _factors(model, matrix(known, options))
+    return _factors(model, known, matrix(known, options))
 
 
 def bpr(known: Interactions, options: Options, seed: int) -> Scorer:
@@ -119,15 +120,22 @@ def bpr(known: Interactions, options: Options, seed: int) -> Scorer:
         num_threads=1,
         random_state=seed,
     )
-    return _factors(model, matrix(known, options))
+    return _factors(model, known, matrix(known, options))
 
 
-def _factors(model: Any, pairs: Any) -> Scorer:
+def _or_popular(known: Interactions, pairs: Any, score: Scorer) -> Scorer:
+    """Users of whom nothing is known get popularity: without it, all items would be alike to them."""
+    popular = known.popularity().astype(np.float32)
+    cold = np.diff(pairs.indptr) == 0
+    return lambda users: np.where(cold[users, None], popular, score(users))
+
+
+def _factors(model: Any, known: Interactions, pairs: Any) -> Scorer:
     # The library warns unless numpy's own threads are one: its loops are parallel themselves.
     with _library("threadpoolctl").threadpool_limits(1, "blas"):
         model.fit(pairs, show_progress=False)
     users, items = np.asarray(model.user_factors), np.asarray(model.item_factors)
-    return lambda rows: users[rows] @ items.T
+    return _or_popular(known, pairs, lambda rows: users[rows] @ items.T)
 
 
 def _library(name: str) -> Any:

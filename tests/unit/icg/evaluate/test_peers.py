@@ -61,6 +61,14 @@ def test_every_peer_tells_tastes_apart_and_repeats_itself(peer: peers.Peer) -> N
     assert np.array_equal(scores, peer.fit(known, options, 1)(users))
 
 
+@pytest.mark.parametrize("peer", [*peers.PEERS, peers.MEMORY], ids=lambda peer: peer.name)
+def test_a_user_without_a_history_gets_what_is_popular(peer: peers.Peer) -> None:
+    table = tastes()
+    known = table.take(table.user != 3)
+    options = dict(peer.grid[0]) | ({"factors": 8} if "factors" in peer.grid[0] else {})
+    assert peer.fit(known, options, 0)(np.array([3]))[0] == pytest.approx(known.popularity())
+
+
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "scipy.sparse", None)
     with pytest.raises(IcgError, match=r"eyecatch\[peers\]"):
