@@ -123,10 +123,10 @@ async def _users(outcome: Outcome, blobs: Blobs) -> str:
 
     async def figure(item: int, hit: bool, note: str = "") -> str:
         if item not in pictures:
-            pictures[item] = await _picture(blobs, covers.uri[first[item]]) if item in first else ""
-        picture = f"<img src='{pictures[item]}' alt=''>" if pictures[item] else "<span class=none></span>"
+            pictures[item] = await picture(blobs, covers.uri[first[item]]) if item in first else ""
+        shape = f"<img src='{pictures[item]}' alt=''>" if pictures[item] else "<span class=none></span>"
         title = escape(behaviour.items[item].title[:60])
-        return f"<figure{' class=hit' if hit else ''}>{picture}<br>{title} <small>{note}</small></figure>"
+        return f"<figure{' class=hit' if hit else ''}>{shape}<br>{title} <small>{note}</small></figure>"
 
     out = ["<h2>Hits and misses</h2><p>A green frame: what the user engaged with later.</p>"]
     start = split.known.start
@@ -144,7 +144,7 @@ async def _users(outcome: Outcome, blobs: Blobs) -> str:
     return "".join(out)
 
 
-async def _picture(blobs: Blobs, uri: str) -> str:
+async def picture(blobs: Blobs, uri: str) -> str:
     """A data URI of a small copy; "" for a picture that cannot be read."""
     from icg.errors import IcgError
     from icg.pictures import decode

@@ -1,5 +1,7 @@
 """Recall on behaviour made for the purpose: users with a taste are found out, users without one are not."""
 
+import base64
+import io
 import json
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from eyecatch.core.behaviour.tokens import user_tag
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.types import Action, Cover, Event, Item, Origin, Provenance, Vector
+from eyecatch.evaluate import report
 from eyecatch.evaluate.behaviour import read
 from eyecatch.evaluate.recall import Outcome, recall
 from eyecatch.evaluate.report import page
@@ -15,6 +18,7 @@ from eyecatch.evaluate.results import Recall
 from eyecatch.evaluate.settings import RecallSettings
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.sqlite import SqliteStore
+from PIL import Image
 
 from tests.contracts.builders import MEAN
 
@@ -209,6 +213,17 @@ async def test_the_report_shows_figures_and_no_user_ids(tmp_path: Path) -> None:
     assert "cannot be told apart" in html or "ahead" in html
     assert all(f">{user}<" not in html for user in ("u0", "u1", "u39"))
     store.close()
+
+
+async def test_a_picture_is_inside_the_report_and_a_damaged_one_is_not(tmp_path: Path) -> None:
+    blobs = FsspecBlobs(str(tmp_path / "blobs"))
+    data = io.BytesIO()
+    Image.new("RGB", (300, 500), "teal").save(data, "PNG")
+    shown = await report.picture(blobs, await blobs.put(data.getvalue(), "png"))
+    assert shown.startswith("data:image/webp;base64,")
+    assert Image.open(io.BytesIO(base64.b64decode(shown.split(",")[1]))).size == (58, 96)
+    assert await report.picture(blobs, await blobs.put(b"no picture", "png")) == ""
+    assert await report.picture(blobs, "blob:" + 64 * "0" + ".png") == ""
 
 
 @pytest.mark.long
