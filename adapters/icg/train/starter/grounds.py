@@ -196,7 +196,7 @@ class Run:
         def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
             with torch.autocast("cpu", torch.bfloat16, enabled=config.half):
                 parts, whole = steps(count, rng), covers(rng)
-            loss = (parts["drafted"] + parts["refined"] + whole) / 3 + config.taste * parts["taste"]
+            loss = parts["drafted"] + (parts["refined"] + whole) / 3 + config.taste * parts["taste"]
             return {"loss": loss, **parts, "covers": whole}
 
         def save(_: int, now: nn.Module) -> None:
@@ -239,7 +239,7 @@ class Run:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """`icg train grounds`."""
-    parser = Flags(__name__, __doc__, art="unless smoke", steps=3_000, batch=48, lr=6e-4)
+    parser = Flags(__name__, __doc__, art="unless smoke", steps=3_000, batch=128, lr=6e-4)
     parser.number("side", GroundsConfig.side, "pixels of a ground's edge")
     parser.number("draft", GroundsConfig.draft, "pixels of the edge of its draft")
     parser.number("grounds", GroundsConfig.grounds, "grounds to learn from")
