@@ -18,16 +18,16 @@ AROUND = 0.1
 """Half the width of the band of noise around which a draft is handed over, in training."""
 
 
-def draft_loss(denoiser: Any, x: Tensor, embeds: Tensor, late: float) -> Tensor:
-    """E ||v(x_t, t) - (noise - x)||^2 of clean x (B, C, h, w) under conditions `embeds` (B, M, W), without guidance.
+def draft_loss(denoiser: Any, x: Tensor, noise: Tensor, embeds: Tensor, late: float) -> Tensor:
+    """E ||v(x_t, t) - (noise - x)||^2 of clean x and noise (B, C, h, w) under conditions `embeds` (B, M, W), without guidance.
 
     Most of a picture is decided while it is still noise, and a picture that is said by its conditions can be decided there: a share `late`
     of the rows have t in 1 - EARLIEST..1, most of them near 1, where the usual times, logit-normal around sigmoid(NOISE), hardly come.
     """
     near = 1 - EARLIEST * torch.rand(len(x)).square()
     t = torch.where(torch.rand(len(x)) < late, near, torch.sigmoid(torch.randn(len(x)) + NOISE))
-    s, eps = t[:, None, None, None], torch.randn_like(x)
-    return (_velocity(denoiser, (1 - s) * x + s * eps, embeds, t) - (eps - x)).square().mean()
+    s = t[:, None, None, None]
+    return (_velocity(denoiser, (1 - s) * x + s * noise, embeds, t) - (noise - x)).square().mean()
 
 
 def refining_loss(denoiser: Any, x: Tensor, draft: Tensor, embeds: Tensor, handed_over: float) -> Tensor:

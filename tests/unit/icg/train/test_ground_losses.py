@@ -36,7 +36,7 @@ def test_most_drafts_are_nearly_all_noise() -> None:
     seen = Sees()
     torch.manual_seed(0)
     for late in (0.0, 0.75):
-        draft_loss(seen, torch.ones(4000, 2, 1, 1), torch.ones(4000, 1, 1), late)
+        draft_loss(seen, torch.ones(4000, 2, 1, 1), torch.zeros(4000, 2, 1, 1), torch.ones(4000, 1, 1), late)
     rarely, often = (float((times > 0.95).float().mean()) for times in seen.times)
     assert rarely < 0.01
     assert often == pytest.approx(0.75 * (0.05 / 0.35) ** 0.5, abs=0.03)
@@ -47,8 +47,9 @@ def test_a_draft_is_learned_by_its_conditions_alone() -> None:
     """The loss is nothing for a denoiser that knows the picture; one that predicts its mean velocity keeps the noise as its error."""
     picture, shown = torch.ones(512, 2, 4, 4), torch.ones(512, 1, 1)
     torch.manual_seed(0)
-    assert draft_loss(Knows(1.0), picture, shown, 0.75).item() < 1e-6
-    assert draft_loss(Constant(-1.0), picture, shown, 0.75).item() == pytest.approx(1.0, abs=0.1)
+    noise = torch.randn_like(picture)
+    assert draft_loss(Knows(1.0), picture, noise, shown, 0.75).item() < 1e-6
+    assert draft_loss(Constant(-1.0), picture, noise, shown, 0.75).item() == pytest.approx(1.0, abs=0.1)
 
 
 def test_a_draft_is_refined_to_the_whole_picture() -> None:
