@@ -33,7 +33,7 @@ class GroundsConfig:
     covers: int = 12_000
     grounds: int = 784
     bare: float = 0.8
-    drop_user: float = 0.12
+    drop_user: float = 0.08
     encoded: float = 0.5
     users: int = 12_000
     late: float = 0.75

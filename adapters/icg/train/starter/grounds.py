@@ -186,7 +186,7 @@ class Run:
         def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
             with torch.autocast("cpu", torch.bfloat16, enabled=config.half):
                 parts, whole = steps(count, rng), covers(rng)
-            loss = parts["drafted"] + (parts["refined"] + whole) / 3 + config.taste * parts["taste"]
+            loss = parts["drafted"] + parts["refined"] + whole / 4 + config.taste * parts["taste"]
             return {"loss": loss, **parts, "covers": whole}
 
         def save(_: int, now: nn.Module) -> None:
