@@ -7,7 +7,7 @@ and what is added or removed meanwhile is taken along.
 import os
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -88,12 +88,10 @@ class FaissIndex:
                 self._rows = self._rows.changed(gone, [], np.zeros((0, self._dim), np.float32))
                 self._tend()
 
-    def retain(self, ids: Collection[str]) -> None:
-        """Remove every id but these."""
-        allowed = ids if isinstance(ids, set | frozenset | dict) else set(ids)
+    def ids(self) -> set[str]:
+        """All ids of this moment."""
         with self._lock:
-            others = [id for id in self._position if id not in allowed]
-        self.remove(others)
+            return set(self._position)
 
     def search(self, query: Vector, k: int) -> list[tuple[str, float]]:
         """At most k (id, dot product), best first; fewer only if there are fewer. Raises InvalidInput for another shape or NaN."""

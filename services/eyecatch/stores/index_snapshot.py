@@ -50,6 +50,8 @@ def save(path: Path, rows: Rows, dim: int, space: str) -> None:
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
+    except SafetensorError as error:  # what the library makes of a full disk
+        raise OSError(f"{path} cannot be written: {error}") from error
     finally:
         part.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)

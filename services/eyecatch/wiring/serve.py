@@ -37,10 +37,11 @@ from eyecatch.generate.worker import Worker
 from eyecatch.upkeep.clusters import ClusterOptions, keep_fitted
 from eyecatch.upkeep.sweep import keep_current
 from eyecatch.upkeep.trials import keep_trials
+from eyecatch.wiring.cover_index import fill_index, keep_snapshots, open_index, snapshot
 from eyecatch.wiring.generator import metrics_page, scoring, watch_health
 from eyecatch.wiring.maker import maker, preload
 from eyecatch.wiring.process import stop_signal, tune_garbage_collector
-from eyecatch.wiring.stores import Parts, checkpoint, fill_index, open_parts, shared_queue, vector_intake
+from eyecatch.wiring.stores import Parts, checkpoint, open_parts, shared_queue, vector_intake
 
 log = structlog.get_logger(__name__)
 
@@ -88,7 +89,8 @@ async def application(
     async with open_parts(config, generator, encoder) as parts, open_outputs(config, parts) as (sink, queue):
         store = parts.store
         mode = config.made_covers
-        await fill_index(parts, mode)
+        index_file = snapshot(config)
+        await open_index(parts.index, store.catalog, mode, *index_file)
         requeued = await store.queue.recover()
         pools = Pools(
             store.catalog,
@@ -162,7 +164,7 @@ async def application(
         work = [decisions.run(), generation.run_background(), follower.run()]
         if worker is not None:
             work.append(worker.run())
-        work.append(_keep_fitted(config, parts, tastes))
+        work += [_keep_fitted(config, parts, tastes), keep_snapshots(parts.index, *index_file)]
         if config.reencode_every_s:
             work.append(keep_current(store.profiles, store.notes, parts.encoder, config.reencode_every_s))
         if config.trial_every_s and mode in (TRIAL, TRUSTED):
@@ -191,7 +193,7 @@ async def _on_remote_change(
     """Another process changed the pools of `items`, or of too many items to list (None)."""
     if items is None:
         pools.drop([item_id for item_id in pools.items if item_id])
-        return await fill_index(parts, mode)
+        return await fill_index(parts.index, parts.store.catalog, mode)
     for item_id, pool in (await parts.store.catalog.pools(sorted(items))).items():
         on_change(item_id, pool, ())
 

@@ -197,12 +197,6 @@ def test_a_row_that_is_there_already_changes_nothing(make) -> None:
     assert len(index) == 300
 
 
-def test_retain_removes_all_others(make) -> None:
-    index, model = filled(make, EXACT, 20)
-    index.retain(["c1", "c2", "absent"])
-    assert {id for id, _ in index.search(model["c0"], 99)} == {"c1", "c2"}
-
-
 def test_changes_while_an_index_is_built_are_not_lost(make, monkeypatch: pytest.MonkeyPatch) -> None:
     building, go_on = threading.Event(), threading.Event()
     real = module.build
