@@ -35,7 +35,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 def rows_and_queries(rng: np.random.Generator, count: int, queries: int, isotropic: bool) -> tuple[np.ndarray, ...]:
     """(N, D) rows and (Q, D) queries of unit length."""
-    deviations = np.ones(EMBEDDING_DIM) if isotropic else 1 / np.sqrt(1 + np.arange(EMBEDDING_DIM))
+    deviations = np.ones(EMBEDDING_DIM) if isotropic else (1.0 + np.arange(EMBEDDING_DIM)) ** -0.7
     deviations *= np.sqrt(1 - MEAN**2) / np.linalg.norm(deviations)
     mean = np.zeros(EMBEDDING_DIM) if isotropic else MEAN * unit(rng.standard_normal((1, EMBEDDING_DIM)))[0]
     rows = unit(mean + rng.standard_normal((count, EMBEDDING_DIM)) * deviations)

@@ -4,7 +4,6 @@ An index here is never changed after it was built: any number of threads may sea
 larger copy. Thresholds and recalls: `python -m benchmarks.cover_index`.
 """
 
-import copy
 import threading
 from dataclasses import dataclass
 from enum import StrEnum
@@ -96,7 +95,9 @@ class Base:
             with self._one_at_a_time:
                 found = self._device.search(query[None], asked)[1][0]
         elif self.plan.kind is Kind.HNSW:
-            effort = faiss.SearchParametersHNSW(efSearch=max(SEARCH_EFFORT, 2 * asked))
+            effort = faiss.SearchParametersHNSW(  # type: ignore[attr-defined]
+                efSearch=max(SEARCH_EFFORT, 2 * asked)
+            )
             found = self.index.search(query[None], asked, params=effort)[1][0]
         else:
             found = self.index.search(query[None], asked)[1][0]
@@ -112,10 +113,10 @@ class Base:
             index = faiss.clone_index(self.index)
             _add(index, more, stop)
             return Base(self.plan, index, _stored(index))
-        index = copy.copy(self.index) if self.index is None else faiss.clone_index(self.index)
-        if index is not None:
-            _add(index, more, stop)
-        return Base(self.plan, index, np.concatenate([self.rows, more]), self.trained)
+        larger: Any = None if self.index is None else faiss.clone_index(self.index)
+        if larger is not None:
+            _add(larger, more, stop)
+        return Base(self.plan, larger, np.concatenate([self.rows, more]), self.trained)
 
 
 def build(plan: Plan, rows: Vector, stop: threading.Event) -> Base:
@@ -139,8 +140,9 @@ def build(plan: Plan, rows: Vector, stop: threading.Event) -> Base:
 
 def from_faiss(plan: Plan, index: Any, rows: Vector, dim: int, trained: int) -> Base:
     """An index that Faiss read back. rows: its vectors and maybe more after them; HNSW has its own. Raises ValueError for another kind."""
-    allowed = {Kind.HNSW: faiss.IndexHNSWFlat, Kind.IVF_PQ: faiss.IndexIVFPQ}.get(plan.kind, ())
-    if not isinstance(index, allowed) or index.d != dim or index.metric_type != faiss.METRIC_INNER_PRODUCT:
+    allowed: Any = {Kind.HNSW: faiss.IndexHNSWFlat, Kind.IVF_PQ: faiss.IndexIVFPQ}.get(plan.kind, ())
+    fits: bool = isinstance(index, allowed)
+    if not fits or index.d != dim or index.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise ValueError(f"{type(index).__name__} of {index.d} numbers; allowed: {plan.kind} of {dim}")
     if plan.kind is Kind.HNSW:
         return Base(plan, index, _stored(index))
@@ -163,7 +165,7 @@ def _add(index: Any, rows: Vector, stop: threading.Event) -> None:
 
 def _stored(index: Any) -> Vector:
     """The vectors (N, D) inside of an HNSW index, without a copy; valid while the index is."""
-    storage = faiss.downcast_index(index.storage)
+    storage: Any = faiss.downcast_index(index.storage)
     rows: Vector = faiss.rev_swig_ptr(storage.get_xb(), index.ntotal * index.d).reshape(index.ntotal, index.d)
     return rows
 
