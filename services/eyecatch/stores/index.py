@@ -18,7 +18,7 @@ import structlog
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.types import EMBEDDING_DIM, Vector
 from eyecatch.stores import index_snapshot
-from eyecatch.stores.index_kinds import Kind, Plan, Sizes, Stopped, build, choose, gpus
+from eyecatch.stores.index_kinds import Base, Kind, Plan, Sizes, Stopped, build, choose, gpus
 from eyecatch.stores.index_rows import Rows
 
 log = structlog.get_logger(__name__)
@@ -46,6 +46,7 @@ class FaissIndex:
         self._builder: threading.Thread | None = None
         self._stop = threading.Event()
         self._held = 0
+        self._gpus = gpus()
         self._not_below = 0
         self.builds = 0
         """How often a built index was swapped in; a snapshot is worth writing when it has grown."""
@@ -150,15 +151,16 @@ class FaissIndex:
             self._builder.start()
 
     def _work(self, rows: Rows) -> str:
-        """What should be done about these rows: "rebuild", "fold" or nothing."""
+        """What should be done about these rows: "rebuild", "fold", "move" to or from a GPU, or nothing."""
         if rows.count < self._not_below:
             return ""
         base = rows.base
         today = base.plan if base else Plan(Kind.FLAT)
-        if choose(rows.live, self._dim, self._sizes, gpus(), today) != today or rows.dead > max(
-            FOLD, DEAD_SHARE * rows.count
-        ):
+        due = choose(rows.live, self._dim, self._sizes, self._gpus, today)
+        if rows.dead > max(FOLD, DEAD_SHARE * rows.count):
             return "rebuild"
+        if due != today:
+            return "move" if due.kind is today.kind is Kind.IVF_PQ else "rebuild"
         if base is None or rows.count - rows.start <= max(FOLD, FOLD_SHARE * rows.count):
             return ""
         outgrown = base.plan.kind is Kind.IVF_PQ and rows.count > GROWTH * base.trained
@@ -174,18 +176,26 @@ class FaissIndex:
                     self._builder = None
                     return
             try:
-                self._fold(rows) if work == "fold" else self._rebuild(rows)
+                self._rebuild(rows) if work == "rebuild" else self._replace_base(rows, work)
+                self._not_below = 0
             except Stopped:
                 return
             except (MemoryError, RuntimeError) as error:  # Faiss' own errors are RuntimeErrors
-                log.warning("cover_index_not_built", error=str(error), rows=rows.count)
+                log.warning("cover_index_not_built", error=str(error), rows=rows.count, gpus=self._gpus)
+                if self._gpus:  # a device that is full or broken: the processor does the work from now on
+                    self._gpus = 0
+                    continue
                 self._not_below = rows.count + rows.count // 4 + 1
 
-    def _fold(self, rows: Rows) -> None:
-        """Recent rows join a copy of the index, at the positions that they have."""
-        if rows.base is None:
+    def _replace_base(self, rows: Rows, work: str) -> None:
+        """Recent rows join a copy of the index, at the positions that they have; or the index moves to another device."""
+        old = rows.base
+        if old is None:
             return
-        base = rows.base.extended(rows.recent[: rows.count - rows.start], self._stop)
+        if work == "move":
+            base = Base(Plan(old.plan.kind, self._gpus > 0), old.index, old.rows, old.trained)
+        else:
+            base = old.extended(rows.recent[: rows.count - rows.start], self._stop)
         with self._lock:
             if self._rows.ids is rows.ids:  # else a snapshot was loaded meanwhile
                 self._rows = self._rows.on(base)
@@ -197,7 +207,7 @@ class FaissIndex:
         vectors = rows.at(old)
         ids = [rows.ids[p] for p in old.tolist()]
         today = rows.base.plan if rows.base else None
-        plan = choose(len(old), self._dim, self._sizes, gpus(), today)
+        plan = choose(len(old), self._dim, self._sizes, self._gpus, today)
         base = None if plan == Plan(Kind.FLAT) else build(plan, vectors, self._stop)
         rest = np.zeros((0, self._dim), np.float32) if base else vectors
         position = {id: p for p, id in enumerate(ids)}

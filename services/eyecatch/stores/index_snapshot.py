@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from eyecatch.core.errors import StoreDamaged, StoreError, shorten
-from eyecatch.stores.index_kinds import Kind, Plan, from_faiss, gpus
+from eyecatch.stores.index_kinds import Kind, Plan, from_faiss
 from eyecatch.stores.index_rows import Rows
 
 FORMAT = "eyecatch cover index 1"
@@ -92,8 +92,7 @@ def _rows(parts: Mapping[str, Any], head: Mapping[str, Any], dim: int) -> Rows:
     if "index" in parts:
         kind = Kind(head["kind"])
         index = faiss.deserialize_index(parts["index"])
-        plan = Plan(kind, kind is Kind.IVF_PQ and gpus() > 0)
-        base = from_faiss(plan, index, rows, dim, head["trained"])
+        base = from_faiss(Plan(kind), index, rows, dim, head["trained"])
         rows = rows if kind is Kind.HNSW else rows[index.ntotal :]
     if rows.ndim != 2 or rows.shape[1] != dim or len(ids) != head["count"]:
         raise ValueError(f"{len(ids)} ids and rows {rows.shape}; allowed: {head['count']} of {dim} numbers")

@@ -2,11 +2,14 @@
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 from eyecatch.core.errors import InvalidInput
 from eyecatch.stores import index as module
+from eyecatch.stores import index_kinds
 from eyecatch.stores.index import FaissIndex
 from eyecatch.stores.index_kinds import Kind, Plan, Sizes
 
@@ -267,3 +270,71 @@ def test_numbers_that_are_none_are_refused(make) -> None:
         index.add(["a"], bad)
     with pytest.raises(InvalidInput, match="query"):
         index.search(bad[0], 1)
+
+
+class Device:
+    """A stand-in for a GPU: Faiss on the processor, which counts its searches."""
+
+    def __init__(self) -> None:
+        self.searches = 0
+
+    def __call__(self, index, rows: np.ndarray) -> "Device":
+        self.index = index
+        if index is None:
+            self.index = faiss.IndexFlatIP(rows.shape[1])
+            self.index.add(rows)
+        return self
+
+    def search(self, query: np.ndarray, count: int):
+        self.searches += 1
+        return self.index.search(query, count)
+
+
+@pytest.mark.parametrize("kind", [Kind.FLAT, Kind.IVF_PQ])
+def test_on_a_device_the_same_rows_are_found(make, monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
+    """No device was at hand: this tests all but the two calls that copy an index there."""
+    device = Device()
+    monkeypatch.setattr(index_kinds, "_on_gpu", device)
+    monkeypatch.setattr(module, "gpus", lambda: 1)
+    index, model = filled(make, GRAPH if kind is Kind.FLAT else CODES, 1000)
+    assert index.plan == Plan(kind, on_gpu=True)
+    rng = np.random.default_rng(1)
+    rows = unit(rng, 200)
+    for n, row in enumerate(rows):
+        index.add([f"new{n}"], row[None])
+        index.remove([f"c{n}"])
+        model[f"new{n}"] = row
+        del model[f"c{n}"]
+        query = unit(rng, 1)[0]
+        check(index.search(query, 10), model, query, 10)
+    assert index.settle(60)
+    assert index.builds > 1
+    assert device.searches > 150
+
+
+def test_a_snapshot_of_codes_moves_to_a_device_without_training(
+    make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    index, model = filled(make, CODES, 1000)
+    index.save(tmp_path / "index", "")
+    monkeypatch.setattr(index_kinds, "_on_gpu", Device())
+    monkeypatch.setattr(module, "gpus", lambda: 1)
+    monkeypatch.setattr(module, "build", None)  # nothing is built
+    again = make(CODES)
+    again.load(tmp_path / "index", "")
+    assert again.settle(60)
+    assert again.plan == Plan(Kind.IVF_PQ, on_gpu=True)
+    query = unit(np.random.default_rng(1), 1)[0]
+    check(again.search(query, 10), model, query, 10)
+
+
+def test_a_device_that_fails_leaves_the_work_to_the_processor(make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("CUDA error 2 out of memory")
+
+    monkeypatch.setattr(index_kinds, "_on_gpu", fail)
+    monkeypatch.setattr(module, "gpus", lambda: 1)
+    index, model = filled(make, GRAPH, 1000)
+    assert index.plan == Plan(Kind.HNSW)
+    query = unit(np.random.default_rng(1), 1)[0]
+    check(index.search(query, 10), model, query, 10)
