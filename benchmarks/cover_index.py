@@ -2,8 +2,8 @@
 
     python -m benchmarks.cover_index [--rounds 5] [--rows 200000] [--sizes 5000 20000 50000] [--queries 200]
 
-Rows are synthetic, with the spectrum and the mean of real covers: of 2,496 film posters in the starter's space the k-th principal
-deviation falls like 1/sqrt(k), and the mean has length 0.81. A query is a user's taste: the direction of three covers' sum. `isotropic`
+Rows are synthetic, as near to one another as real covers: of 2,496 film posters in the starter's space the mean has length 0.81, the local
+intrinsic dimension is 17.8 and the first and tenth neighbours are 0.40 and 0.46 away; of as many of these rows 0.81, 17.9, 0.40 and 0.45. A query is a user's taste: the direction of three covers' sum. `isotropic`
 (--isotropic) is a uniform sphere instead, where no index of this kind helps. One thread. Asked of HNSW at 200,000 x 64: recall@10 at least
 0.99 at 10 times Flat's queries a second. busy_p99_ratio: of a search while rows are added and the index grows beside it / without.
 """
@@ -90,9 +90,9 @@ def percentile(index: FaissIndex, queries: np.ndarray, until: Callable[[int], bo
 
 
 def busy(rows: np.ndarray, queries: np.ndarray) -> dict[str, float]:
-    """The slowest searches beside 5,000 additions, in lots of 16, and the index that grows by them."""
+    """The slowest searches beside 5,000 additions (or a tenth of the rows), in lots of 16, and the index that grows by them."""
     index = FaissIndex(rows.shape[1], Sizes(flat=1000), threads=1)
-    more = 5000
+    more = min(5000, len(rows) // 10)
     index.add([str(n) for n in range(len(rows) - more)], rows[:-more])
     index.settle()
     quiet = percentile(index, queries, lambda n: n < 1000)

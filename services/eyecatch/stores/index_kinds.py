@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from eyecatch.core.types import Vector
 
-LINKS, BUILD_EFFORT, SEARCH_EFFORT = 32, 100, 128
+LINKS, BUILD_EFFORT, SEARCH_EFFORT = 32, 200, 64
 """HNSW: links of a row, and candidates looked at when it is added and when one is searched (M, efConstruction, efSearch)."""
 CODE_BYTES, PROBES, RERANKED = 32, 32, 20
 """IVF-PQ: bytes of a row's code, lists that a search reads, and candidates for each result whose exact products are compared."""
@@ -66,6 +66,10 @@ def gpus() -> int:
     return int(faiss.get_num_gpus())
 
 
+Nearest = tuple[NDArray[np.int64], Vector]
+"""Positions (K,) and dot products (K,)."""
+
+
 class Stopped(Exception):
     """The index was closed while a part of it was built."""
 
@@ -87,25 +91,28 @@ class Base:
     def count(self) -> int:
         return len(self.rows)
 
-    def nearest(self, query: Vector, count: int) -> NDArray[np.int64]:
-        """Positions of about the `count` rows with the largest dot products with `query` (D,), unordered; maybe fewer."""
+    def nearest(self, query: Vector, count: int) -> Nearest:
+        """About the `count` rows with the largest dot products with `query` (D,), best first; maybe fewer."""
         asked = count * RERANKED if self.plan.kind is Kind.IVF_PQ else count
         if self._device is not None:
             asked = min(asked, GPU_MOST)
             with self._one_at_a_time:
-                found = self._device.search(query[None], asked)[1][0]
+                dots, found = self._device.search(query[None], asked)
         elif self.plan.kind is Kind.HNSW:
-            effort = faiss.SearchParametersHNSW(  # type: ignore[attr-defined]
-                efSearch=max(SEARCH_EFFORT, 2 * asked)
-            )
-            found = self.index.search(query[None], asked, params=effort)[1][0]
+            effort = None  # SEARCH_EFFORT; more results need more candidates
+            if 2 * asked > SEARCH_EFFORT:
+                effort = faiss.SearchParametersHNSW(efSearch=2 * asked)  # type: ignore[attr-defined]
+            dots, found = self.index.search(query[None], asked, params=effort)
         else:
-            found = self.index.search(query[None], asked)[1][0]
-        positions: NDArray[np.int64] = found[found >= 0]
-        if len(positions) > count:  # the codes of IVF-PQ are coarse: the vectors decide
+            dots, found = self.index.search(query[None], asked)
+        positions, dots = found[0], dots[0]
+        if positions[-1] < 0:
+            positions, dots = positions[positions >= 0], dots[positions >= 0]
+        if self.plan.kind is Kind.IVF_PQ:  # its codes are coarse: the vectors decide
             dots = self.rows[positions] @ query
-            positions = positions[np.argpartition(-dots, count - 1)[:count]]
-        return positions
+            best = np.argsort(-dots)[:count]
+            positions, dots = positions[best], dots[best]
+        return positions, dots
 
     def extended(self, more: Vector, stop: threading.Event) -> "Base":
         """A copy with the rows (N, D) added at the next positions. Raises Stopped."""
@@ -125,7 +132,7 @@ def build(plan: Plan, rows: Vector, stop: threading.Event) -> Base:
     index: Any = None
     if plan.kind is Kind.HNSW:
         index = faiss.IndexHNSWFlat(dim, LINKS, faiss.METRIC_INNER_PRODUCT)
-        index.hnsw.efConstruction = BUILD_EFFORT
+        index.hnsw.efConstruction, index.hnsw.efSearch = BUILD_EFFORT, SEARCH_EFFORT
         _add(index, rows, stop)
         return Base(plan, index, _stored(index))
     if plan.kind is Kind.IVF_PQ:
@@ -145,6 +152,7 @@ def from_faiss(plan: Plan, index: Any, rows: Vector, dim: int, trained: int) -> 
     if not fits or index.d != dim or index.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise ValueError(f"{type(index).__name__} of {index.d} numbers; allowed: {plan.kind} of {dim}")
     if plan.kind is Kind.HNSW:
+        index.hnsw.efSearch = SEARCH_EFFORT
         return Base(plan, index, _stored(index))
     if len(rows) < index.ntotal:
         raise ValueError(f"{len(rows)} rows of an index of {index.ntotal}")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyecatch.core.types import Vector
-from eyecatch.stores.index_kinds import Base
+from eyecatch.stores.index_kinds import Base, Nearest
 
 Positions = NDArray[np.int64]
 ALIVE = np.iinfo(np.int64).max
@@ -100,39 +100,45 @@ class Rows:
         k = min(k, self.live)
         if k < 1:
             return []
-        found = self._recent_nearest(query, k)
-        if self.base is not None:
-            found = np.concatenate([self._base_nearest(self.base, query, k), found])
-        dots = self.at(found) @ query
-        best = np.argsort(-dots, kind="stable")[:k]
-        return [(self.ids[p], s) for p, s in zip(found[best].tolist(), dots[best].tolist(), strict=True)]
+        if self.base is None:
+            found, dots = self._recent_nearest(query, k)
+        else:
+            found, dots = self._base_nearest(self.base, query, k)
+            if self.count > self.start:
+                more, their_dots = self._recent_nearest(query, k)
+                found, dots = np.concatenate([found, more]), np.concatenate([dots, their_dots])
+                best = np.argsort(-dots, kind="stable")[:k]
+                found, dots = found[best], dots[best]
+        return [(self.ids[p], s) for p, s in zip(found[:k].tolist(), dots[:k].tolist(), strict=True)]
 
-    def _base_nearest(self, base: Base, query: Vector, k: int) -> Positions:
+    def _base_nearest(self, base: Base, query: Vector, k: int) -> Nearest:
         return self._living(lambda count: base.nearest(query, count), base.rows, 0, query, k)
 
-    def _recent_nearest(self, query: Vector, k: int) -> Positions:
+    def _recent_nearest(self, query: Vector, k: int) -> Nearest:
         rows = self.recent[: self.count - self.start]
 
-        def search(count: int) -> Positions:
-            found: Positions = faiss.knn(query[None], rows, count, faiss.METRIC_INNER_PRODUCT)[1][0] + self.start
-            return found
+        def search(count: int) -> Nearest:
+            dots, found = faiss.knn(query[None], rows, count, faiss.METRIC_INNER_PRODUCT)
+            return found[0] + self.start, dots[0]
 
         return self._living(search, rows, self.start, query, k)
 
-    def _living(self, search: Callable[[int], Positions], rows: Vector, start: int, query: Vector, k: int) -> Positions:
-        """The k best positions that are not gone, by `search` if it finds them, else by the product with all `rows`."""
+    def _living(self, search: Callable[[int], Nearest], rows: Vector, start: int, query: Vector, k: int) -> Nearest:
+        """The k best rows or a few more that are not gone, best first: by `search` if it finds them, else by all `rows`."""
         for wanted in (k + SLACK, WIDER * (k + SLACK)):
             if wanted >= len(rows):
                 break
-            found = search(wanted)
-            found = found[self.died[found] > self.version]
-            if len(found) >= k:
-                return found
-        living = np.flatnonzero(self.died[start : start + len(rows)] > self.version)
-        if len(living) > k:
-            dots = (rows if len(living) == len(rows) else rows[living]) @ query
-            living = living[np.argpartition(-dots, k - 1)[:k]]
-        return living + start
+            found, dots = search(wanted)
+            living = self.died[found] > self.version
+            if np.count_nonzero(living) >= k:
+                return (found, dots) if living.all() else (found[living], dots[living])
+        left = np.flatnonzero(self.died[start : start + len(rows)] > self.version)
+        dots = (rows if len(left) == len(rows) else rows[left]) @ query
+        if len(left) > k:
+            some = np.argpartition(-dots, k - 1)[:k]
+            left, dots = left[some], dots[some]
+        best = np.argsort(-dots, kind="stable")
+        return left[best] + start, dots[best]
 
 
 def _larger(array: NDArray, least: int) -> NDArray:  # type: ignore[type-arg]

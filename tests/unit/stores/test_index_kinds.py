@@ -61,7 +61,7 @@ def test_codes_of_any_width_can_be_built_and_found(dim: int) -> None:
     rows = np.random.default_rng(0).standard_normal((600, dim)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     base = build(IVF_PQ, rows, threading.Event())
-    found = [base.nearest(row, 5) for row in rows[:50]]
+    found = [base.nearest(row, 5)[0] for row in rows[:50]]
     assert sum(n in positions for n, positions in enumerate(found)) > 45
 
 
@@ -72,6 +72,6 @@ def test_an_extended_index_leaves_the_old_one_alone() -> None:
         old = build(plan, many, threading.Event())
         new = old.extended(-rows[:3], threading.Event())
         assert (old.count, new.count) == (512, 515)
-        assert 512 in new.nearest(-rows[0], 5)
-        assert max(old.nearest(-rows[0], 5)) < 512
+        assert 512 in new.nearest(-rows[0], 5)[0]
+        assert max(old.nearest(-rows[0], 5)[0]) < 512
         np.testing.assert_array_equal(new.rows[512:], -rows[:3])
