@@ -2,10 +2,11 @@
 
     python -m benchmarks.cover_index [--rounds 5] [--rows 200000] [--sizes 5000 20000 50000] [--queries 200]
 
-Rows are synthetic, as near to one another as real covers: of 2,496 film posters in the starter's space the mean has length 0.81, the local
-intrinsic dimension is 17.8 and the first and tenth neighbours are 0.40 and 0.46 away; of as many of these rows 0.81, 17.9, 0.40 and 0.45. A query is a user's taste: the direction of three covers' sum. `isotropic`
-(--isotropic) is a uniform sphere instead, where no index of this kind helps. One thread. Asked of HNSW at 200,000 x 64: recall@10 at least
-0.99 at 10 times Flat's queries a second. busy_p99_ratio: of a search while rows are added and the index grows beside it / without.
+Rows are synthetic, as near to one another as real covers: of 2,496 film posters in the starter's space the mean has length 0.81, the
+local intrinsic dimension is 17.8, and the first and tenth neighbours are 0.40 and 0.46 away; of as many of these rows it is 0.81, 17.9,
+0.40 and 0.45. A query is a user's taste: the direction of three covers' sum. --isotropic: a uniform sphere instead, where no index of
+this kind helps. One thread. Asked of HNSW at 200,000 x 64: recall@10 of at least 0.99 at 10 times Flat's queries a second.
+busy_p99_ratio: of a search while rows are added and the index grows beside it / without.
 """
 
 import argparse

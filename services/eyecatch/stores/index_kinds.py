@@ -97,15 +97,15 @@ class Base:
         if self._device is not None:
             asked = min(asked, GPU_MOST)
             with self._one_at_a_time:
-                dots, found = self._device.search(query[None], asked)
+                dots, positions = self._device.search(query[None], asked)
         elif self.plan.kind is Kind.HNSW:
             effort = None  # SEARCH_EFFORT; more results need more candidates
             if 2 * asked > SEARCH_EFFORT:
                 effort = faiss.SearchParametersHNSW(efSearch=2 * asked)  # type: ignore[attr-defined]
-            dots, found = self.index.search(query[None], asked, params=effort)
+            dots, positions = self.index.search(query[None], asked, params=effort)
         else:
-            dots, found = self.index.search(query[None], asked)
-        positions, dots = found[0], dots[0]
+            dots, positions = self.index.search(query[None], asked)
+        positions, dots = positions[0], dots[0]
         if positions[-1] < 0:
             positions, dots = positions[positions >= 0], dots[positions >= 0]
         if self.plan.kind is Kind.IVF_PQ:  # its codes are coarse: the vectors decide

@@ -101,15 +101,15 @@ class Rows:
         if k < 1:
             return []
         if self.base is None:
-            found, dots = self._recent_nearest(query, k)
+            positions, dots = self._recent_nearest(query, k)
         else:
-            found, dots = self._base_nearest(self.base, query, k)
+            positions, dots = self._base_nearest(self.base, query, k)
             if self.count > self.start:
                 more, their_dots = self._recent_nearest(query, k)
-                found, dots = np.concatenate([found, more]), np.concatenate([dots, their_dots])
+                positions, dots = np.concatenate([positions, more]), np.concatenate([dots, their_dots])
                 best = np.argsort(-dots, kind="stable")[:k]
-                found, dots = found[best], dots[best]
-        return [(self.ids[p], s) for p, s in zip(found[:k].tolist(), dots[:k].tolist(), strict=True)]
+                positions, dots = positions[best], dots[best]
+        return [(self.ids[p], s) for p, s in zip(positions[:k].tolist(), dots[:k].tolist(), strict=True)]
 
     def _base_nearest(self, base: Base, query: Vector, k: int) -> Nearest:
         return self._living(lambda count: base.nearest(query, count), base.rows, 0, query, k)
@@ -118,8 +118,8 @@ class Rows:
         rows = self.recent[: self.count - self.start]
 
         def search(count: int) -> Nearest:
-            dots, found = faiss.knn(query[None], rows, count, faiss.METRIC_INNER_PRODUCT)
-            return found[0] + self.start, dots[0]
+            dots, positions = faiss.knn(query[None], rows, count, faiss.METRIC_INNER_PRODUCT)
+            return positions[0] + self.start, dots[0]
 
         return self._living(search, rows, self.start, query, k)
 
@@ -128,10 +128,10 @@ class Rows:
         for wanted in (k + SLACK, WIDER * (k + SLACK)):
             if wanted >= len(rows):
                 break
-            found, dots = search(wanted)
-            living = self.died[found] > self.version
+            positions, dots = search(wanted)
+            living = self.died[positions] > self.version
             if np.count_nonzero(living) >= k:
-                return (found, dots) if living.all() else (found[living], dots[living])
+                return (positions, dots) if living.all() else (positions[living], dots[living])
         left = np.flatnonzero(self.died[start : start + len(rows)] > self.version)
         dots = (rows if len(left) == len(rows) else rows[left]) @ query
         if len(left) > k:

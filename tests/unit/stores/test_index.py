@@ -52,12 +52,12 @@ def filled(make, sizes: Sizes, count: int, seed: int = 0) -> tuple[FaissIndex, d
     return index, {f"c{n}": row for n, row in enumerate(rows)}
 
 
-def check(found: list[tuple[str, float]], model: dict[str, np.ndarray], query: np.ndarray, k: int) -> None:
+def check(hits: list[tuple[str, float]], model: dict[str, np.ndarray], query: np.ndarray, k: int) -> None:
     """As many living ids as there are, each once, each with its own product, best first."""
-    assert len(found) == min(k, len(model))
-    assert len({id for id, _ in found}) == len(found)
-    assert all(abs(dot - float(model[id] @ query)) < 1e-5 for id, dot in found)
-    assert [dot for _, dot in found] == sorted((dot for _, dot in found), reverse=True)
+    assert len(hits) == min(k, len(model))
+    assert len({id for id, _ in hits}) == len(hits)
+    assert all(abs(dot - float(model[id] @ query)) < 1e-5 for id, dot in hits)
+    assert [dot for _, dot in hits] == sorted((dot for _, dot in hits), reverse=True)
 
 
 @KINDS
@@ -66,7 +66,7 @@ def test_ten_thousand_interleaved_changes_and_searches_have_no_wrong_id(make, si
     index, model = filled(make, sizes, 600)
     matrix = np.full((1500, D), np.nan, np.float32)  # the same as `model`, for numpy
     matrix[:600] = np.stack(list(model.values()))
-    hits = wanted = 0
+    right = wanted = 0
     for step in range(10_000):
         query, numbers = unit(rng, 1)[0], rng.integers(1500, size=rng.integers(1, 4))
         ids = [f"c{n}" for n in numbers]
@@ -83,17 +83,17 @@ def test_ten_thousand_interleaved_changes_and_searches_have_no_wrong_id(make, si
                 model.pop(id, None)
         else:
             k = int(rng.integers(1, 30))
-            found = index.search(query, k)
-            check(found, model, query, k)
+            hits = index.search(query, k)
+            check(hits, model, query, k)
             dots = matrix @ query
             best = np.sort(dots[~np.isnan(dots)])[::-1][:k]
-            hits += sum(dot >= best[-1] - 1e-5 for _, dot in found)
+            right += sum(dot >= best[-1] - 1e-5 for _, dot in hits)
             wanted += len(best)
     assert len(index) == len(model)
     assert index.settle(60)
     assert index.plan == Plan(kind)
     assert index.builds > 10 or kind is Kind.FLAT
-    recall = hits / wanted
+    recall = right / wanted
     assert recall == 1.0 if kind is Kind.FLAT else recall > 0.9
 
 
@@ -122,11 +122,11 @@ def test_searches_on_other_threads_see_whole_changes(make, sizes: Sizes, kind: K
         rng = np.random.default_rng(seed)
         while not ended.is_set():
             query, before = unit(rng, 1)[0], set(gone)
-            found = index.search(query, 100_000)  # more than there are: every row is compared
-            dots = dict(found)
+            hits = index.search(query, 100_000)  # more than there are: every row is compared
+            dots = dict(hits)
             swapped = [abs(dots.get("swapped", 9.0) - float(row @ query)) for row in (one, other)]
             whole = {
-                "each id once": len(dots) == len(found),
+                "each id once": len(dots) == len(hits),
                 "no removed id": not dots.keys() & before,
                 "all that stay": steady.keys() <= dots.keys(),
                 "one of two rows": min(swapped) < 1e-5,

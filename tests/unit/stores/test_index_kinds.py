@@ -61,8 +61,8 @@ def test_codes_of_any_width_can_be_built_and_found(dim: int) -> None:
     rows = np.random.default_rng(0).standard_normal((600, dim)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     base = build(IVF_PQ, rows, threading.Event())
-    found = [base.nearest(row, 5)[0] for row in rows[:50]]
-    assert sum(n in positions for n, positions in enumerate(found)) > 45
+    hits = [base.nearest(row, 5)[0] for row in rows[:50]]
+    assert sum(n in positions for n, positions in enumerate(hits)) > 45
 
 
 def test_an_extended_index_leaves_the_old_one_alone() -> None:

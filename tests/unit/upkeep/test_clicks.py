@@ -26,9 +26,9 @@ def unit(rows: np.ndarray) -> np.ndarray:
 class Shop:
     """Items of three covers, each of one of LOOKS looks that multiply the item's click rate. SIMULATED. The last 100 items are new."""
 
-    def __init__(self, seed: int, seen: int = 300, new: int = 100) -> None:
+    def __init__(self, seed: int, old: int = 300, new: int = 100) -> None:
         rng = np.random.default_rng(seed)
-        count = 3 * (seen + new)
+        count = 3 * (old + new)
         lift = np.exp(rng.normal(0, 0.4, LOOKS))
         look = rng.integers(LOOKS, size=count)
         centres = rng.standard_normal((LOOKS, D))
@@ -36,12 +36,12 @@ class Shop:
         self.items = [f"i{n // 3}" for n in range(count)]
         self.rows = unit(centres[look] + rng.normal(0, 0.5, (count, D)))
         self.lift = lift[look]
-        rate = rng.uniform(0.01, 0.08, seen + new).repeat(3) * self.lift
-        views = rng.poisson(600, 3 * seen)
+        rate = rng.uniform(0.01, 0.08, old + new).repeat(3) * self.lift
+        views = rng.poisson(600, 3 * old)
         self.counts = {
-            self.ids[n]: Counts(int(views[n]), int(rng.binomial(views[n], min(1.0, rate[n])))) for n in range(3 * seen)
+            self.ids[n]: Counts(int(views[n]), int(rng.binomial(views[n], min(1.0, rate[n])))) for n in range(3 * old)
         }
-        self.new = range(3 * seen, count)
+        self.new = range(3 * old, count)
 
     def right(self, reward: Mapping[str, float]) -> float:
         """Of pairs of a new item's covers whose lifts differ: how often the reward prefers the better one; ties count half."""
