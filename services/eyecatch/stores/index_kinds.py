@@ -17,7 +17,7 @@ from eyecatch.core.types import Vector
 
 LINKS, BUILD_EFFORT, SEARCH_EFFORT = 32, 200, 64
 """HNSW: links of a row, and candidates looked at when it is added and when one is searched (M, efConstruction, efSearch)."""
-CODE_BYTES, PROBES, RERANKED = 32, 32, 20
+CODE_BYTES, PROBES, RERANKED = 32, 128, 8
 """IVF-PQ: bytes of a row's code, lists that a search reads, and candidates for each result whose exact products are compared."""
 GPU_MOST = 2048
 """Results of one search that Faiss gives at most on a GPU."""

@@ -125,7 +125,8 @@ class Rows:
 
     def _living(self, search: Callable[[int], Nearest], rows: Vector, start: int, query: Vector, k: int) -> Nearest:
         """The k best rows or a few more that are not gone, best first: by `search` if it finds them, else by all `rows`."""
-        for wanted in (k + SLACK, WIDER * (k + SLACK)):
+        most = k + (SLACK if self.dead else 0)
+        for wanted in (most, WIDER * most):
             if wanted >= len(rows):
                 break
             positions, dots = search(wanted)
