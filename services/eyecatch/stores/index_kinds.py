@@ -1,4 +1,4 @@
-"""Kinds of Faiss index for cover embeddings: which one for how many rows, how it is built, extended and asked. Knows no id.
+"""Kinds of Faiss index for cover embeddings: which one for how many rows, how it is built, extended and candidates. Knows no id.
 
 An index here is never changed after it was built: any number of threads may search it without a lock. What is added comes as a
 larger copy. Thresholds and recalls: `python -m benchmarks.cover_index`.
@@ -93,18 +93,18 @@ class Base:
 
     def nearest(self, query: Vector, count: int) -> Nearest:
         """About the `count` rows with the largest dot products with `query` (D,), best first; maybe fewer."""
-        asked = count * RERANKED if self.plan.kind is Kind.IVF_PQ else count
+        candidates = count * RERANKED if self.plan.kind is Kind.IVF_PQ else count
         if self._device is not None:
-            asked = min(asked, GPU_MOST)
+            candidates = min(candidates, GPU_MOST)
             with self._one_at_a_time:
-                dots, positions = self._device.search(query[None], asked)
+                dots, positions = self._device.search(query[None], candidates)
         elif self.plan.kind is Kind.HNSW:
-            effort = None  # SEARCH_EFFORT; more results need more candidates
-            if 2 * asked > SEARCH_EFFORT:
-                effort = faiss.SearchParametersHNSW(efSearch=2 * asked)  # type: ignore[attr-defined]
-            dots, positions = self.index.search(query[None], asked, params=effort)
+            effort = None  # SEARCH_EFFORT; more results need more
+            if 2 * candidates > SEARCH_EFFORT:
+                effort = faiss.SearchParametersHNSW(efSearch=2 * candidates)  # type: ignore[attr-defined]
+            dots, positions = self.index.search(query[None], candidates, params=effort)
         else:
-            dots, positions = self.index.search(query[None], asked)
+            dots, positions = self.index.search(query[None], candidates)
         positions, dots = positions[0], dots[0]
         if positions[-1] < 0:
             positions, dots = positions[positions >= 0], dots[positions >= 0]

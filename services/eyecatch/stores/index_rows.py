@@ -126,10 +126,10 @@ class Rows:
     def _living(self, search: Callable[[int], Nearest], rows: Vector, start: int, query: Vector, k: int) -> Nearest:
         """The k best rows or a few more that are not gone, best first: by `search` if it finds them, else by all `rows`."""
         most = k + (SLACK if self.dead else 0)
-        for wanted in (most, WIDER * most):
-            if wanted >= len(rows):
+        for number in (most, WIDER * most):
+            if number >= len(rows):
                 break
-            positions, dots = search(wanted)
+            positions, dots = search(number)
             living = self.died[positions] > self.version
             if np.count_nonzero(living) >= k:
                 return (positions, dots) if living.all() else (positions[living], dots[living])

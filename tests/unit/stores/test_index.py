@@ -66,7 +66,7 @@ def test_ten_thousand_interleaved_changes_and_searches_have_no_wrong_id(make, si
     index, model = filled(make, sizes, 600)
     matrix = np.full((1500, D), np.nan, np.float32)  # the same as `model`, for numpy
     matrix[:600] = np.stack(list(model.values()))
-    right = wanted = 0
+    right = total = 0
     for step in range(10_000):
         query, numbers = unit(rng, 1)[0], rng.integers(1500, size=rng.integers(1, 4))
         ids = [f"c{n}" for n in numbers]
@@ -88,12 +88,12 @@ def test_ten_thousand_interleaved_changes_and_searches_have_no_wrong_id(make, si
             dots = matrix @ query
             best = np.sort(dots[~np.isnan(dots)])[::-1][:k]
             right += sum(dot >= best[-1] - 1e-5 for _, dot in hits)
-            wanted += len(best)
+            total += len(best)
     assert len(index) == len(model)
     assert index.settle(60)
     assert index.plan == Plan(kind)
     assert index.builds > 10 or kind is Kind.FLAT
-    recall = right / wanted
+    recall = right / total
     assert recall == 1.0 if kind is Kind.FLAT else recall > 0.9
 
 
