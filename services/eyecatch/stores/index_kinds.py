@@ -1,4 +1,4 @@
-"""Kinds of Faiss index for cover embeddings: which one for how many rows, how it is built, extended and candidates. Knows no id.
+"""Kinds of Faiss index for cover embeddings: which one for how many rows, how it is built, extended and searched. Knows no id.
 
 An index here is never changed after it was built: any number of threads may search it without a lock. What is added comes as a
 larger copy. Thresholds and recalls: `python -m benchmarks.cover_index`.
