@@ -19,11 +19,14 @@ LONG = (
         f"tests/unit/icg/{name}"
         for name in ("train/", "evaluate/", "scheduler/", "starter/", "space/", "gates/", "reliability/test_scenes")
     ),
-    *(f"tests/unit/icg/draw/test_{name}" for name in ("devices", "pairs", "preview", "pipeline")),
+    *(f"tests/unit/icg/draw/test_{name}" for name in ("devices", "grounds", "pairs", "preview", "pipeline")),
     *(f"tests/unit/icg/products/test_{name}" for name in ("product_serving", "lora", "inpainting")),
-    "tests/unit/icg/design/test_engagement.py",
+    *(
+        f"tests/unit/icg/{name}"
+        for name in ("commands/test_design", "commands/test_product", "design/test_engagement.py")
+    ),
     "tests/unit/icg/compose/test_cover",
-    "tests/unit/icg/rewards/test_reader",
+    *(f"tests/unit/icg/rewards/test_{name}" for name in ("aesthetic", "reader")),
     *(f"tests/unit/generators/test_{name}" for name in ("local", "spaces", "public_rewards")),
     "tests/unit/commands/test_flags",
 )

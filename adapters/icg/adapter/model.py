@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -31,9 +30,9 @@ class AdapterConfig:
     identify a family: Qwen2.5-VL-3B and Qwen3-VL-2B are both 2048 wide. audience: whether covers follow a segment's words behind the
     title; an adapter that was trained on bare titles loses the title by them. grounds: edge in pixels of the grounds, pictures without
     a subject, that the denoiser was trained to draw for a user without an item; 0 if it was not. drafts: edge of the drafts that it was
-    trained to refine to grounds; 0: grounds are drawn at their size from the beginning. layouts: how many layouts of each ground it was
-    trained to draw, of which a brief's seed chooses one; 0: chance does. places: whether the connector has a vector for each token. Raises
-    CheckpointError for values out of range.
+    trained to refine to grounds; 0: grounds are drawn at their size from the beginning. layouts: how many layouts of each draft it was
+    trained to draw (`icg.draw.drafts`), of which a brief's seed chooses one; 0: chance does. places: whether the connector has a vector
+    for each token. Raises CheckpointError for values out of range.
     """
 
     vlm: int
@@ -112,7 +111,6 @@ class IcgAdapter(nn.Module):
         )
         self.nothing = nn.Parameter(torch.randn(config.tokens, config.vlm) * 0.02)
         """The tokens of an empty item, for classifier-free guidance and for grounds."""
-        self.layouts = nn.Parameter(torch.randn(config.layouts, config.vlm)) if config.layouts else None
         self.placement = Placement(config.user) if config.grounds else None
         self.register_buffer("centre", torch.zeros(config.tokens, config.vlm))
         self.register_buffer("spread", torch.ones(()))
@@ -144,13 +142,6 @@ class IcgAdapter(nn.Module):
         """Raise BriefError if the width is not that of this adapter's user embeddings."""
         if width != self.config.user:
             raise BriefError(f"user_embedding width={width}; allowed: {self.config.user}")
-
-    def ground(self, seeds: Sequence[int]) -> Tensor:
-        """The tokens (B, M, D_vlm) of grounds of these seeds: those of an empty item, and of the layout that a seed chooses."""
-        empty = self.nothing.expand(len(seeds), -1, -1)
-        if self.layouts is None:
-            return empty
-        return empty + self.layouts[torch.tensor([seed % len(self.layouts) for seed in seeds])][:, None]
 
     def unconditional(self, batch: int) -> tuple[Tensor, Tensor | None]:
         """The conditioning without item and user, for classifier-free guidance."""

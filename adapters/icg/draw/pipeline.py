@@ -163,8 +163,8 @@ class CoverPipeline(ProductMixin):
         """A sampler of the brief before its first step, without conditions. digest: `item_key` of it, if that is known."""
         hint, placed = self.hinted(brief) if brief.inpaint else (None, None)
         item, user = self.item(brief, product, digest), self.user(brief)
-        place, factor = self.place(brief, user), self.draft_factor(brief)
-        return Sampler(self.family, brief, item, user, hint, placed, trunk, place, factor, self.avoid(brief))
+        place, factor, layouts = self.place(brief, user), self.draft_factor(brief), self.adapter.config.layouts
+        return Sampler(self.family, brief, item, user, hint, placed, trunk, place, factor, layouts, self.avoid(brief))
 
     def prepared(self, brief: Brief) -> Brief:
         """The brief as this checkpoint draws it: around the item's own picture the ground alone, if its adapter can draw grounds. A scene
@@ -237,7 +237,7 @@ class CoverPipeline(ProductMixin):
     def item(self, brief: Brief, product: TrainedProduct | None = None, digest: str = "") -> Tensor:
         """What the VLM read of the item, (1, M, D), cached; the tokens of an empty item for a ground."""
         if brief.ground:
-            return self.adapter.ground([brief.seed])
+            return self.adapter.nothing[None]
         return self.readings.read(digest or self.item_key(brief, product), lambda: self._read(brief, product))
 
     def avoid(self, brief: Brief) -> Tensor | None:

@@ -23,7 +23,7 @@ from icg.compose.cover import compose, fills
 from icg.compose.layout import PLACE, Place, stood
 from icg.compose.subject import cropped
 from icg.draw.anchor import blend
-from icg.draw.drafts import draft_steps, enlarged
+from icg.draw.drafts import draft_steps, enlarged, layout_noise
 from icg.draw.preview import Colours, shown_after
 from icg.draw.rows import Rows
 from icg.models.families import Family
@@ -78,8 +78,9 @@ class Sampler:
 
     item (1, M, D) and user (1, U) are what `conditions` are encoded from, by `icg.draw.conditions`, before the first step.
     placed: for a brief that is inpainted, the product where it is to be; hint (1, ...) shows it to the ControlNet.
-    trunk: sampled for several briefs, which branch off it. place: where the product of a brief with a ground is to be. draft_factor: see
-    `icg.draw.drafts`. avoid (1, M, D): what the VLM read of words that guidance moves away from, None for nothing.
+    trunk: sampled for several briefs, which branch off it. place: where the product of a brief with a ground is to be.
+    draft_factor, layouts: see `icg.draw.drafts`; the brief's seed chooses one of the layouts. avoid (1, M, D): what the VLM read of words
+    that guidance moves away from, None for nothing.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Sampler:
         trunk: bool = False,
         place: Place | None = None,
         draft_factor: int = 1,
+        layouts: int = 0,
         avoid: Tensor | None = None,
     ) -> None:
         self._family, self.brief, self.item, self.user = family, brief, item, user
@@ -106,7 +108,10 @@ class Sampler:
         self.size = width // self._factor, height // self._factor
         """(width, height) that its latents are of: the brief's, or that of a draft."""
         self.scheduler = family.schedule(self._drafts or brief.steps, self.size)
-        self.latents = first_noise(family, brief, self.size) * getattr(self.scheduler, "init_noise_sigma", 1.0)
+        noise = first_noise(family, brief, self.size)
+        if self._factor > 1:
+            noise = layout_noise(noise, torch.tensor([brief.seed]), layouts)
+        self.latents = noise * getattr(self.scheduler, "init_noise_sigma", 1.0)
         self._anchor = anchor_step(brief)
         self._random = inspect.signature(self.scheduler.step).parameters.keys() & {"generator"}
         self._generator = _later_noise(brief)

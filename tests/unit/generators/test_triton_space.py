@@ -19,7 +19,7 @@ from tests.spaces import another_space
 from tests.unit.generators.test_triton import SPACE, silent
 from tests.unit.icg import tiny_judges
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning")
+pytestmark = [pytest.mark.server, pytest.mark.filterwarnings("ignore:.*:FutureWarning")]
 
 
 async def test_a_fitted_space_and_further_rewards_over_triton(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

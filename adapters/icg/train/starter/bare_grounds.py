@@ -30,6 +30,11 @@ class Grounds:
         rows = np.arange(count)
         self.codes = np.stack([rows % len(PALETTES), rows // len(PALETTES) % len(BACKDROPS)], 1)
 
+    @property
+    def layouts(self) -> int:
+        """How many each backdrop has: rows `KINDS` * n and on are those of layout n."""
+        return -(-len(self.codes) // KINDS)
+
     def latents(self, cache: Path, side: int, shown: int = 0) -> Tensor:
         """(N, C, h, w) of them drawn at `side` pixels an edge, and reduced to `shown`. cache: a file, written if it is missing."""
 

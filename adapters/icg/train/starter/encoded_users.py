@@ -15,6 +15,8 @@ LISTS = 60
 """Lists of covers that a simulated user sees; how many of the events after them are known is random."""
 LEAST = 6
 """Known events of a user, at least."""
+UNCLEAR = 0.4
+"""Share of the users, on each axis, whose reading is too near to a second one to learn from: their grounds would be means of two."""
 TOGETHER = 1000
 """Users that are simulated at a time: each has a utility for each cover."""
 
@@ -36,14 +38,16 @@ class EncodedUsers:
             parts.append(reader(Histories.of(covers, log, known)))
             liked.append(last.favourite[:, : len(AXES)])
         self.users, self.favourite = np.concatenate(parts), np.concatenate(liked)
-        self.known = np.stack([_read(self.users, self.favourite[:, n], len(axis)) for n, axis in enumerate(AXES)], 1)
-        code = self._code(self.known[:, 1:3])
-        self._order = np.argsort(code, kind="stable")
-        self._starts = np.searchsorted(code[self._order], np.arange(len(AXES[1]) * len(AXES[2]) + 1))
+        read = [_read(self.users, self.favourite[:, n], len(axis)) for n, axis in enumerate(AXES)]
+        self.known = np.stack([known for known, _ in read], 1)
+        clear = np.flatnonzero(np.all([lead >= np.quantile(lead, UNCLEAR) for _, lead in read[1:3]], axis=0))
+        code = self._code(self.known[clear, 1:3])
+        self._order = clear[np.argsort(code, kind="stable")]
+        self._starts = np.searchsorted(np.sort(code), np.arange(len(AXES[1]) * len(AXES[2]) + 1))
 
     def draw(self, look: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """look (B, 4) -> users (B, 64) known to like its palette and backdrop, and their `known` (B, 4). Zeros where nobody does, with the
-        look as it was."""
+        """look (B, 4) -> users (B, 64) clearly known to like its palette and backdrop, and their `known` (B, 4). Zeros where nobody does,
+        with the look as it was."""
         code = self._code(look[:, 1:3])
         low, high = self._starts[code], self._starts[code + 1]
         rows = self._order[np.minimum(rng.integers(low, np.maximum(high, low + 1)), len(self._order) - 1)]
@@ -55,8 +59,10 @@ class EncodedUsers:
         return of[:, 0] * len(AXES[2]) + of[:, 1]
 
 
-def _read(users: np.ndarray, favourite: np.ndarray, kinds: int) -> np.ndarray:
-    """(N,) the most likely favourite by ridge regression from users (N, 64) to their favourites (N,) of `kinds`."""
+def _read(users: np.ndarray, favourite: np.ndarray, kinds: int) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) the most likely favourite by ridge regression from users (N, 64) to their favourites (N,) of `kinds`, and its lead (N,)."""
     shown = np.eye(kinds)[favourite]
     slopes = np.linalg.solve(users.T @ users + 0.5 * np.eye(users.shape[1]), users.T @ (shown - shown.mean(0)))
-    return np.asarray((users @ slopes + shown.mean(0)).argmax(1))
+    likely = users @ slopes + shown.mean(0)
+    second, first = np.sort(likely, 1)[:, -2:].T
+    return likely.argmax(1), first - second

@@ -1,4 +1,4 @@
-"""What grounds are learned by: drafts at a small size with guidance built in, and their refinement at the full size. Knows no data.
+"""What grounds are learned by: drafts at a small size, and their refinement at the full size. Knows no data.
 
 `icg.draw.drafts` draws by them. Cascades (arXiv:2106.15282) have a model for each size; this is one model.
 """
@@ -10,31 +10,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
+NOISE, EARLIEST = 0.2, 0.35
+"""Of the times of drafts."""
 REFINED = 0.6
 """Most noise that refining learns."""
 AROUND = 0.1
 """Half the width of the band of noise around which a draft is handed over, in training."""
 
 
-def draft_loss(denoiser: Any, x: Tensor, embeds: Tensor, nothing: Tensor, noise: float, guidance: float) -> Tensor:
-    """E ||v(x_t, t) - target||^2 of clean x (B, C, h, w) under conditions `embeds` (B, M, W); `nothing` (B, M, W): those for nobody.
+def draft_loss(denoiser: Any, x: Tensor, noise: Tensor, embeds: Tensor, late: float) -> Tensor:
+    """E ||v(x_t, t) - (noise - x)||^2 of clean x and noise (B, C, h, w) under conditions `embeds` (B, M, W), without guidance.
 
-    t is logit-normal around sigmoid(noise). The target is noise - x, moved away from the prediction for nobody (arXiv:2502.12154): one row
-    then draws as `guidance` does with two. 1 for no guidance.
+    Most of a picture is decided while it is still noise, and a picture that is said by its conditions can be decided there: a share `late`
+    of the rows have t in 1 - EARLIEST..1, most of them near 1, where the usual times, logit-normal around sigmoid(NOISE), hardly come.
     """
-    t = torch.sigmoid(torch.randn(len(x)) + noise)
-    s, eps = t[:, None, None, None], torch.randn_like(x)
-    mixed = (1 - s) * x + s * eps
-    v, target = _velocity(denoiser, mixed, embeds, t), eps - x
-    if guidance > 1:
-        with torch.no_grad():
-            # v = target + share (v - nobody) has the solution nobody + (target - nobody) / (1 - share).
-            target = target + (1 - 1 / guidance) * (v - _velocity(denoiser, mixed, nothing, t))
-    return (v - target).square().mean()
+    near = 1 - EARLIEST * torch.rand(len(x)).square()
+    t = torch.where(torch.rand(len(x)) < late, near, torch.sigmoid(torch.randn(len(x)) + NOISE))
+    s = t[:, None, None, None]
+    return (_velocity(denoiser, (1 - s) * x + s * noise, embeds, t) - (noise - x)).square().mean()
 
 
 def refining_loss(denoiser: Any, x: Tensor, draft: Tensor, embeds: Tensor, handed_over: float) -> Tensor:
-    """That of draft_loss at the full size, for noise up to REFINED and without guidance. Half of the rows begin from `draft`, (B, C, h, w)
+    """That of draft_loss at the full size, for noise up to REFINED. Half of the rows begin from `draft`, (B, C, h, w)
     enlarged latents of the same pictures, at about the share of noise where drafts are `handed_over`, and are to end at x."""
     count = len(x)
     begins = torch.rand(count) < 0.5

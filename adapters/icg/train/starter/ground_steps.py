@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from icg.adapter.model import IcgAdapter
 from icg.data.bank import AXES
-from icg.draw.drafts import DRAFTED, enlarged
+from icg.draw.drafts import DRAFTED, enlarged, layout_noise
 from icg.train.starter.bare_grounds import KINDS, Grounds
 from icg.train.starter.ground_losses import draft_loss, refining_loss
 
@@ -22,22 +22,21 @@ Audience = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndar
 
 @dataclass(frozen=True)
 class GroundsConfig:
-    """Grounds are drafted at `draft` pixels an edge and refined at `side`. `bare`: share of a batch that are drafts; a quarter as many are
-    refined. `drop_user`: share of them for nobody. `encoded`: share of the others for `users`
-    whom the starter's user encoder read from events. `noise`: times of drafts are drawn around sigmoid(noise). `guidance`: what one row is
-    to draw as. `taste`: weight of the probes. `carry`: steps of the adapter alone, before. `half`: in bfloat16, which takes half of the
-    time on CPUs with AVX-512 BF16. Covers have the rates of DiffusionConfig, but are never drawn for nothing: that is a ground now."""
+    """Grounds are drafted at `draft` pixels an edge and refined at `side`. `bare`: share of a batch that are drafts; a sixth as many are
+    refined. `drop_user`: share of them for nobody. `encoded`: share of the others for `users` whom the starter's user encoder read from
+    events. `late`: share of drafts that are nearly all noise. `taste`: weight of the probes. `carry`: steps of the adapter alone, before.
+    `half`: in bfloat16, which takes half of the time on CPUs with AVX-512 BF16. Covers have the rates of DiffusionConfig, but are never
+    drawn for nothing: that is a ground now."""
 
     side: int = 256
     draft: int = 128
     covers: int = 12_000
     grounds: int = 784
-    bare: float = 0.7
-    drop_user: float = 0.12
+    bare: float = 0.8
+    drop_user: float = 0.08
     encoded: float = 0.5
     users: int = 12_000
-    noise: float = 0.2
-    guidance: float = 2.0
+    late: float = 0.75
     taste: float = 0.1
     carry: int = 300
     half: bool = False
@@ -75,12 +74,13 @@ class GroundSteps:
         self.audience, self.config = audience, config
 
     def __call__(self, count: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Losses of `count` drafts, and of a quarter as many that are refined."""
+        """Losses of `count` drafts, and of a sixth as many that are refined."""
         config, denoiser = self.config, self.model.denoiser
         rows, embeds, taste = self._shown(count, config.drop_user, rng)
-        nothing, _ = self.model.adapter.unconditional(count)
-        drafted = draft_loss(denoiser, self.drafts[rows].float(), embeds, nothing, config.noise, config.guidance)
-        rows, embeds, _ = self._shown(max(1, count // 4), config.drop_user, rng)
+        x = self.drafts[rows].float()
+        noise = layout_noise(torch.randn_like(x), torch.as_tensor(rows // KINDS), self.grounds.layouts)
+        drafted = draft_loss(denoiser, x, noise, embeds, config.late)
+        rows, embeds, _ = self._shown(max(1, count // 6), config.drop_user, rng)
         draft = enlarged(self.drafts[rows].float(), config.side // config.draft)
         refined = refining_loss(denoiser, self.refined[rows].float(), draft, embeds, 1 - DRAFTED)
         return {"drafted": drafted, "refined": refined, "taste": taste}
@@ -91,6 +91,6 @@ class GroundSteps:
         users, look = self.audience(self.grounds.looks(rows, rng), rng)
         users[rng.random(size) < drop] = 0
         known = users.any(1)
-        embeds, _ = adapter(adapter.ground((rows // KINDS).tolist()), torch.as_tensor(users))
+        embeds, _ = adapter(adapter.nothing.expand(size, -1, -1), torch.as_tensor(users))
         taste = self.model.taste(embeds[torch.as_tensor(known)], look[known]) if known.any() else torch.zeros(())
         return rows, embeds, taste

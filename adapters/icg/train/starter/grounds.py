@@ -39,7 +39,7 @@ from icg.train.flags import Flags
 from icg.train.loop import Fit, train
 from icg.train.starter import export, vlm
 from icg.train.starter.autoencoder import encode
-from icg.train.starter.bare_grounds import KINDS, Grounds, cached
+from icg.train.starter.bare_grounds import Grounds, cached
 from icg.train.starter.diffusion import DiffusionConfig, flow_loss
 from icg.train.starter.encoded_users import EncodedUsers
 from icg.train.starter.ground_steps import Audience, Drawer, GroundsConfig, GroundSteps
@@ -74,15 +74,6 @@ def carry(folder: Path, model: Drawer, items: Tensor, audience: Audience, fit: F
     model.denoiser.requires_grad_(True)
 
 
-def with_layouts(adapter: IcgAdapter, layouts: int) -> IcgAdapter:
-    """The adapter as one whose grounds have a layout that the seed chooses: what chance alone chooses, a small denoiser draws as a mean."""
-    if adapter.config.layouts == layouts:
-        return adapter
-    other = IcgAdapter(replace(adapter.config, layouts=layouts))
-    other.load_state_dict({k: v for k, v in adapter.state_dict().items() if k != "layouts"}, strict=False)
-    return other
-
-
 def with_places(denoiser: Any) -> Any:
     """The Sana transformer as one whose tokens know their places: sines of them are added to the patches. Without these only the padding
     of its convolutions says where a token is, and a pattern of the whole picture stays a blur."""
@@ -102,10 +93,10 @@ def move(adapter: IcgAdapter, old: np.ndarray, new: np.ndarray) -> None:
         first.weight.copy_(first.weight @ torch.as_tensor(slopes.T, dtype=torch.float32))
 
 
-def with_placement(adapter: IcgAdapter, side: int, draft: int, users: np.ndarray, framing: np.ndarray) -> IcgAdapter:
-    """The adapter as one that draws grounds of `side` pixels from drafts of `draft` pixels. framing (N,): which of FRAMINGS each of the
-    `users` (N, 64) likes."""
-    other = IcgAdapter(replace(adapter.config, grounds=side, drafts=draft))
+def with_placement(adapter: IcgAdapter, users: np.ndarray, framing: np.ndarray, **grounds: int) -> IcgAdapter:
+    """The adapter as one that draws grounds, with these fields of its config. framing (N,): which of FRAMINGS each of the `users` (N, 64)
+    likes."""
+    other = IcgAdapter(replace(adapter.config, **grounds))
     other.load_state_dict(adapter.state_dict(), strict=False)
     placement = Placement(adapter.config.user)
     placement.fit(torch.as_tensor(users), torch.as_tensor(framing).long(), torch.tensor(list(PLACES.values())))
@@ -134,7 +125,6 @@ class Run:
         self.out, self.subjects, self.config, self.seed, self.root = out, subjects, config, seed, root
         self.pipeline = CoverPipeline.from_pretrained(root)
         self.pipeline.diffusion.register_modules(transformer=with_places(self.pipeline.family.denoiser))
-        self.pipeline.adapter = with_layouts(self.pipeline.adapter, -(-config.grounds // KINDS))
         self.vae = self.pipeline.diffusion.vae
         self.trained = [i for i, s in enumerate(subjects) if not s.held_out] or list(range(len(subjects)))
         self.bank = load_or_build(out / "bank.npz", subjects, config.covers, 701 + seed, self.trained, 1)
@@ -196,7 +186,7 @@ class Run:
         def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
             with torch.autocast("cpu", torch.bfloat16, enabled=config.half):
                 parts, whole = steps(count, rng), covers(rng)
-            loss = (parts["drafted"] + parts["refined"] + whole) / 3 + config.taste * parts["taste"]
+            loss = parts["drafted"] + parts["refined"] + whole / 4 + config.taste * parts["taste"]
             return {"loss": loss, **parts, "covers": whole}
 
         def save(_: int, now: nn.Module) -> None:
@@ -204,7 +194,8 @@ class Run:
             if encoded is not None:
                 users = np.concatenate([users, encoded.users[: len(users)]])
                 framing = np.concatenate([framing, encoded.favourite[: len(framing), 3]])
-            finished = with_placement(adapter, config.side, config.draft, users, framing)
+            fields = {"grounds": config.side, "drafts": config.draft, "layouts": bare.layouts}
+            finished = with_placement(adapter, users, framing, **fields)
             export.drawing(self.out / "starter", finished, model.denoiser, self.vae)
 
         return train(self.out / "train", model, fit, step, config, until, save)
@@ -239,7 +230,7 @@ class Run:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """`icg train grounds`."""
-    parser = Flags(__name__, __doc__, art="unless smoke", steps=3_000, batch=48, lr=6e-4)
+    parser = Flags(__name__, __doc__, art="unless smoke", steps=3_000, batch=96, lr=6e-4)
     parser.number("side", GroundsConfig.side, "pixels of a ground's edge")
     parser.number("draft", GroundsConfig.draft, "pixels of the edge of its draft")
     parser.number("grounds", GroundsConfig.grounds, "grounds to learn from")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,14 +70,3 @@ def test_users_of_another_width_are_refused(adapter: IcgAdapter) -> None:
     items = torch.randn(1, 5, 32)
     with pytest.raises(BriefError, match="allowed: 64"):
         adapter(items, torch.zeros(1, 32))
-
-
-def test_a_seed_chooses_the_layout_of_a_ground(tmp_path: Path) -> None:
-    adapter = IcgAdapter(replace(CONFIG, grounds=64, layouts=3))
-    tokens = adapter.ground([0, 1, 3])
-    assert torch.equal(tokens[0], tokens[2])
-    assert not torch.allclose(tokens[0], tokens[1])
-    adapter.save_pretrained(tmp_path, torch.float32)
-    assert torch.equal(IcgAdapter.from_pretrained(tmp_path).ground([1])[0], tokens[1])
-    plain = IcgAdapter(CONFIG)
-    assert torch.equal(plain.ground([5])[0], plain.nothing)

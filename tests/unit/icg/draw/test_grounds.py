@@ -14,9 +14,9 @@ from icg.adapter.placement import Placement
 from icg.brief import Brief
 from icg.compose.cover import compose, set_down
 from icg.compose.layout import Place
-from icg.draw.drafts import enlarged
+from icg.draw.drafts import LAYOUT, enlarged
 from icg.draw.pipeline import CoverPipeline
-from icg.draw.sampler import anchor_step, rows_ahead
+from icg.draw.sampler import anchor_step, first_noise, rows_ahead
 from icg.errors import BriefError, CheckpointError
 from icg.scheduler.engine import StepScheduler
 from icg.scheduler.request import Share
@@ -135,6 +135,19 @@ def test_a_draft_is_a_fraction_of_the_ground_and_refined_to_all_of_it(pipeline: 
     assert rows[0] == (5 / 4 + 3 if drafted else 8)
     (once,) = pipeline([replace(whole, steps=1)])
     assert once.size == (256, 256), "nothing is drafted in one step"
+
+
+def test_the_seed_of_a_draft_chooses_its_layout(pipeline: CoverPipeline) -> None:
+    """By the mean of its noise: channels of its own are moved, and the whole ground that refines it is not."""
+    plain = pipeline.adapter.config
+    object.__setattr__(pipeline.adapter, "config", replace(plain, layouts=3))
+    channels = np.arange(pipeline.family.shape((128, 128))[0])
+    for seed in (3, 4, 8):
+        whole = replace(brief(USERS[0]), seed=seed, steps=4)
+        (moved,) = pipeline.start([whole]).samplers
+        expected = first_noise(pipeline.family, moved.brief, moved.size)
+        shift = (moved.latents - expected)[0].mean((1, 2)).numpy()
+        assert shift == pytest.approx(LAYOUT * (channels % 3 == seed % 3) if plain.drafts else 0.0 * channels, abs=1e-5)
 
 
 def test_an_enlarged_draft_is_the_draft() -> None:

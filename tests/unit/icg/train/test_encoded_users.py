@@ -3,7 +3,7 @@
 import numpy as np
 from icg.checkpoints import SHIPPED
 from icg.data.bank import AXES, Bank
-from icg.train.starter.encoded_users import EncodedUsers
+from icg.train.starter.encoded_users import UNCLEAR, EncodedUsers
 
 
 def bank_and_covers(count: int = 1200) -> tuple[Bank, np.ndarray]:
@@ -27,7 +27,9 @@ def test_users_are_drawn_for_the_look_that_their_embedding_tells() -> None:
     right = (crowd.known == crowd.favourite).mean(0)
     swapped = (np.roll(crowd.known, 1, axis=0) == crowd.favourite).mean(0)
     assert (right[1:3] > 3 * swapped[1:3]).all(), (right, swapped)
-    wish = np.array([[0, 3, 5, 0]] * 8)
-    users, look = crowd.draw(wish, np.random.default_rng(1))
-    assert (look[:, 1:3] == wish[:, 1:3]).all() or not users.any()
-    assert len(np.unique(users, axis=0)) > 1
+    rng = np.random.default_rng(1)
+    wish = np.stack([rng.integers(0, len(axis), 6000) for axis in AXES], 1)
+    users, look = crowd.draw(wish, rng)
+    assert (look[:, 1:3] == wish[:, 1:3]).all()
+    drawn = len(np.unique(users[users.any(1)], axis=0))
+    assert 0.3 * 1500 < drawn <= (1 - UNCLEAR) * 1500, "users of two minds are left out"
