@@ -303,6 +303,13 @@ class Config(MakingConfig, EventLogConfig, ServedStoreConfig, KafkaConfig):
         low=0,
         high=1e6,
     )
+    clicks_every_s: float = option(
+        3600.0,
+        "With a weight of the reward `clicks`: seconds after which it is learned again from events.",
+        LEARNING,
+        low=1,
+        high=1e6,
+    )
     max_concurrent: int = option(
         256, "Calls that are answered at a time; more are refused with RESOURCE_EXHAUSTED.", LIMITS, low=1, high=100_000
     )

@@ -32,6 +32,11 @@ ROOT = Path(__file__).parents[2]
             ("--smoke", "--covers", "4", "--steps", "2", "--tokens", "4", "--rows", "8"),
             {"images_per_s_ratio", "images_per_s_ratio_batched", "mfu", "reward_loss"},
         ),
+        (
+            "cover_index",
+            ("--rows", "3000", "--sizes", "2000", "--queries", "20"),
+            {"hnsw_ratio_3000", "hnsw_recall_3000", "ivf-pq_recall_2000", "busy_p99_ratio"},
+        ),
         ("judging", ("--covers", "2"), set()),
         ("pipeline", ("--covers", "4"), set()),
         ("starter", (), set()),

@@ -13,6 +13,7 @@ ADVANTAGES = {
     "aesthetic": "looks better",
     "reliability": "truer to the product",
     "engagement": "more likely to be opened",
+    "clicks": "clicked more",
 }
 DRAWBACKS = {
     "preference": "further from what {user} likes",
@@ -20,6 +21,7 @@ DRAWBACKS = {
     "aesthetic": "looks plainer",
     "reliability": "less true to the product",
     "engagement": "less likely to be opened",
+    "clicks": "clicked less",
 }
 GATES = {
     "domain": "an item unlike those that the model draws",

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from eyecatch.core.score import RewardSpec, Scoring
+from eyecatch.core.score import CLICKS, RewardSpec, Scoring
 
 SCORING = Scoring(
     preference=RewardSpec("preference", weight=1.0, mean=0.0, deviation=0.3),
@@ -12,6 +12,7 @@ SCORING = Scoring(
         RewardSpec("aesthetic", weight=0.1, mean=0.6, deviation=0.15),
         RewardSpec("reliability", weight=0.25, mean=0.5, deviation=0.3),
         RewardSpec("engagement", weight=0.0, mean=0.2, deviation=0.15),  # the VLM has to read each picture for it
+        RewardSpec(CLICKS, weight=0.0, mean=0.0, deviation=0.3),  # a server learns it from events; upkeep/clicks.py
     ),
 )
 

@@ -9,6 +9,8 @@ from eyecatch.core.errors import InvalidInput
 from eyecatch.core.types import Vector
 
 PREFERENCE = "preference"
+CLICKS = "clicks"
+"""The reward that no picture has: a server learns it from behaviour and keeps it in memory."""
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,11 @@ CLICKS = frozenset({Action.CLICK, Action.LIKE, Action.PURCHASE})
 
 @dataclass
 class Evidence:
-    """Counts of covers of items with a trial, from the events up to sequence number `after`."""
+    """Counts of the covers in `counts`, or with `every` of all, from the events up to sequence number `after`."""
 
     after: int = 0
     counts: dict[str, Counts] = field(default_factory=dict)
+    every: bool = False
 
     def to_bytes(self) -> bytes:
         return json.dumps({"after": self.after, "counts": self.counts}, separators=(",", ":")).encode()
@@ -49,9 +50,9 @@ class Evidence:
             self.after = number
             click = event.action in CLICKS
             key = event.user_id, event.cover_id, click
-            if (click or event.action is Action.IMPRESSION) and event.cover_id in self.counts and key not in counted:
+            counts = self.counts.get(event.cover_id, Counts() if self.every and event.cover_id else None)
+            if (click or event.action is Action.IMPRESSION) and counts is not None and key not in counted:
                 counted.add(key)
-                counts = self.counts[event.cover_id]
                 self.counts[event.cover_id] = Counts(counts.impressions + (not click), counts.clicks + click)
 
 

@@ -1,7 +1,7 @@
 """`eyecatch serve`: builds the services, the server and the background tasks from the configuration."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,10 +20,11 @@ from eyecatch.config import Config
 from eyecatch.core.behaviour.forget import Forgetting
 from eyecatch.core.behaviour.sinks import StoreSink
 from eyecatch.core.errors import InvalidInput, NotReady
-from eyecatch.core.ports import Encoder, EventSink, Generator, JobQueue
+from eyecatch.core.ports import Encoder, EventSink, Generator, JobQueue, Stores
 from eyecatch.core.recommending.decisions import DecisionBuffer
 from eyecatch.core.recommending.pools import Pools
 from eyecatch.core.recommending.recommend import Recommender
+from eyecatch.core.score import CLICKS
 from eyecatch.core.tastes.clusters import TasteClusters, Tastes
 from eyecatch.core.trust.review import Review
 from eyecatch.core.trust.standing import OFF, TRIAL, TRUSTED, is_shown
@@ -34,13 +35,15 @@ from eyecatch.generate.hub import Hub
 from eyecatch.generate.making import OnChange
 from eyecatch.generate.service import GenerationService
 from eyecatch.generate.worker import Worker
+from eyecatch.upkeep.clicks import keep_learning
 from eyecatch.upkeep.clusters import ClusterOptions, keep_fitted
 from eyecatch.upkeep.sweep import keep_current
 from eyecatch.upkeep.trials import keep_trials
+from eyecatch.wiring.cover_index import fill_index, keep_snapshots, open_index, snapshot
 from eyecatch.wiring.generator import metrics_page, scoring, watch_health
 from eyecatch.wiring.maker import maker, preload
 from eyecatch.wiring.process import stop_signal, tune_garbage_collector
-from eyecatch.wiring.stores import Parts, checkpoint, fill_index, open_parts, shared_queue, vector_intake
+from eyecatch.wiring.stores import Parts, checkpoint, open_parts, shared_queue, vector_intake
 
 log = structlog.get_logger(__name__)
 
@@ -88,7 +91,8 @@ async def application(
     async with open_parts(config, generator, encoder) as parts, open_outputs(config, parts) as (sink, queue):
         store = parts.store
         mode = config.made_covers
-        await fill_index(parts, mode)
+        index_file = snapshot(config)
+        await open_index(parts.index, store.catalog, mode, *index_file)
         requeued = await store.queue.recover()
         pools = Pools(
             store.catalog,
@@ -162,7 +166,8 @@ async def application(
         work = [decisions.run(), generation.run_background(), follower.run()]
         if worker is not None:
             work.append(worker.run())
-        work.append(_keep_fitted(config, parts, tastes))
+        work += [_keep_fitted(config, parts, tastes), keep_snapshots(parts.index, *index_file)]
+        work.append(_keep_clicks(config, store, pools))
         if config.reencode_every_s:
             work.append(keep_current(store.profiles, store.notes, parts.encoder, config.reencode_every_s))
         if config.trial_every_s and mode in (TRIAL, TRUSTED):
@@ -191,7 +196,7 @@ async def _on_remote_change(
     """Another process changed the pools of `items`, or of too many items to list (None)."""
     if items is None:
         pools.drop([item_id for item_id in pools.items if item_id])
-        return await fill_index(parts, mode)
+        return await fill_index(parts.index, parts.store.catalog, mode)
     for item_id, pool in (await parts.store.catalog.pools(sorted(items))).items():
         on_change(item_id, pool, ())
 
@@ -216,6 +221,17 @@ async def serve(config: Config, on_ready: Callable[[int], None]) -> None:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # raise the error of a failed background task
+
+
+async def _keep_clicks(config: Config, stores: Stores, pools: Pools) -> None:
+    """Learn the reward CLICKS if it has a weight."""
+
+    def use(values: Mapping[str, float], changed: Sequence[str]) -> None:
+        pools.clicks = values
+        pools.drop(changed)
+
+    if pools.scoring.stores(CLICKS):
+        await keep_learning(stores, config.clicks_every_s, use)
 
 
 async def _keep_fitted(config: Config, parts: Parts, tastes: Tastes) -> None:

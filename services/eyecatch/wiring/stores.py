@@ -1,12 +1,11 @@
 """Configuration -> stores, blobs, encoder, index and generator. Knows no server."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
-
-import numpy as np
 
 from eyecatch.config import Config, EventLogConfig, QueueConfig, ServedStoreConfig, StateConfig
 from eyecatch.core.behaviour.vectors import VectorIntake
@@ -15,7 +14,6 @@ from eyecatch.core.errors import NotReady
 from eyecatch.core.ports import (
     Blobs,
     CatalogStore,
-    CoverIndex,
     DecisionLog,
     Encoder,
     Generator,
@@ -26,7 +24,6 @@ from eyecatch.core.ports import (
     Stores,
     UserVectors,
 )
-from eyecatch.core.trust.standing import is_shown
 from eyecatch.core.types import Budget
 from eyecatch.encoders.learned import LearnedEncoder, cover_space, user_encoder
 from eyecatch.encoders.vectors import project
@@ -48,7 +45,7 @@ class Parts:
     blobs: Blobs
     generator: Generator
     encoder: Encoder
-    index: CoverIndex
+    index: FaissIndex
     catalog: Catalog
 
 
@@ -134,14 +131,17 @@ async def open_parts(
         try:
             blobs = FsspecBlobs(config.blobs)
             index = FaissIndex()
-            yield Parts(
-                store,
-                blobs,
-                generator,
-                encoder or await current_encoder(config, store),
-                index,
-                Catalog(store.catalog, blobs, generator, index),
-            )
+            try:
+                yield Parts(
+                    store,
+                    blobs,
+                    generator,
+                    encoder or await current_encoder(config, store),
+                    index,
+                    Catalog(store.catalog, blobs, generator, index),
+                )
+            finally:
+                await asyncio.to_thread(index.close)
         finally:
             await generator.close()
 
@@ -149,19 +149,3 @@ async def open_parts(
 def shared_queue(config: StateConfig, stores: Stores) -> SharedQueue | None:
     """The queue that processes share; None with SQLite, which has one process."""
     return cast(SharedQueue, stores.queue) if config.store else None
-
-
-async def fill_index(parts: Parts, mode: str) -> None:
-    """Put the covers that every user may see into the index, in chunks to bound memory. `mode`: one of core/trust/standing.py's MODES."""
-    ids: list[str] = []
-    rows = []
-    async for cover in parts.store.catalog.all_covers():
-        if not is_shown(cover, mode):
-            continue
-        ids.append(cover.id)
-        rows.append(cover.embedding)
-        if len(ids) == 4096:
-            parts.index.add(ids, np.stack(rows))
-            ids, rows = [], []
-    if ids:
-        parts.index.add(ids, np.stack(rows))

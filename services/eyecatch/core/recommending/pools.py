@@ -4,13 +4,13 @@ A read-through cache of the CatalogStore, bounded in items; the oldest are remov
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.ports import CatalogStore
-from eyecatch.core.score import Scoring
+from eyecatch.core.score import CLICKS, Scoring
 from eyecatch.core.trust.standing import REVIEW, visible
 from eyecatch.core.types import EMBEDDING_DIM, Cover, Vector
 
@@ -52,6 +52,8 @@ class Pools:
             OrderedDict()
         )  # a dict is slow to find its oldest entry after many deletions
         self._free: list[int] = []
+        self.clicks: Mapping[str, float] = {}
+        """The reward CLICKS by cover, of covers that have one; it counts from an item's next `fill`."""
         self.before_change: list[Callable[[], None]] = []
         self.items: list[str] = []
         self.ids: list[str] = []
@@ -116,7 +118,7 @@ class Pools:
         trials = trials[: min(TRIALS, self.width - 1)]
         places = self.width - len(trials)
         if len(shown) > places:
-            stored = self.scoring.contributions(np.stack([self.scoring.raw(c.rewards) for c in shown])).sum(axis=1)
+            stored = self.scoring.contributions(np.stack([self._raw(c) for c in shown])).sum(axis=1)
             best = sorted(range(len(shown)), key=lambda i: (-float(stored[i]), -shown[i].created_at))
             shown = [shown[i] for i in sorted(best[:places])]
         self._set(self._slot(item_id), item_id, [*shown, *trials], len(covers), len(trials))
@@ -135,7 +137,7 @@ class Pools:
         (self.incomplete.add if thin or n == trials else self.incomplete.discard)(slot)
         if n:
             self.rows[slot, :n, :-1] = [c.embedding for c in covers]
-            self.raw[slot, :n] = [self.scoring.raw(c.rewards) for c in covers]
+            self.raw[slot, :n] = [self._raw(c) for c in covers]
             self.contributions[slot, :n] = self.scoring.contributions(self.raw[slot, :n])
             self.base[slot, :n] = self.contributions[slot, :n].sum(axis=1)
         self.rows[slot, :, -1] = self.base[slot]
@@ -144,6 +146,10 @@ class Pools:
         self.ids[flat] = [c.id for c in covers] + rest
         self.uris[flat] = [c.uri for c in covers] + rest
         self.cached[flat] = [b""] * self.width
+
+    def _raw(self, cover: Cover) -> Vector:
+        clicks = self.clicks.get(cover.id)
+        return self.scoring.raw(cover.rewards if clicks is None else {**cover.rewards, CLICKS: clicks})
 
     def slots(self, item_ids: Sequence[str]) -> list[int]:
         """The slot of each item, 0 if it is not in memory. Valid until the next await."""

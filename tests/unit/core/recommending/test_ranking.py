@@ -106,3 +106,16 @@ def test_a_reward_without_a_weight_is_left_out_until_it_is_given_one() -> None:
         assert [s.name for s in scoring.stored] == names
         assert scoring.stores("fame") == ("fame" in names)
     assert scoring.contributions(scoring.raw({"fame": 0.4})).tolist() == pytest.approx([0, 2])
+
+
+def test_learned_clicks_are_a_reward_of_their_own_once_it_has_a_weight() -> None:
+    def best(weight: float) -> str:
+        pools = Pools(None, Scoring(SCORING.preference, (RewardSpec("clicks", weight, 0.0, 0.5),)), 4)  # type: ignore[arg-type]
+        pools.clicks = {"c1": 0.4, "c2": -0.4}
+        pools.fill("a", [Cover(f"c{i}", "a", "", axis(i), {}, created_at=i) for i in range(3)])
+        ranked = Ranker(pools, 0.0).rank(pools.slots(["a"]), None, 3)
+        assert sorted(ranked.scores.tolist()) == pytest.approx(sorted([0.0, 0.8 * weight, -0.8 * weight]))
+        return pools.ids[ranked.covers[0]]
+
+    assert best(1.0) == "c1"
+    assert best(-1.0) == "c2"

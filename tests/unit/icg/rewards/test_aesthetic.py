@@ -101,7 +101,7 @@ def test_serving_uses_the_weights_of_the_starter() -> None:
     parts = starter.load(engaging=True)
     rewards = parts.rewards
     assert parts.judge is not None
-    assert {*rewards, "reliability"} == {SCORING.preference.name, *(s.name for s in SCORING.stored)}
+    assert {*rewards, "reliability", "clicks"} == {SCORING.preference.name, *(s.name for s in SCORING.stored)}
     for name in ("aesthetic", "engagement"):
         scale = next(s for s in SCORING.stored if s.name == name)
         values = rewards[name]([finished(big) for big, _ in BIG], [Brief("x")] * len(BIG))
