@@ -14,6 +14,8 @@ NOISE, EARLIEST = 0.2, 0.35
 """Of the times of drafts."""
 REFINED = 0.6
 """Most noise that refining learns."""
+BEGUN = 0.75
+"""Share of the refined rows that begin from a draft."""
 AROUND = 0.1
 """Half the width of the band of noise around which a draft is handed over, in training."""
 
@@ -31,10 +33,10 @@ def draft_loss(denoiser: Any, x: Tensor, noise: Tensor, embeds: Tensor, late: fl
 
 
 def refining_loss(denoiser: Any, x: Tensor, draft: Tensor, embeds: Tensor, handed_over: float) -> Tensor:
-    """That of draft_loss at the full size, for noise up to REFINED. Half of the rows begin from `draft`, (B, C, h, w)
-    enlarged latents of the same pictures, at about the share of noise where drafts are `handed_over`, and are to end at x."""
+    """That of draft_loss at the full size, for noise up to REFINED. A share BEGUN of the rows begins from `draft`, (B, C, h, w)
+    enlarged latents of the same pictures, at about the share of noise where drafts are `handed_over`, and is to end at x."""
     count = len(x)
-    begins = torch.rand(count) < 0.5
+    begins = torch.rand(count) < BEGUN
     t = torch.where(begins, handed_over + AROUND * (2 * torch.rand(count) - 1), 0.02 + REFINED * torch.rand(count))
     s = t[:, None, None, None]
     mixed = (1 - s) * torch.where(begins[:, None, None, None], draft, x) + s * torch.randn_like(x)

@@ -22,7 +22,7 @@ Audience = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndar
 
 @dataclass(frozen=True)
 class GroundsConfig:
-    """Grounds are drafted at `draft` pixels an edge and refined at `side`. `bare`: share of a batch that are drafts; a sixth as many are
+    """Grounds are drafted at `draft` pixels an edge and refined at `side`. `bare`: share of a batch that are drafts; half as many are
     refined. `drop_user`: share of them for nobody. `encoded`: share of the others for `users` whom the starter's user encoder read from
     events. `late`: share of drafts that are nearly all noise. `taste`: weight of the probes. `carry`: steps of the adapter alone, before.
     `half`: in bfloat16, which takes half of the time on CPUs with AVX-512 BF16. Covers have the rates of DiffusionConfig, but are never
@@ -32,7 +32,7 @@ class GroundsConfig:
     draft: int = 128
     covers: int = 12_000
     grounds: int = 784
-    bare: float = 0.8
+    bare: float = 0.7
     drop_user: float = 0.08
     encoded: float = 0.5
     users: int = 12_000
@@ -74,13 +74,13 @@ class GroundSteps:
         self.audience, self.config = audience, config
 
     def __call__(self, count: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Losses of `count` drafts, and of a sixth as many that are refined."""
+        """Losses of `count` drafts, and of half as many that are refined."""
         config, denoiser = self.config, self.model.denoiser
         rows, embeds, taste = self._shown(count, config.drop_user, rng)
         x = self.drafts[rows].float()
         noise = layout_noise(torch.randn_like(x), torch.as_tensor(rows // KINDS), self.grounds.layouts)
         drafted = draft_loss(denoiser, x, noise, embeds, config.late)
-        rows, embeds, _ = self._shown(max(1, count // 6), config.drop_user, rng)
+        rows, embeds, _ = self._shown(max(1, count // 2), config.drop_user, rng)
         draft = enlarged(self.drafts[rows].float(), config.side // config.draft)
         refined = refining_loss(denoiser, self.refined[rows].float(), draft, embeds, 1 - DRAFTED)
         return {"drafted": drafted, "refined": refined, "taste": taste}

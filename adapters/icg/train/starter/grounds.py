@@ -230,7 +230,7 @@ class Run:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """`icg train grounds`."""
-    parser = Flags(__name__, __doc__, art="unless smoke", steps=3_000, batch=96, lr=6e-4)
+    parser = Flags(__name__, __doc__, art="unless smoke", steps=3_000, batch=72, lr=6e-4)
     parser.number("side", GroundsConfig.side, "pixels of a ground's edge")
     parser.number("draft", GroundsConfig.draft, "pixels of the edge of its draft")
     parser.number("grounds", GroundsConfig.grounds, "grounds to learn from")

@@ -31,5 +31,5 @@ def test_users_are_drawn_for_the_look_that_their_embedding_tells() -> None:
     wish = np.stack([rng.integers(0, len(axis), 6000) for axis in AXES], 1)
     users, look = crowd.draw(wish, rng)
     assert (look[:, 1:3] == wish[:, 1:3]).all()
-    drawn = len(np.unique(users[users.any(1)], axis=0))
-    assert 0.3 * 1500 < drawn <= (1 - UNCLEAR) * 1500, "users of two minds are left out"
+    distinct = len(np.unique(users[users.any(1)], axis=0))
+    assert 0.3 * 1500 < distinct <= (1 - UNCLEAR) * 1500, "users of two minds are left out"

@@ -33,14 +33,14 @@ class Sees(Constant):
 
 def test_most_drafts_are_nearly_all_noise() -> None:
     """Beyond 0.95 of noise, where a draw begins, the usual times come in one of two hundred rows."""
-    seen = Sees()
+    watch = Sees()
     torch.manual_seed(0)
     for late in (0.0, 0.75):
-        draft_loss(seen, torch.ones(4000, 2, 1, 1), torch.zeros(4000, 2, 1, 1), torch.ones(4000, 1, 1), late)
-    rarely, often = (float((times > 0.95).float().mean()) for times in seen.times)
+        draft_loss(watch, torch.ones(4000, 2, 1, 1), torch.zeros(4000, 2, 1, 1), torch.ones(4000, 1, 1), late)
+    rarely, often = (float((times > 0.95).float().mean()) for times in watch.times)
     assert rarely < 0.01
     assert often == pytest.approx(0.75 * (0.05 / 0.35) ** 0.5, abs=0.03)
-    assert all(0 < float(times.min()) < 0.2 for times in seen.times), "the end of a draft is learned too"
+    assert all(0 < float(times.min()) < 0.2 for times in watch.times), "the end of a draft is learned too"
 
 
 def test_a_draft_is_learned_by_its_conditions_alone() -> None:
