@@ -19,7 +19,7 @@ from icg import pictures
 from icg.data.art import CATEGORIES, STYLES, Subject, on_white
 from icg.data.bank import build
 from icg.data.behaviour import ENGAGED, IMPRESSION, Log, population, simulate
-from icg.data.catalogue import TRAIN, Catalogue, Example, RowReport, Splits
+from icg.data.catalogue import PICTURES, TRAIN, Catalogue, Example, RowReport, Splits
 from icg.errors import IcgError
 from icg.evaluate.permutation import LEAST_USERS
 from icg.evaluate.preference import mean_embeddings, served_embeddings
@@ -79,6 +79,10 @@ class Shop:
         self.examples: list[Example] = list(catalogue.examples(self.report))
         self.users: dict[str, int] = {}
         covers = {e.cover: (n, e.item) for n, e in enumerate(self.examples)}
+        # A cover of the table of covers shows its item on somebody's ground: the generator starts from the item's own picture.
+        pictured = any(catalogue.items.column((name,), required=False) for name in PICTURES)
+        own = Catalogue(catalogue.items, data, splits=self._splits).examples(RowReport()) if pictured else self.examples
+        self._items = list(own)
         log = catalogue.log(covers, self.report, "", self.users)
         self.log = log.take(log.action != IMPRESSION)
 
@@ -115,7 +119,7 @@ class Shop:
     def items(self) -> Iterator[Item]:
         """Items whose first picture can be read, those that are held out of training first."""
         first: dict[str, Example] = {}
-        for example in self.examples:
+        for example in self._items:
             first.setdefault(example.item, example)
         for item in sorted(first, key=lambda id: Splits.position("item", id)):
             example = first[item]

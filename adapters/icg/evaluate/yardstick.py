@@ -119,7 +119,7 @@ def of_checkpoint(
         panel, items = simulated(spaces, subjects, 0), drawn_items(subjects)
     else:
         raise IcgError("data=None, art=None; allowed: one of them")
-    behaviour = "real" if data is not None else "SIMULATED"
+    behaviour = "catalogue" if data is not None else "SIMULATED"
     return drawn_for(panel, items, parts, spaces.judge, extent, anchored, judge_name(judge), behaviour)
 
 
@@ -131,7 +131,7 @@ def drawn_for(
     extent: Extent,
     anchored: bool = True,
     name: str = "own",
-    behaviour: str = "real",
+    behaviour: str = "catalogue",
 ) -> Yardstick:
     """Every item for every user of the panel with the same noise, and as often for nobody, with other noise each time."""
     users = len(panel.users)
@@ -179,7 +179,7 @@ def of_covers(table: Path, data: Path, permutations: int, root: Path, judge: Pat
     score = preference(np.concatenate(embeddings), panel.preferences)
     test = permutation_test(CoverScores(unit, user, score), permutations)
     items = len({cover.item for cover in covers})
-    return Yardstick(test, None, items, panel.held_out, judge_name(judge), "real")
+    return Yardstick(test, None, items, panel.held_out, judge_name(judge), "catalogue")
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,15 @@ def test_users_and_items_held_out_of_training_come_first(tmp_path: Path, spaces:
     assert (again.names, again.users.tolist()) == (panel.names, panel.users.tolist())
 
 
+def test_an_item_is_drawn_from_its_own_picture_and_not_from_a_cover(tmp_path: Path) -> None:
+    folder = shop(tmp_path / "shop", items=8)
+    Image.new("RGB", (64, 64), "white").save(folder / "cover.png")
+    rows = [f"c{n},{n},cover.png" for n in range(8)]
+    (folder / "covers.csv").write_text("\n".join(["cover_id,item_id,image", *rows]) + "\n")
+    sizes = {images[0].size for _, images in Shop(folder).items()}
+    assert sizes == {(32, 32)}
+
+
 def test_covers_of_another_system_in_users_colours_are_personal(tmp_path: Path) -> None:
     data = shop(tmp_path / "shop")
     result = of_covers(covers_table(tmp_path / "covers", liked), data, 499, SHIPPED)
@@ -97,7 +106,7 @@ def test_the_command_ends_with_json_for_a_table_of_covers(tmp_path: Path) -> Non
     line = json.loads(done.stdout.splitlines()[-1])
     assert line["p"] == line["least_p"] == 0.01 or line["p"] < 0.05
     assert line["interval"][0] <= line["own_over_swapped"] <= line["interval"][1]
-    assert (line["control"], line["judge"], line["behaviour"]) == (None, "own", "real")
+    assert (line["control"], line["judge"], line["behaviour"]) == (None, "own", "catalogue")
     assert "user 1" not in done.output, "ids of users are private"
 
 
