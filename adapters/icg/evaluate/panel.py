@@ -41,13 +41,14 @@ Item = tuple[str, tuple[Image.Image, ...]]
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """users (U, D): embeddings from older behaviour; preferences (U, J): in the judge's space, from newer behaviour.
+    """users (U, D): embeddings from older behaviour; preferences and earlier (U, J): in the judge's space, from newer and older behaviour.
 
     held_out: how many of the users no recipe of this project trains on. names: their ids, none for SIMULATED ones.
     """
 
     users: np.ndarray
     preferences: np.ndarray
+    earlier: np.ndarray
     held_out: int
     names: tuple[str, ...] = ()
 
@@ -103,7 +104,7 @@ class Shop:
         if picked:
             older, newer = (stacked(self.log, [parts[n] for parts in picked.values()]) for n in (0, 1))
             table = self._embedded(spaces, np.union1d(older.cover, newer.cover))
-            users, preferences, able = embedded(spaces.root, older, newer, len(picked), table)
+            users, preferences, earlier, able = embedded(spaces.root, older, newer, len(picked), table)
             ids = [id for id, kept_user in zip(picked, able, strict=True) if kept_user]
         else:
             ids = []
@@ -114,7 +115,7 @@ class Shop:
                 f"{self.report.left_out}; allowed: {LEAST_USERS} or more"
             )
         unseen = sum(self._splits.of("user", id) != TRAIN for id in ids)
-        return Panel(users[able], preferences[able], unseen, tuple(ids))
+        return Panel(users[able], preferences[able], earlier[able], unseen, tuple(ids))
 
     def items(self) -> Iterator[Item]:
         """Items whose first picture can be read, those that are held out of training first."""
@@ -166,8 +167,8 @@ def simulated(spaces: Spaces, subjects: list[Subject], seed: int, covers: int = 
         )
     older, newer = (stacked(log, [p[n] for p in parts]) for n in (0, 1))
     table = spaces.covers([Image.fromarray(image) for image in bank.images])
-    users, preferences, able = embedded(spaces.root, older, newer, len(parts), table)
-    return Panel(users[able], preferences[able], int(able.sum()))
+    users, preferences, earlier, able = embedded(spaces.root, older, newer, len(parts), table)
+    return Panel(users[able], preferences[able], earlier[able], int(able.sum()))
 
 
 def drawn_items(subjects: list[Subject]) -> Iterator[Item]:
@@ -194,16 +195,16 @@ def stacked(log: Log, rows: list[np.ndarray]) -> Log:
 
 def embedded(
     root: Path, older: Log, newer: Log, users: int, tables: tuple[np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(U, D) embeddings after the older events, (U, J) means of the newer ones, and (U,) whether neither is zero.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(U, D) embeddings after the older events, (U, J) means of the newer and of the older ones, (U,) whether the first two are not zero.
 
     tables: covers (N, D) in the checkpoint's space and (N, J) in the judge's. No learned encoder computes the means: a judge needs a cover
     space only.
     """
-    rng, (own, judge) = np.random.default_rng(0), tables
-    embeddings = served_embeddings(root, older, np.bincount(older.user, minlength=users), own, rng)
-    preferences = mean_embeddings(
-        examples(newer, rng), np.arange(users), np.bincount(newer.user, minlength=users), judge
-    )
+    rng, (own, judge), rows = np.random.default_rng(0), tables, np.arange(users)
+    before, after = (np.bincount(log.user, minlength=users) for log in (older, newer))
+    embeddings = served_embeddings(root, older, before, own, rng)
+    preferences = mean_embeddings(examples(newer, rng), rows, after, judge)
+    earlier = mean_embeddings(examples(older, rng), rows, before, judge)
     able = (np.linalg.norm(embeddings, axis=1) > 0) & (np.linalg.norm(preferences, axis=1) > 0)
-    return embeddings.astype(np.float32), preferences.astype(np.float32), able
+    return embeddings.astype(np.float32), preferences, earlier, able

@@ -61,10 +61,11 @@ class Extent:
 
 @dataclass(frozen=True)
 class Yardstick:
-    """The test, that of covers for nobody (None where none were drawn), how many users and items, which judge, and who the users are."""
+    """The test, that of covers for nobody (None where none were drawn), and that of what users liked earlier in place of covers."""
 
     test: PermutationTest
     control: PermutationTest | None
+    earlier: PermutationTest
     items: int
     held_out: int
     judge: str
@@ -81,6 +82,8 @@ class Yardstick:
             "permutations": permutations,
             "control": control and round(control.effect, 4),
             "control_p": control and control.p,
+            "earlier": round(self.earlier.effect, 4),
+            "earlier_p": self.earlier.p,
             "users": test.users,
             "users_held_out": self.held_out,
             "users_left_out": test.left_out,
@@ -154,7 +157,14 @@ def drawn_for(
         )
         for rows in (personal, nobody)
     )
-    return Yardstick(test, control, len(chosen), panel.held_out, name, behaviour)
+    return Yardstick(test, control, earlier(panel, extent.permutations), len(chosen), panel.held_out, name, behaviour)
+
+
+def earlier(panel: Panel, permutations: int) -> PermutationTest:
+    """The same test on what each user liked earlier, as if it were a cover: users whose taste does not last are not to be pleased."""
+    users = np.arange(len(panel.users))
+    score = preference(panel.earlier, panel.preferences)
+    return permutation_test(CoverScores(np.zeros_like(users), users, score), permutations)
 
 
 def of_covers(table: Path, data: Path, permutations: int, root: Path, judge: Path | None = None) -> Yardstick:
@@ -179,7 +189,7 @@ def of_covers(table: Path, data: Path, permutations: int, root: Path, judge: Pat
     score = preference(np.concatenate(embeddings), panel.preferences)
     test = permutation_test(CoverScores(unit, user, score), permutations)
     items = len({cover.item for cover in covers})
-    return Yardstick(test, None, items, panel.held_out, judge_name(judge), "catalogue")
+    return Yardstick(test, None, earlier(panel, permutations), items, panel.held_out, judge_name(judge), "catalogue")
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,7 @@ def test_covers_of_another_system_in_users_colours_are_personal(tmp_path: Path) 
     result = of_covers(covers_table(tmp_path / "covers", liked), data, 499, SHIPPED)
     assert result.test.effect > 0.6
     assert result.test.p < 0.02
+    assert result.earlier.p < 0.02, "even and odd users go on to like their colour"
     assert (result.test.users, result.items, result.test.covers, result.control) == (12, 4, 48, None)
     swapped = covers_table(tmp_path / "swapped", lambda item, user: liked(item, user + 1))
     assert of_covers(swapped, data, 499, SHIPPED).test.p > 0.9
@@ -212,12 +213,13 @@ def test_covers_are_drawn_for_the_panel_and_as_often_for_nobody(monkeypatch: pyt
     monkeypatch.setattr(yardstick, "draw", paint)
     parts = SimpleNamespace(taste=lambda user: user, pipeline=SimpleNamespace(settings=DrawingSettings()))
     items = iter([(f"item {n}", ()) for n in range(9)])
-    result = drawn_for(Panel(users, users, 3), items, parts, Reader(), Extent(199, 3, 17))  # type: ignore[arg-type]
+    result = drawn_for(Panel(users, users, -users, 3), items, parts, Reader(), Extent(199, 3, 17))  # type: ignore[arg-type]
     assert seeds == [1, 8] * 6, "one noise for all users of an item, and one for each cover for nobody"
     assert (result.test.effect, result.test.p, result.items, result.test.covers) == (1.0, 0.005, 6, 48)
     assert result.control is not None
     assert 0.3 < result.control.effect < 0.7
     assert result.control.p > 0.05
+    assert (result.earlier.effect, result.earlier.p) == (0.0, 1.0), "what they liked earlier is the opposite"
     assert result.last_line(199)["users_held_out"] == 3
 
 
