@@ -70,6 +70,8 @@ class Yardstick:
     held_out: int
     judge: str
     behaviour: str
+    unjudged: int = 0
+    """Users of a table of covers without behaviour that can judge them."""
 
     def last_line(self, permutations: int) -> dict[str, object]:
         """The JSON object of the command's last line; `control` is null where no covers for nobody were drawn."""
@@ -86,7 +88,7 @@ class Yardstick:
             "earlier_p": self.earlier.p,
             "users": test.users,
             "users_held_out": self.held_out,
-            "users_left_out": test.left_out,
+            "users_left_out": test.left_out + self.unjudged,
             "items": self.items,
             "covers": test.covers,
             "judge": self.judge,
@@ -177,7 +179,8 @@ def of_covers(table: Path, data: Path, permutations: int, root: Path, judge: Pat
     own = JointEmbedding.from_pretrained(root)
     spaces = Spaces(root, own, judge_of(judge, root, own))
     shop, covers = Shop(data), read_covers(table)
-    panel = shop.panel(spaces, list(dict.fromkeys(cover.user for cover in covers)))
+    people = list(dict.fromkeys(cover.user for cover in covers))
+    panel = shop.panel(spaces, people)
     number = {id: n for n, id in enumerate(panel.names)}
     covers = [cover for cover in covers if cover.user in number]
     embeddings = []
@@ -188,8 +191,10 @@ def of_covers(table: Path, data: Path, permutations: int, root: Path, judge: Pat
     user = np.array([number[cover.user] for cover in covers])
     score = preference(np.concatenate(embeddings), panel.preferences)
     test = permutation_test(CoverScores(unit, user, score), permutations)
-    items = len({cover.item for cover in covers})
-    return Yardstick(test, None, earlier(panel, permutations), items, panel.held_out, judge_name(judge), "catalogue")
+    items, unjudged = len({cover.item for cover in covers}), len(people) - len(panel.names)
+    return Yardstick(
+        test, None, earlier(panel, permutations), items, panel.held_out, judge_name(judge), "catalogue", unjudged
+    )
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,12 @@ def test_covers_of_another_system_in_users_colours_are_personal(tmp_path: Path) 
     assert (same.effect, same.p) == (0.5, 1.0)
 
 
+def test_users_of_a_table_without_behaviour_are_left_out_and_counted(tmp_path: Path) -> None:
+    data = shop(tmp_path / "shop", people=9)
+    result = of_covers(covers_table(tmp_path / "covers", liked), data, 99, SHIPPED)
+    assert (result.test.users, result.last_line(99)["users_left_out"]) == (9, 3)
+
+
 def test_the_command_ends_with_json_for_a_table_of_covers(tmp_path: Path) -> None:
     flags = ["--permutations", "99", "--data", str(shop(tmp_path / "shop"))]
     flags += ["--covers", str(covers_table(tmp_path / "covers", liked))]
