@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from icg import starter
 from icg.checkpoints import SHIPPED
 from icg.cli import app
 from icg.data.behaviour import CLICK, DISLIKE, Log
@@ -19,6 +20,7 @@ from icg.evaluate import yardstick
 from icg.evaluate.panel import Panel, Shop, Spaces, drawn_items, halves, simulated
 from icg.evaluate.yardstick import Extent, drawn_for, judge_space, of_covers, preference, read_covers
 from icg.models.joint import JointEmbedding
+from icg.models.space import Projection
 from icg.settings import DrawingSettings
 from icg.starter import Starter
 from PIL import Image
@@ -229,15 +231,27 @@ def test_covers_are_drawn_for_the_panel_and_as_often_for_nobody(monkeypatch: pyt
     assert result.last_line(199)["users_held_out"] == 3
 
 
+def other_space(folder: Path) -> Path:
+    """A space that weighs the directions of the shipped one differently."""
+    shutil.copytree(SHIPPED / "space", folder)
+    projection, encoder = Projection.load(folder / "projection.safetensors")
+    weights = np.linspace(0.2, 2, 64, dtype=np.float32)
+    replace(projection, turn=projection.turn * weights).save(folder / "projection.safetensors", encoder)
+    return folder
+
+
 @pytest.mark.slow
 def test_a_checkpoint_is_measured_on_its_own_catalogue(small_root: Path, tmp_path: Path) -> None:
     flags = ["--data", str(shop(tmp_path / "shop")), "--checkpoint", str(small_root), "--seeds", "1", "--count", "24"]
-    flags += ["--permutations", "19", "--unanchored", "--device", "cpu", "--judge", str(starter.path())]
-    done = CliRunner().invoke(app, ["evaluate", "personalisation", *flags])
+    flags += ["--permutations", "19", "--unanchored", "--device", "cpu", "--judge"]
+    done = CliRunner().invoke(app, ["evaluate", "personalisation", *flags, str(other_space(tmp_path / "other"))])
     assert done.exit_code == 0, done.output
     line = json.loads(done.stdout.splitlines()[-1])
     assert (line["users"], line["items"], line["covers"], line["judge"]) == (24, 1, 24, "second")
     assert 0 <= line["control"] <= 1
+    refused = CliRunner().invoke(app, ["evaluate", "personalisation", *flags, str(small_root)])
+    assert refused.exit_code == 1
+    assert "is the space that the covers are drawn in; allowed: another" in refused.stderr
 
 
 @pytest.mark.slow
