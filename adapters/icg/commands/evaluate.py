@@ -5,17 +5,21 @@ from typing import Annotated
 
 import typer
 
-from icg.commands.common import Art, Checkpoint, fail, print_table, refusals
+from icg.commands.common import Art, Checkpoint, fail, print_json, print_table, refusals
 
 app = typer.Typer(help="Measure the quality of a checkpoint.", no_args_is_help=True)
 
 
 @app.command("personalisation")
 def personalisation(
-    art: Art,
+    art: Annotated[
+        Path | None, typer.Option(help="A node_modules folder with the emoji packages of the starter's recipe.")
+    ] = None,
     checkpoint: Checkpoint = None,
-    seeds: Annotated[int, typer.Option(help="Rounds with other users, items and noise.", min=1)] = 3,
-    count: Annotated[int, typer.Option(help="Covers a figure, at most 100.", min=4, max=100)] = 100,
+    seeds: Annotated[
+        int, typer.Option(help="Rounds with other items and noise; without --permutations with other users too.", min=1)
+    ] = 3,
+    count: Annotated[int, typer.Option(help="Covers a figure, or a round, at most 100.", min=4, max=100)] = 100,
     without: Annotated[
         Path | None, typer.Option(help="Adapter trained without dispersion, for dispersion_ratio.")
     ] = None,
@@ -30,9 +34,60 @@ def personalisation(
             help="Also covers from the reference alone, two references, a reference without anchor, the best of four draws.",
         ),
     ] = False,
+    permutations: Annotated[
+        int | None,
+        typer.Option(
+            help="Test own against swapped users with so many permutations instead: the yardstick of docs/yardstick.md."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="With --permutations: folder with items, pictures and events, in place of --art."),
+    ] = None,
+    judge: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --permutations: folder of another cover space, which did not make the covers, to judge them."
+        ),
+    ] = None,
+    covers: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --permutations and --data: table of covers of any system (item, user, image, seed) to test."
+        ),
+    ] = None,
+    unanchored: Annotated[
+        bool,
+        typer.Option(
+            "--unanchored", help="With --permutations: items' pictures are read, but not set into the covers."
+        ),
+    ] = False,
+    device: Annotated[
+        str, typer.Option(help="With --permutations: cpu, cuda or cuda:N; default: a GPU if there is one.")
+    ] = "",
 ) -> None:
-    """Whether covers show their title and suit their user, on held-out SIMULATED users and titles, with controls."""
+    """Whether covers show their title and suit their user, on held-out SIMULATED users and titles, with controls.
+
+    With --permutations: a permutation test on the users of one's own catalogue, for any checkpoint. The last line is JSON.
+    """
     from json import dumps
+
+    if permutations is not None:
+        checked = (
+            ("--without", without),
+            ("--before", before),
+            ("--second", second),
+            ("--ablations", ablations or None),
+        )
+        if names := [name for name, value in checked if value is not None]:
+            fail(f"error: {names[0]} with --permutations; allowed: without it")
+        _yardstick(permutations, data, art, checkpoint, judge, covers, seeds, count, unanchored, device)
+        return
+    needless = (("--data", data), ("--judge", judge), ("--covers", covers), ("--device", device or None))
+    if names := [name for name, value in (*needless, ("--unanchored", unanchored or None)) if value is not None]:
+        fail(f"error: {names[0]} without --permutations; allowed: with it")
+    if art is None:
+        fail("error: nothing to evaluate; allowed: --art, or --permutations with --data or --art")
 
     from icg import starter
     from icg.evaluate.personalisation import OtherAdapters, measure
@@ -44,6 +99,39 @@ def personalisation(
     rows = [(name, f"{v['mean']:.3f} ± {v['deviation']:.3f}" if v else "not measured") for name, v in figures.items()]
     print_table(f"personalisation, {seeds} seeds, {count} covers a figure, SIMULATED users", ("figure", "mean"), rows)
     typer.echo(dumps({name: v and round(v["mean"], 4) for name, v in figures.items()}))
+
+
+def _yardstick(
+    permutations: int,
+    data: Path | None,
+    art: Path | None,
+    checkpoint: Path | None,
+    judge: Path | None,
+    covers: Path | None,
+    seeds: int,
+    count: int,
+    unanchored: bool,
+    device: str,
+) -> None:
+    """Own against swapped users with a p-value."""
+    from icg import starter
+    from icg.evaluate.yardstick import Extent, of_checkpoint, of_covers
+
+    if (data is None) == (art is None):
+        fail("error: --data and --art given both or not at all; allowed: one of them")
+    if covers is not None and (data is None or unanchored or device):
+        fail("error: --covers with --art, --unanchored or --device; allowed: --data, --judge and --checkpoint")
+    root = checkpoint or starter.path()
+    with refusals():
+        if covers is not None and data is not None:
+            result = of_covers(covers, data, permutations, root, judge)
+        else:
+            extent = Extent(permutations, seeds, count)
+            result = of_checkpoint(root, extent, data, art, judge, not unanchored, device)
+    line = result.last_line(permutations)
+    rows = [(name, ", ".join(map(str, v)) if isinstance(v, list) else str(v)) for name, v in line.items()]
+    print_table("own against swapped users", ("figure", "value"), [row for row in rows if row[1] != "None"])
+    print_json(line)
 
 
 @app.command("reliability")

@@ -53,8 +53,13 @@ class Splits:
 
     def of(self, kind: str, id: str) -> str:
         """TRAIN, VALIDATION or TEST for a `kind` ("item" or "user") and its id."""
-        position = int.from_bytes(hashlib.sha256(f"{kind}\n{id}".encode()).digest()[:8], "big") / 2**64
+        position = self.position(kind, id)
         return TEST if position < self.test else VALIDATION if position < self.test + self.validation else TRAIN
+
+    @staticmethod
+    def position(kind: str, id: str) -> float:
+        """0 to 1, always the same for a kind and an id; the held-out ones have the smallest."""
+        return int.from_bytes(hashlib.sha256(f"{kind}\n{id}".encode()).digest()[:8], "big") / 2**64
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,18 @@ the encoder's training.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from icg.data.behaviour import CLICK, DISLIKE, DWELL, ENGAGED, LIKE, PURCHASE, Log, clicks
 from icg.data.tastes import Tastes
+from icg.errors import CheckpointError
 from icg.users.cold_start import TasteMixture
 from icg.users.encoder import WINDOW, UserEncoder
 from icg.users.examples import NextCovers, embeddings, examples
 from icg.users.histories import user_embedding
+from icg.users.numpy_encoder import Histories, UserReader
 
 KNOWN = (0, 1, 3, 10, 32, 64)
 PAIRS = 400
@@ -54,6 +57,23 @@ def mean_embeddings(histories: NextCovers, users: np.ndarray, known: np.ndarray,
         base = [min(e.dwell_ms[r] / 10_000, 1) if e.action[r] == DWELL else WEIGHTS[int(e.action[r])] for r in rows]
         out[n] = user_embedding(covers[e.cover[rows]], np.array(base) * 0.5 ** (np.arange(len(rows)) / 16))
     return out
+
+
+def served_embeddings(
+    root: Path, log: Log, known: np.ndarray, covers: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """(U, D): users 0 to U - 1 as the services embed them after the first `known` (U,) events of a log without impressions.
+
+    By users/ of the checkpoint `root`, or as means without it. covers (N, D). Raises CheckpointError for a users/ of another width.
+    """
+    if not (root / "users").is_dir():
+        return mean_embeddings(examples(log, rng), np.arange(len(known)), known, covers)
+    reader = UserReader.from_pretrained(root / "users")
+    if reader.embedding != covers.shape[1]:
+        raise CheckpointError(
+            f"users={str(root / 'users')!r} of {reader.embedding} numbers; allowed: {covers.shape[1]}, as covers have"
+        )
+    return reader(Histories.of(covers, log, known))
 
 
 def curve(

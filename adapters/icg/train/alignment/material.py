@@ -20,13 +20,12 @@ from icg.data.behaviour import IMPRESSION, population, simulate
 from icg.data.catalogue import TRAIN, Catalogue, Example, RowReport, Splits
 from icg.data.precompute import Looks, prepare, show
 from icg.errors import IcgError
-from icg.evaluate.preference import mean_embeddings
+from icg.evaluate.preference import mean_embeddings, served_embeddings
 from icg.models.joint import JointEmbedding
 from icg.starter import Starter
 from icg.train.connector.priors import priors
 from icg.train.starter.tokenizer import variation
 from icg.users.examples import examples
-from icg.users.numpy_encoder import Histories, UserReader
 
 PICTURED = 0.5
 """Share of briefs that show the item besides its title."""
@@ -132,10 +131,7 @@ def of_catalogue(root: Path, data: Path, out: Path, seed: int, vectors: tuple[Pa
     rng = np.random.default_rng((seed, 5))
     known = np.ceil(have * rng.uniform(*KNOWN, len(have))).astype(int)
     covers = looks.rows(prepared)
-    if (root / "users").is_dir():
-        users = UserReader.from_pretrained(root / "users")(Histories.of(covers, log, known))
-    else:
-        users = mean_embeddings(examples(log, rng), np.arange(len(have)), known, covers)
+    users = served_embeddings(root, log, known, covers, rng)
     users = users[(have > 0) & (np.linalg.norm(users, axis=1) > 0)]
     if vectors is not None:
         users = np.concatenate([users, *(row[None] for row in priors(*vectors, ids).values())])
