@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eyecatch.commands.common import DEFAULT_DATA, DataDir, Json, print_json, print_table, readable_errors
+from eyecatch.commands.common import (
+    DEFAULT_DATA,
+    DataDir,
+    Json,
+    Ray,
+    print_json,
+    print_table,
+    readable_errors,
+    shard_runner,
+)
 from eyecatch.config import Config
 from eyecatch.settings import resolved
 
@@ -44,6 +53,7 @@ def recall(
         Path | None,
         typer.Option(help="Folder of report.html and of all results; a job that was killed goes on from it."),
     ] = None,
+    ray: Ray = "",
     data_dir: DataDir = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
@@ -56,10 +66,11 @@ def recall(
     from eyecatch.evaluate.recall import recall as measure
     from eyecatch.evaluate.report import page
     from eyecatch.evaluate.settings import KS, RecallSettings
+    from eyecatch.shards import Runner
     from eyecatch.upkeep.clusters import load
     from eyecatch.wiring.stores import open_parts
 
-    async def run() -> Outcome:
+    async def run(runner: Runner) -> Outcome:
         settings = RecallSettings(
             ks=tuple(k) if k else KS,
             split=split,
@@ -81,6 +92,7 @@ def recall(
                 encoder=parts.encoder,
                 clusters=await load(parts.store.notes, parts.encoder),
                 out=out,
+                runner=runner,
                 log=lambda line: typer.echo(line, err=True),
             )
             if out is not None:
@@ -88,8 +100,8 @@ def recall(
                 (out / "recall.json").write_text(text.dumps(outcome.result.as_dict(), indent=2), encoding="utf-8")
             return outcome
 
-    with readable_errors():
-        result = asyncio.run(run()).result
+    with readable_errors(), shard_runner(ray) as runner:
+        result = asyncio.run(run(runner)).result
     if json:
         print_json(result.as_dict())
     else:
