@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster of this machine, two workers: the figures of one process, workers that die, and a cluster that ends with its job."""
+"""Jobs on a Ray cluster of two workers: the figures of one process, workers that die, and a cluster that ends with its job."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -156,18 +156,27 @@ def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
     The same seed draws the same users for all values of one length: the interval of a difference of two rankers is a paired one.
     """
     values = values[~np.isnan(values)]
-    if not len(values):
+    return ratio_interval(values, np.ones(len(values)), seed)
+
+
+def ratio_interval(totals: np.ndarray, counts: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
+    """As interval, of the sum of `totals` (Q,) over the sum of `counts` (Q,), each of a user. Zeros where nothing is counted."""
+    if not len(totals) or not counts.sum():
         return 0.0, 0.0, 0.0
+    low, high = np.quantile(ratios(totals, counts, seed), [0.025, 0.975])
+    return float(totals.sum() / counts.sum()), float(low), float(high)
+
+
+def ratios(totals: np.ndarray, counts: np.ndarray, seed: int = 0) -> np.ndarray:
+    """(ROUNDS,): the ratio in each bootstrap sample of users, the same samples for the same seed and number of users."""
     rng = np.random.default_rng(seed)
-    totals, counts = values, np.ones(len(values))
-    if len(values) > 2 * PARTS:
-        part = rng.permutation(len(values)) % PARTS
-        totals, counts = np.bincount(part, values), np.bincount(part).astype(float)
+    if len(totals) > 2 * PARTS:
+        part = rng.permutation(len(totals)) % PARTS
+        totals, counts = np.bincount(part, totals), np.bincount(part, counts)
     rows = max(1, min(ROUNDS, DRAWS // len(totals)))
     draws = (rng.integers(0, len(totals), (min(rows, ROUNDS - n), len(totals))) for n in range(0, ROUNDS, rows))
-    means = np.concatenate([totals[users].sum(axis=1) / counts[users].sum(axis=1) for users in draws])
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(values.mean()), float(low), float(high)
+    sums = [(totals[users].sum(axis=1), counts[users].sum(axis=1)) for users in draws]
+    return np.concatenate([total / np.maximum(count, 1e-12) for total, count in sums])
 
 
 def thirds(popularity: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ NO_COVER, GONE = -1, -2
 """Of an event that names no cover, and of one whose cover is not stored any more."""
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
