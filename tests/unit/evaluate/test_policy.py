@@ -102,12 +102,15 @@ async def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
     await store.decisions.append([to_line(decision) for decision in odd])
     await store.profiles.absorb([Event("x6", "u1", "i01", Action.CLICK, 2e9, "c01-1", "lost")], MEAN)
     result = await run(store)
-    assert result.counts.items() >= {
-        "covers shown of items that are not in the catalogue any more": 1,
-        "covers shown that not everybody sees any more": 1,
-        "covers shown with a propensity outside of (0, 1]": 1,
-        "answers to decisions that are not in the log, or left out": 1,
-    }.items()
+    assert (
+        result.counts.items()
+        >= {
+            "covers shown of items that are not in the catalogue any more": 1,
+            "covers shown that not everybody sees any more": 1,
+            "covers shown with a propensity outside of (0, 1]": 1,
+            "answers to decisions that are not in the log, or left out": 1,
+        }.items()
+    )
     assert (result.rows, result.users) == (USERS * SHOWN * 3 + 2, USERS + 2)
     store.close()
 
