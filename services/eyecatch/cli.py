@@ -6,6 +6,7 @@ import typer
 
 from eyecatch.commands import (
     behavior,
+    bulk,
     covers,
     demo,
     embeddings,
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 SERVE, DATA, LOOK, OPERATE = "Serve", "Data", "Look", "Operate"
 upkeep.register(behavior.users, items.app)
+bulk.register(upkeep.clusters)
 for command in (serve.serve, ingest.ingest, generate.generate, demo.demo):
     app.command(rich_help_panel=SERVE)(command)
 for name, group in (

@@ -4,14 +4,17 @@ Shards run in this process, or on a Ray cluster whose workers may die. Only this
 stores images, stores them by their content. So a shard that runs twice changes nothing. Knows no store, no ranker and no generator.
 """
 
+import asyncio
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from icg.errors import IcgError
@@ -19,9 +22,13 @@ from numpy.typing import NDArray
 
 from eyecatch.core.errors import InternalError, InvalidInput, NotReady, Unavailable
 
+T = TypeVar("T")
+
 LOCAL = "local"
 TRIES = 20
 """A shard whose worker died so often ends the job: it is the shard that kills, not chance."""
+STARTS = 3
+"""Attempts to start a cluster of this machine."""
 AHEAD = 2
 """Shards submitted for each worker, so that none waits for this process."""
 
@@ -82,6 +89,24 @@ class ShardResults:
         return self._folder / key[:2] / key
 
 
+@lru_cache(maxsize=4)
+def opened(make: Callable[[], T]) -> T:
+    """What `make` (hashable, equal for equal parts) returned the first time in this process: a worker loads a model once."""
+    return make()
+
+
+def waited(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine on one loop of this process, in a thread of its own: clients of servers must not change their loop."""
+    return asyncio.run_coroutine_threadsafe(work, _loop()).result()
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="eyecatch-shards", daemon=True).start()
+    return loop
+
+
 class Runner(Protocol):
     """Runs shards in any order and yields (key, result) of each as it ends."""
 
@@ -135,13 +160,20 @@ class OnRay:
             import ray
         except ModuleNotFoundError as error:
             raise NotReady("--ray needs the Ray library: pip install 'eyecatch[ray]'") from error
-        local = {"num_cpus": self._cpus, "include_dashboard": False} if self._address == LOCAL else {}
-        try:
-            ray.init(address=self._address, logging_level="ERROR", log_to_driver=False, **local)
-        except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
-            raise Unavailable(f"--ray {self._address}: no cluster answers ({error})") from error
         self._ray = ray
+        self._join()
         return self
+
+    def _join(self) -> None:
+        local = {"num_cpus": self._cpus, "include_dashboard": False} if self._address == LOCAL else {}
+        for left in reversed(range(STARTS if local else 1)):
+            try:
+                self._ray.init(address=self._address, logging_level="ERROR", log_to_driver=False, **local)
+                return
+            except Exception as error:  # Ray raises no narrower one if its node takes over 30 s to start
+                self._ray.shutdown()
+                if not left:
+                    raise Unavailable(f"--ray {self._address}: no cluster answers ({error})") from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -36,7 +36,8 @@ class Candidates:
     def at(self, item: int, time: float) -> Ints:
         """The covers (N,) of an item that existed at `time`."""
         first, last = self.start[item], self.start[item + 1]
-        return first + np.flatnonzero(self.since[first:last] <= time)
+        rows: Ints = first + np.flatnonzero(self.since[first:last] <= time)
+        return rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +52,11 @@ class Shown:
     propensity: Floats
     answer: Floats
     counts: Mapping[str, int]
+
+    def part(self, rows: slice) -> "Shown":
+        """Some rows, without the counts."""
+        ints = (self.user[rows], self.item[rows], self.cover[rows])
+        return Shown(*ints, self.time[rows], self.propensity[rows], self.answer[rows], {})
 
 
 async def candidates(catalog: CatalogStore, behaviour: BehaviourTable, scoring: Scoring, mode: str) -> Candidates:

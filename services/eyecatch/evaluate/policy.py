@@ -163,8 +163,7 @@ def _blocks(rows: Shown, behaviour: BehaviourTable, parts: Sequence[Ints]) -> It
         ends = np.concatenate([[0], np.cumsum([len(one) for one in at])])
         columns = (table.item[flat], behaviour.shown[flat], table.action[flat], behaviour.dwell_ms[flat])
         recent = (*columns, table.time[flat], ends)
-        part_rows = (getattr(rows, name)[chosen] for name in ("user", "item", "cover", "time", "propensity", "answer"))
-        yield Shown(*part_rows, {}), recent
+        yield rows.part(chosen), recent
 
 
 def figures(rows: Shown, weights: Vector, counts: Mapping[str, int]) -> PolicyResult:

@@ -21,7 +21,11 @@ def maker(
     on_change: OnChange,
     on_judged: OnJudged = count_nothing,
 ) -> Maker:
-    options = MakerOptions(
+    return Maker(stores.catalog, blobs, generator, on_change, maker_options(config), on_judged, upscaler(config))
+
+
+def maker_options(config: MakingConfig) -> MakerOptions:
+    return MakerOptions(
         scoring(config, checkpoint(config)),
         config.draws_per_cover,
         config.pool_size,
@@ -30,7 +34,6 @@ def maker(
         config.made_covers,
         config.safety_gate(),
     )
-    return Maker(stores.catalog, blobs, generator, on_change, options, on_judged, upscaler(config))
 
 
 def upscaler(config: MakingConfig) -> Upscaler | None:
