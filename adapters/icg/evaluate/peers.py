@@ -51,7 +51,9 @@ def popularity(known: Interactions, options: Options, seed: int) -> Scorer:
 
 def random(known: Interactions, options: Options, seed: int) -> Scorer:
     """Uniform numbers, the same for a user at every call."""
-    return lambda users: np.stack([np.random.default_rng((seed, int(u))).random(known.items) for u in users])
+    return lambda users: np.stack(
+        [np.random.default_rng((seed, int(u))).random(known.items, np.float32) for u in users]
+    )
 
 
 def ease(known: Interactions, options: Options, seed: int) -> Scorer:

@@ -14,10 +14,10 @@ import numpy as np
 from icg.data.interactions import Split
 
 Scorer = Callable[[np.ndarray], np.ndarray]
-"""Users (B,) -> scores of all items (B, items), float, higher is better; -inf for an item that is never recommended."""
+"""Users (B,) -> scores of all items (B, items), a new float array, higher is better; -inf for an item that is never recommended."""
 BATCH = 256
 """Users scored at once, fewer if their scores are more than CELLS numbers."""
-CELLS = 1 << 23
+CELLS = 1 << 22
 GROUP = 32
 """Items of which the best is compared first, when the first items of a user are looked for."""
 ROUNDS = 2_000
@@ -82,7 +82,7 @@ def ranks_in(block: Block, scorer: Scorer, depth: int, among: np.ndarray | None 
     counts, step = np.diff(block.known_ends), int(np.clip(CELLS // max(block.items, 1), 1, BATCH))
     for first in range(0, len(block.users), step):
         users = block.users[first : first + step]
-        table = np.array(scorer(users))
+        table = scorer(users)
         rows = np.repeat(np.arange(len(users)), counts[first : first + len(users)])
         table[rows, block.known[block.known_ends[first] : block.known_ends[first + len(users)]]] = -np.inf
         if among is not None:
@@ -95,9 +95,10 @@ def ranks_in(block: Block, scorer: Scorer, depth: int, among: np.ndarray | None 
             tops[n, : len(order)] = order
             for at in range(block.ends[n], block.ends[n + 1]):
                 item = block.hidden[at]
-                if scores[item] > -np.inf:
-                    ties = np.count_nonzero(scores[:item] == scores[item])
-                    ranks[at] = 1 + np.count_nonzero(scores > scores[item]) + ties
+                if (score := scores[item]) > -np.inf:
+                    # Of equal scores those before the item count.
+                    before = np.count_nonzero(scores[:item] >= score)
+                    ranks[at] = 1 + before + np.count_nonzero(scores[item + 1 :] > score)
     return Ranks(ranks, tops)
 
 
