@@ -182,11 +182,13 @@ class OnRay:
 
     def __call__(self, work: Work, shards: Iterable[Shard]) -> Iterator[tuple[str, bytes]]:
         ray = self._ray
-        resources = ray.cluster_resources()
-        gpu = self._gpu and resources.get("GPU", 0) >= 1
-        workers = max(1, int(resources["GPU"] if gpu else resources.get("CPU", 1)))
+        gpu = self._gpu and ray.cluster_resources().get("GPU", 0) >= 1
         task = ray.remote(num_cpus=1, num_gpus=int(gpu), max_retries=TRIES)(_run_on_worker)
         shared, running = ray.put(work), dict[Any, str]()
+
+        def room() -> int:
+            """Machines may join later, so this is asked each time."""
+            return AHEAD * max(1, int(ray.cluster_resources().get("GPU" if gpu else "CPU", 1)))
 
         def ended() -> Iterator[tuple[str, bytes]]:
             for one in ray.wait(list(running), num_returns=1)[0]:
@@ -194,7 +196,7 @@ class OnRay:
                 yield key, self._result(one, key)
 
         for shard in shards:
-            if len(running) >= AHEAD * workers:
+            if len(running) >= room():
                 yield from ended()
             running[task.remote(shared, shard.payload)] = shard.key
         while running:
