@@ -124,7 +124,7 @@ async def policy(
     users = np.unique(rows.user)
     if len(users) < 2:
         raise InvalidInput.of(
-            "decisions", f"of {len(users)} users", "decisions of at least 2, about covers that are stored"
+            "decisions", f"of {len(users)} users", "decisions of at least 2, about covers that everybody sees"
         )
     covers = behaviour.covers
     encode = Encode(encoder, Embeddings(covers.rows, covers.means))

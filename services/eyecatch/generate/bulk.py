@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 
@@ -103,7 +104,7 @@ async def bulk(
     runner: Runner = here,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, int]:
-    """Draw what is missing and store it; returns counts by what became of each pair. `on_progress` gets the number of items.
+    """Draw what is missing and store it; returns counts by what became of each pair. `on_progress` gets about how many items are done.
 
     Raises InvalidInput if an item's pool could never hold a cover for each taste, Unavailable if a store or a model does not answer.
     """
@@ -116,7 +117,9 @@ async def bulk(
     while True:
         page = await catalog.items(ROUND, token)
         shards = await _orders(catalog, page.rows, draw, options, clusters, extent, counts)
-        await asyncio.to_thread(run, draw, shards, results, runner)
+        share = len(page.rows) / max(len(shards), 1)
+        report = partial(_report, on_progress, done, share)
+        await asyncio.to_thread(run, draw, shards, results, runner, report)
         changed = [shard.payload[0].item.id for shard in shards if await _store(shard, writer, results, counts)]
         if changed:
             await queue.announce(sorted(set(changed)))
@@ -124,6 +127,10 @@ async def bulk(
         on_progress(done)
         if not token:
             return dict(counts)
+
+
+def _report(on_progress: Callable[[int], None], items: int, share: float, shards: int) -> None:
+    on_progress(items + int(share * shards))
 
 
 async def _orders(
