@@ -131,11 +131,11 @@ async def test_workers_killed_ten_times_leave_nothing_out_and_nothing_twice(clus
     assert len(killed) == 10
     assert workers(tmp_path / "log")[1] >= items + 10  # what was killed ran again
     assert counts == {"drawn": items * TASTES, "covers": items * TASTES, "had its covers": 0}
-    made = [cover async for cover in store.catalog.all_covers() if cover.provenance.origin is Origin.GENERATED]
-    pairs = Counter((cover.item_id, cover.taste) for cover in made)
+    drafts = [cover async for cover in store.catalog.all_covers() if cover.provenance.origin is Origin.GENERATED]
+    pairs = Counter((cover.item_id, cover.taste) for cover in drafts)
     assert pairs == Counter((f"i{n:03}", taste) for n in range(items) for taste in (0, 2, 3))
     stored = [path for path in (tmp_path / "blobs").rglob("*") if path.is_file() and not path.name.startswith(".")]
-    assert len(stored) == len({cover.uri for cover in made}) + 1  # and the items' own picture
+    assert len(stored) == len({cover.uri for cover in drafts}) + 1  # and the items' own picture
     store.close()
 
 

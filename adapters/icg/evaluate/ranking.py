@@ -38,7 +38,7 @@ class Ranks:
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class UserBlock:
     """Some users of a split of `items` items: users (B,), user n's known items known[known_ends[n]..known_ends[n + 1]], hidden alike."""
 
     items: int
@@ -49,7 +49,7 @@ class Block:
     ends: np.ndarray
 
 
-def blocks(split: Split, size: int) -> Iterator[Block]:
+def blocks(split: Split, size: int) -> Iterator[UserBlock]:
     """All users of the split, `size` at a time, in order."""
     start, known = split.known.start, split.known.item
     for first in range(0, len(split.users), size):
@@ -58,7 +58,9 @@ def blocks(split: Split, size: int) -> Iterator[Block]:
         known_ends = np.concatenate([[0], np.cumsum(counts)])
         rows = np.arange(known_ends[-1]) + np.repeat(start[users] - known_ends[:-1], counts)
         ends = split.ends[first : first + size + 1]
-        yield Block(split.known.items, users, known[rows], known_ends, split.hidden[ends[0] : ends[-1]], ends - ends[0])
+        yield UserBlock(
+            split.known.items, users, known[rows], known_ends, split.hidden[ends[0] : ends[-1]], ends - ends[0]
+        )
 
 
 def ranks_of(split: Split, scorer: Scorer, depth: int, among: np.ndarray | None = None) -> Ranks:
@@ -75,7 +77,7 @@ def joined(parts: Sequence[Ranks], depth: int) -> Ranks:
     )
 
 
-def ranks_in(block: Block, scorer: Scorer, depth: int, among: np.ndarray | None = None) -> Ranks:
+def ranks_in(block: UserBlock, scorer: Scorer, depth: int, among: np.ndarray | None = None) -> Ranks:
     """As ranks_of, of the users of a block. Nothing is sorted but the first items: a place is the number of items before it."""
     ranks = np.zeros(len(block.hidden), np.int32)
     tops = np.full((len(block.users), depth), -1, np.int32)

@@ -25,7 +25,7 @@ def generate(
         from rich.console import Console
         from rich.progress import Progress
 
-        from eyecatch.generate.bulk import Draw, Extent, bulk
+        from eyecatch.generate.bulk import BulkExtent, Draw, bulk
         from eyecatch.stores.blobs import FsspecBlobs
         from eyecatch.upkeep.clusters import load
         from eyecatch.wiring.bulk import OpenDrafts, OpenGenerator, closed, interrupted
@@ -52,7 +52,7 @@ def generate(
                     Draw(drafts, drafts.model),
                     maker_options(config),
                     clusters,
-                    Extent(tastes, count),
+                    BulkExtent(tastes, count),
                     results,
                     runner,
                     lambda done: bar.update(task, completed=done),

@@ -98,7 +98,7 @@ def swapped(count: int, seed: int) -> Ints:
     return others
 
 
-class Choice(Protocol):
+class CoverChoice(Protocol):
     """Which covers a variant shows a user."""
 
     def __call__(self, row: int) -> NDArray[np.bool_]:
@@ -149,7 +149,7 @@ class ProfileScorer:
     queries: Vector
     covers: Covers
     items: int
-    choice: Choice | None = None
+    choice: CoverChoice | None = None
 
     def __call__(self, users: Ints) -> NDArray[np.float32]:
         rows = np.searchsorted(self.users, users)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from icg.data.interactions import Split
-from icg.evaluate.ranking import Block, Ranks, Scorer, blocks, joined, ranks_in
+from icg.evaluate.ranking import Ranks, Scorer, UserBlock, blocks, joined, ranks_in
 from numpy.typing import NDArray
 
 from eyecatch.core.errors import InvalidInput
@@ -33,7 +33,7 @@ class Rank:
     scorer: Scorer
     among: NDArray[np.bool_] | None = None
 
-    def __call__(self, block: Block) -> bytes:
+    def __call__(self, block: UserBlock) -> bytes:
         ranks = ranks_in(block, self.scorer, DEPTH, self.among)
         return packed({"rank": ranks.rank, "top": ranks.top})
 

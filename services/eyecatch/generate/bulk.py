@@ -85,7 +85,7 @@ def from_row(row: dict[str, object]) -> Cover:
 
 
 @dataclass(frozen=True)
-class Extent:
+class BulkExtent:
     """tastes: so many of the largest clusters; count: covers of each pair of item and taste."""
 
     tastes: int = TASTES
@@ -99,7 +99,7 @@ async def bulk(
     draw: Draw,
     options: MakerOptions,
     clusters: TasteClusters,
-    extent: Extent,
+    extent: BulkExtent,
     results: ShardResults,
     runner: Runner = here,
     on_progress: Callable[[int], None] = lambda done: None,
@@ -139,7 +139,7 @@ async def _orders(
     draw: Draw,
     options: MakerOptions,
     clusters: TasteClusters,
-    extent: Extent,
+    extent: BulkExtent,
     counts: Counter[str],
 ) -> list[Shard]:
     pools = await catalog.pools([item.id for item in items])
@@ -160,7 +160,7 @@ async def _orders(
     return shards
 
 
-def _job(item: Item, clusters: TasteClusters, taste: int, extent: Extent, model: str) -> Job:
+def _job(item: Item, clusters: TasteClusters, taste: int, extent: BulkExtent, model: str) -> Job:
     """As a thin pool requests it, so that either finds the covers of the other."""
     key = f"{BACKGROUND}{item.id}/{clusters.name}/{taste}"
     centroid = clusters.centroids[taste]

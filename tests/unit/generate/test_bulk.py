@@ -13,7 +13,7 @@ from eyecatch.core.ports import Brief, GeneratedCover, Generator
 from eyecatch.core.tastes.clusters import TasteClusters
 from eyecatch.core.trust.standing import TRUSTED
 from eyecatch.core.types import AuditEntry, Cover, Item, Origin, Standing, StandingChange, Trust
-from eyecatch.generate.bulk import Draw, Extent, as_row, bulk, from_row
+from eyecatch.generate.bulk import BulkExtent, Draw, as_row, bulk, from_row
 from eyecatch.generate.making import Drafts, MakerOptions
 from eyecatch.shards import ShardResults
 from eyecatch.stores.blobs import FsspecBlobs
@@ -23,7 +23,7 @@ from tests.contracts.builders import unit
 from tests.fakes import FakeGenerator, picture
 
 TASTES = 3
-EXTENT = Extent(TASTES)
+EXTENT = BulkExtent(TASTES)
 OPTIONS = MakerOptions(SCORING, pool_size=8, mode=TRUSTED)
 CLUSTERS = TasteClusters(np.stack([unit(n) for n in range(5)]), np.array([0.3, 0.0, 0.4, 0.2, 0.1], np.float32), 1, 7)
 
@@ -53,7 +53,7 @@ class Run:
         self.results = ShardResults(folder / "job")
         self.drafts = Drafts(self.blobs, generator, OPTIONS)
 
-    async def __call__(self, extent: Extent = EXTENT) -> dict[str, int]:
+    async def __call__(self, extent: BulkExtent = EXTENT) -> dict[str, int]:
         draw = Draw(lambda: self.drafts, "model")
         stores = self.store.catalog, self.store.queue, self.blobs
         return await bulk(*stores, draw, OPTIONS, CLUSTERS, extent, self.results)
@@ -134,11 +134,11 @@ async def test_what_an_editor_decided_stays(job: Run) -> None:
 
 async def test_more_tastes_than_a_pool_holds_are_refused(job: Run) -> None:
     with pytest.raises(InvalidInput, match="fewer than the pool of an item holds"):
-        await job(Extent(8))
-    assert (await job(Extent(7, 1)))["had its covers"] == 0  # four clusters are alive
+        await job(BulkExtent(8))
+    assert (await job(BulkExtent(7, 1)))["had its covers"] == 0  # four clusters are alive
     crowd = [Cover(f"x{n}", "i000", "blob:x", unit(n)) for n in range(6)]
     await job.store.catalog.add_covers(crowd)
-    assert (await job(Extent(7)))["pool has no room for all tastes"] == 4
+    assert (await job(BulkExtent(7)))["pool has no room for all tastes"] == 4
 
 
 async def test_a_cover_survives_the_way_to_a_file(job: Run) -> None:
