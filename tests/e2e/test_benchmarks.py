@@ -37,6 +37,11 @@ ROOT = Path(__file__).parents[2]
             ("--rows", "3000", "--sizes", "2000", "--queries", "20"),
             {"hnsw_ratio_3000", "hnsw_recall_3000", "ivf-pq_recall_2000", "busy_p99_ratio"},
         ),
+        (
+            "recall_scale",
+            ("--users", "300", "600", "--items", "2000", "--store-users", "50"),
+            {"growth", "growth_cpu", "users_per_s_600", "gib_600", "read_events_per_s", "read_bytes"},
+        ),
         ("judging", ("--covers", "2"), set()),
         ("pipeline", ("--covers", "4"), set()),
         ("starter", (), set()),
