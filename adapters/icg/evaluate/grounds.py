@@ -43,7 +43,9 @@ def measure(
             continue
         user = covers[rng.permutation(alike)[:ALIKE]].mean(0)
         size = pipeline.ground_size(Brief.size)
-        brief = Brief("ground", user_embedding=user / np.linalg.norm(user), seed=n, size=size)
+        brief = Brief(
+            "ground", user_embedding=user / np.linalg.norm(user), seed=n, size=size, steps=pipeline.settings.steps
+        )
         pictures += pipeline([replace(brief, ground=True)])
         real.append(ground(list(PALETTES)[palette], BACKDROPS[backdrop], stable_seed("real", seed, n), size[0]))
         looks.append((palette, backdrop))
