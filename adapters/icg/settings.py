@@ -1,6 +1,7 @@
 """How a checkpoint is drawn if a caller does not say: `eyecatch.json` in its folder. Knows no model.
 
-    {"size": [1024, 1024], "sizes": [[832, 1216]], "steps": 30, "guidance": 5.0, "negative": "blurry", "dtype": "bfloat16"}
+    {"size": [1024, 1024], "sizes": [[832, 1216]], "steps": 30, "guidance": 5.0, "negative": "blurry", "dtype": "bfloat16",
+     "sharpen": 0.0}
 
 Every key may be absent; without the file a checkpoint is drawn as the starter is.
 """
@@ -25,6 +26,7 @@ Size = tuple[int, int]
 class DrawingSettings:
     """size: (width, height) of covers; sizes: others that a caller may ask for, for each of which memory is measured. steps, guidance,
     negative: as of a Brief. dtype: of denoiser and autoencoder, one of DTYPES; "": float32, or bfloat16 on a CPU that is faster with it.
+    sharpen: how much the edges of drawn grounds are sharpened, 0..2 (`icg.compose.detail.sharpened`).
     Raises CheckpointError naming the key."""
 
     size: Size = Brief.size
@@ -33,10 +35,13 @@ class DrawingSettings:
     guidance: float = Brief.guidance
     negative: str = ""
     dtype: str = ""
+    sharpen: float = 0.0
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise CheckpointError(f"{FILE} dtype={self.dtype!r}; allowed: {', '.join(DTYPES[1:])}, or nothing")
+        if isinstance(self.sharpen, bool) or not isinstance(self.sharpen, int | float) or not 0 <= self.sharpen <= 2:
+            raise CheckpointError(f"{FILE} sharpen={self.sharpen!r}; allowed: a number in 0..2")
         for size in self.all_sizes:
             try:
                 Brief("any", size=size, steps=self.steps, guidance=self.guidance, negative=self.negative)

@@ -39,6 +39,9 @@ def assemble(
     guidance: Annotated[float | None, typer.Option(help="How closely to follow item and user.", min=0, max=20)] = None,
     negative: Annotated[str | None, typer.Option(help="Words of what to move away from.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Precision: float32, float16 or bfloat16.")] = None,
+    sharpen: Annotated[
+        float | None, typer.Option(help="How much edges of grounds are sharpened.", min=0, max=2)
+    ] = None,
     copy: Annotated[bool, typer.Option("--copy", help="Copy the parts instead of linking them.")] = False,
     json: Json = False,
 ) -> None:
@@ -53,6 +56,7 @@ def assemble(
     named |= {"controlnet": controlnet, "reliability": reliability}
     with refusals():
         values = {"steps": steps, "guidance": guidance, "negative": negative, "dtype": dtype}
+        values |= {"sharpen": sharpen}
         if size:
             first, *others = map(_pixels, size.split(","))
             values |= {"size": first, "sizes": tuple(others)}

@@ -164,7 +164,9 @@ class CoverPipeline(ProductMixin):
         hint, placed = self.hinted(brief) if brief.inpaint else (None, None)
         item, user = self.item(brief, product, digest), self.user(brief)
         place, factor, layouts = self.place(brief, user), self.draft_factor(brief), self.adapter.config.layouts
-        return Sampler(self.family, brief, item, user, hint, placed, trunk, place, factor, layouts, self.avoid(brief))
+        sharpen = self.settings.sharpen if brief.ground else 0.0
+        avoid = self.avoid(brief)
+        return Sampler(self.family, brief, item, user, hint, placed, trunk, place, factor, layouts, avoid, sharpen)
 
     def prepared(self, brief: Brief) -> Brief:
         """The brief as this checkpoint draws it: around the item's own picture the ground alone, if its adapter can draw grounds. A scene
