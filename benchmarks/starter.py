@@ -36,7 +36,7 @@ def brief(starter: Starter, item: str, seed: int) -> Brief:
         references=(picture,),
         user_embedding=user / np.linalg.norm(user),
         seed=seed,
-        **starter.pipeline.settings.knobs() | anchoring((picture,)),
+        **starter.pipeline.settings.knobs(around=True) | anchoring((picture,)),
     )
 
 

@@ -167,7 +167,7 @@ def brief(parts: starter.Starter, kind: str, subject: Subject, user: np.ndarray,
     if count > 1:
         pictures = tuple(preferred_first(pictures, user, [*parts.embedding.covers([*pictures])]))
     anchor = anchoring(pictures, None if anchored else 0.0)
-    knobs = parts.pipeline.settings.knobs() | anchor
+    knobs = parts.pipeline.settings.knobs(around=anchored) | anchor
     return Brief(subject.title if with_title else "", pictures, user, seed=seed, **knobs)
 
 
