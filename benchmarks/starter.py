@@ -65,9 +65,11 @@ def rows(starter: Starter) -> dict[str, float]:
         counts.append(latents.shape[0])
         places.append(latents[0, 0].numel())
 
-    hook = starter.pipeline.family.denoiser.register_forward_pre_hook(count, with_kwargs=True)
+    denoisers = [drawer.family.denoiser for drawer in starter.pipeline.drawers.values()]
+    hooks = [denoiser.register_forward_pre_hook(count, with_kwargs=True) for denoiser in denoisers]
     starter.pipeline([brief(starter, "panda", 0)])
-    hook.remove()
+    for hook in hooks:
+        hook.remove()
     return {"rows_per_cover": sum(counts), "rows_of_whole_size": float(np.dot(counts, places) / max(places))}
 
 
