@@ -68,6 +68,7 @@ class StepScheduler:
         rows = rows or (CPU_ROWS if on_cpu else GPU_ROWS)
         # Streams and graphs belong to the current device, which is each thread's own.
         self._current = nullcontext if on_cpu else partial(torch.cuda.device, pipeline.device)
+        self._sizes = tuple(map(tuple, sizes))
         grounds = [pipeline.ground_size(size) for size in sizes]
         factor = pipeline.drawer(True).adapter.config.draft_factor
         drafts = [(width // factor, height // factor) for width, height in grounds]
@@ -114,6 +115,8 @@ class StepScheduler:
         raises end the request within one step.
         """
         now = self._clock()
+        if not brief.ground and tuple(brief.size) not in self._sizes:
+            raise BriefError(f"size={brief.size}; allowed: {', '.join(map(str, self._sizes))}")
         brief = self._pipeline.prepared(brief)
         self._model.check(tuple(brief.size), lora)
         product = self._pipeline.product(brief)

@@ -63,17 +63,17 @@ def test_everything_else_stays_as_it_is(picture: Image.Image, ground: tuple[int,
 
 @pytest.mark.parametrize("ground", [NIGHT, PAPER])
 def test_a_cover_of_ink_is_faithful_on_any_ground_and_another_drawing_is_not(ground: tuple[int, int, int]) -> None:
-    made = cover(drawing(), ground)
-    assert fidelity(made, drawing(), drawing()) > 0.9
+    shown = cover(drawing(), ground)
+    assert fidelity(shown, drawing(), drawing()) > 0.9
     other = drawing().transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-    assert fidelity(made, other, other) < 0.8
+    assert fidelity(shown, other, other) < 0.8
 
 
 def test_an_enlarged_cover_keeps_the_colour_that_its_drawing_has() -> None:
     for ground in (NIGHT, PAPER):
-        made = cover(drawing(), ground)
-        alone = Image.new("RGBA", made.size)
-        large = made.resize((512, 512))
+        shown = cover(drawing(), ground)
+        alone = Image.new("RGBA", shown.size)
+        large = shown.resize((512, 512))
         again = renewed(large, drawing(), Place(0.8, 0.5, 0.5))
         assert np.abs(np.asarray(again, int) - np.asarray(large, int)).mean() < 8
-        assert as_shown(alone, made) is alone, "a cut-out without a pixel"
+        assert as_shown(alone, shown) is alone, "a cut-out without a pixel"
