@@ -7,6 +7,7 @@ and pictures are concatenated, with their lengths.
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from icg.errors import BriefError, InputError
+from icg.errors import BriefError, InputError, NoSuchFile
 
 MAX_BYTES = 10_000_000
 MAX_PIXELS = 40_000_000
@@ -65,12 +66,20 @@ def decode(
 
 
 def inside(folder: Path, text: str, name: str = "picture") -> Path:
-    """The file below `folder` that a table's cell names. Raises InputError for an address, an absolute path or a way out."""
-    refused = InputError(name, repr(text[:200]), "the relative path of a file inside the pictures' folder")
-    if "://" in text or "\0" in text or Path(text).is_absolute():
+    """The file below `folder` that a table's cell names. Raises InputError for an absolute path or a way out, and NoSuchFile for an
+    address, which is not fetched, and for a file that does not exist."""
+    value, allowed = repr(text[:200]), "the relative path of a file inside the pictures' folder"
+    refused = InputError(name, value, allowed)
+    if text.startswith(("data:", "//")) or "://" in text:
+        raise NoSuchFile(name, f"{value}, an address, which is not fetched", allowed)
+    if "\0" in text or Path(text).is_absolute():
         raise refused
     try:
         path = (folder / text).resolve(strict=True)
+    except (FileNotFoundError, NotADirectoryError):
+        if not Path(os.path.normpath(folder.resolve() / text)).is_relative_to(folder.resolve()):
+            raise refused from None
+        raise NoSuchFile(name, f"{value}, no such file in {str(folder)!r}", allowed) from None
     except (OSError, RuntimeError, ValueError):
         raise refused from None
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
