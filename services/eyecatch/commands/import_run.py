@@ -37,8 +37,8 @@ class Reading:
 Run = Callable[..., Awaitable["Report"]]
 
 
-def execute(reading: Reading, run: Run, table: "Table | None" = None) -> None:
-    """Run the import under a progress bar and print its report. Exit status 2 if rows were refused or not read, 130 if stopped.
+def execute(reading: Reading, run: Run, table: "Table | None" = None) -> int:
+    """Run the import under a progress bar and print its report; returns the exit status: 2 if rows were refused or not read.
 
     `table`: an open table in place of the file.
     """
@@ -63,8 +63,7 @@ def execute(reading: Reading, run: Run, table: "Table | None" = None) -> None:
         print_json(as_data(report, reading.options.check))
     else:
         print_report(reading, report)
-    if report.refusals or report.unread:
-        raise typer.Exit(2)
+    return 2 if report.refusals or report.unread else 0
 
 
 def as_data(report: "Report", check: bool) -> dict[str, object]:

@@ -66,10 +66,9 @@ def table_import(what: str) -> Callable[[Callable[..., Awaitable["Report"]]], Co
             with readable_errors():
                 form = TableOptions(options.pop("encoding"), options.pop("delimiter"), names)
             settings = ImportOptions(options.pop("check"), options.pop("strict", False))
-            execute(
-                Reading(what, file, form, settings, data_dir, refused, json),
-                partial(run, file=file, **options),
-            )
+            reading = Reading(what, file, form, settings, data_dir, refused, json)
+            if code := execute(reading, partial(run, file=file, **options)):
+                raise typer.Exit(code)
 
         flags: list[tuple[str, Any, Any]] = [("columns", Columns, ""), ("delimiter", Delimiter, "")]
         flags += [("encoding", EncodingName, ""), ("check", DryRun, False), ("refused", Refused, None)]
@@ -101,7 +100,8 @@ async def import_items(
 
     names = mapping(column, ("id", "title", "category", "picture"))
     single = {k: v[-1] for k, v in names.items() if k != "picture"}
-    columns = ItemColumns(**single, pictures=tuple(names.get("picture", ())), file_name=picture_name)
+    pictures = tuple(names["picture"]) if "picture" in names else None
+    columns = ItemColumns(**single, pictures=pictures, file_name=picture_name)
     folder = images or (file if file.is_dir() else file.parent)
     return await import_items(table, folder, parts.catalog, parts.blobs, columns, progress, **keywords)
 
@@ -199,3 +199,54 @@ async def import_users(
     names = mapping(column, ("user", "embedding"))
     columns = UserColumns((names.get("user") or [""])[-1], tuple(names.get("embedding", ())))
     return await import_users(table, vector_intake(parts.store, parts.encoder), columns, progress, **keywords)
+
+
+@app.command("set")
+def import_set(
+    folder: Annotated[Path, typer.Argument(help="Folder of a public data set, as it was downloaded and unpacked.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="movielens, movielens-100k, movielens-1m, mind, amazon, pixelrec or microlens; by default its files say it."
+        ),
+    ] = "",
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder of its covers, named by item: ID.jpg.")
+    ] = None,
+    check: DryRun = False,
+    refused: Refused = None,
+    data_dir: DataDir = DEFAULT_DATA,
+    json: Json = False,
+) -> None:
+    """Import the items, then the behaviour, of a public data set: MovieLens, MIND, Amazon reviews, PixelRec or MicroLens."""
+    from eyecatch.importing.events import import_events
+    from eyecatch.importing.items import import_items
+    from eyecatch.importing.layouts import recognise
+    from eyecatch.importing.report import ImportOptions
+    from eyecatch.importing.tables import TableOptions
+
+    with readable_errors():
+        layout, items, events = recognise(folder, kind)
+        tables = {"items": layout.items.open(items), "events": layout.events.open(events)}
+        event_columns = layout.event_columns(tables["events"])
+
+    async def store_items(
+        parts: "Parts", table: "Table", progress: "Progress", keywords: Mapping[str, Any]
+    ) -> "Report":
+        columns = layout.item_columns(images is not None)
+        return await import_items(table, images or folder, parts.catalog, parts.blobs, columns, progress, **keywords)
+
+    async def store_events(
+        parts: "Parts", table: "Table", progress: "Progress", keywords: Mapping[str, Any]
+    ) -> "Report":
+        stores = (parts.store.profiles, parts.store.catalog, parts.encoder)
+        return await import_events(table, *stores, event_columns, progress, **keywords)
+
+    typer.echo(f"{layout.name}: items from {items.name}, events from {events.name}", err=True)
+    codes = []
+    for what, run in (("items", store_items), ("events", store_events)):
+        path = refused.with_stem(f"{refused.stem}-{what}") if refused else None
+        reading = Reading(what, items, TableOptions(), ImportOptions(check), data_dir, path, json)
+        codes.append(execute(reading, run, tables[what]))
+    if any(codes):
+        raise typer.Exit(max(codes))

@@ -27,7 +27,7 @@ _TITLE_MISSING = frozenset(("nan", "NaN", "<NA>", "null", "NULL", "None", "NaT")
 
 @dataclass(frozen=True)
 class ItemColumns:
-    """Column names; "" for a common name. Each picture column gives a reference and a cover.
+    """Column names; "" for a common name. Each picture column gives a reference and a cover; None for those of common names.
 
     `file_name`: of the picture of each item if no column has it, for example "covers/{id}.jpg".
     """
@@ -35,14 +35,14 @@ class ItemColumns:
     id: str = ""
     title: str = ""
     category: str = ""
-    pictures: tuple[str, ...] = ()
+    pictures: tuple[str, ...] | None = None
     file_name: str = ""
 
     def resolve(self, table: Table) -> "ItemColumns":
         """The names in `table`. Raises InvalidInput naming the table's columns if one is missing."""
         if self.file_name and "{id}" not in self.file_name:
             raise InvalidInput.of("picture_name", self.file_name, "a path with {id} in it, for example covers/{id}.jpg")
-        if self.pictures:
+        if self.pictures is not None:
             pictures = tuple(table.column("pictures", name, column_names.PICTURES) for name in self.pictures)
             if len(pictures) > MAX_REFERENCES:
                 raise InvalidInput.of("columns.pictures", len(pictures), f"at most {MAX_REFERENCES} columns")
@@ -60,7 +60,7 @@ class ItemColumns:
     @property
     def words(self) -> str:
         """How resolved columns are understood."""
-        sources = [*self.pictures, *([self.file_name] if self.file_name else [])]
+        sources = [*(self.pictures or ()), *([self.file_name] if self.file_name else [])]
         pictures = f"pictures from {', '.join(map(repr, sources))}" if sources else "no pictures"
         category = f"category from {self.category!r}" if self.category else "no category"
         return f"id from {self.id!r}, title from {self.title!r}, {category}, {pictures}"
@@ -153,7 +153,7 @@ def _read(row: Row, columns: ItemColumns, root: Path) -> _Reading:
             check.refuse("item.title", item.title, "a title; programs write this for a missing one")
         check.done()
         name = columns.file_name.replace("{id}", item.id)
-        return _Reading(id, item, pictures_of(row, columns.pictures, root, name))
+        return _Reading(id, item, pictures_of(row, columns.pictures or (), root, name))
     except InvalidInput as error:
         return _Reading(id, reason=str(error))
 
