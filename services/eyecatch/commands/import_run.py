@@ -50,12 +50,12 @@ def execute(reading: Reading, run: Run, table: "Table | None" = None) -> int:
         try:
             asyncio.run(_work(reading, run, table or Table(reading.file, reading.form), report, data_dir))
         except KeyboardInterrupt:
-            kept = (
+            resume = (
                 ""
                 if reading.options.check
                 else f"; {report.accepted} rows are stored, and the same command goes on from there"
             )
-            typer.echo(f"stopped after {report.rows} rows{kept}", err=True)
+            typer.echo(f"stopped after {report.rows} rows{resume}", err=True)
             raise typer.Exit(130) from None
         if file:
             file.flush()

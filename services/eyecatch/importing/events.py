@@ -100,8 +100,8 @@ async def import_events(
                 events.append((row, _event(row, names, scale)))
             except InvalidInput as error:
                 report.refuse(row.number, row.values.get(names.id, ""), str(error))
-        wanted = sorted({event.item_id for _, event in events})
-        known = await catalog.known_items(wanted) if anything else set(wanted)
+        item_ids = sorted({event.item_id for _, event in events})
+        known = await catalog.known_items(item_ids) if anything else set(item_ids)
         good = []
         for row, event in events:
             if event.item_id in known:

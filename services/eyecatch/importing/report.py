@@ -8,7 +8,7 @@ from typing import IO
 from eyecatch.core.errors import InternalError
 from eyecatch.importing.tables import Row, Table
 
-KEPT = 10_000
+MOST = 10_000
 """Refusals and warnings that stay in memory; a file gets all of them."""
 EXAMPLES = 10
 
@@ -32,7 +32,7 @@ class ImportOptions:
 
 @dataclass
 class Report:
-    """`unchanged`: rows that were stored before. `unread`: rows that could not be read. `refused`, `warnings`: the first KEPT of each.
+    """`unchanged`: rows that were stored before. `unread`: rows that could not be read. `refused`, `warnings`: the first MOST of each.
 
     `columns`: which columns were used for what. `notes`: what else was not certain, or is missing. `examples`: the first rows as
     understood. `file`: gets every refusal, one JSON object a line.
@@ -62,7 +62,7 @@ class Report:
     def end_batch(self) -> None:
         """Put the refusals of a batch into `refused` and `file`, in the order of their rows."""
         for r in sorted(self._batch, key=lambda refusal: refusal.row):
-            if len(self.refused) < KEPT:
+            if len(self.refused) < MOST:
                 self.refused.append(r)
             if self.file:
                 self.file.write(json.dumps({"row": r.row, "id": r.id, "reason": r.reason}, ensure_ascii=False) + "\n")
@@ -70,11 +70,11 @@ class Report:
 
     def warn(self, row: int, id: str, reason: str) -> None:
         self.warned += 1
-        if len(self.warnings) < KEPT:
+        if len(self.warnings) < MOST:
             self.warnings.append(Refusal(row, id, reason))
 
     def note(self, words: str) -> None:
-        if words not in self.notes and len(self.notes) < KEPT:
+        if words not in self.notes and len(self.notes) < MOST:
             self.notes.append(words)
 
     def example(self, row: Row, **values: object) -> None:

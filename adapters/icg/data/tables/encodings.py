@@ -7,7 +7,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from icg.data.tables.files import LONGEST_LINE, Source
+from icg.data.tables.files import LONGEST_LINE, Unpacked
 from icg.errors import InputError
 
 _MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"))
@@ -38,7 +38,7 @@ class Encoding:
             return False
 
 
-def given(name: str) -> Encoding:
+def by_name(name: str) -> Encoding:
     """The encoding that the caller names. Raises InputError for one that Python does not know as a text encoding."""
     try:
         if not codecs.lookup(name)._is_text_encoding:
@@ -52,7 +52,7 @@ def given(name: str) -> Encoding:
 
 def detect(path: Path) -> Encoding:
     """The encoding of the whole file. If its bytes are not UTF-8 and do not speak for another encoding, it is UTF-8 with damage."""
-    with Source(path) as source:
+    with Unpacked(path) as source:
         file = io.BufferedReader(source, 1 << 20)
         head = file.peek(4)[:4]
         for mark, name in _MARKS:

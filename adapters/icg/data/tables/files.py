@@ -44,7 +44,7 @@ HEAD = 1 << 16
 
 
 @dataclass(frozen=True)
-class Part:
+class TablePart:
     """A file of a table. `kind`: "parquet", "json" or "text". `keys`: columns that the names of its folders give (`day=1`)."""
 
     path: Path
@@ -58,7 +58,7 @@ class Part:
         return next((s for s in reversed(suffixes) if s not in PACKED), "")
 
 
-def parts(path: Path) -> list[Part]:
+def parts(path: Path) -> list[TablePart]:
     """The files of the table at `path`, in the order of their names. Raises InputError for anything but a table."""
     if path.is_dir():
         return _parts_inside(path)
@@ -66,34 +66,34 @@ def parts(path: Path) -> list[Part]:
         raise InputError("file", repr(str(path)), "a file that exists; there is no such file")
     if not path.is_file():
         raise InputError("file", repr(str(path)), "a file or a folder, not a device or a pipe")
-    return [Part(path, kind(path))]
+    return [TablePart(path, kind(path))]
 
 
-def _parts_inside(folder: Path) -> list[Part]:
+def _parts_inside(folder: Path) -> list[TablePart]:
     for name, lake in _LAKES.items():
         if (folder / name).exists():
             raise InputError("file", f"{str(folder)!r}, {lake}", "its present rows, exported to Parquet or CSV")
-    found = []
+    members = []
     for path in sorted(folder.rglob("*")):
         inner = path.relative_to(folder).parts
         if path.is_file() and path.stat().st_size and not any(name[0] in "._" for name in inner):
             pairs = (name.partition("=") for name in inner[:-1])
             keys = {key: "" if value == HIVE_NULL else unquote(value) for key, sign, value in pairs if sign}
-            found.append(Part(path, kind(path), keys))
-    if not found:
+            members.append(TablePart(path, kind(path), keys))
+    if not members:
         raise InputError("file", f"{str(folder)!r}, a folder without parts", ALLOWED)
-    if len({(part.kind, part.suffix) for part in found}) > 1:
-        names = ", ".join(part.path.name for part in found[:6])
+    if len({(part.kind, part.suffix) for part in members}) > 1:
+        names = ", ".join(part.path.name for part in members[:6])
         raise InputError(
             "file", f"{str(folder)!r}, a folder of different files ({names})", "one file, or the parts of one table"
         )
-    return found
+    return members
 
 
 def kind(path: Path) -> str:
     """The kind of a file by its first bytes. Raises InputError for one that is no table."""
     try:
-        with Source(path) as source:
+        with Unpacked(path) as source:
             head = io.BufferedReader(source).read(HEAD)
     except OSError as error:
         raise InputError("file", repr(str(path)), f"a file that can be read ({error.strerror})") from error
@@ -105,14 +105,14 @@ def kind(path: Path) -> str:
     wide = head[:2] in (b"\xff\xfe", b"\xfe\xff") or head[1:8:2].count(0) > 1 or head[0:8:2].count(0) > 1
     if foreign or (b"\0" in head and not wide):
         raise InputError("file", f"{path.name!r}, {foreign or 'a file of other bytes than text'}", ALLOWED)
-    if Part(path, "").suffix in (".parquet", ".pq"):
+    if TablePart(path, "").suffix in (".parquet", ".pq"):
         raise InputError("file", repr(path.name), "a Parquet file; its first bytes are not those of one")
     start = head.removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"").lstrip()[:1]
-    named_json = Part(path, "").suffix in (".json", ".jsonl", ".ndjson")
+    named_json = TablePart(path, "").suffix in (".json", ".jsonl", ".ndjson")
     return "json" if start in (b"{", b"[") or named_json else "text"
 
 
-class Source(io.RawIOBase):
+class Unpacked(io.RawIOBase):
     """A file's bytes, decompressed as its first bytes say. `place`: how many bytes of the file itself have been read.
 
     A damaged or incomplete file ends early: `damage` says why, "" for none. Raises OSError if it cannot be opened.

@@ -15,8 +15,8 @@ from icg.data.column_names import COMMON, plain
 from icg.data.tables import encodings, files, parquet, text
 from icg.data.tables.cells import NUL_MARK, CellProblem, cell, decoded
 from icg.data.tables.encodings import Encoding
-from icg.data.tables.files import Part
-from icg.data.tables.text import Layout, Progress
+from icg.data.tables.files import TablePart
+from icg.data.tables.text import Progress, TextLayout
 from icg.errors import IcgError, InputError
 
 
@@ -59,7 +59,7 @@ class Table:
         self._parts = files.parts(path)
         self._bytes, self._before = max(sum(part.path.stat().st_size for part in self._parts), 1), 0
         self._encodings: dict[Path, Encoding] = {}
-        self._layouts: dict[Path, Layout] = {}
+        self._layouts: dict[Path, TextLayout] = {}
         self._twice: set[str] = set()
         self.fraction, self.count, self.facts = 0.0, 0, list[str]()
         names = dict.fromkeys(name for part in self._parts for name in self._open(part))
@@ -79,22 +79,22 @@ class Table:
     def column(self, names: Sequence[str], required: bool = True, meaning: str = "", chosen: str = "") -> str:
         """The column `chosen`, else the first of `names` that the table has, in any case and with any marks between its words; "" if
         none is required. Raises InputError, which lists the columns, if the table does not have it or has several."""
-        found = [chosen] if chosen in self.columns else []
-        for name in () if found else [chosen] if chosen else names:
+        matches = [chosen] if chosen in self.columns else []
+        for name in () if matches else [chosen] if chosen else names:
             exact = [column for column in self.columns if column == name]
-            found = exact or [column for column in self.columns if column and plain(column) == plain(name)]
-            if found:
+            matches = exact or [column for column in self.columns if column and plain(column) == plain(name)]
+            if matches:
                 break
-        if len(found) > 1 or (found and plain(found[0]) in self._twice):
+        if len(matches) > 1 or (matches and plain(matches[0]) in self._twice):
             value = (
-                f"{len(found)} columns ({', '.join(found)})"
-                if len(found) > 1
-                else f"{found[0]!r}, which the header has twice"
+                f"{len(matches)} columns ({', '.join(matches)})"
+                if len(matches) > 1
+                else f"{matches[0]!r}, which the header has twice"
             )
             raise InputError(
                 f"columns.{meaning or names[0]}", value, "one column of such a name, or one that the caller names"
             )
-        if not found and (chosen or required):
+        if not matches and (chosen or required):
             value = repr(chosen) if chosen else f"none of {', '.join(names)}"
             shown = ", ".join(column[:40] for column in self.columns[:40])
             header = (
@@ -105,7 +105,7 @@ class Table:
             raise InputError(
                 f"columns.{meaning or names[0]}", value, f"one of the columns of {self.path.name}: {shown}{header}"
             )
-        return found[0] if found else ""
+        return matches[0] if matches else ""
 
     def rows(self) -> Iterator[Row]:
         """Every row, including damaged ones."""
@@ -127,14 +127,14 @@ class Table:
             raise InputError(
                 "file", f"{str(self.path)!r}, a folder of files with different headers", "the parts of one table"
             )
-        given = self._options.columns
-        if not given or not self._layouts:
+        names = self._options.columns
+        if not names or not self._layouts:
             return
         first = next(iter(self._layouts.values()))
-        if not first.header and len(given) > first.delimiter.width:
+        if not first.header and len(names) > first.delimiter.width:
             raise InputError(
                 "columns",
-                f"{len(given)} names for {first.delimiter.width} cells",
+                f"{len(names)} names for {first.delimiter.width} cells",
                 "a name for each cell, or for the first ones",
             )
         if not first.header:
@@ -153,7 +153,7 @@ class Table:
                     "a file without a header",
                 )
 
-    def _open(self, part: Part) -> list[str]:
+    def _open(self, part: TablePart) -> list[str]:
         if part.kind == "parquet":
             return parquet.columns(part.path)
         if part.kind == "json":
@@ -166,10 +166,10 @@ class Table:
         self._twice |= {plain(name) for name, times in Counter(layout.header).items() if times > 1}
         return _names(layout, self._options.columns)
 
-    def _encoding(self, part: Part) -> Encoding:
+    def _encoding(self, part: TablePart) -> Encoding:
         if part.path not in self._encodings:
             name = self._options.encoding
-            encoding = encodings.given(name) if name else encodings.detect(part.path)
+            encoding = encodings.by_name(name) if name else encodings.detect(part.path)
             self._encodings[part.path] = encoding
             if encoding.how:
                 self._fact(f"text is {encoding.name.removesuffix('-sig')} ({encoding.how})")
@@ -179,7 +179,7 @@ class Table:
         if words not in self.facts:
             self.facts.append(words)
 
-    def _text(self, part: Part) -> Iterator[Row]:
+    def _text(self, part: TablePart) -> Iterator[Row]:
         progress = Progress()
         rows = self._json(part, progress) if part.kind == "json" else self._delimited(part, progress)
         for values in rows:
@@ -193,7 +193,7 @@ class Table:
                 problem=f"{part.path.name} is damaged here and cannot be read any further: {progress.damage[:200]}",
             )
 
-    def _row(self, part: Part, values: dict[str, str] | str) -> Row:
+    def _row(self, part: TablePart, values: dict[str, str] | str) -> Row:
         if isinstance(values, str):
             return Row(self.count, problem=values)
         if part.keys:
@@ -203,11 +203,11 @@ class Table:
             self.count, {n: t for n, t in values.items() if n not in unfit} if unfit else values, unfit=unfit or None
         )
 
-    def _json(self, part: Part, progress: Progress) -> Iterator[dict[str, str] | str]:
+    def _json(self, part: TablePart, progress: Progress) -> Iterator[dict[str, str] | str]:
         for entry in text.objects(part, self._encoding(part), progress):
             yield entry if isinstance(entry, str) else {str(name): cell(value) for name, value in entry.items()}
 
-    def _delimited(self, part: Part, progress: Progress) -> Iterator[dict[str, str] | str]:
+    def _delimited(self, part: TablePart, progress: Progress) -> Iterator[dict[str, str] | str]:
         layout, encoding = self._layouts[part.path], self._encoding(part)
         names = _names(layout, self._options.columns)
         width = len(names)
@@ -224,7 +224,7 @@ class Table:
                 values = {name: "" if text == NUL_MARK else decoded(text) for name, text in values.items()}
             yield values
 
-    def _parquet(self, part: Part) -> Iterator[Row]:
+    def _parquet(self, part: TablePart) -> Iterator[Row]:
         names, total, number = parquet.columns(part.path), max(parquet.count(part.path), 1), 0
         for batch in parquet.batches(part.path):
             size = batch[0] if isinstance(batch, tuple) else len(batch[0])
@@ -242,9 +242,9 @@ class Table:
                     yield self._row(part, dict(zip(names, cells, strict=True)))
 
 
-def _names(layout: Layout, given: Sequence[str]) -> list[str]:
+def _names(layout: TextLayout, first: Sequence[str]) -> list[str]:
     """A name for each cell, each once: cells without a name get none that is looked up, and a second one of a name is numbered."""
-    names = layout.header or given
+    names = layout.header or first
     width = len(names) if layout.header or not names else max(layout.delimiter.width, len(names))
     out: list[str] = []
     counts = Counter[str]()

@@ -13,7 +13,7 @@ from typing import Any
 from icg.data.tables import delimiters
 from icg.data.tables.delimiters import Delimiter
 from icg.data.tables.encodings import Encoding
-from icg.data.tables.files import LONGEST_LINE, Part, Source
+from icg.data.tables.files import LONGEST_LINE, TablePart, Unpacked
 from icg.data.tables.records import Records
 
 SAMPLE = 100
@@ -29,9 +29,9 @@ class Progress:
     damage: str = ""
 
 
-def lines(part: Part, encoding: Encoding, progress: Progress) -> Iterator[str]:
+def lines(part: TablePart, encoding: Encoding, progress: Progress) -> Iterator[str]:
     """The part's lines with their ends; a longer one than LONGEST_LINE in pieces. Bytes without a meaning become surrogates."""
-    with Source(part.path) as source:
+    with Unpacked(part.path) as source:
         errors = "surrogateescape" if encoding.keeps_bytes else "replace"
         end = "\r" if _only_returns(part, encoding) else "\n"
         with io.TextIOWrapper(io.BufferedReader(source, 1 << 16), encoding.name, errors, newline=end) as text:
@@ -43,15 +43,15 @@ def lines(part: Part, encoding: Encoding, progress: Progress) -> Iterator[str]:
         progress.damage = source.damage
 
 
-def _only_returns(part: Part, encoding: Encoding) -> bool:
+def _only_returns(part: TablePart, encoding: Encoding) -> bool:
     """Whether lines end as on old Macs."""
-    with Source(part.path) as source:
+    with Unpacked(part.path) as source:
         head = io.BufferedReader(source).read(1 << 16).decode(encoding.name, "replace")
     return "\r" in head and "\n" not in head
 
 
 @dataclass(frozen=True)
-class Layout:
+class TextLayout:
     """How delimited text is read: its delimiter, the cells of its header (() without one), and how many lines come before the rows."""
 
     delimiter: Delimiter
@@ -59,7 +59,7 @@ class Layout:
     above: int = 0
 
 
-def layout(part: Part, encoding: Encoding, delimiter: str, names: tuple[str, ...]) -> Layout:
+def layout(part: TablePart, encoding: Encoding, delimiter: str, names: tuple[str, ...]) -> TextLayout:
     """The layout by the first lines. `delimiter`: "" to detect it. `names`: of the columns of a file without a header."""
     first = [line.rstrip("\r\n") for line in islice(lines(part, encoding, Progress()), 2 * SAMPLE) if line.strip()]
     marked = bool(first) and first[0].lower().startswith("sep=") and len(first[0]) <= 6  # Excel writes such a line
@@ -74,18 +74,18 @@ def layout(part: Part, encoding: Encoding, delimiter: str, names: tuple[str, ...
     cells = tuple(header) if isinstance(header, list) else ()
     same = [c.strip().lower() for c in cells[: len(names)]] == [n.strip().lower() for n in names]
     if names and not same:
-        return Layout(mark, (), int(marked))
-    return Layout(mark, cells, int(marked) + 1)
+        return TextLayout(mark, (), int(marked))
+    return TextLayout(mark, cells, int(marked) + 1)
 
 
 def records(
-    part: Part, encoding: Encoding, layout: Layout, width: int, progress: Progress
+    part: TablePart, encoding: Encoding, layout: TextLayout, width: int, progress: Progress
 ) -> Iterator[list[str] | str]:
     """The rows of delimited text."""
     return islice(iter(Records(lines(part, encoding, progress), layout.delimiter.text, width)), layout.above, None)
 
 
-def objects(part: Part, encoding: Encoding, progress: Progress) -> Iterator[dict[str, Any] | str]:
+def objects(part: TablePart, encoding: Encoding, progress: Progress) -> Iterator[dict[str, Any] | str]:
     """The rows of JSON Lines, or of one JSON array, as objects; a text says what is wrong with a line."""
     source = lines(part, encoding, progress)
     first = next((line for line in source if line.strip(_WHITE)), "")

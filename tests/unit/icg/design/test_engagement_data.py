@@ -135,8 +135,12 @@ def test_a_catalogue_with_impressions_and_clicks(tmp_path: Path) -> None:
     for name in "ab":
         Image.new("RGB", (20, 20), "red").save(tmp_path / f"{name}.png")
     (tmp_path / "items.csv").write_text("item_id,title,category,image\na,Apple,food,a.png\nb,Boat,travel,b.png\n")
-    rows = [f"u{n},a,impression,{1_700_000_100 + n}" for n in range(200)] + [f"u{n},b,impression,{1_700_000_050 + n}" for n in range(200)]
-    rows += [f"u{n},a,click,{1_700_000_900 + n}" for n in range(40)] + [f"u{n},b,click,{1_700_000_900 + n}" for n in range(10)]
+    rows = [f"u{n},a,impression,{1_700_000_100 + n}" for n in range(200)] + [
+        f"u{n},b,impression,{1_700_000_050 + n}" for n in range(200)
+    ]
+    rows += [f"u{n},a,click,{1_700_000_900 + n}" for n in range(40)] + [
+        f"u{n},b,click,{1_700_000_900 + n}" for n in range(10)
+    ]
     (tmp_path / "events.csv").write_text("user_id,item_id,action,timestamp\n" + "\n".join(rows) + "\n")
     loaded = from_catalogue(tmp_path, RowReport())
     assert list(loaded.account) == ["travel", "food"]

@@ -31,7 +31,9 @@ def shop(folder: Path, items: int = 24, people: int = 30, events: bool = True) -
             if item % 2 == user % 2
         ]
         with (folder / "events.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([["user", "item", "action", "time"], *rows, ["user 0", "nothing", "like", 1_700_000_000]])
+            csv.writer(file).writerows(
+                [["user", "item", "action", "time"], *rows, ["user 0", "nothing", "like", 1_700_000_000]]
+            )
     return folder
 
 
