@@ -103,7 +103,16 @@ async def import_items(
     pictures = tuple(names["picture"]) if "picture" in names else None
     columns = ItemColumns(**single, pictures=pictures, file_name=picture_name)
     folder = images or (file if file.is_dir() else file.parent)
-    return await import_items(table, folder, parts.catalog, parts.blobs, columns, progress, **keywords)
+    report = await import_items(table, folder, parts.catalog, parts.blobs, columns, progress, **keywords)
+    await _encode_users(parts, report, keywords)
+    return report
+
+
+async def _encode_users(parts: "Parts", report: "Report", keywords: Mapping[str, Any]) -> None:
+    from eyecatch.importing.tastes import encode_users
+
+    if report.accepted and not keywords["options"].check:
+        await encode_users(parts.store.profiles, parts.encoder)
 
 
 @app.command("covers")
@@ -124,7 +133,9 @@ async def import_covers(
     single = {k: v[-1] for k, v in names.items() if k != "embedding"}
     columns = CoverColumns(**single, embedding=tuple(names.get("embedding", ())))
     folder, stores = images or file.parent, (parts.catalog, parts.blobs, parts.store.notes)
-    return await import_covers(table, folder, *stores, columns, progress, **keywords)
+    report = await import_covers(table, folder, *stores, columns, progress, **keywords)
+    await _encode_users(parts, report, keywords)
+    return report
 
 
 EVENT_MEANINGS = ("user", "item", "time", "action", "id", "cover", "decision", "dwell_ms")
@@ -234,7 +245,10 @@ def import_set(
         parts: "Parts", table: "Table", progress: "Progress", keywords: Mapping[str, Any]
     ) -> "Report":
         columns = layout.item_columns(images is not None)
-        return await import_items(table, images or folder, parts.catalog, parts.blobs, columns, progress, **keywords)
+        stores = (parts.catalog, parts.blobs)
+        report = await import_items(table, images or folder, *stores, columns, progress, **keywords)
+        await _encode_users(parts, report, keywords)
+        return report
 
     async def store_events(
         parts: "Parts", table: "Table", progress: "Progress", keywords: Mapping[str, Any]

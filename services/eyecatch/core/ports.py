@@ -69,8 +69,10 @@ class ProfileStore(Protocol):
         Profiles that cannot be read are left out.
         """
 
-    async def reencode(self, keys: Sequence[str], encoder: "Encoder") -> int:
+    async def reencode(self, keys: Sequence[str], encoder: "Encoder", always: bool = False) -> int:
         """Encode those of these profiles again whose embedding has another version, in one call of `encoder`; returns how many.
+
+        always: all of them, because covers changed that their events are about.
 
         Atomic for each user: a profile that changes or is forgotten meanwhile is not overwritten.
         """

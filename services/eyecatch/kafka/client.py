@@ -72,7 +72,9 @@ class _Socket(KafkaNetSocket):  # type: ignore[misc]  # kafka-python has no type
     SCHEMES = ("direct",)
 
     def dns_lookup(self, host: str, port: int, raise_error: bool = False) -> Any:
-        return super().dns_lookup(bare(host), port, raise_error)  # some brokers advertise an address of version 6 in brackets
+        return super().dns_lookup(
+            bare(host), port, raise_error
+        )  # some brokers advertise an address of version 6 in brackets
 
     def socket(self, *kind: Any) -> Any:
         self._latest = super().socket(*kind)

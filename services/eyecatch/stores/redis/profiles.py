@@ -214,9 +214,10 @@ class RedisProfiles:
         answers = await self._link.many([("GETRANGE", key, 0, codec.HEAD_BYTES - 1) for key in page])
         return heads(dict(zip(page, answers, strict=True)))
 
-    async def reencode(self, keys: Sequence[str], encoder: Encoder) -> int:
+    async def reencode(self, keys: Sequence[str], encoder: Encoder, always: bool = False) -> int:
         before = await self._bytes(keys)
-        profiles = stale({key: data for key, data in before.items() if data}, encoder.version, self._references.known)
+        whole = {key: data for key, data in before.items() if data}
+        profiles = stale(whole, None if always else encoder.version, self._references.known)
         return sum((await self._replace(profiles, before, encoder)).values())
 
     async def encode_again(self, keys: Sequence[str], encoder: Encoder) -> None:

@@ -195,12 +195,12 @@ class SqliteProfiles:
             last = page[-1][0]
             yield heads(dict(page))
 
-    async def reencode(self, keys: Sequence[str], encoder: Encoder) -> int:
+    async def reencode(self, keys: Sequence[str], encoder: Encoder, always: bool = False) -> int:
         def run(connection: sqlite3.Connection) -> int:
             for user_id in keys:
                 self._recent.take(user_id)
             rows = {id: row[0] for id in keys if (row := connection.execute(_PROFILE, (id,)).fetchone())}
-            profiles = {p.user_id: p for p in stale(rows, encoder.version)}
+            profiles = {p.user_id: p for p in stale(rows, None if always else encoder.version)}
             after = [
                 (codec.encode(replace(profiles[id], embedding=embedding, encoder=encoder.version)), id)
                 for id, embedding in _encode_users(connection, list(profiles), encoder, self._embeddings).items()
