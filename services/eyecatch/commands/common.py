@@ -111,7 +111,7 @@ def run_process(
     run: Callable[[S, Callable[[int], None]], Awaitable[None]],
     ready: Callable[[S, int], str],
 ) -> None:
-    """Run a process until it is stopped: print its configuration, and the text `ready` when it answers on a port."""
+    """Run a process until it is stopped: print what is not default in its configuration, and `ready` when it answers on a port."""
     import sys
 
     import uvloop
@@ -121,8 +121,12 @@ def run_process(
     with readable_errors():
         config = resolved(kind, flags)
         configure(config.log_format)  # type: ignore[attr-defined]
-        for name, value in config.redacted().items():
-            typer.echo(f"  {name:22} {value}", err=True)
+        before, after = kind().redacted(), config.redacted()
+        for name, value in after.items():
+            if value != before[name]:
+                typer.echo(f"  {name:22} {value}", err=True)
+        same = sum(value == before[name] for name, value in after.items())
+        typer.echo(f"  {same} settings have their defaults (--help lists them)", err=True)
 
         def on_ready(port: int) -> None:
             typer.echo(ready(config, port))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from eyecatch.importing.tables import Table, TableOptions
 
 SHOWN = 10
+NEED_ITEMS = ("covers", "events")
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,9 @@ def _refusals(path: Path | None) -> Iterator[IO[str] | None]:
 def _folder(reading: Reading) -> Iterator[str]:
     """The data folder; of a check that has none, an empty folder that is removed afterwards."""
     config = resolved(Config, {"data_dir": reading.data_dir})
+    if reading.what in NEED_ITEMS and not (reading.options.check or config.store or config.folder.exists()):
+        allowed = f"a data folder with items, since {reading.what} are about them; eyecatch import items makes one"
+        fail(f"error: --data-dir {reading.data_dir}: there is no such folder; allowed: {allowed}")
     if not reading.options.check or config.store or config.folder.exists():
         yield reading.data_dir
         return

@@ -80,9 +80,8 @@ async def import_items(
     names, options, report = (columns or ItemColumns()).resolve(table), options or ImportOptions(), report or Report()
     report.columns = names.words
     if not names.pictures and not names.file_name:
-        report.note(
-            "no picture column was found, so items are stored without pictures; --column picture=NAME names one"
-        )
+        hint = "; --column picture=NAME names one" if columns is None or columns.pictures is None else ""
+        report.note(f"no picture column was found, so items are stored without pictures{hint}")
     earlier: set[str] = set()
     with ThreadPoolExecutor(2, "eyecatch-import") as decoders:
         loop = asyncio.get_running_loop()
