@@ -1,6 +1,10 @@
 """The running of an import: the data folder, the file of refused rows, a progress bar, and the report. Knows no meaning of a table."""
 
 import asyncio
+import os
+import shutil
+import signal
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,16 +52,8 @@ def execute(reading: Reading, run: Run, table: "Table | None" = None) -> int:
 
     with readable_errors(), _refusals(reading.refused) as file, _folder(reading) as data_dir:
         report = Report(file=file)
-        try:
+        with _stoppable(reading, report, file, data_dir):
             asyncio.run(_work(reading, run, table or Table(reading.file, reading.form), report, data_dir))
-        except KeyboardInterrupt:
-            resume = (
-                ""
-                if reading.options.check
-                else f"; {report.accepted} rows are stored, and the same command goes on from there"
-            )
-            typer.echo(f"stopped after {report.rows} rows{resume}", err=True)
-            raise typer.Exit(130) from None
         if file:
             file.flush()
     if reading.json:
@@ -96,6 +92,34 @@ def print_report(reading: Reading, report: "Report") -> None:
         for example in report.examples:
             typer.echo("  " + ", ".join(f"{name}={value!r}" for name, value in example.items()))
         typer.echo("  nothing was stored (--check)")
+
+
+@contextmanager
+def _stoppable(reading: Reading, report: "Report", file: IO[str] | None, data_dir: str) -> Iterator[None]:
+    """End the process at once on Ctrl-C, in the middle of a batch: a batch is stored whole or not at all, as after `kill -9`."""
+
+    def stop(*_: object) -> None:
+        from rich.console import Console
+
+        resume = (
+            ""
+            if reading.options.check
+            else f"; {report.accepted} rows are stored, and the same command goes on from there"
+        )
+        Console(stderr=True).show_cursor(True)
+        typer.echo(f"\nstopped after {report.rows} rows{resume}", err=True)
+        if file:
+            file.flush()
+        if data_dir != reading.data_dir:
+            shutil.rmtree(data_dir, ignore_errors=True)
+        os._exit(130)
+
+    before = signal.signal(signal.SIGINT, stop) if threading.current_thread() is threading.main_thread() else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
