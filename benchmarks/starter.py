@@ -1,4 +1,4 @@
-"""The shipped starter on this machine's CPU: time to a personalised cover, to four, memory, and a cold start.
+"""The shipped starter on this machine's CPU: time to a personalised cover, to four, denoiser rows, memory, and a cold start.
 
     python -m benchmarks.starter [--rounds 7]
 
@@ -27,7 +27,7 @@ SAMPLE = Path(eyecatch.__file__).parent / "sample"
 THREADS = 2
 
 
-def brief(item: str, seed: int) -> Brief:
+def brief(starter: Starter, item: str, seed: int) -> Brief:
     """A brief of a sample item for a user with a random taste: every call is another user, so nothing of it is cached."""
     user = np.random.default_rng(seed).standard_normal(64).astype(np.float32)
     picture = Image.open(SAMPLE / "images" / f"{item}-3d.webp")
@@ -36,7 +36,7 @@ def brief(item: str, seed: int) -> Brief:
         references=(picture,),
         user_embedding=user / np.linalg.norm(user),
         seed=seed,
-        **anchoring((picture,)),
+        **starter.pipeline.settings.knobs(around=True) | anchoring((picture,)),
     )
 
 
@@ -44,15 +44,33 @@ def cold() -> None:
     """What a fresh process does: import, load, one cover with its embedding."""
     torch.set_num_threads(THREADS)
     starter = load()
-    starter.embedding.covers(starter.pipeline([brief("panda", 0)]))
+    starter.embedding.covers(starter.pipeline([brief(starter, "panda", 0)]))
 
 
 def seconds(starter: Starter, count: int, seed: int) -> float:
     """Make and embed `count` covers in one batch, as the service does."""
     items = ("panda", "rocket", "fox", "pizza")[:count]
     started = time.perf_counter()
-    starter.embedding.covers(starter.pipeline([brief(item, seed + n) for n, item in enumerate(items)]))
+    starter.embedding.covers(starter.pipeline([brief(starter, item, seed + n) for n, item in enumerate(items)]))
     return time.perf_counter() - started
+
+
+def rows(starter: Starter) -> dict[str, float]:
+    """Denoiser rows of a cover of one picture: as they are, and a row of a smaller draft by its share of the cover's latents."""
+    counts, places = list[int](), list[int]()
+
+    def count(_module: torch.nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        latents = args[0] if args else kwargs["hidden_states"]
+        assert isinstance(latents, torch.Tensor)
+        counts.append(latents.shape[0])
+        places.append(latents[0, 0].numel())
+
+    denoisers = [drawer.family.denoiser for drawer in starter.pipeline.drawers.values()]
+    hooks = [denoiser.register_forward_pre_hook(count, with_kwargs=True) for denoiser in denoisers]
+    starter.pipeline([brief(starter, "panda", 0)])
+    for hook in hooks:
+        hook.remove()
+    return {"rows_per_cover": sum(counts), "rows_of_whole_size": float(np.dot(counts, places) / max(places))}
 
 
 def main() -> None:
@@ -77,7 +95,7 @@ def main() -> None:
         "four_covers_s": statistics.median(four),
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "threads": THREADS,
-    }
+    } | rows(starter)
     report(result)
 
 

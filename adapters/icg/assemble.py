@@ -32,6 +32,7 @@ OPTIONAL = {
     ),
     "domain": ("every made cover waits for an editor", "icg assemble FOLDER --catalogue CATALOGUE"),
     "aesthetic": ("covers are ranked without a look at their quality", "icg assemble copies the starter's"),
+    "grounds": ("covers around a picture are drawn as those from titles are", "icg train grounds --starter FOLDER"),
     "controlnet": ("--inpaint is refused", "icg train controlnet --checkpoint FOLDER"),
     "reliability": ("product pictures are not judged", "icg train rfnet"),
     "design": ("--target is refused", "icg train design"),
@@ -153,6 +154,11 @@ def _small_part(root: Path, name: str, report: CheckReport) -> None:
         Domain.from_pretrained(folder)
     elif name == "space":
         weights("space", folder, "projection")
+    elif name == "grounds":
+        kind = read_json("grounds", folder / "denoiser" / "config.json").get("_class_name")
+        if kind != report.draws:
+            raise CheckpointError(f"grounds={kind!r}; allowed: {report.draws}, as in diffusion/")
+        check(root / "vlm", root / "diffusion", folder / "adapter")
     elif name == "controlnet":
         from icg.products.inpainting import KINDS
 

@@ -1,6 +1,7 @@
 """How a checkpoint is drawn if a caller does not say: `eyecatch.json` in its folder. Knows no model.
 
-    {"size": [1024, 1024], "sizes": [[832, 1216]], "steps": 30, "guidance": 5.0, "negative": "blurry", "dtype": "bfloat16"}
+    {"size": [1024, 1024], "sizes": [[832, 1216]], "steps": 30, "guidance": 5.0, "negative": "blurry", "dtype": "bfloat16",
+     "ground_steps": 20, "sharpen": 0.0}
 
 Every key may be absent; without the file a checkpoint is drawn as the starter is.
 """
@@ -25,6 +26,8 @@ Size = tuple[int, int]
 class DrawingSettings:
     """size: (width, height) of covers; sizes: others that a caller may ask for, for each of which memory is measured. steps, guidance,
     negative: as of a Brief. dtype: of denoiser and autoencoder, one of DTYPES; "": float32, or bfloat16 on a CPU that is faster with it.
+    ground_steps: steps of a cover around the item's own picture, 0: `steps`. sharpen: how much the edges of drawn grounds are sharpened,
+    0..2 (`icg.compose.detail.sharpened`).
     Raises CheckpointError naming the key."""
 
     size: Size = Brief.size
@@ -33,24 +36,31 @@ class DrawingSettings:
     guidance: float = Brief.guidance
     negative: str = ""
     dtype: str = ""
+    ground_steps: int = 0
+    sharpen: float = 0.0
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise CheckpointError(f"{FILE} dtype={self.dtype!r}; allowed: {', '.join(DTYPES[1:])}, or nothing")
+        if isinstance(self.sharpen, bool) or not isinstance(self.sharpen, int | float) or not 0 <= self.sharpen <= 2:
+            raise CheckpointError(f"{FILE} sharpen={self.sharpen!r}; allowed: a number in 0..2")
         for size in self.all_sizes:
             try:
                 Brief("any", size=size, steps=self.steps, guidance=self.guidance, negative=self.negative)
             except (BriefError, TypeError) as error:
                 raise CheckpointError(f"{FILE} {error}") from error
+        if type(self.ground_steps) is not int or not 0 <= self.ground_steps <= 100:
+            raise CheckpointError(f"{FILE} ground_steps={self.ground_steps!r}; allowed: 0..100")
 
     @property
     def all_sizes(self) -> tuple[Size, ...]:
         """What may be asked for, the default first."""
         return tuple(dict.fromkeys((self.size, *self.sizes)))
 
-    def knobs(self) -> dict[str, Any]:
-        """Fields of a Brief that differ from its own defaults."""
-        return {name: getattr(self, name) for name in ("size", "steps", "guidance", "negative")}
+    def knobs(self, around: bool = False) -> dict[str, Any]:
+        """Fields of a Brief that a caller did not set. around: of a cover around the item's own picture."""
+        steps = self.ground_steps if around and self.ground_steps else self.steps
+        return {"size": self.size, "steps": steps, "guidance": self.guidance, "negative": self.negative}
 
     def changed(self, values: Mapping[str, Any]) -> DrawingSettings:
         """These settings but for `values` by name."""

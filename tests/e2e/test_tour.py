@@ -104,10 +104,17 @@ def test_the_same_seed_gives_the_same_cover_and_users_differ(client: Client) -> 
 def test_behaviour_changes_the_next_answer(server: str) -> None:
     covers = run_json("covers", "guitar", "--server", server)["covers"]
     liked = covers[-1]["id"]
+    before = [c["cover_id"] for c in run_json("rank", "guitar", "--user", "zoe", "--server", server)["covers"]]
     for n in range(3):
         run("events", "record", "zoe", "guitar", "like", "--cover", liked, "--event-id", f"z{n}", "--server", server)
     assert not run_json("events", "record", "zoe", "guitar", "like", "--event-id", "z0", "--server", server)["accepted"]
-    assert run_json("rank", "guitar", "--user", "zoe", "--server", server)["covers"][0]["cover_id"] == liked
+    answer = run_json("rank", "guitar", "--user", "zoe", "--server", server)["covers"]
+    assert [c["cover_id"] for c in answer].index(liked) < before.index(liked)
+    preference = {
+        c["cover_id"]: part["contribution"] for c in answer for part in c["parts"] if part["name"] == "preference"
+    }
+    others = [value for cover, value in preference.items() if cover.startswith("guitar-") and cover != liked]
+    assert preference[liked] > max(others), "of the covers on a ground, as it is one"
     assert run_json("users", "show", "zoe", "--server", server)["event_count"] == "3"
     assert run_json("users", "forget", "zoe", "--server", server)["existed"]
     gone = run("users", "show", "zoe", "--server", server, check=False)

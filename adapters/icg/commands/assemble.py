@@ -26,6 +26,7 @@ def assemble(
     adapter: Annotated[Path | None, Part] = None,
     space: Annotated[Path | None, Part] = None,
     users: Annotated[Path | None, Part] = None,
+    grounds: Annotated[Path | None, Part] = None,
     controlnet: Annotated[Path | None, Part] = None,
     reliability: Annotated[Path | None, Part] = None,
     catalogue: Annotated[
@@ -39,6 +40,12 @@ def assemble(
     guidance: Annotated[float | None, typer.Option(help="How closely to follow item and user.", min=0, max=20)] = None,
     negative: Annotated[str | None, typer.Option(help="Words of what to move away from.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Precision: float32, float16 or bfloat16.")] = None,
+    ground_steps: Annotated[
+        int | None, typer.Option(help="Denoising steps of covers around an item's own picture.", min=0, max=100)
+    ] = None,
+    sharpen: Annotated[
+        float | None, typer.Option(help="How much edges of grounds are sharpened.", min=0, max=2)
+    ] = None,
     copy: Annotated[bool, typer.Option("--copy", help="Copy the parts instead of linking them.")] = False,
     json: Json = False,
 ) -> None:
@@ -50,9 +57,10 @@ def assemble(
     from icg.settings import DrawingSettings
 
     named = {"vlm": vlm, "diffusion": diffusion, "adapter": adapter, "space": space, "users": users}
-    named |= {"controlnet": controlnet, "reliability": reliability}
+    named |= {"grounds": grounds, "controlnet": controlnet, "reliability": reliability}
     with refusals():
         values = {"steps": steps, "guidance": guidance, "negative": negative, "dtype": dtype}
+        values |= {"ground_steps": ground_steps, "sharpen": sharpen}
         if size:
             first, *others = map(_pixels, size.split(","))
             values |= {"size": first, "sizes": tuple(others)}

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from icg.brief import Brief
+from icg.compose.ink import as_shown, legible
 from icg.compose.layout import MAX_EDGE, Place, clear, place, settled, stood, strange
 from icg.compose.light import backlit, harmonised, shadowed
 from icg.compose.recompose import full_bleed, ratio
@@ -84,13 +85,14 @@ def compose(brief: Brief, ground: Image.Image, at: Place | None = None) -> Image
 
 def renewed(large: Image.Image, product: Image.Image, at: Place) -> Image.Image:
     """`large`, RGB, an enlarged cover, with the cut-out of the item's own picture over its enlarged copy. at: its place in the cover."""
-    alone = stood(cropped(product), at, large.size)
+    alone = as_shown(stood(cropped(product), at, large.size), large)
     out = large.copy()
     out.paste(alone, (0, 0), harmonised(alone, large))
     return out
 
 
 def _set_in(ground: Image.Image, alone: Image.Image) -> Image.Image:
+    alone = legible(alone, ground)
     out = shadowed(backlit(ground, alone), alone)
     alone = harmonised(alone, out)
     out.paste(alone, (0, 0), alone)

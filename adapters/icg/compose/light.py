@@ -1,7 +1,7 @@
 """What joins a cut-out to its ground, and sets it off: a contact shadow on the ground, a light behind a subject that a ground of its own
 tone would swallow, and a fringe that takes on the ground's tone. PIL and numpy only.
 
-Opaque pixels of the artwork are never changed.
+Opaque pixels of the artwork are not changed here (`icg.compose.ink` changes those of a drawing in one colour).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def shadowed(ground: Image.Image, alone: Image.Image) -> Image.Image:
 def backlit(ground: Image.Image, alone: Image.Image) -> Image.Image:
     """RGB `ground` with a light behind the subject `alone`, RGBA of the same size, if it is dark and the ground too. A light subject on a
     light ground is set off by its shadow."""
-    share = _swallowed(ground, alone)
+    share = swallowed(ground, alone)
     if share <= MOST:
         return ground
     left, top, right, bottom = alone.getbbox() or (0, 0, 1, 1)
@@ -62,8 +62,8 @@ def backlit(ground: Image.Image, alone: Image.Image) -> Image.Image:
     return Image.composite(Image.new("RGB", ground.size, "white"), ground.convert("RGB"), glow)
 
 
-def _swallowed(ground: Image.Image, alone: Image.Image) -> float:
-    """The share of the outline of `alone` that is dark on a ground that is hardly lighter."""
+def swallowed(ground: Image.Image, alone: Image.Image) -> float:
+    """The share, 0..1, of the outline of RGBA `alone` that is dark on RGB `ground`, of its size, that is hardly lighter."""
     factor = SMALL / max(ground.size)
     size = (max(1, round(ground.width * factor)), max(1, round(ground.height * factor)))
     small = np.asarray(alone.convert("RGBa").resize(size, Image.Resampling.BOX).convert("RGBA"))
@@ -72,11 +72,11 @@ def _swallowed(ground: Image.Image, alone: Image.Image) -> float:
     if not outline.any():
         return 0.0
     behind = np.asarray(ground.convert("RGB").resize(size, Image.Resampling.BOX))
-    tone, ground_tone = (_lightness(pixels[outline]) for pixels in (small[..., :3], behind))
+    tone, ground_tone = (lightness(pixels[outline]) for pixels in (small[..., :3], behind))
     return float(((tone < DARK) & (ground_tone - tone < SWALLOWED)).mean())
 
 
-def _lightness(pixels: np.ndarray) -> np.ndarray:
+def lightness(pixels: np.ndarray) -> np.ndarray:
     """(N, 3) sRGB -> L* of CIELAB, (N,) in 0..100."""
     values = pixels / 255.0
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,7 +38,7 @@ from icg.settings import DrawingSettings
 
 @dataclass(eq=False)
 class Batch:
-    """Covers being sampled, of equal steps, size and product; `product` is what their product_id means."""
+    """Covers being sampled, of equal steps, size and product, all or none grounds; `product` is what their product_id means."""
 
     samplers: list[Sampler]
     product: TrainedProduct | None
@@ -53,6 +54,11 @@ class Batch:
         return self.samplers[0].total
 
     @property
+    def ground(self) -> bool:
+        """Whether they are grounds."""
+        return self.samplers[0].brief.ground
+
+    @property
     def latents(self) -> Tensor:
         """(B, C, h, w)."""
         return torch.cat([sampler.latents for sampler in self.samplers])
@@ -63,6 +69,8 @@ class CoverPipeline(ProductMixin):
 
     inpainter: Inpainter | None = None
     """Paints around products; without it briefs that ask for that are refused."""
+    grounds: CoverPipeline | None = None
+    """Draws grounds, with an adapter and a denoiser of its own and all else of this one; None: this one does, if its adapter can."""
     settings = DrawingSettings()
     """How it is drawn if a caller does not say."""
 
@@ -82,6 +90,25 @@ class CoverPipeline(ProductMixin):
         """Where latents and conditions are."""
         return self.family.device
 
+    def drawer(self, ground: bool) -> CoverPipeline:
+        """What draws grounds, or whole covers."""
+        return self.grounds if ground and self.grounds is not None else self
+
+    @property
+    def drawers(self) -> dict[bool, CoverPipeline]:
+        """What draws briefs by whether they are `draws_apart`."""
+        return {False: self} if self.grounds is None else {False: self, True: self.grounds}
+
+    def whole(self) -> CoverPipeline:
+        """The same parts without what draws grounds alone: its own adapter draws all covers, as trainings of that adapter want it."""
+        other = copy.copy(self)
+        other.grounds = None
+        return other
+
+    def draws_apart(self, brief: Brief) -> bool:
+        """Whether another denoiser draws it than whole covers."""
+        return brief.ground and self.grounds is not None
+
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> CoverPipeline:
         """Move all parts. `dtype` is for those that each step takes: denoiser, autoencoder, ControlNet. An autoencoder that overflows in
         float16, as its configuration says, stays as it is."""
@@ -92,12 +119,14 @@ class CoverPipeline(ProductMixin):
         for part in (*steps, *(() if overflows else (vae,))) if dtype is not None else ():
             cast(part, dtype)
         self.readings = Readings(int(self.readings.maxsize))
+        if self.grounds is not None:
+            self.grounds.to(device, dtype)
         return self
 
     @classmethod
     def from_pretrained(cls, root: str | Path, cache: int = 256) -> CoverPipeline:
-        """`root` holds vlm/, diffusion/ and adapter/ (with lora/ where the denoiser was trained too), maybe controlnet/;
-        CheckpointError when they do not fit together."""
+        """`root` holds vlm/, diffusion/ and adapter/ (with lora/ where the denoiser was trained too), maybe controlnet/, maybe
+        grounds/ with an adapter and a denoiser that draw grounds; CheckpointError when they do not fit together."""
         root = Path(root)
         adapter = IcgAdapter.from_pretrained(root / "adapter")
         vlm, processor = reading.load(root / "vlm")
@@ -107,6 +136,11 @@ class CoverPipeline(ProductMixin):
             pipeline.family.load_lora(root / "adapter" / "lora")
         if (root / "controlnet").is_dir():
             pipeline.inpainter = Inpainter.from_pretrained(root / "controlnet", pipeline.family)
+        if (root / "grounds").is_dir():
+            adapter = IcgAdapter.from_pretrained(root / "grounds" / "adapter")
+            other = with_denoiser(pipeline.diffusion, root / "grounds" / "denoiser")
+            pipeline.grounds = cls(vlm, processor, other, adapter, cache=1)
+            pipeline.grounds.family.denoiser.eval().requires_grad_(False)
         for part in (pipeline.family.denoiser, pipeline.family.vae):
             part.eval().requires_grad_(False)
         return pipeline
@@ -115,8 +149,9 @@ class CoverPipeline(ProductMixin):
         """One cover per brief. `on_step(step, total)` runs after each step of covers of one size; returning False raises Cancelled."""
         briefs = list(map(self.prepared, briefs))
         covers: dict[int, Image.Image] = {}
-        for size in dict.fromkeys(tuple(brief.size) for brief in briefs):  # grounds may be larger than whole covers
-            rows = [row for row, brief in enumerate(briefs) if tuple(brief.size) == size]
+        kinds = [(brief.ground, tuple(brief.size)) for brief in briefs]  # grounds may be larger than whole covers
+        for kind in dict.fromkeys(kinds):
+            rows = [row for row, other in enumerate(kinds) if other == kind]
             covers |= zip(rows, self._covers([briefs[row] for row in rows], on_step), strict=True)
         return [covers[row] for row in range(len(briefs))]
 
@@ -130,16 +165,17 @@ class CoverPipeline(ProductMixin):
 
     @torch.inference_mode()
     def start(self, briefs: list[Brief]) -> Batch:
-        """Read the briefs and draw their noise. All must agree on steps, size as drawn, product_id and whether to inpaint."""
+        """Read the briefs and draw their noise. All must agree on steps, size as drawn, product_id, and whether to inpaint or to draw
+        grounds."""
         briefs = list(map(self.prepared, briefs))
-        for name in ("steps", "size", "inpaint", "product_id"):
+        for name in ("steps", "size", "ground", "inpaint", "product_id"):
             values = sorted({getattr(b, name) for b in briefs})
             if len(values) != 1:
                 raise BriefError(f"{name}={values} in one call; allowed: one value for all briefs")
         self.check_size(briefs[0].size)
         product = self.product(briefs[0])
         batch = Batch([self.sampler(brief, product) for brief in briefs], product)
-        Conditioner(self.adapter)(batch.samplers)
+        Conditioner(self.drawer(batch.ground).adapter)(batch.samplers)
         return batch
 
     @torch.inference_mode()
@@ -148,7 +184,7 @@ class CoverPipeline(ProductMixin):
         if batch.done >= batch.total:
             return False
         self._wear(batch.product)
-        step_together(self.predict, batch.samplers)
+        step_together(self.drawer(batch.ground).predict, batch.samplers)
         return batch.done < batch.total
 
     @torch.inference_mode()
@@ -163,32 +199,37 @@ class CoverPipeline(ProductMixin):
         """A sampler of the brief before its first step, without conditions. digest: `item_key` of it, if that is known."""
         hint, placed = self.hinted(brief) if brief.inpaint else (None, None)
         item, user = self.item(brief, product, digest), self.user(brief)
-        place, factor, layouts = self.place(brief, user), self.draft_factor(brief), self.adapter.config.layouts
-        return Sampler(self.family, brief, item, user, hint, placed, trunk, place, factor, layouts, self.avoid(brief))
+        drawer, place, factor = self.drawer(brief.ground), self.place(brief, user), self.draft_factor(brief)
+        sharpen = self.settings.sharpen if brief.ground else 0.0
+        own = drawer.adapter.config.layouts, self.avoid(brief), sharpen
+        return Sampler(drawer.family, brief, item, user, hint, placed, trunk, place, factor, *own)
 
     def prepared(self, brief: Brief) -> Brief:
-        """The brief as this checkpoint draws it: around the item's own picture the ground alone, if its adapter can draw grounds. A scene
-        is drawn at the size of grounds. A denoiser that takes guidance as an input is not guided by a second row."""
+        """The brief as this checkpoint draws it: around the item's own picture the ground alone, if it can draw grounds. A scene is
+        drawn at their size by a denoiser of both. A denoiser that takes guidance as an input is not guided by a second row."""
         brief = with_input_guidance(self.family, brief)
         anchored = (brief.product is not None or fills(brief)) and not brief.product_id
-        if brief.ground or not anchored or self.adapter.placement is None:
+        alone = brief.ground or not anchored or self.drawer(True).adapter.placement is None
+        if alone or (brief.inpaint and self.grounds is not None):
             return brief
         return replace(brief, ground=not brief.inpaint, size=self.ground_size(brief.size))
 
     def ground_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(width, height) of the ground of a cover of `size`: at least as large as the adapter's grounds."""
-        scale, multiple = max(1.0, self.adapter.config.grounds / max(size)), 16 * self.adapter.config.draft_factor
+        config = self.drawer(True).adapter.config
+        scale, multiple = max(1.0, config.grounds / max(size)), 16 * config.draft_factor
         return tuple(round(edge * scale / multiple) * multiple for edge in size)  # type: ignore[return-value]
 
     def draft_factor(self, brief: Brief) -> int:
         """The edge of what it draws over that of its draft, 1 without one."""
-        return self.adapter.config.draft_factor if brief.ground else 1
+        return self.drawer(True).adapter.config.draft_factor if brief.ground else 1
 
     def place(self, brief: Brief, user: Tensor) -> Place | None:
         """Where the user (1, U) likes the product in a ground; None if there is none."""
-        if not brief.ground or brief.product is None or self.adapter.placement is None:
+        placement = self.drawer(True).adapter.placement
+        if not brief.ground or brief.product is None or placement is None:
             return None
-        return set_down(brief, Place(*self.adapter.placement.place(user[0])))
+        return set_down(brief, Place(*placement.place(user[0])))
 
     def hinted(self, brief: Brief) -> tuple[Tensor, Image.Image]:
         """What the ControlNet is shown of a brief, one row, and the product where it stands. Unsupported without a ControlNet."""
@@ -237,7 +278,7 @@ class CoverPipeline(ProductMixin):
     def item(self, brief: Brief, product: TrainedProduct | None = None, digest: str = "") -> Tensor:
         """What the VLM read of the item, (1, M, D), cached; the tokens of an empty item for a ground."""
         if brief.ground:
-            return self.adapter.nothing[None]
+            return self.drawer(True).adapter.nothing[None]
         return self.readings.read(digest or self.item_key(brief, product), lambda: self._read(brief, product))
 
     def avoid(self, brief: Brief) -> Tensor | None:
@@ -261,6 +302,20 @@ class CoverPipeline(ProductMixin):
         if not np.isfinite(user).all():
             raise BriefError("user_embedding holds NaN or infinity; allowed: finite numbers")
         return torch.from_numpy(user)[None].to(self.device)
+
+
+def with_denoiser(diffusion: Any, folder: Path) -> Any:
+    """The same stock pipeline with the denoiser in `folder`, of the same class. CheckpointError for one that does not load."""
+    name = "transformer" if getattr(diffusion, "transformer", None) is not None else "unet"
+    weights("grounds denoiser", folder, DIFFUSERS)
+    try:
+        kind = type(getattr(diffusion, name))
+        denoiser = kind.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    except (OSError, ValueError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"grounds={str(folder)!r}: not readable ({error}); allowed: a {kind.__name__} with safetensors"
+        ) from error
+    return type(diffusion)(**diffusion.components | {name: denoiser})
 
 
 def load_diffusion(folder: Path) -> Any:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from icg.brief import Brief
 from icg.compose.cover import compose, fills
+from icg.compose.detail import sharpened
 from icg.compose.layout import PLACE, Place, stood
 from icg.compose.subject import cropped
 from icg.draw.anchor import blend
@@ -80,7 +81,7 @@ class Sampler:
     placed: for a brief that is inpainted, the product where it is to be; hint (1, ...) shows it to the ControlNet.
     trunk: sampled for several briefs, which branch off it. place: where the product of a brief with a ground is to be.
     draft_factor, layouts: see `icg.draw.drafts`; the brief's seed chooses one of the layouts. avoid (1, M, D): what the VLM read of words
-    that guidance moves away from, None for nothing.
+    that guidance moves away from, None for nothing. sharpen: how much the decoded picture is sharpened before anything is set into it.
     """
 
     def __init__(
@@ -96,9 +97,11 @@ class Sampler:
         draft_factor: int = 1,
         layouts: int = 0,
         avoid: Tensor | None = None,
+        sharpen: float = 0.0,
     ) -> None:
         self._family, self.brief, self.item, self.user = family, brief, item, user
         self.hint, self.placed, self.trunk, self.avoid = hint, placed, trunk, avoid
+        self._sharpen = sharpen
         self.place = place
         """Where the product is in the cover, None as long as the draft is to decide it."""
         self.conditions: tuple[Condition | None, ...] = ()
@@ -194,7 +197,7 @@ class Sampler:
 
     def finish(self, decoded: Image.Image) -> Image.Image:
         """The cover, from its decoded latents."""
-        return compose(self.brief, decoded, self.place)
+        return compose(self.brief, sharpened(decoded, self._sharpen), self.place)
 
     def branch(self, brief: Brief, user: Tensor, place: Place | None = None) -> Sampler:
         """Another sampler that goes on from here, for a brief of the same item, size and steps; this one stays as it is."""

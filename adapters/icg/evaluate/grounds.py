@@ -33,7 +33,7 @@ def measure(
 ) -> dict[str, float]:
     """Of `count` bare grounds, each for a SIMULATED user who likes one palette and backdrop: strength of edges relative to real grounds of
     these, and how often `judge` reads the palette and the backdrop. covers (N, 64): of the bank. {} for an adapter without grounds."""
-    if pipeline.adapter.placement is None:
+    if pipeline.drawer(True).adapter.placement is None:
         return {}
     rng, pictures, real, looks = np.random.default_rng((seed, 41)), list[Image.Image](), list[Image.Image](), []
     for n in range(count):
@@ -43,7 +43,13 @@ def measure(
             continue
         user = covers[rng.permutation(alike)[:ALIKE]].mean(0)
         size = pipeline.ground_size(Brief.size)
-        brief = Brief("ground", user_embedding=user / np.linalg.norm(user), seed=n, size=size)
+        brief = Brief(
+            "ground",
+            user_embedding=user / np.linalg.norm(user),
+            seed=n,
+            size=size,
+            steps=pipeline.settings.knobs(around=True)["steps"],
+        )
         pictures += pipeline([replace(brief, ground=True)])
         real.append(ground(list(PALETTES)[palette], BACKDROPS[backdrop], stable_seed("real", seed, n), size[0]))
         looks.append((palette, backdrop))

@@ -127,7 +127,7 @@ def measure_seed(
         true_titles = {"_real": [subjects[i].title for i in real.subject]}
         for kind in kinds:
             briefs = [
-                brief(parts.embedding, kind, subjects[i], u, seed * 10_000 + n)
+                brief(parts, kind, subjects[i], u, seed * 10_000 + n)
                 for n, (i, u) in enumerate(zip(rows, users, strict=True))
             ]
             images[kind], true_titles[kind] = draw(parts, briefs, KINDS[kind][-1]), titles
@@ -139,7 +139,7 @@ def measure_seed(
                 out[f"title_top5_{name}{kind}{judge}"] = top5
     for kind in kinds:
         figures = personalisation(
-            parts, looks, bank, chosen, themes, partial(brief, parts.embedding, kind), seed, KINDS[kind][-1]
+            parts, looks, bank, chosen, themes, partial(brief, parts, kind), seed, KINDS[kind][-1]
         )
         # The users of all kinds are the same, so their histories are told once.
         out |= {f"{name}{kind}": value for name, value in figures.items() if not (kind and name.startswith("history_"))}
@@ -148,9 +148,7 @@ def measure_seed(
         out |= unseen_users(parts, root / "users", subjects, bank, covers, themes, seed)
     pairs = covers[rng.integers(0, len(covers), (len(chosen), 2))]
     briefs = [
-        brief(parts.embedding, "_title_only", s, u, n)
-        for n, (s, p) in enumerate(zip(chosen, pairs, strict=True))
-        for u in p
+        brief(parts, "_title_only", s, u, n) for n, (s, p) in enumerate(zip(chosen, pairs, strict=True)) for u in p
     ]
     current = draw(parts, briefs)
     for name, folder in (("dispersion_ratio", compared.without), ("diversity_ratio", compared.before)):
@@ -161,15 +159,16 @@ def measure_seed(
     return out
 
 
-def brief(embedding: JointEmbedding, kind: str, subject: Subject, user: np.ndarray, seed: int) -> Brief:
+def brief(parts: starter.Starter, kind: str, subject: Subject, user: np.ndarray, seed: int) -> Brief:
     """A brief of one of KINDS. Of several pictures the one that the user prefers is the anchor, as in the services."""
     with_title, count, anchored, _ = KINDS[kind]
     styles = [STYLES[(seed + n) % len(STYLES)] for n in range(count)]
     pictures = tuple(on_white(subject.sprites[style]) for style in styles)
     if count > 1:
-        pictures = tuple(preferred_first(pictures, user, [*embedding.covers([*pictures])]))
+        pictures = tuple(preferred_first(pictures, user, [*parts.embedding.covers([*pictures])]))
     anchor = anchoring(pictures, None if anchored else 0.0)
-    return Brief(subject.title if with_title else "", pictures, user, seed=seed, **anchor)
+    knobs = parts.pipeline.settings.knobs(around=anchored) | anchor
+    return Brief(subject.title if with_title else "", pictures, user, seed=seed, **knobs)
 
 
 def spread(embedding: JointEmbedding, covers: list[Image.Image], kind: str) -> float:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from icg.compose.cut_out import component, grown
 from icg.compose.detail import detail
+from icg.compose.ink import LIGHT, is_ink
 from icg.compose.layout import blurred
 from icg.gates.locate import Region, locate, settled, view
 from icg.pictures import over_white
@@ -47,8 +48,22 @@ def fidelity(cover: Image.Image, reference: Image.Image, product: Image.Image | 
 
     The subject is found anew from `reference`, so that a bitten cut-out does not vouch for itself: it is what the picture's own alpha
     says is opaque, or what stands on a plain ground. With alpha it is located by its outline too: a drawing of one colour has nothing else.
+    Such a drawing may be in the light colour in which dark grounds have it (`icg.compose.ink`).
     """
-    picture = over_white(reference)
+    dark = _fidelity(cover, reference, product, over_white(reference))
+    if (
+        dark >= CERTAIN
+        or product is None
+        or not (reference.has_transparency_data and is_ink(reference.convert("RGBA")))
+    ):
+        return dark
+    light = Image.new("RGB", reference.size)
+    light.paste(LIGHT, (0, 0), reference.convert("RGBA").getchannel("A"))
+    return max(dark, _fidelity(cover, reference, product, light))
+
+
+def _fidelity(cover: Image.Image, reference: Image.Image, product: Image.Image | None, picture: Image.Image) -> float:
+    """See `fidelity`. picture: RGB of the reference's size, what the cover is to show where the reference is opaque."""
     whole, mask, rim = product is None, np.ones(picture.size[::-1], bool), max(2, round(RIM * max(reference.size)))
     opaque = None if whole else _opaque(reference)
     if product is not None:

@@ -68,15 +68,17 @@ class StepScheduler:
         rows = rows or (CPU_ROWS if on_cpu else GPU_ROWS)
         # Streams and graphs belong to the current device, which is each thread's own.
         self._current = nullcontext if on_cpu else partial(torch.cuda.device, pipeline.device)
+        self._sizes = tuple(map(tuple, sizes))
         grounds = [pipeline.ground_size(size) for size in sizes]
-        factor = pipeline.adapter.config.draft_factor
+        factor = pipeline.drawer(True).adapter.config.draft_factor
         drafts = [(width // factor, height // factor) for width, height in grounds]
         sizes = tuple(dict.fromkeys([*sizes, *grounds, *drafts]))
         pipeline.bare()
         self._loras = Loras(pipeline.family, loras or {}, products)
         with self._current(), torch.inference_mode():
-            self._condition = Conditioner(pipeline.adapter, exact=on_cpu and fast is None)
-            self._model = Model(pipeline, self._condition.nothing, sizes, rows, self._loras, fast)
+            exact = on_cpu and fast is None
+            self._condition = {alone: Conditioner(p.adapter, exact) for alone, p in pipeline.drawers.items()}
+            self._model = Model(pipeline, self._condition[False].nothing, sizes, rows, self._loras, fast)
             self._colours = Colours(pipeline.family, pipeline.device)
             self._decoder = Decoder(pipeline)
         self._pipeline, self._clock = pipeline, clock
@@ -113,6 +115,8 @@ class StepScheduler:
         raises end the request within one step.
         """
         now = self._clock()
+        if not brief.ground and tuple(brief.size) not in self._sizes:
+            raise BriefError(f"size={brief.size}; allowed: {', '.join(map(str, self._sizes))}")
         brief = self._pipeline.prepared(brief)
         self._model.check(tuple(brief.size), lora)
         product = self._pipeline.product(brief)
@@ -181,10 +185,12 @@ class StepScheduler:
             self._queue.settle(self._clock(), self._work, lambda r: self._alone(r, rows))
             waiting = [r for r in self._queue.live if not r.decoding]
         running = self._choose(waiting)
-        groups: dict[tuple[Size, str, bool], list[Sampler]] = defaultdict(list)
+        groups: dict[tuple[Size, str, bool, bool], list[Sampler]] = defaultdict(list)
         for sampler, requests in running.items():
-            groups[sampler.size, requests[0].lora, sampler.brief.inpaint].append(sampler)
-        for (size, lora, _), samplers in groups.items():
+            brief = sampler.brief
+            apart = self._pipeline.draws_apart(brief)
+            groups[sampler.size, requests[0].lora, brief.inpaint, apart].append(sampler)
+        for (size, lora, *_), samplers in groups.items():
             with self._queue.isolated(*(r for sampler in samplers for r in running[sampler])):
                 self._step(size, lora, samplers, running)
         for sampler in [s for s, requests in running.items() if requests[0].status is not Status.RUNNING]:
@@ -252,11 +258,12 @@ class StepScheduler:
     def _denoise(
         self, size: Size, lora: str, product: TrainedProduct | None, samplers: list[Sampler]
     ) -> list[torch.Tensor]:
-        """Predictions for each of these samplers, which have one size and LoRA, and are all inpainted or none."""
-        self._condition(samplers)
+        """Predictions for each of these samplers, which have one size, LoRA and denoiser, and are all inpainted or none."""
+        apart = self._pipeline.draws_apart(samplers[0].brief)
+        self._condition[apart](samplers)
         began = time.perf_counter()
         rows = stack(samplers)
-        predictions, calls = self._model.denoise(size, lora, rows, product)
+        predictions, calls = self._model.denoise(size, lora, rows, product, apart)
         self.metrics.rows += len(rows.x)
         self.metrics.calls += calls
         self.metrics.denoise_s += time.perf_counter() - began

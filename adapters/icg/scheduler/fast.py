@@ -50,18 +50,20 @@ class Fast:
 
     def prepare(self, pipeline: CoverPipeline) -> None:
         """Change the pipeline's parts for good."""
-        denoiser = pipeline.family.denoiser
         pipeline.to(pipeline.device, self.dtype)
+        denoisers = [drawer.family.denoiser for drawer in pipeline.drawers.values()]
         if self.channels_last:
-            for part in (denoiser, pipeline.family.vae):
+            for part in (*denoisers, pipeline.family.vae):
                 torch.nn.Module.to(part, memory_format=torch.channels_last)
-        if self.fused and hasattr(denoiser, "fuse_qkv_projections") and not getattr(denoiser, "peft_config", {}):
-            denoiser.fuse_qkv_projections()
+        for denoiser in denoisers:
+            if self.fused and hasattr(denoiser, "fuse_qkv_projections") and not getattr(denoiser, "peft_config", {}):
+                denoiser.fuse_qkv_projections()
         if self.compiled:
             # Each rung is a shape of its own, and beyond the limit torch goes on uncompiled.
             config = torch._dynamo.config
             config.recompile_limit = max(config.recompile_limit, 8 * len(self.rungs))
-            denoiser.compile(dynamic=False)
+            for denoiser in denoisers:
+                denoiser.compile(dynamic=False)
 
 
 NAMED: dict[str, Fast | None] = {

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
+from itertools import product as pairs
 
 import torch
 from torch import Tensor
@@ -50,17 +51,13 @@ class Model:
         exact = pipeline.device.type == "cpu" and fast is None
         if exact:
             loras.settle()
-            if pipeline.inpainter is not None:
-                steady(pipeline.inpainter.net)
-            for name, part in self._family.vae.named_children():
-                if name not in ("encoder", "quant_conv"):
-                    steady(part)
+            _settle(pipeline)
         self.rows: dict[Size, int] = {}
         """Rows per call at most, by size."""
         self._exact, self._trials = exact, dict[Size, Rows]()
-        self._denoising: dict[tuple[Size, str, bool], Agreement] = {}
+        self._denoising: dict[tuple[Size, str, bool, bool], Agreement] = {}
         self._decoding: dict[Size, Agreement] = {}
-        self._ladders: dict[tuple[Size, str, bool], Ladder] = {}
+        self._ladders: dict[tuple[Size, str, bool, bool], Ladder] = {}
         self._steps: deque[torch.cuda.Event] = deque()
         for size in sizes:
             pipeline.check_size(size)
@@ -76,8 +73,8 @@ class Model:
             self.rows[size] = rows_that_fit(denoise, rows, pipeline.device)
             self._decoding[size] = Agreement(decode, COVERS, exact)
             if fast is not None:
-                for lora in loras.names:
-                    self._ladder(size, lora, hinted=False)
+                for lora, apart in pairs(loras.names, pipeline.drawers):
+                    self._ladder(size, lora, False, apart)
 
     def check(self, size: Size, lora: str) -> None:
         """BriefError for a size or LoRA that was not announced at construction."""
@@ -85,14 +82,17 @@ class Model:
             raise BriefError(f"size={size}; allowed: {', '.join(map(str, self.rows))}")
         self._loras.check(lora)
 
-    def denoise(self, size: Size, lora: str, rows: Rows, product: TrainedProduct | None = None) -> tuple[Tensor, int]:
-        """Predictions (B, C, h, w) and the number of calls, with the low-rank weights of `lora`, or else of `product` if it has any."""
+    def denoise(
+        self, size: Size, lora: str, rows: Rows, product: TrainedProduct | None = None, apart: bool = False
+    ) -> tuple[Tensor, int]:
+        """Predictions (B, C, h, w) and the number of calls, with the low-rank weights of `lora`, or else of `product` if it has any; or by
+        the denoiser that draws grounds `apart`, without any."""
         product = product if product is not None and product.lora else None
-        sizes = self._agreement(size, lora, product, rows.hint is not None).parts(len(rows.x))
+        sizes = self._agreement(size, lora, product, rows.hint is not None, apart).parts(len(rows.x))
         ends = [sum(sizes[: n + 1]) for n in range(len(sizes))]
-        call = partial(self._call, size, lora, product)
+        call = partial(self._call, size, lora, product, apart=apart)
         if self._fast is not None and product is None:
-            call = self._ladder(size, lora, rows.hint is not None)
+            call = self._ladder(size, lora, rows.hint is not None, apart)
         parts = [call(rows.of(slice(end - n, end))) for n, end in zip(sizes, ends, strict=True)]
         if rows.x.device.type == "cuda":
             self._hold()
@@ -109,33 +109,35 @@ class Model:
         """Sizes of the calls that decode so many covers."""
         return self._decoding[size].parts(covers)
 
-    def _agreement(self, size: Size, lora: str, product: TrainedProduct | None, hinted: bool) -> Agreement:
+    def _agreement(self, size: Size, lora: str, product: TrainedProduct | None, hinted: bool, apart: bool) -> Agreement:
         """Kernels depend on shapes alone: products whose weights have equal shapes share an Agreement."""
-        key = (size, lora if product is None else f"product {product.form}", hinted)
+        key = (size, lora if product is None else f"product {product.form}", hinted, apart)
         if key not in self._denoising:
             blank, trial = product and product.blank, self._trials[size]
             trial = trial if hinted else trial._replace(hint=None)
             self._denoising[key] = Agreement(
-                lambda part: self._call(size, lora, blank, trial.of(part)), self.rows[size], self._exact
+                lambda part: self._call(size, lora, blank, trial.of(part), apart), self.rows[size], self._exact
             )
         return self._denoising[key]
 
-    def _ladder(self, size: Size, lora: str, hinted: bool) -> Ladder:
+    def _ladder(self, size: Size, lora: str, hinted: bool, apart: bool) -> Ladder:
         """Recorded at first use: at construction, but for inpainting."""
-        key = size, lora, hinted
+        key = size, lora, hinted, apart
         if key not in self._ladders and self._fast is not None:
             self._loras.use(lora)
             trial, most, graphs = self._trials[size], self.rows[size], self._fast.graphs
             trial = trial if hinted else trial._replace(hint=None)
             self._ladders[key] = Ladder(
-                partial(self._call, size, lora, None),
+                partial(self._call, size, lora, None, apart=apart),
                 lambda count: trial.of(slice(0, count)),
                 [*(rung for rung in self._fast.rungs if rung < most), most],
                 graphs and trial.x.device.type == "cuda",
             )
         return self._ladders[key]
 
-    def _call(self, size: Size, lora: str, product: TrainedProduct | None, rows: Rows) -> Tensor:
+    def _call(self, size: Size, lora: str, product: TrainedProduct | None, rows: Rows, apart: bool = False) -> Tensor:
+        if apart:
+            return self._pipeline.drawers[True].predict(*rows, size)
         if product is None:
             self._loras.use(lora)
             return self._pipeline.predict(*rows, size)
@@ -164,3 +166,12 @@ class Model:
         x = like(self._family.shape(size))
         guidance = x.new_full((count,), Brief.guidance) if self._family.takes_guidance else None
         return Rows(x, t, like(condition.embeds.shape[1:]), pooled, hint, guidance)
+
+
+def _settle(pipeline: CoverPipeline) -> None:
+    """Make rows independent of their batch: see `icg.models.batch_exactness.steady`."""
+    steps = [drawer.family.denoiser for drawer in pipeline.drawers.values()]
+    nets = [] if pipeline.inpainter is None else [pipeline.inpainter.net]
+    decoding = [p for name, p in pipeline.family.vae.named_children() if name not in ("encoder", "quant_conv")]
+    for part in (*steps, *nets, *decoding):
+        steady(part)

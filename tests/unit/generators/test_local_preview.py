@@ -13,10 +13,10 @@ from tests.unit.generators.test_local import brief
 async def test_the_first_cover_is_seen_while_it_is_noise() -> None:
     generator, calls, updates = LocalGenerator(), list[Pixels](), list[int]()
     try:
-        request = [brief(1, 4), brief(2, 4)]
+        request = [brief(1, 8), brief(2, 8)]
         first, second = await generator.generate(request, lambda step, _: updates.append(step), calls.append)
-        assert [(p.shape, p.dtype) for p in calls] == [((16, 16, 3), np.uint8)] * 2, "after two and three of four steps"
-        assert updates == [1, 2, 3, 4]
+        assert [(p.shape, p.dtype) for p in calls] == [((16, 16, 3), np.uint8)] * 2, "after four and six of eight steps"
+        assert updates == [*range(1, 9)]
         own, other = (
             np.asarray(Image.open(io.BytesIO(new.image)).resize((16, 16), Image.Resampling.BOX), float)
             for new in (first, second)

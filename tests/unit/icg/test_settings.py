@@ -37,7 +37,10 @@ def test_what_it_says_holds_unless_the_request_says_otherwise(tmp_path: Path) ->
     [
         ("{", "not JSON"),
         ([], "allowed: one object"),
-        ({"colour": "red"}, "colour='red'; allowed keys: dtype, guidance"),
+        ({"colour": "red"}, "colour='red'; allowed keys: dtype, ground_steps, guidance"),
+        ({"ground_steps": -1}, "ground_steps=-1; allowed: 0..100"),
+        ({"sharpen": 3}, "sharpen=3; allowed: a number in 0..2"),
+        ({"sharpen": "much"}, "sharpen='much'; allowed: a number in 0..2"),
         ({"size": 512}, "size=512"),
         ({"size": [512]}, r"size=\[512\]"),
         ({"size": [500, 512]}, "multiples of 16"),

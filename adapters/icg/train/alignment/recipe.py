@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,7 @@ def run(
     if unknown := sorted(set(weights) - set(WEIGHTS)):
         raise IcgError(f"weights for {unknown}; allowed: {sorted(WEIGHTS)}")
     weights = {name: weight for name, weight in weights.items() if weight and name in parts.rewards}
+    parts = replace(parts, pipeline=parts.pipeline.whole())
     if fresh:
         parts.pipeline.adapter.refiner.silence()
     each = 1 if isinstance(config, grpo.PolicyConfig) else config.users

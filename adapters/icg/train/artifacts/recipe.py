@@ -23,6 +23,7 @@ from icg import starter
 from icg.brief import Brief
 from icg.compose.cover import compose
 from icg.data.art import STYLES, Subject, load_subjects, procedural
+from icg.data.grounds import BACKDROPS, PALETTES, ground
 from icg.errors import IcgError
 from icg.gates.artifacts import HIDDEN, PART, artifacts, load, statistics
 from icg.train.artifacts.damage import Damage, autoencoded, banded, haloed, smeared
@@ -60,13 +61,17 @@ def stored(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def cover(subject: Subject, rng: np.random.Generator) -> Image.Image:
-    """Emoji art on a soft ground, by the composition that made covers have."""
+    """Emoji art by the composition that made covers have, on a soft ground or on one of the starter's world."""
     sprite = Image.fromarray(subject.sprites[STYLES[rng.integers(len(STYLES))]])
     edge = int(rng.integers(128, 384))
     product = sprite.resize((edge, edge), Image.Resampling.LANCZOS) if edge < 160 else sprite
-    ground = Image.fromarray(rng.integers(0, 256, (*rng.integers(1, 6, 2), 3), np.uint8))
-    ground = ground.resize((128, 128), Image.Resampling.BICUBIC)
-    return compose(Brief("cover", product=product, output=(edge, edge)), ground)
+    if rng.random() < 0.5:
+        tones = Image.fromarray(rng.integers(0, 256, (*rng.integers(1, 6, 2), 3), np.uint8))
+        behind = tones.resize((128, 128), Image.Resampling.BICUBIC)
+    else:
+        palette, backdrop = [*PALETTES][rng.integers(len(PALETTES))], BACKDROPS[rng.integers(len(BACKDROPS))]
+        behind = ground(palette, backdrop, int(rng.integers(2**31)), edge)
+    return compose(Brief("cover", product=product, ground=True, output=(edge, edge)), behind)
 
 
 def sources(photos: Sequence[Path], subjects: Sequence[Subject]) -> list[Callable[[np.random.Generator], Image.Image]]:

@@ -1,4 +1,4 @@
-"""Writes a starter folder: vlm/, diffusion/, adapter/, all fp16 safetensors. Knows nothing about training."""
+"""Writes a starter folder: vlm/, diffusion/, adapter/, grounds/, safetensors in half precision or less. Knows nothing about training."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from diffusers import DPMSolverMultistepScheduler, SanaPipeline
+from safetensors.torch import load_file, save_file
 
 from icg.adapter.model import IcgAdapter
 
@@ -26,11 +27,19 @@ def drawing(root: Path, adapter: IcgAdapter, denoiser: Any, autoencoder: Any) ->
     pipeline = SanaPipeline(tokenizer=None, text_encoder=None, scheduler=scheduler(), **parts)
     pipeline.save_pretrained(root / "diffusion", safe_serialization=True)
     for name in parts:
-        config = root / "diffusion" / name / "config.json"
-        values = json.loads(config.read_text())
-        values.pop("_name_or_path", None)  # a folder of the machine that it was loaded on
-        config.write_text(json.dumps(values, indent=2) + "\n")
+        _without_folder(root / "diffusion" / name / "config.json")
     adapter.save_pretrained(root / "adapter")
+
+
+def grounds(root: Path, adapter: IcgAdapter, denoiser: Any) -> None:
+    """Write grounds/: adapter/, and denoiser/ with its matrices in 8 bits (float8_e4m3fn), which grounds hardly show (docs/log.md)."""
+    folder = root / "grounds" / "denoiser"
+    _half(denoiser).save_pretrained(folder, safe_serialization=True)
+    _without_folder(folder / "config.json")
+    file = folder / "diffusion_pytorch_model.safetensors"
+    weights = {name: w.to(torch.float8_e4m3fn) if w.ndim > 1 else w for name, w in load_file(file).items()}
+    save_file(weights, file, {"format": "pt"})
+    adapter.save_pretrained(root / "grounds" / "adapter")
 
 
 def seeing(root: Path, vlm: Any, processor: Any) -> None:
@@ -42,6 +51,13 @@ def seeing(root: Path, vlm: Any, processor: Any) -> None:
 def size(root: Path) -> int:
     """Bytes of safetensors under `root`."""
     return sum(p.stat().st_size for p in root.rglob("*.safetensors"))
+
+
+def _without_folder(config: Path) -> None:
+    """Remove the folder of the machine that a model was loaded on."""
+    values = json.loads(config.read_text())
+    values.pop("_name_or_path", None)
+    config.write_text(json.dumps(values, indent=2) + "\n")
 
 
 def _half(module: Any) -> Any:

@@ -22,17 +22,15 @@ Audience = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndar
 
 @dataclass(frozen=True)
 class GroundsConfig:
-    """Grounds are drafted at `draft` pixels an edge and refined at `side`. `bare`: share of a batch that are drafts; half as many are
-    refined. `drop_user`: share of them for nobody. `encoded`: share of the others for `users` whom the starter's user encoder read from
-    events. `late`: share of drafts that are nearly all noise. `taste`: weight of the probes. `carry`: steps of the adapter alone, before.
-    `half`: in bfloat16, which takes half of the time on CPUs with AVX-512 BF16. Covers have the rates of DiffusionConfig, but are never
-    drawn for nothing: that is a ground now."""
+    """Grounds are drafted at `draft` pixels an edge and refined at `side`, half as many as are drafted. `covers`: what users of the space
+    engaged with. `drop_user`: share of the grounds for nobody. `encoded`: share of the others for `users` whom the starter's user encoder
+    read from events. `late`: share of drafts that are nearly all noise. `taste`: weight of the probes. `carry`: steps of the adapter alone,
+    before. `half`: in bfloat16, which takes half of the time on CPUs with AVX-512 BF16."""
 
     side: int = 256
     draft: int = 128
     covers: int = 12_000
     grounds: int = 784
-    bare: float = 0.7
     drop_user: float = 0.08
     encoded: float = 0.5
     users: int = 12_000
@@ -50,7 +48,6 @@ class Drawer(nn.Module):
         self.adapter, self.denoiser = adapter.requires_grad_(True), denoiser.requires_grad_(True)
         adapter.meta_tokens.requires_grad_(False)
         self.looks = nn.ModuleList(nn.Linear(adapter.config.caption, len(axis)) for axis in AXES)
-        self.shows_item = nn.Linear(adapter.config.caption, 1)
 
     def taste(self, embeds: Tensor, look: np.ndarray) -> Tensor:
         """embeds (B, M, W), look (B, 4) -> mean cross-entropy of style, palette, backdrop and framing."""

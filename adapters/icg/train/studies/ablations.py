@@ -191,13 +191,15 @@ def judged(
         among = group_titles + [t for t in titles if t not in group_titles][: 100 - len(group_titles)]
         users = known.covers[rng.integers(0, len(known.covers), len(group))]
         for kind in ("_title_only", "_read_only"):
-            covers = draw(parts, [brief(kind, s, u, n) for n, (s, u) in enumerate(zip(group, users, strict=True))])
+            covers = draw(
+                parts, [brief(parts, kind, s, u, n) for n, (s, u) in enumerate(zip(group, users, strict=True))]
+            )
             out[f"title_top5_{name}{kind}"] = retrieval(parts.embedding, covers, group_titles, among)["top5"]
         if not held:
             themes = np.array([CATEGORIES.index(s.category) for s in subjects])
             part = Bank(*(c[: sizes.judged] for c in (known.bank.images, known.bank.subject, known.bank.look)))
             look_judge = LookJudge(lambda images: parts.embedding.features(images).numpy(), part)
-            read_only = partial(brief, "_read_only")
+            read_only = partial(brief, parts, "_read_only")
             figures = personalisation(parts, {"": look_judge}, part, group, themes, read_only, seed)
             out |= {name: figures[name] for name in ("own_over_swapped", "own_over_swapped_model", "shuffled_control")}
     return out

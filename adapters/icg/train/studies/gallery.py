@@ -39,7 +39,7 @@ def sheet(parts: starter.Starter, subjects: list[Subject], bank: Bank, users: li
     """Rows are titles; columns are users, first from the title alone, then with a picture."""
     people = [taste(user, parts, bank) for user in users]
     kinds = ("_title_only", "")
-    briefs = [brief(parts.embedding, k, s, p, n) for n, s in enumerate(subjects) for k in kinds for p in people]
+    briefs = [brief(parts, k, s, p, n) for n, s in enumerate(subjects) for k in kinds for p in people]
     cells = [Cell(cover) for cover in draw(parts, briefs)]
     columns = [f"{user}, {kind}" for kind in ("title alone", "with a picture") for user in users]
     rows = [

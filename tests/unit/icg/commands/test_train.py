@@ -62,4 +62,4 @@ def test_a_refusal_of_a_recipe_is_one_line(tmp_path: Path) -> None:
 def test_art_is_needed_without_smoke(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["train", "alignment", "--out", str(tmp_path)])
     assert done.exit_code == 2
-    assert "icg train alignment: error: --art is needed without --smoke" in done.stderr
+    assert "icg train alignment: error: --data or --art is needed, not both" in done.stderr

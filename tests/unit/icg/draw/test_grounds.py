@@ -13,6 +13,7 @@ from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.adapter.placement import Placement
 from icg.brief import Brief
 from icg.compose.cover import compose, set_down
+from icg.compose.detail import edges, luminance
 from icg.compose.layout import Place
 from icg.draw.drafts import LAYOUT, enlarged
 from icg.draw.pipeline import CoverPipeline
@@ -20,6 +21,7 @@ from icg.draw.sampler import anchor_step, first_noise, rows_ahead
 from icg.errors import BriefError, CheckpointError
 from icg.scheduler.engine import StepScheduler
 from icg.scheduler.request import Share
+from icg.settings import DrawingSettings
 from icg.starter import Starter
 from PIL import Image, ImageDraw
 
@@ -196,3 +198,16 @@ def test_the_service_draws_the_cover_of_the_library(pipeline: CoverPipeline) -> 
         assert together[1].result(60).tobytes() != together[0].result(60).tobytes(), "each has the place of its user"
     finally:
         scheduler.close()
+
+
+def test_the_checkpoint_says_how_much_grounds_are_sharpened_and_nothing_else_is(pipeline: CoverPipeline) -> None:
+    title = Brief("teal disc", steps=2, size=(64, 64))
+    soft, (alone,) = pipeline([brief(USERS[0])])[0], pipeline([title])
+    pipeline.settings = DrawingSettings(sharpen=1.0)
+    clear, (again,) = pipeline([brief(USERS[0])])[0], pipeline([title])
+    assert soft.info["place"] == clear.info["place"]
+    assert alone.tobytes() == again.tobytes(), "a cover from its title"
+    assert edges(luminance(clear)).mean() > 1.1 * edges(luminance(soft)).mean()
+    differs = np.abs(np.asarray(clear, int) - np.asarray(soft, int)).max(-1)
+    edge, x, y = (round(share * soft.width) for share in soft.info["place"])
+    assert differs[y - edge // 4 : y + edge // 4, x - edge // 4 : x + edge // 4].max() == 0, "the item's own pixels"

@@ -6,8 +6,14 @@ from pathlib import Path
 import eyecatch
 import numpy as np
 import pytest
+from icg.brief import Brief
+from icg.compose.cover import compose
+from icg.compose.layout import PLACE
+from icg.data.grounds import BACKDROPS, PALETTES, ground
 from icg.errors import CheckpointError
 from icg.gates.artifacts import artifacts, load, statistics
+from icg.gates.gates import ARTIFACTS
+from icg.pictures import over_white
 from icg.train.artifacts import recipe
 from icg.train.artifacts.damage import banded, haloed, smeared
 from PIL import Image
@@ -65,3 +71,13 @@ def test_the_recipe_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     recipe.main(["--smoke", "--out", str(tmp_path)])
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["places"] > 100
     assert load(tmp_path)["mean"].shape == load()["mean"].shape
+
+
+@pytest.mark.parametrize("style", ["3d", "painted", "flat", "ink"])
+def test_clean_covers_of_every_style_pass_on_every_ground(style: str) -> None:
+    for n, item in enumerate(("fox", "hamburger", "rocket", "guitar")):
+        picture = Image.open(SAMPLE.parent / "images" / f"{item}-{style}.webp").convert("RGBA")
+        for backdrop in BACKDROPS[n::4]:
+            behind = ground([*PALETTES][n], backdrop, n, 256)
+            cover = compose(Brief(item, product=picture, ground=True, output=(256, 256)), behind, PLACE)
+            assert 1 - max(0.0, artifacts(cover) - artifacts(over_white(picture))) >= ARTIFACTS, (item, backdrop)

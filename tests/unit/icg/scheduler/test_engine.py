@@ -275,10 +275,10 @@ def test_a_model_error_fails_the_requests_of_its_call_alone(opened: Open) -> Non
     good = scheduler.submit(MINE[0], on_progress=gate)
     assert gate.reached.wait(60)
 
-    def broken(x: Any, t: Any, embeds: Any, pooled: Any, size: tuple[int, int]) -> Any:
+    def broken(x: Any, t: Any, embeds: Any, pooled: Any, size: tuple[int, int], *others: Any) -> Any:
         if size == WIDE:
             raise RuntimeError("out of memory")
-        return real(x, t, embeds, pooled, size)
+        return real(x, t, embeds, pooled, size, *others)
 
     family.predict = broken  # type: ignore[method-assign]
     bad = scheduler.submit(MINE[4])

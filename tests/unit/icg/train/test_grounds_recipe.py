@@ -1,4 +1,4 @@
-"""The recipe of grounds, tiny: what it writes is a starter that draws grounds, and an item alone stays what it was."""
+"""The recipe of grounds, tiny: a starter with what it writes draws grounds, also in 8 bits, and it goes on where it stopped."""
 
 import json
 import shutil
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from icg.adapter.model import IcgAdapter
+from icg.brief import Brief
 from icg.checkpoints import SHIPPED, SPACE
 from icg.draw.pipeline import CoverPipeline
 from icg.train.starter.grounds import main, move
@@ -28,17 +29,24 @@ def test_a_starter_learns_grounds_and_goes_on_where_it_stopped(
     ]
     main(arguments)
     first = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert np.isfinite([first[part] for part in ("loss", "drafted", "refined", "covers")]).all()
-    finished = tmp_path / "run" / "starter"
-    config = IcgAdapter.from_pretrained(finished / "adapter").config
+    assert np.isfinite([first[part] for part in ("loss", "drafted", "refined", "taste")]).all()
+    grounds, root = tmp_path / "run" / "starter" / "grounds", tmp_path / "starter"
+    config = IcgAdapter.from_pretrained(grounds / "adapter").config
     assert (config.grounds, config.drafts) == (128, 64)
-    shutil.copytree(small_root / "vlm", finished / "vlm")
-    pipeline = CoverPipeline.from_pretrained(finished)
-    assert pipeline.adapter.placement is not None
-    assert pipeline.adapter.placement.places.abs().sum() > 0, "fitted"
-    written = (finished / "adapter" / "model.safetensors").stat().st_mtime_ns
+    shutil.copytree(small_root, root)
+    shutil.copytree(grounds, root / "grounds")
+    pipeline = CoverPipeline.from_pretrained(root)
+    assert pipeline.grounds is not None
+    placement = pipeline.grounds.adapter.placement
+    assert placement is not None
+    assert placement.places.abs().sum() > 0, "fitted"
+    picture = pipeline([Brief("any", ground=True, steps=2, size=(128, 128), user_embedding=np.eye(64, dtype="f")[0])])[
+        0
+    ]
+    assert np.asarray(picture).std() > 0
+    written = (grounds / "adapter" / "model.safetensors").stat().st_mtime_ns
     main(arguments)
-    assert (finished / "adapter" / "model.safetensors").stat().st_mtime_ns == written, (
+    assert (grounds / "adapter" / "model.safetensors").stat().st_mtime_ns == written, (
         "a finished run is not trained again"
     )
 
