@@ -71,14 +71,14 @@ def client(server: str, token: str) -> Iterator["Client"]:
     """A connected client. RPC errors end the command with one readable message and exit status 1."""
     import grpc
 
-    from eyecatch.client import connect, explain
+    from eyecatch.client import connect, explain, is_unreachable
 
     try:
         with connect(server, token) as connected:
             yield connected
     except grpc.RpcError as error:
         hint = f" (is a server running at {server}? start one with: eyecatch serve)"
-        fail(f"error: {explain(error)}" + (hint if error.code() is grpc.StatusCode.UNAVAILABLE else ""))
+        fail(f"error: {explain(error)}" + (hint if is_unreachable(error) else ""))
 
 
 def as_json(message: Any) -> dict[str, Any]:
@@ -92,13 +92,27 @@ def as_json(message: Any) -> dict[str, Any]:
     return data
 
 
-def run_on_stores(data_dir: str, work: "Callable[[Config, Stores], Awaitable[T]]", any_space: bool = False) -> T:
-    """The result of `work` on the opened stores. `any_space`: also if their covers are of another checkpoint."""
+def existing(data_dir: str) -> Config:
+    """The configuration of a data folder that exists. Ends the command if it does not, and creates none."""
+    config = resolved(Config, {"data_dir": data_dir})
+    if not config.store and not config.folder.is_dir():
+        allowed = "a data folder; `eyecatch import items` and `eyecatch serve` make one"
+        fail(f"error: --data-dir {data_dir}: there is no such folder; allowed: {allowed}")
+    return config
+
+
+def run_on_stores(
+    data_dir: str,
+    work: "Callable[[Config, Stores], Awaitable[T]]",
+    any_space: bool = False,
+    read_only: bool = False,
+) -> T:
+    """The result of `work` on the stores of a data folder that exists, opened as by `open_stores`."""
     from eyecatch.wiring.stores import open_stores
 
     async def run() -> T:
-        config = resolved(Config, {"data_dir": data_dir})
-        async with open_stores(config, any_space) as stores:
+        config = existing(data_dir)
+        async with open_stores(config, any_space, read_only) as stores:
             return await work(config, stores)
 
     with readable_errors():

@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eyecatch.commands.common import DEFAULT_DATA, DataDir, Json, print_json, print_table, readable_errors
-from eyecatch.config import Config
-from eyecatch.settings import resolved
+from eyecatch.commands.common import DEFAULT_DATA, DataDir, Json, existing, print_json, print_table, readable_errors
 
 if TYPE_CHECKING:
     from eyecatch.evaluate.results import Recall
@@ -73,7 +71,7 @@ def recall(
             seeds=seeds,
             steps=steps,
         )
-        async with open_parts(resolved(Config, {"data_dir": data_dir})) as parts:
+        async with open_parts(existing(data_dir)) as parts:
             outcome = await measure(
                 parts.store.catalog,
                 parts.store.profiles,

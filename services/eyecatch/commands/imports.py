@@ -53,6 +53,13 @@ def mapping(pairs: list[str] | None, allowed: tuple[str, ...]) -> dict[str, list
     return out
 
 
+def folder_of(images: Path | None, file: Path) -> Path:
+    """The folder of relative picture paths. Ends the command if --images names none."""
+    if images is not None and not images.is_dir():
+        fail(f"error: --images {images}: there is no such folder; allowed: a folder that exists")
+    return images or (file if file.is_dir() else file.parent)
+
+
 def table_import(what: str) -> Callable[[Callable[..., Awaitable["Report"]]], Command]:
     """A command from an import: it gets the parts, the table, its progress, the keywords of the report and the file, then its own
     flags. A flag `strict` becomes an option of the import."""
@@ -102,7 +109,7 @@ async def import_items(
     single = {k: v[-1] for k, v in names.items() if k != "picture"}
     pictures = tuple(names["picture"]) if "picture" in names else None
     columns = ItemColumns(**single, pictures=pictures, file_name=picture_name)
-    folder = images or (file if file.is_dir() else file.parent)
+    folder = folder_of(images, file)
     report = await import_items(table, folder, parts.catalog, parts.blobs, columns, progress, **keywords)
     await _encode_users(parts, report, keywords)
     return report
@@ -132,7 +139,7 @@ async def import_covers(
     names = mapping(column, ("id", "item", "image", "embedding"))
     single = {k: v[-1] for k, v in names.items() if k != "embedding"}
     columns = CoverColumns(**single, embedding=tuple(names.get("embedding", ())))
-    folder, stores = images or file.parent, (parts.catalog, parts.blobs, parts.store.notes)
+    folder, stores = folder_of(images, file), (parts.catalog, parts.blobs, parts.store.notes)
     report = await import_covers(table, folder, *stores, columns, progress, **keywords)
     await _encode_users(parts, report, keywords)
     return report
@@ -246,7 +253,7 @@ def import_set(
     ) -> "Report":
         columns = layout.item_columns(images is not None)
         stores = (parts.catalog, parts.blobs)
-        report = await import_items(table, images or folder, *stores, columns, progress, **keywords)
+        report = await import_items(table, folder_of(images, folder), *stores, columns, progress, **keywords)
         await _encode_users(parts, report, keywords)
         return report
 

@@ -72,6 +72,7 @@ def reembed(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
         space = cover_space(folder, config.space_folder)
         generator = LocalGenerator(folder, engaging=engaging(config), space=config.space_folder)
         try:
+            await generator.load()  # a checkpoint that cannot be loaded is refused before anything is rewritten
             return await embed(stores.catalog, stores.notes, FsspecBlobs(config.blobs), generator, space, on_progress)
         finally:
             await generator.close()
@@ -81,7 +82,8 @@ def reembed(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
 
 
 clusters = typer.Typer(
-    help="Taste clusters of a state. A Redis store may be in use, an SQLite store may not.", no_args_is_help=True
+    help="Taste clusters of a state. `fit` needs an SQLite store for itself; `show` also works beside a server.",
+    no_args_is_help=True,
 )
 
 
@@ -119,7 +121,7 @@ def show(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
 
         return await load(stores.notes, await current_encoder(config, stores))
 
-    stored = run_on_stores(data_dir, work)
+    stored = run_on_stores(data_dir, work, read_only=True)
     if stored is None:
         fail("error: no taste clusters were fitted with the current encoder; try: eyecatch clusters fit")
     _answer(stored).print(json)

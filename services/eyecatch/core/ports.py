@@ -158,6 +158,9 @@ class CatalogStore(CoverVectors, Protocol):
 
     async def cover(self, cover_id: str) -> Cover | None: ...
 
+    async def items_of(self, cover_ids: Sequence[str]) -> Mapping[str, str]:
+        """The item ids of those of these covers that are known, by cover id."""
+
     async def pools(self, item_ids: Sequence[str]) -> Mapping[str, Sequence[Cover]]:
         """The covers of each known item (an empty sequence for an item without covers), oldest first. Unknown items are absent."""
 

@@ -10,6 +10,7 @@ from icg.data.rating_scale import RatingScale
 from icg.data.times import check_unit, seconds
 from icg.errors import InputError
 
+from eyecatch.core.behaviour.shown import ShownCovers
 from eyecatch.core.errors import InvalidInput, shorten
 from eyecatch.core.limits import Check
 from eyecatch.core.ports import CatalogStore, Encoder, ProfileStore
@@ -90,6 +91,7 @@ async def import_events(
     names, options, report = (columns or EventColumns()).resolve(table), options or ImportOptions(), report or Report()
     report.columns = names.words
     scale = _scale(table, names)
+    covers = ShownCovers(catalog)
     anything = not options.check or (await catalog.counts())[0] > 0
     if not anything:
         report.note("there are no items yet, so it was not checked whether those of the events exist")
@@ -102,9 +104,12 @@ async def import_events(
                 report.refuse(row.number, row.values.get(names.id, ""), str(error))
         item_ids = sorted({event.item_id for _, event in events})
         known = await catalog.known_items(item_ids) if anything else set(item_ids)
+        others = await covers.of_other_items([event for _, event in events])
         good = []
-        for row, event in events:
-            if event.item_id in known:
+        for n, (row, event) in enumerate(events):
+            if n in others:
+                report.refuse(row.number, event.id, f"event.{others[n]}")
+            elif event.item_id in known:
                 good.append(event)
                 report.example(row, **event._asdict() | {"action": event.action.name.lower()})
             else:

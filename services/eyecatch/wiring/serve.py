@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import structlog
@@ -18,8 +18,9 @@ from eyecatch.api.review import ReviewServicer
 from eyecatch.api.server import Server, ServerOptions
 from eyecatch.config import Config
 from eyecatch.core.behaviour.forget import Forgetting
+from eyecatch.core.behaviour.shown import ShownCovers
 from eyecatch.core.behaviour.sinks import StoreSink
-from eyecatch.core.errors import InvalidInput, NotReady
+from eyecatch.core.errors import EyecatchError, InvalidInput, NotReady
 from eyecatch.core.ports import Encoder, EventSink, Generator, JobQueue, Stores
 from eyecatch.core.recommending.decisions import DecisionBuffer
 from eyecatch.core.recommending.pools import Pools
@@ -45,6 +46,9 @@ from eyecatch.wiring.maker import maker, preload
 from eyecatch.wiring.process import stop_signal, tune_garbage_collector
 from eyecatch.wiring.stores import Parts, checkpoint, open_parts, shared_queue, vector_intake
 
+if TYPE_CHECKING:
+    from eyecatch.kafka.producer import Producer
+
 log = structlog.get_logger(__name__)
 
 
@@ -63,13 +67,23 @@ async def open_outputs(config: Config, parts: Parts) -> AsyncIterator[tuple[Even
     except ModuleNotFoundError as error:
         raise NotReady("--kafka needs the Kafka client: pip install 'eyecatch[kafka]'") from error
     producer = Producer(config.kafka_client())
+    probe = asyncio.ensure_future(_report_kafka(producer))
     queue, shared = parts.store.queue, shared_queue(config, parts.store)
     if by_workers and shared is not None:
         queue = shared.with_log(RequestSender(producer, config.requests_topic))
     try:
         yield KafkaSink(producer, config.events_topic), queue
     finally:
+        probe.cancel()
         await producer.close()
+
+
+async def _report_kafka(producer: "Producer") -> None:
+    """Connect at the start, and report if that is not possible: until then every RecordEvents fails."""
+    try:
+        await producer.connect()
+    except EyecatchError as error:
+        log.warning("kafka_unreachable", why=str(error), effect="RecordEvents fails until a broker answers")
 
 
 @dataclass(frozen=True)
@@ -157,7 +171,13 @@ async def application(
             ),
             CatalogServicer(parts.catalog, References(parts.blobs, config.hosts), pools),
             BehaviorServicer(
-                store.profiles, sink, parts.encoder, tastes, forgetting, vector_intake(store, parts.encoder)
+                store.profiles,
+                sink,
+                parts.encoder,
+                tastes,
+                forgetting,
+                vector_intake(store, parts.encoder),
+                ShownCovers(store.catalog),
             ),
             ReviewServicer(Review(store.catalog, parts.blobs, on_review), store.catalog),
         )

@@ -179,6 +179,17 @@ async def test_bad_events_refuse_the_whole_call(api: Api, name: str) -> None:
     await api.refused(api.behavior.GetProfile(get), CODE.NOT_FOUND)
 
 
+async def test_events_about_a_cover_of_another_item_are_refused_whole(api: Api) -> None:
+    await api.put("a", "red")
+    await api.put("b", "blue")
+    covers = await api.covers.ListCovers(covers_pb2.ListCoversRequest(item_id="b"))
+    own, foreign = event("e1", "mia", "b"), event("e2", "mia", "a")
+    own.cover_id = foreign.cover_id = covers.covers[0].id
+    call = api.behavior.RecordEvents(behavior_pb2.RecordEventsRequest(events=[own, foreign]))
+    assert await api.refused(call) == {"events[1].cover_id"}
+    assert (await api.behavior.RecordEvents(behavior_pb2.RecordEventsRequest(events=[own]))).accepted == 1
+
+
 async def test_repeated_and_forgotten(api: Api) -> None:
     await api.put("a", "red")
     send = behavior_pb2.RecordEventsRequest(events=[event("e1", "mia", "a"), event("e2", "mia", "a")])

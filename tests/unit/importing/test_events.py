@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from eyecatch.core.behaviour.shown import ShownCovers
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.types import Action, Item
 from eyecatch.importing import EventColumns, ImportOptions, Report, Table, import_events
 
-from tests.contracts.builders import MEAN
+from tests.contracts.builders import MEAN, cover, event
 from tests.unit.importing.conftest import Home
 
 
@@ -42,6 +43,28 @@ async def test_events_come_in_once(home: Home, tmp_path: Path) -> None:
     assert len(events[2].id) == 32
     again = await run(home, path)
     assert (again.accepted, again.unchanged) == (0, 3)
+
+
+async def test_an_event_about_a_cover_of_another_item_is_refused(home: Home, tmp_path: Path) -> None:
+    await home.store.catalog.upsert_items([Item("a", "A"), Item("b", "B")], [cover("c1", "a"), cover("c2", "b")])
+    path = tmp_path / "events.csv"
+    rows = ["mia,a,c1", "mia,a,c2", "mia,b,c2", "mia,b,deleted", "mia,b,"]
+    path.write_text(
+        "user,item,cover,action,time\n" + "".join(f"{row},click,{1.7e9 + n}\n" for n, row in enumerate(rows))
+    )
+    report = await run(home, path)
+    assert (report.accepted, report.rows) == (4, 5)
+    assert [(r.row, r.reason) for r in report.refused] == [
+        (2, "event.cover_id: got 'c2'; allowed: a cover of the item 'a', or none")
+    ]
+
+
+async def test_a_cover_that_moved_to_another_item_is_not_refused_by_an_old_answer(home: Home) -> None:
+    await home.store.catalog.upsert_items([Item("a", "A"), Item("b", "B")], [cover("c", "a")])
+    covers = ShownCovers(home.store.catalog)
+    assert not await covers.of_other_items([event("e", item_id="a", cover_id="c")])
+    await home.store.catalog.add_covers([cover("c", "b")])
+    assert not await covers.of_other_items([event("e", item_id="b", cover_id="c")])
 
 
 async def test_bad_rows_are_refused_and_good_ones_stay(home: Home, tmp_path: Path) -> None:

@@ -274,7 +274,7 @@ async def test_columns_can_be_named_and_missing_ones_are_named(home: Home, shop:
 
 def test_what_is_no_table_is_refused_as_bad_input(tmp_path: Path) -> None:
     with pytest.raises(
-        InvalidInput, match=r"file: got .*items.csv'; allowed: a file that exists; there is no such file"
+        InvalidInput, match=r"file: got .*items.csv'; allowed: a file or folder that exists; there is no such file"
     ) as e:
         Table(tmp_path / "items.csv")
     assert e.value.violations[0].field == "file"

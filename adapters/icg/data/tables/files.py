@@ -63,7 +63,7 @@ def parts(path: Path) -> list[TablePart]:
     if path.is_dir():
         return _parts_inside(path)
     if not path.exists():
-        raise InputError("file", repr(str(path)), "a file that exists; there is no such file")
+        raise InputError("file", repr(str(path)), "a file or folder that exists; there is no such file")
     if not path.is_file():
         raise InputError("file", repr(str(path)), "a file or a folder, not a device or a pipe")
     return [TablePart(path, kind(path))]
