@@ -69,6 +69,9 @@ class ProfileStore(Protocol):
         Profiles that cannot be read are left out.
         """
 
+    def engaged(self, item_ids: Sequence[str], batch: int = 1000) -> AsyncIterator[Sequence[str]]:
+        """The keys, as of `scan`, of profiles with an engagement with one of these items, at most `batch` at a time, each at least once."""
+
     async def reencode(self, keys: Sequence[str], encoder: "Encoder", always: bool = False) -> int:
         """Encode those of these profiles again whose embedding has another version, in one call of `encoder`; returns how many.
 

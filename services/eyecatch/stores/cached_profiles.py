@@ -93,6 +93,9 @@ class CachedProfiles:
     def scan(self, batch: int = 1000) -> AsyncIterator[ProfileHeads]:
         return self._store.scan(batch)
 
+    def engaged(self, item_ids: Sequence[str], batch: int = 1000) -> AsyncIterator[Sequence[str]]:
+        return self._store.engaged(item_ids, batch)
+
     async def reencode(self, keys: Sequence[str], encoder: Encoder, always: bool = False) -> int:
         """Cached embeddings stay: they are of the current encoder; only with `always` they are read again."""
         try:

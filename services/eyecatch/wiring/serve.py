@@ -38,6 +38,7 @@ from eyecatch.generate.service import GenerationService
 from eyecatch.generate.worker import Worker
 from eyecatch.upkeep.clicks import keep_learning
 from eyecatch.upkeep.clusters import ClusterOptions, keep_fitted
+from eyecatch.upkeep.late_pictures import LatePictures
 from eyecatch.upkeep.sweep import keep_current
 from eyecatch.upkeep.trials import keep_trials
 from eyecatch.wiring.cover_index import fill_index, keep_snapshots, open_index, snapshot
@@ -154,6 +155,7 @@ async def application(
             config.exploration,
             trial_share=config.trial_share if mode == TRIAL else 0.0,
         )
+        late = LatePictures(store.profiles, parts.encoder)
         server = Server(
             ServerOptions(
                 config.host, config.port, config.max_concurrent, config.max_message_mb << 20, config.api_token
@@ -169,7 +171,7 @@ async def application(
                 parts.index,
                 store.notes,
             ),
-            CatalogServicer(parts.catalog, References(parts.blobs, config.hosts), pools),
+            CatalogServicer(parts.catalog, References(parts.blobs, config.hosts), pools, late.add),
             BehaviorServicer(
                 store.profiles,
                 sink,
@@ -183,7 +185,7 @@ async def application(
         )
         await server.start()
         log.info("serving", host=config.host, port=server.port, covers=len(parts.index), jobs_recovered=requeued)
-        work = [decisions.run(), generation.run_background(), follower.run()]
+        work = [decisions.run(), generation.run_background(), follower.run(), late.run()]
         if worker is not None:
             work.append(worker.run())
         work += [_keep_fitted(config, parts, tastes), keep_snapshots(parts.index, *index_file)]

@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.fakes import picture
 from tests.unit.api.conftest import Api, event
+from tests.waiting import until
 
 CODE = grpc.StatusCode
 
@@ -205,6 +206,25 @@ async def test_repeated_and_forgotten(api: Api) -> None:
     assert (await api.behavior.RecordEvents(again)).ignored == 1
     answer = await api.covers.RecommendCovers(Recommend(user_id="mia", item_ids=["a"]))
     assert not answer.personalised
+
+
+async def test_users_get_a_taste_when_their_items_get_pictures(api: Api) -> None:
+    await api.put("a")
+    users = [f"u{n}" for n in range(30)]
+    events = [event(f"e{user}", user, "a") for user in users]
+    await api.behavior.RecordEvents(behavior_pb2.RecordEventsRequest(events=events))
+
+    async def tastes() -> int:
+        requests = [behavior_pb2.GetProfileRequest(user_id=user) for user in users]
+        return sum([(await api.behavior.GetProfile(request)).profile.HasField("taste") for request in requests])
+
+    assert await tastes() == 0
+
+    async def all_have_one() -> bool:
+        return await tastes() == len(users)
+
+    await api.put("a", "red")
+    await until(all_have_one, "tastes without another event")
 
 
 NAN = float("nan")

@@ -127,7 +127,12 @@ CREATE TABLE vectors (user_id TEXT PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE cover_vectors (cover_id TEXT PRIMARY KEY, data BLOB NOT NULL);
 """
 
-MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10)
+# Users of an item that gets pictures are encoded again. Impressions, most of all events, do not pay for it.
+_V11 = """
+CREATE INDEX engagements_by_item ON events (item_id, user_id) WHERE action <> 1 AND NOT suspect;
+"""
+
+MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _V11)
 
 
 def version(connection: sqlite3.Connection) -> int:
