@@ -37,6 +37,7 @@ import psutil
 import uvloop
 from confluent_kafka import Producer
 from eyecatch.config import IngestConfig
+from eyecatch.core.behaviour.shown import ShownCovers
 from eyecatch.core.ports import Encoder
 from eyecatch.core.types import EMBEDDING_DIM, Event, Vector
 from eyecatch.ingest.loop import Loop
@@ -169,7 +170,7 @@ def memory(events: int, users: int, store: str, folder: str, still: bool) -> Rat
         tune_for_batches()
         chosen = Still(encoder.version) if still else encoder
         metrics = IngestMetrics()
-        sinks = (opened.profiles, chosen, NoLetters())
+        sinks = (opened.profiles, chosen, ShownCovers(opened.catalog), NoLetters())
         loop = Loop(buffer, lambda chunks: None, *sinks, "t", config.batch_max, Retry(Health(), metrics, 5.0), metrics)
         watch = Watch()
         await loop.run()

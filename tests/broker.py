@@ -26,14 +26,14 @@ Message = tuple[bytes | None, bytes | None] | tuple[bytes | None, bytes | None, 
 class Broker:
     """One running broker; clients meet it at `address`, which is a proxy's where `advertised` says so."""
 
-    def __init__(self, advertised: int = 0) -> None:
-        self.port = free_port()
+    def __init__(self, advertised: int = 0, host: str = "127.0.0.1") -> None:
+        self.port, self._host = free_port(), host
         self._advertised = advertised or self.port
-        self.address = f"127.0.0.1:{self._advertised}"
+        self.address = f"{host}:{self._advertised}"
         self._start()
 
     def _start(self) -> None:
-        here, advertised = (f"tcp://127.0.0.1:{port}" for port in (self.port, self._advertised))
+        here, advertised = (f"tcp://{self._host}:{port}" for port in (self.port, self._advertised))
         options = (
             "--listener-url",
             here,
@@ -48,7 +48,7 @@ class Broker:
 
     def _answers(self) -> bool:
         assert self._process.poll() is None, "the broker ended"
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+        with suppress(OSError), socket.create_connection((self._host.strip("[]"), self.port)):
             return True
         return False
 

@@ -4,6 +4,7 @@ ValueError
 └── IcgError               all errors of icg
     ├── BriefError         a field of a brief is out of range
     │   ├── InputError     a foreign picture, table or cell is out of range
+    │   │   └── NoSuchFile a table names a file that does not exist
     │   ├── UnknownProduct a brief names a product that does not exist
     │   └── Unsupported    this checkpoint or this service cannot draw a valid brief
     ├── CheckpointError    a checkpoint is missing, pickled, incomplete, of the wrong widths or for another family
@@ -34,6 +35,10 @@ class InputError(BriefError):
     def __init__(self, name: str, value: str, allowed: str) -> None:
         super().__init__(f"{name}={value}; allowed: {allowed}")
         self.name, self.value, self.allowed = name, value, allowed
+
+
+class NoSuchFile(InputError):
+    """A table names a file that does not exist, or an address, which is not fetched."""
 
 
 class CheckpointError(IcgError):

@@ -7,21 +7,26 @@ and pictures are concatenated, with their lengths.
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from icg.errors import BriefError, InputError
+from icg.errors import BriefError, InputError, NoSuchFile
+from icg.picture_modes import over_white, scale_key, upright, with_mode
+
+__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "decode", "inside", "over_white", "read", "split", "text"]
 
 MAX_BYTES = 10_000_000
 MAX_PIXELS = 40_000_000
 MIN_SIDE, MAX_SIDE = 16, 16_384
 MAX_RATIO = 20
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+Image.init()
+FORMATS = tuple(name for name in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF", "HEIF") if name in Image.OPEN)
+"""AVIF if Pillow was built with it, HEIF if a plugin is registered."""
 REDUCING_GAP = 3.0
 """Pillow first averages whole blocks if the scale is above this: no visible difference, less time."""
 DAMAGE: tuple[type[Exception], ...] = (OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError)
@@ -49,28 +54,37 @@ def decode(
             raise InputError(name, "a picture of too many pixels", f"at most {MAX_PIXELS} pixels") from error
         except DAMAGE as error:
             value = f"{len(data)} bytes that are not such a picture"
-            raise InputError(name, value, "a PNG, JPEG, WebP, GIF or BMP picture") from error
+            raise InputError(name, value, f"a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture") from error
         kind = image.format
         _check_size(name, *image.size)
         try:
+            scale_key(image)
             size = _size(image.size, shortest, longest)
             image.draft("RGB", size)  # a JPEG is decoded at a fraction of its size; other formats ignore it
             image.load()
             if image.mode in ("RGB", "L", "RGBA") and "transparency" not in image.info:
                 image = _scaled(image, shortest, longest)  # before a copy of a large picture is made
-            return _scaled(_mode(ImageOps.exif_transpose(image), mode), shortest, longest)
+            return _scaled(with_mode(upright(image), mode), shortest, longest)
         except DAMAGE as error:
             value = f"a damaged {kind} picture ({type(error).__name__})"
             raise InputError(name, value, "a complete picture") from error
 
 
 def inside(folder: Path, text: str, name: str = "picture") -> Path:
-    """The file below `folder` that a table's cell names. Raises InputError for an address, an absolute path or a way out."""
-    refused = InputError(name, repr(text[:200]), "the relative path of a file inside the pictures' folder")
-    if "://" in text or "\0" in text or Path(text).is_absolute():
+    """The file below `folder` that a table's cell names. Raises InputError for an absolute path or a way out, and NoSuchFile for an
+    address, which is not fetched, and for a file that does not exist."""
+    value, allowed = repr(text[:200]), "the relative path of a file inside the pictures' folder"
+    refused = InputError(name, value, allowed)
+    if text.startswith(("data:", "//")) or "://" in text:
+        raise NoSuchFile(name, f"{value}, an address, which is not fetched", allowed)
+    if "\0" in text or Path(text).is_absolute():
         raise refused
     try:
         path = (folder / text).resolve(strict=True)
+    except (FileNotFoundError, NotADirectoryError):
+        if not Path(os.path.normpath(folder.resolve() / text)).is_relative_to(folder.resolve()):
+            raise refused from None
+        raise NoSuchFile(name, f"{value}, no such file in {str(folder)!r}", allowed) from None
     except (OSError, RuntimeError, ValueError):
         raise refused from None
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
@@ -130,27 +144,3 @@ def _size(size: tuple[int, int], shortest: int | None, longest: int | None) -> t
 def _scaled(image: Image.Image, shortest: int | None, longest: int | None) -> Image.Image:
     size = _size(image.size, shortest, longest)
     return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
-
-
-def transparent(image: Image.Image) -> bool:
-    """Whether any pixel is not opaque."""
-    if not (image.has_transparency_data or "a" in image.getbands()):
-        return False
-    low: int = image.convert("RGBA").getchannel("A").getextrema()[0]  # type: ignore[assignment]
-    return low < 255
-
-
-def _mode(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):  # 16 bits a pixel; `convert` would keep the low ones
-        image = Image.fromarray((np.asarray(image, np.float32) / 257).clip(0, 255).astype(np.uint8))
-    if not mode:
-        mode = "RGBA" if transparent(image) else "RGB"
-    return over_white(image) if mode == "RGB" else image.convert(mode)
-
-
-def over_white(image: Image.Image) -> Image.Image:
-    """RGB of a picture of any mode, transparency on white."""
-    if not (image.has_transparency_data or "a" in image.getbands()):
-        return image.convert("RGB")
-    above = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", above.size, "white"), above).convert("RGB")

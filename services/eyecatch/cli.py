@@ -1,9 +1,11 @@
 """The `eyecatch` command: offline work on a data folder, the server, and clients of a running server."""
 
 import os
+from typing import Annotated
 
 import typer
 
+from eyecatch import __version__
 from eyecatch.commands import (
     behavior,
     bulk,
@@ -27,6 +29,13 @@ from eyecatch.commands import (
 # torch's OpenMP reads it later. By default its threads spin while they wait, and then covers take ten times
 # as long beside the fast path or another busy process.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _print_version(asked_for: bool) -> None:
+    if asked_for:
+        typer.echo(f"eyecatch {__version__}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     help="Eyecatch: the cover image that makes each user stop and look.",
@@ -59,6 +68,15 @@ for name, group in (
 ):
     app.add_typer(group, name=name, rich_help_panel=OPERATE)
 moved.register(app, evaluate.app)
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Print the version and exit.", callback=_print_version)
+    ] = False,
+) -> None:
+    """Eyecatch: the cover image that makes each user stop and look."""
 
 
 def main() -> None:

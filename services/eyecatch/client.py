@@ -53,6 +53,11 @@ def connect(address: str, token: str = "") -> Iterator[Client]:
         )
 
 
+def is_unreachable(error: grpc.RpcError) -> bool:
+    """Whether no server answered. If our server answers that a part of it is unreachable, its status has details."""
+    return error.code() is grpc.StatusCode.UNAVAILABLE and rpc_status.from_call(error) is None  # type: ignore[arg-type]
+
+
 def explain(error: grpc.RpcError) -> str:
     """A readable error: the code, the message, and a line for each refused field."""
     code = error.code().name

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from icg.errors import InputError
+from icg.errors import InputError, NoSuchFile
 from icg.pictures import MAX_BYTES, decode, inside, over_white, read
 from numpy.typing import NDArray
 from PIL import Image
@@ -19,7 +19,11 @@ STORED_SIDE = 1024
 QUALITY = 90
 PREVIEW_QUALITY = 60
 
-__all__ = ["MAX_BYTES", "QUALITY", "STORED_SIDE", "file_inside", "normalise", "preview", "thumbnail"]
+__all__ = ["MAX_BYTES", "QUALITY", "STORED_SIDE", "NoSuchPicture", "file_inside", "normalise", "preview", "thumbnail"]
+
+
+class NoSuchPicture(InvalidInput):
+    """A table names a picture that no file of the folder is, or an address, which is not fetched."""
 
 
 def normalise(data: bytes, field: str) -> Picture:
@@ -46,9 +50,12 @@ def _webp(picture: Image.Image, **options: bool) -> bytes:
 
 
 def file_inside(root: Path, text: str, field: str) -> bytes:
-    """The bytes of a file below `root`. Raises InvalidInput naming `field` for URLs, absolute paths, paths outside and large files."""
+    """The bytes of a file below `root`. Raises InvalidInput naming `field` for absolute paths, paths outside and large files, and
+    NoSuchPicture for addresses and for files that do not exist."""
     try:
-        return read(inside(root, text))
+        return read(inside(root, text, field), field)
+    except NoSuchFile as error:
+        raise NoSuchPicture([Violation(field, error.value, error.allowed)]) from error
     except InputError as error:
         raise InvalidInput([Violation(field, error.value, error.allowed)]) from error
 

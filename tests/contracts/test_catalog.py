@@ -81,6 +81,12 @@ async def test_pools_are_oldest_first_and_empty_for_known_items_only(stores: Sto
     assert list(pools["bare"]) == []
 
 
+async def test_the_items_of_covers(stores: Stores) -> None:
+    await stores.catalog.upsert_items([item("a"), item("b")], [cover("c1", "a"), cover("c2", "b")])
+    assert await stores.catalog.items_of(["c2", "absent", "c1"]) == {"c1": "a", "c2": "b"}
+    assert await stores.catalog.items_of([]) == {}
+
+
 async def test_covers_of_unknown_items_are_dropped(stores: Stores) -> None:
     await stores.catalog.upsert_items([item("a")])
     await stores.catalog.add_covers([cover("c1", "gone"), cover("c2", "a")])

@@ -49,6 +49,21 @@ async def test_an_event_without_a_cover_speaks_for_the_items_own_covers(stores: 
     np.testing.assert_allclose(result, mean / np.linalg.norm(mean), atol=2e-3)
 
 
+async def test_users_who_engaged_with_items(stores: Stores) -> None:
+    await stores.catalog.upsert_items([item("a"), item("b")], [cover("c1", "a")])
+    users = [f"u{n}" for n in range(7)]
+    await stores.profiles.absorb([event(f"e{user}", user) for user in users], MEAN)
+    await stores.profiles.absorb([event("e1", "noah", item_id="b"), event("e2", "ida", action=Action.IMPRESSION)], MEAN)
+    await stores.profiles.forget("u6")
+    pages = [list(page) async for page in stores.profiles.engaged(["a", "absent"], 3)]
+    assert max(map(len, pages)) <= 3
+    keys = [key async for heads in stores.profiles.scan() for key in heads.keys]
+    engaged = {key for page in pages for key in page}
+    assert len(engaged) == 6
+    assert engaged < set(keys)
+    assert await stores.profiles.reencode(sorted(engaged), MEAN, always=True) == 6
+
+
 async def test_new_covers_are_seen_by_the_next_event(stores: Stores) -> None:
     """Whatever the store remembers of embeddings must follow the catalogue."""
     await stores.catalog.upsert_items([item("a")], [cover("c1", "a", 1)])

@@ -105,6 +105,25 @@ def test_kill_9_in_the_middle_of_an_import(tmp_path: Path) -> None:
     db.close()
 
 
+@pytest.mark.slow
+def test_ctrl_c_in_the_middle_of_an_import_says_what_is_stored(tmp_path: Path) -> None:
+    table = tmp_path / "items.csv"
+    table.write_text("id,title\n" + "".join(f"i{n},Item {n}\n" for n in range(300_000)))
+    data = tmp_path / "data"
+    command = [*EYECATCH, "import", "items", str(table), "--data-dir", str(data)]
+    process = subprocess.Popen(owned(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wal = data / "eyecatch.db-wal"
+    until(lambda: wal.exists() and wal.stat().st_size > 1_000_000, "the first rows")
+    process.send_signal(signal.SIGINT)
+    _, words = process.communicate(timeout=60)
+    assert process.returncode == 130
+    stored = int(words.partition("stopped after ")[2].split()[0])
+    assert f"{stored} rows are stored, and the same command goes on from there" in words
+    with sqlite3.connect(data / "eyecatch.db") as db:
+        assert db.execute("SELECT count(*) FROM items").fetchone()[0] >= stored > 0
+    db.close()
+
+
 def fill(client: Client) -> tuple[int, grpc.StatusCode | None]:
     """Record events until that fails; how many were accepted, and the code of the failure."""
     accepted = 0

@@ -16,24 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from icg.brief import MAX_TITLE
+from icg.data import column_names
 from icg.data.behaviour import CLICK, DISLIKE, DWELL, IMPRESSION, LIKE, PURCHASE, Log
 from icg.data.tables import Table
 from icg.data.times import seconds
 from icg.errors import IcgError
 from icg.pictures import inside
 
-ITEM = ("item_id", "id", "itemId", "movieId", "product_id", "sku")
-TITLE = ("title", "name", "item_title")
-CATEGORY = ("category", "categories", "genres", "genre")
-PICTURES = (
-    *("image", "picture", "cover", "poster", "image_path", "alternate_cover", "alternate_image"),
-    *(f"image_{n}" for n in range(2, 9)),
-)
-COVER, COVER_ITEM = ("cover_id", "coverId", "id"), ("item_id", "itemId", "item")
-COVER_PICTURE = ("image", "cover", "picture", "path")
-USER = ("user_id", "user", "userId", "customer_id")
-EVENT_ITEM = ("item_id", "item", "itemId", "movieId", "product_id", "sku")
-TIME = ("timestamp", "time", "event_time", "ts", "created_at")
 ACTIONS = {"impression": IMPRESSION, "click": CLICK, "like": LIKE}
 ACTIONS |= {"dislike": DISLIKE, "purchase": PURCHASE, "dwell": DWELL}
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -119,11 +108,13 @@ class Catalogue:
     ) -> None:
         self.items, self.pictures, self.covers, self.events = items, pictures, covers, events
         self.splits = splits or Splits()
-        self._id, self._title = items.column(ITEM), items.column(TITLE)
-        self._category = items.column(CATEGORY, required=False)
-        self._own_pictures = [name for name in (items.column((n,), required=False) for n in PICTURES) if name]
+        self._id, self._title = items.column(column_names.ITEM), items.column(column_names.TITLE)
+        self._category = items.column(column_names.CATEGORY, required=False)
+        self._own_pictures = [
+            name for name in (items.column((n,), required=False) for n in column_names.PICTURES) if name
+        ]
         if covers is None and not self._own_pictures:
-            items.column(PICTURES)
+            items.column(column_names.PICTURES)
 
     @classmethod
     def open(cls, folder: Path, splits: Splits | None = None) -> Catalogue:
@@ -146,8 +137,8 @@ class Catalogue:
                     yield from self._example(report, "items", row, item, cover, text)
             return
         known = {item.item: item for _, item, _ in self._items(report)}
-        id, of = self.covers.column(COVER, required=False), self.covers.column(COVER_ITEM)
-        picture, cover_ids = self.covers.column(COVER_PICTURE), set()
+        id, of = self.covers.column(column_names.COVER, required=False), self.covers.column(column_names.COVER_ITEM)
+        picture, cover_ids = self.covers.column(column_names.COVER_PICTURE), set()
         for row in self.covers.rows():
             cover_item, text = row.values.get(of, ""), row.values.get(picture, "")
             cover = row.values.get(id, "") if id else f"{cover_item}/{text}"
@@ -224,14 +215,11 @@ class Catalogue:
         users: dict[str, int],
     ) -> None:
         """Append the events of users of `split`: user, cover, action, dwell_ms, list and position to `whole`."""
-        user, action, when = events.column(USER), events.column(("action", "event_type", "event")), events.column(TIME)
-        item = events.column(EVENT_ITEM)
-        optional = (
-            ("cover_id", "coverId", "cover"),
-            ("decision_id", "decisionId"),
-            ("dwell_ms",),
-            ("position", "rank"),
+        user, action, when = (
+            events.column(names) for names in (column_names.USER, column_names.ACTION, column_names.TIME)
         )
+        item = events.column(column_names.EVENT_ITEM)
+        optional = (column_names.EVENT_COVER, column_names.DECISION, column_names.DWELL, column_names.POSITION)
         cover, decision, dwell, position = (events.column(names, required=False) for names in optional)
         first: dict[str, str] = {}
         for id, (_, of) in covers.items():

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from icg.data.behaviour import CLICK, DISLIKE, ENGAGED, IMPRESSION, LIKE
-from icg.data.catalogue import ACTIONS, CATEGORY, EVENT_ITEM, ITEM, TIME, TITLE, USER
+from icg.data import rating_scale
+from icg.data.behaviour import ENGAGED
+from icg.data.catalogue import ACTIONS
+from icg.data.column_names import ACTION, CATEGORY, EVENT_ITEM, ITEM, RATING, TIME, TITLE, USER
 from icg.data.interactions import Interactions
+from icg.data.rating_scale import RatingScale
 from icg.data.tables import Table
 from icg.data.times import seconds
 from icg.errors import IcgError, InputError
@@ -34,8 +37,9 @@ def read(events: Path, items: Path | None = None) -> EventTable:
     number, texts = _items(items) if items is not None else ({}, [])
     table, counts = Table(events), Counter[str]()
     user, item, when = table.column(USER), table.column(EVENT_ITEM), table.column(TIME)
-    action = table.column(("action", "event_type", "event"), required=False)
-    rating = "" if action else table.column(("rating", "stars"), meaning="action or rating")
+    action = table.column(ACTION, required=False)
+    rating = "" if action else table.column(RATING, meaning="action or rating")
+    scale = RatingScale.of(row.values.get(rating, "") for row in table.rows()) if rating else RatingScale()
     users: dict[str, int] = {}
     rows: list[tuple[int, int, float, int]] = []
     known: set[tuple[int, int, float, int]] = set()
@@ -49,7 +53,11 @@ def read(events: Path, items: Path | None = None) -> EventTable:
             continue
         try:
             time = seconds(cells.get(when, ""))
-            kind = _action(cells.get(action, "")) if action else _rated(cells.get(rating, ""))
+            kind = (
+                _action(cells.get(action, ""))
+                if action
+                else ACTIONS[rating_scale.meaning(scale.stars(cells.get(rating, "")))]
+            )
         except InputError:
             counts["events without a usable time or action"] += 1
             continue
@@ -89,14 +97,3 @@ def _action(text: str) -> int:
     if text.lower() not in ACTIONS:
         raise InputError("action", repr(text[:80]), ", ".join(ACTIONS))
     return ACTIONS[text.lower()]
-
-
-def _rated(text: str) -> int:
-    """As `eyecatch import events --rating-column` has it."""
-    try:
-        stars = float(text)
-    except ValueError:
-        raise InputError("rating", repr(text[:80]), "a number") from None
-    if stars >= 3:
-        return LIKE if stars >= 4 else CLICK
-    return DISLIKE if stars <= 2 else IMPRESSION

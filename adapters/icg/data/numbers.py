@@ -19,7 +19,7 @@ def vector_of(row: Row, columns: Sequence[str]) -> np.ndarray:
 
     What 32 bits cannot hold becomes infinite. Raises InputError for a cell with something else.
     """
-    parts = [_numbers(row.values.get(name, ""), name) for name in columns]
+    parts = [_numbers(row.text(name), name) for name in columns]
     with np.errstate(over="ignore"):
         return np.array([number for part in parts for number in part], np.float64).astype(np.float32)
 

@@ -102,21 +102,35 @@ def describe(groups: Sequence[Group], before: Sequence[Segment] = (), namer: Nam
     strong = [{*a, *b} for a, b in zip(telling(title_words), telling(all_categories), strict=True)]
     rows = np.stack([features(g.designs).mean(0) if g.designs else np.zeros(len(LOOKS), np.float32) for g in groups])
     edited = {segment.id: segment for segment in before if segment.edited}
-    segments = []
+    segments, taken = [], {segment.name.casefold() for segment in edited.values()}
     for n, group in enumerate(groups):
         looks = _looks(rows[n] - np.delete(rows, n, 0).mean(0) if len(groups) > 1 else rows[n])
         categories, own_words = tuple(top_categories[n][:CATEGORIES]), tuple(top_words[n][:WORDS])
         names = [f"{word} enthusiasts" for word in (*own_words, *categories) if word in strong[n]][:4]
         names = names or [f"lovers of {' '.join(looks[:2])} covers" if looks else "everybody else"]
-        name = namer(names, group.titles) if namer is not None else names[0]
+        old = edited.get(group.id)
+        name = (
+            old.name
+            if old
+            else _unused_name(names, [*own_words, *categories, *looks, group.id], taken, namer, group.titles)
+        )
         likes = f"Likes {', '.join(own_words)}" + (f"; mostly {' and '.join(categories)}." if categories else ".")
         text = likes + (f" Covers: {', '.join(looks)}." if looks else "")
-        segment = Segment(
-            group.id, name[:MAX_NAME], text[:MAX_TEXT], own_words, categories, looks, group.embedding, group.users
-        )
-        old = edited.get(group.id)
-        segments.append(segment if old is None else replace(segment, name=old.name, text=old.text, edited=True))
+        segment = Segment(group.id, name, text[:MAX_TEXT], own_words, categories, looks, group.embedding, group.users)
+        taken.add(segment.name.casefold())
+        segments.append(segment if old is None else replace(segment, text=old.text, edited=True))
     return segments
+
+
+def _unused_name(
+    names: Sequence[str], more: Sequence[str], taken: set[str], namer: Namer | None, titles: Sequence[str]
+) -> str:
+    """The best of `names` that is not in `taken`; if all are, the first one with the first of `more` that tells it apart."""
+    unused = [name for n in names if (name := n[:MAX_NAME]).casefold() not in taken]
+    if unused:
+        return namer(unused, titles)[:MAX_NAME] if namer is not None else unused[0]
+    longer = (f"{names[0][: MAX_NAME - len(word) - 3]} ({word})" for word in more if len(word) < MAX_NAME // 2)
+    return next(name for name in longer if name.casefold() not in taken)
 
 
 def words(text: str) -> list[str]:

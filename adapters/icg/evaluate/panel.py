@@ -19,7 +19,8 @@ from icg import pictures
 from icg.data.art import CATEGORIES, STYLES, Subject, on_white
 from icg.data.bank import build
 from icg.data.behaviour import ENGAGED, IMPRESSION, Log, population, simulate
-from icg.data.catalogue import PICTURES, TRAIN, Catalogue, Example, RowReport, Splits
+from icg.data.catalogue import TRAIN, Catalogue, Example, RowReport, Splits
+from icg.data.column_names import PICTURES
 from icg.errors import IcgError
 from icg.evaluate.permutation import LEAST_USERS
 from icg.evaluate.preference import mean_embeddings, served_embeddings

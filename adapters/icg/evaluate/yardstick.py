@@ -20,7 +20,7 @@ from icg import pictures, starter
 from icg.brief import Brief
 from icg.checkpoints import PICKLES, SPACE, SPACE_WEIGHTS, check_device
 from icg.data.art import load_subjects
-from icg.data.catalogue import COVER_PICTURE, EVENT_ITEM, USER
+from icg.data.column_names import COVER_PICTURE, EVENT_ITEM, USER
 from icg.data.tables import Table
 from icg.draw.ask import anchoring
 from icg.errors import CheckpointError, IcgError

@@ -79,7 +79,8 @@ def plain(processor: Any, title: str) -> str:
 
 def prompt(processor: Any, title: str, references: int) -> str:
     """The prompt by the family's chat template; without a template, image tokens followed by the title."""
-    template = getattr(processor, "chat_template", None)
+    # Older folders have it in tokenizer_config.json alone.
+    template = getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None)
     if template:
         content = [{"type": "image"}] * references + ([{"type": "text", "text": title}] if title else [])
         messages, kwargs = [{"role": "user", "content": content}], {"tokenize": False, "add_generation_prompt": False}

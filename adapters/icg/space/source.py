@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from icg.data.behaviour import CLICK, DISLIKE, DWELL, IMPRESSION, LIKE, PURCHASE
-from icg.data.catalogue import COVER, EVENT_ITEM, TIME, USER, Catalogue, Example, RowReport, Splits
+from icg.data.catalogue import Catalogue, Example, RowReport, Splits
+from icg.data.column_names import COVER, EVENT_ITEM, RATING, TIME, USER
 from icg.data.numbers import EMBEDDING, vector_of
 from icg.data.tables import Table
 from icg.data.times import seconds
 from icg.errors import IcgError, InputError
 
-RATING = ("rating", "score", "stars")
 WEIGHTS = {IMPRESSION: 0.0, CLICK: 1.0, LIKE: 2.0, DISLIKE: -1.5, PURCHASE: 3.0}
 DWELL_FULL_MS = 10_000
 """These are the weights of the services' encoder of the mean."""

@@ -1,13 +1,16 @@
 """The Behavior service: records events, returns and forgets profiles. User ids never reach the log."""
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from eyecatch.api import wire
 from eyecatch.api.status import unary
 from eyecatch.core import limits
 from eyecatch.core.behaviour.forget import Forgetting
+from eyecatch.core.behaviour.shown import ShownCovers
 from eyecatch.core.behaviour.vectors import VectorIntake
-from eyecatch.core.errors import InvalidInput, NotFound
+from eyecatch.core.errors import InvalidInput, NotFound, Unavailable
 from eyecatch.core.ports import Encoder, EventSink, ProfileStore
 from eyecatch.core.tastes.clusters import Tastes
 from eyecatch.core.types import Event
@@ -24,9 +27,10 @@ class BehaviorServicer(behavior_pb2_grpc.BehaviorServiceServicer):
         tastes: Tastes,
         forgetting: Forgetting,
         vectors: VectorIntake,
+        covers: ShownCovers,
     ) -> None:
         self._profiles, self._sink, self._encoder, self._tastes = profiles, sink, encoder, tastes
-        self._forgetting, self._vectors = forgetting, vectors
+        self._forgetting, self._vectors, self._covers = forgetting, vectors, covers
 
     @unary
     async def RecordEvents(
@@ -44,6 +48,11 @@ class BehaviorServicer(behavior_pb2_grpc.BehaviorServiceServicer):
                 continue
             check.event(f"events[{n}]", event)
             events.append(event)
+        check.done()
+        # A sink may take events while the store does not answer; then ingest finds the covers of other items.
+        with suppress(Unavailable):
+            for n, why in (await self._covers.of_other_items(events)).items():
+                check.violations.append(replace(why, field=f"events[{n}].{why.field}"))
         check.done()
         accepted = await self._sink.record(events)
         return behavior_pb2.RecordEventsResponse(accepted=accepted, ignored=len(events) - accepted)

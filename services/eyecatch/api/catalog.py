@@ -1,6 +1,7 @@
 """The Catalog service: stores, returns and deletes items."""
 
 import asyncio
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from eyecatch.api import wire
@@ -15,8 +16,11 @@ from eyecatch.v1 import catalog_pb2, catalog_pb2_grpc
 
 
 class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
-    def __init__(self, catalog: Catalog, references: References, pools: Pools) -> None:
+    def __init__(
+        self, catalog: Catalog, references: References, pools: Pools, on_first_pictures: Callable[[Iterable[str]], None]
+    ) -> None:
         self._catalog, self._references, self._pools = catalog, references, pools
+        self._on_first_pictures = on_first_pictures
         # Only one call decodes pictures at a time, so that memory is bounded by one request.
         self._decoding = asyncio.Lock()
 
@@ -44,8 +48,11 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
                         check.violations += error.violations
                 incoming.append(IncomingItem(item, tuple(pictures)))
             check.done()
+            ids = {i.item.id for i in incoming if i.pictures}
+            illustrated = {id for id, pool in (await self._catalog.store.pools(sorted(ids))).items() if pool}
             stored = await self._catalog.upsert(incoming)
         self._pools.drop([i.id for i in stored])
+        self._on_first_pictures(ids - illustrated)
         return catalog_pb2.UpsertItemsResponse(items=[wire.item_to_wire(i) for i in stored])
 
     @unary

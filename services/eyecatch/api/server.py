@@ -11,6 +11,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from eyecatch.addresses import joined
 from eyecatch.api import status
 from eyecatch.api.behavior import BehaviorServicer
 from eyecatch.api.catalog import CatalogServicer
@@ -26,6 +27,8 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     review_pb2.DESCRIPTOR.services_by_name["ReviewService"],
 )
 NAMES = tuple(s.full_name for s in SERVICES)
+PING_MS = 5_000
+"""A client may ping as often as this on a connection without data; gRPC lets none ping more often than every 10 s by default."""
 
 
 class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
@@ -92,13 +95,16 @@ class Server:
                 ("grpc.max_send_message_length", options.max_message_bytes),
                 # Otherwise two servers could listen on one port, and each would get half of the calls.
                 ("grpc.so_reuseport", 0),
+                # Clients behind balancers ping idle connections every 10 s; by default they are cut after two pings.
+                ("grpc.http2.min_ping_interval_without_data_ms", PING_MS),
+                ("grpc.keepalive_permit_without_calls", 1),
             ],
         )
         self._server.add_generic_rpc_handlers(tuple(map(_handlers, SERVICES, (covers, catalog, behavior, review))))
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
-        address = f"{options.host}:{options.port}"
+        address = joined(options.host, options.port)
         try:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:  # all that gRPC says of a taken port or an address that is not ours

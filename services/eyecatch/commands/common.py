@@ -80,14 +80,14 @@ def client(server: str, token: str) -> Iterator["Client"]:
     """A connected client. RPC errors end the command with one readable message and exit status 1."""
     import grpc
 
-    from eyecatch.client import connect, explain
+    from eyecatch.client import connect, explain, is_unreachable
 
     try:
         with connect(server, token) as connected:
             yield connected
     except grpc.RpcError as error:
         hint = f" (is a server running at {server}? start one with: eyecatch serve)"
-        fail(f"error: {explain(error)}" + (hint if error.code() is grpc.StatusCode.UNAVAILABLE else ""))
+        fail(f"error: {explain(error)}" + (hint if is_unreachable(error) else ""))
 
 
 def as_json(message: Any) -> dict[str, Any]:
@@ -113,13 +113,27 @@ def shard_runner(ray: str, gpu: bool = False) -> "Iterator[Runner]":
         yield cluster
 
 
-def run_on_stores(data_dir: str, work: "Callable[[Config, Stores], Awaitable[T]]", any_space: bool = False) -> T:
-    """The result of `work` on the opened stores. `any_space`: also if their covers are of another checkpoint."""
+def existing(data_dir: str) -> Config:
+    """The configuration of a data folder that exists. Ends the command if it does not, and creates none."""
+    config = resolved(Config, {"data_dir": data_dir})
+    if not config.store and not config.folder.is_dir():
+        allowed = "a data folder; `eyecatch import items` and `eyecatch serve` make one"
+        fail(f"error: --data-dir {data_dir}: there is no such folder; allowed: {allowed}")
+    return config
+
+
+def run_on_stores(
+    data_dir: str,
+    work: "Callable[[Config, Stores], Awaitable[T]]",
+    any_space: bool = False,
+    read_only: bool = False,
+) -> T:
+    """The result of `work` on the stores of a data folder that exists, opened as by `open_stores`."""
     from eyecatch.wiring.stores import open_stores
 
     async def run() -> T:
-        config = resolved(Config, {"data_dir": data_dir})
-        async with open_stores(config, any_space) as stores:
+        config = existing(data_dir)
+        async with open_stores(config, any_space, read_only) as stores:
             return await work(config, stores)
 
     with readable_errors():
@@ -132,7 +146,7 @@ def run_process(
     run: Callable[[S, Callable[[int], None]], Awaitable[None]],
     ready: Callable[[S, int], str],
 ) -> None:
-    """Run a process until it is stopped: print its configuration, and the text `ready` when it answers on a port."""
+    """Run a process until it is stopped: print what is not default in its configuration, and `ready` when it answers on a port."""
     import sys
 
     import uvloop
@@ -142,8 +156,12 @@ def run_process(
     with readable_errors():
         config = resolved(kind, flags)
         configure(config.log_format)  # type: ignore[attr-defined]
-        for name, value in config.redacted().items():
-            typer.echo(f"  {name:22} {value}", err=True)
+        before, after = kind().redacted(), config.redacted()
+        for name, value in after.items():
+            if value != before[name]:
+                typer.echo(f"  {name:22} {value}", err=True)
+        same = sum(value == before[name] for name, value in after.items())
+        typer.echo(f"  {same} settings have their defaults (--help lists them)", err=True)
 
         def on_ready(port: int) -> None:
             typer.echo(ready(config, port))

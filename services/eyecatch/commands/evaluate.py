@@ -10,6 +10,7 @@ from eyecatch.commands.common import (
     DataDir,
     Json,
     Ray,
+    existing,
     print_json,
     print_table,
     readable_errors,
@@ -84,7 +85,7 @@ def recall(
             seeds=seeds,
             steps=steps,
         )
-        async with open_parts(resolved(Config, {"data_dir": data_dir})) as parts:
+        async with open_parts(existing(data_dir)) as parts:
             outcome = await measure(
                 parts.store.catalog,
                 parts.store.profiles,

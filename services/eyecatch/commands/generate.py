@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from eyecatch.addresses import joined
 from eyecatch.commands.common import fail, run_process
 from eyecatch.commands.flags import configured
 from eyecatch.config import GenerateConfig
@@ -16,6 +17,6 @@ def generate(**flags: Any) -> None:
         fail(f"error: making covers for other processes needs {error.name}: pip install 'eyecatch[kafka,redis]'")
 
     def ready(config: GenerateConfig, port: int) -> str:
-        return f"eyecatch generate: health on http://{config.health_host}:{port}/health"
+        return f"eyecatch generate: health on http://{joined(config.health_host, port)}/health"
 
     run_process(GenerateConfig, flags, run, ready)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from eyecatch.addresses import joined
 from eyecatch.commands.common import Json, fail, print_json, print_table, readable_errors, run_process
 from eyecatch.commands.flags import configured
 from eyecatch.config import IngestConfig, KafkaConfig
@@ -32,7 +33,7 @@ def ingest(**flags: Any) -> None:
     """Absorb behaviour events from a Kafka topic, each exactly once. Run at most as many processes as the topic has partitions."""
 
     def ready(config: IngestConfig, port: int) -> str:
-        return f"eyecatch ingest: health on http://{config.health_host}:{port}/health"
+        return f"eyecatch ingest: health on http://{joined(config.health_host, port)}/health"
 
     run_process(IngestConfig, flags, _wiring().ingest, ready)
 

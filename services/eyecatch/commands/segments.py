@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from eyecatch.core.tastes.clusters import TasteClusters
 
 app = typer.Typer(
-    help="Segments: taste clusters in words. A Redis store may be in use, an SQLite store may not.",
+    help="Segments: taste clusters in words. `list` and `generate` work beside a server; the others need an SQLite store for themselves.",
     no_args_is_help=True,
 )
 Checkpoint = Annotated[Path | None, typer.Option(help="Starter-shaped folder; default: the shipped starter.")]
@@ -81,7 +81,7 @@ def list_(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
     async def work(config: "Config", stores: "Stores", clusters: "TasteClusters", encoder: int) -> "list[Segment]":
         return [Segment.from_dict(segment) for segment in await load(stores.notes, clusters)]
 
-    _answer(data_dir, work, json)
+    _answer(data_dir, work, json, read_only=True)
 
 
 @app.command("add")
@@ -103,7 +103,7 @@ def add(
     from icg.design.segments import from_text
     from icg.models.joint import JointEmbedding
 
-    from eyecatch.core.tastes.segments import load, save
+    from eyecatch.core.tastes.segments import check_name, load, save
 
     quieten_models()
 
@@ -117,6 +117,7 @@ def add(
         relevance = embedding.texts(titles) @ embedding.texts([text])[0]
         tastes = np.stack([cover.embedding for cover in covers]) if covers else np.zeros((0, 1), np.float32)
         segment = from_text(f"t{sha256(text.encode()).hexdigest()[:8]}", text, titles, relevance, tastes, closest)
+        check_name(await load(stores.notes, clusters), segment.id, segment.name)
         others = [other for other in await load(stores.notes, clusters) if other["id"] != segment.id]
         await save(stores.notes, clusters, [*others, segment.to_dict()])
         return [segment]
@@ -135,12 +136,13 @@ def edit(
     """Change the name or the description of a segment; `describe` keeps both."""
     from icg.design.segments import Segment
 
-    from eyecatch.core.tastes.segments import find, load, save
+    from eyecatch.core.tastes.segments import check_name, find, load, save
 
     async def work(config: "Config", stores: "Stores", clusters: "TasteClusters", encoder: int) -> "list[Segment]":
         segments = await load(stores.notes, clusters)
         old = find(segments, id)
         new = Segment.from_dict(dict(old)).renamed(name, text)
+        check_name(segments, new.id, new.name)
         await save(stores.notes, clusters, [new.to_dict() if segment is old else segment for segment in segments])
         return [new]
 
@@ -186,7 +188,7 @@ def generate(
         blobs = FsspecBlobs(config.blobs)
         return segment, row.title, [await blobs.get(uri) for uri in row.references]
 
-    segment, title, references = _run_on_clusters(data_dir, work)
+    segment, title, references = _run_on_clusters(data_dir, work, read_only=True)
     try:
         quieten_models()
         with_models = starter(checkpoint)
@@ -212,7 +214,9 @@ def generate(
     Answer({"segment": segment.id, "covers": [str(path) for path in paths]}, text).print(json)
 
 
-def _run_on_clusters(data_dir: str, work: "Callable[[Config, Stores, TasteClusters, int], Awaitable[T]]") -> T:
+def _run_on_clusters(
+    data_dir: str, work: "Callable[[Config, Stores, TasteClusters, int], Awaitable[T]]", read_only: bool = False
+) -> T:
     """The result of `work` on the opened stores, their taste clusters and the version of their encoder."""
     from eyecatch.upkeep.clusters import load
     from eyecatch.wiring.stores import current_encoder
@@ -224,17 +228,20 @@ def _run_on_clusters(data_dir: str, work: "Callable[[Config, Stores, TasteCluste
             fail("error: no taste clusters were fitted with the current encoder; try: eyecatch clusters fit")
         return await work(config, stores, clusters, encoder.version)
 
-    return run_on_stores(data_dir, run)
+    return run_on_stores(data_dir, run, read_only=read_only)
 
 
 def _answer(
-    data_dir: str, work: "Callable[[Config, Stores, TasteClusters, int], Awaitable[list[Segment]]]", json: bool
+    data_dir: str,
+    work: "Callable[[Config, Stores, TasteClusters, int], Awaitable[list[Segment]]]",
+    json: bool,
+    read_only: bool = False,
 ) -> None:
     """Print the segments that `work` returns."""
     from icg.errors import IcgError
 
     try:
-        segments = _run_on_clusters(data_dir, work)
+        segments = _run_on_clusters(data_dir, work, read_only)
     except IcgError as error:
         fail(f"error: {error}")
     if not segments:

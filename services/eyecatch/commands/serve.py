@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from eyecatch.addresses import joined
 from eyecatch.commands.common import run_process
 from eyecatch.commands.flags import configured
 from eyecatch.config import Config
@@ -12,4 +13,4 @@ def serve(**flags: Any) -> None:
     """Serve covers, by default from one process, one SQLite file and one folder of images."""
     from eyecatch.wiring.serve import serve as run
 
-    run_process(Config, flags, run, lambda config, port: f"eyecatch ready on {config.host}:{port}")
+    run_process(Config, flags, run, lambda config, port: f"eyecatch ready on {joined(config.host, port)}")

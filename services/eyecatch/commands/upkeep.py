@@ -1,5 +1,6 @@
 """eyecatch users reencode, items reembed, clusters show | fit: upkeep of a state, in this process."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,6 +64,7 @@ def reembed(ray: Ray = "", data_dir: DataDir = DEFAULT_DATA, json: Json = False)
 
     async def work(config: "Config", stores: "Stores", on_progress: OnProgress) -> int:
         from eyecatch.encoders.learned import cover_space
+        from eyecatch.shards import opened, waited
         from eyecatch.stores.blobs import FsspecBlobs
         from eyecatch.upkeep.spaces import Embed
         from eyecatch.upkeep.spaces import reembed as embed
@@ -73,6 +75,8 @@ def reembed(ray: Ray = "", data_dir: DataDir = DEFAULT_DATA, json: Json = False)
         model = OpenEmbedder(config)
         with shard_runner(ray, gpu=True) as runner, interrupted(config, "reembed") as results:
             async with closed(model, not ray):
+                if not ray:  # a checkpoint that cannot be loaded is refused before anything is rewritten
+                    await asyncio.to_thread(lambda: waited(opened(model).load()))
                 shards = Embed(FsspecBlobs(config.blobs), model, model.model)
                 return await embed(stores.catalog, stores.notes, shards, space, results, runner, on_progress)
 
@@ -81,7 +85,8 @@ def reembed(ray: Ray = "", data_dir: DataDir = DEFAULT_DATA, json: Json = False)
 
 
 clusters = typer.Typer(
-    help="Taste clusters of a state. A Redis store may be in use, an SQLite store may not.", no_args_is_help=True
+    help="Taste clusters of a state. `fit` needs an SQLite store for itself; `show` also works beside a server.",
+    no_args_is_help=True,
 )
 
 
@@ -119,7 +124,7 @@ def show(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
 
         return await load(stores.notes, await current_encoder(config, stores))
 
-    stored = run_on_stores(data_dir, work)
+    stored = run_on_stores(data_dir, work, read_only=True)
     if stored is None:
         fail("error: no taste clusters were fitted with the current encoder; try: eyecatch clusters fit")
     _answer(stored).print(json)

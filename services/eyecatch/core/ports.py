@@ -69,8 +69,13 @@ class ProfileStore(Protocol):
         Profiles that cannot be read are left out.
         """
 
-    async def reencode(self, keys: Sequence[str], encoder: "Encoder") -> int:
+    def engaged(self, item_ids: Sequence[str], batch: int = 1000) -> AsyncIterator[Sequence[str]]:
+        """The keys, as of `scan`, of profiles with an engagement with one of these items, at most `batch` at a time, each at least once."""
+
+    async def reencode(self, keys: Sequence[str], encoder: "Encoder", always: bool = False) -> int:
         """Encode those of these profiles again whose embedding has another version, in one call of `encoder`; returns how many.
+
+        always: all of them, because covers changed that their events are about.
 
         Atomic for each user: a profile that changes or is forgotten meanwhile is not overwritten.
         """
@@ -155,6 +160,9 @@ class CatalogStore(CoverVectors, Protocol):
         """Decisions about covers, newest first. Raises InvalidInput for a token that this store did not return."""
 
     async def cover(self, cover_id: str) -> Cover | None: ...
+
+    async def items_of(self, cover_ids: Sequence[str]) -> Mapping[str, str]:
+        """The item ids of those of these covers that are known, by cover id."""
 
     async def pools(self, item_ids: Sequence[str]) -> Mapping[str, Sequence[Cover]]:
         """The covers of each known item (an empty sequence for an item without covers), oldest first. Unknown items are absent."""

@@ -2,7 +2,17 @@
 
 from eyecatch.importing.events import EventColumns, import_events
 from eyecatch.importing.items import ItemColumns, import_items
-from eyecatch.importing.report import Refusal, Report
-from eyecatch.importing.tables import Table
+from eyecatch.importing.report import ImportOptions, Refusal, Report
+from eyecatch.importing.tables import Table, TableOptions
 
-__all__ = ["EventColumns", "ItemColumns", "Refusal", "Report", "Table", "import_events", "import_items"]
+__all__ = [
+    "EventColumns",
+    "ImportOptions",
+    "ItemColumns",
+    "Refusal",
+    "Report",
+    "Table",
+    "TableOptions",
+    "import_events",
+    "import_items",
+]

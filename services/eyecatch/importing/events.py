@@ -3,24 +3,22 @@
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from icg.data.times import seconds
+from icg.data import column_names, rating_scale
+from icg.data.rating_scale import RatingScale
+from icg.data.times import check_unit, seconds
 from icg.errors import InputError
 
+from eyecatch.core.behaviour.shown import ShownCovers
 from eyecatch.core.errors import InvalidInput, shorten
 from eyecatch.core.limits import Check
 from eyecatch.core.ports import CatalogStore, Encoder, ProfileStore
 from eyecatch.core.types import Action, Event
-from eyecatch.importing.report import Progress, Report, silent
-from eyecatch.importing.tables import Row, Table, translate
+from eyecatch.importing.report import ImportOptions, Progress, Report, silent
+from eyecatch.importing.tables import Row, Table, check_id, optional, text_of, translate
 
 BATCH = 1000
-_USER = ("user_id", "user", "userId", "customer_id")
-_ITEM = ("item_id", "item", "itemId", "movieId", "product_id", "sku")
-_TIME = ("timestamp", "time", "event_time", "ts", "created_at")
-_ACTION = ("action", "event_type", "event")
 _NAMES = ", ".join(action.name.lower() for action in Action)
 
 
@@ -28,8 +26,9 @@ _NAMES = ", ".join(action.name.lower() for action in Action)
 class EventColumns:
     """Column names; "" for a common name.
 
-    The action comes from its column, from `rating` (>= 4 like, >= 3 click, <= 2 dislike, else impression), or is `constant` for
-    every row. An event without an id gets one from user, item, action and time.
+    The action comes from its column, from `rating` (>= 4 of 5 stars like, >= 3 click, <= 2 dislike, else impression), or is `constant`
+    for every row. An event without an id gets one from user, item, action and time. `scale`: of ratings, "" for 0.5 to 5 stars if no
+    rating of the table speaks against it. `time_unit`, `time_format`: as in `icg.data.times.seconds`.
     """
 
     user: str = ""
@@ -42,22 +41,37 @@ class EventColumns:
     cover: str = ""
     decision: str = ""
     dwell_ms: str = ""
+    scale: str = ""
+    time_unit: str = ""
+    time_format: str = ""
 
     def resolve(self, table: Table) -> "EventColumns":
         """The names in `table`. Raises InvalidInput naming the table's columns if one is missing."""
         has_action = bool(self.rating) or self.constant is not None
-        return EventColumns(
-            table.column("user", self.user, _USER),
-            table.column("item", self.item, _ITEM),
-            table.column("time", self.time, _TIME),
-            "" if has_action else table.column("action", self.action, _ACTION),
-            table.column("rating", self.rating, (), required=False),
-            self.constant,
-            table.column("id", self.id, ("event_id", "eventId"), required=False),
-            table.column("cover", self.cover, ("cover_id", "coverId"), required=False),
-            table.column("decision", self.decision, ("decision_id", "decisionId"), required=False),
-            table.column("dwell_ms", self.dwell_ms, ("dwell_ms",), required=False),
+        try:
+            check_unit(self.time_unit)
+            if self.scale:
+                RatingScale.parse(self.scale)
+        except InputError as error:
+            raise translate(error) from error
+        return replace(
+            self,
+            user=table.column("user", self.user, column_names.USER),
+            item=table.column("item", self.item, column_names.EVENT_ITEM),
+            time=table.column("time", self.time, column_names.TIME),
+            action="" if has_action else table.column("action", self.action, column_names.ACTION),
+            rating=table.column("rating", self.rating, (), required=False),
+            id=table.column("id", self.id, column_names.EVENT, required=False),
+            cover=table.column("cover", self.cover, column_names.EVENT_COVER, required=False),
+            decision=table.column("decision", self.decision, column_names.DECISION, required=False),
+            dwell_ms=table.column("dwell_ms", self.dwell_ms, column_names.DWELL, required=False),
         )
+
+    @property
+    def words(self) -> str:
+        """How resolved columns are understood."""
+        source = repr(self.action or self.rating) if self.constant is None else self.constant.name.lower()
+        return f"user from {self.user!r}, item from {self.item!r}, time from {self.time!r}, action from {source}"
 
 
 async def import_events(
@@ -67,49 +81,79 @@ async def import_events(
     encoder: Encoder,
     columns: EventColumns | None = None,
     progress: Progress = silent,
+    options: ImportOptions | None = None,
+    report: Report | None = None,
 ) -> Report:
-    """Absorb every row. Events of unknown items are translate; known events and forgotten users count as unchanged."""
-    names = (columns or EventColumns()).resolve(table)
-    report = Report()
+    """Absorb every row. Events of unknown items are refused; known events and forgotten users count as unchanged.
+
+    Raises InvalidInput for the table as a whole, also for ratings whose scale is not certain, StoreFull and Unavailable.
+    """
+    names, options, report = (columns or EventColumns()).resolve(table), options or ImportOptions(), report or Report()
+    report.columns = names.words
+    scale = _scale(table, names)
+    covers = ShownCovers(catalog)
+    anything = not options.check or (await catalog.counts())[0] > 0
+    if not anything:
+        report.note("there are no items yet, so it was not checked whether those of the events exist")
     for batch in table.batches(BATCH):
-        events: list[tuple[Row, Event]] = []
-        for row in batch:
+        events = list[tuple[Row, Event]]()
+        for row in report.readable(batch):
             try:
-                events.append((row, _event(row, names)))
+                events.append((row, _event(row, names, scale)))
             except InvalidInput as error:
-                report.refuse(row.number, row.values.get(names.id, "")[:200], str(error))
-        known = await catalog.known_items(sorted({event.item_id for _, event in events}))
-        good = [event for _, event in events if event.item_id in known]
-        for row, event in events:
-            if event.item_id not in known:
+                report.refuse(row.number, row.values.get(names.id, ""), str(error))
+        item_ids = sorted({event.item_id for _, event in events})
+        known = await catalog.known_items(item_ids) if anything else set(item_ids)
+        others = await covers.of_other_items([event for _, event in events])
+        good = []
+        for n, (row, event) in enumerate(events):
+            if n in others:
+                report.refuse(row.number, event.id, f"event.{others[n]}")
+            elif event.item_id in known:
+                good.append(event)
+                report.example(row, **event._asdict() | {"action": event.action.name.lower()})
+            else:
                 report.refuse(row.number, event.id, f"no item {shorten(event.item_id)}")
-        new = await profiles.absorb(good, encoder) if good else 0
+        new = len(good) if options.check else await profiles.absorb(good, encoder) if good else 0
         report.accepted += new
         report.unchanged += len(good) - new
+        report.end_batch()
         progress(table.fraction, report)
-    report.refused.sort(key=lambda refusal: refusal.row)
-    return report
+    return report.settle(table)
 
 
-def _event(row: Row, columns: EventColumns) -> Event:
-    if row.problem:
-        raise InvalidInput.of("row", row.number, row.problem)
-    value = row.values
-    user, item = value.get(columns.user, ""), value.get(columns.item, "")
-    action = _action(value, columns)
-    time = _seconds(value.get(columns.time, ""))
+def _scale(table: Table, columns: EventColumns) -> RatingScale:
+    """The stated scale, or five stars after a look at all ratings of the table."""
+    if not columns.rating:
+        return RatingScale()
+    try:
+        if columns.scale:
+            return RatingScale.parse(columns.scale)
+        return RatingScale.of(row.values.get(columns.rating, "") for batch in table.batches(BATCH) for row in batch)
+    except InputError as error:
+        raise translate(error) from error
+
+
+def _event(row: Row, columns: EventColumns, scale: RatingScale) -> Event:
+    user, item = text_of(row, columns.user), text_of(row, columns.item)
+    try:
+        action = _action(row, columns, scale)
+        time = seconds(row.text(columns.time), unit=columns.time_unit, form=columns.time_format)
+    except InputError as error:
+        raise translate(error) from error
     event = Event(
-        value.get(columns.id, "") or event_id(user, item, action, time),
+        text_of(row, columns.id) or event_id(user, item, action, time),
         user,
         item,
         action,
         time,
-        value.get(columns.cover, ""),
-        value.get(columns.decision, ""),
-        int(_number("dwell_ms", value.get(columns.dwell_ms, "") or "0")),
+        text_of(row, columns.cover),
+        text_of(row, columns.decision),
+        int(_number("dwell_ms", optional(text_of(row, columns.dwell_ms)) or "0")),
     )
     check = Check()
     check.event("event", event)
+    check_id(check, "event.user_id", user)
     check.done()
     return event
 
@@ -119,28 +163,12 @@ def event_id(user: str, item: str, action: Action, time: float) -> str:
     return hashlib.sha256(json.dumps([user, item, int(action), time]).encode()).hexdigest()[:32]
 
 
-def rating_action(rating: float) -> Action:
-    """The action for a rating of 0.5 to 5 stars."""
-    steps: Sequence[tuple[float, Action]] = ((4.0, Action.LIKE), (3.0, Action.CLICK))
-    for low, action in steps:
-        if rating >= low:
-            return action
-    return Action.DISLIKE if rating <= 2.0 else Action.IMPRESSION
-
-
-def _seconds(text: str) -> float:
-    try:
-        return seconds(text)
-    except InputError as error:
-        raise translate(error) from error
-
-
-def _action(value: dict[str, str], columns: EventColumns) -> Action:
+def _action(row: Row, columns: EventColumns, scale: RatingScale) -> Action:
     if columns.constant is not None:
         return columns.constant
     if columns.rating:
-        return rating_action(_number("rating", value.get(columns.rating, "")))
-    text = value.get(columns.action, "")
+        return Action[rating_scale.meaning(scale.stars(row.text(columns.rating))).upper()]
+    text = row.text(columns.action)
     try:
         return Action[text.strip().upper()]
     except KeyError:

@@ -7,52 +7,63 @@ Knows no command line and stores only as ports.
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from eyecatch.core.catalog import Catalog, IncomingItem, Picture
+from icg.data import column_names
+
+from eyecatch.core.catalog import Catalog, IncomingItem
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.limits import MAX_REFERENCES, Check
 from eyecatch.core.ports import Blobs
 from eyecatch.core.types import Item
-from eyecatch.importing.report import Progress, Report, silent
-from eyecatch.importing.tables import Row, Table
-from eyecatch.pictures import file_inside, normalise
+from eyecatch.importing.report import ImportOptions, Progress, Report, silent
+from eyecatch.importing.row_pictures import RowPictures, pictures_of
+from eyecatch.importing.tables import Row, Table, check_id, optional, text_of
 
 BATCH = 64
-_ID = ("item_id", "id", "itemId", "movieId", "product_id", "sku")
-_TITLE = ("title", "name", "item_title")
-_CATEGORY = ("category", "categories", "genres", "genre")
-_PICTURES = (
-    *("image", "picture", "cover", "poster", "image_path", "alternate_cover", "alternate_image"),
-    *(f"image_{n}" for n in range(2, 9)),
-)
+_TITLE_MISSING = frozenset(("nan", "NaN", "<NA>", "null", "NULL", "None", "NaT"))
 
 
 @dataclass(frozen=True)
 class ItemColumns:
-    """Column names; "" for a common name. Each picture column gives a reference and a cover."""
+    """Column names; "" for a common name. Each picture column gives a reference and a cover; None for those of common names.
+
+    `file_name`: of the picture of each item if no column has it, for example "covers/{id}.jpg".
+    """
 
     id: str = ""
     title: str = ""
     category: str = ""
-    pictures: tuple[str, ...] = ()
+    pictures: tuple[str, ...] | None = None
+    file_name: str = ""
 
     def resolve(self, table: Table) -> "ItemColumns":
         """The names in `table`. Raises InvalidInput naming the table's columns if one is missing."""
-        if self.pictures:
-            pictures = tuple(table.column("pictures", name, _PICTURES) for name in self.pictures)
+        if self.file_name and "{id}" not in self.file_name:
+            raise InvalidInput.of("picture_name", self.file_name, "a path with {id} in it, for example covers/{id}.jpg")
+        if self.pictures is not None:
+            pictures = tuple(table.column("pictures", name, column_names.PICTURES) for name in self.pictures)
+            if len(pictures) > MAX_REFERENCES:
+                raise InvalidInput.of("columns.pictures", len(pictures), f"at most {MAX_REFERENCES} columns")
         else:
-            common = (table.column("pictures", "", (name,), required=False) for name in _PICTURES)
-            pictures = tuple(name for name in common if name)
-        if len(pictures) > MAX_REFERENCES:
-            raise InvalidInput.of("columns.pictures", len(pictures), f"at most {MAX_REFERENCES} columns")
+            common = (table.column("pictures", "", (name,), required=False) for name in column_names.PICTURES)
+            pictures = tuple(dict.fromkeys(name for name in common if name))[:MAX_REFERENCES]
         return ItemColumns(
-            table.column("id", self.id, _ID),
-            table.column("title", self.title, _TITLE),
-            table.column("category", self.category, _CATEGORY, required=False),
+            table.column("id", self.id, column_names.ITEM),
+            table.column("title", self.title, column_names.TITLE),
+            table.column("category", self.category, column_names.CATEGORY, required=False),
             pictures,
+            self.file_name,
         )
+
+    @property
+    def words(self) -> str:
+        """How resolved columns are understood."""
+        sources = [*(self.pictures or ()), *([self.file_name] if self.file_name else [])]
+        pictures = f"pictures from {', '.join(map(repr, sources))}" if sources else "no pictures"
+        category = f"category from {self.category!r}" if self.category else "no category"
+        return f"id from {self.id!r}, title from {self.title!r}, {category}, {pictures}"
 
 
 async def import_items(
@@ -62,58 +73,99 @@ async def import_items(
     blobs: Blobs,
     columns: ItemColumns | None = None,
     progress: Progress = silent,
+    options: ImportOptions | None = None,
+    report: Report | None = None,
 ) -> Report:
     """Store every row of the table. Raises InvalidInput for the table as a whole, StoreFull, Unavailable."""
-    names = (columns or ItemColumns()).resolve(table)
-    report = Report()
+    names, options, report = (columns or ItemColumns()).resolve(table), options or ImportOptions(), report or Report()
+    report.columns = names.words
+    if not names.pictures and not names.file_name:
+        hint = "; --column picture=NAME names one" if columns is None or columns.pictures is None else ""
+        report.note(f"no picture column was found, so items are stored without pictures{hint}")
     earlier: set[str] = set()
     with ThreadPoolExecutor(2, "eyecatch-import") as decoders:
+        loop = asyncio.get_running_loop()
         for batch in table.batches(BATCH):
-            loop = asyncio.get_running_loop()
-            read = [loop.run_in_executor(decoders, _read, row, names, images_root) for row in batch]
-            ready: list[IncomingItem] = []
-            for row, result in zip(batch, await asyncio.gather(*read), strict=True):
-                id = row.values.get(names.id, "")
-                if isinstance(result, str):
-                    report.refuse(row.number, id[:200], result)
-                elif id in earlier:
-                    report.refuse(row.number, id, "the id is in an earlier row; allowed: each id once")
-                else:
-                    earlier.add(id)
-                    ready.append(result)
-            stored = await asyncio.gather(*(_is_stored(i, catalog, blobs) for i in ready))
-            changed = [i for i, same in zip(ready, stored, strict=True) if not same]
-            if changed:
-                await catalog.upsert(changed)
-            report.accepted += len(changed)
-            report.unchanged += len(ready) - len(changed)
+            rows = list(report.readable(batch))
+            read = [loop.run_in_executor(decoders, _read, row, names, images_root) for row in rows]
+            ready: list[tuple[Row, _Reading]] = []
+            for row, result in zip(rows, await asyncio.gather(*read), strict=True):
+                if reason := _reason(result, earlier, options.strict):
+                    report.refuse(row.number, result.id, reason)
+                    continue
+                earlier.add(result.id)
+                ready.append((row, result))
+                for missing in result.pictures.missing:
+                    report.warn(row.number, result.id, f"stored without this picture: {missing}")
+                report.example(row, **result.example())
+            await _store([result for _, result in ready], catalog, blobs, report, options.check)
+            report.end_batch()
             progress(table.fraction, report)
-    return report
+    return report.settle(table)
 
 
-def _read(row: Row, columns: ItemColumns, root: Path) -> IncomingItem | str:
+@dataclass(frozen=True)
+class _Reading:
+    """What a row says. `reason`: why it is refused, "" if it is not."""
+
+    id: str
+    item: Item | None = None
+    pictures: RowPictures = field(default_factory=RowPictures)
+    reason: str = ""
+
+    def example(self) -> dict[str, object]:
+        item = self.item or Item("", "")
+        pictures = [f"{picture.width} x {picture.height}" for picture in self.pictures.pictures]
+        return {"id": item.id, "title": item.title, "category": item.category, "pictures": pictures}
+
+
+def _reason(result: _Reading, earlier: set[str], strict: bool) -> str:
+    if result.reason:
+        return result.reason
+    if strict and result.pictures.missing:
+        return result.pictures.missing[0]
+    return "the id is in an earlier row; allowed: each id once" if result.id in earlier else ""
+
+
+async def _store(ready: Sequence[_Reading], catalog: Catalog, blobs: Blobs, report: Report, check: bool) -> None:
+    if check:
+        report.accepted += len(ready)
+        return
+    incoming = await asyncio.gather(*(_incoming(result, catalog) for result in ready))
+    stored = await asyncio.gather(*(_is_stored(i, catalog, blobs) for i in incoming))
+    changed = [i for i, same in zip(incoming, stored, strict=True) if not same]
+    if changed:
+        await catalog.upsert(changed)
+    report.accepted += len(changed)
+    report.unchanged += len(ready) - len(changed)
+
+
+def _read(row: Row, columns: ItemColumns, root: Path) -> _Reading:
     """The item of a row with its decoded pictures, or the reason why the row is refused."""
-    if row.problem:
-        return row.problem
-    value = row.values
-    item = Item(value.get(columns.id, ""), value.get(columns.title, ""), value.get(columns.category, ""))
-    check = Check()
-    check.item("item", item)
+    id = row.values.get(columns.id, "")
     try:
+        item = Item(text_of(row, columns.id), text_of(row, columns.title), optional(text_of(row, columns.category)))
+        check = Check()
+        check.item("item", item)
+        check_id(check, "item.id", item.id)
+        if item.title in _TITLE_MISSING:
+            check.refuse("item.title", item.title, "a title; programs write this for a missing one")
         check.done()
-        return IncomingItem(item, tuple(_pictures(value, columns.pictures, root)))
+        name = columns.file_name.replace("{id}", item.id)
+        return _Reading(id, item, pictures_of(row, columns.pictures or (), root, name))
     except InvalidInput as error:
-        return str(error)
+        return _Reading(id, reason=str(error))
 
 
-def _pictures(values: dict[str, str], columns: Sequence[str], root: Path) -> list[Picture]:
-    """The pictures of a row; empty cells are skipped, and the same picture in two columns counts once."""
-    pictures: dict[bytes, Picture] = {}
-    for column in columns:
-        if path := values.get(column, ""):
-            picture = normalise(file_inside(root, path, column), column)
-            pictures.setdefault(picture.data, picture)
-    return list(pictures.values())
+async def _incoming(result: _Reading, catalog: Catalog) -> IncomingItem:
+    """An item that has pictures keeps all of them if one of its row is missing."""
+    assert result.item is not None  # noqa: S101 (a row without an item is refused before)
+    incoming = IncomingItem(result.item, result.pictures.pictures)
+    if result.pictures.missing and incoming.pictures:
+        old = await catalog.store.item(result.id)
+        if old is not None and old.references:
+            return replace(incoming, pictures=())
+    return incoming
 
 
 async def _is_stored(incoming: IncomingItem, catalog: Catalog, blobs: Blobs) -> bool:

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     BAD_TIME = "bad-time"
     TIME_IN_FUTURE = "time-in-future"
     BAD_DWELL = "bad-dwell"
+    OTHER_ITEM = "cover-of-another-item"
     DAMAGED_PROFILE = "damaged-profile"
 
 

@@ -2,12 +2,13 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from functools import partial
 from typing import NamedTuple
 
 import structlog
 
+from eyecatch.core.behaviour.shown import ShownCovers
 from eyecatch.core.errors import StoreDamaged
 from eyecatch.core.ports import Encoder, ProfileStore
 from eyecatch.core.types import Event, Position
@@ -51,8 +52,13 @@ class Arrivals(NamedTuple):
         return poison
 
     def of(self, users: Set[str]) -> "Arrivals":
-        rows = [row for row in zip(*self, strict=True) if row[0].user_id in users]
-        return Arrivals(*map(list, zip(*rows, strict=True)))
+        return self._rows([n for n, event in enumerate(self.events) if event.user_id in users])
+
+    def without(self, indices: Collection[int]) -> "Arrivals":
+        return self._rows([n for n in range(len(self.events)) if n not in indices])
+
+    def _rows(self, indices: Sequence[int]) -> "Arrivals":
+        return Arrivals(*([column[n] for n in indices] for column in self))  # type: ignore[arg-type]
 
 
 class Loop:
@@ -64,6 +70,7 @@ class Loop:
         done: Callable[[Sequence[Chunk]], None],
         profiles: ProfileStore,
         encoder: Encoder,
+        covers: ShownCovers,
         outbox: Outbox,
         topic: str,
         batch_max: int,
@@ -71,7 +78,7 @@ class Loop:
         metrics: IngestMetrics,
     ) -> None:
         self._buffer, self._done = buffer, done
-        self._profiles, self._encoder, self._outbox = profiles, encoder, outbox
+        self._profiles, self._encoder, self._covers, self._outbox = profiles, encoder, covers, outbox
         self._topic, self._batch_max, self._retry, self._metrics = topic, batch_max, retry, metrics
 
     async def run(self) -> None:
@@ -87,6 +94,10 @@ class Loop:
         poison: list[tuple[Record, Poison]] = []
         for chunk in chunks:
             poison += arrivals.add(chunk, self._topic, now)
+        others = await self._retry(STORE, lambda: self._covers.of_other_items(arrivals.events))
+        if others:
+            poison += [(arrivals.records[n], Poison(Reason.OTHER_ITEM, f"event.{why}")) for n, why in others.items()]
+            arrivals = arrivals.without(others)
         if poison:
             await self._send_dead_letters(poison)
         if arrivals.events:

@@ -12,6 +12,7 @@ from kafka.admin import NewTopic
 from kafka.net.compat import KafkaNetClient
 from kafka.net.inet import KafkaNetSocket
 
+from eyecatch.addresses import bare, split
 from eyecatch.core.errors import EyecatchError, NotReady, Unavailable
 from eyecatch.kafka import batches
 
@@ -70,6 +71,11 @@ class _Socket(KafkaNetSocket):  # type: ignore[misc]  # kafka-python has no type
 
     SCHEMES = ("direct",)
 
+    def dns_lookup(self, host: str, port: int, raise_error: bool = False) -> Any:
+        return super().dns_lookup(
+            bare(host), port, raise_error
+        )  # some brokers advertise an address of version 6 in brackets
+
     def socket(self, *kind: Any) -> Any:
         self._latest = super().socket(*kind)
         return self._latest
@@ -122,9 +128,9 @@ def _check_listening(options: Options) -> None:
     """Raises if no broker listens: earlier, and with more details than a client that cannot connect."""
     tls, refusals = _tls(options), []
     for address in options["bootstrap_servers"]:
-        host, _, port = address.rpartition(":")
+        host, port = split(address)
         try:
-            with socket.create_connection((host, int(port)), options["request_timeout_ms"] / 1000) as link:
+            with socket.create_connection((host, port), options["request_timeout_ms"] / 1000) as link:
                 if tls is not None:
                     tls.wrap_socket(link, server_hostname=host).close()
         except ssl.SSLCertVerificationError as error:

@@ -35,7 +35,7 @@ class Outbox(Protocol):
 
 
 class Producer:
-    """Connects at the first use, so that a server starts without its brokers. Use it on one event loop."""
+    """Connects at `connect` or the first use, so that a server starts without its brokers. Use it on one event loop."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -51,7 +51,7 @@ class Producer:
             raise Overloaded(f"{MAX_WAITING} calls wait for the broker already")
         self._waiting += 1
         try:
-            connection = await self._connected()
+            connection = await self.connect()
             loop = asyncio.get_running_loop()
             # In a thread: it waits for the metadata of the topic, and for buffer space if the brokers are slow.
             futures = await asyncio.to_thread(_send_all, connection, records)
@@ -62,8 +62,8 @@ class Producer:
         if failed is not None:
             raise translate(failed) from failed
 
-    async def _connected(self) -> KafkaProducer:
-        """All callers share one attempt to connect."""
+    async def connect(self) -> KafkaProducer:
+        """The connection. All callers share one attempt to connect. Raises Unavailable, NotReady."""
         if self._connection is None or (self._connection.done() and self._connection.exception()):
             self._connection = asyncio.ensure_future(asyncio.to_thread(_connect, self._options))
         return await asyncio.shield(self._connection)

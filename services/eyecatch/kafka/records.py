@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -12,6 +13,8 @@ from google.protobuf.message import DecodeError, Message
 MAX_BYTES = 16 * 1024
 CONTENT_TYPE = "content-type"
 JSON_BRACE = ord("{")
+_BEFORE = b" \t\r\n\xef\xbb\xbf"
+"""White space, and the byte order mark of UTF-8."""
 M = TypeVar("M", bound=Message)
 Headers = Sequence[tuple[str, bytes | None]]
 """The value of a header may be null."""
@@ -62,7 +65,7 @@ def message_of(record: Record, kind: type[M], wrong_shape: StrEnum, max_bytes: i
     try:
         if not is_json(value, record.headers):
             return kind.FromString(value)
-        data = json.loads(value)
+        data = json.loads(value.lstrip(_BEFORE))
         if not isinstance(data, dict):
             return Poison(wrong_shape, f"a JSON {type(data).__name__}; allowed: an object")
         return ParseDict(data, kind(), ignore_unknown_fields=True)
@@ -71,12 +74,18 @@ def message_of(record: Record, kind: type[M], wrong_shape: StrEnum, max_bytes: i
     except (ParseError, SystemError) as error:  # protobuf's C parser raises SystemError for a lone surrogate in an enum
         return Poison(wrong_shape, str(error)[:200])
     except (ValueError, RecursionError) as error:
+        with suppress(DecodeError):
+            if value[0] in _BEFORE:
+                return kind.FromString(value)
         return Poison(Unreadable.NOT_JSON, str(error)[:200])
 
 
 def is_json(value: bytes, headers: Headers) -> bool:
-    """By the content type if there is such a header, else by the brace, with which no serialised message of ours starts."""
+    """By the content type if there is such a header, else by the brace, with which no serialised message of ours starts.
+
+    Behind a line end it may also be the length of a protobuf field: such a value may be either.
+    """
     for name, content in headers:
         if name.lower() == CONTENT_TYPE:
             return b"json" in (content or b"").lower()
-    return value[0] == JSON_BRACE
+    return value[0] == JSON_BRACE or (value[0] in _BEFORE and value.lstrip(_BEFORE)[:1] == b"{")

@@ -204,7 +204,9 @@ class Source:
             self._seek(partition)
         for partition, (offset, _) in list(self._positions.items()):
             if (high := self._high_water(partition)) is not None:
-                self._metrics.lag.labels(str(partition.partition)).set(max(high - offset, 0))
+                # Markers of transactions and aborted records are behind the last record that is returned.
+                place = max(offset, self._consumer.position(partition, timeout_ms=0) or 0)
+                self._metrics.lag.labels(str(partition.partition)).set(max(high - place, 0))
         self._metrics.partitions.set(len(self._positions))
         self._next_check = now + self._options.check_s
         if self._joined:

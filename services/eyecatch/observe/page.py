@@ -1,5 +1,6 @@
 """The HTTP page of a process: /metrics for Prometheus and /health for probes."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +10,7 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from eyecatch.addresses import bare, is_version_6, joined
 from eyecatch.core.errors import Unavailable
 
 SERVING = "SERVING"
@@ -32,6 +34,9 @@ class HealthText(Protocol):
 def page(host: str, port: int, metrics: Registered, health: HealthText) -> Iterator[int]:
     """Serve /metrics and /health (200 or 503) inside the context; yields the port. Raises Unavailable if the port is in use."""
 
+    class Listener(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if is_version_6(host) else socket.AF_INET
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             match self.path.partition("?")[0]:
@@ -54,9 +59,10 @@ def page(host: str, port: int, metrics: Registered, health: HealthText) -> Itera
             """Probes are not logged."""
 
     try:
-        server = ThreadingHTTPServer((host, port), Handler)
+        server = Listener((bare(host), port), Handler)
     except OSError as error:
-        raise Unavailable(f"cannot listen on {host}:{port} ({error.strerror}); choose another --health-port") from error
+        where = joined(host, port)
+        raise Unavailable(f"cannot listen on {where} ({error.strerror}); choose another --health-port") from error
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

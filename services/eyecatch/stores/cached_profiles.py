@@ -93,6 +93,14 @@ class CachedProfiles:
     def scan(self, batch: int = 1000) -> AsyncIterator[ProfileHeads]:
         return self._store.scan(batch)
 
-    async def reencode(self, keys: Sequence[str], encoder: Encoder) -> int:
-        """Cached embeddings stay: they are of the current encoder."""
-        return await self._store.reencode(keys, encoder)
+    def engaged(self, item_ids: Sequence[str], batch: int = 1000) -> AsyncIterator[Sequence[str]]:
+        return self._store.engaged(item_ids, batch)
+
+    async def reencode(self, keys: Sequence[str], encoder: Encoder, always: bool = False) -> int:
+        """Cached embeddings stay: they are of the current encoder; only with `always` they are read again."""
+        try:
+            return await self._store.reencode(keys, encoder, always)
+        finally:
+            if always:
+                self._writes += 1
+                self._known.clear()

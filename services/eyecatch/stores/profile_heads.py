@@ -26,8 +26,9 @@ def heads(rows: Mapping[str, bytes]) -> ProfileHeads:
     return ProfileHeads(keys, table["encoder"].astype(np.int64), embeddings)
 
 
-def stale(rows: Mapping[str, bytes], version: int, names: codec.Names | None = None) -> list[Profile]:
-    """Those of the profiles by key that can be read and whose embedding has another version; their `user_id` is the key."""
+def stale(rows: Mapping[str, bytes], version: int | None, names: codec.Names | None = None) -> list[Profile]:
+    """Those of the profiles by key that can be read and whose embedding has another version than `version`, None for all of them; their
+    `user_id` is the key."""
     profiles = []
     for key, data in rows.items():
         try:

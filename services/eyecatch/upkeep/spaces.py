@@ -19,8 +19,11 @@ _INTERRUPTED = b"between two"
 _HINT = "`eyecatch items reembed` embeds all covers with the current one"
 
 
-async def claim(catalog: CatalogStore, notes: Notes, space: int) -> None:
-    """Raises StoreError if another model embedded the covers: embeddings of two models must never be compared."""
+async def claim(catalog: CatalogStore, notes: Notes, space: int, read_only: bool = False) -> None:
+    """Note the model, or with `read_only` only check it.
+
+    Raises StoreError if another model embedded the covers: embeddings of two models must never be compared.
+    """
     mark = _mark(space)
     while True:
         note = await notes.read(NOTE)
@@ -33,7 +36,7 @@ async def claim(catalog: CatalogStore, notes: Notes, space: int) -> None:
                 f"the covers were embedded by another model ({note.decode()}, the checkpoint's is {mark.decode()}): "
                 f"use the checkpoint of the covers; or {_HINT}"
             )
-        if await notes.replace(NOTE, note, mark):
+        if read_only or await notes.replace(NOTE, note, mark):
             return
 
 

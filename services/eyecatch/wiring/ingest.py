@@ -11,6 +11,7 @@ import structlog
 import uvloop
 
 from eyecatch.config import IngestConfig, KafkaConfig
+from eyecatch.core.behaviour.shown import ShownCovers
 from eyecatch.core.behaviour.vectors import VectorIntake
 from eyecatch.core.ports import ProfileStore
 from eyecatch.ingest.loop import Loop
@@ -64,7 +65,10 @@ async def ingesting(config: IngestConfig) -> AsyncIterator[Ingest]:
             buffer = Buffer(config.buffer_max)
             source = Source(client, _options(config, config.events_topic), buffer, health, metrics)
             outbox = Producer(client)
-            retry, sinks = Retry(health, metrics, config.give_up_s), (stores.profiles, encoder, outbox)
+            retry, sinks = (
+                Retry(health, metrics, config.give_up_s),
+                (stores.profiles, encoder, ShownCovers(stores.catalog), outbox),
+            )
             loop = Loop(buffer, source.done, *sinks, config.events_topic, config.batch_max, retry, metrics)
             source.start()
             works: dict[Source, asyncio.Future[None]] = {source: asyncio.ensure_future(source.consumed(loop.run))}

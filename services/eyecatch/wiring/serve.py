@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import structlog
@@ -18,8 +18,9 @@ from eyecatch.api.review import ReviewServicer
 from eyecatch.api.server import Server, ServerOptions
 from eyecatch.config import Config
 from eyecatch.core.behaviour.forget import Forgetting
+from eyecatch.core.behaviour.shown import ShownCovers
 from eyecatch.core.behaviour.sinks import StoreSink
-from eyecatch.core.errors import InvalidInput, NotReady
+from eyecatch.core.errors import EyecatchError, InvalidInput, NotReady
 from eyecatch.core.ports import Encoder, EventSink, Generator, JobQueue, Stores
 from eyecatch.core.recommending.decisions import DecisionBuffer
 from eyecatch.core.recommending.pools import Pools
@@ -37,6 +38,7 @@ from eyecatch.generate.service import GenerationService
 from eyecatch.generate.worker import Worker
 from eyecatch.upkeep.clicks import keep_learning
 from eyecatch.upkeep.clusters import ClusterOptions, keep_fitted
+from eyecatch.upkeep.late_pictures import LatePictures
 from eyecatch.upkeep.sweep import keep_current
 from eyecatch.upkeep.trials import keep_trials
 from eyecatch.wiring.cover_index import fill_index, keep_snapshots, open_index, snapshot
@@ -44,6 +46,9 @@ from eyecatch.wiring.generator import metrics_page, scoring, watch_health
 from eyecatch.wiring.maker import maker, preload
 from eyecatch.wiring.process import stop_signal, tune_garbage_collector
 from eyecatch.wiring.stores import Parts, checkpoint, open_parts, shared_queue, vector_intake
+
+if TYPE_CHECKING:
+    from eyecatch.kafka.producer import Producer
 
 log = structlog.get_logger(__name__)
 
@@ -63,13 +68,23 @@ async def open_outputs(config: Config, parts: Parts) -> AsyncIterator[tuple[Even
     except ModuleNotFoundError as error:
         raise NotReady("--kafka needs the Kafka client: pip install 'eyecatch[kafka]'") from error
     producer = Producer(config.kafka_client())
+    probe = asyncio.ensure_future(_report_kafka(producer))
     queue, shared = parts.store.queue, shared_queue(config, parts.store)
     if by_workers and shared is not None:
         queue = shared.with_log(RequestSender(producer, config.requests_topic))
     try:
         yield KafkaSink(producer, config.events_topic), queue
     finally:
+        probe.cancel()
         await producer.close()
+
+
+async def _report_kafka(producer: "Producer") -> None:
+    """Connect at the start, and report if that is not possible: until then every RecordEvents fails."""
+    try:
+        await producer.connect()
+    except EyecatchError as error:
+        log.warning("kafka_unreachable", why=str(error), effect="RecordEvents fails until a broker answers")
 
 
 @dataclass(frozen=True)
@@ -140,6 +155,7 @@ async def application(
             config.exploration,
             trial_share=config.trial_share if mode == TRIAL else 0.0,
         )
+        late = LatePictures(store.profiles, parts.encoder)
         server = Server(
             ServerOptions(
                 config.host, config.port, config.max_concurrent, config.max_message_mb << 20, config.api_token
@@ -155,15 +171,21 @@ async def application(
                 parts.index,
                 store.notes,
             ),
-            CatalogServicer(parts.catalog, References(parts.blobs, config.hosts), pools),
+            CatalogServicer(parts.catalog, References(parts.blobs, config.hosts), pools, late.add),
             BehaviorServicer(
-                store.profiles, sink, parts.encoder, tastes, forgetting, vector_intake(store, parts.encoder)
+                store.profiles,
+                sink,
+                parts.encoder,
+                tastes,
+                forgetting,
+                vector_intake(store, parts.encoder),
+                ShownCovers(store.catalog),
             ),
             ReviewServicer(Review(store.catalog, parts.blobs, on_review), store.catalog),
         )
         await server.start()
         log.info("serving", host=config.host, port=server.port, covers=len(parts.index), jobs_recovered=requeued)
-        work = [decisions.run(), generation.run_background(), follower.run()]
+        work = [decisions.run(), generation.run_background(), follower.run(), late.run()]
         if worker is not None:
             work.append(worker.run())
         work += [_keep_fitted(config, parts, tastes), keep_snapshots(parts.index, *index_file)]

@@ -10,7 +10,7 @@ from typing import cast
 from eyecatch.config import Config, EventLogConfig, QueueConfig, ServedStoreConfig, StateConfig
 from eyecatch.core.behaviour.vectors import VectorIntake
 from eyecatch.core.catalog import Catalog
-from eyecatch.core.errors import NotReady
+from eyecatch.core.errors import InvalidInput, NotReady, StoreError
 from eyecatch.core.ports import (
     Blobs,
     CatalogStore,
@@ -36,6 +36,9 @@ from eyecatch.upkeep.clusters import load
 from eyecatch.upkeep.spaces import claim
 from eyecatch.wiring.generator import make_generator
 
+CHECKPOINT_PARTS = ("vlm", "diffusion", "adapter", "users", "space")
+"""A checkpoint has at least one of these: users and space are enough if Triton draws."""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -50,9 +53,16 @@ class Parts:
 
 
 def checkpoint(config: StateConfig) -> Path:
-    """The folder of the models: the configured one or the shipped starter."""
+    """The folder of the models: the configured one or the shipped starter. Raises InvalidInput if it is no checkpoint."""
     if config.checkpoint:
-        return Path(config.checkpoint)
+        folder = Path(config.checkpoint)
+        if not folder.is_dir():
+            raise InvalidInput.of("checkpoint", config.checkpoint, "a folder that exists; there is no such folder")
+        if not any((folder / name).exists() for name in CHECKPOINT_PARTS):
+            raise InvalidInput.of(
+                "checkpoint", config.checkpoint, f"a folder with one of {', '.join(CHECKPOINT_PARTS)} in it"
+            )
+        return folder
     from icg import starter
 
     return Path(starter.path())
@@ -82,21 +92,23 @@ class OpenStores:
 
 
 @asynccontextmanager
-async def open_stores(config: StateConfig, any_space: bool = False) -> AsyncIterator[Stores]:
-    """Open the stores. Raises StoreError if their covers are of another checkpoint, unless `any_space`, and errors of opening."""
-    async with _connect_stores(config) as stores:
+async def open_stores(config: StateConfig, any_space: bool = False, read_only: bool = False) -> AsyncIterator[Stores]:
+    """Open the stores; with `read_only` also an SQLite file that a server uses. Raises InvalidInput if there is no such checkpoint,
+    StoreError if their covers are of another one, unless `any_space`, and errors of opening."""
+    space = cover_space(checkpoint(config), config.space_folder)
+    async with _connect_stores(config, read_only) as stores:
         if not any_space:
-            await claim(stores.catalog, stores.notes, cover_space(checkpoint(config), config.space_folder))
+            await claim(stores.catalog, stores.notes, space, read_only)
         yield stores
 
 
 @asynccontextmanager
-async def _connect_stores(config: StateConfig) -> AsyncIterator[Stores]:
+async def _connect_stores(config: StateConfig, read_only: bool) -> AsyncIterator[Stores]:
     """SQLite in the data folder, or Redis with a read cache. Raises errors of opening, and NotReady without the client library."""
     jobs, served = part(QueueConfig, config), part(ServedStoreConfig, config)
     budget = Budget(jobs.budget_per_item, jobs.budget_per_hour)
     if not config.store:
-        embedded = SqliteStore.open(config.folder, max_waiting_jobs=jobs.queue_max, budget=budget)
+        embedded = SqliteStore.open(config.folder, max_waiting_jobs=jobs.queue_max, budget=budget, read_only=read_only)
         try:
             yield embedded
         finally:
@@ -125,7 +137,11 @@ async def open_parts(
     config: Config, generator: Generator | None = None, encoder: Encoder | None = None
 ) -> AsyncIterator[Parts]:
     """Open the stores and build the parts. Raises StoreLocked if another process uses the SQLite folder."""
-    config.folder.mkdir(parents=True, exist_ok=True)
+    checkpoint(config)
+    try:
+        config.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot use {config.folder} as the data folder: {error.strerror or error}") from error
     async with open_stores(config) as store:
         generator = generator or make_generator(config, checkpoint(config))
         try:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.fakes import picture
 from tests.unit.api.conftest import Api, event
+from tests.waiting import until
 
 CODE = grpc.StatusCode
 
@@ -179,6 +180,17 @@ async def test_bad_events_refuse_the_whole_call(api: Api, name: str) -> None:
     await api.refused(api.behavior.GetProfile(get), CODE.NOT_FOUND)
 
 
+async def test_events_about_a_cover_of_another_item_are_refused_whole(api: Api) -> None:
+    await api.put("a", "red")
+    await api.put("b", "blue")
+    covers = await api.covers.ListCovers(covers_pb2.ListCoversRequest(item_id="b"))
+    own, foreign = event("e1", "mia", "b"), event("e2", "mia", "a")
+    own.cover_id = foreign.cover_id = covers.covers[0].id
+    call = api.behavior.RecordEvents(behavior_pb2.RecordEventsRequest(events=[own, foreign]))
+    assert await api.refused(call) == {"events[1].cover_id"}
+    assert (await api.behavior.RecordEvents(behavior_pb2.RecordEventsRequest(events=[own]))).accepted == 1
+
+
 async def test_repeated_and_forgotten(api: Api) -> None:
     await api.put("a", "red")
     send = behavior_pb2.RecordEventsRequest(events=[event("e1", "mia", "a"), event("e2", "mia", "a")])
@@ -194,6 +206,25 @@ async def test_repeated_and_forgotten(api: Api) -> None:
     assert (await api.behavior.RecordEvents(again)).ignored == 1
     answer = await api.covers.RecommendCovers(Recommend(user_id="mia", item_ids=["a"]))
     assert not answer.personalised
+
+
+async def test_users_get_a_taste_when_their_items_get_pictures(api: Api) -> None:
+    await api.put("a")
+    users = [f"u{n}" for n in range(30)]
+    events = [event(f"e{user}", user, "a") for user in users]
+    await api.behavior.RecordEvents(behavior_pb2.RecordEventsRequest(events=events))
+
+    async def tastes() -> int:
+        requests = [behavior_pb2.GetProfileRequest(user_id=user) for user in users]
+        return sum([(await api.behavior.GetProfile(request)).profile.HasField("taste") for request in requests])
+
+    assert await tastes() == 0
+
+    async def all_have_one() -> bool:
+        return await tastes() == len(users)
+
+    await api.put("a", "red")
+    await until(all_have_one, "tastes without another event")
 
 
 NAN = float("nan")

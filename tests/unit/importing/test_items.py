@@ -1,5 +1,6 @@
 """Importing items: whole rows or none, the same again changes nothing, no way out of the pictures' folder."""
 
+import io
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import polars as pl
 import pytest
 from eyecatch.core.errors import InvalidInput, StoreFull
 from eyecatch.core.types import Origin
-from eyecatch.importing import ItemColumns, Report, Table, import_items
+from eyecatch.importing import ImportOptions, ItemColumns, Report, Table, import_items
 from eyecatch.pictures import normalise
 from eyecatch.stores.sqlite import SqliteStore
 
@@ -107,16 +108,16 @@ async def test_bad_rows_are_refused_with_number_and_reason_and_good_ones_stay(
         "bidi,evil\u202etitle,pictures/1.png",
         "last,Fine too,pictures/2.png",
     )
-    report = await import_items(table, shop, home.catalog, home.blobs)
-    assert report.accepted == 2
+    file = io.StringIO()
+    report = await import_items(table, shop, home.catalog, home.blobs, report=Report(file=file))
+    assert report.accepted == 4
+    assert [(r.row, r.id) for r in report.warnings] == [(7, "url"), (8, "gone")]
     assert [(r.row, r.id) for r in report.refused] == [
         (2, ""),
         (3, "t"),
         (4, "u"),
         (5, "l"),
         (6, "abs"),
-        (7, "url"),
-        (8, "gone"),
         (9, "dir"),
         (10, "pipe"),
         (11, "broken"),
@@ -126,15 +127,126 @@ async def test_bad_rows_are_refused_with_number_and_reason_and_good_ones_stay(
     ]
     reasons = {r.row: r.reason for r in report.refused}
     assert "item.title" in reasons[3]
-    for row in range(4, 11):
+    for row in (4, 5, 6, 9, 10):
         assert "inside the pictures' folder" in reasons[row]
     assert "a complete picture" in reasons[11]
     assert "each id once" in reasons[12]
     assert "2 cells; allowed: 3" in reasons[13]
-    assert [i.id for i in (await home.store.catalog.items(10)).rows] == ["last", "ok"]
-    report.write_refusals(tmp_path / "refused.jsonl")
-    lines = (tmp_path / "refused.jsonl").read_text().splitlines()
-    assert json.loads(lines[2]) == {"row": 4, "id": "u", "reason": reasons[4]}
+    assert [i.id for i in (await home.store.catalog.items(10)).rows] == ["gone", "last", "ok", "url"]
+    assert [json.loads(line)["row"] for line in file.getvalue().splitlines()] == list(reasons)
+    assert json.loads(file.getvalue().splitlines()[2]) == {"row": 4, "id": "u", "reason": reasons[4]}
+
+
+async def test_a_missing_picture_is_a_warning_or_with_strict_a_refusal(home: Home, shop: Path) -> None:
+    lines = ["id,title,image,picture", "1,Both,pictures/1.png,pictures/2.png", "2,One,pictures/1.png,pictures/77.png"]
+    report = await import_items(csv(shop, *lines), shop, home.catalog, home.blobs)
+    assert (report.accepted, report.refused, [w.row for w in report.warnings]) == (2, [], [2])
+    assert "picture: got 'pictures/77.png', no such file in" in report.warnings[0].reason
+    strict = await import_items(csv(shop, *lines), shop, home.catalog, home.blobs, options=ImportOptions(strict=True))
+    assert (strict.unchanged, [r.row for r in strict.refused], strict.warnings) == (1, [2], [])
+
+
+async def test_an_item_keeps_its_pictures_if_one_of_them_is_missing_later(home: Home, shop: Path) -> None:
+    lines = ["id,title,image,picture", "1,Both,pictures/1.png,pictures/2.png"]
+    await import_items(csv(shop, *lines), shop, home.catalog, home.blobs)
+    (shop / "pictures" / "2.png").unlink()
+    report = await import_items(csv(shop, *lines), shop, home.catalog, home.blobs)
+    assert (report.unchanged, report.warned) == (1, 1)
+    assert len((await home.store.catalog.pools(["1"]))["1"]) == 2
+
+
+async def test_columns_of_merchants_feeds_are_found(home: Home, shop: Path) -> None:
+    for id, header in (
+        ("a", "ID;Title;Image Link;Product Type"),
+        ("b", "sku;name;mainImageUrl;google product category"),
+    ):
+        report = await import_items(
+            csv(shop, header, f"{id};Pan;pictures/1.png;Kitchen"), shop, home.catalog, home.blobs
+        )
+        item = await home.store.catalog.item(id)
+        assert item is not None
+        assert (report.accepted, item.category, len(item.references)) == (1, "Kitchen", 1)
+
+
+async def test_a_cell_may_name_several_pictures(home: Home, shop: Path) -> None:
+    (shop / "a, b.png").write_bytes((shop / "pictures" / "3.png").read_bytes())
+    rows = [{"id": "1", "title": "T", "images": ["pictures/1.png", "pictures/2.png"]}]
+    rows += [
+        {"id": "2", "title": "T", "images": "pictures/1.png, pictures/2.png"},
+        {"id": "3", "title": "T", "images": "a, b.png"},
+    ]  # type: ignore[list-item]
+    (shop / "items.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    report = await import_items(Table(shop / "items.jsonl"), shop, home.catalog, home.blobs)
+    pools = await home.store.catalog.pools(["1", "2", "3"])
+    assert (report.accepted, [len(pools[id]) for id in "123"]) == (3, [2, 2, 1])
+
+
+async def test_pictures_may_be_named_by_the_items_id(home: Home, shop: Path) -> None:
+    columns = ItemColumns(file_name="pictures/{id}.png")
+    report = await import_items(
+        csv(shop, "id,title", "1,One", "x,Absent", "../secret,Out"), shop, home.catalog, home.blobs, columns
+    )
+    assert (report.accepted, [w.row for w in report.warnings], [r.row for r in report.refused]) == (3, [2, 3], [])
+    assert len((await home.store.catalog.pools(["1"]))["1"]) == 1
+    with pytest.raises(InvalidInput, match=r"picture_name: got 'pictures'; allowed: a path with \{id\} in it"):
+        await import_items(
+            csv(shop, "id,title", "1,One"), shop, home.catalog, home.blobs, ItemColumns(file_name="pictures")
+        )
+
+
+async def test_a_table_without_a_picture_column_says_so(home: Home, shop: Path) -> None:
+    report = await import_items(csv(shop, "id,title,photo", "1,One,pictures/1.png"), shop, home.catalog, home.blobs)
+    assert [note for note in report.notes if note.startswith("no picture column was found")]
+
+
+async def test_what_programs_write_for_a_missing_value_is_none(home: Home, shop: Path) -> None:
+    lines = [
+        "id,title,category,image",
+        "1,Pan,NaN,nan",
+        "2,nan,x,",
+        "nan,Pan,x,",
+        "1.23457E+12,Pan,x,",
+        "5,\\N,x,",
+        "6,Nan bread,\\N,\\N",
+    ]
+    report = await import_items(csv(shop, *lines), shop, home.catalog, home.blobs)
+    assert (report.accepted, [r.row for r in report.refused], report.warned) == (2, [2, 3, 4, 5], 0)
+    item = await home.store.catalog.item("1")
+    assert item is not None
+    assert (item.category, item.references) == ("", ())
+
+
+async def test_objects_are_refused_with_their_row_and_column(home: Home, shop: Path) -> None:
+    rows = [
+        '{"id": 1, "title": {"en": "a"}}',
+        '{"id": 2, "title": "b", "category": ["x", "y"]}',
+        '{"id": {"$oid": "1"}, "title": "c"}',
+    ]
+    rows += [
+        '{"id": 4, "title": "d", "category": {"name": "x"}}',
+        '{"id": 5, "title": "e", "other": {"a": 1}}',
+        '{"id": 6, "title": true}',
+    ]
+    (shop / "items.jsonl").write_text("\n".join(rows))
+    report = await import_items(Table(shop / "items.jsonl"), shop, home.catalog, home.blobs)
+    assert [(r.row, r.reason.split(":")[0]) for r in report.refused] == [
+        (1, "title"),
+        (3, "id"),
+        (4, "category"),
+        (6, "title"),
+    ]
+    item = await home.store.catalog.item("2")
+    assert item is not None
+    assert item.category == "x|y"
+
+
+async def test_a_check_reads_everything_and_stores_nothing(home: Home, shop: Path) -> None:
+    lines = ["id,title,image", *(f"i{n},Item {n},pictures/{n}.png" for n in range(12)), "i0,Again,", "x,,"]
+    report = await import_items(csv(shop, *lines), shop, home.catalog, home.blobs, options=ImportOptions(check=True))
+    assert (report.accepted, report.refusals, report.warned, len(report.examples)) == (12, 2, 2, 10)
+    assert report.examples[1] == {"row": 2, "id": "i1", "title": "Item 1", "category": "", "pictures": ["32 x 24"]}
+    assert await home.store.catalog.counts() == (0, 0)
+    assert home.generator.batches == []
 
 
 async def test_parquet_and_json_lines_say_the_same_as_csv(home: Home, shop: Path) -> None:
@@ -161,9 +273,11 @@ async def test_columns_can_be_named_and_missing_ones_are_named(home: Home, shop:
 
 
 def test_what_is_no_table_is_refused_as_bad_input(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"file: got 'items.txt'; allowed: a name ending in") as refused:
-        Table(tmp_path / "items.txt")
-    assert refused.value.violations[0].field == "file"
+    with pytest.raises(
+        InvalidInput, match=r"file: got .*items.csv'; allowed: a file or folder that exists; there is no such file"
+    ) as e:
+        Table(tmp_path / "items.csv")
+    assert e.value.violations[0].field == "file"
 
 
 async def test_a_full_disk_ends_the_import_and_running_it_again_goes_on(shop: Path, home: Home, tmp_path: Path) -> None:

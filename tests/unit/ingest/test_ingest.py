@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import confluent_kafka
 import pytest
 from eyecatch.config import IngestConfig
 from eyecatch.core.errors import InvalidInput
@@ -40,6 +41,30 @@ async def test_each_event_once_and_commits_after_it(kafka: Broker, topic: str, t
     async with until_absorbed(settings(kafka, topic, tmp_path), users, 96) as running:
         kafka.produce(topic, record(event("last", "u0")))
         await until(lambda: absorbed(running) == (1, 0), "the one that was new after a restart")
+
+
+async def test_nothing_lags_behind_the_marker_of_a_transaction(kafka: Broker, topic: str, tmp_path: Path) -> None:
+    options = {"bootstrap.servers": kafka.address, "transactional.id": topic, "compression.type": "snappy"}
+    producer = confluent_kafka.Producer(options)
+    producer.init_transactions(10)
+    producer.begin_transaction()
+    for key, message in record(*events(["mia"], 0, 5)):
+        producer.produce(topic, message, key, partition=0)
+    producer.commit_transaction(10)
+    async with until_absorbed(settings(kafka, topic, tmp_path), ["mia"], 5) as running:
+        await until(lambda: value(running, "lag_records", partition="0") == 0, "no lag")
+        assert running.metrics.registry.get_sample_value("eyecatch_ingest_lag_records", {"partition": "0"}) == 0
+
+
+async def test_a_broker_of_ip_version_6_is_read(tmp_path: Path) -> None:
+    kafka = Broker(host="[::1]")
+    try:
+        topic = kafka.create()
+        kafka.produce(topic, record(*events(["mia"], 0, 3)))
+        async with until_absorbed(settings(kafka, topic, tmp_path, health_host="::1"), ["mia"], 3) as running:
+            assert absorbed(running) == (3, 0)
+    finally:
+        kafka.stop()
 
 
 async def test_a_process_that_dies_between_absorbing_and_committing(

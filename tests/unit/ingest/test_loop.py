@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from eyecatch.core.behaviour.shown import ShownCovers
 from eyecatch.core.errors import EyecatchError, NotReady, StoreDamaged, StoreFull, StoreTooNew, Unavailable
 from eyecatch.core.ports import Encoder
 from eyecatch.core.types import Event, Position
@@ -40,6 +41,9 @@ class Recorder:
         self.story.append(("absorbed", [e.id for e in events], list(positions)))
         return len(events)
 
+    async def items_of(self, cover_ids: Sequence[str]) -> dict[str, str]:
+        return {id: "another" for id in cover_ids if id == "foreign"}
+
     async def send(self, records: Sequence[Outgoing]) -> None:
         if self.outbox_errors:
             raise self.outbox_errors.pop(0)
@@ -61,7 +65,9 @@ class Rig:
 def rig(recorder: Recorder, give_up_s: float = 60.0, batch_max: int = 100) -> Rig:
     buffer, health, metrics = Buffer(100), Health(), IngestMetrics()
     retry = Retry(health, metrics, give_up_s)
-    loop = Loop(buffer, recorder.done, recorder, nothing, recorder, "t", batch_max, retry, metrics)
+    loop = Loop(
+        buffer, recorder.done, recorder, nothing, ShownCovers(recorder), recorder, "t", batch_max, retry, metrics
+    )
     return Rig(recorder, health, metrics, loop, buffer)
 
 
@@ -90,6 +96,21 @@ async def test_dead_letters_then_profiles_then_done() -> None:
     assert (letter.topic, letter.key, letter.value, letter.headers[0]) == ("t.dlq", b"k", b"{", ("h", b"1"))
     assert r.metrics.registry.get_sample_value("eyecatch_ingest_events_total", {"outcome": "new"}) == 3
     assert r.metrics.registry.get_sample_value("eyecatch_ingest_poison_total", {"reason": "not-json"}) == 1
+
+
+async def test_an_event_about_a_cover_of_another_item_is_a_dead_letter() -> None:
+    recorder = Recorder()
+    r = rig(recorder)
+    foreign = Row(protobuf(event("b", "mia", cover_id="foreign")), b"mia", offset=6)
+    r.buffer.put(chunk(row("a", offset=5), foreign, row("c", offset=7)))
+    r.buffer.close()
+    await r.loop.run()
+    (_, (letter,)), (absorbed, ids, positions), done = recorder.story
+    assert (absorbed, ids, done) == ("absorbed", ["a", "c"], ("done", [8]))
+    assert [position.offset for position in positions] == [5, 7]
+    headers = dict(letter.headers)
+    assert headers["eyecatch-reason"] == b"cover-of-another-item"
+    assert headers["eyecatch-detail"] == b"event.cover_id: got 'foreign'; allowed: a cover of the item 'a', or none"
 
 
 @pytest.mark.parametrize("error", [StoreFull("no room"), Unavailable("read-only")])

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from eyecatch.client import is_unreachable
 from eyecatch.config import Config, IngestConfig, KafkaConfig
 from eyecatch.core.behaviour.mean_encoder import MeanEncoder
 from eyecatch.core.errors import NotFound, NotReady, Overloaded, Unavailable
@@ -27,6 +28,7 @@ from eyecatch.wiring.serve import application
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import MemberState, OffsetAndMetadata
+from structlog.testing import capture_logs
 
 from tests.broker import Broker, running_behind_a_proxy
 from tests.contracts.builders import event
@@ -111,7 +113,7 @@ class Log:
 
     def __init__(self, first: int, end: int, committed: int, divergent: int | None = None) -> None:
         self.first, self.end, self.held, self.divergent = first, end, committed, divergent
-        self.position: int | None = None
+        self.next: int | None = None
         self.listener: Any = None
 
     def topic(self, name: str) -> brokers.Topic:
@@ -121,16 +123,16 @@ class Log:
         self.listener = listener
 
     def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Row]]:
-        if self.position is None:
+        if self.next is None:
             self.listener.on_partitions_assigned({self.partition})
-            self.position = self.held
+            self.next = self.held
             raise kafka_errors.NoOffsetForPartitionError({self.partition})
-        if not self.first <= self.position <= self.end:
+        if not self.first <= self.next <= self.end:
             if self.divergent is not None:
                 raise kafka_errors.LogTruncationError({self.partition: OffsetAndMetadata(self.divergent, "", 1)})
-            raise kafka_errors.OffsetOutOfRangeError({self.partition: self.position})
-        rows = [Row(b"v", topic="t", offset=n) for n in range(self.position, self.end)]
-        self.position = self.end
+            raise kafka_errors.OffsetOutOfRangeError({self.partition: self.next})
+        rows = [Row(b"v", topic="t", offset=n) for n in range(self.next, self.end)]
+        self.next = self.end
         return {self.partition: rows} if rows else {}
 
     def committed(self, partition: TopicPartition, metadata: bool, timeout_ms: int) -> OffsetAndMetadata:
@@ -140,7 +142,7 @@ class Log:
         return {self.partition: self.first}
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        self.position = offset
+        self.next = offset
 
     def assignment(self) -> set[TopicPartition]:
         return {self.partition}
@@ -154,6 +156,9 @@ class Log:
 
     def group_metadata(self) -> Any:
         return type("Member", (), {"state": MemberState.STABLE})
+
+    def position(self, partition: TopicPartition, timeout_ms: int) -> int | None:
+        return self.next
 
     def close(self, **options: object) -> None: ...
 
@@ -231,16 +236,24 @@ async def test_recorded_events_go_through_the_topic(
 
 async def test_recording_without_a_broker_is_unavailable_and_the_rest_is_served(tmp_path: Path) -> None:
     config = Config(data_dir=str(tmp_path), port=0, kafka=f"127.0.0.1:{free_port()}", kafka_timeout_s=1.0, drain_s=0.0)
-    async with (
-        application(config, FakeGenerator(), MeanEncoder()) as app,
-        grpc.aio.insecure_channel(f"127.0.0.1:{app.server.port}") as channel,
-    ):
-        stub = behavior_pb2_grpc.BehaviorServiceStub(channel)
-        request = behavior_pb2.RecordEventsRequest(events=[sent_event("e1", "mia", "a")])
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.RecordEvents(request)
-        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert not (await stub.ForgetUser(behavior_pb2.ForgetUserRequest(user_id="mia"))).existed
+    with capture_logs() as lines:
+        async with (
+            application(config, FakeGenerator(), MeanEncoder()) as app,
+            grpc.aio.insecure_channel(f"127.0.0.1:{app.server.port}") as channel,
+        ):
+            await until(lambda: any(e["event"] == "kafka_unreachable" for e in lines), "a line at the start")
+            await _record_fails_and_forget_works(behavior_pb2_grpc.BehaviorServiceStub(channel))
+    (line,) = [line for line in lines if line["event"] == "kafka_unreachable"]
+    assert "no broker listens (127.0.0.1:" in line["why"]
+
+
+async def _record_fails_and_forget_works(stub: behavior_pb2_grpc.BehaviorServiceStub) -> None:
+    request = behavior_pb2.RecordEventsRequest(events=[sent_event("e1", "mia", "a")])
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.RecordEvents(request)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert not is_unreachable(caught.value), "our server answered"
+    assert not (await stub.ForgetUser(behavior_pb2.ForgetUserRequest(user_id="mia"))).existed
 
 
 async def test_calls_that_wait_for_a_broker_are_bounded_and_share_an_attempt(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 from eyecatch.kafka.records import MAX_BYTES, Headers, Poison, Unreadable, message_of
-from eyecatch.v1 import generation_pb2
+from eyecatch.v1 import generation_pb2, types_pb2
 
 WHOLE = generation_pb2.CoverRequest(item_id="a", count=2)
 
@@ -31,6 +31,10 @@ class Row(NamedTuple):
         Row(b'{"itemId": "a", "count": 2, "later": 1}'),
         Row(b' {"itemId": "a", "count": 2}', (("Content-Type", b"application/json"),)),
         Row(WHOLE.SerializeToString(), (("content-type", None),)),
+        Row(b'\n{"itemId": "a", "count": 2}'),
+        Row(b' \t\r\n {"itemId": "a", "count": 2}\n'),
+        Row(b'\xef\xbb\xbf{"itemId": "a", "count": 2}'),
+        Row(b'\xef\xbb\xbf\n{"itemId": "a", "count": 2}', (("content-type", b"application/json"),)),
     ],
 )
 def test_protobuf_and_json_are_told_apart(row: Row) -> None:
@@ -45,6 +49,8 @@ def test_protobuf_and_json_are_told_apart(row: Row) -> None:
         (Row(b"x" * (MAX_BYTES + 1)), Unreadable.TOO_LARGE),
         (Row(b"\xff\xff"), Unreadable.NOT_PROTOBUF),
         (Row(b"{"), Unreadable.NOT_JSON),
+        (Row(b'\n {"itemId": '), Unreadable.NOT_JSON),
+        (Row(b"\xef\xbb\xbf{"), Unreadable.NOT_JSON),
         (Row(b'{"count": "many"}'), Reason.WRONG_SHAPE),
         (Row(b"[1]", (("content-type", b"application/json"),)), Reason.WRONG_SHAPE),
     ],
@@ -53,3 +59,10 @@ def test_what_holds_no_message_has_a_reason(row: Row, reason: StrEnum) -> None:
     refused = message_of(row, generation_pb2.CoverRequest, Reason.WRONG_SHAPE)
     assert isinstance(refused, Poison)
     assert refused.reason is reason
+
+
+def test_a_protobuf_whose_first_id_is_as_long_as_a_brace_is_protobuf() -> None:
+    message = types_pb2.Event(id="x" * ord("{"), user_id="mia", item_id="a")
+    value = message.SerializeToString()
+    assert value.startswith(b"\n{")
+    assert message_of(Row(value), types_pb2.Event, Reason.WRONG_SHAPE) == message

@@ -10,9 +10,9 @@ from eyecatch.observe.health import Health
 from eyecatch.observe.page import page
 
 
-def get(port: int, path: str) -> tuple[int, str]:
+def get(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=20) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -30,3 +30,9 @@ def test_the_page_answers_health_and_metrics() -> None:
         assert get(port, "/")[0] == 404
         with pytest.raises(Unavailable, match="choose another --health-port"), page("127.0.0.1", port, metrics, health):
             pass
+
+
+@pytest.mark.parametrize("host", ["::", "::1", "[::1]"])
+def test_a_page_listens_on_addresses_of_version_6(host: str) -> None:
+    with page(host, 0, IngestMetrics(), Health()) as port:
+        assert get(port, "/health", "[::1]") == (200, "SERVING\n")

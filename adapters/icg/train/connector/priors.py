@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from icg.data.catalogue import USER
+from icg.data.column_names import USER
 from icg.data.numbers import EMBEDDING, vector_of
 from icg.data.tables import Table
 from icg.errors import IcgError, InputError

@@ -14,13 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from icg import starter
 from icg.data.behaviour import ENGAGED, Log
 from icg.data.ratings import load
 from icg.evaluate.preference import mean_embeddings
 from icg.models.joint import JointEmbedding
+from icg.pictures import decode, read
 from icg.train.flags import Flags
 from icg.train.loop import Fit
 from icg.train.users.encoder import run
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not path.exists():
         reader = JointEmbedding.from_pretrained(starter.path())
         parts = [
-            reader.covers([Image.open(path) for path in ratings.pictures[k : k + 256]])
+            reader.covers([decode(read(path), path.name) for path in ratings.pictures[k : k + 256]])
             for k in range(0, len(ratings.pictures), 256)
         ]
         np.save(path, np.concatenate(parts))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from eyecatch.core.drawing import MAX_AUDIENCE
-from eyecatch.core.errors import NotFound, StoreDamaged, Unavailable
+from eyecatch.core.errors import InvalidInput, NotFound, StoreDamaged, Unavailable
 from eyecatch.core.ports import Notes
 from eyecatch.core.tastes.clusters import TasteClusters
 from eyecatch.core.types import Vector
@@ -40,6 +40,13 @@ def find(segments: Sequence[Mapping[str, Any]], id: str) -> Mapping[str, Any]:
         if id == segment["id"] or id.casefold() == str(segment["name"]).casefold():
             return segment
     raise NotFound("segment", id)
+
+
+def check_name(segments: Sequence[Mapping[str, Any]], id: str, name: str) -> None:
+    """Raises InvalidInput if another segment than `id` has this name, or has it as its id: names and ids find segments."""
+    for other in segments:
+        if other["id"] != id and name.casefold() in (str(other["name"]).casefold(), other["id"]):
+            raise InvalidInput.of("name", name, f"a name that no other segment has; segment {other['id']} has it")
 
 
 def audience(segment: Mapping[str, Any]) -> str:

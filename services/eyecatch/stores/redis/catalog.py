@@ -138,6 +138,9 @@ class RedisCatalog:
     async def cover(self, cover_id: str) -> Cover | None:
         return (await self._covers([cover_id])).get(cover_id)
 
+    async def items_of(self, cover_ids: Sequence[str]) -> Mapping[str, str]:
+        return {id: cover.item_id for id, cover in (await self._covers(cover_ids)).items()}
+
     async def pools(self, item_ids: Sequence[str]) -> Mapping[str, Sequence[Cover]]:
         known = await self.known_items(item_ids)
         members = await self._link.many([("SMEMBERS", keys.pool(id)) for id in item_ids])

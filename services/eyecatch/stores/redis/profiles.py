@@ -214,9 +214,19 @@ class RedisProfiles:
         answers = await self._link.many([("GETRANGE", key, 0, codec.HEAD_BYTES - 1) for key in page])
         return heads(dict(zip(page, answers, strict=True)))
 
-    async def reencode(self, keys: Sequence[str], encoder: Encoder) -> int:
+    async def engaged(self, item_ids: Sequence[str], batch: int = 1000) -> AsyncIterator[Sequence[str]]:
+        """Reads all profiles, because there is no index of items."""
+        items = set(item_ids)
+        async for page in self.scan(batch):
+            profiles = await self._references.resolve(self._decoded(await self._bytes(page.keys)))
+            keys = [p.user_id for p in profiles if any(e.item_id in items for e in Absorption(p).engagements)]
+            if keys:
+                yield keys
+
+    async def reencode(self, keys: Sequence[str], encoder: Encoder, always: bool = False) -> int:
         before = await self._bytes(keys)
-        profiles = stale({key: data for key, data in before.items() if data}, encoder.version, self._references.known)
+        whole = {key: data for key, data in before.items() if data}
+        profiles = stale(whole, None if always else encoder.version, self._references.known)
         return sum((await self._replace(profiles, before, encoder)).values())
 
     async def encode_again(self, keys: Sequence[str], encoder: Encoder) -> None:

@@ -38,10 +38,19 @@ class SqliteStore:
 
     @classmethod
     def open(
-        cls, folder: str | Path, *, max_waiting_jobs: int = 1000, max_bytes: int = 0, budget: Budget = UNLIMITED
+        cls,
+        folder: str | Path,
+        *,
+        max_waiting_jobs: int = 1000,
+        max_bytes: int = 0,
+        budget: Budget = UNLIMITED,
+        read_only: bool = False,
     ) -> "SqliteStore":
-        """Open or create the store in `folder`. `max_bytes`: limit of the file's size, 0 for none."""
-        return cls(Database(Path(folder), max_bytes), max_waiting_jobs, budget)
+        """Open or create the store in `folder`. `max_bytes`: limit of the file's size, 0 for none.
+
+        read_only: open one that exists, also while another process uses it; a write raises StoreError.
+        """
+        return cls(Database(Path(folder), max_bytes, read_only), max_waiting_jobs, budget)
 
     def close(self) -> None:
         self._database.close()

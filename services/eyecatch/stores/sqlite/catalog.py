@@ -58,6 +58,10 @@ class SqliteCatalog:
         sql = "SELECT id FROM items WHERE id IN (SELECT value FROM json_each(?))"
         return {row[0] for row in self._database.read(sql, (json.dumps(item_ids),))}
 
+    async def items_of(self, cover_ids: Sequence[str]) -> Mapping[str, str]:
+        sql = "SELECT id, item_id FROM covers WHERE id IN (SELECT value FROM json_each(?))"
+        return dict(self._database.read(sql, (json.dumps(cover_ids),)))
+
     async def items(self, page_size: int, token: str = "", category: str = "") -> Page[Item]:
         after = pages.last_id(token)
         condition, values = ("AND category = ?", [category]) if category else ("", [])

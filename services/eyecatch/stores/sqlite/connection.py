@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from eyecatch.core.errors import StoreError, Unavailable
 from eyecatch.stores.sqlite.errors import translate, translated
 from eyecatch.stores.sqlite.lock import FolderLock
-from eyecatch.stores.sqlite.schema import migrate
+from eyecatch.stores.sqlite.schema import check_newest, migrate
 from eyecatch.stores.sqlite.writer import Writer
 
 T = TypeVar("T")
@@ -24,12 +24,16 @@ Row = tuple[Any, ...]
 
 
 class Database:
-    """An open store file. Raises StoreLocked, StoreTooNew or StoreError if it cannot be connections."""
+    """An open store file. Raises StoreLocked, StoreTooNew or StoreError if it cannot be opened.
 
-    def __init__(self, folder: Path, max_bytes: int = 0) -> None:
+    read_only: without the lock, so beside a process that has it; raises StoreError too if there is no file, or an old one.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int = 0, read_only: bool = False) -> None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = FolderLock(folder)
+            if not read_only:
+                folder.mkdir(parents=True, exist_ok=True)
+            self._lock = None if read_only else FolderLock(folder)
         except OSError as error:
             raise StoreError(f"cannot use {folder} as the data folder: {error.strerror or error}") from error
         self._rollback_hooks: list[Callable[[], None]] = []
@@ -37,14 +41,16 @@ class Database:
         try:
             with translated():
                 for _ in range(3):
-                    connections.append(_connect(folder / DATABASE_FILE))
-                    if len(connections) == 1:
+                    connections.append(_connect(folder / DATABASE_FILE, read_only))
+                    if len(connections) == 1 and not read_only:
                         migrate(connections[0])
+                    elif len(connections) == 1:
+                        check_newest(connections[0])
                 writing, self._inline, self._scanning = connections
                 if max_bytes:
                     page = int(writing.execute("PRAGMA page_size").fetchone()[0])
                     writing.execute(f"PRAGMA max_page_count = {max(1, max_bytes // page)}")
-                for reading in (self._inline, self._scanning):
+                for reading in connections if read_only else (self._inline, self._scanning):
                     reading.execute("PRAGMA query_only = ON")
         except Unavailable as error:
             raise self._refuse(connections, StoreError(f"cannot open {folder / DATABASE_FILE}: {error}")) from error
@@ -58,7 +64,8 @@ class Database:
     def _refuse(self, connections: list[sqlite3.Connection], error: StoreError) -> StoreError:
         for connection in connections:
             connection.close()
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
         return error
 
     def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
@@ -107,15 +114,22 @@ class Database:
         self._reader.shutdown()
         for connection in (self._scanning, self._inline, self._writing):
             connection.close()
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
+    mode = "rw" if read_only else "rwc"  # a reader has to write the file of WAL's shared memory
     connection = sqlite3.connect(
-        path, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=10.0
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+        timeout=10.0,
     )
     for pragma in (
-        "journal_mode = WAL",
+        *(() if read_only else ("journal_mode = WAL",)),
         "synchronous = FULL",  # an acknowledged write survives power loss
         "foreign_keys = ON",
         "secure_delete = FAST",  # overwrites deleted data if that needs no extra page

@@ -45,6 +45,8 @@ _RECENT = f"""SELECT {rows.EVENT_COLUMNS} FROM events WHERE user_id = ?
 # Impressions carry no taste, so they must not push engagements out of the encoder's input.
 _ENGAGED = f"""SELECT {rows.EVENT_COLUMNS} FROM events
     WHERE user_id = ? AND action <> {Action.IMPRESSION:d} AND NOT suspect ORDER BY time DESC, seq DESC LIMIT {RECENT_EVENTS}"""
+_ENGAGED_WITH = f"""SELECT DISTINCT user_id FROM events INDEXED BY engagements_by_item
+    WHERE item_id = ? AND user_id > ? AND action <> {Action.IMPRESSION:d} AND NOT suspect ORDER BY user_id LIMIT ?"""
 _HEAD = f"SELECT substr(profile, 1, {codec.HEAD_BYTES}) FROM profiles WHERE user_id = ?"
 _HEADS = f"""SELECT user_id, substr(profile, 1, {codec.HEAD_BYTES}) FROM profiles WHERE user_id > ?
     ORDER BY user_id LIMIT ?"""
@@ -195,12 +197,19 @@ class SqliteProfiles:
             last = page[-1][0]
             yield heads(dict(page))
 
-    async def reencode(self, keys: Sequence[str], encoder: Encoder) -> int:
+    async def engaged(self, item_ids: Sequence[str], batch: int = 1000) -> AsyncIterator[Sequence[str]]:
+        for item_id in item_ids:
+            last = ""
+            while page := await self._database.scan(_ENGAGED_WITH, (item_id, last, batch)):
+                last = page[-1][0]
+                yield [row[0] for row in page]
+
+    async def reencode(self, keys: Sequence[str], encoder: Encoder, always: bool = False) -> int:
         def run(connection: sqlite3.Connection) -> int:
             for user_id in keys:
                 self._recent.take(user_id)
             rows = {id: row[0] for id in keys if (row := connection.execute(_PROFILE, (id,)).fetchone())}
-            profiles = {p.user_id: p for p in stale(rows, encoder.version)}
+            profiles = {p.user_id: p for p in stale(rows, None if always else encoder.version)}
             after = [
                 (codec.encode(replace(profiles[id], embedding=embedding, encoder=encoder.version)), id)
                 for id, embedding in _encode_users(connection, list(profiles), encoder, self._embeddings).items()

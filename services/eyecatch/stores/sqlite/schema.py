@@ -5,7 +5,7 @@ A released migration never changes: a change is a new entry at the end.
 
 import sqlite3
 
-from eyecatch.core.errors import StoreTooNew
+from eyecatch.core.errors import StoreError, StoreTooNew
 from eyecatch.core.types import Profile
 from eyecatch.stores import profile_codec as codec
 from eyecatch.stores.embedding_codec import unpack
@@ -127,7 +127,12 @@ CREATE TABLE vectors (user_id TEXT PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE cover_vectors (cover_id TEXT PRIMARY KEY, data BLOB NOT NULL);
 """
 
-MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10)
+# Users of an item that gets pictures are encoded again. Impressions, most of all events, do not pay for it.
+_V11 = """
+CREATE INDEX engagements_by_item ON events (item_id, user_id) WHERE action <> 1 AND NOT suspect;
+"""
+
+MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _V11)
 
 
 def version(connection: sqlite3.Connection) -> int:
@@ -136,12 +141,7 @@ def version(connection: sqlite3.Connection) -> int:
 
 def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS) -> None:
     """Migrate the file to the newest version, each step in a transaction. Raises StoreTooNew."""
-    current = version(connection)
-    if current > len(migrations):
-        raise StoreTooNew(
-            f"the store has version {current}, this program knows versions up to {len(migrations)}; "
-            "run the newer eyecatch, or use another data folder"
-        )
+    current = _known_version(connection, migrations)
     connection.create_function("profile_bytes", 3, _profile_bytes, deterministic=True)
     for number in range(current, len(migrations)):
         try:
@@ -153,6 +153,25 @@ def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRAT
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+def check_newest(connection: sqlite3.Connection) -> None:
+    """Raises StoreTooNew, and StoreError for a file that `migrate` would change."""
+    if (current := _known_version(connection, MIGRATIONS)) < len(MIGRATIONS):
+        raise StoreError(
+            f"the store has version {current}, this program reads version {len(MIGRATIONS)}; "
+            "start `eyecatch serve` once, which migrates it"
+        )
+
+
+def _known_version(connection: sqlite3.Connection, migrations: tuple[str, ...]) -> int:
+    current = version(connection)
+    if current > len(migrations):
+        raise StoreTooNew(
+            f"the store has version {current}, this program knows versions up to {len(migrations)}; "
+            "run the newer eyecatch, or use another data folder"
+        )
+    return current
 
 
 def _profile_bytes(embedding: bytes, event_count: int, updated_at: float) -> bytes:

@@ -41,18 +41,18 @@ def test_a_table_in_any_order_with_each_way_to_write_a_time(tmp_path: Path) -> N
         ("A,2024-01-02 10:00,t,a.png,3", "a time without zone"),
         ("A,soon,t,a.png,3", "a bad time"),
         ("A,nan,t,a.png,3", "a bad time"),
-        ("A,5,t,a.png,-1", "a bad kpi"),
-        ("A,5,t,a.png,many", "a bad kpi"),
-        ("A,5,t,a.png,inf", "a bad kpi"),
-        ("A,5,t,../a.png,3", "no such picture"),
-        ("A,5,t,https://x/a.png,3", "no such picture"),
-        (" ,5,t,a.png,3", "no account"),
-        ("A,5,t", "a damaged row"),
+        ("A,1700000005,t,a.png,-1", "a bad kpi"),
+        ("A,1700000005,t,a.png,many", "a bad kpi"),
+        ("A,1700000005,t,a.png,inf", "a bad kpi"),
+        ("A,1700000005,t,../a.png,3", "no such picture"),
+        ("A,1700000005,t,https://x/a.png,3", "no such picture"),
+        (" ,1700000005,t,a.png,3", "no account"),
+        ("A,1700000005,t", "a damaged row"),
     ],
 )
 def test_each_unusable_row_is_refused_by_its_kind(tmp_path: Path, row: str, kind: str) -> None:
     report = RowReport()
-    load(table(tmp_path, f"{row}\nA,6,good,a.png,3\n"), tmp_path, report)
+    load(table(tmp_path, f"{row}\nA,1700000006,good,a.png,3\n"), tmp_path, report)
     assert (report.accepted, dict(report.refused)) == (1, {kind: 1})
     assert "allowed" in str(report.shown[0]["reason"]) or kind == "a damaged row"
 
@@ -65,19 +65,19 @@ def test_a_zone_for_times_without_one(tmp_path: Path) -> None:
 
 
 def test_accounts_of_the_same_name_are_merged_unless_their_ids_differ(tmp_path: Path) -> None:
-    rows = "Café,1,t,a.png,1\n cafe\u0301 ,2,t,a.png,1\nCAFÉ,3,t,a.png,1\n"
+    rows = "Café,1700000001,t,a.png,1\n cafe\u0301 ,1700000002,t,a.png,1\nCAFÉ,1700000003,t,a.png,1\n"
     assert len(set(load(table(tmp_path, rows), tmp_path, RowReport()).account)) == 1
-    ids = "7,Café,1,t,a.png,1\n8,Café,2,t,a.png,1\n"
+    ids = "7,Café,1700000001,t,a.png,1\n8,Café,1700000002,t,a.png,1\n"
     assert list(load(table(tmp_path, ids, "account_id," + HEAD), tmp_path, RowReport()).account) == ["7", "8"]
 
 
 def test_tables_without_usable_posts_or_engagement_are_refused(tmp_path: Path) -> None:
     with pytest.raises(IcgError, match="kpi=0 in all 2 posts"):
-        load(table(tmp_path, "A,1,t,a.png,0\nA,2,t,a.png,0\n"), tmp_path, RowReport())
+        load(table(tmp_path, "A,1700000001,t,a.png,0\nA,1700000002,t,a.png,0\n"), tmp_path, RowReport())
     with pytest.raises(IcgError, match="no usable post"):
-        load(table(tmp_path, "A,1,t,b.png,5\n"), tmp_path, RowReport())
+        load(table(tmp_path, "A,1700000001,t,b.png,5\n"), tmp_path, RowReport())
     with pytest.raises(IcgError, match=r"columns\.kpi=none of kpi"):
-        load(table(tmp_path, "A,1,t,a.png\n", "account,time,text,media\n"), tmp_path, RowReport())
+        load(table(tmp_path, "A,1700000001,t,a.png\n", "account,time,text,media\n"), tmp_path, RowReport())
 
 
 def test_buckets_are_each_accounts_own() -> None:
@@ -135,12 +135,16 @@ def test_a_catalogue_with_impressions_and_clicks(tmp_path: Path) -> None:
     for name in "ab":
         Image.new("RGB", (20, 20), "red").save(tmp_path / f"{name}.png")
     (tmp_path / "items.csv").write_text("item_id,title,category,image\na,Apple,food,a.png\nb,Boat,travel,b.png\n")
-    rows = [f"u{n},a,impression,{100 + n}" for n in range(200)] + [f"u{n},b,impression,{50 + n}" for n in range(200)]
-    rows += [f"u{n},a,click,{900 + n}" for n in range(40)] + [f"u{n},b,click,{900 + n}" for n in range(10)]
+    rows = [f"u{n},a,impression,{1_700_000_100 + n}" for n in range(200)] + [
+        f"u{n},b,impression,{1_700_000_050 + n}" for n in range(200)
+    ]
+    rows += [f"u{n},a,click,{1_700_000_900 + n}" for n in range(40)] + [
+        f"u{n},b,click,{1_700_000_900 + n}" for n in range(10)
+    ]
     (tmp_path / "events.csv").write_text("user_id,item_id,action,timestamp\n" + "\n".join(rows) + "\n")
     loaded = from_catalogue(tmp_path, RowReport())
     assert list(loaded.account) == ["travel", "food"]
-    assert loaded.time.tolist() == [50, 100]
+    assert loaded.time.tolist() == [1_700_000_050, 1_700_000_100]
     assert loaded.kpi == pytest.approx([1000 * (10 + 2.5) / 220, 1000 * (40 + 2.5) / 220])
     (tmp_path / "events.csv").unlink()
     with pytest.raises(IcgError, match="no table of events"):

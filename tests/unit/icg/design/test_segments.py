@@ -1,5 +1,7 @@
 """Segments: a group is described by what it has more of than others."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from icg import starter
@@ -45,7 +47,11 @@ def test_a_description_finds_its_own_group() -> None:
 
 def test_a_group_like_all_others_gets_no_words_of_its_own() -> None:
     same = [Group(str(n), np.ones(4), 5, ["Coffee cup"], ["kitchen"], []) for n in range(3)]
-    assert {segment.name for segment in describe(same)} == {"everybody else"}
+    assert [segment.name for segment in describe(same)] == [
+        "everybody else",
+        "everybody else (1)",
+        "everybody else (2)",
+    ]
     assert telling([["a", "b"], ["a", "b"]]) == [set(), set()]
 
 
@@ -54,6 +60,15 @@ def test_the_vlm_chooses_among_names() -> None:
     names = ["coffee enthusiasts", "cup enthusiasts", "kitchen enthusiasts"]
     assert namer(names, ["panda"]) in names
     assert namer(names[:1], ["panda"]) == names[0]
+
+
+def test_names_tell_segments_apart() -> None:
+    titles = ["blue sea", "blue boat"]
+    groups = [Group(str(n), np.zeros(4, np.float32), 9, titles, ["sea"], []) for n in range(6)]
+    before = [replace(describe(groups[:1])[0], id="5", name="Everybody else", edited=True)]
+    names = [segment.name for segment in describe(groups, before)]
+    assert names[5] == "Everybody else"
+    assert len({name.casefold() for name in names}) == 6
 
 
 def test_text_of_the_marketer_is_unchanged() -> None:

@@ -49,6 +49,11 @@ def meta() -> MetaTokens:
     return tokens
 
 
+TEMPLATE = (
+    "{% for m in messages %}User: {% for c in m['content'] %}{{ c['text'] or '<image>' }}{% endfor %}{% endfor %}"
+)
+
+
 def read(
     meta: MetaTokens, opened: tuple[Any, Any], title: str, references: tuple[Image.Image, ...] = ()
 ) -> torch.Tensor:
@@ -298,3 +303,13 @@ def test_a_missing_package_is_named(vlm_folder: Callable[[str], Path], monkeypat
     monkeypatch.setattr("transformers.models.smolvlm.processing_smolvlm.num2words", None)
     with pytest.raises(CheckpointError, match="num2words"):
         reading.load(vlm_folder("smolvlm"))
+
+
+@families
+def test_a_template_of_the_tokenizer_alone_gives_the_same_prompt(vlm_of: Open, name: str) -> None:
+    processor = copy.deepcopy(vlm_of(name)[1])
+    processor.chat_template = processor.chat_template or processor.tokenizer.chat_template or TEMPLATE
+    before = reading.prompt(processor, "A red kettle", 1)
+    processor.tokenizer.chat_template, processor.chat_template = processor.chat_template, None
+    assert reading.prompt(processor, "A red kettle", 1) == before
+    assert before != "<image> A red kettle"

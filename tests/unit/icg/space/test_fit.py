@@ -103,11 +103,11 @@ def test_ratings_are_behaviour_too(tmp_path: Path, fit: Fit) -> None:
 
     data = shop.write(tmp_path / "shop", items=8, users=0)
     rows = [
-        ("7", "i1", "4.5", 20),
-        ("7", "i0", "1", 10),
-        ("9", "i2", "3", 5),
-        ("9", "i3", "many", 5),
-        ("9", "zz", "5", 6),
+        ("7", "i1", "4.5", 1_700_000_020),
+        ("7", "i0", "1", 1_700_000_010),
+        ("9", "i2", "3", 1_700_000_005),
+        ("9", "i3", "many", 1_700_000_005),
+        ("9", "zz", "5", 1_700_000_006),
     ]
     shop.table(data / "ratings.csv", ("userId", "movieId", "rating", "timestamp"), rows)
     report = RowReport()

@@ -136,12 +136,12 @@ def test_options_reach_the_model_and_its_training(tmp_path: Path) -> None:
 
 def test_the_recipe_on_a_table_of_events_says_how_good_it_is(tmp_path: Path) -> None:
     table = ring(users=30)
-    rows = [f"u{u},i{i},click,{t}" for u, i, t in zip(table.user, table.item, table.time, strict=True)]
+    rows = [f"u{u},i{i},click,{1_700_000_000 + t}" for u, i, t in zip(table.user, table.item, table.time, strict=True)]
     (tmp_path / "events.csv").write_text("\n".join(["user_id,item_id,action,time", *rows]))
     result = events.run(tmp_path / "out", tmp_path / "events.csv", None, steps=3, seeds=2)
     assert (result["users"], result["items"], result["hidden"]) == (30, ITEMS, 150)
     assert (tmp_path / "out" / "sequence" / "evaluation.json").is_file()
     assert events.run(tmp_path / "out", tmp_path / "events.csv", None, steps=3, seeds=2) == result
-    (tmp_path / "few.csv").write_text("user_id,item_id,action,time\nu,a,click,1\n")
+    (tmp_path / "few.csv").write_text("user_id,item_id,action,time\nu,a,click,1700000000\n")
     with pytest.raises(IcgError, match="0 users with 10 engagements"):
         events.run(tmp_path / "out", tmp_path / "few.csv", None, steps=3, seeds=1)

@@ -25,13 +25,15 @@ def shop(folder: Path, items: int = 24, people: int = 30, events: bool = True) -
         csv.writer(file).writerows([["id", "title", "image"], *([n, f"item {n}", f"{n}.png"] for n in range(items))])
     if events:
         rows = [
-            [f"user {user}", item, "like", 60 * item]
+            [f"user {user}", item, "like", 1_700_000_000 + 60 * item]
             for user in range(people)
             for item in range(items)
             if item % 2 == user % 2
         ]
         with (folder / "events.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([["user", "item", "action", "time"], *rows, ["user 0", "nothing", "like", 1]])
+            csv.writer(file).writerows(
+                [["user", "item", "action", "time"], *rows, ["user 0", "nothing", "like", 1_700_000_000]]
+            )
     return folder
 
 

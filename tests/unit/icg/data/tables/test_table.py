@@ -35,14 +35,16 @@ def test_every_format_gives_the_same_text(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "allowed"),
     [
-        ("items.txt", b"id,title\n", "a name ending in"),
-        ("absent.csv", None, "a file that exists"),
+        ("absent.csv", None, "no such file"),
         ("empty.csv", b"", "columns with a name"),
         ("empty.jsonl", b"", "columns with a name"),
-        ("twice.csv", b"id,id\n", "each once"),
-        ("latin.csv", "id,t\u00eftle\n".encode("latin-1"), "UTF-8"),
-        ("quote.csv", b'id,"ti"tle\n', "comma-separated text"),
         ("not.parquet", b"hello", "a Parquet file"),
+        ("half.parquet", b"PAR1 and no end", "a Parquet file"),
+        ("book.csv", b"PK\x03\x04....", "an Excel workbook"),
+        ("model.csv", b"\x80\x04\x95\x00", "a pickle"),
+        ("photo.csv", b"\x89PNG\r\n", "a picture"),
+        ("bytes.csv", b"id,title\n1,\x00\x01\x02", "other bytes than text"),
+        ("cut.csv.gz", b"\x1f\x8b\x08\x00", "a complete file"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path, name: str, data: bytes | None, allowed: str) -> None:
@@ -52,19 +54,17 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, name: str, data: byt
         Table(tmp_path / name)
 
 
-def test_a_row_that_is_not_utf8_is_refused_and_the_next_one_read(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbfid,title\r\n1,a\r\n\r\n2,\xff\r\n3,c\r\n4\r\n")
-    rows = list(Table(tmp_path / "t.csv").rows())
-    assert [row.values for row in rows] == [{"id": "1", "title": "a"}, {}, {"id": "3", "title": "c"}, {}]
-    assert [row.problem for row in rows if row.problem] == ["not UTF-8 text", "1 cells; allowed: 2, as the header has"]
+def test_a_row_of_other_bytes_keeps_its_other_cells_and_the_next_one_is_read(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("id,title\r\n1,ä\r\n\r\n2,".encode("utf-8-sig") + b"\xff\xfe\r\n3,c\r\n4\r\n")
+    table = Table(tmp_path / "t.csv")
+    rows = list(table.rows())
+    assert [row.values for row in rows] == [{"id": "1", "title": "ä"}, {"id": "2"}, {"id": "3", "title": "c"}, {}]
+    assert [row.problem for row in rows if row.problem] == ["1 cells; allowed: 2, as the header has"]
     assert [row.number for row in rows] == [1, 2, 3, 4]
-
-
-def test_after_a_broken_quote_nothing_is_read(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_bytes(b'id,title\n1,a\n2,"b"c\n3,c\n')
-    rows = list(Table(tmp_path / "t.csv").rows())
-    assert [row.number for row in rows] == [1, 2]
-    assert "nor is anything after it" in rows[1].problem
+    assert rows[1].text("id") == "2"
+    with pytest.raises(InputError, match=r"title=.*allowed: text in the encoding of the table"):
+        rows[1].text("title")
+    assert table.facts == ["text is utf-8 (with bytes that are not UTF-8; --encoding names another)"]
 
 
 def test_lines_that_are_no_json_objects_are_refused(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_lines_that_are_no_json_objects_are_refused(tmp_path: Path) -> None:
     table = Table(tmp_path / "t.jsonl")
     rows = list(table.rows())
     assert table.columns == ("id", "b")
-    assert [bool(row.problem) for row in rows] == [False, True, True, True, False]
+    assert [bool(row.problem or row.unfit) for row in rows] == [False, True, True, True, False]
     assert rows[-1].values == {"id": "2", "b": "x|y"}
 
 

@@ -1,0 +1,48 @@
+"""Connections of clients: addresses of version 6, and pings on a quiet stream."""
+
+import asyncio
+import time
+from dataclasses import replace
+
+import grpc
+import pytest
+from eyecatch.config import Config
+from eyecatch.v1 import catalog_pb2, catalog_pb2_grpc
+from eyecatch.wiring.serve import application
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.contracts.builders import MEAN
+from tests.fakes import FakeGenerator
+from tests.unit.api.conftest import Api
+
+PINGING = [
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+
+
+@pytest.mark.parametrize("host", ["::", "::1"])
+async def test_a_server_listens_on_addresses_of_version_6(config: Config, host: str) -> None:
+    async with (
+        application(replace(config, host=host), FakeGenerator(), MEAN) as app,
+        grpc.aio.insecure_channel(f"[::1]:{app.server.port}") as channel,
+    ):
+        answer = await catalog_pb2_grpc.CatalogServiceStub(channel).ListItems(catalog_pb2.ListItemsRequest())
+        assert list(answer.items) == []
+
+
+@pytest.mark.slow
+async def test_a_quiet_stream_outlives_a_clients_pings(api: Api) -> None:
+    """Three pings without data are too many for gRPC's defaults; the fourth comes after 40 s."""
+    begin = time.monotonic()
+    address = f"127.0.0.1:{api.app.server.port}"
+
+    def watch() -> grpc.StatusCode:
+        with grpc.insecure_channel(address, PINGING) as channel, pytest.raises(grpc.RpcError) as caught:
+            for _ in health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=45):
+                pass
+        return caught.value.code()  # type: ignore[no-any-return]
+
+    assert await asyncio.to_thread(watch) is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert time.monotonic() - begin > 44
