@@ -1,8 +1,5 @@
 """The components of jobs: a Job, CronJobs and a RayJob, each built over the base, valid, and in agreement with the command line."""
 
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -10,12 +7,12 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
-import yaml
 from eyecatch import __version__
 from eyecatch.config import Config
 from eyecatch.settings import resolved
 
 from tests.fresh_docs import commands_and_flags
+from tests.unit.deploy.kustomize import built
 from tests.unit.deploy.test_k8s import BASE, VERSION
 
 COMPONENTS = {
@@ -40,18 +37,8 @@ def component(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def documents(component: str, tmp_path_factory: pytest.TempPathFactory) -> Documents:
     """Those that the component adds to the base."""
-    kubectl = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or shutil.which("kubectl")
-    assert kubectl is not None, "no kubectl: install the dev extra"
-    k8s = shutil.copytree(BASE.parent, tmp_path_factory.mktemp("deploy") / "k8s")
-    overlay = k8s / "overlay"
-    overlay.mkdir()
-    overlay.joinpath("kustomization.yaml").write_text(
-        f"resources: [../base]\ncomponents: [../components/{component}]\n"
-    )
-    built = subprocess.run([kubectl, "kustomize", str(overlay)], capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
     base = {"eyecatch", "eyecatch-pods"}
-    return [d for d in yaml.safe_load_all(built.stdout) if d["metadata"]["name"] not in base]
+    return [d for d in built(BASE, component, tmp_path_factory.mktemp("deploy")) if d["metadata"]["name"] not in base]
 
 
 def templates(documents: Documents) -> Iterator[dict[str, Any]]:
