@@ -18,8 +18,9 @@ from eyecatch.core.catalog import catalog_cover_id
 from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import InvalidInput, NotFound, Unavailable
 from eyecatch.core.gates import outside_domain
+from eyecatch.core.generator import Brief, GeneratedCover, Generator, Upscaler
 from eyecatch.core.judgement import RELIABILITY
-from eyecatch.core.ports import Blobs, Brief, CatalogStore, GeneratedCover, Generator, Progress, Upscaler
+from eyecatch.core.ports import Blobs, CatalogStore, Progress
 from eyecatch.core.score import Scoring
 from eyecatch.core.trust.standing import REVIEW, TRUSTED, UNMEASURED, first_standing, unsafe, worse
 from eyecatch.core.types import Cover, Item, Job, Origin, Pixels, Provenance, Trust, Vector, zeros

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from eyecatch.core.errors import StoreError
-from eyecatch.core.ports import Blobs, CatalogStore, Generator, Notes
+from eyecatch.core.generator import Generator
+from eyecatch.core.ports import Blobs, CatalogStore, Notes
 from eyecatch.core.types import Cover
 from eyecatch.shards import Runner, Shard, ShardResults, here, key_of, opened, packed, run, unpacked, waited
 

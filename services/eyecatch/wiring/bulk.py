@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from eyecatch.config import MakingConfig
-from eyecatch.core.ports import Generator
+from eyecatch.core.generator import Generator
 from eyecatch.encoders.learned import cover_space
 from eyecatch.generate.making import Drafts
 from eyecatch.generators.local import LocalGenerator

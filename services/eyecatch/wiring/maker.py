@@ -4,7 +4,8 @@ import structlog
 
 from eyecatch.config import MakingConfig
 from eyecatch.core.errors import Unavailable
-from eyecatch.core.ports import Blobs, Generator, Stores, Upscaler
+from eyecatch.core.generator import Generator, Upscaler
+from eyecatch.core.ports import Blobs, Stores
 from eyecatch.generate.making import Maker, MakerOptions, OnChange, OnJudged, count_nothing
 from eyecatch.generators.upscaling import PART, LocalUpscaler
 from eyecatch.wiring.generator import scoring

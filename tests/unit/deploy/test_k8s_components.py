@@ -6,7 +6,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 from eyecatch import __version__
-from eyecatch.config import GenerateConfig, IngestConfig
+from eyecatch.reader_config import GenerateConfig, IngestConfig
 from eyecatch.settings import resolved
 
 from tests.unit.deploy.kustomize import built

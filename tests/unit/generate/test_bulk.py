@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import InvalidInput, Unavailable
-from eyecatch.core.ports import Brief, GeneratedCover, Generator
+from eyecatch.core.generator import Brief, GeneratedCover, Generator
 from eyecatch.core.tastes.clusters import TasteClusters
 from eyecatch.core.trust.standing import TRUSTED
 from eyecatch.core.types import AuditEntry, Cover, Item, Origin, Standing, StandingChange, Trust

@@ -12,7 +12,7 @@ import pytest
 import torch
 from eyecatch.config import MakingConfig
 from eyecatch.core.errors import EyecatchError, InvalidInput, Unavailable
-from eyecatch.core.ports import GeneratedCover, Upscaler
+from eyecatch.core.generator import GeneratedCover, Upscaler
 from eyecatch.core.types import Cover, Item, Job
 from eyecatch.generate.making import Maker, MakerOptions
 from eyecatch.generators.upscaling import LocalUpscaler

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import confluent_kafka
 import pytest
-from eyecatch.config import IngestConfig
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.types import RECENT_EVENTS, Event
+from eyecatch.reader_config import IngestConfig
 from eyecatch.wiring.ingest import Ingest, ingesting
 from kafka import KafkaProducer
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from eyecatch.core.errors import StoreError, Unavailable
-from eyecatch.core.ports import PictureScore
+from eyecatch.core.generator import PictureScore
 from eyecatch.core.types import Provenance
 from eyecatch.shards import ShardResults
 from eyecatch.stores.blobs import FsspecBlobs
