@@ -16,6 +16,7 @@ from icg.compose.light import backlit, harmonised, shadowed
 from icg.compose.recompose import full_bleed, ratio
 from icg.compose.scene import stand
 from icg.compose.subject import cropped
+from icg.errors import BriefError
 from icg.pictures import over_white
 
 GHOST = 0.02
@@ -71,7 +72,7 @@ def compose(brief: Brief, ground: Image.Image, at: Place | None = None) -> Image
         return full_bleed(over_white(brief.references[0]), size, ground, strength)
     if brief.product is None:
         return ground if ground.size == size else ground.resize(size, Image.Resampling.BICUBIC)
-    if brief.inpaint:
+    if brief.inpaint and not brief.ground:
         return _set_in(ground.resize(size, Image.Resampling.BICUBIC), stand(brief.product, brief.seed, size))
     at = place_in(brief, ground) if at is None else at
     subject = cropped(brief.product)
@@ -81,6 +82,15 @@ def compose(brief: Brief, ground: Image.Image, at: Place | None = None) -> Image
     cover = _set_in(ground.resize(size, Image.Resampling.BICUBIC), stood(subject, at, size))
     cover.info["place"] = tuple(at)
     return cover
+
+
+def placed(brief: Brief, cover: Image.Image) -> Image.Image:
+    """RGBA of the cover's size: the brief's product where it stands in its `cover`, on nothing. BriefError for a brief without one."""
+    if brief.product is None:
+        raise BriefError("product=None; allowed: a brief with a product")
+    if "place" in cover.info:
+        return stood(cropped(brief.product), Place(*cover.info["place"]), cover.size)
+    return stand(brief.product, brief.seed, cover.size)
 
 
 def renewed(large: Image.Image, product: Image.Image, at: Place) -> Image.Image:

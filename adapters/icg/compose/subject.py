@@ -43,6 +43,12 @@ def cropped(product: Image.Image) -> Image.Image:
     return product.crop(product.getchannel("A").getbbox())
 
 
+def aspect(product: Image.Image) -> float:
+    """Width over height of a cut-out without its margin."""
+    box = product.getchannel("A").getbbox() or (0, 0, 1, 1)
+    return (box[2] - box[0]) / (box[3] - box[1])
+
+
 @lru_cache(CACHED)
 def _cut(size: tuple[int, int], data: bytes) -> Image.Image | None:
     rgb = Image.frombytes("RGB", size, data)

@@ -60,7 +60,7 @@ def brief(
     pictures = () if needless else tuple(decode(data, f"references[{n}]", "") for n, data in enumerate(references))
     cut_out = decode(product, "product", "RGBA") if product else None
     anchor = anchoring(pictures, reference_strength, cut_out, inpaint)
-    around = not inpaint and (anchor["product"] is not None or anchor["reference_strength"] > 0)
+    around = anchor["product"] is not None or anchor.get("reference_strength", 0) > 0
     return Brief(title, pictures, **anchor, **settings.knobs(around) | knobs)
 
 

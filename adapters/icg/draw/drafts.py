@@ -9,6 +9,9 @@ and one that reads it in its conditions, beside a user who moves these much furt
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import combinations
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,8 +33,19 @@ def enlarged(latents: Tensor, factor: int) -> Tensor:
 
 
 def layout_noise(noise: Tensor, layout: Tensor, layouts: int) -> Tensor:
-    """Noise (B, C, h, w) for drafts of the layouts (B,) of `layouts`: each moves channels of its own by LAYOUT. 0 layouts: as it was."""
+    """Noise (B, C, h, w) for drafts of the layouts (B,): each moves channels of its own by LAYOUT. 0 layouts: as it was.
+
+    The first `layouts` are those of grounds, the others those of studios, one for each other pair of channels.
+    """
     if not layouts:
         return noise
-    own = torch.arange(noise.shape[1]) % layouts == layout[:, None] % layouts
+    own = _channels(noise.shape[1], layouts)[layout]
     return noise + LAYOUT * own[:, :, None, None].to(noise)
+
+
+@lru_cache(4)
+def _channels(count: int, layouts: int) -> Tensor:
+    """(K, count) bool: which channels each layout moves."""
+    pairs = [pair for pair in combinations(range(count), 2) if pair[0] % layouts != pair[1] % layouts]
+    grounds = torch.arange(count) % layouts == torch.arange(layouts)[:, None]
+    return torch.cat([grounds, torch.zeros(len(pairs), count, dtype=torch.bool).scatter(1, torch.tensor(pairs), True)])

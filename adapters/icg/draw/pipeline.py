@@ -23,6 +23,8 @@ from icg.checkpoints import DIFFUSERS, read_json, variant_of, weights
 from icg.compose.cover import fills, set_down
 from icg.compose.layout import Place
 from icg.compose.scene import stand
+from icg.compose.subject import aspect
+from icg.data.sizes import metres
 from icg.draw.conditions import Conditioner
 from icg.draw.readings import Readings
 from icg.draw.sampler import Sampler, step_together, with_input_guidance
@@ -197,22 +199,25 @@ class CoverPipeline(ProductMixin):
         self, brief: Brief, product: TrainedProduct | None = None, digest: str = "", trunk: bool = False
     ) -> Sampler:
         """A sampler of the brief before its first step, without conditions. digest: `item_key` of it, if that is known."""
-        hint, placed = self.hinted(brief) if brief.inpaint else (None, None)
+        hint, placed = self.hinted(brief) if brief.inpaint and not brief.ground else (None, None)
         item, user = self.item(brief, product, digest), self.user(brief)
         drawer, place, factor = self.drawer(brief.ground), self.place(brief, user), self.draft_factor(brief)
         sharpen = self.settings.sharpen if brief.ground else 0.0
-        own = drawer.adapter.config.layouts, self.avoid(brief), sharpen
+        own = drawer.adapter.config.layouts, self.avoid(brief), sharpen, self.studio(brief)
         return Sampler(drawer.family, brief, item, user, hint, placed, trunk, place, factor, *own)
 
     def prepared(self, brief: Brief) -> Brief:
-        """The brief as this checkpoint draws it: around the item's own picture the ground alone, if it can draw grounds. A scene is
-        drawn at their size by a denoiser of both. A denoiser that takes guidance as an input is not guided by a second row."""
+        """The brief as this checkpoint draws it: around the item's own picture the ground alone, if it can draw grounds, and around a
+        product a studio, if it can draw studios. A scene that a ControlNet paints is drawn at the size of grounds by a denoiser of both. A
+        denoiser that takes guidance as an input is not guided by a second row."""
         brief = with_input_guidance(self.family, brief)
         anchored = (brief.product is not None or fills(brief)) and not brief.product_id
         alone = brief.ground or not anchored or self.drawer(True).adapter.placement is None
-        if alone or (brief.inpaint and self.grounds is not None):
+        painted = brief.inpaint and self.drawer(True).adapter.studios is None
+        if alone or (painted and self.grounds is not None):
             return brief
-        return replace(brief, ground=not brief.inpaint, size=self.ground_size(brief.size))
+        brief = replace(brief, ground=not painted, size=self.ground_size(brief.size))
+        return replace(brief, user_embedding=None, strength=1.0) if _unknown(brief) else brief
 
     def ground_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(width, height) of the ground of a cover of `size`: at least as large as the adapter's grounds."""
@@ -225,11 +230,20 @@ class CoverPipeline(ProductMixin):
         return self.drawer(True).adapter.config.draft_factor if brief.ground else 1
 
     def place(self, brief: Brief, user: Tensor) -> Place | None:
-        """Where the user (1, U) likes the product in a ground; None if there is none."""
-        placement = self.drawer(True).adapter.placement
+        """Where the user (1, U) likes the product in a ground, or where it stands in a studio; None if there is none."""
+        adapter, studio = self.drawer(True).adapter, self.studio(brief)
+        if studio is not None and brief.product is not None:
+            return Place(*adapter.studios.place(studio, metres(brief.title), aspect(brief.product)))
+        placement = adapter.placement
         if not brief.ground or brief.product is None or placement is None:
             return None
         return set_down(brief, Place(*placement.place(user[0])))
+
+    def studio(self, brief: Brief) -> int | None:
+        """Which studio is drawn around the product of a prepared brief, None for any other cover."""
+        if not brief.ground or not brief.inpaint or brief.product is None:
+            return None
+        return self.drawer(True).adapter.studios.choose(metres(brief.title), aspect(brief.product), brief.seed)
 
     def hinted(self, brief: Brief) -> tuple[Tensor, Image.Image]:
         """What the ControlNet is shown of a brief, one row, and the product where it stands. Unsupported without a ControlNet."""
@@ -276,9 +290,10 @@ class CoverPipeline(ProductMixin):
         return kwargs
 
     def item(self, brief: Brief, product: TrainedProduct | None = None, digest: str = "") -> Tensor:
-        """What the VLM read of the item, (1, M, D), cached; the tokens of an empty item for a ground."""
+        """What the VLM read of the item, (1, M, D), cached; the tokens of an empty item for a ground, and those of studios for these."""
         if brief.ground:
-            return self.drawer(True).adapter.nothing[None]
+            adapter = self.drawer(True).adapter
+            return (adapter.studios.tokens if brief.inpaint else adapter.nothing)[None]
         return self.readings.read(digest or self.item_key(brief, product), lambda: self._read(brief, product))
 
     def avoid(self, brief: Brief) -> Tensor | None:
@@ -293,8 +308,11 @@ class CoverPipeline(ProductMixin):
         return product_reading.read(self.adapter, self.vlm, self.processor, texts, vectors, brief.references)
 
     def user(self, brief: Brief) -> Tensor:
-        """The user embedding (1, U) on the device, zeros for nobody. BriefError for one that is not finite or of another width."""
+        """The user embedding (1, U) on the device, zeros for nobody, whose studio is drawn as the seed says. BriefError for one that is
+        not finite or of another width."""
         if brief.user_embedding is None:
+            if brief.ground and brief.inpaint:
+                return self.drawer(True).adapter.studios.nobody(brief.seed)
             return torch.zeros(1, self.adapter.config.user, device=self.device)
         user = np.ascontiguousarray(brief.user_embedding)
         self.adapter.check_width(user.shape[-1])
@@ -302,6 +320,11 @@ class CoverPipeline(ProductMixin):
         if not np.isfinite(user).all():
             raise BriefError("user_embedding holds NaN or infinity; allowed: finite numbers")
         return torch.from_numpy(user)[None].to(self.device)
+
+
+def _unknown(brief: Brief) -> bool:
+    """Whether a studio is drawn for no user in particular."""
+    return brief.ground and brief.inpaint and (brief.user_embedding is None or brief.strength == 0)
 
 
 def with_denoiser(diffusion: Any, folder: Path) -> Any:

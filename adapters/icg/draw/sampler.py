@@ -82,6 +82,7 @@ class Sampler:
     trunk: sampled for several briefs, which branch off it. place: where the product of a brief with a ground is to be.
     draft_factor, layouts: see `icg.draw.drafts`; the brief's seed chooses one of the layouts. avoid (1, M, D): what the VLM read of words
     that guidance moves away from, None for nothing. sharpen: how much the decoded picture is sharpened before anything is set into it.
+    studio: which one is drawn instead of a ground.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Sampler:
         layouts: int = 0,
         avoid: Tensor | None = None,
         sharpen: float = 0.0,
+        studio: int | None = None,
     ) -> None:
         self._family, self.brief, self.item, self.user = family, brief, item, user
         self.hint, self.placed, self.trunk, self.avoid = hint, placed, trunk, avoid
@@ -112,8 +114,9 @@ class Sampler:
         """(width, height) that its latents are of: the brief's, or that of a draft."""
         self.scheduler = family.schedule(self._drafts or brief.steps, self.size)
         noise = first_noise(family, brief, self.size)
-        if self._factor > 1:
-            noise = layout_noise(noise, torch.tensor([brief.seed]), layouts)
+        if self._factor > 1 and layouts:
+            layout = brief.seed % layouts if studio is None else layouts + studio
+            noise = layout_noise(noise, torch.tensor([layout]), layouts)
         self.latents = noise * getattr(self.scheduler, "init_noise_sigma", 1.0)
         self._anchor = anchor_step(brief)
         self._random = inspect.signature(self.scheduler.step).parameters.keys() & {"generator"}

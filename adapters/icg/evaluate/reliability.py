@@ -16,7 +16,7 @@ from PIL import Image
 
 from icg import starter
 from icg.brief import Brief
-from icg.compose.scene import stand
+from icg.compose.cover import placed
 from icg.contact_sheet import Cell, Row, contact_sheet
 from icg.data.art import Subject, load_subjects
 from icg.draw.pipeline import CoverPipeline
@@ -38,7 +38,7 @@ SCENES = 25
 BATCH, EXAMPLES = 16, 8
 ENGINEERED = ", standing on the floor with its shadow, true to scale, before a plain wall of another colour"
 FIGURES = ("rfnet_f1", "rfnet_f1_gain", "availability_before", "availability_cc", "availability_no_regulariser")
-FIGURES += ("diversity_ratio_cc", "diversity_ratio_no_regulariser", "attempts_before", "attempts_after")
+FIGURES += ("diversity_ratio_cc", "diversity_ratio_no_regulariser", "attempts_before", "attempts_after", "availability_studios")
 Spread = tuple[float, float]
 """Mean and deviation over seeds."""
 
@@ -68,10 +68,7 @@ def draw(pipeline: CoverPipeline, each: Sequence[Brief]) -> ProductCovers:
     """Draw each brief with DRAWS seeds."""
     all_briefs = repeated(each, DRAWS)
     covers = [cover for i in range(0, len(all_briefs), BATCH) for cover in pipeline(all_briefs[i : i + BATCH])]
-    placed = [
-        stand(b.product, b.seed, c.size) for b, c in zip(all_briefs, covers, strict=True) if b.product is not None
-    ]
-    return ProductCovers(all_briefs, covers, placed)
+    return ProductCovers(all_briefs, covers, [placed(b, c) for b, c in zip(all_briefs, covers, strict=True)])
 
 
 def available(judge: Judge, drawings: ProductCovers) -> np.ndarray:
@@ -135,13 +132,15 @@ def measure(
         raise CheckpointError(f"checkpoint={str(checkpoint)!r}; allowed: one with controlnet/ and reliability/")
     second = Judge.from_pretrained(compared.second) if compared.second else None
     alone = Judge.from_pretrained(compared.image_only) if compared.image_only else None
+    whole = pipeline.whole()
+    drawers = {"studios": pipeline} if pipeline.drawer(True).adapter.studios is not None else {}
     nets = {"cc": inpainter} | {
         name: Inpainter.from_pretrained(folder, pipeline.family)
         for name in ("before", "no_regulariser", "kl")
         if (folder := getattr(compared, name)) is not None
     }
     rows: dict[str, list[dict[str, float]]] = {
-        name: [] for name in (*nets, *(["engineered"] if "before" in nets else []))
+        name: [] for name in (*drawers, *nets, *(["engineered"] if "before" in nets else []))
     }
     f1s: list[tuple[float, float]] = []
     looks: dict[str, list[Image.Image]] = {}
@@ -149,8 +148,8 @@ def measure(
         held = briefs(products(subjects, "held"), count, np.random.default_rng((seed, 41)))
         engineered = [replace(b, title=b.title + ENGINEERED) for b in held]
         for name, row in rows.items():
-            pipeline.inpainter = nets["before" if name == "engineered" else name]
-            drawings = draw(pipeline, engineered if name == "engineered" else held)
+            whole.inpainter = nets.get("before" if name == "engineered" else name)
+            drawings = draw(drawers.get(name, whole), engineered if name == "engineered" else held)
             row.append(figures(judge, second, parts.rewards["relevance"], drawings))
             looks.setdefault(name, drawings.covers[: EXAMPLES * DRAWS : DRAWS])
         scenes = SCENES * count
@@ -177,6 +176,7 @@ def _headline(
     f1_spread, ratios = _spread(list(f1s[:, 0])), (ratio("cc"), ratio("no_regulariser"))
     availability = [entry(name, "available") for name in ("before", "cc", "no_regulariser")]
     values = (f1_spread, gain, *availability, *ratios, entry("before", "attempts"), entry("cc", "attempts"))
+    values += (entry("studios", "available"),)
     return dict(zip(FIGURES, values, strict=True))
 
 

@@ -187,9 +187,8 @@ class StepScheduler:
         running = self._choose(waiting)
         groups: dict[tuple[Size, str, bool, bool], list[Sampler]] = defaultdict(list)
         for sampler, requests in running.items():
-            brief = sampler.brief
-            apart = self._pipeline.draws_apart(brief)
-            groups[sampler.size, requests[0].lora, brief.inpaint, apart].append(sampler)
+            apart = self._pipeline.draws_apart(sampler.brief)
+            groups[sampler.size, requests[0].lora, sampler.hint is not None, apart].append(sampler)
         for (size, lora, *_), samplers in groups.items():
             with self._queue.isolated(*(r for sampler in samplers for r in running[sampler])):
                 self._step(size, lora, samplers, running)
@@ -258,7 +257,7 @@ class StepScheduler:
     def _denoise(
         self, size: Size, lora: str, product: TrainedProduct | None, samplers: list[Sampler]
     ) -> list[torch.Tensor]:
-        """Predictions for each of these samplers, which have one size, LoRA and denoiser, and are all inpainted or none."""
+        """Predictions for each of these samplers, which have one size, LoRA and denoiser, and all or none a hint."""
         apart = self._pipeline.draws_apart(samplers[0].brief)
         self._condition[apart](samplers)
         began = time.perf_counter()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from icg.data.grounds.colours import PALETTES, Tones, mix
 
 TEXTURES = ("plain", "planks", "tiles", "grain")
 WALLS = ("plain", "stripes", "spots", "fade")
@@ -14,10 +13,7 @@ WALLS = ("plain", "stripes", "spots", "fade")
 
 @dataclass(frozen=True)
 class Place:
-    """Rows count from the top, in shares of the side: the `horizon` at eye level, and the ground's `edge` at or below it.
-
-    light: how strongly a light falls in, from the left below 0, from the right above.
-    """
+    """Rows count from the top, in shares of the side: the `horizon` at eye level, and the ground's `edge` at or below it."""
 
     horizon: float
     edge: float
@@ -25,7 +21,6 @@ class Place:
     wall: str
     ground: tuple[float, float, float]
     behind: tuple[float, float, float]
-    light: float = 0.0
 
     @classmethod
     def random(cls, rng: np.random.Generator, near: np.ndarray | None = None) -> Place:
@@ -41,14 +36,6 @@ class Place:
         texture, wall = str(rng.choice(TEXTURES)), str(rng.choice(WALLS))
         return cls(horizon, edge, texture, wall, _three(colours[0]), _three(colours[1]))
 
-    @classmethod
-    def lit(cls, rng: np.random.Generator) -> Place:
-        """A random place in the tones of one of the starter's palettes, with a light from a side."""
-        tones = Tones.of(str(rng.choice(list(PALETTES))))
-        floor, wall = (mix(tones.deep, tones.b, float(rng.uniform(*span))) for span in ((0.1, 0.7), (0.5, 1.0)))
-        light = float(rng.choice((-1, 1)) * rng.uniform(0.4, 1.0))
-        return replace(cls.random(rng), ground=_three(floor), behind=_three(wall), light=light)
-
     def disparity(self, rows: np.ndarray | float) -> np.ndarray:
         """Nearness of the ground at a row: 0 at the horizon, 1 at the lower edge; above the ground's edge that of the wall."""
         down = np.maximum(rows, self.edge)
@@ -62,9 +49,6 @@ class Place:
         ground = self._ground(rng, u, v, near)
         wall = self._wall(rng, x, y)
         picture = np.where((y >= self.edge)[..., None], ground, wall)
-        if self.light:
-            lit = 1 - np.hypot(x - (0.5 + 0.45 * np.sign(self.light)), 0.8 * (y - 0.1))
-            picture = picture * (1 + 0.3 * abs(self.light) * (lit[..., None] - 0.4))
         grain = rng.normal(0, 2.5, (side, side, 1))
         return np.clip(picture + grain, 0, 255).astype(np.float32)
 

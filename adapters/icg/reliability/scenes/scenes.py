@@ -18,7 +18,8 @@ from icg.errors import IcgError
 from icg.reliability.labels import Availability
 from icg.reliability.scenes import staging
 from icg.reliability.scenes.ground import Place
-from icg.reliability.scenes.sizes import SIZES, held_out, word
+from icg.reliability.scenes.studios import StudioPlace
+from icg.data.sizes import SIZES, held_out, word
 
 SIDE = 128
 TALL = (0.26, 0.5)
@@ -79,7 +80,8 @@ def exact(geometry: Geometry) -> Availability:
 
 class Scenes:
     """All scenes of these subjects. held: use only held-out products and props. classes: 5, or 6 with unsuitable ones. available: share
-    of scenes without a defect. side: pixels of a picture's edge. lit: places in the starter's palettes, with a light.
+    of scenes without a defect. side: pixels of a picture's edge. studios: share of the scenes that
+    are in the starter's palettes, like its studios.
 
     Raises IcgError if no place has a product and two props among the subjects.
     """
@@ -91,20 +93,20 @@ class Scenes:
         classes: int = 5,
         available: float = 0.4,
         side: int = SIDE,
-        lit: bool = False,
+        studios: float = 0.0,
     ) -> None:
         sized = {title for sizes in SIZES.values() for title in sizes if held_out(title) == held}
         known = {s.title: s for s in subjects if s.title in sized}
         self._places = [
-            (things, sizes)
-            for sizes in SIZES.values()
+            (kind, things, sizes)
+            for kind, sizes in SIZES.items()
             if len(things := [known[title] for title in sizes if title in known]) >= 3
         ]
         if not self._places:
             raise IcgError(
                 f"subjects={len(subjects)} with {len(known)} of known size; allowed: three of one place in data/sizes.py"
             )
-        self.classes, self._available, self._side, self._lit = classes, available, side, lit
+        self.classes, self._available, self._side, self._studios = classes, available, side, studios
 
     def stream(self, seed: int, count: int) -> Iterator[Scene]:
         """`count` scenes; the n-th depends on seed and n only."""
@@ -123,14 +125,15 @@ class Scenes:
         raise IcgError(f"scene {number} of seed {seed}: no {label.name} came out in 40 tries")
 
     def _draw(self, rng: np.random.Generator, label: Availability, severity: float) -> Scene:
-        things, sizes = self._places[int(rng.integers(len(self._places)))]
+        kind, things, sizes = self._places[int(rng.integers(len(self._places)))]
         product, *others = [things[int(n)] for n in rng.permutation(len(things))]
         sprite = staging.cropped(staging.sprite(product, rng))
         height = sizes[product.title]
         near = None
         if label is Availability.INDISTINCTIVENESS and rng.random() < 0.6:
             near = staging.mean_colour(sprite)
-        place = Place.lit(rng) if self._lit else Place.random(rng, near)
+        in_studio = near is None and self._studios > 0 and rng.random() < self._studios
+        place = StudioPlace.any(kind, rng) if in_studio else Place.random(rng, near)
         stage = staging.Stage(place, rng, self._side)
         foot = float(rng.uniform(max(place.edge + 0.12, 0.62), 0.93))
         metre = float(rng.uniform(*TALL)) / height / float(place.disparity(foot))  # of the side, at its lower edge

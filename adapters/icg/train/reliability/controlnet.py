@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     fresh = Inpainter(compact.from_denoiser(pipeline.family.denoiser, LAYERS), pipeline.family)
     pipeline.inpainter = inpainter = pipeline.inpainter or fresh
     side, count, steps, batch = (64, 8, 3, 4) if args.smoke else (args.side, args.scenes, args.steps, args.batch)
-    source = Scenes(load_subjects(args.art), available=1.0, side=side, lit=True)
+    source = Scenes(load_subjects(args.art), available=1.0, side=side, studios=1.0)
     scenes = BareScenes.draw(source, args.seed, count, inpainter, pipeline)
     fit = Fit(steps, args.lr, batch, args.seed, min(100, steps), save_every=100, ema=0.995)
     run(args.out / "run", pipeline, scenes, fit, args.half)

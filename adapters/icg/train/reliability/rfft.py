@@ -17,7 +17,7 @@ import json
 import resource
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +172,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--checkpointing", action="store_true", help="less memory, more time")
     args = parser.parse_args(argv)
     parts = starter.load(args.checkpoint)
+    parts = replace(parts, pipeline=parts.pipeline.whole())  # studios have no ControlNet
     config = RFFTConfig(
         args.regulariser, args.beta, args.apart, aesthetic=args.aesthetic, checkpointing=args.checkpointing
     )

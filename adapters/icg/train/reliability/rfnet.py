@@ -36,6 +36,8 @@ from icg.train.loop import Fit, train
 from icg.train.reliability.drawn_scenes import AutoencodedScenes
 
 SMOKE_SIDE = 32
+STUDIOS = 0.5
+"""Share of the scenes that are like the starter's studios."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +62,10 @@ class ScenePart:
         return images, products, [self.bank.captions[r] for r in rows], torch.tensor(label)
 
 
-def fit_cues(folder: Path, bank: SceneBank, fit: Fit, side: int) -> SmallCues:
+def fit_cues(folder: Path, bank: SceneBank, fit: Fit, side: int, begin: Judge | None = None) -> nn.Module:
     """Train with the distance of depths and the cross-entropy of saliency: both are in 0..1."""
     torch.manual_seed(fit.seed)
-    model = SmallCues()
+    model = SmallCues() if begin is None else begin.cues.requires_grad_(True).train()
 
     def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
         rows = np.sort(rng.integers(0, len(bank), fit.batch))
@@ -168,20 +170,26 @@ def parts(
     result = {}
     splits = (("train", False, count), ("valid", False, sizes[0]), ("held", True, sizes[1]))
     for n, (name, held, many) in enumerate(splits):
-        bank = SceneBank.draw(out / "scenes" / name, Scenes(subjects, held), seed + n + 1, many)
+        bank = SceneBank.draw(out / "scenes" / name, Scenes(subjects, held, studios=STUDIOS), seed + n + 1, many)
         result[name] = ScenePart(bank, AutoencodedScenes.draw(out / "scenes" / name, bank, family, redrawn))
     return result
 
 
 def run(
-    out: Path, scenes: dict[str, ScenePart], fits: tuple[Fit, Fit], config: RFNetConfig, name: str = ""
+    out: Path,
+    scenes: dict[str, ScenePart],
+    fits: tuple[Fit, Fit],
+    config: RFNetConfig,
+    name: str = "",
+    begin: Judge | None = None,
 ) -> dict[str, object]:
-    """Cues, RFNet, temperature and threshold; writes out/judge`name` and returns its quality on held-out products.
+    """Cues, RFNet, those of the judge `begin` or new ones, temperature and threshold; writes out/judge`name` and returns its quality on held-out products.
 
     A network of two classes is measured and not written, because it makes no judge.
     """
-    cues = fit_cues(out / "cues", scenes["train"].bank, fits[0], config.side)
-    judge = fit_rfnet(out / f"rfnet{name}", scenes["train"], cues, network(config, fits[1].seed), fits[1])
+    cues = fit_cues(out / "cues", scenes["train"].bank, fits[0], config.side, begin)
+    net = network(config, fits[1].seed) if begin is None else begin.rfnet.requires_grad_(True)
+    judge = fit_rfnet(out / f"rfnet{name}", scenes["train"], cues, net, fits[1])
     calibrate(judge, scenes["valid"])
     if not config.coarse:
         judge.save_pretrained(out / f"judge{name}", torch.float16)
@@ -201,7 +209,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--leave-out", choices=CUES, nargs="+", default=(), help="train without these inputs")
     parser.add_argument("--plain", action="store_true", help="the picture's encoder alone, a residual network")
     parser.add_argument("--coarse", action="store_true", help="two classes: available or not")
+    parser.add_argument("--begin", type=Path, help="a judge to go on from, such as reliability/ of a checkpoint")
     args = parser.parse_args(argv)
+    begin = Judge.from_pretrained(args.begin) if args.begin else None
     config, batch = VARIANTS["small"], 48
     count, redrawn, sizes = args.scenes, args.redrawn, (1_500, 2_000)
     if args.smoke:
@@ -211,4 +221,4 @@ def main(argv: Sequence[str] | None = None) -> None:
     steps = 4 if args.smoke else round(args.epochs * count / batch)
     rfnet = Fit(steps, args.lr, batch, args.seed, min(200, steps), weight_decay=0.05, ema=0.998)
     cues = Fit(min(steps, 1_500), 2e-3, 32, args.seed, min(100, steps))
-    print(json.dumps(run(args.out, scenes, (cues, rfnet), config, name)))
+    print(json.dumps(run(args.out, scenes, (cues, rfnet), config, name, begin)))

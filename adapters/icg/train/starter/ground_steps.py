@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 
 from icg.adapter.model import IcgAdapter
 from icg.data.bank import AXES
+from icg.data.compose import PALETTES
 from icg.draw.drafts import DRAFTED, enlarged, layout_noise
-from icg.train.starter.bare_grounds import KINDS, Grounds
+from icg.train.starter.bare_grounds import KINDS, BareStudios, Grounds
 from icg.train.starter.ground_losses import draft_loss, refining_loss
 
 Audience = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
@@ -25,7 +27,7 @@ class GroundsConfig:
     """Grounds are drafted at `draft` pixels an edge and refined at `side`, half as many as are drafted. `covers`: what users of the space
     engaged with. `drop_user`: share of the grounds for nobody. `encoded`: share of the others for `users` whom the starter's user encoder
     read from events. `late`: share of drafts that are nearly all noise. `taste`: weight of the probes. `carry`: steps of the adapter alone,
-    before. `half`: in bfloat16, which takes half of the time on CPUs with AVX-512 BF16."""
+    before. `furnished`: share of studios, of which a share `typical` is for `tastes` of `icg.adapter.studios`. `half`: in bfloat16, which takes half of the time on CPUs with AVX-512 BF16."""
 
     side: int = 256
     draft: int = 128
@@ -38,6 +40,8 @@ class GroundsConfig:
     taste: float = 0.1
     carry: int = 300
     half: bool = False
+    furnished: float = 0.5
+    typical: float = 0.25
 
 
 class Drawer(nn.Module):
@@ -55,39 +59,64 @@ class Drawer(nn.Module):
         return torch.stack([F.cross_entropy(probe(mean), target[:, n]) for n, probe in enumerate(self.looks)]).mean()
 
 
+class Latents(NamedTuple):
+    """Of pictures at both sizes, each (N, C, h, w)."""
+
+    drafts: Tensor
+    refined: Tensor
+
+
 class GroundSteps:
-    """drafts, refined (N, C, h, w): latents of `grounds` at both sizes."""
+    """`bare` and `furnished`: latents of `grounds` and of `studios`."""
 
     def __init__(
         self,
         model: Drawer,
         grounds: Grounds,
-        drafts: Tensor,
-        refined: Tensor,
+        bare: Latents,
+        studios: BareStudios,
+        furnished: Latents,
         audience: Audience,
         config: GroundsConfig,
     ) -> None:
-        self.model, self.grounds, self.drafts, self.refined = model, grounds, drafts, refined
+        self.model, self.grounds, self.studios = model, grounds, studios
+        self.latents = Latents(*(torch.cat(pair) for pair in zip(bare, furnished, strict=True)))
         self.audience, self.config = audience, config
 
     def __call__(self, count: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Losses of `count` drafts, and of half as many that are refined."""
         config, denoiser = self.config, self.model.denoiser
-        rows, embeds, taste = self._shown(count, config.drop_user, rng)
-        x = self.drafts[rows].float()
-        noise = layout_noise(torch.randn_like(x), torch.as_tensor(rows // KINDS), self.grounds.layouts)
+        rows, embeds, taste = self._shown(count, rng)
+        x = self.latents.drafts[rows].float()
+        noise = layout_noise(torch.randn_like(x), torch.as_tensor(self._layout(rows)), self.grounds.layouts)
         drafted = draft_loss(denoiser, x, noise, embeds, config.late)
-        rows, embeds, _ = self._shown(max(1, count // 2), config.drop_user, rng)
-        draft = enlarged(self.drafts[rows].float(), config.side // config.draft)
-        refined = refining_loss(denoiser, self.refined[rows].float(), draft, embeds, 1 - DRAFTED)
+        rows, embeds, _ = self._shown(max(1, count // 2), rng)
+        draft = enlarged(self.latents.drafts[rows].float(), config.side // config.draft)
+        refined = refining_loss(denoiser, self.latents.refined[rows].float(), draft, embeds, 1 - DRAFTED)
         return {"drafted": drafted, "refined": refined, "taste": taste}
 
-    def _shown(self, size: int, drop: float, rng: np.random.Generator) -> tuple[np.ndarray, Tensor, Tensor]:
-        """Rows of grounds, the conditions of users who like them, nobody for a share `drop`, and the error of the probes on these."""
-        rows, adapter = rng.integers(0, len(self.grounds.codes), size), self.model.adapter
-        users, look = self.audience(self.grounds.looks(rows, rng), rng)
-        users[rng.random(size) < drop] = 0
-        known = users.any(1)
-        embeds, _ = adapter(adapter.nothing.expand(size, -1, -1), torch.as_tensor(users))
+    def _layout(self, rows: np.ndarray) -> np.ndarray:
+        """(B,): the layouts of grounds come before those of studios."""
+        first = len(self.grounds.codes)
+        return np.where(rows < first, rows // KINDS, self.grounds.layouts + (rows - first) // len(PALETTES))
+
+    def _shown(self, size: int, rng: np.random.Generator) -> tuple[np.ndarray, Tensor, Tensor]:
+        """Rows of grounds, and behind these of studios; the conditions of users who like them; and the error of the probes on these. A
+        share of the grounds is for nobody, a share of the studios for who likes the palette and nothing else."""
+        config, adapter, first = self.config, self.model.adapter, len(self.grounds.codes)
+        furnished = round(size * config.furnished)
+        rows = rng.integers(0, first, size - furnished)
+        behind = rng.integers(0, len(self.studios), furnished)
+        looks = np.concatenate([self.grounds.looks(rows, rng), self.studios.looks(behind, rng)])
+        users, look = self.audience(looks, rng)
+        # What a clear user is known to like replaces the look, but a studio has the palette that it has.
+        bare, dropped = np.arange(size) < len(rows), rng.random(size)
+        users[bare & (dropped < config.drop_user)] = 0
+        tastes, known = adapter.studios.tastes.numpy(), users.any(1)
+        typical = ~bare & ((dropped < config.typical) | ~known)
+        users[typical] = tastes[looks[typical, 1]]
+        items = torch.where(torch.as_tensor(bare)[:, None, None], adapter.nothing, adapter.studios.tokens)
+        embeds, _ = adapter(items, torch.as_tensor(users))
+        known &= ~typical
         taste = self.model.taste(embeds[torch.as_tensor(known)], look[known]) if known.any() else torch.zeros(())
-        return rows, embeds, taste
+        return np.concatenate([rows, first + behind]), embeds, taste

@@ -27,7 +27,7 @@ from icg.checkpoints import SHIPPED, has_own_space
 from icg.data import tastes
 from icg.data.art import CATEGORIES, Subject, load_subjects, procedural
 from icg.data.bank import AXES, Bank, load_or_build
-from icg.data.compose import PLACES
+from icg.data.compose import PALETTES, PLACES
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import IcgError
 from icg.evaluate.judges import HISTORY
@@ -35,11 +35,16 @@ from icg.models.joint import JointEmbedding
 from icg.train.flags import Flags
 from icg.train.loop import Fit, train
 from icg.train.starter import export
-from icg.train.starter.bare_grounds import Grounds, cached
+from icg.reliability.scenes.studios import COUNT, spot
+from icg.train.starter.bare_grounds import BareStudios, Grounds, cached
 from icg.train.starter.diffusion import DiffusionConfig
 from icg.train.starter.encoded_users import EncodedUsers
-from icg.train.starter.ground_steps import Audience, Drawer, GroundsConfig, GroundSteps
+from icg.train.starter.ground_steps import Audience, Drawer, GroundsConfig, GroundSteps, Latents
 from icg.train.starter.simulated_users import Crowd
+
+
+TYPICAL = 300
+"""Users of whom one who likes a palette is the mean."""
 
 
 def carry(folder: Path, model: Drawer, audience: Audience, fit: Fit, half: bool) -> None:
@@ -89,6 +94,22 @@ def with_placement(adapter: IcgAdapter, users: np.ndarray, framing: np.ndarray, 
     return other.eval()
 
 
+def with_studios(adapter: IcgAdapter, audience: Audience, seed: int) -> IcgAdapter:
+    """The adapter as one that draws studios. Who likes a palette and nothing else is the mean of users who like it."""
+    rng = np.random.default_rng((seed, 47))
+    looks = np.stack([rng.integers(0, len(axis), TYPICAL * len(PALETTES)) for axis in AXES], 1)
+    looks[:, 1] = np.repeat(np.arange(len(PALETTES)), TYPICAL)
+    users = audience(looks, rng)[0].reshape(len(PALETTES), TYPICAL, -1).mean(1)
+    other = IcgAdapter(replace(adapter.config, studios=COUNT))
+    other.load_state_dict(adapter.state_dict(), strict=False)
+    with torch.no_grad():
+        if adapter.studios is None:
+            other.studios.tokens.copy_(other.nothing + other.studios.tokens)
+        other.studios.spots.copy_(torch.tensor([spot(n) for n in range(COUNT)]))
+        other.studios.tastes.copy_(torch.as_tensor(users / np.linalg.norm(users, axis=1, keepdims=True)))
+    return other.eval()
+
+
 def crowd_of(
     bank: Bank, covers: np.ndarray, subjects: list[Subject], count: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -134,14 +155,20 @@ class Run:
 
     def train(self, fit: Fit, until: int | None = None) -> dict[str, float]:
         """Train, and write the starter's parts at each save."""
-        config, adapter = self.config, self.pipeline.adapter
+        config = self.config
         bare = Grounds(self.vae, config.grounds, self.seed)
         drafts = bare.latents(self.out / "drafts.npy", config.side, config.draft)
         refined = bare.latents(self.out / "refined.npy", config.side)
         crowd, encoded = Crowd(self.bank, self.covers), self._encoded()
         audience = self._audience(crowd, encoded)
+        adapter = with_studios(self.pipeline.adapter, audience, self.seed)
         model = Drawer(adapter, self.pipeline.family.denoiser)
-        steps = GroundSteps(model, bare, drafts, refined, audience, config)
+        studios = BareStudios(self.vae, self.subjects)
+        furnished = Latents(
+            studios.latents(self.out / "studio_drafts.npy", config.side, config.draft),
+            studios.latents(self.out / "studios.npy", config.side),
+        )
+        steps = GroundSteps(model, bare, Latents(drafts, refined), studios, furnished, audience, config)
         if config.carry:
             schedule = Fit(
                 config.carry, 1.5e-3, 4 * fit.batch, self.seed, warmup=min(30, config.carry // 4), save_every=200

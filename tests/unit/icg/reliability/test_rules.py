@@ -12,7 +12,7 @@ from icg.data.art import procedural
 from icg.reliability.labels import Availability
 from icg.reliability.rules import measure
 from icg.reliability.scenes.scenes import CONTRAST, EXTRA, Scene, Scenes, exact
-from icg.reliability.scenes.sizes import SIZES
+from icg.data.sizes import SIZES
 from PIL import Image, ImageDraw
 
 BOX = (44, 30, 84, 80)

@@ -16,7 +16,7 @@ from icg.errors import CheckpointError
 from icg.reliability.labels import Availability
 from icg.reliability.scenes.scene_bank import PLANES, SceneBank
 from icg.reliability.scenes.scenes import CONTRAST, SIDE, Scene, Scenes
-from icg.reliability.scenes.sizes import SIZES
+from icg.data.sizes import SIZES
 from icg.reliability.scenes.staging import contrast
 from icg.train.reliability.drawn_scenes import AutoencodedScenes, composed, relabelled
 from PIL import Image

@@ -17,7 +17,7 @@ from icg.reliability.config import VARIANTS, RFNetConfig
 from icg.reliability.cues import SmallCues
 from icg.reliability.judge import Judge
 from icg.reliability.rfnet import RFNet
-from icg.reliability.scenes.sizes import held_out
+from icg.data.sizes import held_out
 from icg.starter import Starter
 from icg.train.loop import Fit
 from icg.train.reliability.rfft import TWINS, RFFTConfig, Tuner, run

@@ -11,7 +11,7 @@ import torch
 from icg.data.art import Subject, procedural
 from icg.draw.pipeline import CoverPipeline
 from icg.reliability.scenes.scenes import Scenes
-from icg.reliability.scenes.sizes import SIZES
+from icg.data.sizes import SIZES
 from icg.starter import Starter
 from icg.train.loop import Fit
 from icg.train.reliability.controlnet import BareScenes, loss_of, run
@@ -27,7 +27,7 @@ def subjects() -> list[Subject]:
 
 
 def test_a_bare_scene_is_the_scene_without_the_product_and_its_shadow() -> None:
-    for scene in Scenes(subjects(), available=1.0, side=64, lit=True).stream(3, 6):
+    for scene in Scenes(subjects(), available=1.0, side=64, studios=1.0).stream(3, 6):
         picture, bare = (np.asarray(image, int) for image in (scene.picture, scene.bare))
         covered = np.asarray(scene.placed.getchannel("A")) > 0
         changed = np.abs(picture - bare).max(-1) > 12
@@ -47,7 +47,7 @@ def error(pipeline: CoverPipeline, scenes: BareScenes) -> float:
 def test_scenes_are_learned(small: Starter, tmp_path: Path) -> None:
     pipeline = controlled(covers_of(small, "sana"))
     assert pipeline.inpainter is not None
-    source = Scenes(subjects(), available=1.0, side=64, lit=True)
+    source = Scenes(subjects(), available=1.0, side=64, studios=1.0)
     scenes = BareScenes.draw(source, 0, 20, pipeline.inpainter, pipeline)
     assert len(scenes) == len(scenes.captions) == 20
     assert scenes.latents.shape == scenes.hints.shape
