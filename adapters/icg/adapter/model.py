@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from icg.adapter.connector import Connector
+from icg.adapter.decision import Decision
 from icg.adapter.meta_tokens import MetaTokens
 from icg.adapter.placement import Placement
 from icg.adapter.refiner import Refiner
@@ -19,7 +20,7 @@ from icg.errors import BriefError, CheckpointError
 from icg.models.families import ConditioningSpec, family_of
 
 MAX_GROUND = 2048
-MAYBE = ("pooled", "grounds", "drafts", "layouts", "studios")
+MAYBE = ("pooled", "grounds", "drafts", "layouts", "studios", "palettes", "backdrops")
 """Numbers that may be 0."""
 
 
@@ -32,9 +33,9 @@ class AdapterConfig:
     title; an adapter that was trained on bare titles loses the title by them. grounds: edge in pixels of the grounds, pictures without
     a subject, that the denoiser was trained to draw for a user without an item; 0 if it was not. drafts: edge of the drafts that it was
     trained to refine to grounds; 0: grounds are drawn at their size from the beginning. layouts: how many layouts of each draft it was
-    trained to draw (`icg.draw.drafts`), of which a brief's seed chooses one; 0: chance does. studios: how many bare places with room for a product it was trained to draw
-    (`icg.adapter.studios`). places: whether the connector has a vector
-    for each token. Raises CheckpointError for values out of range.
+    trained to draw (`icg.draw.drafts`), of which a brief's seed chooses one; 0: chance does. studios: how many bare places with room for
+    a product it was trained to draw (`icg.adapter.studios`). palettes, backdrops: of how many one is decided on for a user; 0: the user
+    is read as they are. places: whether the connector has a vector for each token. Raises CheckpointError for values out of range.
     """
 
     vlm: int
@@ -52,6 +53,8 @@ class AdapterConfig:
     drafts: int = 0
     layouts: int = 0
     studios: int = 0
+    palettes: int = 0
+    backdrops: int = 0
     places: bool = False
 
     def __post_init__(self) -> None:
@@ -115,7 +118,8 @@ class IcgAdapter(nn.Module):
         self.nothing = nn.Parameter(torch.randn(config.tokens, config.vlm) * 0.02)
         """The tokens of an empty item, for classifier-free guidance and for grounds."""
         self.placement = Placement(config.user) if config.grounds else None
-        self.studios = Studios(config.studios, config.tokens, config.vlm, config.user) if config.studios else None
+        self.decision = Decision(config.palettes, config.backdrops, config.user) if config.palettes else None
+        self.studios = Studios(config.studios, config.tokens, config.vlm) if config.studios else None
         self.register_buffer("centre", torch.zeros(config.tokens, config.vlm))
         self.register_buffer("spread", torch.ones(()))
         """Hidden states of different items differ little: their difference from the mean is scaled to unit deviation."""

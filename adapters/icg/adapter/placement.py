@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from icg.adapter.decision import ridge
+
 COUNT = 3
 """Places that a user chooses from."""
 
@@ -27,9 +29,7 @@ class Placement(nn.Module):
     def fit(self, users: Tensor, favourite: Tensor, places: Tensor, strength: float = 10.0) -> None:
         """Ridge regression of one-hot `favourite` (N,) on `users` (N, U). places (COUNT, 3)."""
         targets = torch.nn.functional.one_hot(favourite, COUNT).double()
-        x, mean, base = users.double(), users.double().mean(0), targets.mean(0)
-        gram = (x - mean).T @ (x - mean) + strength * torch.eye(x.shape[1], dtype=torch.float64)
-        slopes = torch.linalg.solve(gram, (x - mean).T @ (targets - base))
-        self.scores.weight.copy_(slopes.T)
-        self.scores.bias.copy_(base - mean @ slopes)
+        weight, bias = ridge(users, targets, strength)
+        self.scores.weight.copy_(weight)
+        self.scores.bias.copy_(bias)
         self.places.copy_(places)  # type: ignore[operator]

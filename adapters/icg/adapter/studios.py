@@ -14,18 +14,16 @@ TALLEST, WIDEST = 0.62, 0.6
 """Most of the cover's edge that a product fills."""
 FLAT = 0.8
 """A product is for a studio by its height, or by this share of its width."""
-PALETTES = 14
 
 
 class Studios(nn.Module):
     """`tokens` (M, D) take the place of an item. `spots` (count, 4): metres of the products that a studio is for, and a product's middle,
-    foot and the length of a metre there, in shares of the edge. `tastes` (PALETTES, U): users who like one palette each."""
+    foot and the length of a metre there, in shares of the edge."""
 
-    def __init__(self, count: int, tokens: int, width: int, user: int) -> None:
+    def __init__(self, count: int, tokens: int, width: int) -> None:
         super().__init__()
         self.tokens = nn.Parameter(torch.randn(tokens, width) * 0.02)
         self.register_buffer("spots", torch.ones(count, 4))
-        self.register_buffer("tastes", torch.zeros(PALETTES, user))
 
     def choose(self, metres: float, aspect: float, seed: int) -> int:
         """One of the studios for a product `metres` high whose width is `aspect` of its height; the seed chooses among those of a size."""
@@ -39,8 +37,3 @@ class Studios(nn.Module):
         _, x, foot, metre = self.spots[studio].tolist()  # type: ignore[index]
         height = min(metre * metres, TALLEST, WIDEST / aspect)
         return [height * max(1.0, aspect), x, foot - height / 2]
-
-    def nobody(self, seed: int) -> Tensor:
-        """(1, U): whose taste the seed chooses where there is no user."""
-        taste: Tensor = self.tastes[seed % len(self.tastes)][None]  # type: ignore[index, arg-type]
-        return taste

@@ -23,7 +23,16 @@ TYPICAL = {"tiny": 0.08, "small": 0.17, "medium": 0.42, "large": 1.3, "huge": 4.
 USUAL = 0.2
 """Height of a thing of which nothing is known: most goods are for a table."""
 LEAST, MOST = 0.01, 50.0
-_UNITS = {"mm": 0.001, "cm": 0.01, "m": 1.0, "in": 0.0254, "inch": 0.0254, "inches": 0.0254, "ft": 0.3048, "feet": 0.3048}
+_UNITS = {
+    "mm": 0.001,
+    "cm": 0.01,
+    "m": 1.0,
+    "in": 0.0254,
+    "inch": 0.0254,
+    "inches": 0.0254,
+    "ft": 0.3048,
+    "feet": 0.3048,
+}
 _LENGTH = re.compile(rf"(\d+(?:[.,]\d+)?)\s*-?({'|'.join(sorted(_UNITS, key=len, reverse=True))})\b(\s*(?:high|tall))?")
 _NAMES = {name: height for sizes in SIZES.values() for name, height in sizes.items()} | GOODS
 _LONGEST = max(len(name.split()) for name in _NAMES)

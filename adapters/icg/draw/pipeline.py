@@ -204,7 +204,9 @@ class CoverPipeline(ProductMixin):
         drawer, place, factor = self.drawer(brief.ground), self.place(brief, user), self.draft_factor(brief)
         sharpen = self.settings.sharpen if brief.ground else 0.0
         own = drawer.adapter.config.layouts, self.avoid(brief), sharpen, self.studio(brief)
-        return Sampler(drawer.family, brief, item, user, hint, placed, trunk, place, factor, *own)
+        return Sampler(
+            drawer.family, brief, item, self.drawn_user(brief, user), hint, placed, trunk, place, factor, *own
+        )
 
     def prepared(self, brief: Brief) -> Brief:
         """The brief as this checkpoint draws it: around the item's own picture the ground alone, if it can draw grounds, and around a
@@ -308,11 +310,8 @@ class CoverPipeline(ProductMixin):
         return product_reading.read(self.adapter, self.vlm, self.processor, texts, vectors, brief.references)
 
     def user(self, brief: Brief) -> Tensor:
-        """The user embedding (1, U) on the device, zeros for nobody, whose studio is drawn as the seed says. BriefError for one that is
-        not finite or of another width."""
+        """The user embedding (1, U) on the device, zeros for nobody. BriefError for one that is not finite or of another width."""
         if brief.user_embedding is None:
-            if brief.ground and brief.inpaint:
-                return self.drawer(True).adapter.studios.nobody(brief.seed)
             return torch.zeros(1, self.adapter.config.user, device=self.device)
         user = np.ascontiguousarray(brief.user_embedding)
         self.adapter.check_width(user.shape[-1])
@@ -320,6 +319,13 @@ class CoverPipeline(ProductMixin):
         if not np.isfinite(user).all():
             raise BriefError("user_embedding holds NaN or infinity; allowed: finite numbers")
         return torch.from_numpy(user)[None].to(self.device)
+
+    def drawn_user(self, brief: Brief, user: Tensor) -> Tensor:
+        """For whom a prepared brief is drawn, (1, U): for a ground and a studio the one that the adapter decides on for its user."""
+        decision = self.drawer(True).adapter.decision
+        if not brief.ground or decision is None:
+            return user
+        return decision.studio(user, brief.seed) if brief.inpaint else decision.ground(user)
 
 
 def _unknown(brief: Brief) -> bool:

@@ -165,7 +165,7 @@ def brief(parts: starter.Starter, kind: str, subject: Subject, user: np.ndarray,
     styles = [STYLES[(seed + n) % len(STYLES)] for n in range(count)]
     pictures = tuple(on_white(subject.sprites[style]) for style in styles)
     if count > 1:
-        pictures = tuple(preferred_first(pictures, user, [*parts.embedding.covers([*pictures])]))
+        pictures = tuple(preferred_first(pictures, user, [*parts.embedding.covers([*pictures])], parts.affinity))
     anchor = anchoring(pictures, None if anchored else 0.0)
     knobs = parts.pipeline.settings.knobs(around=anchored) | anchor
     return Brief(subject.title if with_title else "", pictures, user, seed=seed, **knobs)

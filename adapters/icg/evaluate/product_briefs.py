@@ -14,8 +14,8 @@ from PIL import Image
 
 from icg.brief import Brief
 from icg.data.art import STYLES, Subject
-from icg.reliability.scenes.scenes import caption
 from icg.data.sizes import SIZES, held_out
+from icg.reliability.scenes.scenes import caption
 
 PARTS = ("train", "valid", "held")
 """Products for fine-tuning, for the choice of beta, learning rate and steps, and for the final test only."""

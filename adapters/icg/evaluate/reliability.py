@@ -38,7 +38,13 @@ SCENES = 25
 BATCH, EXAMPLES = 16, 8
 ENGINEERED = ", standing on the floor with its shadow, true to scale, before a plain wall of another colour"
 FIGURES = ("rfnet_f1", "rfnet_f1_gain", "availability_before", "availability_cc", "availability_no_regulariser")
-FIGURES += ("diversity_ratio_cc", "diversity_ratio_no_regulariser", "attempts_before", "attempts_after", "availability_studios")
+FIGURES += (
+    "diversity_ratio_cc",
+    "diversity_ratio_no_regulariser",
+    "attempts_before",
+    "attempts_after",
+    "availability_studios",
+)
 Spread = tuple[float, float]
 """Mean and deviation over seeds."""
 

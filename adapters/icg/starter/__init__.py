@@ -50,6 +50,8 @@ class Starter:
     """Its folder."""
     taste: Taste = lambda user: user
     """A user embedding (64,) as the adapter reads it; None, an unpersonal drawing, for one of a space that it cannot read."""
+    affinity: np.ndarray | None = None
+    """(64, 64) between pictures of an item and users, see `icg.users.affinity`; None for the dot product."""
 
 
 def path() -> Path:
@@ -74,6 +76,7 @@ def load(
     """
     from icg.draw.pipeline import CoverPipeline
     from icg.reliability.judge import Judge
+    from icg.users.affinity import affinity
 
     name = Path(root).name if root is not None else Starter.name
     root = Path(root) if root is not None else path()
@@ -82,7 +85,8 @@ def load(
     if engaging:
         rewards["engagement"] = engagement(root, embedding, (pipeline.vlm, pipeline.processor))
     judge = Judge.from_pretrained(root / "reliability") if (root / "reliability").is_dir() else None
-    return Starter(pipeline, embedding, rewards, judge, designer(root), name, root, taste_of(root, space))
+    taste, matrix = taste_of(root, space), affinity(root, space)
+    return Starter(pipeline, embedding, rewards, judge, designer(root), name, root, taste, matrix)
 
 
 def taste_of(root: Path, space: Path | None = None) -> Taste:

@@ -34,6 +34,7 @@ RECIPES = {
         f"a catalogue with events; or a table of events; or {ART}, for SIMULATED ones",
         "6 minutes a seed, two cores",
     ),
+    "choice": Recipe("users.choice", "which of an item's pictures a user prefers", ART),
     "alignment": Recipe(
         "alignment.recipe", "a checkpoint's refiner and connector, by rewards", f"a catalogue with events; or {ART}"
     ),

@@ -193,7 +193,7 @@ def generate(
         quieten_models()
         with_models = starter(checkpoint)
         embeddings = with_models.embedding.covers([decode(data, "reference") for data in references])
-        pictures = preferred_first(references, segment.embedding, [*embeddings])[:2]
+        pictures = preferred_first(references, segment.embedding, [*embeddings], with_models.affinity)[:2]
         words = audience(segment.to_dict())
         brief = ask.brief(title, pictures, user_embedding=segment.embedding, audience=words)
         briefs = [replace(brief, seed=seed + n) for n in range(count * draws)]

@@ -84,6 +84,19 @@ def user_encoder(checkpoint: Path, space: Path | None = None) -> Encoder:
     return MeanEncoder(number)
 
 
+def picture_affinity(checkpoint: Path, space: Path | None = None) -> Vector | None:
+    """(D, D) between an item's pictures and users, by which a user prefers one of them; None for the dot product. NotReady for a broken
+    file."""
+    from icg.errors import IcgError
+    from icg.users.affinity import affinity
+
+    try:
+        matrix: Vector | None = affinity(checkpoint, space)
+    except IcgError as error:
+        raise NotReady(f"the choice of pictures cannot be loaded: {error}") from error
+    return matrix
+
+
 def reward_scales(checkpoint: Path, space: Path | None = None) -> Mapping[str, Mapping[str, float]]:
     """Name -> mean and deviation, and optionally a weight, as measured on the catalogue of the space; nothing for a space without
     them. Raises NotReady for unusable ones."""

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import structlog
@@ -49,7 +49,8 @@ class MakerOptions:
     """For each cover of a job, `draws` pictures are drawn, each up to `attempts` times; the best by `scoring` are stored.
 
     `guided`: as in a Drawing. `mode`: who may see a cover that passes all gates, one of core/trust/standing.py's MODES.
-    `least_safety`: of a cover that users may see, None for no such gate.
+    `least_safety`: of a cover that users may see, None for no such gate. `affinity`: (D, D), by which a user prefers one of an item's
+    pictures; None for the dot product.
     """
 
     scoring: Scoring = SCORING
@@ -59,6 +60,7 @@ class MakerOptions:
     guided: tuple[float, float] | None = None
     mode: str = REVIEW
     least_safety: float | None = None
+    affinity: Vector | None = field(default=None, compare=False)
 
 
 def cover_id(job: Job, seed: int) -> str:
@@ -92,7 +94,9 @@ class Drafts:
             log.info("not_made", job=job.id, item=item.id, reason="outside the domain, or without a picture")
             return []
         user: Vector = np.array(job.user_embedding, np.float32) if job.user_embedding else zeros()
-        references = tuple([await self._blobs.get(uri) for uri in _references(item, pool, user)])
+        references = tuple(
+            [await self._blobs.get(uri) for uri in _references(item, pool, user, self._options.affinity)]
+        )
         brief = Brief(item.title, references, user, 0, replace(job.drawing, guided=self._options.guided))
         drawer = _Drawer(self._generator, brief, job.count * self._options.draws, on_progress)
         covers = await self._draw(job, drawer)
@@ -292,7 +296,7 @@ def _unreliable(covers: Sequence[GeneratedCover]) -> list[int]:
     return [n for n, cover in enumerate(covers) if cover.available is False]
 
 
-def _references(item: Item, pool: Sequence[Cover], user: Vector) -> list[str]:
+def _references(item: Item, pool: Sequence[Cover], user: Vector, affinity: Vector | None = None) -> list[str]:
     """URIs of the item's pictures that the brief has: first the one that the user prefers, which anchors the cover.
 
     They are compared by the embeddings of their catalogue covers. An item without references has its catalogue covers. Retired pictures
@@ -304,5 +308,5 @@ def _references(item: Item, pool: Sequence[Cover], user: Vector) -> list[str]:
     uris = item.references or tuple(cover.uri for cover in originals)
     shown = [uri for uri in uris if uri not in covers or covers[uri].standing.trust is not Trust.RETIRED] or uris
     known = [covers[uri].embedding if uri in covers else None for uri in shown]
-    best_first: list[str] = preferred_first(shown, user, known)
+    best_first: list[str] = preferred_first(shown, user, known, affinity)
     return best_first[:MAX_REFERENCES]

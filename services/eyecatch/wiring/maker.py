@@ -6,6 +6,7 @@ from eyecatch.config import MakingConfig
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.generator import Generator, Upscaler
 from eyecatch.core.ports import Blobs, Stores
+from eyecatch.encoders.learned import picture_affinity
 from eyecatch.generate.making import Maker, MakerOptions, OnChange, OnJudged, count_nothing
 from eyecatch.generators.upscaling import PART, LocalUpscaler
 from eyecatch.wiring.generator import scoring
@@ -26,14 +27,16 @@ def maker(
 
 
 def maker_options(config: MakingConfig) -> MakerOptions:
+    folder = checkpoint(config)
     return MakerOptions(
-        scoring(config, checkpoint(config)),
+        scoring(config, folder),
         config.draws_per_cover,
         config.pool_size,
         config.attempts,
         config.guided_part(),
         config.made_covers,
         config.safety_gate(),
+        picture_affinity(folder, config.space_folder),
     )
 
 

@@ -14,12 +14,12 @@ import numpy as np
 from PIL import Image
 
 from icg.data.art import Subject
+from icg.data.sizes import SIZES, held_out, word
 from icg.errors import IcgError
 from icg.reliability.labels import Availability
 from icg.reliability.scenes import staging
 from icg.reliability.scenes.ground import Place
 from icg.reliability.scenes.studios import StudioPlace
-from icg.data.sizes import SIZES, held_out, word
 
 SIDE = 128
 TALL = (0.26, 0.5)

@@ -1,7 +1,7 @@
 """Studios: a fixed number of bare places with props of known size and room for one product, in the tones of a palette.
 
-A small denoiser learns these by heart and draws them sharp; scenes made up anew for each product it draws as mud (docs/log.md). A studio has
-a scale: a product of known height is as large in it as it would be beside its props.
+A small denoiser learns these by heart and draws them sharp; scenes made up anew for each product it draws as mud (docs/log.md). A studio
+has a scale: a product of known height is as large in it as it would be beside its props.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from PIL import Image
 from icg.data.art import Subject
 from icg.data.grounds.canvas import Canvas, smooth
 from icg.data.grounds.colours import PALETTES, Tones, mix
+from icg.data.sizes import SIZES, held_out
 from icg.errors import IcgError
 from icg.reliability.scenes import staging
 from icg.reliability.scenes.ground import Place
-from icg.data.sizes import SIZES, held_out
 
 HEIGHTS = (0.08, 0.14, 0.24, 0.42, 0.72, 1.25, 2.1, 3.8, 7.5)
 """Metres of the products that each kind of studio is for: the next kind's are some 1.8 times as high."""

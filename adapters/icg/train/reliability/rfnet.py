@@ -183,7 +183,8 @@ def run(
     name: str = "",
     begin: Judge | None = None,
 ) -> dict[str, object]:
-    """Cues, RFNet, those of the judge `begin` or new ones, temperature and threshold; writes out/judge`name` and returns its quality on held-out products.
+    """Cues and RFNet, those of the judge `begin` or new ones; temperature and threshold. Writes out/judge`name` and returns its quality on
+    held-out products.
 
     A network of two classes is measured and not written, because it makes no judge.
     """

@@ -65,14 +65,15 @@ class BareStudios:
         """As of Grounds."""
         return encoded(self._vae, self._draw, len(self), cache, side, shown)
 
-    def looks(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(B, 4): looks with the palettes of `rows` (B,), and all else random."""
-        looks = np.stack([rng.integers(0, len(axis), len(rows)) for axis in AXES], 1)
-        looks[:, 1] = rows % len(PALETTES)
-        return looks
-
     def _draw(self, row: int, side: int) -> Image.Image:
         return picture(row // len(PALETTES), list(PALETTES)[row % len(PALETTES)], self._subjects, side)
+
+
+def studio_looks(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(B, 4): looks with the palettes of these `rows` (B,) of BareStudios, and all else random."""
+    looks = np.stack([rng.integers(0, len(axis), len(rows)) for axis in AXES], 1)
+    looks[:, 1] = rows % len(PALETTES)
+    return looks
 
 
 def encoded(

@@ -15,7 +15,7 @@ from icg.adapter.model import IcgAdapter
 from icg.data.bank import AXES
 from icg.data.compose import PALETTES
 from icg.draw.drafts import DRAFTED, enlarged, layout_noise
-from icg.train.starter.bare_grounds import KINDS, BareStudios, Grounds
+from icg.train.starter.bare_grounds import KINDS, Grounds, studio_looks
 from icg.train.starter.ground_losses import draft_loss, refining_loss
 
 Audience = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
@@ -27,7 +27,8 @@ class GroundsConfig:
     """Grounds are drafted at `draft` pixels an edge and refined at `side`, half as many as are drafted. `covers`: what users of the space
     engaged with. `drop_user`: share of the grounds for nobody. `encoded`: share of the others for `users` whom the starter's user encoder
     read from events. `late`: share of drafts that are nearly all noise. `taste`: weight of the probes. `carry`: steps of the adapter alone,
-    before. `furnished`: share of studios, of which a share `typical` is for `tastes` of `icg.adapter.studios`. `half`: in bfloat16, which takes half of the time on CPUs with AVX-512 BF16."""
+    before. `furnished`: share of studios. `typical`: share of the rows for typical users. `half`:
+    in bfloat16, which takes half of the time on CPUs with AVX-512 BF16."""
 
     side: int = 256
     draft: int = 128
@@ -41,7 +42,7 @@ class GroundsConfig:
     carry: int = 300
     half: bool = False
     furnished: float = 0.5
-    typical: float = 0.25
+    typical: float = 0.7
 
 
 class Drawer(nn.Module):
@@ -67,21 +68,26 @@ class Latents(NamedTuple):
 
 
 class GroundSteps:
-    """`bare` and `furnished`: latents of `grounds` and of `studios`."""
+    """bare, furnished: latents of `grounds`, and of studios in all palettes in turn if these are learned. typical (palettes, backdrops,
+    64): who likes one of each."""
 
     def __init__(
         self,
         model: Drawer,
         grounds: Grounds,
         bare: Latents,
-        studios: BareStudios,
-        furnished: Latents,
+        furnished: Latents | None,
         audience: Audience,
+        typical: np.ndarray,
         config: GroundsConfig,
     ) -> None:
-        self.model, self.grounds, self.studios = model, grounds, studios
-        self.latents = Latents(*(torch.cat(pair) for pair in zip(bare, furnished, strict=True)))
-        self.audience, self.config = audience, config
+        self.model, self.grounds, self.audience, self.config = model, grounds, audience, config
+        self.latents = bare if furnished is None else Latents(*map(torch.cat, zip(bare, furnished, strict=True)))
+        palettes = typical.mean(1)
+        self.typical, self.palettes = (
+            typical,
+            palettes / np.maximum(np.linalg.norm(palettes, axis=1, keepdims=True), 1e-6),
+        )
 
     def __call__(self, count: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Losses of `count` drafts, and of half as many that are refined."""
@@ -101,22 +107,24 @@ class GroundSteps:
         return np.where(rows < first, rows // KINDS, self.grounds.layouts + (rows - first) // len(PALETTES))
 
     def _shown(self, size: int, rng: np.random.Generator) -> tuple[np.ndarray, Tensor, Tensor]:
-        """Rows of grounds, and behind these of studios; the conditions of users who like them; and the error of the probes on these. A
-        share of the grounds is for nobody, a share of the studios for who likes the palette and nothing else."""
+        """Rows of grounds, and behind these of studios; the conditions of users who like them; and the error of the probes on these. Most
+        are for the typical users that a user is read as, some grounds are for nobody."""
         config, adapter, first = self.config, self.model.adapter, len(self.grounds.codes)
         furnished = round(size * config.furnished)
         rows = rng.integers(0, first, size - furnished)
-        behind = rng.integers(0, len(self.studios), furnished)
-        looks = np.concatenate([self.grounds.looks(rows, rng), self.studios.looks(behind, rng)])
+        behind = rng.integers(first, len(self.latents.drafts), furnished) if furnished else rows[:0]
+        looks = np.concatenate([self.grounds.looks(rows, rng), studio_looks(behind - first, rng)])
         users, look = self.audience(looks, rng)
         # What a clear user is known to like replaces the look, but a studio has the palette that it has.
-        bare, dropped = np.arange(size) < len(rows), rng.random(size)
-        users[bare & (dropped < config.drop_user)] = 0
-        tastes, known = adapter.studios.tastes.numpy(), users.any(1)
-        typical = ~bare & ((dropped < config.typical) | ~known)
-        users[typical] = tastes[looks[typical, 1]]
-        items = torch.where(torch.as_tensor(bare)[:, None, None], adapter.nothing, adapter.studios.tokens)
-        embeds, _ = adapter(items, torch.as_tensor(users))
-        known &= ~typical
+        bare, chance = np.arange(size) < len(rows), rng.random(size)
+        typical = (chance < config.typical) | (~bare & ~users.any(1))
+        users[typical & bare] = self.typical[looks[typical & bare, 1], looks[typical & bare, 2]]
+        users[typical & ~bare] = self.palettes[looks[typical & ~bare, 1]]
+        users[bare & (chance > 1 - config.drop_user)] = 0
+        items = [adapter.nothing.expand(len(rows), -1, -1)]
+        if furnished:
+            items.append(adapter.studios.tokens.expand(furnished, -1, -1))
+        embeds, _ = adapter(torch.cat(items), torch.as_tensor(users))
+        known = users.any(1) & ~typical
         taste = self.model.taste(embeds[torch.as_tensor(known)], look[known]) if known.any() else torch.zeros(())
-        return np.concatenate([rows, first + behind]), embeds, taste
+        return np.concatenate([rows, behind]), embeds, taste

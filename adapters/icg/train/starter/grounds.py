@@ -22,29 +22,27 @@ from PIL import Image
 from torch import Tensor, nn
 
 from icg.adapter.model import IcgAdapter
-from icg.adapter.placement import Placement
 from icg.checkpoints import SHIPPED, has_own_space
 from icg.data import tastes
 from icg.data.art import CATEGORIES, Subject, load_subjects, procedural
 from icg.data.bank import AXES, Bank, load_or_build
-from icg.data.compose import PALETTES, PLACES
+from icg.data.compose import BACKDROPS, PALETTES, PLACES
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import IcgError
 from icg.evaluate.judges import HISTORY
 from icg.models.joint import JointEmbedding
+from icg.reliability.scenes.studios import COUNT, spot
 from icg.train.flags import Flags
 from icg.train.loop import Fit, train
 from icg.train.starter import export
-from icg.reliability.scenes.studios import COUNT, spot
 from icg.train.starter.bare_grounds import BareStudios, Grounds, cached
 from icg.train.starter.diffusion import DiffusionConfig
 from icg.train.starter.encoded_users import EncodedUsers
 from icg.train.starter.ground_steps import Audience, Drawer, GroundsConfig, GroundSteps, Latents
 from icg.train.starter.simulated_users import Crowd
 
-
-TYPICAL = 300
-"""Users of whom one who likes a palette is the mean."""
+TYPICAL = 40
+"""Users of whom one who likes a palette and a backdrop is the mean."""
 
 
 def carry(folder: Path, model: Drawer, audience: Audience, fit: Fit, half: bool) -> None:
@@ -83,43 +81,52 @@ def move(adapter: IcgAdapter, old: np.ndarray, new: np.ndarray) -> None:
         first.weight.copy_(first.weight @ torch.as_tensor(slopes.T, dtype=torch.float32))
 
 
-def with_placement(adapter: IcgAdapter, users: np.ndarray, framing: np.ndarray, **grounds: int) -> IcgAdapter:
-    """The adapter as one that draws grounds, with these fields of its config. framing (N,): which of FRAMINGS each of the `users` (N, 64)
-    likes."""
-    other = IcgAdapter(replace(adapter.config, **grounds))
+def for_users(
+    adapter: IcgAdapter, users: np.ndarray, favourite: np.ndarray, typical: np.ndarray, **fields: int
+) -> IcgAdapter:
+    """The adapter as one that draws grounds for users, with these fields of its config. favourite (N, 4): the look that each of the
+    `users` (N, 64) likes best; typical: of `typical_users`."""
+    other = IcgAdapter(replace(adapter.config, palettes=len(PALETTES), backdrops=len(BACKDROPS), **fields))
     other.load_state_dict(adapter.state_dict(), strict=False)
-    placement = Placement(adapter.config.user)
-    placement.fit(torch.as_tensor(users), torch.as_tensor(framing).long(), torch.tensor(list(PLACES.values())))
-    other.placement = placement
+    known, liked = torch.as_tensor(users), torch.as_tensor(favourite).long()
+    other.placement.fit(known, liked[:, 3], torch.tensor(list(PLACES.values())))
+    other.decision.fit(known, liked[:, 1:3], torch.as_tensor(typical))
     return other.eval()
 
 
-def with_studios(adapter: IcgAdapter, audience: Audience, seed: int) -> IcgAdapter:
-    """The adapter as one that draws studios. Who likes a palette and nothing else is the mean of users who like it."""
-    rng = np.random.default_rng((seed, 47))
-    looks = np.stack([rng.integers(0, len(axis), TYPICAL * len(PALETTES)) for axis in AXES], 1)
-    looks[:, 1] = np.repeat(np.arange(len(PALETTES)), TYPICAL)
-    users = audience(looks, rng)[0].reshape(len(PALETTES), TYPICAL, -1).mean(1)
+def with_studios(adapter: IcgAdapter) -> IcgAdapter:
+    """The adapter as one that draws studios, if it is none."""
+    if adapter.studios is not None:
+        return adapter
     other = IcgAdapter(replace(adapter.config, studios=COUNT))
     other.load_state_dict(adapter.state_dict(), strict=False)
     with torch.no_grad():
-        if adapter.studios is None:
-            other.studios.tokens.copy_(other.nothing + other.studios.tokens)
+        other.studios.tokens.add_(other.nothing)
         other.studios.spots.copy_(torch.tensor([spot(n) for n in range(COUNT)]))
-        other.studios.tastes.copy_(torch.as_tensor(users / np.linalg.norm(users, axis=1, keepdims=True)))
     return other.eval()
+
+
+def typical_users(audience: Audience, seed: int) -> np.ndarray:
+    """(palettes, backdrops, 64) unit rows: means of users who like one of each."""
+    rng = np.random.default_rng((seed, 47))
+    pairs = np.indices((len(PALETTES), len(BACKDROPS))).reshape(2, -1).T.repeat(TYPICAL, 0)
+    looks = np.stack([rng.integers(0, len(axis), len(pairs)) for axis in AXES], 1)
+    looks[:, 1:3] = pairs
+    users = audience(looks, rng)[0].reshape(len(PALETTES), len(BACKDROPS), TYPICAL, -1).mean(2)
+    unit: np.ndarray = users / np.maximum(np.linalg.norm(users, axis=-1, keepdims=True), 1e-6)
+    return unit
 
 
 def crowd_of(
     bank: Bank, covers: np.ndarray, subjects: list[Subject], count: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(count, 64) SIMULATED users, means of the covers that they engaged with, and the framing that each likes best."""
+    """(count, 64) SIMULATED users, means of the covers that they engaged with, and the look that each likes best, (count, 4)."""
     rng = np.random.default_rng((seed, 37))
     themes = np.array([CATEGORIES.index(s.category) for s in subjects])
     people = tastes.sample(count, rng)
     picked = tastes.engaged(people.utility(bank.look, themes[bank.subject]), HISTORY, rng)
     users = covers[picked].mean(1)
-    return users / np.linalg.norm(users, axis=1, keepdims=True), people.favourite[:, 3]
+    return users / np.linalg.norm(users, axis=1, keepdims=True), people.favourite[:, : len(AXES)]
 
 
 class Run:
@@ -161,14 +168,11 @@ class Run:
         refined = bare.latents(self.out / "refined.npy", config.side)
         crowd, encoded = Crowd(self.bank, self.covers), self._encoded()
         audience = self._audience(crowd, encoded)
-        adapter = with_studios(self.pipeline.adapter, audience, self.seed)
+        typical = typical_users(audience, self.seed)
+        adapter = with_studios(self.pipeline.adapter) if config.furnished else self.pipeline.adapter
+        furnished = self._furnished() if config.furnished else None
         model = Drawer(adapter, self.pipeline.family.denoiser)
-        studios = BareStudios(self.vae, self.subjects)
-        furnished = Latents(
-            studios.latents(self.out / "studio_drafts.npy", config.side, config.draft),
-            studios.latents(self.out / "studios.npy", config.side),
-        )
-        steps = GroundSteps(model, bare, Latents(drafts, refined), studios, furnished, audience, config)
+        steps = GroundSteps(model, bare, Latents(drafts, refined), furnished, audience, typical, config)
         if config.carry:
             schedule = Fit(
                 config.carry, 1.5e-3, 4 * fit.batch, self.seed, warmup=min(30, config.carry // 4), save_every=200
@@ -181,15 +185,20 @@ class Run:
             return {"loss": parts["drafted"] + parts["refined"] + config.taste * parts["taste"], **parts}
 
         def save(_: int, now: nn.Module) -> None:
-            users, framing = crowd_of(self.bank, self.covers, self.subjects, 2000, self.seed)
+            users, liked = crowd_of(self.bank, self.covers, self.subjects, 2000, self.seed)
             if encoded is not None:
                 users = np.concatenate([users, encoded.users[: len(users)]])
-                framing = np.concatenate([framing, encoded.favourite[: len(framing), 3]])
+                liked = np.concatenate([liked, encoded.favourite[: len(liked)]])
             fields = {"grounds": config.side, "drafts": config.draft, "layouts": bare.layouts}
-            finished = with_placement(adapter, users, framing, **fields)
+            finished = for_users(adapter, users, liked, typical, **fields)
             export.grounds(self.out / "starter", finished, model.denoiser)
 
         return train(self.out / "train", model, fit, step, config, until, save)
+
+    def _furnished(self) -> Latents:
+        studios, config = BareStudios(self.vae, self.subjects), self.config
+        drafts = studios.latents(self.out / "studio_drafts.npy", config.side, config.draft)
+        return Latents(drafts, studios.latents(self.out / "studios.npy", config.side))
 
     def _encoded(self) -> EncodedUsers | None:
         if not (folder := self.root / "users").is_dir():
@@ -214,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise IcgError(f"side={args.side} with draft={args.draft}; allowed: a multiple of the draft's edge")
     config = GroundsConfig(args.side, args.draft, grounds=args.grounds, carry=args.carry, half=args.half)
     if args.smoke:
-        config = replace(config, side=128, draft=64, covers=48, grounds=48, users=40, carry=4)
+        config = replace(config, side=128, draft=64, covers=48, grounds=48, users=40, carry=4, furnished=0.0)
     steps, batch = (4, 8) if args.smoke else (args.steps, args.batch)
     args.out.mkdir(parents=True, exist_ok=True)
     fit = Fit(steps, args.lr, batch, args.seed, warmup=min(30, steps // 4), save_every=50, ema=0.995)

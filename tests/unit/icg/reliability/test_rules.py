@@ -9,10 +9,10 @@ from itertools import cycle
 import numpy as np
 import pytest
 from icg.data.art import procedural
+from icg.data.sizes import SIZES
 from icg.reliability.labels import Availability
 from icg.reliability.rules import measure
 from icg.reliability.scenes.scenes import CONTRAST, EXTRA, Scene, Scenes, exact
-from icg.data.sizes import SIZES
 from PIL import Image, ImageDraw
 
 BOX = (44, 30, 84, 80)

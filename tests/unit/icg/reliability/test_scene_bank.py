@@ -12,11 +12,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from icg.data.art import Subject, procedural
+from icg.data.sizes import SIZES
 from icg.errors import CheckpointError
 from icg.reliability.labels import Availability
 from icg.reliability.scenes.scene_bank import PLANES, SceneBank
 from icg.reliability.scenes.scenes import CONTRAST, SIDE, Scene, Scenes
-from icg.data.sizes import SIZES
 from icg.reliability.scenes.staging import contrast
 from icg.train.reliability.drawn_scenes import AutoencodedScenes, composed, relabelled
 from PIL import Image

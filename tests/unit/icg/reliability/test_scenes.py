@@ -7,10 +7,10 @@ from itertools import cycle
 import numpy as np
 import pytest
 from icg.data.art import Subject, procedural
+from icg.data.sizes import SIZES, held_out, word
 from icg.errors import IcgError
 from icg.reliability.labels import Availability
 from icg.reliability.scenes.scenes import CONTRAST, EXTRA, GAP, SCALE, SIDE, Geometry, Scene, Scenes, exact
-from icg.data.sizes import SIZES, held_out, word
 from icg.train.studies.scenes_sheet import COLUMNS, sheet
 
 HEIGHTS = {title: height for sizes in SIZES.values() for title, height in sizes.items()}

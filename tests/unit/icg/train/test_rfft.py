@@ -11,13 +11,13 @@ import pytest
 import torch
 from icg.brief import Brief
 from icg.data.art import procedural
+from icg.data.sizes import held_out
 from icg.errors import IcgError
 from icg.evaluate.product_briefs import HEIGHT, PARTS, part, repeated
 from icg.reliability.config import VARIANTS, RFNetConfig
 from icg.reliability.cues import SmallCues
 from icg.reliability.judge import Judge
 from icg.reliability.rfnet import RFNet
-from icg.data.sizes import held_out
 from icg.starter import Starter
 from icg.train.loop import Fit
 from icg.train.reliability.rfft import TWINS, RFFTConfig, Tuner, run

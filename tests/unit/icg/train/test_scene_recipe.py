@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from icg.data.art import Subject, procedural
+from icg.data.sizes import SIZES
 from icg.draw.pipeline import CoverPipeline
 from icg.reliability.scenes.scenes import Scenes
-from icg.data.sizes import SIZES
 from icg.starter import Starter
 from icg.train.loop import Fit
 from icg.train.reliability.controlnet import BareScenes, loss_of, run
