@@ -30,10 +30,14 @@ OPTIONAL = {
         "users are means of what they engaged with",
         "icg train users --data CATALOGUE --checkpoint FOLDER --out OUT",
     ),
+    "choice": (
+        "of an item's pictures the one nearest to the user anchors a cover",
+        "icg train choice --checkpoint FOLDER",
+    ),
     "domain": ("every made cover waits for an editor", "icg assemble FOLDER --catalogue CATALOGUE"),
     "aesthetic": ("covers are ranked without a look at their quality", "icg assemble copies the starter's"),
     "grounds": ("covers around a picture are drawn as those from titles are", "icg train grounds --starter FOLDER"),
-    "controlnet": ("--inpaint is refused", "icg train controlnet --checkpoint FOLDER"),
+    "controlnet": ("--inpaint is refused, unless grounds/ draws studios", "icg train controlnet --checkpoint FOLDER"),
     "reliability": ("product pictures are not judged", "icg train rfnet"),
     "design": ("--target is refused", "icg train design"),
     "engagement": ("the reward engagement is refused", "icg train engagement"),
@@ -148,6 +152,10 @@ def _small_part(root: Path, name: str, report: CheckReport) -> None:
         from icg.users.numpy_encoder import UserReader
 
         UserReader.from_pretrained(folder)
+    elif name == "choice":
+        from icg.users.affinity import affinity
+
+        affinity(root)
     elif name == "domain":
         from icg.gates.domain import Domain
 

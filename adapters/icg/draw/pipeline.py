@@ -151,7 +151,9 @@ class CoverPipeline(ProductMixin):
         """One cover per brief. `on_step(step, total)` runs after each step of covers of one size; returning False raises Cancelled."""
         briefs = list(map(self.prepared, briefs))
         covers: dict[int, Image.Image] = {}
-        kinds = [(brief.ground, tuple(brief.size)) for brief in briefs]  # grounds may be larger than whole covers
+        kinds = [
+            (brief.ground, brief.inpaint, tuple(brief.size)) for brief in briefs
+        ]  # grounds may be larger than whole covers
         for kind in dict.fromkeys(kinds):
             rows = [row for row, other in enumerate(kinds) if other == kind]
             covers |= zip(rows, self._covers([briefs[row] for row in rows], on_step), strict=True)

@@ -10,19 +10,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from icg import starter
+from icg.adapter.decision import ridge
 from icg.brief import Brief
 from icg.data import tastes
 from icg.data.art import CATEGORIES, Subject
-from icg.data.bank import AXIS_NAMES, Bank
+from icg.data.bank import AXES, AXIS_NAMES, Bank
 from icg.evaluate.looks import LookJudge
 from icg.models.joint import JointEmbedding
 from icg.users.histories import user_embedding
 
 HISTORY = 8
 """Covers that a user has engaged with."""
+OTHERS = 2_000
+"""Users that a reading of favourites is fitted on."""
 APART = 1_000_003
 """Difference of the seeds of a brief's draws: more than the number of briefs, and within the 32 bits that change the noise."""
 BriefMaker = Callable[[Subject, np.ndarray, int], Brief]
@@ -53,8 +58,8 @@ def personalisation(
 
     `own_over_swapped` uses the taste of the simulation on the look that a judge reads from the cover; `own_over_swapped_model` the
     preference reward; `shuffled_control` a third user's taste. Ties count half. `favourite_...`: how often the own cover shows the value
-    that the user likes best; `history_...`: how often the covers do that the user embedding is the mean of. judges: by the
-    ending of the names of their figures.
+    that the user likes best; `history_...`: how often the covers do that the user embedding is the mean of; `readable_...`: how often a
+    linear reading of the user embedding, fitted on other users, finds it. judges: by the ending of the names of their figures.
     """
     rng, count = np.random.default_rng(seed), len(subjects)
     people = tastes.sample(count, rng)
@@ -81,6 +86,27 @@ def personalisation(
             out[f"favourite_{title}{name}"] = float((looks[0][:, axis] == people.favourite[:, axis]).mean())
     for axis, title in enumerate(AXIS_NAMES):  # what the covers that a user engaged with say of the favourite
         out[f"history_{title}"] = float((bank.look[picked][..., axis] == people.favourite[:, axis, None]).mean())
+    return out | readable(users, people.favourite, bank, covers, themes, rng)
+
+
+def readable(
+    users: np.ndarray,
+    favourite: np.ndarray,
+    bank: Bank,
+    covers: np.ndarray,
+    themes: np.ndarray,
+    rng: np.random.Generator,
+) -> dict[str, float]:
+    """How often a ridge regression, fitted on OTHERS more users of these `covers` of `bank`, finds the favourites (N, 5) of `users`."""
+    others = tastes.sample(OTHERS, rng)
+    picked = tastes.engaged(others.utility(bank.look, themes[bank.subject]), HISTORY, rng)
+    known = torch.as_tensor(np.stack([user_embedding(covers[p], np.ones(HISTORY)) for p in picked]))
+    out = {}
+    for axis, (title, values) in enumerate(zip(AXIS_NAMES, AXES, strict=True)):
+        targets = F.one_hot(torch.as_tensor(others.favourite[:, axis]).long(), len(values)).double()
+        weight, bias = ridge(known, targets, 1.0)
+        readings = (torch.as_tensor(users).double() @ weight.T + bias).argmax(1).numpy()
+        out[f"readable_{title}"] = float((readings == favourite[:, axis]).mean())
     return out
 
 

@@ -142,7 +142,8 @@ def measure_seed(
             parts, looks, bank, chosen, themes, partial(brief, parts, kind), seed, KINDS[kind][-1]
         )
         # The users of all kinds are the same, so their histories are told once.
-        out |= {f"{name}{kind}": value for name, value in figures.items() if not (kind and name.startswith("history_"))}
+        once = ("history_", "readable_")
+        out |= {f"{name}{kind}": value for name, value in figures.items() if not (kind and name.startswith(once))}
     out |= grounds.measure(parts.pipeline, looks["_independent"], bank, covers, len(chosen), seed)
     if (root / "users").is_dir():
         out |= unseen_users(parts, root / "users", subjects, bank, covers, themes, seed)

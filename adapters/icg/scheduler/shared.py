@@ -57,8 +57,8 @@ class Trunks:
     def branch(self, request: Request, share: Share, trunk: Sampler) -> Sampler:
         """The request's own sampler, after its trunk has taken the shared steps."""
         user = self._pipeline.user(request.brief)
-        drawn, place = self._pipeline.drawn_user(request.brief, user), self._pipeline.place(request.brief, user)
-        return trunk.branch(replace(request.brief, seed=share.seed), drawn, place)
+        other, place = self._pipeline.drawn_user(request.brief, user), self._pipeline.place(request.brief, user)
+        return trunk.branch(replace(request.brief, seed=share.seed), other, place)
 
     def drop(self, sampler: Sampler) -> None:
         """Forget a trunk that failed."""

@@ -261,3 +261,11 @@ def test_the_least_domain_is_the_librarys() -> None:
     from icg.gates.gates import DOMAIN
 
     assert gates.DOMAIN == DOMAIN
+
+
+async def test_a_learned_affinity_chooses_the_picture(room: Room) -> None:
+    files = await with_references(room, [0.9, 0.1])
+    generator = FakeGenerator()
+    user = tuple(map(float, USER))
+    await room.make(generator, Job("job", "key", "a", user_embedding=user, seed=1), affinity=-np.eye(len(user)))
+    assert generator.briefs[0].references == (files[1], files[0])

@@ -89,7 +89,7 @@ def picture(index: int, palette: str, subjects: Sequence[Subject], side: int) ->
     return stage.picture()
 
 
-SEEN, WIDE = (0.1, 0.42), (0.05, 0.25)
+HIGH, WIDE = (0.1, 0.42), (0.05, 0.25)
 """Ranges of a prop's height and width, in shares of the side."""
 FREE = (0.29, 0.71)
 """No prop stands between these columns."""
@@ -113,7 +113,7 @@ def _props(
             foot = float(rng.uniform(place.edge + 0.05, here.foot - 0.03))
             height = metre * sizes[subject.title] * float(place.disparity(foot))
             half = height * sprite.shape[1] / sprite.shape[0] / 2
-            if not (SEEN[0] < height < SEEN[1] and WIDE[0] < 2 * half < WIDE[1]):
+            if not (HIGH[0] < height < HIGH[1] and WIDE[0] < 2 * half < WIDE[1]):
                 continue
             middle = float(rng.uniform(0.02 + half, FREE[0] - half))
             prop = staging.Item(sprite, foot, middle if len(props) % 2 == 0 else 1 - middle, height)

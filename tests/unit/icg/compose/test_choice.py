@@ -25,3 +25,9 @@ def test_the_others_keep_their_order() -> None:
     embeddings = [np.array([v, 0], np.float32) for v in (0.1, 0.2, 0.9, 0.3)]
     assert preferred_first("abcd", USER, embeddings) == ["c", "a", "b", "d"]
     assert preferred_first((), USER, []) == []
+
+
+def test_a_learned_affinity_takes_the_place_of_the_dot_product() -> None:
+    embeddings = [np.array(v, np.float32) for v in ([0.9, 0.0], [0.1, 0.8])]
+    assert preferred(USER, embeddings) == 0
+    assert preferred(USER, embeddings, np.array([[0, 0], [1, 0]], np.float32)) == 1
