@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 TALLEST, WIDEST = 0.62, 0.6
 """Most of the cover's edge that a product fills."""
-FLAT = 0.8
-"""A product is for a studio by its height, or by this share of its width."""
 
 
 class Studios(nn.Module):
@@ -26,9 +24,10 @@ class Studios(nn.Module):
         self.register_buffer("spots", torch.ones(count, 4))
 
     def choose(self, metres: float, aspect: float, seed: int) -> int:
-        """One of the studios for a product `metres` high whose width is `aspect` of its height; the seed chooses among those of a size."""
+        """One of the studios for a product `metres` high whose width is `aspect` of its height, by the larger of the two;
+        the seed chooses among those of a size."""
         meant: Tensor = self.spots[:, 0]  # type: ignore[index]
-        away = (meant.log() - math.log(metres * max(1.0, FLAT * aspect))).abs()
+        away = (meant.log() - math.log(metres * max(1.0, aspect))).abs()
         best = torch.nonzero(away <= away.min() + 1e-4)[:, 0].tolist()
         return int(best[seed % len(best)])
 

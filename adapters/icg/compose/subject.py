@@ -49,6 +49,13 @@ def aspect(product: Image.Image) -> float:
     return (box[2] - box[0]) / (box[3] - box[1])
 
 
+def mean_colour(product: Image.Image) -> tuple[float, float, float]:
+    """Mean RGB, 0..255, of the opaque pixels of a cut-out."""
+    pixels = np.asarray(product, np.float32)
+    r, g, b = pixels[pixels[..., 3] > 128][:, :3].mean(0) if (pixels[..., 3] > 128).any() else (127.0, 127.0, 127.0)
+    return float(r), float(g), float(b)
+
+
 @lru_cache(CACHED)
 def _cut(size: tuple[int, int], data: bytes) -> Image.Image | None:
     rgb = Image.frombytes("RGB", size, data)

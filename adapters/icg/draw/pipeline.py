@@ -23,7 +23,7 @@ from icg.checkpoints import DIFFUSERS, read_json, variant_of, weights
 from icg.compose.cover import fills, set_down
 from icg.compose.layout import Place
 from icg.compose.scene import stand
-from icg.compose.subject import aspect
+from icg.compose.subject import aspect, mean_colour
 from icg.data.sizes import metres
 from icg.draw.conditions import Conditioner
 from icg.draw.readings import Readings
@@ -327,7 +327,9 @@ class CoverPipeline(ProductMixin):
         decision = self.drawer(True).adapter.decision
         if not brief.ground or decision is None:
             return user
-        return decision.studio(user, brief.seed) if brief.inpaint else decision.ground(user)
+        if not brief.inpaint or brief.product is None:
+            return decision.ground(user)
+        return decision.studio(user, brief.seed, torch.tensor(mean_colour(brief.product)))
 
 
 def _unknown(brief: Brief) -> bool:

@@ -27,6 +27,7 @@ from icg.data import tastes
 from icg.data.art import CATEGORIES, Subject, load_subjects, procedural
 from icg.data.bank import AXES, Bank, load_or_build
 from icg.data.compose import BACKDROPS, PALETTES, PLACES
+from icg.data.grounds.colours import Tones, mix
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import IcgError
 from icg.evaluate.judges import HISTORY
@@ -90,7 +91,8 @@ def for_users(
     other.load_state_dict(adapter.state_dict(), strict=False)
     known, liked = torch.as_tensor(users), torch.as_tensor(favourite).long()
     other.placement.fit(known, liked[:, 3], torch.tensor(list(PLACES.values())))
-    other.decision.fit(known, liked[:, 1:3], torch.as_tensor(typical))
+    tones = [(mix(t.mid, t.b, 0.5), mix(t.deep, t.a, 0.5)) for t in map(Tones.of, PALETTES)]
+    other.decision.fit(known, liked[:, 1:3], torch.as_tensor(typical), torch.tensor(np.array(tones)))
     return other.eval()
 
 
