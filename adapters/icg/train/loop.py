@@ -33,7 +33,7 @@ LossOf = Callable[[int, np.random.Generator], Mapping[str, torch.Tensor]]
 @dataclass(frozen=True)
 class Fit:
     """Steps and learning rate. `lr` is the peak, reached after `warmup` steps; `clip` bounds the gradient. `halfway`: the rate is constant,
-    and a tenth in the second half."""
+    and a tenth in the second half. `constant`: it stays, so that a longer run begins as a shorter one."""
 
     steps: int
     lr: float
@@ -45,12 +45,15 @@ class Fit:
     save_every: int = 500
     ema: float = 0.0
     halfway: bool = False
+    constant: bool = False
 
 
 def rate(fit: Fit, step: int) -> float:
     """Linear warm-up, then a cosine to 2 % of the peak."""
     if step < fit.warmup:
         return fit.lr * (step + 1) / fit.warmup
+    if fit.constant:
+        return fit.lr
     if fit.halfway:
         return fit.lr * (1 if step < fit.steps / 2 else 0.1)
     progress = (step - fit.warmup) / max(1, fit.steps - fit.warmup)

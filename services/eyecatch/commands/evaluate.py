@@ -48,7 +48,12 @@ def recall(
         int, typer.Option(help="With --peers: configurations tried on a validation split, for each.")
     ] = 4,
     seeds: Annotated[int, typer.Option(help="With --peers: fits of each ranking that depends on chance.")] = 3,
-    steps: Annotated[int, typer.Option(help="With --peers: training steps of SASRec and of the encoder.")] = 600,
+    steps: Annotated[
+        int,
+        typer.Option(
+            help="With --peers: training steps of SASRec and of the encoder at most; less if they no longer improve."
+        ),
+    ] = 2_000,
     seed: Annotated[int, typer.Option(help="Seed of the random and shuffled controls.")] = 0,
     out: Annotated[
         Path | None,

@@ -93,7 +93,7 @@ def measure(
     queries = np.concatenate([part["users"] for part in parts])
     rankings = _profiles(behaviour, split, settings, queries, clusters, results)
     for peer in (POPULARITY, RANDOM):
-        rankings.append(measured(peer, split, None, 1, 1, results, log))
+        rankings.append(measured(peer, split, None, 1, 1, settings.rounds, results, log))
     own = by_profile.ProfileScorer(split.users, queries, covers, len(behaviour.items))
     cold = [_cold(split, "profile", own, results)]
     ours = "profile"
@@ -117,6 +117,7 @@ def measure(
         cold_items=[one for one in cold if one is not None],
         ours=ours,
         ahead=differences(rankings, split, ours),
+        budget=settings.budget(),
     )
     return Outcome(result, behaviour, split, rankings)
 
@@ -158,7 +159,7 @@ def _profiles(
         swapped = by_profile.ForUsers(covers, [tags[n] for n in others], tastes[others])
         variants["made for another"] = scorer(queries, choice=swapped)
     return [
-        Ranking(name, [results.ranks(name, split, lambda s=score: s)], {}, 0, 0.0)  # type: ignore[misc]
+        Ranking(name, [results.ranks(name, split, lambda s=score: s)], {})  # type: ignore[misc]
         for name, score in variants.items()
     ]
 

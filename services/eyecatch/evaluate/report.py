@@ -5,7 +5,7 @@ Users have numbers, never ids. Knows the ports, no store.
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -97,13 +97,32 @@ def _cold(result: Recall) -> str:
 
 
 def _tuning(result: Recall) -> str:
-    rows = [
-        (name, row.tried, f"{row.seconds:.0f}", ", ".join(f"{k} {v:g}" for k, v in row.options.items()) or "defaults")
-        for name, row in result.rankings.items()
-        if row.tried
-    ]
-    heading = "Tuning on a validation split of what is known"
-    return table(heading, ("ranking", "configurations", "seconds", "chosen"), rows) if rows else ""
+    """What was tried of each ranking, in its order, and the budget."""
+    if not result.budget:
+        return ""
+    chosen, every = [], []
+    for name, row in result.rankings.items():
+        for one in row.tried:
+            mark = "chosen" if one.options == row.options else ""
+            every.append((name, _words(one.options), one.rounds or "", f"{one.value:.4f}", f"{one.seconds:.1f}", mark))
+        if row.tried:
+            seconds, rounds = sum(one.seconds for one in row.tried), sum(one.rounds for one in row.tried)
+            chosen.append((name, len(row.tried), rounds or "", f"{seconds:.1f}", _words(row.options)))
+    columns = ("ranking", "configurations", "rounds", "seconds", "chosen")
+    budget = ", ".join(f"{name} {value}" for name, value in result.budget.items())
+    note = (
+        "A round is a twentieth of the steps of SASRec and the encoder, some passes over the data of iALS and BPR; the others have a "
+        f"closed form. {result.ours} has the budget of its parts as well as its own."
+    )
+    return (
+        table("Tuning on a validation split of what is known", columns, chosen)
+        + f"<p>The budget of each: {escape(budget)}. {escape(note)}</p>"
+        + table("What was tried", ("ranking", "options", "rounds run", "NDCG@20 on validation", "seconds", ""), every)
+    )
+
+
+def _words(options: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in options.items()) or "defaults"
 
 
 def _counts(result: Recall) -> str:

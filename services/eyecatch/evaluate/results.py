@@ -9,7 +9,7 @@ from icg.evaluate.ranking import coverage, interval, thirds
 from numpy.typing import NDArray
 
 from eyecatch.evaluate.behaviour import BehaviourTable
-from eyecatch.evaluate.rankings import Ranking, of_users
+from eyecatch.evaluate.rankings import Ranking, Tried, of_users
 
 NOTE = "Held-out events among unseen items: this measures what the events record, which need not be clicks on covers."
 BUCKETS = ("cold", "tail", "middle", "head")
@@ -42,7 +42,7 @@ class Interval:
 @dataclass(frozen=True)
 class Figures:
     """One ranking. figures by name ("recall@K", "ndcg@K", "mrr"), of all users; spread: deviation over `seeds` of each; coverage: share
-    of items in somebody's first 20; recall@20 by bucket of the hidden item and by history of the user."""
+    of items in somebody's first 20; recall@20 by bucket of the hidden item and by history of the user. tried: on validation."""
 
     figures: Mapping[str, Interval]
     spread: Mapping[str, float]
@@ -50,8 +50,7 @@ class Figures:
     by_popularity: Mapping[str, Interval]
     by_history: Mapping[str, Interval]
     options: Mapping[str, float]
-    tried: int
-    seconds: float
+    tried: Sequence[Tried]
     seeds: int
 
 
@@ -77,7 +76,8 @@ class Cold:
 
 @dataclass(frozen=True)
 class Recall:
-    """The result. counts: what is odd in the data, by reason. ahead: the ranking `ours` minus each other one, on the same users."""
+    """The result. counts: what is odd in the data, by reason. ahead: the ranking `ours` minus each other one, on the same users.
+    budget: of the tuning of each ranking."""
 
     users: int
     items: int
@@ -90,6 +90,7 @@ class Recall:
     cold_items: Sequence[Cold]
     ours: str
     ahead: Mapping[str, Mapping[str, Interval]]
+    budget: Mapping[str, int]
     note: str = NOTE
 
     def as_dict(self) -> dict[str, object]:
@@ -140,7 +141,6 @@ def row(ranking: Ranking, behaviour: BehaviourTable, split: Split, ks: Sequence[
         by_history=by_history,
         options=ranking.options,
         tried=ranking.tried,
-        seconds=round(ranking.seconds, 1),
         seeds=len(ranking.ranks),
     )
 

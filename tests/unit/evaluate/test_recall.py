@@ -237,7 +237,21 @@ async def test_peers_and_the_encoder_are_tuned_alike_and_resume(tmp_path: Path) 
     outcome = await run(store, settings, out=tmp_path / "run")
     result = outcome.result
     learned = ("item-kNN", "EASE", "iALS", "BPR", "SASRec", "encoder", "memory", "encoder + memory")
-    assert [result.rankings[name].tried for name in learned] == [2] * len(learned)
+    assert [len(result.rankings[name].tried) for name in learned] == [2] * len(learned)
+    for name in learned:
+        row = result.rankings[name]
+        assert row.options == max(row.tried, key=lambda one: one.value).options
+        iterative = name in ("iALS", "BPR", "SASRec", "encoder")
+        assert [0 < one.rounds <= settings.rounds.most for one in row.tried] == [iterative] * 2
+        assert ("rounds" in row.options) is iterative
+    assert result.budget == {
+        "configurations": 2,
+        "most rounds": 20,
+        "rounds without improvement": 4,
+        "most steps of SASRec and encoder": 6,
+        "seeds": 2,
+    }
+    assert "<p>The budget of each: configurations 2, most rounds 20" in await page(outcome, FsspecBlobs(str(tmp_path)))
     assert at(result, "EASE")[0] > at(result, "popularity")[0]
     summary = result.summary()
     assert list(summary) == [
