@@ -130,6 +130,8 @@ class Rows:
             if number >= len(rows):
                 break
             positions, dots = search(number)
+            if not self.dead and len(positions) >= k:
+                return positions, dots
             living = self.died[positions] > self.version
             if np.count_nonzero(living) >= k:
                 return (positions, dots) if living.all() else (positions[living], dots[living])
