@@ -1,7 +1,8 @@
 """What others rank items with, each with the configurations that a tuning tries in order: popularity, item-kNN, EASE, iALS, BPR.
 
-Iterative ones are trained in rounds, and a tuning says how many of them (`Peer.converge`). item-kNN, iALS and BPR are those of the `implicit` library (extra `peers`). All learn from distinct (user, item) pairs, with an option from
-those that were met but not wanted: neither order nor content.
+Iterative ones are trained in rounds, and a tuning says how many of them (`Peer.converge`). item-kNN, iALS and BPR are those of the
+`implicit` library (extra `peers`). All learn from distinct (user, item) pairs, with an option from those that were met but not wanted:
+neither order nor content.
 """
 
 from __future__ import annotations

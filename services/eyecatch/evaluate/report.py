@@ -14,7 +14,7 @@ from PIL import Image
 from eyecatch.core.errors import EyecatchError
 from eyecatch.core.ports import Blobs
 from eyecatch.evaluate.recall import Outcome
-from eyecatch.evaluate.results import Interval, Recall
+from eyecatch.evaluate.results import COMPARED, Interval, Recall
 
 SHOWN, TOP, EDGE = 6, 10, 96
 """Users with pictures, items of each list, and the longer edge of a picture in pixels."""
@@ -66,10 +66,18 @@ def _figures(result: Recall) -> str:
 
 
 def _differences(result: Recall) -> str:
-    rows = [
-        (name, str(by["recall@20"]), str(by["ndcg@20"]), _verdict(by["recall@20"])) for name, by in result.ahead.items()
+    heading, columns = f"{result.ours} minus each other, on the same users", ("ranking", *COMPARED, "by recall@20")
+    out = table(heading, columns, _rows(result.ahead))
+    if len(result.covers) > 1:
+        heading = "Covers: original (profile), generated for nobody, for the user and for another user"
+        out += table(heading, ("difference, on the same users", *columns[1:]), _rows(result.covers))
+    return out
+
+
+def _rows(differences: Mapping[str, Mapping[str, Interval]]) -> list[tuple[str, ...]]:
+    return [
+        (name, *(str(by[metric]) for metric in COMPARED), _verdict(by["recall@20"])) for name, by in differences.items()
     ]
-    return table(f"{result.ours} minus each other, on the same users", ("ranking", "recall@20", "ndcg@20", ""), rows)
 
 
 def _verdict(difference: Interval) -> str:

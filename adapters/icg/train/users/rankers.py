@@ -16,7 +16,7 @@ from icg.train.loop import Fit
 from icg.train.users.sequence import Recipe, Setup, run, scorer
 from icg.users.sequence import Content, SequenceConfig, SequenceEncoder
 
-FIT = Fit(steps=2_000, lr=5e-3, batch=32, warmup=50, ema=0.999, constant=True)
+FIT = Fit(steps=2_000, lr=2e-3, batch=32, warmup=50, ema=0.999, constant=True)
 """The rate is constant and weights are averaged, so that a training may end at any step."""
 SASREC = Recipe(horizon=1, forget=0.0)
 """SASRec (arXiv:1808.09781) with the sampled softmax that makes it a strong one (arXiv:2307.14906)."""
@@ -88,7 +88,8 @@ class SequenceRankers:
         return self.folder / digest.hexdigest()[:16]
 
     def setup(self, items: int, options: Options, content: bool) -> Setup:
-        """Options beside those of `fit`: width, layers, dropout, window, horizon, forget, negatives; all else as in the defaults."""
+        """Options beside those of `fit`: width, layers, dropout, window, horizon, forget, negatives, strength; all else as in
+        the defaults."""
         model = SequenceConfig(
             items,
             self.content.covers.shape[1],
@@ -96,7 +97,7 @@ class SequenceRankers:
             width=int(options.get("width", 64)),
             layers=int(options.get("layers", 2)),
             window=int(options.get("window", 50)),
-            dropout=options.get("dropout", 0.5),
+            dropout=options.get("dropout", 0.3),
         )
         base = Recipe() if content else SASREC
         recipe = replace(
@@ -104,6 +105,7 @@ class SequenceRankers:
             horizon=int(options.get("horizon", base.horizon)),
             forget=options.get("forget", base.forget),
             negatives=int(options.get("negatives", base.negatives)),
+            strength=options.get("strength", base.strength),
         )
         return Setup(model, recipe)
 
@@ -115,11 +117,11 @@ class SequenceRankers:
 
 GRID: tuple[Options, ...] = (
     {},
-    {"dropout": 0.2},
+    {"strength": 24, "rate": 1e-3},
+    {"dropout": 0.5},
     {"rate": 1e-3},
-    {"width": 128},
     {"window": 100},
+    {"width": 128},
     {"decay": 0.3},
     {"layers": 1},
-    {"negatives": 4096},
 )
