@@ -81,13 +81,15 @@ def train(
     on_save: Callable[[int, nn.Module], bool | None] | None = None,
     accelerator: Accelerator | None = None,
     accumulate: int = 1,
+    quiet: bool = False,
 ) -> dict[str, float]:
     """Minimise `loss_of(step, rng)["loss"]` over the trainable parameters of `model`; returns the last step's losses.
 
     `accelerator` sets the device; without one it is the CPU. With `accumulate` > 1 a step is the mean of that many calls, numbered from
     step * accumulate, so that a batch may be larger than memory.
 
-    Prints examples a second and the share of the machine's peak matmul rate, also written to `folder/speed.json`.
+    Prints examples a second and the share of the machine's peak matmul rate, also written to `folder/speed.json`; not if `quiet`, as for
+    one of many short parts.
     Resumes from `folder/checkpoint.pt` if it exists; `until` stops early (for tests). With `fit.ema`, `model` has the averaged weights at
     the end and in every `on_save`; training ends if `on_save` returns True.
     """
@@ -98,7 +100,7 @@ def train(
     log = _writer(folder)
     losses: dict[str, float] = {}
     began = time.monotonic()
-    bar = tqdm(range(start, last), initial=start, total=fit.steps, desc=folder.name, mininterval=5.0)
+    bar = tqdm(range(start, last), initial=start, total=fit.steps, desc=folder.name, mininterval=5.0, disable=quiet)
     for step in bar:
         parts = updates.step(step)
         if step % 50 == 0 or step == last - 1:
@@ -114,9 +116,8 @@ def train(
                         break
     updates.speed.stop()
     log.add_scalar("seconds", time.monotonic() - began, last)
-    half = accelerator is not None and accelerator.mixed_precision == "bf16"
-    operations = updates.operations(start) if last > start else 0.0
-    updates.speed.save(folder, operations, torch.bfloat16 if half else torch.float32)
+    if not quiet:
+        updates.measure(folder, start, last)
     log.close()
     if updates.average is not None:
         _copy(updates.weights, updates.average)
@@ -132,6 +133,7 @@ class _Updates:
         self.model, self.fit, self.loss_of, self.accumulate = model, fit, loss_of, accumulate
         self.speed = Speed(accelerator.device if accelerator is not None else torch.device("cpu"))
         self.backward = accelerator.backward if accelerator is not None else torch.Tensor.backward
+        self.half = accelerator is not None and accelerator.mixed_precision == "bf16"
         if accelerator is not None:
             model.to(accelerator.device)
         self.weights = [p for p in model.parameters() if p.requires_grad]
@@ -162,6 +164,11 @@ class _Updates:
             decay = min(self.fit.ema, (1 + number) / (10 + number))
             torch._foreach_lerp_(self.average, [p.detach() for p in self.weights], 1 - decay)
         return means
+
+    def measure(self, folder: Path, start: int, last: int) -> None:
+        """Print and write the speed of the steps from `start` to `last`."""
+        operations = self.operations(start) if last > start else 0.0
+        self.speed.save(folder, operations, torch.bfloat16 if self.half else torch.float32)
 
     def operations(self, number: int) -> float:
         """Floating-point operations of an example, counted in a step without an update: counting changes the numbers a little."""

@@ -63,6 +63,7 @@ class SequenceRankers:
     ) -> list[float]:
         """The value of each round of a training with seed 0, until the rounds are over. Values are kept in the run's folder, since a run
         that was interrupted cannot go back to judge an earlier round."""
+        rounds = replace(rounds, most=min(rounds.most, max(1, self.steps // self.round)))
         path = self._folder(known, options, 0, content) / "rounds.json"
         values: list[float] = json.loads(path.read_text()) if path.is_file() else []
         while not rounds.over(values):
@@ -76,7 +77,7 @@ class SequenceRankers:
     def _run(self, known: Interactions, options: Options, seed: int, content: bool, until: int) -> SequenceEncoder:
         setup, fit = self.setup(known.items, options, content), self.fit(options, seed)
         folder = self._folder(known, options, seed, content)
-        return run(folder, known, self.content if content else None, replace(fit, steps=until), setup)
+        return run(folder, known, self.content if content else None, replace(fit, steps=until), setup, quiet=True)
 
     def _folder(self, known: Interactions, options: Options, seed: int, content: bool) -> Path:
         """Of runs of any length: the first steps of a longer one are those of a shorter one. Without "rounds" it is that of a tuning,

@@ -141,6 +141,7 @@ def run(
     fit: Fit,
     setup: Setup,
     until: int | None = None,
+    quiet: bool = False,
 ) -> SequenceEncoder:
     """Train on the events of `known`; resumes from `folder`. Content is needed if the model has it."""
     torch.manual_seed(fit.seed)
@@ -151,7 +152,7 @@ def run(
     def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
         return loss_of(encoder, histories, setup.recipe, fit.batch, rng)
 
-    train(folder, encoder.train(), fit, step, setup, until)
+    train(folder, encoder.train(), fit, step, setup, until, quiet=quiet)
     return encoder.eval()
 
 

@@ -13,7 +13,7 @@ from icg.evaluate.stopping import Rounds
 from icg.train.loop import Fit
 from icg.train.users import events
 from icg.train.users.rankers import SequenceRankers
-from icg.train.users.sequence import Histories, Recipe, Setup, loss_of, run, scorer
+from icg.train.users.sequence import Histories, Recipe, Setup, begin, loss_of, run, scorer
 from icg.users.sequence import Content, SequenceConfig, SequenceEncoder
 
 ITEMS = 24
@@ -86,6 +86,26 @@ def test_an_order_is_learned_and_a_run_resumes(tmp_path: Path) -> None:
     run(tmp_path / "parts", split.known, content(), fit, setup, until=60)
     again = run(tmp_path / "parts", split.known, content(), fit, setup)
     assert torch.equal(again.free.weight, encoder.free.weight)
+
+
+def test_a_training_begins_with_what_is_liked_together() -> None:
+    """Two groups of users like two groups of items: before any step, an item is nearer to its own group."""
+    rng = np.random.default_rng(0)
+    rows = [(u, 2 * int(i) + u % 2, n, 3) for u in range(40) for n, i in enumerate(rng.permutation(10)[:6])]
+    user, item, time, action = (np.array(column) for column in zip(*rows, strict=True))
+    known = Interactions.of(user, item, time, action, np.ones(len(rows), bool), 40, ITEMS)
+    torch.manual_seed(0)
+    encoder = SequenceEncoder(CONFIG, content())
+    begin(encoder, known, 8.0)
+    assert encoder.warm.tolist() == [1.0] * 20 + [0.0] * 4
+    assert encoder.bias.detach().numpy() == pytest.approx(np.log1p(known.popularity()))
+    free = encoder.free.weight.detach()
+    assert float(free[:20].square().mean().sqrt()) == pytest.approx(8.0 / 16)
+    near = torch.nn.functional.normalize(free[:20], dim=1)
+    cosines = near @ near.T
+    assert cosines[::2, ::2].mean() > cosines[::2, 1::2].mean() + 0.2
+    begin(encoder, Interactions.of(*(np.zeros(0) for _ in range(5)), users=2, items=ITEMS), 8.0)
+    assert torch.equal(encoder.free.weight, free), "nobody likes anything: what was there stays"
 
 
 def test_an_item_that_nobody_met_is_ranked_by_its_content(tmp_path: Path) -> None:
