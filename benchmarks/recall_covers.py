@@ -3,9 +3,10 @@
     python -m benchmarks.recall_covers [--people 15] [--tastes 6] [--folder DIR]
 
 The sample's 48 items and 240 covers, and SIMULATED users: --people of each of its six tastes, with noise and second favourites of their
-own, who are shown 150 of the covers and engage with those that they like, as `icg.data.sample.simulate` has it. Covers are drawn by the
-starter for the largest taste clusters of these users and for nobody; then `eyecatch evaluate recall` ranks all items for each user. Of
-48 items 20 are many: read NDCG and the reciprocal rank. With --folder an interrupted run goes on.
+own, who are shown 150 of the covers and engage with those that they like, as `icg.data.sample.simulate` has it. Impressions are left
+out: an item that was shown is not ranked again, and hardly any of 48 would be left. Covers are drawn by the starter for the largest
+taste clusters of these users and for nobody; then `eyecatch evaluate recall` ranks all items for each user. Of 48 items 20 are many:
+read NDCG and the reciprocal rank. With --folder an interrupted run goes on.
 """
 
 import argparse
@@ -35,13 +36,13 @@ def read(name: str) -> list[dict[str, str]]:
 
 
 def events(people: int, seed: int) -> list[tuple[Any, ...]]:
-    """Rows of HEADER for `people` users of each taste."""
+    """Rows of HEADER for `people` users of each taste, without impressions."""
     covers, category = read("covers.csv"), {row["item_id"]: row["category"] for row in read("items.csv")}
     looks = np.array([[axis.index(row[n]) for axis, n in zip(AXES, AXIS_NAMES, strict=True)] for row in covers])
     themes = np.array([CATEGORIES.index(category[row["item_id"]]) for row in covers])
     users = {f"{name}-{n}": taste for n in range(people) for name, taste in USERS.items()}
     rows = [(row["cover_id"], row["item_id"]) for row in covers]
-    return simulate(looks, themes, rows, np.random.default_rng(seed), users)
+    return [row for row in simulate(looks, themes, rows, np.random.default_rng(seed), users) if row[4] != "impression"]
 
 
 def command(*words: str) -> str:
