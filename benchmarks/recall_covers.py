@@ -62,9 +62,9 @@ def measure(folder: Path, people: int, tastes: int, seed: int) -> dict[str, Any]
             command("import", what, str(table / f"{what}.csv"), *where)
         command("clusters", "fit", "--count", str(tastes), "--least", str(max(2, people // 2)), *where)
         (folder / "imported").touch()
-    drawn = json.loads(command("clusters", "generate", "--nobody", "--tastes", str(tastes), "--json", *where))
+    counts = json.loads(command("clusters", "generate", "--nobody", "--tastes", str(tastes), "--json", *where))
     words = ("--leave-out", "3", "--min-events", "6", "--k", "5", "--out", str(folder / "recall"), "--json")
-    return {"drawn": drawn, "recall": json.loads(command("evaluate", "recall", *words, *where))}
+    return {"drawn": counts, "recall": json.loads(command("evaluate", "recall", *words, *where))}
 
 
 def main() -> None:
@@ -77,10 +77,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="eyecatch-covers-") as scratch:
         folder = args.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        found = measure(folder, args.people, args.tastes, args.seed)
-    result = found["recall"]
+        outcome = measure(folder, args.people, args.tastes, args.seed)
+    result = outcome["recall"]
     print(
-        f"{result['users']} SIMULATED users, {result['items']} items, covers {found['drawn']}, counted {result['counts']}"
+        f"{result['users']} SIMULATED users, {result['items']} items, covers {outcome['drawn']}, counted {result['counts']}"
     )
     figures: dict[str, Any] = {"users": result["users"]}
     for name, row in result["rankings"].items():

@@ -108,14 +108,14 @@ def _tuning(result: Recall) -> str:
     """What was tried of each ranking, in its order, and the budget."""
     if not result.budget:
         return ""
-    chosen, every = [], []
+    totals, every = [], []
     for name, row in result.rankings.items():
         for one in row.tried:
             mark = "chosen" if one.options == row.options else ""
             every.append((name, _words(one.options), one.rounds or "", f"{one.value:.4f}", f"{one.seconds:.1f}", mark))
         if row.tried:
             seconds, rounds = sum(one.seconds for one in row.tried), sum(one.rounds for one in row.tried)
-            chosen.append((name, len(row.tried), rounds or "", f"{seconds:.1f}", _words(row.options)))
+            totals.append((name, len(row.tried), rounds or "", f"{seconds:.1f}", _words(row.options)))
     columns = ("ranking", "configurations", "rounds", "seconds", "chosen")
     budget = ", ".join(f"{name} {value}" for name, value in result.budget.items())
     note = (
@@ -123,7 +123,7 @@ def _tuning(result: Recall) -> str:
         f"closed form. {result.ours} has the budget of its parts as well as its own."
     )
     return (
-        table("Tuning on a validation split of what is known", columns, chosen)
+        table("Tuning on a validation split of what is known", columns, totals)
         + f"<p>The budget of each: {escape(budget)}. {escape(note)}</p>"
         + table("What was tried", ("ranking", "options", "rounds run", "NDCG@20 on validation", "seconds", ""), every)
     )

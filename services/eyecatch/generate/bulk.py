@@ -157,8 +157,8 @@ async def _orders(
             counts["pool has no room for all tastes"] += len(tastes)
             continue
         # Covers for a user without clusters have no taste either.
-        made = (cover for cover in pool if cover.provenance.origin is Origin.GENERATED)
-        have = Counter(cover.taste for cover in made if cover.taste != NOBODY or not cover.provenance.made_for)
+        drafts = (cover for cover in pool if cover.provenance.origin is Origin.GENERATED)
+        have = Counter(cover.taste for cover in drafts if cover.taste != NOBODY or not cover.provenance.made_for)
         missing = [taste for taste in tastes if have[taste] < extent.count]
         counts["had its covers"] += len(tastes) - len(missing)
         orders = [Order(_job(item, clusters, taste, extent, draw.model), item, originals) for taste in missing]

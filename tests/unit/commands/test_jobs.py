@@ -54,7 +54,7 @@ def test_recall_is_measured_while_a_server_uses_the_store(in_use: Path, tmp_path
     assert (tmp_path / "out" / "report.html").is_file()
 
 
-async def made(folder: Path) -> list[Cover]:
+async def generated_covers(folder: Path) -> list[Cover]:
     store = SqliteStore.open(folder)
     covers = [c async for c in store.catalog.all_covers() if c.provenance.origin is Origin.GENERATED]
     store.close()
@@ -85,9 +85,9 @@ def test_covers_are_drawn_for_the_largest_clusters_and_only_once(tmp_path: Path)
     asyncio.run(fit_by_hand(folder))
     counts = json.loads(run(*words).stdout.splitlines()[-1])
     assert counts == {"drawn": 4, "covers": 4, "had its covers": 0}
-    covers = asyncio.run(made(folder))
+    covers = asyncio.run(generated_covers(folder))
     ids = [line.split(",")[0] for line in lines[1:3]]
     assert sorted((c.item_id, c.taste) for c in covers) == sorted((item, taste) for item in ids for taste in (0, 2))
     assert not any((folder / "jobs").rglob("*.npz"))
     assert json.loads(run(*words, "--json").stdout) == {"had its covers": 4}
-    assert {c.id for c in asyncio.run(made(folder))} == {c.id for c in covers}
+    assert {c.id for c in asyncio.run(generated_covers(folder))} == {c.id for c in covers}

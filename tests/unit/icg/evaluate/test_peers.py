@@ -65,19 +65,19 @@ def test_every_peer_tells_tastes_apart_and_repeats_itself(peer: peers.Peer) -> N
 
 @pytest.mark.parametrize("peer", [peer for peer in peers.PEERS if peer.converge], ids=lambda peer: peer.name)
 def test_an_iterative_peer_is_judged_after_each_round_and_a_fit_of_as_many_is_the_same(peer: peers.Peer) -> None:
-    known, seen = tastes(), list[np.ndarray]()
+    known, scored = tastes(), list[np.ndarray]()
     users = np.arange(known.users)
 
     def judge(score: Scorer) -> float:
-        seen.append(score(users))
-        return float(min(len(seen), 2))  # no better after the second round
+        scored.append(score(users))
+        return float(min(len(scored), 2))  # no better after the second round
 
     options = {**peer.grid[0], "factors": 8}
     assert peer.converge is not None
     assert peer.converge(known, options, judge, Rounds(most=9, patience=3)) == [1, 2, 2, 2, 2]
     for n in (1, 2, 5):
-        assert np.array_equal(peer.fit(known, {**options, "rounds": n}, 0)(users), seen[n - 1])
-    assert not np.array_equal(seen[0], seen[1])
+        assert np.array_equal(peer.fit(known, {**options, "rounds": n}, 0)(users), scored[n - 1])
+    assert not np.array_equal(scored[0], scored[1])
 
 
 @pytest.mark.parametrize("peer", [*peers.PEERS, peers.MEMORY], ids=lambda peer: peer.name)

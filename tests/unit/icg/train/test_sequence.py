@@ -184,15 +184,15 @@ def test_a_tuning_that_is_killed_goes_on_to_the_same_values(tmp_path: Path) -> N
 
 
 def test_a_fit_of_some_rounds_is_the_tuning_at_that_round(tmp_path: Path) -> None:
-    known, seen = ring(), list[np.ndarray]()
+    known, scored = ring(), list[np.ndarray]()
     rankers = SequenceRankers(tmp_path, content(), steps=12, rounds=4)
 
     def judge(score: Scorer) -> float:
-        seen.append(score(np.arange(5)))
-        return -float(len(seen))  # the first is the best
+        scored.append(score(np.arange(5)))
+        return -float(len(scored))  # the first is the best
 
     assert rankers.converged(known, {}, judge, Rounds(most=4, patience=2)) == [-1, -2, -3]
-    for n, scores in enumerate(seen, 1):
+    for n, scores in enumerate(scored, 1):
         encoder = rankers.trained(known, {"rounds": n}, 0)
         assert np.array_equal(scorer(encoder, known)(np.arange(5)), scores)
 
