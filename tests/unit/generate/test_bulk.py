@@ -83,7 +83,7 @@ async def test_covers_for_nobody_are_drawn_without_a_taste_and_only_once(job: Ru
     job.drafts = Drafts(job.blobs, fake, OPTIONS)
     extent = BulkExtent(1, nobody=True)
     assert await job(extent) == {"drawn": 140, "covers": 140, "had its covers": 0}
-    assert await job.pairs() == Counter((f"i{n:03}", taste) for n in range(70) for taste in (-1, 0))
+    assert await job.pairs() == Counter((f"i{n:03}", taste) for n in range(70) for taste in (-1, 2))
     assert sum(not brief.user_embedding.any() for brief in fake.briefs) == 70
     assert await job(extent) == {"had its covers": 140}
 
