@@ -24,8 +24,8 @@ TUNED_FOR = "ndcg@20"
 
 @dataclass(frozen=True)
 class Tried:
-    """A configuration on the validation split: its value there, and the seconds it took. rounds: of an iterative training, those that it
-    ran; the option "rounds" is the best of them."""
+    """A configuration on the validation split: its value there, and the seconds it took, since the last interruption. rounds: of an
+    iterative training, those that it ran; the option "rounds" is the best of them."""
 
     options: dict[str, float]
     value: float
