@@ -45,7 +45,7 @@ def rows_and_queries(rng: np.random.Generator, count: int, queries: int, isotrop
     return rows, unit(rows[rng.integers(count, size=(queries, 3))].sum(axis=1))
 
 
-Search = Callable[[np.ndarray], list[int]]
+Search = Callable[[np.ndarray], list[Any]]
 
 
 def bare_flat(rows: np.ndarray) -> Search:
@@ -58,14 +58,14 @@ def ours(kind: Kind, rows: np.ndarray, ids: list[str]) -> Search:
     """The path of a served search, from the query to ids."""
     base = None if kind is Kind.FLAT else build(Plan(kind), rows, threading.Event())
     version = Rows.of(ids, rows if base is None else rows[:0], base)
-    return lambda query: [int(id) for id, _ in version.nearest(query, K)]
+    return lambda query: [id for id, _ in version.nearest(query, K)]
 
 
 def compare(searches: Mapping[str, Search], queries: np.ndarray, rounds: int) -> dict[str, tuple[float, float]]:
     """By name (queries a second / those of "flat", recall@10); the rate of "flat" itself."""
-    truth = [set(searches["flat"](query)) for query in queries]
+    truth = [set(map(str, searches["flat"](query))) for query in queries]
     recall = {
-        name: float(np.mean([len(truth[n] & set(search(query))) / K for n, query in enumerate(queries)]))
+        name: float(np.mean([len(truth[n] & set(map(str, search(query)))) / K for n, query in enumerate(queries)]))
         for name, search in searches.items()
     }
     times: dict[str, list[float]] = {name: [] for name in searches}

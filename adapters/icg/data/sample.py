@@ -6,7 +6,7 @@ Knows nothing about models: its covers are composed from the art, not generated.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -109,13 +109,19 @@ def reference(sprite: np.ndarray) -> Image.Image:
     return canvas
 
 
-def simulate(looks: np.ndarray, themes: np.ndarray, covers: list[tuple], rng: np.random.Generator) -> list[tuple]:
+def simulate(
+    looks: np.ndarray,
+    themes: np.ndarray,
+    covers: list[tuple],
+    rng: np.random.Generator,
+    users: Mapping[str, tuple[str, ...]] = USERS,
+) -> list[tuple]:
     """About 200 SIMULATED events a user: impressions, then clicks, likes, dwell or dislikes according to taste."""
     axes = (*AXES, CATEGORIES)
-    favourite = np.array([[axis.index(v) for axis, v in zip(axes, taste, strict=True)] for taste in USERS.values()])
+    favourite = np.array([[axis.index(v) for axis, v in zip(axes, taste, strict=True)] for taste in users.values()])
     utility = tastes.with_favourites(favourite, rng, 0.1).utility(looks, themes)
     events: list[tuple] = []
-    for user, scores in zip(USERS, utility, strict=True):
+    for user, scores in zip(users, utility, strict=True):
         now = START_MS + int(rng.integers(0, 86_400_000))
         for cover in rng.permutation(len(covers))[:150]:
             now += int(rng.integers(20_000, 1_800_000))

@@ -1,13 +1,15 @@
 """What others rank items with, each with the configurations that a tuning tries in order: popularity, item-kNN, EASE, iALS, BPR.
 
-item-kNN, iALS and BPR are those of the `implicit` library (extra `peers`). All learn from distinct (user, item) pairs, with an option from
-those that were met but not wanted: neither order nor content.
+Iterative ones are trained in rounds, and a tuning says how many of them (`Peer.converge`). item-kNN, iALS and BPR are those of the
+`implicit` library (extra `peers`). All learn from distinct (user, item) pairs, with an option from those that were met but not wanted:
+neither order nor content.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,18 +19,23 @@ import numpy as np
 from icg.data.interactions import Interactions
 from icg.errors import IcgError
 from icg.evaluate.ranking import Scorer
+from icg.evaluate.stopping import Judge, Rounds
 
 Options = Mapping[str, float]
+Converge = Callable[[Interactions, Options, Judge, Rounds], list[float]]
+"""Trains with seed 0 until the rounds are over -> the value of each round."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """fit(known, options, seed) -> scores. grid: the options to try, most usual first. seeded: another seed gives other scores."""
+    """fit(known, options, seed) -> scores. grid: the options to try, most usual first. seeded: another seed gives other scores.
+    converge: of an iterative training; its `fit` obeys the option "rounds"."""
 
     name: str
     fit: Callable[[Interactions, Options, int], Scorer]
     grid: Sequence[Options]
     seeded: bool = False
+    converge: Converge | None = None
 
 
 def matrix(known: Interactions, options: Options) -> Any:
@@ -102,30 +109,43 @@ def knn(known: Interactions, options: Options, seed: int) -> Scorer:
 
 def ials(known: Interactions, options: Options, seed: int) -> Scorer:
     """Implicit alternating least squares (Hu, Koren, Volinsky 2008)."""
-    model = partial(
-        _library("implicit.cpu.als").AlternatingLeastSquares,
-        factors=int(options["factors"]),
-        regularization=options["regularisation"],
-        alpha=options["alpha"],
-        iterations=int(options.get("iterations", 15)),
-        num_threads=1,
-        random_state=seed,
-    )
-    return _factors(model, known, matrix(known, options))
+    return _factors(_ials(options, seed), known, matrix(known, options))
 
 
 def bpr(known: Interactions, options: Options, seed: int) -> Scorer:
     """Bayesian personalised ranking (arXiv:1205.2618)."""
-    model = partial(
+    return _factors(_bpr(options, seed), known, matrix(known, options))
+
+
+IALS_ROUND, BPR_ROUND = 3, 10
+"""Iterations, and passes over the pairs, of a round."""
+ROUNDS = 10
+"""Of a training whose options do not say how many."""
+Create = Callable[[], Any]
+
+
+def _ials(options: Options, seed: int) -> Create:
+    return partial(
+        _library("implicit.cpu.als").AlternatingLeastSquares,
+        factors=int(options["factors"]),
+        regularization=options["regularisation"],
+        alpha=options["alpha"],
+        iterations=IALS_ROUND * int(options.get("rounds", ROUNDS)),
+        num_threads=1,
+        random_state=seed,
+    )
+
+
+def _bpr(options: Options, seed: int) -> Create:
+    return partial(
         _library("implicit.cpu.bpr").BayesianPersonalizedRanking,
         factors=int(options["factors"]),
         learning_rate=options["rate"],
         regularization=options["regularisation"],
-        iterations=int(options["iterations"]),
+        iterations=BPR_ROUND * int(options.get("rounds", ROUNDS)),
         num_threads=1,
         random_state=seed,
     )
-    return _factors(model, known, matrix(known, options))
 
 
 def _or_popular(known: Interactions, pairs: Any, score: Scorer) -> Scorer:
@@ -135,13 +155,48 @@ def _or_popular(known: Interactions, pairs: Any, score: Scorer) -> Scorer:
     return lambda users: np.where(cold[users, None], popular, score(users))
 
 
-def _factors(create: Callable[[], Any], known: Interactions, pairs: Any) -> Scorer:
+def _factors(
+    create: Create, known: Interactions, pairs: Any, watch: Callable[[Any, int], None] | None = None
+) -> Scorer:
+    """watch(model, iterations): called after each iteration."""
+
+    def after(iteration: int, *_: object) -> None:
+        if watch is not None:
+            watch(model, iteration + 1)
+
     # The library warns unless numpy's own threads are one, as soon as a model is created: its loops are parallel themselves.
     with _library("threadpoolctl").threadpool_limits(1, "blas"):
         model = create()
-        model.fit(pairs, show_progress=False)
-    users, items = np.asarray(model.user_factors), np.asarray(model.item_factors)
+        model.fit(pairs, show_progress=False, callback=after)
+    return _products(model, known, pairs)
+
+
+def _products(model: Any, known: Interactions, pairs: Any) -> Scorer:
+    users, items = np.array(model.user_factors), np.array(model.item_factors)
     return _or_popular(known, pairs, lambda rows: users[rows] @ items.T)
+
+
+class _Over(Exception):
+    """Ends a training of the library, which has no other way."""
+
+
+def _converge(of: Callable[[Options, int], Create], each: int) -> Converge:
+    """Of a model of the library with rounds of `each` iterations."""
+
+    def converge(known: Interactions, options: Options, judge: Judge, rounds: Rounds) -> list[float]:
+        pairs, values = matrix(known, options), list[float]()
+
+        def watch(model: Any, iterations: int) -> None:
+            if iterations % each == 0:
+                values.append(judge(_products(model, known, pairs)))
+                if rounds.over(values):
+                    raise _Over
+
+        with suppress(_Over):
+            _factors(of({**options, "rounds": rounds.most}, 0), known, pairs, watch)
+        return values
+
+    return converge
 
 
 def _library(name: str) -> Any:
@@ -199,33 +254,35 @@ PEERS = (
             {"factors": f, "regularisation": r, "alpha": a, "others": o}
             for f, r, a, o in (
                 (32, 3.0, 3.0, 0),
+                (64, 10.0, 3.0, 0),
                 (32, 1.0, 1.0, 0),
-                (16, 3.0, 3.0, 0),
                 (32, 3.0, 3.0, 0.3),
                 (64, 10.0, 10.0, 0),
+                (16, 3.0, 3.0, 0),
                 (32, 30.0, 10.0, 0),
-                (64, 10.0, 3.0, 0),
                 (128, 10.0, 3.0, 0),
             )
         ],
-        seeded=True,
+        True,
+        _converge(_ials, IALS_ROUND),
     ),
     Peer(
         "BPR",
         bpr,
         [
-            {"factors": f, "rate": rate, "regularisation": r, "iterations": n}
-            for f, rate, r, n in (
-                (64, 0.05, 0.01, 100),
-                (32, 0.05, 0.03, 100),
-                (64, 0.02, 0.01, 200),
-                (64, 0.05, 0.05, 200),
-                (16, 0.05, 0.03, 200),
-                (128, 0.05, 0.03, 100),
-                (32, 0.02, 0.05, 300),
-                (64, 0.1, 0.03, 50),
+            {"factors": f, "rate": rate, "regularisation": r}
+            for f, rate, r in (
+                (64, 0.02, 0.01),
+                (64, 0.01, 0.01),
+                (64, 0.02, 0.001),
+                (64, 0.005, 0.003),
+                (128, 0.01, 0.003),
+                (32, 0.01, 0.03),
+                (128, 0.02, 0.01),
+                (16, 0.05, 0.03),
             )
         ],
-        seeded=True,
+        True,
+        _converge(_bpr, BPR_ROUND),
     ),
 )

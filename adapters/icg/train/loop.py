@@ -33,7 +33,7 @@ LossOf = Callable[[int, np.random.Generator], Mapping[str, torch.Tensor]]
 @dataclass(frozen=True)
 class Fit:
     """Steps and learning rate. `lr` is the peak, reached after `warmup` steps; `clip` bounds the gradient. `halfway`: the rate is constant,
-    and a tenth in the second half."""
+    and a tenth in the second half. `constant`: it stays, so that a longer run begins as a shorter one."""
 
     steps: int
     lr: float
@@ -45,12 +45,15 @@ class Fit:
     save_every: int = 500
     ema: float = 0.0
     halfway: bool = False
+    constant: bool = False
 
 
 def rate(fit: Fit, step: int) -> float:
     """Linear warm-up, then a cosine to 2 % of the peak."""
     if step < fit.warmup:
         return fit.lr * (step + 1) / fit.warmup
+    if fit.constant:
+        return fit.lr
     if fit.halfway:
         return fit.lr * (1 if step < fit.steps / 2 else 0.1)
     progress = (step - fit.warmup) / max(1, fit.steps - fit.warmup)
@@ -78,13 +81,15 @@ def train(
     on_save: Callable[[int, nn.Module], bool | None] | None = None,
     accelerator: Accelerator | None = None,
     accumulate: int = 1,
+    quiet: bool = False,
 ) -> dict[str, float]:
     """Minimise `loss_of(step, rng)["loss"]` over the trainable parameters of `model`; returns the last step's losses.
 
     `accelerator` sets the device; without one it is the CPU. With `accumulate` > 1 a step is the mean of that many calls, numbered from
     step * accumulate, so that a batch may be larger than memory.
 
-    Prints examples a second and the share of the machine's peak matmul rate, also written to `folder/speed.json`.
+    Prints examples a second and the share of the machine's peak matmul rate, also written to `folder/speed.json`; not if `quiet`, as for
+    one of many short parts.
     Resumes from `folder/checkpoint.pt` if it exists; `until` stops early (for tests). With `fit.ema`, `model` has the averaged weights at
     the end and in every `on_save`; training ends if `on_save` returns True.
     """
@@ -95,7 +100,7 @@ def train(
     log = _writer(folder)
     losses: dict[str, float] = {}
     began = time.monotonic()
-    bar = tqdm(range(start, last), initial=start, total=fit.steps, desc=folder.name, mininterval=5.0)
+    bar = tqdm(range(start, last), initial=start, total=fit.steps, desc=folder.name, mininterval=5.0, disable=quiet)
     for step in bar:
         parts = updates.step(step)
         if step % 50 == 0 or step == last - 1:
@@ -111,9 +116,8 @@ def train(
                         break
     updates.speed.stop()
     log.add_scalar("seconds", time.monotonic() - began, last)
-    half = accelerator is not None and accelerator.mixed_precision == "bf16"
-    operations = updates.operations(start) if last > start else 0.0
-    updates.speed.save(folder, operations, torch.bfloat16 if half else torch.float32)
+    if not quiet:
+        updates.measure(folder, start, last)
     log.close()
     if updates.average is not None:
         _copy(updates.weights, updates.average)
@@ -129,6 +133,7 @@ class _Updates:
         self.model, self.fit, self.loss_of, self.accumulate = model, fit, loss_of, accumulate
         self.speed = Speed(accelerator.device if accelerator is not None else torch.device("cpu"))
         self.backward = accelerator.backward if accelerator is not None else torch.Tensor.backward
+        self.half = accelerator is not None and accelerator.mixed_precision == "bf16"
         if accelerator is not None:
             model.to(accelerator.device)
         self.weights = [p for p in model.parameters() if p.requires_grad]
@@ -159,6 +164,11 @@ class _Updates:
             decay = min(self.fit.ema, (1 + number) / (10 + number))
             torch._foreach_lerp_(self.average, [p.detach() for p in self.weights], 1 - decay)
         return means
+
+    def measure(self, folder: Path, start: int, last: int) -> None:
+        """Print and write the speed of the steps from `start` to `last`."""
+        operations = self.operations(start) if last > start else 0.0
+        self.speed.save(folder, operations, torch.bfloat16 if self.half else torch.float32)
 
     def operations(self, number: int) -> float:
         """Floating-point operations of an example, counted in a step without an update: counting changes the numbers a little."""

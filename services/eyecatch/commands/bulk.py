@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 def generate(
     tastes: Annotated[int, typer.Option(help="The largest taste clusters to draw for.", min=1, max=63)] = 8,
     count: Annotated[int, typer.Option(help="Covers of each item for each of them.", min=1, max=16)] = 1,
+    nobody: Annotated[
+        bool, typer.Option("--nobody", help="Also draw as many for users without a taste, as a control of the others.")
+    ] = False,
     ray: Ray = "",
     data_dir: DataDir = DEFAULT_DATA,
     json: Json = False,
@@ -52,7 +55,7 @@ def generate(
                     Draw(drafts, drafts.model),
                     maker_options(config),
                     clusters,
-                    BulkExtent(tastes, count),
+                    BulkExtent(tastes, count, nobody),
                     results,
                     runner,
                     lambda done: bar.update(task, completed=done),

@@ -1,4 +1,4 @@
-"""eyecatch evaluate: recall on stored behaviour of a data folder that no server uses. `icg evaluate` evaluates checkpoints."""
+"""eyecatch evaluate: recall and policies on stored behaviour, which a server may be using. `icg evaluate` evaluates checkpoints."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,8 +16,6 @@ from eyecatch.commands.common import (
     readable_errors,
     shard_runner,
 )
-from eyecatch.config import Config
-from eyecatch.settings import resolved
 
 if TYPE_CHECKING:
     from eyecatch.evaluate.results import Recall
@@ -48,7 +46,12 @@ def recall(
         int, typer.Option(help="With --peers: configurations tried on a validation split, for each.")
     ] = 4,
     seeds: Annotated[int, typer.Option(help="With --peers: fits of each ranking that depends on chance.")] = 3,
-    steps: Annotated[int, typer.Option(help="With --peers: training steps of SASRec and of the encoder.")] = 600,
+    steps: Annotated[
+        int,
+        typer.Option(
+            help="With --peers: training steps of SASRec and of the encoder at most; less if they no longer improve."
+        ),
+    ] = 2_000,
     seed: Annotated[int, typer.Option(help="Seed of the random and shuffled controls.")] = 0,
     out: Annotated[
         Path | None,
@@ -68,8 +71,9 @@ def recall(
     from eyecatch.evaluate.report import page
     from eyecatch.evaluate.settings import KS, RecallSettings
     from eyecatch.shards import Runner
+    from eyecatch.stores.blobs import FsspecBlobs
     from eyecatch.upkeep.clusters import load
-    from eyecatch.wiring.stores import open_parts
+    from eyecatch.wiring.stores import current_encoder, open_stores
 
     async def run(runner: Runner) -> Outcome:
         settings = RecallSettings(
@@ -85,19 +89,21 @@ def recall(
             seeds=seeds,
             steps=steps,
         )
-        async with open_parts(existing(data_dir)) as parts:
+        config = existing(data_dir)
+        async with open_stores(config, read_only=True) as stores:
+            encoder = await current_encoder(config, stores)
             outcome = await measure(
-                parts.store.catalog,
-                parts.store.profiles,
+                stores.catalog,
+                stores.profiles,
                 settings,
-                encoder=parts.encoder,
-                clusters=await load(parts.store.notes, parts.encoder),
+                encoder=encoder,
+                clusters=await load(stores.notes, encoder),
                 out=out,
                 runner=runner,
                 log=lambda line: typer.echo(line, err=True),
             )
             if out is not None:
-                (out / "report.html").write_text(await page(outcome, parts.blobs), encoding="utf-8")
+                (out / "report.html").write_text(await page(outcome, FsspecBlobs(config.blobs)), encoding="utf-8")
                 (out / "recall.json").write_text(text.dumps(outcome.result.as_dict(), indent=2), encoding="utf-8")
             return outcome
 
@@ -135,8 +141,8 @@ def policy(
     from eyecatch.wiring.stores import checkpoint, current_encoder, open_stores
 
     async def run(runner: Runner) -> PolicyResult:
-        config = resolved(Config, {"data_dir": data_dir})
-        async with open_stores(config) as stores:
+        config = existing(data_dir)
+        async with open_stores(config, read_only=True) as stores:
             return await estimate(
                 stores.catalog,
                 stores.profiles,

@@ -35,10 +35,10 @@ def learned(
     np.add.at(looks, covers.item_of[~covers.generated], covers.rows[~covers.generated])
     looks /= np.maximum(np.linalg.norm(looks, axis=1, keepdims=True), 1e-6)
     content = Content.of([f"{item.title} {item.category}" for item in behaviour.items], looks)
-    sequences = SequenceRankers(results.folder / "fits", content, settings.steps)
+    sequences = SequenceRankers(results.folder / "fits", content, settings.steps, settings.rounds.most)
 
     def of(peer: Peer) -> Ranking:
-        return measured(peer, split, validation, settings.trials, settings.seeds, results, log)
+        return measured(peer, split, validation, settings.trials, settings.seeds, settings.rounds, results, log)
 
     encoder = sequences.encoder()
     rankings = [of(peer) for peer in (*PEERS, sequences.sasrec(), encoder, MEMORY)]
@@ -54,7 +54,7 @@ def learned(
 
     name = f"{OURS}, shuffled"
     shuffled = results.ranks(name, split, lambda: another)
-    rankings.append(Ranking(name, [shuffled], rankings[-1].options, 0, 0.0))
+    rankings.append(Ranking(name, [shuffled], rankings[-1].options))
     return rankings, own
 
 

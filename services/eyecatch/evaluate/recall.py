@@ -26,7 +26,7 @@ from eyecatch.evaluate import profiles as by_profile
 from eyecatch.evaluate.behaviour import BehaviourTable, read
 from eyecatch.evaluate.learned import OURS, learned
 from eyecatch.evaluate.rankings import Ranking, measured
-from eyecatch.evaluate.results import Cold, Recall, differences, row
+from eyecatch.evaluate.results import COVERS, Cold, Recall, differences, row
 from eyecatch.evaluate.run_folder import USERS, RunFolder, digest
 from eyecatch.evaluate.settings import RecallSettings
 from eyecatch.shards import Runner, here
@@ -93,7 +93,7 @@ def measure(
     queries = np.concatenate([part["users"] for part in parts])
     rankings = _profiles(behaviour, split, settings, queries, clusters, results)
     for peer in (POPULARITY, RANDOM):
-        rankings.append(measured(peer, split, None, 1, 1, results, log))
+        rankings.append(measured(peer, split, None, 1, 1, settings.rounds, results, log))
     own = by_profile.ProfileScorer(split.users, queries, covers, len(behaviour.items))
     cold = [_cold(split, "profile", own, results)]
     ours = "profile"
@@ -103,6 +103,8 @@ def measure(
         rankings += more
         cold.append(_cold(split, ours, scorer, results))
     rows = {ranking.name: row(ranking, behaviour, split, settings.ks) for ranking in rankings}
+    others = [name for name in rows if name != ours]
+    pairs = [pair for pair in COVERS if set(pair) <= set(rows)]
     counts = {name: count for name, count in behaviour.counts.items() if count}
     counts |= {name: count for name, count in _of_split(behaviour, split, settings).items() if count}
     result = Recall(
@@ -116,7 +118,11 @@ def measure(
         rankings=rows,
         cold_items=[one for one in cold if one is not None],
         ours=ours,
-        ahead=differences(rankings, split, ours),
+        ahead=dict(zip(others, differences(rankings, split, [(ours, name) for name in others]), strict=True)),
+        covers={
+            f"{one} - {other}": by for (one, other), by in zip(pairs, differences(rankings, split, pairs), strict=True)
+        },
+        budget=settings.budget(),
     )
     return Outcome(result, behaviour, split, rankings)
 
@@ -158,7 +164,7 @@ def _profiles(
         swapped = by_profile.ForUsers(covers, [tags[n] for n in others], tastes[others])
         variants["made for another"] = scorer(queries, choice=swapped)
     return [
-        Ranking(name, [results.ranks(name, split, lambda s=score: s)], {}, 0, 0.0)  # type: ignore[misc]
+        Ranking(name, [results.ranks(name, split, lambda s=score: s)], {})  # type: ignore[misc]
         for name, score in variants.items()
     ]
 

@@ -5,7 +5,7 @@ Users have numbers, never ids. Knows the ports, no store.
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -14,7 +14,7 @@ from PIL import Image
 from eyecatch.core.errors import EyecatchError
 from eyecatch.core.ports import Blobs
 from eyecatch.evaluate.recall import Outcome
-from eyecatch.evaluate.results import Interval, Recall
+from eyecatch.evaluate.results import COMPARED, Interval, Recall
 
 SHOWN, TOP, EDGE = 6, 10, 96
 """Users with pictures, items of each list, and the longer edge of a picture in pixels."""
@@ -66,10 +66,18 @@ def _figures(result: Recall) -> str:
 
 
 def _differences(result: Recall) -> str:
-    rows = [
-        (name, str(by["recall@20"]), str(by["ndcg@20"]), _verdict(by["recall@20"])) for name, by in result.ahead.items()
+    heading, columns = f"{result.ours} minus each other, on the same users", ("ranking", *COMPARED, "by recall@20")
+    out = table(heading, columns, _rows(result.ahead))
+    if len(result.covers) > 1:
+        heading = "Covers: original (profile), generated for nobody, for the user and for another user"
+        out += table(heading, ("difference, on the same users", *columns[1:]), _rows(result.covers))
+    return out
+
+
+def _rows(differences: Mapping[str, Mapping[str, Interval]]) -> list[tuple[str, ...]]:
+    return [
+        (name, *(str(by[metric]) for metric in COMPARED), _verdict(by["recall@20"])) for name, by in differences.items()
     ]
-    return table(f"{result.ours} minus each other, on the same users", ("ranking", "recall@20", "ndcg@20", ""), rows)
 
 
 def _verdict(difference: Interval) -> str:
@@ -97,13 +105,32 @@ def _cold(result: Recall) -> str:
 
 
 def _tuning(result: Recall) -> str:
-    rows = [
-        (name, row.tried, f"{row.seconds:.0f}", ", ".join(f"{k} {v:g}" for k, v in row.options.items()) or "defaults")
-        for name, row in result.rankings.items()
-        if row.tried
-    ]
-    heading = "Tuning on a validation split of what is known"
-    return table(heading, ("ranking", "configurations", "seconds", "chosen"), rows) if rows else ""
+    """What was tried of each ranking, in its order, and the budget."""
+    if not result.budget:
+        return ""
+    totals, every = [], []
+    for name, row in result.rankings.items():
+        for one in row.tried:
+            mark = "chosen" if one.options == row.options else ""
+            every.append((name, _words(one.options), one.rounds or "", f"{one.value:.4f}", f"{one.seconds:.1f}", mark))
+        if row.tried:
+            seconds, rounds = sum(one.seconds for one in row.tried), sum(one.rounds for one in row.tried)
+            totals.append((name, len(row.tried), rounds or "", f"{seconds:.1f}", _words(row.options)))
+    columns = ("ranking", "configurations", "rounds", "seconds", "chosen")
+    budget = ", ".join(f"{name} {value}" for name, value in result.budget.items())
+    note = (
+        "A round is a twentieth of the steps of SASRec and the encoder, some passes over the data of iALS and BPR; the others have a "
+        f"closed form. {result.ours} has the budget of its parts as well as its own."
+    )
+    return (
+        table("Tuning on a validation split of what is known", columns, totals)
+        + f"<p>The budget of each: {escape(budget)}. {escape(note)}</p>"
+        + table("What was tried", ("ranking", "options", "rounds run", "NDCG@20 on validation", "seconds", ""), every)
+    )
+
+
+def _words(options: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in options.items()) or "defaults"
 
 
 def _counts(result: Recall) -> str:

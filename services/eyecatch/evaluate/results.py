@@ -9,7 +9,7 @@ from icg.evaluate.ranking import coverage, interval, thirds
 from numpy.typing import NDArray
 
 from eyecatch.evaluate.behaviour import BehaviourTable
-from eyecatch.evaluate.rankings import Ranking, of_users
+from eyecatch.evaluate.rankings import Ranking, Tried, of_users
 
 NOTE = "Held-out events among unseen items: this measures what the events record, which need not be clicks on covers."
 BUCKETS = ("cold", "tail", "middle", "head")
@@ -17,7 +17,14 @@ BUCKETS = ("cold", "tail", "middle", "head")
 HISTORIES = ((0, "no history"), (10, "1-10 engagements"), (30, "11-30 engagements"), (1 << 62, "31 or more"))
 """Users by their known engagements, at most so many."""
 PEERS = ("popularity", "item-kNN", "EASE", "iALS", "BPR", "SASRec")
-COMPARED = ("recall@20", "ndcg@20")
+COMPARED = ("recall@20", "ndcg@20", "mrr")
+COVERS = (
+    ("made for the user", "made for nobody"),
+    ("made for the user", "made for another"),
+    ("made for nobody", "profile"),
+    ("profile", "shuffled"),
+)
+"""Rankings by covers that are compared: what personal covers gain, what generated ones gain, and what the user's embedding does."""
 
 Floats = NDArray[np.float64]
 
@@ -42,7 +49,7 @@ class Interval:
 @dataclass(frozen=True)
 class Figures:
     """One ranking. figures by name ("recall@K", "ndcg@K", "mrr"), of all users; spread: deviation over `seeds` of each; coverage: share
-    of items in somebody's first 20; recall@20 by bucket of the hidden item and by history of the user."""
+    of items in somebody's first 20; recall@20 by bucket of the hidden item and by history of the user. tried: on validation."""
 
     figures: Mapping[str, Interval]
     spread: Mapping[str, float]
@@ -50,8 +57,7 @@ class Figures:
     by_popularity: Mapping[str, Interval]
     by_history: Mapping[str, Interval]
     options: Mapping[str, float]
-    tried: int
-    seconds: float
+    tried: Sequence[Tried]
     seeds: int
 
 
@@ -77,7 +83,8 @@ class Cold:
 
 @dataclass(frozen=True)
 class Recall:
-    """The result. counts: what is odd in the data, by reason. ahead: the ranking `ours` minus each other one, on the same users."""
+    """The result. counts: what is odd in the data, by reason. ahead: the ranking `ours` minus each other one, on the same users.
+    covers: "one - other" of COVERS likewise. budget: of the tuning of each ranking."""
 
     users: int
     items: int
@@ -90,6 +97,8 @@ class Recall:
     cold_items: Sequence[Cold]
     ours: str
     ahead: Mapping[str, Mapping[str, Interval]]
+    covers: Mapping[str, Mapping[str, Interval]]
+    budget: Mapping[str, int]
     note: str = NOTE
 
     def as_dict(self) -> dict[str, object]:
@@ -140,16 +149,16 @@ def row(ranking: Ranking, behaviour: BehaviourTable, split: Split, ks: Sequence[
         by_history=by_history,
         options=ranking.options,
         tried=ranking.tried,
-        seconds=round(ranking.seconds, 1),
         seeds=len(ranking.ranks),
     )
 
 
-def differences(rankings: Sequence[Ranking], split: Split, ours: str) -> dict[str, dict[str, Interval]]:
-    """`ours` minus each other ranking: paired bootstrap intervals over users."""
+def differences(
+    rankings: Sequence[Ranking], split: Split, pairs: Sequence[tuple[str, str]]
+) -> list[dict[str, Interval]]:
+    """The first minus the second of each pair of names: paired bootstrap intervals over users."""
     values = {ranking.name: of_users(split, ranking.ranks, (20,))["values"] for ranking in rankings}
-    own = values.pop(ours)
-    return {
-        name: {metric: Interval.of(own[metric] - table[metric]) for metric in COMPARED}
-        for name, table in values.items()
-    }
+    return [
+        {metric: Interval.of(values[one][metric] - values[other][metric]) for metric in COMPARED}
+        for one, other in pairs
+    ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from icg.data.interactions import Interactions, Split, by_time, leave_last
+from icg.evaluate.stopping import Rounds
 
 from eyecatch.core.errors import InvalidInput
 
@@ -14,7 +15,8 @@ SPLITS = ("last", "time")
 class RecallSettings:
     """ks: depths. split: "last" hides the last `leave_out` of users with `least` engaged items, "time" everything after `share` of all
     engagements. target: "engaged", or "liked" for likes and purchases alone. peers: train and tune others on the same split, `trials`
-    configurations each, and `seeds` fits of those that depend on chance, of `steps` steps where there are steps."""
+    configurations each, trained in `rounds` where training is iterative, and `seeds` fits of those that depend on chance. steps: at most,
+    of SASRec and the encoder."""
 
     ks: tuple[int, ...] = KS
     split: str = "last"
@@ -26,7 +28,8 @@ class RecallSettings:
     peers: bool = False
     trials: int = 4
     seeds: int = 3
-    steps: int = 600
+    steps: int = 2_000
+    rounds: Rounds = Rounds()  # noqa: RUF009  (frozen)
 
     def __post_init__(self) -> None:
         if not self.ks or min(self.ks) < 1 or self.leave_out < 1 or self.least <= self.leave_out:
@@ -39,6 +42,18 @@ class RecallSettings:
         for name in ("trials", "seeds", "steps"):
             if getattr(self, name) < 1:
                 raise InvalidInput.of(name, getattr(self, name), "1 or more")
+
+    def budget(self) -> dict[str, int]:
+        """Of the tuning of each ranking; nothing without peers."""
+        if not self.peers:
+            return {}
+        return {
+            "configurations": self.trials,
+            "most rounds": self.rounds.most,
+            "rounds without improvement": self.rounds.patience,
+            "most steps of SASRec and encoder": self.steps,
+            "seeds": self.seeds,
+        }
 
     def cut(self, table: Interactions) -> Split:
         """The split of a table of events."""

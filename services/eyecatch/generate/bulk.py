@@ -22,6 +22,8 @@ from eyecatch.shards import Runner, Shard, ShardResults, here, key_of, opened, r
 
 TASTES, ROUND = 8, 64
 """Pairs of a shard, all of one item, whose reading they share; and items whose shards are run before their covers are stored."""
+NOBODY = -1
+"""In place of a taste: for users of whom nothing is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +88,11 @@ def from_row(row: dict[str, object]) -> Cover:
 
 @dataclass(frozen=True)
 class BulkExtent:
-    """tastes: so many of the largest clusters; count: covers of each pair of item and taste."""
+    """tastes: so many of the largest clusters; count: covers of each pair of item and taste; nobody: also covers that are no taste's."""
 
     tastes: int = TASTES
     count: int = 1
+    nobody: bool = False
 
 
 async def bulk(
@@ -108,9 +111,10 @@ async def bulk(
 
     Raises InvalidInput if an item's pool could never hold a cover for each taste, Unavailable if a store or a model does not answer.
     """
-    if extent.tastes * extent.count >= options.pool_size:
+    tastes = extent.tastes + extent.nobody
+    if tastes * extent.count >= options.pool_size:
         allowed = f"fewer than the pool of an item holds ({options.pool_size}), with room for its own"
-        raise InvalidInput.of("tastes", f"{extent.tastes} x {extent.count} covers", allowed)
+        raise InvalidInput.of("tastes", f"{tastes} x {extent.count} covers", allowed)
     writer = PoolWriter(catalog, blobs, lambda item_id, new, gone: None, options)
     counts: Counter[str] = Counter()
     token, done = "", 0
@@ -144,7 +148,7 @@ async def _orders(
 ) -> list[Shard]:
     pools = await catalog.pools([item.id for item in items])
     largest = np.argsort(-clusters.shares, kind="stable")[: extent.tastes]
-    tastes = sorted(int(n) for n in largest if clusters.shares[n] > 0)
+    tastes = [NOBODY] * extent.nobody + sorted(int(n) for n in largest if clusters.shares[n] > 0)
     shards = []
     for item in items:
         pool = pools.get(item.id, ())
@@ -152,7 +156,9 @@ async def _orders(
         if len(originals) + len(tastes) * extent.count > options.pool_size:
             counts["pool has no room for all tastes"] += len(tastes)
             continue
-        have = Counter(cover.taste for cover in pool if cover.provenance.origin is Origin.GENERATED)
+        # Covers for a user without clusters have no taste either.
+        drafts = (cover for cover in pool if cover.provenance.origin is Origin.GENERATED)
+        have = Counter(cover.taste for cover in drafts if cover.taste != NOBODY or not cover.provenance.made_for)
         missing = [taste for taste in tastes if have[taste] < extent.count]
         counts["had its covers"] += len(tastes) - len(missing)
         orders = [Order(_job(item, clusters, taste, extent, draw.model), item, originals) for taste in missing]
@@ -163,7 +169,7 @@ async def _orders(
 def _job(item: Item, clusters: TasteClusters, taste: int, extent: BulkExtent, model: str) -> Job:
     """As a thin pool requests it, so that either finds the covers of the other."""
     key = f"{BACKGROUND}{item.id}/{clusters.name}/{taste}"
-    centroid = clusters.centroids[taste]
+    centroid = np.zeros(0, np.float32) if taste == NOBODY else clusters.centroids[taste]
     id = key_of(model, key, centroid.tobytes(), str(extent.count))
     return Job(id, key, item.id, tuple(centroid.tolist()), taste, extent.count, int(id[:8], 16))
 

@@ -102,6 +102,10 @@ class Rows:
             return []
         if self.base is None:
             positions, dots = self._recent_nearest(query, k)
+        elif self.count == self.start == self.live:  # nothing is recent or gone
+            positions, dots = self.base.nearest(query, k)
+            if len(positions) < k:  # a graph may not reach them all
+                positions, dots = self._base_nearest(self.base, query, k)
         else:
             positions, dots = self._base_nearest(self.base, query, k)
             if self.count > self.start:
@@ -109,7 +113,7 @@ class Rows:
                 positions, dots = np.concatenate([positions, more]), np.concatenate([dots, their_dots])
                 best = np.argsort(-dots, kind="stable")[:k]
                 positions, dots = positions[best], dots[best]
-        return [(self.ids[p], s) for p, s in zip(positions[:k].tolist(), dots[:k].tolist(), strict=True)]
+        return list(zip(map(self.ids.__getitem__, positions[:k].tolist()), dots[:k].tolist(), strict=True))
 
     def _base_nearest(self, base: Base, query: Vector, k: int) -> Nearest:
         return self._living(lambda count: base.nearest(query, count), base.rows, 0, query, k)

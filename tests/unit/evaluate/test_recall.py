@@ -188,9 +188,37 @@ async def test_covers_made_for_users_are_ranked_with_controls(tmp_path: Path) ->
             for item in range(user % TASTES, ITEMS, TASTES)
         ]
     await store.catalog.add_covers(covers)
-    result = (await run(store)).result
+    outcome = await run(store)
+    result = outcome.result
     assert at(result, "made for the user")[0] > at(result, "made for nobody")[0] + 0.05
-    assert "made for another" in result.rankings
+    assert list(result.covers) == [
+        "made for the user - made for nobody",
+        "made for the user - made for another",
+        "made for nobody - profile",
+        "profile - shuffled",
+    ]
+    gain = result.covers["made for the user - made for nobody"]["recall@20"]
+    assert gain.mean == pytest.approx(at(result, "made for the user")[0] - at(result, "made for nobody")[0])
+    assert gain.low > 0
+    html = await page(outcome, FsspecBlobs(str(tmp_path / "blobs")))
+    assert "<td>made for the user - made for nobody<td>" in html
+    store.close()
+
+
+async def test_without_generated_covers_the_report_compares_none(tmp_path: Path) -> None:
+    store = await world(tmp_path, loyal=True)
+    outcome = await run(store, RecallSettings(ks=(20,)))
+    assert list(outcome.result.covers) == ["profile - shuffled"]
+    assert "generated for nobody" not in await page(outcome, FsspecBlobs(str(tmp_path / "blobs")))
+    store.close()
+
+
+async def test_users_with_one_event_each_are_nothing_to_measure(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path)
+    await store.catalog.upsert_items([Item(f"i{n}", f"Item {n}") for n in range(30)])
+    await store.profiles.absorb([Event(f"e{n}", f"u{n}", f"i{n}", Action.CLICK, float(n)) for n in range(30)], MEAN)
+    with pytest.raises(InvalidInput, match="users: got 0; allowed: at least 2 with 10 engaged items"):
+        await run(store)
     store.close()
 
 
@@ -228,36 +256,6 @@ async def test_a_picture_is_inside_the_report_and_a_damaged_one_is_not(tmp_path:
     assert Image.open(io.BytesIO(base64.b64decode(shown.split(",")[1]))).size == (58, 96)
     assert await report.picture(blobs, await blobs.put(b"no picture", "png")) == ""
     assert await report.picture(blobs, "blob:" + 64 * "0" + ".png") == ""
-
-
-@pytest.mark.long
-async def test_peers_and_the_encoder_are_tuned_alike_and_resume(tmp_path: Path) -> None:
-    store = await world(tmp_path / "data", loyal=True)
-    settings = RecallSettings(ks=(20,), peers=True, trials=2, seeds=2, steps=6)
-    outcome = await run(store, settings, out=tmp_path / "run")
-    result = outcome.result
-    learned = ("item-kNN", "EASE", "iALS", "BPR", "SASRec", "encoder", "memory", "encoder + memory")
-    assert [result.rankings[name].tried for name in learned] == [2] * len(learned)
-    assert at(result, "EASE")[0] > at(result, "popularity")[0]
-    summary = result.summary()
-    assert list(summary) == [
-        "recall20",
-        "ndcg20",
-        "recall20_best_peer",
-        "ndcg20_best_peer",
-        "best_peer",
-        "recall20_shuffled",
-        "cold_items_over_random",
-    ]
-    assert summary["recall20_best_peer"] == max(
-        round(at(result, name)[0], 4) for name in ("popularity", "item-kNN", "EASE", "iALS", "BPR", "SASRec")
-    )
-    files = [path for path in sorted((tmp_path / "run" / "shards").rglob("*")) if path.is_file()]
-    for path in [path for path in files if path.read_bytes()[:2] == b"PK"][::3]:  # ranks; trials have their seconds
-        path.unlink()
-    again = (await run(store, settings, out=tmp_path / "run")).result
-    assert again.as_dict() == result.as_dict()
-    store.close()
 
 
 async def test_events_keep_the_order_of_the_table(tmp_path: Path) -> None:

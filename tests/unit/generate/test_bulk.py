@@ -78,6 +78,16 @@ async def test_every_item_gets_a_cover_for_each_of_the_largest_tastes(job: Run) 
     assert await job.pairs() == Counter((f"i{n:03}", taste) for n in range(70) for taste in (0, 2, 3))
 
 
+async def test_covers_for_nobody_are_drawn_without_a_taste_and_only_once(job: Run) -> None:
+    fake = FakeGenerator()
+    job.drafts = Drafts(job.blobs, fake, OPTIONS)
+    extent = BulkExtent(1, nobody=True)
+    assert await job(extent) == {"drawn": 140, "covers": 140, "had its covers": 0}
+    assert await job.pairs() == Counter((f"i{n:03}", taste) for n in range(70) for taste in (-1, 2))
+    assert sum(not brief.user_embedding.any() for brief in fake.briefs) == 70
+    assert await job(extent) == {"had its covers": 140}
+
+
 async def test_a_second_run_draws_what_is_missing_alone(job: Run) -> None:
     await job()
     gone = [c.id async for c in job.store.catalog.all_covers() if c.item_id == "i004" and c.taste == 2]

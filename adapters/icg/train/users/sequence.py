@@ -23,13 +23,15 @@ from icg.users.sequence import Content, SequenceConfig, SequenceEncoder, Window
 @dataclass(frozen=True)
 class Recipe:
     """loss: "softmax", or "bce" as SASRec had it. negatives: items drawn uniformly for a batch, 0 for all. horizon: as above.
-    forget: share of items whose learned vector is left out of a step, so that content learns to rank without it."""
+    forget: share of items whose learned vector is left out of a step, so that content learns to rank without it. strength: as in `begin`;
+    0 begins with random vectors."""
 
     loss: str = "softmax"
-    negatives: int = 1_024
+    negatives: int = 512
     horizon: int = 5
     forget: float = 0.2
     smoothing: float = 0.0
+    strength: float = 12.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,32 @@ class Setup:
 
     model: SequenceConfig
     recipe: Recipe = Recipe()
+
+
+@torch.no_grad()
+def begin(encoder: SequenceEncoder, known: Interactions, strength: float) -> None:
+    """Learned parts of items begin as the singular vectors of the users x items table, of root mean square `strength` / width, and biases
+    as popularity: from random numbers many epochs pass until items that are liked together are near one another.
+
+    The table is normalised by the square roots of degrees, smoothed, so that neither popular items nor busy users rule it.
+    """
+    encoder.warm.copy_(torch.as_tensor(known.popularity() > 0))
+    popularity = torch.as_tensor(known.popularity(), dtype=torch.float32)
+    encoder.bias.copy_(torch.log1p(popularity))
+    user, item = (torch.as_tensor(column) for column in known.pairs())
+    width = min(encoder.config.width, known.users, known.items)
+    if not strength or not len(user):
+        return
+    activity = torch.bincount(user, minlength=known.users)
+    values = ((activity[user] + 10.0) * (popularity[item] + 5.0)).rsqrt()
+    table = torch.sparse_coo_tensor(
+        torch.stack([item, user]), values, (known.items, known.users), check_invariants=True
+    )
+    items, sizes, _ = torch.svd_lowrank(table.coalesce(), q=width, niter=4)
+    rows = items * sizes
+    spread = rows[encoder.warm > 0].square().mean().sqrt().clamp(min=1e-12)
+    encoder.free.weight.zero_()
+    encoder.free.weight[:, :width] = rows * (strength / encoder.config.width / spread)
 
 
 class Histories:
@@ -113,17 +141,18 @@ def run(
     fit: Fit,
     setup: Setup,
     until: int | None = None,
+    quiet: bool = False,
 ) -> SequenceEncoder:
     """Train on the events of `known`; resumes from `folder`. Content is needed if the model has it."""
     torch.manual_seed(fit.seed)
     encoder = SequenceEncoder(setup.model, content)
-    encoder.warm.copy_(torch.as_tensor(known.popularity() > 0))
+    begin(encoder, known, setup.recipe.strength)
     histories = Histories(known, setup.model.window)
 
     def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
         return loss_of(encoder, histories, setup.recipe, fit.batch, rng)
 
-    train(folder, encoder.train(), fit, step, setup, until)
+    train(folder, encoder.train(), fit, step, setup, until, quiet=quiet)
     return encoder.eval()
 
 

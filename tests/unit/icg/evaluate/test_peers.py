@@ -5,6 +5,8 @@ import pytest
 from icg.data.interactions import Interactions
 from icg.errors import IcgError
 from icg.evaluate import peers
+from icg.evaluate.ranking import Scorer
+from icg.evaluate.stopping import Rounds
 
 
 def tastes(users: int = 40, items: int = 60) -> Interactions:
@@ -59,6 +61,23 @@ def test_every_peer_tells_tastes_apart_and_repeats_itself(peer: peers.Peer) -> N
     other = np.array([scores[u, 1 - u % 2 :: 2].mean() for u in users])
     assert (own > other).mean() > 0.9
     assert np.array_equal(scores, peer.fit(known, options, 1)(users))
+
+
+@pytest.mark.parametrize("peer", [peer for peer in peers.PEERS if peer.converge], ids=lambda peer: peer.name)
+def test_an_iterative_peer_is_judged_after_each_round_and_a_fit_of_as_many_is_the_same(peer: peers.Peer) -> None:
+    known, scored = tastes(), list[np.ndarray]()
+    users = np.arange(known.users)
+
+    def judge(score: Scorer) -> float:
+        scored.append(score(users))
+        return float(min(len(scored), 2))  # no better after the second round
+
+    options = {**peer.grid[0], "factors": 8}
+    assert peer.converge is not None
+    assert peer.converge(known, options, judge, Rounds(most=9, patience=3)) == [1, 2, 2, 2, 2]
+    for n in (1, 2, 5):
+        assert np.array_equal(peer.fit(known, {**options, "rounds": n}, 0)(users), scored[n - 1])
+    assert not np.array_equal(scored[0], scored[1])
 
 
 @pytest.mark.parametrize("peer", [*peers.PEERS, peers.MEMORY], ids=lambda peer: peer.name)

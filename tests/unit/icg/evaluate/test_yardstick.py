@@ -26,6 +26,7 @@ from icg.starter import Starter
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests.unit.icg.evaluate.binomial import bounds
 from tests.unit.icg.train.test_users_own import shop
 
 
@@ -201,9 +202,10 @@ def test_flags_that_do_not_go_together_are_one_line(flags: list[str], message: s
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_covers_are_drawn_for_the_panel_and_as_often_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A generator that paints a user's embedding, judged by a space that reads it, and noise where there is no user."""
-    rng = np.random.default_rng(1)
+def painted(monkeypatch: pytest.MonkeyPatch, seed: int) -> tuple[yardstick.Yardstick, list[int]]:
+    """A generator that paints a user's embedding, judged by a space that reads it, and noise where there is no user; of each batch the
+    number of seeds."""
+    rng = np.random.default_rng(seed)
     users = rng.normal(size=(8, 64)).astype(np.float32)
     seeds: list[int] = []
 
@@ -221,14 +223,25 @@ def test_covers_are_drawn_for_the_panel_and_as_often_for_nobody(monkeypatch: pyt
     monkeypatch.setattr(yardstick, "draw", paint)
     parts = SimpleNamespace(taste=lambda user: user, pipeline=SimpleNamespace(settings=DrawingSettings()))
     items = iter([(f"item {n}", ()) for n in range(9)])
-    result = drawn_for(Panel(users, users, -users, 3), items, parts, Reader(), Extent(199, 3, 17))  # type: ignore[arg-type]
+    panel = Panel(users, users, -users, 3)
+    return drawn_for(panel, items, parts, Reader(), Extent(199, 3, 17)), seeds  # type: ignore[arg-type]
+
+
+def test_covers_are_drawn_for_the_panel_and_as_often_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, seeds = painted(monkeypatch, 0)
     assert seeds == [1, 8] * 6, "one noise for all users of an item, and one for each cover for nobody"
     assert (result.test.effect, result.test.p, result.items, result.test.covers) == (1.0, 0.005, 6, 48)
-    assert result.control is not None
-    assert 0.3 < result.control.effect < 0.7
-    assert result.control.p > 0.05
     assert (result.earlier.effect, result.earlier.p) == (0.0, 1.0), "what they liked earlier is the opposite"
     assert result.last_line(199)["users_held_out"] == 3
+
+
+def test_covers_for_nobody_are_personal_as_often_as_chance_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    controls = [painted(monkeypatch, seed)[0].control for seed in range(40)]
+    effects = np.array([control.effect for control in controls if control is not None])
+    assert len(effects) == 40
+    assert sum(control.p <= 0.05 for control in controls if control is not None) <= bounds(40, 0.05)[1]
+    assert abs(effects.mean() - 0.5) < 5 * effects.std(ddof=1) / np.sqrt(40)
+    assert effects.std() < 0.1, "else the mean says little"
 
 
 def other_space(folder: Path) -> Path:

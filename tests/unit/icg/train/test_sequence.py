@@ -1,5 +1,6 @@
 """The sequence encoder: what it may see, and that it learns orders and content."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 import torch
 from icg.data.interactions import Interactions, leave_last
 from icg.errors import IcgError
-from icg.evaluate.ranking import figures, ranks_of
+from icg.evaluate.ranking import Scorer, figures, ranks_of
+from icg.evaluate.stopping import Rounds
 from icg.train.loop import Fit
 from icg.train.users import events
 from icg.train.users.rankers import SequenceRankers
-from icg.train.users.sequence import Histories, Recipe, Setup, loss_of, run, scorer
+from icg.train.users.sequence import Histories, Recipe, Setup, begin, loss_of, run, scorer
 from icg.users.sequence import Content, SequenceConfig, SequenceEncoder
 
 ITEMS = 24
@@ -86,6 +88,26 @@ def test_an_order_is_learned_and_a_run_resumes(tmp_path: Path) -> None:
     assert torch.equal(again.free.weight, encoder.free.weight)
 
 
+def test_a_training_begins_with_what_is_liked_together() -> None:
+    """Two groups of users like two groups of items: before any step, an item is nearer to its own group."""
+    rng = np.random.default_rng(0)
+    rows = [(u, 2 * int(i) + u % 2, n, 3) for u in range(40) for n, i in enumerate(rng.permutation(10)[:6])]
+    user, item, time, action = (np.array(column) for column in zip(*rows, strict=True))
+    known = Interactions.of(user, item, time, action, np.ones(len(rows), bool), 40, ITEMS)
+    torch.manual_seed(0)
+    encoder = SequenceEncoder(CONFIG, content())
+    begin(encoder, known, 8.0)
+    assert encoder.warm.tolist() == [1.0] * 20 + [0.0] * 4
+    assert encoder.bias.detach().numpy() == pytest.approx(np.log1p(known.popularity()))
+    free = encoder.free.weight.detach()
+    assert float(free[:20].square().mean().sqrt()) == pytest.approx(8.0 / 16)
+    near = torch.nn.functional.normalize(free[:20], dim=1)
+    cosines = near @ near.T
+    assert cosines[::2, ::2].mean() > cosines[::2, 1::2].mean() + 0.2
+    begin(encoder, Interactions.of(*(np.zeros(0) for _ in range(5)), users=2, items=ITEMS), 8.0)
+    assert torch.equal(encoder.free.weight, free), "nobody likes anything: what was there stays"
+
+
 def test_an_item_that_nobody_met_is_ranked_by_its_content(tmp_path: Path) -> None:
     """Users like one of two kinds; the last items of both kinds have no interaction."""
     rng = np.random.default_rng(1)
@@ -126,12 +148,53 @@ def test_options_reach_the_model_and_its_training(tmp_path: Path) -> None:
     rankers = SequenceRankers(tmp_path, content(), steps=100)
     setup, fit = (
         rankers.setup(ITEMS, {"width": 32, "dropout": 0.4, "horizon": 2}, True),
-        rankers.fit({"length": 2.0}, 3),
+        rankers.fit({"rate": 0.5}, 3),
     )
     assert (setup.model.width, setup.model.dropout, setup.recipe.horizon) == (32, 0.4, 2)
-    assert (fit.steps, fit.seed) == (200, 3)
+    assert (fit.lr, fit.seed, rankers.round) == (0.5, 3, 5)
     plain = rankers.setup(ITEMS, {}, False)
     assert (plain.model.content, plain.recipe.horizon, plain.recipe.forget) == (False, 1, 0.0)
+
+
+def test_a_tuning_that_is_killed_goes_on_to_the_same_values(tmp_path: Path) -> None:
+    known, rounds = ring(), Rounds(most=4, patience=4)
+    split = leave_last(known, 1, 5)
+
+    def judge(score: Scorer) -> float:
+        return float(figures(split, ranks_of(split, score, 5), (5,))["ndcg@5"].mean())
+
+    class Killed(Exception):
+        pass
+
+    whole = SequenceRankers(tmp_path / "whole", content(), steps=40, rounds=4).converged(known, {}, judge, rounds)
+    assert len(whole) == 4
+    assert len(set(whole)) > 1
+    for count in range(4):
+        left = iter(range(count))
+
+        def stop(score: Scorer, left: Iterator[int] = left) -> float:
+            if next(left, None) is None:
+                raise Killed  # after a round's training, before its value is known
+            return judge(score)
+
+        rankers = SequenceRankers(tmp_path / str(count), content(), steps=40, rounds=4)
+        with pytest.raises(Killed):
+            rankers.converged(known, {}, stop, rounds)
+        assert rankers.converged(known, {}, judge, rounds) == whole
+
+
+def test_a_fit_of_some_rounds_is_the_tuning_at_that_round(tmp_path: Path) -> None:
+    known, scored = ring(), list[np.ndarray]()
+    rankers = SequenceRankers(tmp_path, content(), steps=12, rounds=4)
+
+    def judge(score: Scorer) -> float:
+        scored.append(score(np.arange(5)))
+        return -float(len(scored))  # the first is the best
+
+    assert rankers.converged(known, {}, judge, Rounds(most=4, patience=2)) == [-1, -2, -3]
+    for n, scores in enumerate(scored, 1):
+        encoder = rankers.trained(known, {"rounds": n}, 0)
+        assert np.array_equal(scorer(encoder, known)(np.arange(5)), scores)
 
 
 def test_the_recipe_on_a_table_of_events_says_how_good_it_is(tmp_path: Path) -> None:
