@@ -17,6 +17,8 @@ from eyecatch.core.errors import InvalidInput, Violation
 
 STORED_SIDE = 1024
 QUALITY = 90
+METHOD = 0
+"""Of WebP's encoder. 4 takes three times as long for 0.6 dB less noise at the same size (600 x 900 pixels, 41.4 dB)."""
 PREVIEW_QUALITY = 60
 
 __all__ = ["MAX_BYTES", "QUALITY", "STORED_SIDE", "NoSuchPicture", "file_inside", "normalise", "preview", "thumbnail"]
@@ -45,7 +47,7 @@ def normalise(data: bytes, field: str) -> Picture:
 
 def _webp(picture: Image.Image, **options: bool) -> bytes:
     out = io.BytesIO()
-    picture.save(out, "WEBP", quality=QUALITY, method=4, **options)
+    picture.save(out, "WEBP", quality=QUALITY, method=METHOD, **options)
     return out.getvalue()
 
 

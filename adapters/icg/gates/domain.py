@@ -115,6 +115,7 @@ class DomainReward:
 
     name = "gate_domain"
     range = (0.0, 1.0)
+    side = SIDE
 
     def __init__(self, checkpoint: str | Path) -> None:
         self._checkpoint = Path(checkpoint)

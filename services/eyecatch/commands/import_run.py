@@ -150,6 +150,11 @@ def _folder(reading: Reading) -> Iterator[str]:
         yield folder
 
 
+def _rows(fraction: float, report: "Report") -> str:
+    total = f" of about {round(report.rows / fraction):,}" if 0 < fraction < 1 else ""
+    return f"{report.rows:,}{total} rows, {report.refusals:,} refused"
+
+
 async def _work(reading: Reading, run: Run, table: "Table", report: "Report", data_dir: str) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -163,6 +168,6 @@ async def _work(reading: Reading, run: Run, table: "Table", report: "Report", da
             task = bar.add_task("", total=1.0)
 
             def show(fraction: float, report: "Report") -> None:
-                bar.update(task, completed=fraction, description=f"{report.rows} rows, {report.refusals} refused")
+                bar.update(task, completed=fraction, description=_rows(fraction, report))
 
             await run(parts, table, show, {"options": reading.options, "report": report})

@@ -103,7 +103,10 @@ class Encoder(Protocol):
 
     @property
     def version(self) -> int:
-        """1 to 65535. Embeddings of different versions are in different spaces and must never be compared."""
+        """1 to 65535. Embeddings of different versions are in different spaces and must never be compared.
+
+        0 encodes nobody: a store writes zeros, which are encoded when the user is read or swept by another encoder.
+        """
 
     def __call__(self, users: Sequence[Sequence[Event]], embeddings: Mapping[str, Vector]) -> Vector:
         """Recent events of N users, newest first, and embeddings by `Event.cover_key` -> (N, D) float32, at most unit length.

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 from icg.data import column_names, rating_scale
 from icg.data.rating_scale import RatingScale
@@ -17,8 +18,10 @@ from eyecatch.core.ports import CatalogStore, Encoder, ProfileStore
 from eyecatch.core.types import Action, Event
 from eyecatch.importing.report import ImportOptions, Progress, Report, silent
 from eyecatch.importing.tables import Row, Table, check_id, optional, text_of, translate
+from eyecatch.importing.tastes import LATER, encode_users
 
-BATCH = 1000
+BATCH = 10_000
+"""Larger batches take less for each event: a user of several of them is read and written once."""
 _NAMES = ", ".join(action.name.lower() for action in Action)
 
 
@@ -114,11 +117,13 @@ async def import_events(
                 report.example(row, **event._asdict() | {"action": event.action.name.lower()})
             else:
                 report.refuse(row.number, event.id, f"no item {shorten(event.item_id)}")
-        new = len(good) if options.check else await profiles.absorb(good, encoder) if good else 0
+        new = len(good) if options.check else await profiles.absorb(good, LATER) if good else 0
         report.accepted += new
         report.unchanged += len(good) - new
         report.end_batch()
         progress(table.fraction, report)
+    if report.accepted and not options.check:
+        await encode_users(profiles, encoder, lambda: progress(1.0, report), always=False)
     return report.settle(table)
 
 
@@ -135,21 +140,23 @@ def _scale(table: Table, columns: EventColumns) -> RatingScale:
 
 
 def _event(row: Row, columns: EventColumns, scale: RatingScale) -> Event:
-    user, item = text_of(row, columns.user), text_of(row, columns.item)
+    cell = partial(text_of, row) if row.unfit else row.values.get
+    user, item = cell(columns.user) or "", cell(columns.item) or ""
     try:
         action = _action(row, columns, scale)
         time = seconds(row.text(columns.time), unit=columns.time_unit, form=columns.time_format)
     except InputError as error:
         raise translate(error) from error
+    dwell = optional(cell(columns.dwell_ms) or "")
     event = Event(
-        text_of(row, columns.id) or event_id(user, item, action, time),
+        cell(columns.id) or event_id(user, item, action, time),
         user,
         item,
         action,
         time,
-        text_of(row, columns.cover),
-        text_of(row, columns.decision),
-        int(_number("dwell_ms", optional(text_of(row, columns.dwell_ms)) or "0")),
+        cell(columns.cover) or "",
+        cell(columns.decision) or "",
+        int(_number("dwell_ms", dwell)) if dwell else 0,
     )
     check = Check()
     check.event("event", event)
@@ -160,7 +167,12 @@ def _event(row: Row, columns: EventColumns, scale: RatingScale) -> Event:
 
 def event_id(user: str, item: str, action: Action, time: float) -> str:
     """The id of an event without one; equal events get equal ids."""
-    return hashlib.sha256(json.dumps([user, item, int(action), time]).encode()).hexdigest()[:32]
+    names = user + item
+    if names.isascii() and names.isprintable() and '"' not in names and "\\" not in names:
+        text = f'["{user}", "{item}", {int(action)}, {time!r}]'  # as json.dumps, in a tenth of the time
+    else:
+        text = json.dumps([user, item, int(action), time])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _action(row: Row, columns: EventColumns, scale: RatingScale) -> Action:

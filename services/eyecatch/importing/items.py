@@ -5,7 +5,8 @@ Knows no command line and stores only as ports.
 """
 
 import asyncio
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from eyecatch.importing.row_pictures import RowPictures, pictures_of
 from eyecatch.importing.tables import Row, Table, check_id, optional, text_of
 
 BATCH = 64
+FIRST = 8
 _TITLE_MISSING = frozenset(("nan", "NaN", "<NA>", "null", "NULL", "None", "NaT"))
 
 
@@ -83,13 +85,18 @@ async def import_items(
         hint = "; --column picture=NAME names one" if columns is None or columns.pictures is None else ""
         report.note(f"no picture column was found, so items are stored without pictures{hint}")
     earlier: set[str] = set()
-    with ThreadPoolExecutor(2, "eyecatch-import") as decoders:
+    with ThreadPoolExecutor(cores(), "eyecatch-import") as decoders:
         loop = asyncio.get_running_loop()
-        for batch in table.batches(BATCH):
-            rows = list(report.readable(batch))
-            read = [loop.run_in_executor(decoders, _read, row, names, images_root) for row in rows]
+
+        def decode(batch: list[Row]) -> _Decoding:
+            rows = [row for row in batch if not row.problem]
+            results = [loop.run_in_executor(decoders, _read, row, names, images_root) for row in rows]
+            return _Decoding(batch, asyncio.gather(*results), table.fraction)
+
+        for decoding in _one_ahead(map(decode, _batches(table))):
+            rows = list(report.readable(decoding.rows))
             ready: list[tuple[Row, _Reading]] = []
-            for row, result in zip(rows, await asyncio.gather(*read), strict=True):
+            for row, result in zip(rows, await decoding.results, strict=True):
                 if reason := _reason(result, earlier, options.strict):
                     report.refuse(row.number, result.id, reason)
                     continue
@@ -100,8 +107,37 @@ async def import_items(
                 report.example(row, **result.example())
             await _store([result for _, result in ready], catalog, blobs, report, options.check)
             report.end_batch()
-            progress(table.fraction, report)
+            progress(decoding.fraction, report)
     return report.settle(table)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class _Decoding:
+    """A batch whose pictures are decoded by other threads. `fraction`: of the table, after the batch."""
+
+    rows: list[Row]
+    results: "asyncio.Future[list[_Reading]]"
+    fraction: float
+
+
+def _batches(table: Table) -> Iterator[list[Row]]:
+    """A small batch first, so that the speed is known after a second."""
+    for n, batch in enumerate(table.batches(BATCH)):
+        yield from ([batch] if n else [batch[:FIRST], batch[FIRST:]])
+
+
+def _one_ahead(decoding: Iterator[_Decoding]) -> Iterator[_Decoding]:
+    """The batch after the current one is decoded while the current one is embedded and stored; no more, so that memory is bounded."""
+    current = next(decoding, None)
+    while current is not None:
+        following = next(decoding, None)
+        yield current
+        current = following
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ async def test_the_same_import_again_changes_nothing(home: Home, shop: Path) -> 
         calls.append((fraction, report.rows))
 
     report = await import_items(csv(shop, *lines), shop, home.catalog, home.blobs, progress=note)
-    assert (report.accepted, [rows for _, rows in calls]) == (150, [64, 128, 150])
+    assert (report.accepted, [rows for _, rows in calls]) == (150, [8, 64, 128, 150])
     assert calls[0][0] < calls[1][0] < calls[2][0] == 1.0
     assert home.generator.batches == [64, 64, 22]
     before = (await home.store.catalog.items(500)).rows

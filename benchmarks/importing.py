@@ -1,0 +1,135 @@
+"""How fast `eyecatch import` is, beside the way before, in one run.
+
+    python -m benchmarks.importing [--items 2000] [--events 40000] [--pictures 128] [--rounds 2]
+
+Items without pictures, items with pictures of 600 x 900 pixels (decoded, embedded and stored), and events, into SQLite. The way before
+is the same code with what it did: WebP's slower encoder, two threads for decoding, a picture made small by each judge, events a thousand
+at a time with their users encoded each time. Both ways take turns, each in a process of its own, and a rate is the median of its rounds.
+On a machine with other work only their ratio means something. The last line is JSON: the new way, and the way before under `before`.
+"""
+
+import argparse
+import asyncio
+import io
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from eyecatch import pictures
+from eyecatch.config import Config
+from eyecatch.generators import local
+from eyecatch.importing import Report, Table, events, import_events, import_items, items
+from eyecatch.wiring.stores import Parts, open_parts
+from PIL import Image
+
+SIZE = (600, 900)
+USERS = 2000
+
+
+class Watch:
+    """The longest time between two reports of progress, in seconds; the first counts from the start."""
+
+    def __init__(self) -> None:
+        self.silent_s, self._last = 0.0, time.perf_counter()
+
+    def __call__(self, fraction: float, report: Report) -> None:
+        now = time.perf_counter()
+        self.silent_s, self._last = max(self.silent_s, now - self._last), now
+
+
+def photograph(seed: int) -> bytes:
+    """A JPEG of soft shapes and noise, of about 100 KB."""
+    rng = np.random.default_rng(seed)
+    shapes = Image.fromarray((rng.random((9, 6, 3)) * 255).astype(np.uint8)).resize(SIZE, Image.Resampling.BICUBIC)
+    noisy = np.asarray(shapes) + rng.standard_normal((SIZE[1], SIZE[0], 3)) * 6
+    out = io.BytesIO()
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=88)
+    return out.getvalue()
+
+
+def tables(folder: Path, count: argparse.Namespace) -> None:
+    rng = random.Random(1)
+    for n in range(count.pictures):
+        (folder / f"{n}.jpg").write_bytes(photograph(n))
+    (folder / "items.csv").write_text("id,title\n" + "".join(f"i{n},Title {n}\n" for n in range(count.items)))
+    rows = "".join(f"p{n},Picture {n},{n}.jpg\n" for n in range(count.pictures))
+    (folder / "pictures.csv").write_text("id,title,image\n" + rows)
+    lines = (
+        f"u{rng.randrange(USERS)},p{rng.randrange(count.pictures)},{1_700_000_000 + n},{rng.choice(['click', 'impression'])}\n"
+        for n in range(count.events)
+    )
+    (folder / "events.csv").write_text("user,item,time,action\n" + "".join(lines))
+
+
+def as_before() -> None:
+    """The settings of the way before."""
+    pictures.METHOD = 4
+    items.cores = lambda: 2
+    items.FIRST = items.BATCH
+    events.BATCH = 1000
+    local.LocalGenerator._common_side = lambda self: 0  # type: ignore[method-assign]
+
+
+async def measure(folder: Path, data: Path, before: bool) -> dict[str, float]:
+    watch, rates = Watch(), dict[str, float]()
+    async with open_parts(Config(data_dir=str(data))) as parts:
+        await parts.generator.score([photograph(0)], ["x"])  # models are loaded
+        for name in ("items", "pictures"):
+            began = time.perf_counter()
+            table = Table(folder / f"{name}.csv")
+            report = await import_items(table, folder, parts.catalog, parts.blobs, progress=watch)
+            rates[f"{name}_per_s"] = report.accepted / (time.perf_counter() - began)
+            watch = Watch() if name == "items" else watch
+        rates["pictures_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        rates["events_per_s"] = await _events(folder, parts, watch, before)
+    return rates | {"silent_s": watch.silent_s}
+
+
+async def _events(folder: Path, parts: Parts, watch: Watch, before: bool) -> float:
+    if before:
+        events.LATER = parts.encoder  # type: ignore[assignment]
+    began = time.perf_counter()
+    stores = (parts.store.profiles, parts.store.catalog, parts.encoder)
+    report = await import_events(Table(folder / "events.csv"), *stores, progress=watch)
+    return report.accepted / (time.perf_counter() - began)
+
+
+def _of(rounds: list[dict[str, float]]) -> dict[str, float]:
+    return {name: round(median(one[name] for one in rounds), 1) for name in rounds[0]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("items", 2000), ("events", 40_000), ("pictures", 128), ("rounds", 2)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--way", choices=("new", "before"), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        if arguments.way:
+            if arguments.way == "before":
+                as_before()
+            print(json.dumps(asyncio.run(measure(arguments.folder, Path(name), arguments.way == "before"))))
+            return
+        folder = Path(name)
+        tables(folder, arguments)
+        rounds: dict[str, list[dict[str, Any]]] = {"before": [], "new": []}
+        for n in range(arguments.rounds):
+            for way, results in rounds.items():
+                command = [sys.executable, "-m", "benchmarks.importing", "--way", way, "--folder", name]
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                results.append(json.loads(done.stdout.splitlines()[-1]))
+                print(n, way, results[-1], flush=True)
+    print(json.dumps(_of(rounds["new"]) | {"before": _of(rounds["before"])}))
+
+
+if __name__ == "__main__":
+    main()
