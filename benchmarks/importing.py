@@ -34,7 +34,7 @@ SIZE = (600, 900)
 USERS = 2000
 
 
-class Watch:
+class Silence:
     """The longest time between two reports of progress, in seconds; the first counts from the start."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ def as_before() -> None:
 
 
 async def measure(folder: Path, data: Path, before: bool) -> dict[str, float]:
-    watch, rates = Watch(), dict[str, float]()
+    watch, rates = Silence(), dict[str, float]()
     async with open_parts(Config(data_dir=str(data))) as parts:
         await parts.generator.score([photograph(0)], ["x"])  # models are loaded
         for name in ("items", "pictures"):
@@ -87,13 +87,13 @@ async def measure(folder: Path, data: Path, before: bool) -> dict[str, float]:
             table = Table(folder / f"{name}.csv")
             report = await import_items(table, folder, parts.catalog, parts.blobs, progress=watch)
             rates[f"{name}_per_s"] = report.accepted / (time.perf_counter() - began)
-            watch = Watch() if name == "items" else watch
+            watch = Silence() if name == "items" else watch
         rates["pictures_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         rates["events_per_s"] = await _events(folder, parts, watch, before)
     return rates | {"silent_s": watch.silent_s}
 
 
-async def _events(folder: Path, parts: Parts, watch: Watch, before: bool) -> float:
+async def _events(folder: Path, parts: Parts, watch: Silence, before: bool) -> float:
     if before:
         events.LATER = parts.encoder  # type: ignore[assignment]
     began = time.perf_counter()

@@ -37,6 +37,11 @@ ROOT = Path(__file__).parents[2]
             ("--rows", "3000", "--sizes", "2000", "--queries", "20"),
             {"hnsw_ratio_3000", "hnsw_recall_3000", "ivf-pq_recall_2000", "busy_p99_ratio"},
         ),
+        (
+            "importing",
+            ("--items", "50", "--events", "500", "--pictures", "10", "--rounds", "1"),
+            {"items_per_s", "events_per_s", "pictures_per_s", "pictures_memory_mb", "silent_s", "before"},
+        ),
         ("judging", ("--covers", "2"), set()),
         ("pipeline", ("--covers", "4"), set()),
         ("starter", (), set()),

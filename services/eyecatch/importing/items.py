@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import starmap
 from pathlib import Path
 
 from icg.data import column_names
@@ -88,12 +89,12 @@ async def import_items(
     with ThreadPoolExecutor(cores(), "eyecatch-import") as decoders:
         loop = asyncio.get_running_loop()
 
-        def decode(batch: list[Row]) -> _Decoding:
+        def decode(batch: list[Row], fraction: float) -> _Decoding:
             rows = [row for row in batch if not row.problem]
             results = [loop.run_in_executor(decoders, _read, row, names, images_root) for row in rows]
-            return _Decoding(batch, asyncio.gather(*results), table.fraction)
+            return _Decoding(batch, asyncio.gather(*results), fraction)
 
-        for decoding in _one_ahead(map(decode, _batches(table))):
+        for decoding in _one_ahead(starmap(decode, _batches(table))):
             rows = list(report.readable(decoding.rows))
             ready: list[tuple[Row, _Reading]] = []
             for row, result in zip(rows, await decoding.results, strict=True):
@@ -125,10 +126,14 @@ class _Decoding:
     fraction: float
 
 
-def _batches(table: Table) -> Iterator[list[Row]]:
-    """A small batch first, so that the speed is known after a second."""
+def _batches(table: Table) -> Iterator[tuple[list[Row], float]]:
+    """Rows, and the fraction of the table after them. A small batch first, so that the speed is known after a second."""
     for n, batch in enumerate(table.batches(BATCH)):
-        yield from ([batch] if n else [batch[:FIRST], batch[FIRST:]])
+        rest = batch if n else batch[FIRST:]
+        if not n:
+            yield batch[:FIRST], table.fraction * min(FIRST / len(batch), 1.0)
+        if rest:
+            yield rest, table.fraction
 
 
 def _one_ahead(decoding: Iterator[_Decoding]) -> Iterator[_Decoding]:

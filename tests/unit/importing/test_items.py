@@ -69,13 +69,13 @@ async def test_the_same_import_again_changes_nothing(home: Home, shop: Path) -> 
 
     report = await import_items(csv(shop, *lines), shop, home.catalog, home.blobs, progress=note)
     assert (report.accepted, [rows for _, rows in calls]) == (150, [8, 64, 128, 150])
-    assert calls[0][0] < calls[1][0] < calls[2][0] == 1.0
-    assert home.generator.batches == [64, 64, 22]
+    assert calls[0][0] < calls[1][0] < calls[2][0] < calls[3][0] == 1.0
+    assert home.generator.batches == [8, 56, 64, 22]
     before = (await home.store.catalog.items(500)).rows
     again = await import_items(csv(shop, *lines), shop, home.catalog, home.blobs)
     assert (again.accepted, again.unchanged, again.refused) == (0, 150, [])
     assert (await home.store.catalog.items(500)).rows == before
-    assert home.generator.batches == [64, 64, 22]
+    assert home.generator.batches == [8, 56, 64, 22]
     lines[3] = "i2,Renamed,pictures/2.png"
     changed = await import_items(csv(shop, *lines), shop, home.catalog, home.blobs)
     assert (changed.accepted, changed.unchanged) == (1, 149)
