@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from eyecatch.core import ports
+from eyecatch.core import generator
 from eyecatch.core.drawing import Drawing
 from eyecatch.generators import triton_wire as wire
 from eyecatch.generators.triton import TritonGenerator, TritonOptions
@@ -84,7 +84,7 @@ class OverTriton:
         return TritonGenerator([address], TritonOptions(600.0, 2, 0))
 
     async def _draw(self, brief: Brief, limit: float, on_progress: Callable[[int, int], None]) -> Any:
-        request = ports.Brief(brief.title, (), brief.user_embedding, brief.seed, Drawing(brief.steps))
+        request = generator.Brief(brief.title, (), brief.user_embedding, brief.seed, Drawing(brief.steps))
         (endpoint,) = self._generator.endpoints.all
         return await self._generator._draw(endpoint, request, time.monotonic() + limit, on_progress, None)
 

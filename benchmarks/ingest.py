@@ -36,7 +36,6 @@ import numpy as np
 import psutil
 import uvloop
 from confluent_kafka import Producer
-from eyecatch.config import IngestConfig
 from eyecatch.core.behaviour.shown import ShownCovers
 from eyecatch.core.ports import Encoder
 from eyecatch.core.types import EMBEDDING_DIM, Event, Vector
@@ -48,6 +47,7 @@ from eyecatch.kafka.retry import Retry
 from eyecatch.kafka.source import FETCH_BYTES, POLL_RECORDS
 from eyecatch.messages import event_to_wire
 from eyecatch.observe.health import Health
+from eyecatch.reader_config import IngestConfig
 from eyecatch.stores.redis import RedisStore
 from eyecatch.stores.sqlite import SqliteStore
 from eyecatch.v1 import types_pb2

@@ -8,6 +8,7 @@ import typer
 from eyecatch import __version__
 from eyecatch.commands import (
     behavior,
+    bulk,
     covers,
     demo,
     embeddings,
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 SERVE, DATA, LOOK, OPERATE = "Serve", "Data", "Look", "Operate"
 upkeep.register(behavior.users, items.app)
+bulk.register(upkeep.clusters)
 for command in (serve.serve, ingest.ingest, generate.generate, demo.demo):
     app.command(rich_help_panel=SERVE)(command)
 for name, group in (

@@ -42,6 +42,11 @@ ROOT = Path(__file__).parents[2]
             ("--items", "50", "--events", "500", "--pictures", "10", "--rounds", "1"),
             {"items_per_s", "events_per_s", "pictures_per_s", "pictures_memory_mb", "silent_s", "before"},
         ),
+        (
+            "recall_scale",
+            ("--users", "300", "600", "--items", "2000", "--store-users", "50"),
+            {"growth", "growth_cpu", "users_per_s_600", "gib_600", "read_events_per_s", "read_bytes"},
+        ),
         ("judging", ("--covers", "2"), set()),
         ("pipeline", ("--covers", "4"), set()),
         ("starter", (), set()),

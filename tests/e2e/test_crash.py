@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from eyecatch.config import IngestConfig
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.types import Action, Event, Position, Profile
 from eyecatch.ingest.events import decode
 from eyecatch.kafka.client import Brokers
 from eyecatch.kafka.offsets import Log
 from eyecatch.kafka.producer import Outgoing, Producer
+from eyecatch.reader_config import IngestConfig
 from eyecatch.wiring.stores import current_encoder, open_stores
 from kafka.consumer.fetcher import ConsumerRecord
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 import pytest
 from eyecatch.config import Config
-from eyecatch.core.ports import Generator
+from eyecatch.core.generator import Generator
 from eyecatch.core.types import JobState
 from eyecatch.encoders.learned import cover_space
 from eyecatch.generators.local import LocalGenerator

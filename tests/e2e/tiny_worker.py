@@ -5,8 +5,8 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 
-from eyecatch.config import GenerateConfig
-from eyecatch.core.ports import Brief, GeneratedCover
+from eyecatch.core.generator import Brief, GeneratedCover
+from eyecatch.reader_config import GenerateConfig
 from eyecatch.wiring.generate import generate
 
 from tests.fakes import FakeGenerator

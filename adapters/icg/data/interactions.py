@@ -6,6 +6,7 @@ Order is by user, then time, and events of equal times keep the order of the tab
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.user)
 
-    @property
+    @cached_property
     def start(self) -> np.ndarray:
         """(users + 1,): user n's events are rows start[n]..start[n + 1]."""
         return np.searchsorted(self.user, np.arange(self.users + 1))
@@ -65,6 +66,10 @@ class Interactions:
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Distinct (user, item) of wanted events, two columns ordered by user, then item."""
+        return self._pairs
+
+    @cached_property
+    def _pairs(self) -> tuple[np.ndarray, np.ndarray]:
         key = np.unique(self.user[self.positive] * self.items + self.item[self.positive])
         return key // max(self.items, 1), key % max(self.items, 1)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,9 @@ def popularity(known: Interactions, options: Options, seed: int) -> Scorer:
 
 def random(known: Interactions, options: Options, seed: int) -> Scorer:
     """Uniform numbers, the same for a user at every call."""
-    return lambda users: np.stack([np.random.default_rng((seed, int(u))).random(known.items) for u in users])
+    return lambda users: np.stack(
+        [np.random.default_rng((seed, int(u))).random(known.items, np.float32) for u in users]
+    )
 
 
 def ease(known: Interactions, options: Options, seed: int) -> Scorer:
@@ -99,7 +102,8 @@ def knn(known: Interactions, options: Options, seed: int) -> Scorer:
 
 def ials(known: Interactions, options: Options, seed: int) -> Scorer:
     """Implicit alternating least squares (Hu, Koren, Volinsky 2008)."""
-    model = _library("implicit.cpu.als").AlternatingLeastSquares(
+    model = partial(
+        _library("implicit.cpu.als").AlternatingLeastSquares,
         factors=int(options["factors"]),
         regularization=options["regularisation"],
         alpha=options["alpha"],
@@ -112,7 +116,8 @@ def ials(known: Interactions, options: Options, seed: int) -> Scorer:
 
 def bpr(known: Interactions, options: Options, seed: int) -> Scorer:
     """Bayesian personalised ranking (arXiv:1205.2618)."""
-    model = _library("implicit.cpu.bpr").BayesianPersonalizedRanking(
+    model = partial(
+        _library("implicit.cpu.bpr").BayesianPersonalizedRanking,
         factors=int(options["factors"]),
         learning_rate=options["rate"],
         regularization=options["regularisation"],
@@ -130,9 +135,10 @@ def _or_popular(known: Interactions, pairs: Any, score: Scorer) -> Scorer:
     return lambda users: np.where(cold[users, None], popular, score(users))
 
 
-def _factors(model: Any, known: Interactions, pairs: Any) -> Scorer:
-    # The library warns unless numpy's own threads are one: its loops are parallel themselves.
+def _factors(create: Callable[[], Any], known: Interactions, pairs: Any) -> Scorer:
+    # The library warns unless numpy's own threads are one, as soon as a model is created: its loops are parallel themselves.
     with _library("threadpoolctl").threadpool_limits(1, "blas"):
+        model = create()
         model.fit(pairs, show_progress=False)
     users, items = np.asarray(model.user_factors), np.asarray(model.item_factors)
     return _or_popular(known, pairs, lambda rows: users[rows] @ items.T)

@@ -6,7 +6,7 @@ does not know has a rank. Items of equal scores are ordered by their numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +14,18 @@ import numpy as np
 from icg.data.interactions import Split
 
 Scorer = Callable[[np.ndarray], np.ndarray]
-"""Users (B,) -> scores of all items (B, items), float, higher is better; -inf for an item that is never recommended."""
+"""Users (B,) -> scores of all items (B, items), a new float array, higher is better; -inf for an item that is never recommended."""
 BATCH = 256
-"""Users scored at once."""
+"""Users scored at once, fewer if their scores are more than CELLS numbers."""
+CELLS = 1 << 22
+GROUP = 32
+"""Items of which the best is compared first, when the first items of a user are looked for."""
 ROUNDS = 2_000
 """Bootstrap samples of users."""
+PARTS = 10_000
+"""Of more users than twice this, samples are drawn of so many parts of users: their means vary as those of users do."""
 DRAWS = 1_000_000
-"""Users drawn at once, for the memory."""
+"""Users or parts of users drawn at once, for the memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,26 +37,86 @@ class Ranks:
     top: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class UserBlock:
+    """Some users of a split of `items` items: users (B,), user n's known items known[known_ends[n]..known_ends[n + 1]], hidden alike."""
+
+    items: int
+    users: np.ndarray
+    known: np.ndarray
+    known_ends: np.ndarray
+    hidden: np.ndarray
+    ends: np.ndarray
+
+
+def blocks(split: Split, size: int) -> Iterator[UserBlock]:
+    """All users of the split, `size` at a time, in order."""
+    start, known = split.known.start, split.known.item
+    for first in range(0, len(split.users), size):
+        users = split.users[first : first + size]
+        counts = start[users + 1] - start[users]
+        known_ends = np.concatenate([[0], np.cumsum(counts)])
+        rows = np.arange(known_ends[-1]) + np.repeat(start[users] - known_ends[:-1], counts)
+        ends = split.ends[first : first + size + 1]
+        yield UserBlock(
+            split.known.items, users, known[rows], known_ends, split.hidden[ends[0] : ends[-1]], ends - ends[0]
+        )
+
+
 def ranks_of(split: Split, scorer: Scorer, depth: int, among: np.ndarray | None = None) -> Ranks:
     """among (items,) bool: rank only these items, for hidden items outside of it the rank is 0. Raises ValueError for scores of NaN."""
-    known, start = split.known, split.known.start
-    ranks, tops = np.zeros(len(split.hidden), np.int64), np.full((len(split.users), depth), -1, np.int64)
-    for first in range(0, len(split.users), BATCH):
-        users = split.users[first : first + BATCH]
-        table = np.array(scorer(users), np.float64)
-        if np.isnan(table).any():
-            raise ValueError("a ranker gave scores of NaN; allowed: numbers or -inf")
-        for n, user in enumerate(users, first):
-            scores = table[n - first]
-            free = np.ones(len(scores), bool) if among is None else among.copy()
-            free[known.item[start[user] : start[user + 1]]] = False
-            items = np.flatnonzero(free & (scores > -np.inf))
-            order = items[np.argsort(-scores[items], kind="stable")]
-            tops[n, : len(order[:depth])] = order[:depth]
-            place = np.zeros(len(scores), np.int64)
-            place[order] = np.arange(1, len(order) + 1)
-            ranks[split.ends[n] : split.ends[n + 1]] = place[split.of(n)]
+    return joined([ranks_in(block, scorer, depth, among) for block in blocks(split, BATCH)], depth)
+
+
+def joined(parts: Sequence[Ranks], depth: int) -> Ranks:
+    """The ranks of blocks that follow one another."""
+    nothing = Ranks(np.zeros(0, np.int32), np.zeros((0, depth), np.int32))
+    return Ranks(
+        np.concatenate([nothing.rank, *(part.rank for part in parts)]),
+        np.concatenate([nothing.top, *(part.top for part in parts)]),
+    )
+
+
+def ranks_in(block: UserBlock, scorer: Scorer, depth: int, among: np.ndarray | None = None) -> Ranks:
+    """As ranks_of, of the users of a block. Nothing is sorted but the first items: a place is the number of items before it."""
+    ranks = np.zeros(len(block.hidden), np.int32)
+    tops = np.full((len(block.users), depth), -1, np.int32)
+    counts, step = np.diff(block.known_ends), int(np.clip(CELLS // max(block.items, 1), 1, BATCH))
+    for first in range(0, len(block.users), step):
+        users = block.users[first : first + step]
+        table = scorer(users)
+        rows = np.repeat(np.arange(len(users)), counts[first : first + len(users)])
+        table[rows, block.known[block.known_ends[first] : block.known_ends[first + len(users)]]] = -np.inf
+        if among is not None:
+            table[:, ~among] = -np.inf
+        least = _bound(table, depth)
+        for n, scores in enumerate(table, first):
+            items = np.flatnonzero(scores >= least[n - first])
+            items = items[scores[items] > -np.inf]
+            order = items[np.argsort(-scores[items], kind="stable")][:depth]
+            tops[n, : len(order)] = order
+            for at in range(block.ends[n], block.ends[n + 1]):
+                item = block.hidden[at]
+                if (score := scores[item]) > -np.inf:
+                    # Of equal scores those before the item count.
+                    before = np.count_nonzero(scores[:item] >= score)
+                    ranks[at] = 1 + before + np.count_nonzero(scores[item + 1 :] > score)
     return Ranks(ranks, tops)
+
+
+def _bound(table: np.ndarray, depth: int) -> np.ndarray:
+    """(B,): a score that at least `depth` items of each row (B, items) reach: as many groups have such an item. ValueError for NaN."""
+    width = -(-table.shape[1] // GROUP)
+    best = table[:, :width].copy()
+    for first in range(width, table.shape[1], width):
+        group = table[:, first : first + width]
+        np.maximum(best[:, : group.shape[1]], group, out=best[:, : group.shape[1]])
+    if np.isnan(best).any():
+        raise ValueError("a ranker gave scores of NaN; allowed: numbers or -inf")
+    if width < depth:
+        return np.full(len(table), -np.inf)
+    bound: np.ndarray = np.partition(best, width - depth, axis=1)[:, width - depth]
+    return bound
 
 
 def figures(split: Split, ranks: Ranks, ks: Sequence[int], chosen: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -94,14 +159,27 @@ def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
     The same seed draws the same users for all values of one length: the interval of a difference of two rankers is a paired one.
     """
     values = values[~np.isnan(values)]
-    if not len(values):
+    return ratio_interval(values, np.ones(len(values)), seed)
+
+
+def ratio_interval(totals: np.ndarray, counts: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
+    """As interval, of the sum of `totals` (Q,) over the sum of `counts` (Q,), each of a user. Zeros where nothing is counted."""
+    if not len(totals) or not counts.sum():
         return 0.0, 0.0, 0.0
+    low, high = np.quantile(ratios(totals, counts, seed), [0.025, 0.975])
+    return float(totals.sum() / counts.sum()), float(low), float(high)
+
+
+def ratios(totals: np.ndarray, counts: np.ndarray, seed: int = 0) -> np.ndarray:
+    """(ROUNDS,): the ratio in each bootstrap sample of users, the same samples for the same seed and number of users."""
     rng = np.random.default_rng(seed)
-    rows = max(1, min(ROUNDS, DRAWS // len(values)))
-    draws = (rng.integers(0, len(values), (min(rows, ROUNDS - n), len(values))) for n in range(0, ROUNDS, rows))
-    means = np.concatenate([values[users].mean(axis=1) for users in draws])
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(values.mean()), float(low), float(high)
+    if len(totals) > 2 * PARTS:
+        part = rng.permutation(len(totals)) % PARTS
+        totals, counts = np.bincount(part, totals), np.bincount(part, counts)
+    rows = max(1, min(ROUNDS, DRAWS // len(totals)))
+    draws = (rng.integers(0, len(totals), (min(rows, ROUNDS - n), len(totals))) for n in range(0, ROUNDS, rows))
+    sums = [(totals[users].sum(axis=1), counts[users].sum(axis=1)) for users in draws]
+    return np.concatenate([total / np.maximum(count, 1e-12) for total, count in sums])
 
 
 def thirds(popularity: np.ndarray) -> np.ndarray:

@@ -11,8 +11,9 @@ from eyecatch.api.status import stream, unary
 from eyecatch.core import limits
 from eyecatch.core.behaviour.tokens import user_tag
 from eyecatch.core.errors import Conflict, NotFound, NotReady
+from eyecatch.core.generator import Generation
 from eyecatch.core.judgement import RELIABILITY, from_rewards
-from eyecatch.core.ports import Blobs, CatalogStore, CoverIndex, Encoder, Generation, Notes, ProfileStore, Progress
+from eyecatch.core.ports import Blobs, CatalogStore, CoverIndex, Encoder, Notes, ProfileStore, Progress
 from eyecatch.core.recommending.recommend import Recommender
 from eyecatch.core.score import PREFERENCE
 from eyecatch.core.tastes.clusters import Tastes

@@ -16,6 +16,7 @@ from eyecatch.settings import Settings, resolved
 if TYPE_CHECKING:
     from eyecatch.client import Client
     from eyecatch.core.ports import Stores
+    from eyecatch.shards import Runner
 
 Server = Annotated[str, typer.Option("--server", envvar="EYECATCH_SERVER", help="Address of a running server.")]
 Token = Annotated[
@@ -26,6 +27,14 @@ DataDir = Annotated[
 ]
 PageSize = Annotated[int, typer.Option(help="Rows of a page.")]
 PageToken = Annotated[str, typer.Option(help="Token of the next page, from the last page.")]
+
+Ray = Annotated[
+    str,
+    typer.Option(
+        "--ray",
+        help="Run shards on a Ray cluster: local (this machine), auto, host:port or ray://host:port; empty = in this process (extra: ray).",
+    ),
+]
 
 __all__ = ["Json", "fail", "print_json", "print_table", "quieten_models"]
 
@@ -90,6 +99,18 @@ def as_json(message: Any) -> dict[str, Any]:
     )
     data.pop("image", None)
     return data
+
+
+@contextmanager
+def shard_runner(ray: str, gpu: bool = False) -> "Iterator[Runner]":
+    """In this process, or on the Ray cluster of --ray; with `gpu` a shard takes a GPU where there is one."""
+    from eyecatch.shards import OnRay, here
+
+    if not ray:
+        yield here
+        return
+    with OnRay(ray, gpu=gpu) as cluster:
+        yield cluster
 
 
 def existing(data_dir: str) -> Config:

@@ -5,7 +5,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eyecatch.commands.common import DEFAULT_DATA, DataDir, Json, existing, print_json, print_table, readable_errors
+from eyecatch.commands.common import (
+    DEFAULT_DATA,
+    DataDir,
+    Json,
+    Ray,
+    existing,
+    print_json,
+    print_table,
+    readable_errors,
+    shard_runner,
+)
+from eyecatch.config import Config
+from eyecatch.settings import resolved
 
 if TYPE_CHECKING:
     from eyecatch.evaluate.results import Recall
@@ -42,6 +54,7 @@ def recall(
         Path | None,
         typer.Option(help="Folder of report.html and of all results; a job that was killed goes on from it."),
     ] = None,
+    ray: Ray = "",
     data_dir: DataDir = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
@@ -54,10 +67,11 @@ def recall(
     from eyecatch.evaluate.recall import recall as measure
     from eyecatch.evaluate.report import page
     from eyecatch.evaluate.settings import KS, RecallSettings
+    from eyecatch.shards import Runner
     from eyecatch.upkeep.clusters import load
     from eyecatch.wiring.stores import open_parts
 
-    async def run() -> Outcome:
+    async def run(runner: Runner) -> Outcome:
         settings = RecallSettings(
             ks=tuple(k) if k else KS,
             split=split,
@@ -79,6 +93,7 @@ def recall(
                 encoder=parts.encoder,
                 clusters=await load(parts.store.notes, parts.encoder),
                 out=out,
+                runner=runner,
                 log=lambda line: typer.echo(line, err=True),
             )
             if out is not None:
@@ -86,8 +101,8 @@ def recall(
                 (out / "recall.json").write_text(text.dumps(outcome.result.as_dict(), indent=2), encoding="utf-8")
             return outcome
 
-    with readable_errors():
-        result = asyncio.run(run()).result
+    with readable_errors(), shard_runner(ray) as runner:
+        result = asyncio.run(run(runner)).result
     if json:
         print_json(result.as_dict())
     else:
@@ -96,6 +111,61 @@ def recall(
             typer.echo(f"report: {out / 'report.html'}")
     if peers:
         typer.echo(text.dumps(result.summary()))
+
+
+@app.command("policy")
+def policy(
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of policy.json and of all results; a job that was killed goes on from it."),
+    ] = None,
+    ray: Ray = "",
+    data_dir: DataDir = DEFAULT_DATA,
+    json: Json = False,
+) -> None:
+    """Estimate from logged decisions which share of covers users would have answered under other policies, by inverse propensities:
+    any cover, the item's own, the best by rewards, for the user, and for another user as a control. The last line is JSON."""
+    import asyncio
+    import json as text
+
+    from eyecatch.evaluate.policy import PolicyResult
+    from eyecatch.evaluate.policy import policy as estimate
+    from eyecatch.shards import Runner
+    from eyecatch.wiring.generator import scoring
+    from eyecatch.wiring.stores import checkpoint, current_encoder, open_stores
+
+    async def run(runner: Runner) -> PolicyResult:
+        config = resolved(Config, {"data_dir": data_dir})
+        async with open_stores(config) as stores:
+            return await estimate(
+                stores.catalog,
+                stores.profiles,
+                stores.decisions,
+                await current_encoder(config, stores),
+                scoring(config, checkpoint(config)),
+                config.made_covers,
+                out=out,
+                runner=runner,
+            )
+
+    with readable_errors(), shard_runner(ray) as runner:
+        result = asyncio.run(run(runner))
+    if out is not None:
+        (out / "policy.json").write_text(text.dumps(result.as_dict(), indent=2), encoding="utf-8")
+    if json:
+        print_json(result.as_dict())
+        return
+    rows = [
+        (name, str(p.snips), str(p.ahead), f"{p.weight:.3f}", f"{p.matched:.1%}", f"{p.effective:.0f}")
+        for name, p in result.policies.items()
+    ]
+    heading = f"{result.rows} covers shown to {result.users} users, answered {result.answered} (95 % interval)"
+    print_table(
+        heading, ("policy", "answered (SNIPS)", "minus the log", "mean weight", "rows that count", "worth"), rows
+    )
+    for reason, count in result.counts.items():
+        typer.echo(f"{reason}: {count}")
+    typer.echo(text.dumps(result.summary()))
 
 
 def _print(result: "Recall") -> None:

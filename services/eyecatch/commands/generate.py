@@ -5,7 +5,7 @@ from typing import Any
 from eyecatch.addresses import joined
 from eyecatch.commands.common import fail, run_process
 from eyecatch.commands.flags import configured
-from eyecatch.config import GenerateConfig
+from eyecatch.reader_config import GenerateConfig
 
 
 @configured(GenerateConfig)

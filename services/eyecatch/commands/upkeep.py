@@ -1,11 +1,12 @@
 """eyecatch users reencode, items reembed, clusters show | fit: upkeep of a state, in this process."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eyecatch.commands.common import DEFAULT_DATA, Answer, DataDir, Json, fail, run_on_stores
+from eyecatch.commands.common import DEFAULT_DATA, Answer, DataDir, Json, Ray, fail, run_on_stores, shard_runner
 
 if TYPE_CHECKING:
     from eyecatch.config import Config
@@ -57,25 +58,27 @@ def reencode(
     Answer({"reencoded": done}, f"{done} users encoded again").print(json)
 
 
-def reembed(data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
-    """Embed and rate all covers anew, after the checkpoint or the space was replaced. No server may use the state meanwhile."""
+def reembed(ray: Ray = "", data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
+    """Embed and rate all covers anew, after the checkpoint or the space was replaced. No server may use the state meanwhile. After an
+    interruption the next run does the rest."""
 
     async def work(config: "Config", stores: "Stores", on_progress: OnProgress) -> int:
         from eyecatch.encoders.learned import cover_space
-        from eyecatch.generators.local import LocalGenerator
+        from eyecatch.shards import opened, waited
         from eyecatch.stores.blobs import FsspecBlobs
+        from eyecatch.upkeep.spaces import Embed
         from eyecatch.upkeep.spaces import reembed as embed
-        from eyecatch.wiring.generator import engaging
+        from eyecatch.wiring.bulk import OpenEmbedder, closed, interrupted
         from eyecatch.wiring.stores import checkpoint
 
-        folder = checkpoint(config)
-        space = cover_space(folder, config.space_folder)
-        generator = LocalGenerator(folder, engaging=engaging(config), space=config.space_folder)
-        try:
-            await generator.load()  # a checkpoint that cannot be loaded is refused before anything is rewritten
-            return await embed(stores.catalog, stores.notes, FsspecBlobs(config.blobs), generator, space, on_progress)
-        finally:
-            await generator.close()
+        space = cover_space(checkpoint(config), config.space_folder)
+        model = OpenEmbedder(config)
+        with shard_runner(ray, gpu=True) as runner, interrupted(config, "reembed") as results:
+            async with closed(model, not ray):
+                if not ray:  # a checkpoint that cannot be loaded is refused before anything is rewritten
+                    await asyncio.to_thread(lambda: waited(opened(model).load()))
+                shards = Embed(FsspecBlobs(config.blobs), model, model.model)
+                return await embed(stores.catalog, stores.notes, shards, space, results, runner, on_progress)
 
     done = run_with_progress("covers", data_dir, work, any_space=True)
     Answer({"reembedded": done}, f"{done} covers embedded").print(json)

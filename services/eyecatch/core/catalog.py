@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eyecatch.core.ports import Blobs, CatalogStore, CoverIndex, Generator
+from eyecatch.core.generator import Generator
+from eyecatch.core.ports import Blobs, CatalogStore, CoverIndex
 from eyecatch.core.types import Cover, Item, Origin, Provenance
 
 

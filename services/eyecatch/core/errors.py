@@ -16,8 +16,9 @@ EyecatchError
     └── StoreDamaged      the stored data is not what was written
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 CALLER_GONE = "the caller went away"
 OVER_BUDGET = "over budget"
@@ -25,7 +26,17 @@ OVER_BUDGET = "over budget"
 
 
 class EyecatchError(Exception):
-    """The base of all errors that this package raises on purpose."""
+    """The base of all errors that this package raises on purpose. They can be pickled: workers of a Ray cluster raise them too."""
+
+    def __reduce__(self) -> tuple[Callable[..., "EyecatchError"], tuple[Any, ...]]:
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[EyecatchError], args: tuple[Any, ...], state: dict[str, Any]) -> EyecatchError:
+    # Not by the constructor, whose parameters are not `args`.
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 @dataclass(frozen=True)

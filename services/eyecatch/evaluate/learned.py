@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 from icg.data.interactions import Interactions, Split
 from icg.evaluate.peers import MEMORY, PEERS, Options, Peer
-from icg.evaluate.ranking import Scorer, ranks_of
+from icg.evaluate.ranking import Scorer
 
 from eyecatch.evaluate.behaviour import BehaviourTable
 from eyecatch.evaluate.profiles import swapped
-from eyecatch.evaluate.rankings import DEPTH, Ranking, measured
+from eyecatch.evaluate.rankings import Ranking, measured
 from eyecatch.evaluate.run_folder import RunFolder
 from eyecatch.evaluate.settings import RecallSettings
 
@@ -53,7 +53,7 @@ def learned(
         return scores
 
     name = f"{OURS}, shuffled"
-    shuffled = results.ranks(name, lambda: ranks_of(split, another, DEPTH))
+    shuffled = results.ranks(name, split, lambda: another)
     rankings.append(Ranking(name, [shuffled], rankings[-1].options, 0, 0.0))
     return rankings, own
 

@@ -4,21 +4,21 @@ Of every ranker the same number of configurations is tried on a validation split
 on the known part with the best of them; nothing is chosen on the hidden events.
 """
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from icg.data.interactions import Split
-from icg.evaluate.peers import Peer
+from icg.evaluate.peers import Options, Peer
 from icg.evaluate.ranking import Ranks, figures, ranks_of
 
-from eyecatch.evaluate.run_folder import RunFolder
+from eyecatch.evaluate.run_folder import DEPTH, RunFolder
 
 TUNED_FOR = "ndcg@20"
-DEPTH = 100
-"""Items of a user's ranking that are kept for coverage and the report."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,26 +32,30 @@ class Ranking:
     seconds: float
 
 
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """Options of a peer -> its value on the validation split and the seconds it took, as JSON."""
+
+    peer: Peer
+    validation: Split
+
+    def __call__(self, options: Options) -> bytes:
+        began = time.monotonic()
+        ranks = ranks_of(self.validation, self.peer.fit(self.validation.known, options, 0), DEPTH)
+        value = float(np.nanmean(figures(self.validation, ranks, (20,))[TUNED_FOR]))
+        return json.dumps({"value": value, "seconds": time.monotonic() - began}).encode()
+
+
 def tuned(peer: Peer, validation: Split | None, trials: int, results: RunFolder) -> tuple[dict[str, float], int, float]:
     """The options with the best NDCG@20 on the validation split among the first `trials` of the grid, ties to the earlier; how many were
     tried; seconds."""
     grid = list(peer.grid)[:trials]
     if validation is None or not len(validation.users) or len(grid) < 2:
         return dict(grid[0]), 0, 0.0
-    best, chosen, seconds = -1.0, dict(grid[0]), 0.0
-    for n, options in enumerate(grid):
-        one = results.numbers(f"{peer.name} trial {n}", lambda options=options: _trial(peer, validation, options))  # type: ignore[misc]
-        seconds += one["seconds"]
-        if one["value"] > best:
-            best, chosen = one["value"], dict(options)
-    return chosen, len(grid), seconds
-
-
-def _trial(peer: Peer, validation: Split, options: Any) -> dict[str, float]:
-    began = time.monotonic()
-    ranks = ranks_of(validation, peer.fit(validation.known, options, 0), DEPTH)
-    value = float(np.nanmean(figures(validation, ranks, (20,))[TUNED_FOR]))
-    return {"value": value, "seconds": time.monotonic() - began}
+    names = [f"{peer.name} trial {n}" for n in range(len(grid))]
+    tries = [json.loads(data) for data in results.shards(names, grid, lambda: Trial(peer, validation))]
+    best = max(range(len(grid)), key=lambda n: (tries[n]["value"], -n))
+    return dict(grid[best]), len(grid), sum(one["seconds"] for one in tries)
 
 
 def measured(
@@ -66,10 +70,7 @@ def measured(
     """Tune, then fit on the known part, once a seed."""
     options, tried, seconds = tuned(peer, validation, trials, results)
     ranks = [
-        results.ranks(
-            f"{peer.name} seed {seed}",
-            lambda seed=seed: ranks_of(split, peer.fit(split.known, options, seed), DEPTH),  # type: ignore[misc]
-        )
+        results.ranks(f"{peer.name} seed {seed}", split, partial(peer.fit, split.known, options, seed))
         for seed in range(seeds if peer.seeded else 1)
     ]
     log(f"{peer.name}: {tried} tried, {options}")

@@ -18,8 +18,9 @@ from eyecatch.core.catalog import catalog_cover_id
 from eyecatch.core.defaults import SCORING
 from eyecatch.core.errors import InvalidInput, NotFound, Unavailable
 from eyecatch.core.gates import outside_domain
+from eyecatch.core.generator import Brief, GeneratedCover, Generator, Upscaler
 from eyecatch.core.judgement import RELIABILITY
-from eyecatch.core.ports import Blobs, Brief, CatalogStore, GeneratedCover, Generator, Progress, Upscaler
+from eyecatch.core.ports import Blobs, CatalogStore, Progress
 from eyecatch.core.score import Scoring
 from eyecatch.core.trust.standing import REVIEW, TRUSTED, UNMEASURED, first_standing, unsafe, worse
 from eyecatch.core.types import Cover, Item, Job, Origin, Pixels, Provenance, Trust, Vector, zeros
@@ -64,33 +65,29 @@ def cover_id(job: Job, seed: int) -> str:
     return hashlib.sha256(f"{job.id}/{seed}".encode()).hexdigest()[:24]
 
 
-class Maker:
-    """Makes covers for any number of jobs at a time; the generator decides which briefs share a batch."""
+class Drafts:
+    """Draws covers of jobs and stores their images; the catalogue does not have them yet. Needs no catalogue, so any machine may draw."""
 
     def __init__(
         self,
-        catalog: CatalogStore,
         blobs: Blobs,
         generator: Generator,
-        on_change: OnChange,
         options: MakerOptions = MakerOptions(),
         on_judged: OnJudged = count_nothing,
         upscaler: Upscaler | None = None,
     ) -> None:
-        self._catalog, self._blobs, self._generator = catalog, blobs, generator
-        self._on_change, self._options, self._on_judged = on_change, options, on_judged
+        self._blobs, self._generator = blobs, generator
+        self._options, self._on_judged = options, on_judged
         self._upscaler = upscaler
 
-    async def make(self, job: Job, on_progress: Callable[[Progress], None]) -> list[Cover]:
-        """Make the covers of a job and put them into the pool. `on_progress` is called on this event loop.
+    async def covers(
+        self, job: Job, item: Item, pool: Sequence[Cover], on_progress: Callable[[Progress], None]
+    ) -> list[Cover]:
+        """The covers of a job about `item`, which has `pool`. `on_progress` is called on this event loop.
 
         None are made in the background of an item without a picture, or outside of the checkpoint's domain.
         Raises NotFound, Unavailable, StoreFull, and the refusals of the generator: InvalidInput, NotFound, NotReady.
         """
-        item = await self._catalog.item(job.item_id)
-        if item is None:
-            raise NotFound("item", job.item_id)
-        pool = (await self._catalog.pools([item.id])).get(item.id, ())
         if job.background and (outside_domain(pool) or not _references(item, pool, zeros())):
             log.info("not_made", job=job.id, item=item.id, reason="outside the domain, or without a picture")
             return []
@@ -103,7 +100,7 @@ class Maker:
             await self._enlarge(job, cover, next(iter(references), b""))
             for cover in self._best(covers, user, job.count)
         ]
-        return await self._store(job, item, pool, best)
+        return await self._stored(job, item, pool, best)
 
     async def _draw(self, job: Job, drawer: "_Drawer") -> list[GeneratedCover]:
         """All pictures of a job. Unreliable ones are drawn again; of two pictures the more reliable one stays."""
@@ -150,14 +147,14 @@ class Maker:
             log.warning("not_upscaled", job=job.id, seed=cover.seed, error=str(error))
             return cover
 
-    async def _store(self, job: Job, item: Item, pool: Sequence[Cover], best: Sequence[GeneratedCover]) -> list[Cover]:
+    async def _stored(self, job: Job, item: Item, pool: Sequence[Cover], best: Sequence[GeneratedCover]) -> list[Cover]:
         options = self._options
 
         def failures(cover: GeneratedCover) -> tuple[str, ...]:
             measured = UNMEASURED if cover.refusals is None else cover.refusals
             return measured + worse(cover.rewards, pool, options.scoring) + unsafe(cover.rewards, options.least_safety)
 
-        covers = [
+        return [
             Cover(
                 id=cover_id(job, m.seed),
                 item_id=item.id,
@@ -183,11 +180,51 @@ class Maker:
             )
             for m in best
         ]
+
+
+class Maker:
+    """Makes covers for any number of jobs at a time; the generator decides which briefs share a batch."""
+
+    def __init__(
+        self,
+        catalog: CatalogStore,
+        blobs: Blobs,
+        generator: Generator,
+        on_change: OnChange,
+        options: MakerOptions = MakerOptions(),
+        on_judged: OnJudged = count_nothing,
+        upscaler: Upscaler | None = None,
+    ) -> None:
+        self._drafts = Drafts(blobs, generator, options, on_judged, upscaler)
+        self._pool = PoolWriter(catalog, blobs, on_change, options)
+        self._catalog = catalog
+
+    async def make(self, job: Job, on_progress: Callable[[Progress], None]) -> list[Cover]:
+        """Make the covers of a job and put them into the pool. Raises what Drafts does, and NotFound for an unknown item."""
+        item = await self._catalog.item(job.item_id)
+        if item is None:
+            raise NotFound("item", job.item_id)
+        pool = (await self._catalog.pools([item.id])).get(item.id, ())
+        covers = await self._drafts.covers(job, item, pool, on_progress)
+        if covers:
+            await self._pool.add(job, covers)
+        return covers
+
+    async def remove(self, item_id: str, cover_ids: Sequence[str]) -> None:
+        await self._pool.remove(item_id, cover_ids)
+
+
+class PoolWriter:
+    """Puts the covers of a job into the catalogue, and keeps the pool's size. Doing it again changes nothing."""
+
+    def __init__(self, catalog: CatalogStore, blobs: Blobs, on_change: OnChange, options: MakerOptions) -> None:
+        self._catalog, self._blobs, self._on_change, self._options = catalog, blobs, on_change, options
+
+    async def add(self, job: Job, covers: Sequence[Cover]) -> None:
         await self._catalog.add_covers(covers)
         surplus = await self._surplus(job, {c.id for c in covers})
         await self._delete(surplus)
-        self._on_change(item.id, covers, surplus)
-        return covers
+        self._on_change(job.item_id, covers, surplus)
 
     async def _surplus(self, job: Job, new: set[str]) -> list[str]:
         """Covers of an earlier attempt of this job, and made ones above the pool's size: retired ones first, then the oldest.

@@ -15,8 +15,8 @@ from PIL import Image
 
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.gates import gate_rewards
+from eyecatch.core.generator import Brief, GeneratedCover, PictureScore
 from eyecatch.core.judgement import to_rewards
-from eyecatch.core.ports import Brief, GeneratedCover, PictureScore
 from eyecatch.core.types import Pixels
 from eyecatch.generators.progress import slowest
 from eyecatch.generators.refusals import translated

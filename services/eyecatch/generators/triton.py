@@ -13,8 +13,8 @@ from tritonclient.utils import InferenceServerException
 
 from eyecatch.core.errors import Unavailable
 from eyecatch.core.gates import gate_rewards
+from eyecatch.core.generator import Brief, GeneratedCover, PictureScore
 from eyecatch.core.judgement import to_rewards
-from eyecatch.core.ports import Brief, GeneratedCover, PictureScore
 from eyecatch.core.types import Pixels
 from eyecatch.generators import triton_wire as wire
 from eyecatch.generators.progress import slowest

@@ -14,7 +14,7 @@ from tritonclient.grpc import InferInput, InferResult
 
 from eyecatch.core.errors import InternalError, Unavailable, shorten
 from eyecatch.core.gates import GATES
-from eyecatch.core.ports import Brief, PictureScore
+from eyecatch.core.generator import Brief, PictureScore
 from eyecatch.core.types import EMBEDDING_DIM, Pixels
 from eyecatch.generators.refusals import error_of
 

@@ -9,7 +9,7 @@ from icg.provenance import read, to_png
 from PIL import Image
 
 from eyecatch.core.errors import InvalidInput, Unavailable
-from eyecatch.core.ports import GeneratedCover
+from eyecatch.core.generator import GeneratedCover
 
 if TYPE_CHECKING:
     from icg.models.upscale import Upscaler

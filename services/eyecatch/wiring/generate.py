@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from eyecatch.config import GenerateConfig
 from eyecatch.core.errors import InvalidInput
-from eyecatch.core.ports import Generator, SharedQueue, Stores
+from eyecatch.core.generator import Generator
+from eyecatch.core.ports import SharedQueue, Stores
 from eyecatch.generate.announce import KafkaAnnouncer
 from eyecatch.generate.hub import Hub
 from eyecatch.generate.intake import Intake
@@ -22,6 +22,7 @@ from eyecatch.kafka.retry import Retry
 from eyecatch.kafka.source import BROKER, Source, SourceOptions
 from eyecatch.observe.health import Health
 from eyecatch.observe.page import page
+from eyecatch.reader_config import GenerateConfig
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.wiring.generator import make_generator, register_metrics
 from eyecatch.wiring.maker import maker, preload

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from eyecatch.config import Config, MakingConfig
 from eyecatch.core.defaults import SCORING, extended
 from eyecatch.core.errors import NotReady
-from eyecatch.core.ports import Generator
+from eyecatch.core.generator import Generator
 from eyecatch.core.score import Scoring
 from eyecatch.encoders.learned import cover_space, reward_scales
 from eyecatch.generators.local import LocalGenerator

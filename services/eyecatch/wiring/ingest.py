@@ -10,7 +10,7 @@ from functools import partial
 import structlog
 import uvloop
 
-from eyecatch.config import IngestConfig, KafkaConfig
+from eyecatch.config import KafkaConfig
 from eyecatch.core.behaviour.shown import ShownCovers
 from eyecatch.core.behaviour.vectors import VectorIntake
 from eyecatch.core.ports import ProfileStore
@@ -27,6 +27,7 @@ from eyecatch.kafka.source import BROKER, Source, SourceOptions
 from eyecatch.observe.health import Health
 from eyecatch.observe.logs import configure
 from eyecatch.observe.page import page
+from eyecatch.reader_config import IngestConfig
 from eyecatch.wiring.process import stop_signal, tune_garbage_collector
 from eyecatch.wiring.stores import current_encoder, open_stores, vector_intake
 

@@ -4,7 +4,8 @@ import structlog
 
 from eyecatch.config import MakingConfig
 from eyecatch.core.errors import Unavailable
-from eyecatch.core.ports import Blobs, Generator, Stores, Upscaler
+from eyecatch.core.generator import Generator, Upscaler
+from eyecatch.core.ports import Blobs, Stores
 from eyecatch.generate.making import Maker, MakerOptions, OnChange, OnJudged, count_nothing
 from eyecatch.generators.upscaling import PART, LocalUpscaler
 from eyecatch.wiring.generator import scoring
@@ -21,7 +22,11 @@ def maker(
     on_change: OnChange,
     on_judged: OnJudged = count_nothing,
 ) -> Maker:
-    options = MakerOptions(
+    return Maker(stores.catalog, blobs, generator, on_change, maker_options(config), on_judged, upscaler(config))
+
+
+def maker_options(config: MakingConfig) -> MakerOptions:
+    return MakerOptions(
         scoring(config, checkpoint(config)),
         config.draws_per_cover,
         config.pool_size,
@@ -30,7 +35,6 @@ def maker(
         config.made_covers,
         config.safety_gate(),
     )
-    return Maker(stores.catalog, blobs, generator, on_change, options, on_judged, upscaler(config))
 
 
 def upscaler(config: MakingConfig) -> Upscaler | None:

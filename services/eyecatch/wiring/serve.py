@@ -21,7 +21,8 @@ from eyecatch.core.behaviour.forget import Forgetting
 from eyecatch.core.behaviour.shown import ShownCovers
 from eyecatch.core.behaviour.sinks import StoreSink
 from eyecatch.core.errors import EyecatchError, InvalidInput, NotReady
-from eyecatch.core.ports import Encoder, EventSink, Generator, JobQueue, Stores
+from eyecatch.core.generator import Generator
+from eyecatch.core.ports import Encoder, EventSink, JobQueue, Stores
 from eyecatch.core.recommending.decisions import DecisionBuffer
 from eyecatch.core.recommending.pools import Pools
 from eyecatch.core.recommending.recommend import Recommender

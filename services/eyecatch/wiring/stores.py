@@ -11,12 +11,12 @@ from eyecatch.config import Config, EventLogConfig, QueueConfig, ServedStoreConf
 from eyecatch.core.behaviour.vectors import VectorIntake
 from eyecatch.core.catalog import Catalog
 from eyecatch.core.errors import InvalidInput, NotReady, StoreError
+from eyecatch.core.generator import Generator
 from eyecatch.core.ports import (
     Blobs,
     CatalogStore,
     DecisionLog,
     Encoder,
-    Generator,
     JobQueue,
     Notes,
     ProfileStore,

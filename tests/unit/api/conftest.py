@@ -7,7 +7,15 @@ from pathlib import Path
 import grpc
 import pytest
 from eyecatch.config import Config
-from eyecatch.v1 import behavior_pb2_grpc, catalog_pb2, catalog_pb2_grpc, covers_pb2_grpc, review_pb2_grpc, types_pb2
+from eyecatch.v1 import (
+    behavior_pb2,
+    behavior_pb2_grpc,
+    catalog_pb2,
+    catalog_pb2_grpc,
+    covers_pb2_grpc,
+    review_pb2_grpc,
+    types_pb2,
+)
 from eyecatch.wiring.serve import Application, application
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import BadRequest
@@ -77,6 +85,16 @@ class _Call:
 def event(id: str, user: str, item: str, action: int = types_pb2.ACTION_LIKE, **more: object) -> types_pb2.Event:
     time = more.pop("time", 1_700_000_000)
     return types_pb2.Event(id=id, user_id=user, item_id=item, action=action, time=Timestamp(seconds=time), **more)
+
+
+async def report(api: "Api", cover_id: str, users: range, clicks: int) -> None:
+    """Each user sees the cover, and the first `clicks` of them click."""
+    events = []
+    for n, user in enumerate(users):
+        for action in (types_pb2.ACTION_IMPRESSION, types_pb2.ACTION_CLICK)[: 1 + (n < clicks)]:
+            more = {"cover_id": cover_id, "time": 1_700_000_000 + 60 * n}
+            events.append(event(f"{cover_id}/{user}/{action}", f"u{user}", "a", action, **more))
+    await api.behavior.RecordEvents(behavior_pb2.RecordEventsRequest(events=events))
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from eyecatch.config import Config
-from eyecatch.v1 import behavior_pb2, covers_pb2, types_pb2
+from eyecatch.v1 import covers_pb2, types_pb2
 
-from tests.unit.api.conftest import Api, event
+from tests.unit.api.conftest import Api, report
 from tests.waiting import until
 
 WEIGHTS = {"learned": "clicks=1", "default": ""}
@@ -31,15 +31,6 @@ async def ids(api: Api, item: str) -> list[str]:
 
 async def ranking(api: Api, item: str) -> list[types_pb2.ScoredCover]:
     return list((await api.covers.RankCovers(covers_pb2.RankCoversRequest(item_id=item))).covers)
-
-
-async def report(api: Api, cover_id: str, users: range, clicks: int) -> None:
-    events = []
-    for n, user in enumerate(users):
-        for action in (types_pb2.ACTION_IMPRESSION, types_pb2.ACTION_CLICK)[: 1 + (n < clicks)]:
-            more = {"cover_id": cover_id, "time": 1_700_000_000 + 60 * n}
-            events.append(event(f"{cover_id}/{user}/{action}", f"u{user}", "a", action, **more))
-    await api.behavior.RecordEvents(behavior_pb2.RecordEventsRequest(events=events))
 
 
 async def test_a_new_items_own_cover_comes_first_where_near_ones_are_clicked(api: Api, config: Config) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from eyecatch.config import Config
-from eyecatch.v1 import behavior_pb2, covers_pb2, review_pb2, types_pb2
+from eyecatch.v1 import covers_pb2, review_pb2, types_pb2
 
-from tests.unit.api.conftest import Api, event
+from tests.unit.api.conftest import Api, report
 from tests.waiting import until
 
 SHARE, ROUNDS = 0.2, 2000
@@ -30,16 +30,6 @@ async def shown(api: Api, rounds: int) -> Counter[str]:
     request = covers_pb2.RecommendCoversRequest(user_id="mia", item_ids=["a"])
     answers = [(await api.covers.RecommendCovers(request)).items[0].covers[0] for _ in range(rounds)]
     return Counter(answer.cover_id for answer in answers)
-
-
-async def report(api: Api, cover_id: str, users: range, clicks: int) -> None:
-    """Each user sees the cover, and the first `clicks` of them click."""
-    events = []
-    for n, user in enumerate(users):
-        for action in (types_pb2.ACTION_IMPRESSION, types_pb2.ACTION_CLICK)[: 1 + (n < clicks)]:
-            more = {"cover_id": cover_id, "time": 1_700_000_000 + 60 * n}
-            events.append(event(f"{cover_id}/{user}/{action}", f"u{user}", "a", action, **more))
-    await api.behavior.RecordEvents(behavior_pb2.RecordEventsRequest(events=events))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import InvalidInput
+from eyecatch.core.generator import Brief
 from eyecatch.core.limits import Check
-from eyecatch.core.ports import Brief
 from eyecatch.core.types import Job
 from eyecatch.generators.triton_wire import brief_inputs
 from eyecatch.messages import drawing_from_wire, drawing_to_wire

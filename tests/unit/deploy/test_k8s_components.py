@@ -1,18 +1,15 @@
 """The components, each built over the base: valid, and in agreement with the program's defaults."""
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
-import yaml
 from eyecatch import __version__
-from eyecatch.config import GenerateConfig, IngestConfig
+from eyecatch.reader_config import GenerateConfig, IngestConfig
 from eyecatch.settings import resolved
 
+from tests.unit.deploy.kustomize import built
 from tests.unit.deploy.test_k8s import BASE, VERSION
 
 CONFIGS = {"ingest": IngestConfig, "generate": GenerateConfig}
@@ -32,17 +29,8 @@ def workload(component: str) -> str:
 
 @pytest.fixture(scope="module")
 def documents(component: str, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, Any]]:
-    kubectl = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or shutil.which("kubectl")
-    assert kubectl is not None, "no kubectl: install the dev extra"
-    k8s = shutil.copytree(BASE.parent, tmp_path_factory.mktemp("deploy") / "k8s")
-    overlay = k8s / "overlay"
-    overlay.mkdir()
-    overlay.joinpath("kustomization.yaml").write_text(
-        f"resources: [../base]\ncomponents: [../components/{component}]\n"
-    )
-    built = subprocess.run([kubectl, "kustomize", str(overlay)], capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    return {(d["kind"], d["metadata"]["name"]): d for d in yaml.safe_load_all(built.stdout)}
+    documents = built(BASE, component, tmp_path_factory.mktemp("deploy"))
+    return {(d["kind"], d["metadata"]["name"]): d for d in documents}
 
 
 @pytest.fixture

@@ -3,12 +3,14 @@
 import base64
 import io
 import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from eyecatch.core.behaviour.tokens import user_tag
 from eyecatch.core.errors import InvalidInput
+from eyecatch.core.ports import ProfileStore
 from eyecatch.core.types import Action, Cover, Event, Item, Origin, Provenance, Vector
 from eyecatch.evaluate import report
 from eyecatch.evaluate.behaviour import read
@@ -16,6 +18,7 @@ from eyecatch.evaluate.recall import Outcome, recall
 from eyecatch.evaluate.report import page
 from eyecatch.evaluate.results import Recall
 from eyecatch.evaluate.settings import RecallSettings
+from eyecatch.shards import Shard, Work
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.sqlite import SqliteStore
 from PIL import Image
@@ -195,8 +198,9 @@ async def test_a_job_that_was_killed_goes_on_to_the_same_figures(tmp_path: Path)
     store = await world(tmp_path / "data", loyal=True)
     whole = (await run(store, out=tmp_path / "whole")).result
     await run(store, out=tmp_path / "killed")
-    (tmp_path / "killed" / "shuffled.npz").unlink()
-    (tmp_path / "killed" / "random-seed-0.npz").rename(tmp_path / "killed" / "random-seed-0.tmp.npz")
+    shards = sorted(path for path in (tmp_path / "killed" / "shards").rglob("*") if path.is_file())
+    shards[0].unlink()
+    shards[1].rename(shards[1].with_suffix(".7.tmp"))
     again = (await run(store, out=tmp_path / "killed")).result
     assert again.as_dict() == whole.as_dict()
     with pytest.raises(InvalidInput, match="other data or settings"):
@@ -248,7 +252,9 @@ async def test_peers_and_the_encoder_are_tuned_alike_and_resume(tmp_path: Path) 
     assert summary["recall20_best_peer"] == max(
         round(at(result, name)[0], 4) for name in ("popularity", "item-kNN", "EASE", "iALS", "BPR", "SASRec")
     )
-    (tmp_path / "run" / "encoder-seed-1.npz").unlink()
+    files = [path for path in sorted((tmp_path / "run" / "shards").rglob("*")) if path.is_file()]
+    for path in [path for path in files if path.read_bytes()[:2] == b"PK"][::3]:  # ranks; trials have their seconds
+        path.unlink()
     again = (await run(store, settings, out=tmp_path / "run")).result
     assert again.as_dict() == result.as_dict()
     store.close()
@@ -257,7 +263,101 @@ async def test_peers_and_the_encoder_are_tuned_alike_and_resume(tmp_path: Path) 
 async def test_events_keep_the_order_of_the_table(tmp_path: Path) -> None:
     store = await world(tmp_path, loyal=True)
     behaviour = await read(store.catalog, store.profiles)
-    ids = [behaviour.items[n].id for n in behaviour.table.item]
-    assert ids == [event.item_id for event in behaviour.events]
-    assert [behaviour.users[n] for n in behaviour.table.user] == [event.user_id for event in behaviour.events]
+    stored = [event for _, event in await store.profiles.events(limit=10_000)]
+    stored.sort(key=lambda event: (event.user_id, event.time))
+    table = behaviour.table
+    assert [behaviour.users[n] for n in table.user] == [event.user_id for event in stored]
+    assert [behaviour.items[n].id for n in table.item] == [event.item_id for event in stored]
+    shown = [behaviour.covers.ids[n] if n >= 0 else "" for n in behaviour.shown]
+    assert shown == [event.cover_id for event in stored]
     store.close()
+
+
+class Stop(Exception):
+    pass
+
+
+def stopping_after(count: int) -> Callable[[Work, Iterable[Shard]], Iterator[tuple[str, bytes]]]:
+    """A runner that dies in the shard after `count` others."""
+    left = iter(range(count))
+
+    def runner(work: Work, shards: Iterable[Shard]) -> Iterator[tuple[str, bytes]]:
+        for shard in shards:
+            if next(left, None) is None:
+                raise Stop
+            yield shard.key, work(shard.payload)
+
+    return runner
+
+
+async def test_a_job_killed_at_any_shard_goes_on_to_the_same_figures(tmp_path: Path) -> None:
+    store = await world(tmp_path / "data", loyal=True)
+    whole = (await run(store)).result.as_dict()
+    kills = 0
+    for count in range(1, 100):
+        try:
+            result = await recall(
+                store.catalog, store.profiles, out=tmp_path / f"{count}", runner=stopping_after(count)
+            )
+            break
+        except Stop:
+            kills += 1
+            result = await recall(store.catalog, store.profiles, out=tmp_path / f"{count}")
+        assert result.result.as_dict() == whole
+    assert kills >= 4  # embeddings and each ranking
+    assert result.result.as_dict() == whole
+    store.close()
+
+
+async def test_users_whose_hidden_items_say_nothing_are_counted(tmp_path: Path) -> None:
+    """One user ends with items that nobody else engaged with, one with items that the catalogue does not have."""
+    store = await world(tmp_path, loyal=True)
+    await store.catalog.upsert_items([Item(f"new{n}", "New") for n in range(5)])
+    early = [Event(f"e{u}/{n}", u, f"i{n:03}", Action.CLICK, 1e9 + n) for u in ("first", "lost") for n in range(10)]
+    late = [Event(f"l{n}", "first", f"new{n}", Action.CLICK, 2e9 + n) for n in range(5)]
+    late += [Event(f"m{n}", "lost", f"nowhere{n}", Action.CLICK, 2e9 + n) for n in range(5)]
+    await store.profiles.absorb([*early, *late], MEAN)
+    counts = (await run(store)).result.counts
+    assert counts["users whose hidden items nobody is known to have engaged with"] == 1
+    assert counts["users whose latest engagements are all with unknown items"] == 1
+    assert counts["events of unknown items"] == 5
+    store.close()
+
+
+class ShortLog:
+    """The part of a ProfileStore that the job reads, of a store that keeps the latest events only."""
+
+    def __init__(self, profiles: ProfileStore, first: int) -> None:
+        self._profiles, self._first = profiles, first
+        self.user_count = profiles.user_count
+
+    async def events(self, after: int = 0, limit: int = 1000) -> Sequence[tuple[int, Event]]:
+        return await self._profiles.events(max(after, self._first), limit)
+
+
+async def test_users_whose_events_left_the_log_are_counted(tmp_path: Path) -> None:
+    store = await world(tmp_path, loyal=True)
+    short = ShortLog(store.profiles, 3 * EVENTS)
+    outcome = await recall(store.catalog, short)  # type: ignore[arg-type]
+    assert outcome.result.counts == {"users with a profile and no event in the log": 3}
+    store.close()
+
+
+async def test_equal_times_and_doubles_change_no_figure(tmp_path: Path) -> None:
+    """The order of events of one time is that of the table, and an event that comes twice counts once."""
+    store = await world(tmp_path / "one", loyal=True)
+    events = [event for _, event in await store.profiles.events(limit=10_000)]
+    other = SqliteStore.open(tmp_path / "two")
+    await other.catalog.upsert_items(
+        (await store.catalog.items(1000)).rows, [c async for c in store.catalog.all_covers()]
+    )
+    rank = {event.id: float(n) for n, event in enumerate(sorted(events, key=lambda e: e.time))}
+    tied = [event._replace(time=1e9 + rank[event.id] // 80) for event in events]
+    doubles = [event._replace(id=f"again/{event.id}") for event in tied]
+    await other.profiles.absorb([*tied, *doubles], MEAN)
+    result = (await run(other)).result
+    assert result.counts["events told twice"] == len(events)
+    assert result.counts["events at the time of the user's event before"] > 0
+    assert result.rankings["profile"].figures == (await run(store)).result.rankings["profile"].figures
+    store.close()
+    other.close()

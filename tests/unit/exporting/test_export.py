@@ -17,6 +17,9 @@ from typer.testing import CliRunner
 from tests.contracts.builders import MEAN, cover, generated
 from tests.fakes import picture
 
+T = 1_767_225_600.0
+"""UNIX seconds from which the times below count."""
+
 
 async def filled(folder: Path) -> None:
     store, blobs = SqliteStore.open(folder), FsspecBlobs(str(folder / "blobs"))
@@ -24,12 +27,12 @@ async def filled(folder: Path) -> None:
     covers = [cover("c1", "a", uri=uris[0]), cover("c2", "b", uri=uris[1]), generated("g", "a", uri=uris[0])]
     lost = cover("c3", "b", uri="blob:" + "0" * 64 + ".webp")
     await store.catalog.upsert_items([Item("a", "A red one", "x"), Item("b", "A blue one")], [*covers, lost])
-    await store.decisions.append([to_line(Decision("d", "mia", 5.0, ("b", "a"), ("c2", "c1"), (0.5, 0.25)))])
+    await store.decisions.append([to_line(Decision("d", "mia", T + 5.0, ("b", "a"), ("c2", "c1"), (0.5, 0.25)))])
     events = [
-        Event("e1", "mia", "a", Action.IMPRESSION, 6.0, "c1", "d"),
-        Event("e2", "mia", "a", Action.CLICK, 7.0, "c1", "d"),
-        Event("e3", "mia", "a", Action.DWELL, 8.0, "c1", "d", 1500),
-        Event("e4", "noah", "b", Action.LIKE, 9.5),
+        Event("e1", "mia", "a", Action.IMPRESSION, T + 6.0, "c1", "d"),
+        Event("e2", "mia", "a", Action.CLICK, T + 7.0, "c1", "d"),
+        Event("e3", "mia", "a", Action.DWELL, T + 8.0, "c1", "d", 1500),
+        Event("e4", "noah", "b", Action.LIKE, T + 9.5),
     ]
     await store.profiles.absorb(events, MEAN)
     store.close()
@@ -56,7 +59,7 @@ def test_events_have_the_position_and_the_propensity_of_what_was_shown(state: Pa
     assert events["position"].to_list() == [1, 1, 1, None]
     assert events["propensity"].to_list() == [0.25, 0.25, 0.25, None]
     assert events["dwell_ms"].to_list() == [0, 0, 1500, 0]
-    assert events["timestamp"].to_list() == [6.0, 7.0, 8.0, 9.5]
+    assert events["timestamp"].to_list() == [T + 6.0, T + 7.0, T + 8.0, T + 9.5]
     decisions = pl.read_parquet(tmp_path / "out" / "decisions.parquet")
     assert decisions.select("decision_id", "position", "item_id", "cover_id", "propensity").rows() == [
         ("d", 0, "b", "c2", 0.5),

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import grpc
 import pytest
-from eyecatch.config import Config, GenerateConfig
+from eyecatch.config import Config
 from eyecatch.core.types import JobState, JobStatus
+from eyecatch.reader_config import GenerateConfig
 from eyecatch.wiring.generate import Generate, generating
 from eyecatch.wiring.serve import application
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from eyecatch.config import Config, GenerateConfig
+from eyecatch.config import Config
 from eyecatch.core.errors import InvalidInput
-from eyecatch.core.ports import Brief, GeneratedCover
+from eyecatch.core.generator import Brief, GeneratedCover
 from eyecatch.core.types import JobState
+from eyecatch.reader_config import GenerateConfig
 from eyecatch.stores.redis import RedisStore, keys
 from eyecatch.v1 import behavior_pb2, covers_pb2, types_pb2
 from eyecatch.wiring.serve import application

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from eyecatch.core.drawing import Drawing
+from eyecatch.core.generator import Brief, GeneratedCover
 from eyecatch.core.judgement import from_rewards, to_rewards
-from eyecatch.core.ports import Brief, GeneratedCover, Progress
+from eyecatch.core.ports import Progress
 from eyecatch.core.types import Cover, Item, Job
 from eyecatch.generate.making import Maker, MakerOptions
 from eyecatch.generate.metrics import GenerateMetrics

@@ -8,13 +8,13 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
-from eyecatch.config import GenerateConfig
 from eyecatch.core.backoff import Backoff
 from eyecatch.core.errors import InvalidInput, Unavailable
 from eyecatch.core.types import Item, Job, JobState
 from eyecatch.generate.requests import to_record
 from eyecatch.kafka.dead_letters import DeadLetters
 from eyecatch.kafka.producer import Producer
+from eyecatch.reader_config import GenerateConfig
 from eyecatch.v1 import generation_pb2
 from eyecatch.wiring.generate import generating
 

@@ -11,7 +11,8 @@ import pytest
 from eyecatch.core import gates
 from eyecatch.core.catalog import catalog_cover_id
 from eyecatch.core.errors import InvalidInput
-from eyecatch.core.ports import Brief, GeneratedCover, Progress
+from eyecatch.core.generator import Brief, GeneratedCover
+from eyecatch.core.ports import Progress
 from eyecatch.core.score import RewardSpec, Scoring
 from eyecatch.core.types import AuditEntry, Cover, Item, Job, Standing, StandingChange, Trust
 from eyecatch.generate.making import Maker, MakerOptions

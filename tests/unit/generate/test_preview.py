@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from eyecatch.core.ports import Brief, GeneratedCover, Progress
+from eyecatch.core.generator import Brief, GeneratedCover
+from eyecatch.core.ports import Progress
 from eyecatch.core.types import Item, Job, Pixels
 from eyecatch.generate.making import Maker
 from eyecatch.pictures import preview

@@ -12,7 +12,7 @@ import pytest
 import torch
 from eyecatch.config import MakingConfig
 from eyecatch.core.errors import EyecatchError, InvalidInput, Unavailable
-from eyecatch.core.ports import GeneratedCover, Upscaler
+from eyecatch.core.generator import GeneratedCover, Upscaler
 from eyecatch.core.types import Cover, Item, Job
 from eyecatch.generate.making import Maker, MakerOptions
 from eyecatch.generators.upscaling import LocalUpscaler
@@ -198,6 +198,7 @@ def test_which_one_is_wired(tmp_path: Path) -> None:
     assert chosen.name == SHIPPED
     checkpoint(tmp_path / "mine" / "upscaler")
     assert json.loads((tmp_path / "mine" / "upscaler" / "config.json").read_text())["upscale"] == 2
+    (tmp_path / "mine" / "vlm").mkdir()
     part = upscaler(MakingConfig(upscale=2, checkpoint=str(tmp_path / "mine")))
     assert isinstance(part, LocalUpscaler)
     assert part.name == "mine/upscaler"

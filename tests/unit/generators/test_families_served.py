@@ -9,7 +9,7 @@ import pytest
 import torch
 from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import InvalidInput
-from eyecatch.core.ports import Brief
+from eyecatch.core.generator import Brief
 from eyecatch.generators.local import LocalGenerator
 from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.assemble import assemble

@@ -11,8 +11,8 @@ import pytest
 import torch
 from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import InvalidInput, NotReady, Unavailable
+from eyecatch.core.generator import Brief
 from eyecatch.core.judgement import from_rewards
-from eyecatch.core.ports import Brief
 from eyecatch.generators.local import LocalGenerator
 from icg import starter
 from icg.brief import Brief as IcgBrief

@@ -7,7 +7,7 @@ import pytest
 from eyecatch.config import Config
 from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import InvalidInput, Unavailable
-from eyecatch.core.ports import Brief
+from eyecatch.core.generator import Brief
 from eyecatch.generators.local import LocalGenerator
 from eyecatch.wiring.generator import scoring
 

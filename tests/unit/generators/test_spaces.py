@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from eyecatch.core.drawing import Drawing
-from eyecatch.core.ports import Brief
+from eyecatch.core.generator import Brief
 from eyecatch.generators.local import LocalGenerator
 from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.checkpoints import SHIPPED, SPACE

@@ -11,7 +11,7 @@ import pytest
 import tritonclient.grpc.aio as grpcclient
 from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import InvalidInput, Unavailable
-from eyecatch.core.ports import Brief
+from eyecatch.core.generator import Brief
 from eyecatch.encoders.learned import cover_space
 from eyecatch.generators.local import LocalGenerator
 from eyecatch.generators.triton import TritonGenerator, TritonOptions

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import NotFound, NotReady
-from eyecatch.core.ports import Brief
+from eyecatch.core.generator import Brief
 from eyecatch.generators.local import LocalGenerator
 from eyecatch.generators.triton import TritonGenerator, TritonOptions
 from icg import starter

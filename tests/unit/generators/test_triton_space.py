@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import Unavailable
-from eyecatch.core.ports import Brief
+from eyecatch.core.generator import Brief
 from eyecatch.encoders.learned import cover_space
 from eyecatch.generators.local import LocalGenerator
 from eyecatch.generators.triton import TritonGenerator, TritonOptions

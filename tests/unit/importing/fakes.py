@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from eyecatch.core.ports import Brief, GeneratedCover, PictureScore
+from eyecatch.core.generator import Brief, GeneratedCover, PictureScore
 from eyecatch.core.types import EMBEDDING_DIM
 from PIL import Image
 

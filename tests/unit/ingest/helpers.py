@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from eyecatch.config import IngestConfig
 from eyecatch.core.types import Event, Profile
 from eyecatch.messages import event_to_wire
+from eyecatch.reader_config import IngestConfig
 from eyecatch.wiring.ingest import Ingest, ingesting
 
 from tests.broker import Broker

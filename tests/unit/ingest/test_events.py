@@ -83,6 +83,7 @@ POISON: dict[Reason | Unreadable, list[Row]] = {
     Reason.TIME_IN_FUTURE: [Row(protobuf(GOOD._replace(time=NOW + 2 * limits.MAX_CLOCK_AHEAD_S)))],
     Reason.BAD_DWELL: [Row(protobuf(GOOD._replace(dwell_ms=limits.MAX_DWELL_MS + 1)))],
     Reason.DAMAGED_PROFILE: [],  # the store reports it: see test_loop.py
+    Reason.OTHER_ITEM: [],  # the store knows it: see test_loop.py
 }
 """Records that are refused, by reason."""
 

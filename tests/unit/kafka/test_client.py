@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from eyecatch.client import is_unreachable
-from eyecatch.config import Config, IngestConfig, KafkaConfig
+from eyecatch.config import Config, KafkaConfig
 from eyecatch.core.behaviour.mean_encoder import MeanEncoder
 from eyecatch.core.errors import NotFound, NotReady, Overloaded, Unavailable
 from eyecatch.ingest.metrics import IngestMetrics
@@ -22,6 +22,7 @@ from eyecatch.kafka.dead_letters import DeadLetters
 from eyecatch.kafka.producer import Outgoing, Producer
 from eyecatch.kafka.source import Source, SourceOptions
 from eyecatch.observe.health import Health
+from eyecatch.reader_config import IngestConfig
 from eyecatch.v1 import behavior_pb2, behavior_pb2_grpc
 from eyecatch.wiring.ingest import ingesting
 from eyecatch.wiring.serve import application

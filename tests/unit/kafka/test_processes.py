@@ -9,8 +9,8 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
-from eyecatch.config import IngestConfig
 from eyecatch.core.errors import InvalidInput, Unavailable
+from eyecatch.reader_config import IngestConfig
 from eyecatch.stores.redis import RedisStore
 from eyecatch.wiring.ingest import ingest_processes
 from prometheus_client.parser import text_string_to_metric_families

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import trustme
-from eyecatch.config import IngestConfig
 from eyecatch.core.errors import NotReady, Unavailable
 from eyecatch.kafka.client import Brokers
 from eyecatch.kafka.producer import Outgoing, Producer
+from eyecatch.reader_config import IngestConfig
 from eyecatch.wiring.ingest import ingesting
 
 from tests import broker

@@ -273,20 +273,25 @@ def test_numbers_that_are_none_are_refused(make) -> None:
 
 
 class Device:
-    """A stand-in for a GPU: Faiss on the processor, which counts its searches."""
+    """A stand-in for a GPU: Faiss on the processor, which counts the searches of all its indexes. Each copy is an index of its own: the one
+    before it is still searched while the next is made."""
 
     def __init__(self) -> None:
         self.searches = 0
 
-    def __call__(self, index, rows: np.ndarray) -> "Device":
-        self.index = index
+    def __call__(self, index, rows: np.ndarray) -> "Copy":
         if index is None:
-            self.index = faiss.IndexFlatIP(rows.shape[1])
-            self.index.add(rows)
-        return self
+            index = faiss.IndexFlatIP(rows.shape[1])
+            index.add(rows)
+        return Copy(self, index)
+
+
+class Copy:
+    def __init__(self, device: Device, index) -> None:
+        self.device, self.index = device, index
 
     def search(self, query: np.ndarray, count: int):
-        self.searches += 1
+        self.device.searches += 1
         return self.index.search(query, count)
 
 

@@ -154,6 +154,10 @@ def _tastes(
     return CoverUsers(log, looks.rows(train), np.unique([p.example.item for p in train], return_inverse=True)[1], known)
 
 
+START = 1_767_225_600
+"""UNIX seconds of the first event of `smoke`."""
+
+
 def smoke(paths: Paths) -> Paths:
     """The starter's models and a shop of coloured shapes, with SIMULATED behaviour, in out/shop."""
     folder = paths.out / "shop"
@@ -165,7 +169,9 @@ def smoke(paths: Paths) -> Paths:
             shape = ((0, 0, 128, 128), (0, 16, 128, 112), (16, 0, 112, 128))[(n + k) % 3]
             picture.crop(shape).save(folder / f"{subject.id}-{style}.png")
         items.append(f"{subject.id},{subject.title},{subject.id}-{STYLES[0]}.png,{subject.id}-{STYLES[1]}.png")
-        events += [f"user {user},{subject.id},{'like' if n % 4 == user % 4 else 'impression'},{n}" for user in range(8)]
+        events += [
+            f"user {user},{subject.id},{'like' if n % 4 == user % 4 else 'impression'},{START + n}" for user in range(8)
+        ]
     for name, lines in (("items", items), ("events", events)):
         (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
     root = starter.path()

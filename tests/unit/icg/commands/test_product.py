@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from eyecatch.core.drawing import Drawing
 from eyecatch.core.errors import InvalidInput, NotFound
-from eyecatch.core.ports import Brief
+from eyecatch.core.generator import Brief
 from eyecatch.core.types import EMBEDDING_DIM
 from eyecatch.generators.local import LocalGenerator
 from icg.cli import app

@@ -67,7 +67,7 @@ def test_invalid_requests_are_refused(cover: Path) -> None:
     )
     assert "gone.png" in refused(run(cover.with_name("gone.png"), "--out", out))
     cover.with_name("text.png").write_text("hello")
-    assert "allowed: a PNG, JPEG, WebP, GIF or BMP picture" in refused(run(cover.with_name("text.png"), "--out", out))
+    assert "allowed: a PNG, JPEG, WEBP, GIF, BMP" in refused(run(cover.with_name("text.png"), "--out", out))
     Image.new("RGBA", (32, 32)).save(cover.with_name("clear.png"))
     assert "transparent pixels" in refused(run(cover.with_name("clear.png"), "--out", out))
     assert "no such folder" in refused(run(cover, "--out", out, "--checkpoint", cover.parent / "gone"))

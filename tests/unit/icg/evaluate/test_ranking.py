@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from icg.data.interactions import Interactions, Split, leave_last
-from icg.evaluate.ranking import coverage, figures, interval, ranks_of, thirds
+from icg.evaluate.ranking import blocks, coverage, figures, interval, joined, ranks_in, ranks_of, thirds
 
 
 def one_user(hidden: list[int], known: list[int], items: int = 10) -> Split:
@@ -91,3 +91,41 @@ def test_coverage_counts_items_that_somebody_is_shown() -> None:
 def test_thirds_hold_equal_shares_of_all_engagements() -> None:
     popularity = np.array([30, 10, 10, 10, 6, 6, 6, 6, 6, 0])
     assert thirds(popularity).tolist() == [3, 2, 2, 2, 1, 1, 1, 1, 1, 0]
+
+
+def plain_ranks(split: Split, table: np.ndarray, depth: int) -> tuple[list[int], list[list[int]]]:
+    """By sorting all items of each user."""
+    ranks, tops = [], []
+    start = split.known.start
+    for n, user in enumerate(split.users):
+        known = set(split.known.item[start[user] : start[user + 1]].tolist())
+        order = sorted((i for i in range(table.shape[1]) if i not in known), key=lambda i: (-table[user, i], i))
+        ranks += [order.index(item) + 1 for item in split.of(n)]
+        tops.append(order[:depth] + [-1] * (depth - len(order)))
+    return ranks, tops
+
+
+@pytest.mark.parametrize(("items", "depth", "values"), [(40, 20, 1000), (700, 20, 1000), (700, 20, 5), (997, 3, 40)])
+def test_ranks_are_those_of_a_full_sort_with_many_ties(items: int, depth: int, values: int) -> None:
+    rng = np.random.default_rng(items)
+    users, events = 300, 12
+    item = np.concatenate([rng.permutation(items)[:events] for _ in range(users)])
+    user = np.repeat(np.arange(users), events)
+    table = Interactions.of(
+        user, item, rng.random(len(user)), np.full(len(user), 2), np.ones(len(user), bool), users, items
+    )
+    split = leave_last(table, 3, 5)
+    scores = rng.integers(0, values, (users, items)).astype(np.float32)
+    ranks = ranks_of(split, lambda users: scores[users], depth)
+    assert (ranks.rank.tolist(), ranks.top.tolist()) == plain_ranks(split, scores, depth)
+    assert len(list(blocks(split, 7))) == -(-users // 7)
+    parts = joined([ranks_in(block, lambda users: scores[users], depth) for block in blocks(split, 7)], depth)
+    assert (parts.rank.tolist(), parts.top.tolist()) == (ranks.rank.tolist(), ranks.top.tolist())
+
+
+def test_the_interval_of_many_users_is_that_of_their_mean() -> None:
+    """Drawn in parts; the normal approximation is exact for so many."""
+    values = np.random.default_rng(3).exponential(1.0, 100_003)
+    mean, low, high = interval(values)
+    half = 1.96 * values.std() / np.sqrt(len(values))
+    assert (low, high) == (pytest.approx(mean - half, abs=0.05 * half), pytest.approx(mean + half, abs=0.05 * half))

@@ -171,7 +171,7 @@ def test_an_extent_of_nothing_is_refused(values: tuple[int, ...], message: str) 
     ("rows", "message"),
     [
         (["item,user,image", "a,,1.png"], "covers.csv, row 1: an empty item or user"),
-        (["item,user,image", "a,b,nowhere.png"], "covers.csv, row 1: image='nowhere.png'; allowed: the relative path"),
+        (["item,user,image", "a,b,nowhere.png"], "covers.csv, row 1: image='nowhere.png', no such file in"),
         (["item,user,image", "a,b,1.png", "a,b,1.png"], "covers.csv, row 2: a second cover of its item, user and seed"),
         (["item,image", "a,1.png"], "user_id"),
     ],
