@@ -294,10 +294,13 @@ class Stores(Protocol):
 
 
 class Blobs(Protocol):
-    """Immutable image files, addressed by content."""
+    """Image files that are never changed, addressed by content, or by that of the file which they were encoded from."""
 
-    async def put(self, data: bytes, suffix: str) -> str:
-        """Store and return a URI; the same bytes give the same URI."""
+    async def put(self, data: bytes, suffix: str, name: str = "") -> str:
+        """Store and return a URI; the same bytes give the same URI.
+
+        name: 64 hexadecimal digits in place of the digest of `data`. The first bytes of a name stay.
+        """
 
     async def get(self, uri: str) -> bytes:
         """Raises NotFound."""

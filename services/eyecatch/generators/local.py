@@ -135,7 +135,10 @@ class LocalGenerator:
             root = self._checkpoint or path()
             try:
                 embedding, rewards = judges(root, self._space)
-                self._rating = embedding, rewards | load_all(self._rewards) | DomainReward.of(root)
+                self._rating = (
+                    embedding,
+                    rewards | load_all(self._rewards) | DomainReward.of(root, embedding.dual.trunk),
+                )
             except (IcgError, OSError) as error:
                 raise Unavailable(f"the checkpoint cannot be loaded: {error}") from error
         return self._rating
@@ -225,6 +228,7 @@ class LocalGenerator:
 
     def _rate(self, images: Sequence[Image.Image], titles: Sequence[str]) -> list[PictureScore]:
         from icg.brief import Brief as IcgBrief
+        from icg.models.trunk import one_pass
 
         if self._engaging:
             self._load()  # the VLM that draws rates too
@@ -233,8 +237,9 @@ class LocalGenerator:
         for i in range(0, len(images), SCORE_BATCH):
             batch = list(images[i : i + SCORE_BATCH])
             briefs = [IcgBrief(title=t) for t in titles[i : i + SCORE_BATCH]]
-            embeddings = embedding.covers(batch)
-            values = {name: reward(batch, briefs) for name, reward in rewards.items() if name != "preference"}
+            with one_pass():
+                embeddings = embedding.covers(batch)
+                values = {name: reward(batch, briefs) for name, reward in rewards.items() if name != "preference"}
             scored += [
                 PictureScore(np.asarray(e, np.float32), {name: float(v[j]) for name, v in values.items()})
                 for j, e in enumerate(embeddings)

@@ -201,7 +201,7 @@ def _read(row: Row, columns: ItemColumns, root: Path) -> _Reading:
 async def _incoming(result: _Reading, catalog: Catalog) -> IncomingItem:
     """An item that has pictures keeps all of them if one of its row is missing."""
     assert result.item is not None  # noqa: S101 (a row without an item is refused before)
-    incoming = IncomingItem(result.item, result.pictures.pictures)
+    incoming = await catalog.known(IncomingItem(result.item, result.pictures.pictures))
     if result.pictures.missing and incoming.pictures:
         old = await catalog.store.item(result.id)
         if old is not None and old.references:
@@ -210,9 +210,9 @@ async def _incoming(result: _Reading, catalog: Catalog) -> IncomingItem:
 
 
 async def _is_stored(incoming: IncomingItem, catalog: Catalog, blobs: Blobs) -> bool:
-    """Whether the catalogue already has exactly this item (the same bytes have the same URI)."""
+    """Whether the catalogue already has exactly this item (the same file has the same URI)."""
     old = await catalog.store.item(incoming.item.id)
     if old is None or (old.title, old.category) != (incoming.item.title, incoming.item.category):
         return False
-    uris = tuple([await blobs.put(picture.data, "webp") for picture in incoming.pictures])
+    uris = tuple([await blobs.put(picture.data, "webp", picture.names[0]) for picture in incoming.pictures])
     return not uris or uris == old.references
