@@ -3,9 +3,11 @@
     python -m benchmarks.importing [--items 2000] [--events 40000] [--pictures 128] [--rounds 2]
 
 Items without pictures, items with pictures of 600 x 900 pixels (decoded, embedded and stored), and events, into SQLite. The way before
-is the same code with what it did: WebP's slower encoder, two threads for decoding, a picture made small by each judge, events a thousand
-at a time with their users encoded each time. Both ways take turns, each in a process of its own, and a rate is the median of its rounds.
-On a machine with other work only their ratio means something. The last line is JSON: the new way, and the way before under `before`.
+is the same code with what it did: WebP's slower encoder, two threads for decoding, a picture made small and run through the trunk by each
+judge, events a thousand at a time with their users encoded each time. Both ways take turns, each in a process of its own, and a rate is
+the median of its rounds. On a machine with other work only ratios mean something, best those of seconds of the processor (`_cpu_`).
+`memory_at`: MiB resident when 10 %, 50 % and all of the pictures were stored. The last line is JSON: the new way, and the way before
+under `before`.
 """
 
 import argparse
@@ -18,6 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,21 +32,32 @@ from eyecatch.config import Config
 from eyecatch.generators import local
 from eyecatch.importing import Report, Table, events, import_events, import_items, items
 from eyecatch.wiring.stores import Parts, open_parts
+from icg.models import trunk
 from PIL import Image
 
 SIZE = (600, 900)
 USERS = 2000
+PARTS = (0.1, 0.5, 1.0)
 
 
-class Silence:
-    """The longest time between two reports of progress, in seconds; the first counts from the start."""
+class Watch:
+    """The longest time between two reports of progress, in seconds, the first from the start; resident MiB by parts of the table."""
 
     def __init__(self) -> None:
         self.silent_s, self._last = 0.0, time.perf_counter()
+        self.memory_at: dict[float, float] = {}
 
     def __call__(self, fraction: float, report: Report) -> None:
         now = time.perf_counter()
         self.silent_s, self._last = max(self.silent_s, now - self._last), now
+        for part in PARTS:
+            if fraction >= part:
+                self.memory_at.setdefault(part, _resident())
+
+
+def _resident() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 def photograph(seed: int) -> bytes:
@@ -76,34 +91,47 @@ def as_before() -> None:
     items.FIRST = items.BATCH
     events.BATCH = 1000
     local.LocalGenerator._common_side = lambda self: 0  # type: ignore[method-assign]
+    trunk.one_pass = nullcontext  # type: ignore[assignment]
+
+
+@dataclass
+class Clock:
+    """Seconds, and seconds of the processor, since the start."""
+
+    wall: float = field(default_factory=time.perf_counter)
+    cpu: float = field(default_factory=time.process_time)
+
+    def of(self, name: str, rows: int) -> dict[str, float]:
+        wall, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
+        return {f"{name}_per_s": rows / wall, f"{name}_cpu_ms": 1000 * cpu / rows}
 
 
 async def measure(folder: Path, data: Path, before: bool) -> dict[str, float]:
-    watch, rates = Silence(), dict[str, float]()
+    rates: dict[str, float] = {}
     async with open_parts(Config(data_dir=str(data))) as parts:
         await parts.generator.score([photograph(0)], ["x"])  # models are loaded
         for name in ("items", "pictures"):
-            began = time.perf_counter()
+            watch, clock = Watch(), Clock()
             table = Table(folder / f"{name}.csv")
             report = await import_items(table, folder, parts.catalog, parts.blobs, progress=watch)
-            rates[f"{name}_per_s"] = report.accepted / (time.perf_counter() - began)
-            watch = Silence() if name == "items" else watch
+            rates |= clock.of(name, report.accepted)
         rates["pictures_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        rates["events_per_s"] = await _events(folder, parts, watch, before)
+        rates |= {f"memory_at_{round(100 * part)}": value for part, value in watch.memory_at.items()}
+        rates |= await _events(folder, parts, watch, before)
     return rates | {"silent_s": watch.silent_s}
 
 
-async def _events(folder: Path, parts: Parts, watch: Silence, before: bool) -> float:
+async def _events(folder: Path, parts: Parts, watch: Watch, before: bool) -> dict[str, float]:
     if before:
         events.LATER = parts.encoder  # type: ignore[assignment]
-    began = time.perf_counter()
+    clock = Clock()
     stores = (parts.store.profiles, parts.store.catalog, parts.encoder)
     report = await import_events(Table(folder / "events.csv"), *stores, progress=watch)
-    return report.accepted / (time.perf_counter() - began)
+    return clock.of("events", report.accepted)
 
 
 def _of(rounds: list[dict[str, float]]) -> dict[str, float]:
-    return {name: round(median(one[name] for one in rounds), 1) for name in rounds[0]}
+    return {name: round(median(one[name] for one in rounds), 3) for name in rounds[0]}
 
 
 def main() -> None:

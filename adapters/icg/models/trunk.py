@@ -32,7 +32,13 @@ class Conv(nn.Conv2d):
         """(B, C, h, w) -> (B, C', ceil(h / stride), ceil(w / stride))."""
         (kernel, _), (stride, _) = self.kernel_size, self.stride
         down, right = (max((-(-n // stride) - 1) * stride + kernel - n, 0) for n in x.shape[2:])
-        return super().forward(F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2)))
+        if down or right:  # without any, F.pad copies
+            x = F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2))
+        return super().forward(x)
+
+
+def _relu6(x: Tensor) -> Tensor:
+    return x.clamp(0, 6) if torch.is_grad_enabled() else x.clamp_(0, 6)
 
 
 class Block(nn.Module):
@@ -48,8 +54,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, enter, h, w) -> (B, leave, h / stride, w / stride)."""
-        wide = self.widen(x).clamp(0, 6) if isinstance(self.widen, Conv) else x
-        out = self.narrow(self.around(wide).clamp(0, 6))
+        wide = _relu6(self.widen(x)) if isinstance(self.widen, Conv) else x
+        out = self.narrow(_relu6(self.around(wide)))
         return x + out if self.residual else out
 
 
@@ -73,12 +79,12 @@ class Trunk(nn.Module):
         for trunk, known, maps in runs or ():
             if trunk is self and known.shape == pixels.shape and torch.equal(known, pixels):
                 return maps
-        x, maps = self.stem(pixels).clamp(0, 6), []
+        x, maps = _relu6(self.stem(pixels)), []
         for block in self.blocks if runs is not None or last is None else self.blocks[: last + 1]:
             x = block(x)
             maps.append(x)
         if runs is not None or last is None:
-            maps.append(self.head(x).clamp(0, 6))
+            maps.append(_relu6(self.head(x)))
         if runs is not None:
             runs.append((self, pixels, maps))
         return maps
