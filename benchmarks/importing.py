@@ -12,6 +12,7 @@ under `before`.
 
 import argparse
 import asyncio
+import gc
 import io
 import json
 import random
@@ -110,6 +111,8 @@ async def measure(folder: Path, data: Path, before: bool) -> dict[str, float]:
     rates: dict[str, float] = {}
     async with open_parts(Config(data_dir=str(data))) as parts:
         await parts.generator.score([photograph(0)], ["x"])  # models are loaded
+        if not before:
+            gc.freeze()  # as the command does
         for name in ("items", "pictures"):
             watch, clock = Watch(), Clock()
             table = Table(folder / f"{name}.csv")
