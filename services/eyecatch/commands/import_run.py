@@ -151,8 +151,9 @@ def _folder(reading: Reading) -> Iterator[str]:
         yield folder
 
 
-def _rows(fraction: float, report: "Report") -> str:
-    total = f" of about {round(report.rows / fraction):,}" if 0 < fraction < 1 else ""
+def _rows(table: "Table", report: "Report") -> str:
+    """The rows so far, and about how many there are by those that were read, which are some batches more."""
+    total = f" of about {round(table.count / table.fraction):,}" if 0 < table.fraction < 1 else f" of {table.count:,}"
     return f"{report.rows:,}{total} rows, {report.refusals:,} refused"
 
 
@@ -170,6 +171,6 @@ async def _work(reading: Reading, run: Run, table: "Table", report: "Report", da
             gc.freeze()  # what is loaded stays: looking through it again and again would take a sixth of an import
 
             def show(fraction: float, report: "Report") -> None:
-                bar.update(task, completed=fraction, description=_rows(fraction, report))
+                bar.update(task, completed=fraction, description=_rows(table, report))
 
             await run(parts, table, show, {"options": reading.options, "report": report})

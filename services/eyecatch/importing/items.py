@@ -6,6 +6,7 @@ Knows no command line and stores only as ports.
 
 import asyncio
 import os
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from eyecatch.importing.tables import Row, Table, check_id, optional, text_of
 
 BATCH = 64
 FIRST = 8
+SHORT_S = 0.5
 _TITLE_MISSING = frozenset(("nan", "NaN", "<NA>", "null", "NULL", "None", "NaT"))
 
 
@@ -94,7 +96,10 @@ async def import_items(
             results = [loop.run_in_executor(decoders, _read, row, names, images_root) for row in rows]
             return _Decoding(batch, asyncio.gather(*results), fraction)
 
-        for decoding in _one_ahead(starmap(decode, _batches(table))):
+        pace = _Pace()
+        for decoding in _one_ahead(starmap(decode, _batches(table, pace))):
+            if not report.rows:
+                progress(0.0, report)  # the rows so far tell how many there are
             rows = list(report.readable(decoding.rows))
             ready: list[tuple[Row, _Reading]] = []
             for row, result in zip(rows, await decoding.results, strict=True):
@@ -108,6 +113,7 @@ async def import_items(
                 report.example(row, **result.example())
             await _store([result for _, result in ready], catalog, blobs, report, options.check)
             report.end_batch()
+            pace.next()
             progress(decoding.fraction, report)
     return report.settle(table)
 
@@ -126,14 +132,32 @@ class _Decoding:
     fraction: float
 
 
-def _batches(table: Table) -> Iterator[tuple[list[Row], float]]:
-    """Rows, and the fraction of the table after them. A small batch first, so that the speed is known after a second."""
-    for n, batch in enumerate(table.batches(BATCH)):
-        rest = batch if n else batch[FIRST:]
-        if not n:
-            yield batch[:FIRST], table.fraction * min(FIRST / len(batch), 1.0)
-        if rest:
-            yield rest, table.fraction
+@dataclass
+class _Pace:
+    """Rows of the next batch: few at first and of slow pictures, so that there is progress every second; many share a transaction."""
+
+    size: int = FIRST
+    began: float = field(default_factory=time.perf_counter)
+
+    def next(self) -> None:
+        """A batch is done."""
+        seconds, self.began = time.perf_counter() - self.began, time.perf_counter()
+        if seconds < SHORT_S:
+            self.size = min(2 * self.size, BATCH)
+        elif seconds > 2 * SHORT_S:
+            self.size = max(self.size // 2, FIRST)
+
+
+def _batches(table: Table, pace: _Pace) -> Iterator[tuple[list[Row], float]]:
+    """Rows, and the fraction of the table after them."""
+    before = 0.0
+    for chunk in table.batches(BATCH):
+        first = 0
+        while first < len(chunk):
+            rows = chunk[first : first + pace.size]
+            first += len(rows)
+            yield rows, before + (table.fraction - before) * first / len(chunk)
+        before = table.fraction
 
 
 def _one_ahead(decoding: Iterator[_Decoding]) -> Iterator[_Decoding]:
