@@ -16,7 +16,8 @@ from icg.adapter.model import AdapterConfig, IcgAdapter, fits
 from icg.brief import Brief
 from icg.checkpoints import DIFFUSERS, parameters, read_json, weights
 from icg.errors import BriefError, CheckpointError
-from icg.models.families import FAMILIES, Family, family_of
+from icg.models.compatible import FAMILIES, check_index, family_of
+from icg.models.families import Family
 
 TOKENS, LAYERS, SIZE = 77, 2, (512, 512)
 
@@ -128,6 +129,7 @@ def _diffusion(folder: Path) -> tuple[Family, tuple[Part, ...]]:
     import diffusers
 
     index = read_json("diffusion", folder / "model_index.json")
+    check_index(index)
     role = "unet" if index.get("unet") else "transformer"
     classes = {name: _class_of(index, name, folder) for name in (role, "vae", "scheduler")}
     if classes[role] not in FAMILIES:

@@ -68,7 +68,11 @@ async def test_the_same_import_again_changes_nothing(home: Home, shop: Path) -> 
         calls.append((fraction, report.rows))
 
     report = await import_items(csv(shop, *lines), shop, home.catalog, home.blobs, progress=note)
-    assert (report.accepted, calls[:2], calls[-1]) == (150, [(0.0, 0), (pytest.approx(8 / 150, abs=0.02), 8)], (1.0, 150))
+    assert (report.accepted, calls[:2], calls[-1]) == (
+        150,
+        [(0.0, 0), (pytest.approx(8 / 150, abs=0.02), 8)],
+        (1.0, 150),
+    )
     assert calls == sorted(calls)
     scored = list(home.generator.batches)
     assert (scored[0], sum(scored)) == (8, 150)
