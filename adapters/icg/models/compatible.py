@@ -6,11 +6,13 @@ does not, so the class of the denoiser alone says too little. Reads configuratio
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from icg.errors import CheckpointError
 from icg.models.families import Family, Flux, PixArt, StableDiffusion, StableDiffusion3, StableDiffusionXL
+from icg.models.noise import is_flow, prediction_of
 
 FAMILIES: dict[str, type[Family]] = {
     "SanaTransformer2DModel": Family,
@@ -78,6 +80,8 @@ def family_of(pipeline: Any) -> Family:
     _check("autoencoder", type(pipeline.vae).__name__, AUTOENCODERS)
     family = kind(pipeline)
     _check_channels(family)
+    if getattr(pipeline, "scheduler", None) is not None:
+        _check_scheduler(family, pipeline.scheduler)
     return family
 
 
@@ -111,3 +115,17 @@ def _check_channels(family: Family) -> None:
     _check("denoiser out_channels", config.get("out_channels") or packed * latent, (packed * latent, *doubled))
     for side in ("in_channels", "out_channels"):
         _check(f"autoencoder {side}", family.vae.config.get(side, 3), (3,))
+
+
+def _check_scheduler(family: Family, scheduler: Any) -> None:
+    """Its mixture of picture and noise has to be known, for product pictures and previews; FLUX's times are given as sigmas."""
+    name = type(scheduler).__name__
+    if not is_flow(scheduler):
+        if not hasattr(scheduler, "alphas_cumprod"):
+            allowed = "one of flow matching, or with alphas_cumprod (DDIM, Euler, DPM-Solver, ...)"
+            raise CheckpointError(f"diffusion scheduler={name!r}; allowed: {allowed}")
+        prediction_of(scheduler)
+    if isinstance(family, Flux) and "sigmas" not in inspect.signature(scheduler.set_timesteps).parameters:
+        raise CheckpointError(
+            f"diffusion scheduler={name!r}; allowed: one that takes sigmas, as FlowMatchEulerDiscreteScheduler"
+        )

@@ -193,7 +193,6 @@ class StableDiffusion(Family):
     """Stable Diffusion 1.x and 2.x (arXiv:2112.10752), and consistency models distilled from them (arXiv:2310.04378)."""
 
     usual_guidance = 8.5
-    """Of a distilled model."""
 
     @property
     def denoiser(self) -> Any:
@@ -266,8 +265,7 @@ class StableDiffusionXL(StableDiffusion):
         return self.denoiser(x, t, encoder_hidden_states=embeds, **kwargs, **residuals)[0]
 
     def _statistics(self, like: Tensor) -> tuple[Tensor | float, Tensor | float]:
-        config = self.vae.config
-        mean, deviation = config.get("latents_mean"), config.get("latents_std")
+        mean, deviation = (self.vae.config.get(name) for name in ("latents_mean", "latents_std"))
         if mean is None or deviation is None:
             return 0.0, 1.0
         return like.new_tensor(mean).view(1, -1, 1, 1), like.new_tensor(deviation).view(1, -1, 1, 1)

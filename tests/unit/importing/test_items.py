@@ -268,6 +268,14 @@ async def test_parquet_and_json_lines_say_the_same_as_csv(home: Home, shop: Path
     assert (item.title, item.category) == ("T3", "a|b")
 
 
+async def test_a_zero_byte_is_damage_of_its_row_alone(home: Home, shop: Path) -> None:
+    rows = b"".join(b"%d,Title %d,x\n" % (n, n) for n in range(300))
+    rows = rows.replace(b"150,Title", b"150,Ti\0tle").replace(b"\n20,Title 20,x", b"\n20,Title 20,x\0")
+    (shop / "items.csv").write_bytes(b"id,title,other\n" + rows)
+    report = await import_items(Table(shop / "items.csv"), shop, home.catalog, home.blobs)
+    assert (report.accepted, [r.row for r in report.refused]) == (299, [151])
+
+
 async def test_columns_can_be_named_and_missing_ones_are_named(home: Home, shop: Path) -> None:
     table = csv(shop, "key,label,pic", "a,A,pictures/1.png")
     with pytest.raises(InvalidInput, match=r"columns\.id.*one of the columns of items.csv: key, label, pic"):

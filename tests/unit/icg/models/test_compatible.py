@@ -190,6 +190,52 @@ def test_settings_of_published_models_are_drawn_as_the_stock_pipeline_draws_them
     assert np.abs(mine - theirs).max() <= 1.01 / 255
 
 
+SCHEDULERS = ("DDPMScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler", "LMSDiscreteScheduler")
+SCHEDULERS += ("DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler", "UniPCMultistepScheduler", "TCDScheduler")
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_schedulers_step_as_in_the_stock_pipeline(vlm_of: Callable[[str], tuple[Any, Any]], name: str) -> None:
+    """Also those that add noise, and those that call the denoiser twice a step."""
+    stock = make(tiny.sd15)
+    stock.scheduler = getattr(diffusers, name).from_config(stock.scheduler.config)
+    mine, theirs = drawn(vlm_of("smolvlm"), stock)
+    assert np.abs(mine - theirs).max() <= 1.01 / 255
+
+
+@pytest.mark.parametrize(
+    ("family", "scheduler", "settings", "message"),
+    [
+        (
+            "sd15",
+            "EDMEulerScheduler",
+            {},
+            "scheduler='EDMEulerScheduler'; allowed: one of flow matching, or with alphas",
+        ),
+        ("sana", "SCMScheduler", {}, "scheduler='SCMScheduler'; allowed: one of flow matching, or with alphas"),
+        ("flux", "FlowMatchHeunDiscreteScheduler", {}, "Heun.*; allowed: one that takes sigmas"),
+        ("sd15", "DDIMScheduler", {"prediction_type": "x"}, "prediction_type='x'; allowed: epsilon"),
+        ("sd15", "DPMSolverSDEScheduler", {}, "torchsde"),
+    ],
+)
+def test_other_schedulers_are_refused_by_name(
+    vlm_folder: Folder,
+    folders: Path,
+    tmp_path: Path,
+    family: str,
+    scheduler: str,
+    settings: dict[str, Any],
+    message: str,
+) -> None:
+    shutil.copytree(folders / family, tmp_path / "diffusion")
+    index = tmp_path / "diffusion" / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"scheduler": ["diffusers", scheduler]}))
+    config = {"_class_name": scheduler, **settings}
+    (tmp_path / "diffusion" / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=f"(?s){message}"):
+        check(vlm_folder("llava"), tmp_path / "diffusion", size=SIZE)
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("diffusion")
@@ -312,6 +358,32 @@ def test_another_autoencoder_and_a_refiner_are_refused_by_name(
     index.write_text(json.dumps(stated | {"requires_aesthetics_score": True}))
     with pytest.raises(CheckpointError, match="requires_aesthetics_score=true; allowed: false"):
         check(vlm_folder("llava"), tmp_path / "diffusion")
+
+
+def test_a_missing_file_names_those_that_are_there(vlm_folder: Folder, folders: Path, tmp_path: Path) -> None:
+    shutil.copytree(folders / "sd15", tmp_path / "diffusion")
+    part = tmp_path / "diffusion" / "unet"
+    (part / "diffusion_pytorch_model.safetensors").rename(part / "diffusion_pytorch_model.non_ema.safetensors")
+    message = (
+        r"diffusion_pytorch_model\.safetensors is missing; .*there are diffusion_pytorch_model\.non_ema\.safetensors"
+    )
+    for refusing in (lambda: check(vlm_folder("llava"), part.parent), lambda: load_diffusion(part.parent)):
+        with pytest.raises(CheckpointError, match=message):
+            refusing()
+
+
+@pytest.mark.parametrize("variant", ["", "fp16"])
+def test_shards_of_a_denoiser_are_read(vlm_folder: Folder, folders: Path, tmp_path: Path, variant: str) -> None:
+    shutil.copytree(folders / "sd3", tmp_path / "diffusion")
+    stock = load_diffusion(folders / "sd3")
+    for role in ("transformer", "vae"):
+        shutil.rmtree(tmp_path / "diffusion" / role)
+        part = getattr(stock, role)
+        part.save_pretrained(tmp_path / "diffusion" / role, max_shard_size="10KB", variant=variant or None)
+    assert len(list((tmp_path / "diffusion" / "transformer").glob("*.safetensors"))) > 1
+    check(vlm_folder("llava"), tmp_path / "diffusion", size=SIZE)
+    again = load_diffusion(tmp_path / "diffusion").transformer.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in stock.transformer.state_dict().items())
 
 
 def test_pixels_that_are_no_numbers_are_an_error_and_no_black_cover(vlm_of: Callable[[str], tuple[Any, Any]]) -> None:
