@@ -41,7 +41,7 @@ USERS = 2000
 PARTS = (0.1, 0.5, 1.0)
 
 
-class Watch:
+class ProgressWatch:
     """The longest time between two reports of progress, in seconds, the first from the start; resident MiB by parts of the table."""
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ async def measure(folder: Path, data: Path, before: bool) -> dict[str, float]:
         if not before:
             gc.freeze()  # as the command does
         for name in ("items", "pictures"):
-            watch, clock = Watch(), Clock()
+            watch, clock = ProgressWatch(), Clock()
             table = Table(folder / f"{name}.csv")
             report = await import_items(table, folder, parts.catalog, parts.blobs, progress=watch)
             rates |= clock.of(name, report.accepted)
@@ -124,7 +124,7 @@ async def measure(folder: Path, data: Path, before: bool) -> dict[str, float]:
     return rates | {"silent_s": watch.silent_s}
 
 
-async def _events(folder: Path, parts: Parts, watch: Watch, before: bool) -> dict[str, float]:
+async def _events(folder: Path, parts: Parts, watch: ProgressWatch, before: bool) -> dict[str, float]:
     if before:
         events.LATER = parts.encoder  # type: ignore[assignment]
     clock = Clock()

@@ -136,7 +136,8 @@ def text(data: bytes, name: str) -> str:
 def _foreign(data: bytes) -> str:
     """What pictures of other formats are called, "" for unknown bytes."""
     if data[4:8] == b"ftyp":
-        return f"a {'HEIC' if data[8:10] in (b'he', b'mi', b'ms') else data[8:12].decode('latin-1').strip()!r} file"
+        brand = data[8:12].decode("latin-1").strip()
+        return f"a {'HEIC' if brand[:2] in ('he', 'mi', 'ms') else repr(brand)} file"
     return next((f"a {name} file" for start, name in OTHERS.items() if data.lstrip()[: len(start)] == start), "")
 
 

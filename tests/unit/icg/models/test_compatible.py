@@ -140,7 +140,7 @@ def make(build: Callable[[], Any]) -> Any:
     return stock
 
 
-def drawn(vlm: tuple[Any, Any], stock: Any) -> tuple[np.ndarray, np.ndarray]:
+def both_pictures(vlm: tuple[Any, Any], stock: Any) -> tuple[np.ndarray, np.ndarray]:
     """Our cover and the stock pipeline's, of the same conditions and noise, each (H, W, 3) in 0..1."""
     spec = family_of(stock).spec
     torch.manual_seed(1)
@@ -178,7 +178,7 @@ def test_a_claimed_class_is_drawn_as_the_stock_pipeline_draws_it(
 ) -> None:
     stock = make(CLAIMED[name])
     assert type(stock).__name__ == name
-    mine, theirs = drawn(vlm_of("smolvlm"), stock)
+    mine, theirs = both_pictures(vlm_of("smolvlm"), stock)
     assert np.abs(mine - theirs).max() <= 1.01 / 255
 
 
@@ -186,7 +186,7 @@ def test_a_claimed_class_is_drawn_as_the_stock_pipeline_draws_it(
 def test_settings_of_published_models_are_drawn_as_the_stock_pipeline_draws_them(
     vlm_of: Callable[[str], tuple[Any, Any]], case: str
 ) -> None:
-    mine, theirs = drawn(vlm_of("smolvlm"), make(SUPPORTED[case]))
+    mine, theirs = both_pictures(vlm_of("smolvlm"), make(SUPPORTED[case]))
     assert np.abs(mine - theirs).max() <= 1.01 / 255
 
 
@@ -199,7 +199,7 @@ def test_schedulers_step_as_in_the_stock_pipeline(vlm_of: Callable[[str], tuple[
     """Also those that add noise, and those that call the denoiser twice a step."""
     stock = make(tiny.sd15)
     stock.scheduler = getattr(diffusers, name).from_config(stock.scheduler.config)
-    mine, theirs = drawn(vlm_of("smolvlm"), stock)
+    mine, theirs = both_pictures(vlm_of("smolvlm"), stock)
     assert np.abs(mine - theirs).max() <= 1.01 / 255
 
 
@@ -392,7 +392,7 @@ def test_pixels_that_are_no_numbers_are_an_error_and_no_black_cover(vlm_of: Call
     with torch.no_grad():
         stock.vae.decoder.conv_out.bias.fill_(torch.inf)
     with pytest.raises(IcgError, match="NaN or infinity; allowed: a model that gives finite numbers in this precision"):
-        drawn(vlm_of("smolvlm"), stock)
+        both_pictures(vlm_of("smolvlm"), stock)
 
 
 def test_latents_return_from_pixels_where_statistics_are_used() -> None:

@@ -13,8 +13,8 @@ def runs(trunk: Trunk) -> list[Tensor]:
     """Gets the input of each run from now on."""
     inputs: list[Tensor] = []
 
-    def note(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-        inputs.append(given[0])
+    def note(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        inputs.append(arguments[0])
 
     trunk.stem.register_forward_pre_hook(note)
     return inputs
