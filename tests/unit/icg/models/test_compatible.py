@@ -53,33 +53,13 @@ def classes() -> dict[str, str]:
     return out
 
 
-def lcm() -> Any:
-    """A UNet that was distilled with guidance as an input."""
-    stock = tiny.sd15()
-    stock.unet = tiny.unet(cross_attention_dim=24, attention_head_dim=2, time_cond_proj_dim=16)
-    scheduler = diffusers.LCMScheduler(beta_schedule="scaled_linear")
-    parts = {**stock.components, "unet": stock.unet, "scheduler": scheduler}
-    return diffusers.LatentConsistencyModelPipeline(**parts, requires_safety_checker=False)
-
-
-def pixart_alpha() -> Any:
-    """Takes size and aspect as inputs, as models of 1,024 pixels do."""
-    stock = tiny.pixart()
-    config = {**stock.transformer.config, "sample_size": 128, "use_additional_conditions": True}
-    # A third of the width for each number of the size; the first third for two.
-    model = diffusers.PixArtTransformer2DModel.from_config(
-        config | {"attention_head_dim": 12, "cross_attention_dim": 24}
-    )
-    return diffusers.PixArtAlphaPipeline(**{**stock.components, "transformer": model})
-
-
 CLAIMED: dict[str, Callable[[], Any]] = {
     "StableDiffusionPipeline": tiny.sd15,
-    "LatentConsistencyModelPipeline": lcm,
+    "LatentConsistencyModelPipeline": tiny.lcm,
     "StableDiffusionXLPipeline": tiny.sdxl,
     "StableDiffusion3Pipeline": tiny.sd3,
     "FluxPipeline": tiny.flux,
-    "PixArtAlphaPipeline": pixart_alpha,
+    "PixArtAlphaPipeline": tiny.pixart_alpha,
     "PixArtSigmaPipeline": tiny.pixart,
     "SanaPipeline": tiny.sana,
 }
