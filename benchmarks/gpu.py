@@ -30,7 +30,7 @@ from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.brief import Brief
 from icg.draw.pipeline import CoverPipeline
 from icg.models import vlm as reading
-from icg.models.families import family_of
+from icg.models.compatible import family_of
 from icg.scheduler.engine import GPU_ROWS, StepScheduler
 from icg.scheduler.fast import NAMED, Fast
 from icg.train.throughput import ceiling, flop_counter

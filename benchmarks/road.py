@@ -17,7 +17,8 @@ import diffusers
 import torch
 from accelerate import init_empty_weights
 from icg.adapter.connector import Connector
-from icg.models.families import Family, family_of
+from icg.models.compatible import family_of
+from icg.models.families import Family
 from icg.train.alignment.recipe import FEW
 from icg.train.throughput import flop_counter
 from torch import Tensor

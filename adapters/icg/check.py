@@ -16,7 +16,8 @@ from icg.adapter.model import AdapterConfig, IcgAdapter, fits
 from icg.brief import Brief
 from icg.checkpoints import DIFFUSERS, parameters, read_json, weights
 from icg.errors import BriefError, CheckpointError
-from icg.models.families import FAMILIES, Family, family_of
+from icg.models.compatible import FAMILIES, check_index, family_of
+from icg.models.families import Family
 
 TOKENS, LAYERS, SIZE = 77, 2, (512, 512)
 
@@ -126,18 +127,25 @@ def _vlm(folder: Path) -> Any:
 def _diffusion(folder: Path) -> tuple[Family, tuple[Part, ...]]:
     """The family and its parts, without text encoders, which are unused."""
     import diffusers
+    import torch
 
     index = read_json("diffusion", folder / "model_index.json")
+    check_index(index)
     role = "unet" if index.get("unet") else "transformer"
     classes = {name: _class_of(index, name, folder) for name in (role, "vae", "scheduler")}
     if classes[role] not in FAMILIES:
         raise CheckpointError(f"diffusion {role}={classes[role]!r}; allowed: {', '.join(FAMILIES)}")
-    read_json("diffusion scheduler", folder / "scheduler" / "scheduler_config.json")
+    settings = read_json("diffusion scheduler", folder / "scheduler" / "scheduler_config.json")
     models = {}
-    for name in (role, "vae"):
-        part, kind = f"diffusion {name}", getattr(diffusers, classes[name], None)
+    for name, kind in {name: getattr(diffusers, classes[name], None) for name in (role, "vae", "scheduler")}.items():
+        part = f"diffusion {name}"
         if kind is None:
             raise CheckpointError(f"{part}={classes[name]!r}; allowed: a class of diffusers {diffusers.__version__}")
+        if name == "scheduler":
+            with torch.device("cpu"):  # it computes numbers
+                build = partial(kind.from_config, settings)
+                models[name] = _built(part, folder / name, classes[name], "what this class takes", build)
+            continue
         headers = weights(part, folder / name, DIFFUSERS)
         build = partial(kind.from_config, read_json(part, folder / name / "config.json"))
         models[name] = _built(part, folder / name, classes[name], "what this class takes", build)

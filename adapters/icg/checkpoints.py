@@ -183,7 +183,9 @@ def _files(part: str, folder: Path, stem: str) -> list[Path]:
     pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
     if pickled:
         raise CheckpointError(f"{part}={str(folder)!r}: only pickled weights ({pickled[0]}); {allowed}")
-    raise CheckpointError(f"{part}={str(folder)!r}: {whole.name} is missing; {allowed}")
+    others = sorted(path.name for path in folder.glob("*.safetensors*"))
+    there = f"; there are {', '.join(others[:9])}, and variants {' and '.join(VARIANTS)} are read" if others else ""
+    raise CheckpointError(f"{part}={str(folder)!r}: {whole.name} is missing; {allowed}{there}")
 
 
 def _header(part: str, path: Path) -> dict[str, tuple[int, ...]]:

@@ -27,6 +27,14 @@ MAX_RATIO = 20
 Image.init()
 FORMATS = tuple(name for name in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF", "HEIF") if name in Image.OPEN)
 """AVIF if Pillow was built with it, HEIF if a plugin is registered."""
+OTHERS = {b"II*\0": "TIFF", b"MM\0*": "TIFF", b"<svg": "SVG", b"<?xml": "SVG or other XML", b"%PDF": "PDF"}
+OTHERS |= {
+    b"\0\0\0\x0cjP": "JPEG 2000",
+    b"\xff\x0a": "JPEG XL",
+    b"8BPS": "Photoshop",
+    b"<!DOC": "HTML",
+    b"<html": "HTML",
+}
 REDUCING_GAP = 3.0
 """Pillow first averages whole blocks if the scale is above this: no visible difference, less time."""
 DAMAGE: tuple[type[Exception], ...] = (OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError)
@@ -53,7 +61,7 @@ def decode(
         except Image.DecompressionBombError as error:
             raise InputError(name, "a picture of too many pixels", f"at most {MAX_PIXELS} pixels") from error
         except DAMAGE as error:
-            value = f"{len(data)} bytes that are not such a picture"
+            value = _foreign(data) or f"{len(data)} bytes that are not such a picture"
             raise InputError(name, value, f"a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture") from error
         kind = image.format
         _check_size(name, *image.size)
@@ -123,6 +131,14 @@ def text(data: bytes, name: str) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise BriefError(f"{name} of {len(data)} bytes; allowed: UTF-8 ({error.reason})") from error
+
+
+def _foreign(data: bytes) -> str:
+    """What pictures of other formats are called, "" for unknown bytes."""
+    if data[4:8] == b"ftyp":
+        brand = data[8:12].decode("latin-1").strip()
+        return f"a {'HEIC' if brand[:2] in ('he', 'mi', 'ms') else repr(brand)} file"
+    return next((f"a {name} file" for start, name in OTHERS.items() if data.lstrip()[: len(start)] == start), "")
 
 
 def _check_size(name: str, width: int, height: int) -> None:

@@ -3,6 +3,7 @@
 Shared by the API and by imports; knows neither, and no store. `icg.pictures`, which imports no torch, decodes.
 """
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -17,9 +18,22 @@ from eyecatch.core.errors import InvalidInput, Violation
 
 STORED_SIDE = 1024
 QUALITY = 90
+METHOD = 0
+"""Of WebP's encoder. 4 takes three times as long for 0.6 dB less noise at the same size (600 x 900 pixels, 41.4 dB)."""
+EARLIER_METHOD = 4
 PREVIEW_QUALITY = 60
 
-__all__ = ["MAX_BYTES", "QUALITY", "STORED_SIDE", "NoSuchPicture", "file_inside", "normalise", "preview", "thumbnail"]
+__all__ = [
+    "MAX_BYTES",
+    "QUALITY",
+    "STORED_SIDE",
+    "NoSuchPicture",
+    "earlier_names",
+    "file_inside",
+    "normalise",
+    "preview",
+    "thumbnail",
+]
 
 
 class NoSuchPicture(InvalidInput):
@@ -32,20 +46,43 @@ def normalise(data: bytes, field: str) -> Picture:
     Takes the first frame of an animation, applies the orientation of the metadata and drops the metadata. A picture with transparent
     pixels is stored without loss, because its alpha is its cut-out; as a cover it is shown over white.
     """
-    try:
-        picture = decode(data, field, "", longest=STORED_SIDE)
-    except InputError as error:
-        raise InvalidInput([Violation(field, error.value, error.allowed)]) from error
+    picture, name = _decoded(data, field), _digest(b"file\n" + data)
     if picture.mode == "RGB":
-        return Picture(_webp(picture), *picture.size)
+        return Picture(_webp(picture, METHOD), *picture.size, names=(name, name))
     if picture.getchannel("A").getextrema()[1] == 0:
         raise InvalidInput.of(field, "a fully transparent picture", "a picture with something on it")
-    return Picture(_webp(picture, lossless=True, exact=True), *picture.size, opaque=_webp(over_white(picture)))
+    whole, opaque = _both(picture, METHOD)
+    return Picture(whole, *picture.size, opaque=opaque, names=(name, _digest(b"file over white\n" + data)))
 
 
-def _webp(picture: Image.Image, **options: bool) -> bytes:
+def earlier_names(data: bytes, field: str) -> tuple[str, str]:
+    """The names of both blobs in stores of before, where they were the digests of what was stored."""
+    picture = _decoded(data, field)
+    if picture.mode == "RGB":
+        name = _digest(_webp(picture, EARLIER_METHOD))
+        return name, name
+    whole, opaque = _both(picture, EARLIER_METHOD)
+    return _digest(whole), _digest(opaque)
+
+
+def _decoded(data: bytes, field: str) -> Image.Image:
+    try:
+        return decode(data, field, "", longest=STORED_SIDE)
+    except InputError as error:
+        raise InvalidInput([Violation(field, error.value, error.allowed)]) from error
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _both(picture: Image.Image, method: int) -> tuple[bytes, bytes]:
+    return _webp(picture, method, lossless=True, exact=True), _webp(over_white(picture), method)
+
+
+def _webp(picture: Image.Image, method: int, **options: bool) -> bytes:
     out = io.BytesIO()
-    picture.save(out, "WEBP", quality=QUALITY, method=4, **options)
+    picture.save(out, "WEBP", quality=QUALITY, method=method, **options)
     return out.getvalue()
 
 

@@ -67,3 +67,13 @@ async def test_the_same_bytes_at_the_same_time_are_one_blob(blobs: Blobs) -> Non
     uris = await asyncio.gather(*[blobs.put(data, "webp") for _ in range(16)])
     assert len(set(uris)) == 1
     assert await blobs.get(uris[0]) == data
+
+
+async def test_a_blob_with_a_name_keeps_its_first_bytes(blobs: Blobs) -> None:
+    uri = await blobs.put(b"encoded today", "webp", SOME)
+    assert uri == f"blob:{SOME}.webp"
+    assert await blobs.put(b"encoded otherwise", "webp", SOME) == uri
+    assert await blobs.get(uri) == b"encoded today"
+    for name in ("../x", SOME[1:], SOME.replace("0", "g")):
+        with pytest.raises(InvalidInput, match="64 hexadecimal digits"):
+            await blobs.put(b"x", "webp", name)

@@ -38,6 +38,11 @@ ROOT = Path(__file__).parents[2]
             {"hnsw_ratio_3000", "hnsw_recall_3000", "ivf-pq_recall_2000", "busy_p99_ratio"},
         ),
         (
+            "importing",
+            ("--items", "50", "--events", "500", "--pictures", "10", "--rounds", "1"),
+            {"items_per_s", "events_per_s", "pictures_per_s", "pictures_memory_mb", "silent_s", "before"},
+        ),
+        (
             "recall_scale",
             ("--users", "300", "600", "--items", "2000", "--store-users", "50"),
             {"growth", "growth_cpu", "users_per_s_600", "gib_600", "read_events_per_s", "read_bytes"},

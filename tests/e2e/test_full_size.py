@@ -15,7 +15,7 @@ from eyecatch.client import connect
 from eyecatch.v1 import catalog_pb2, covers_pb2, types_pb2
 from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.assemble import assemble
-from icg.models.families import family_of
+from icg.models.compatible import family_of
 from icg.settings import DrawingSettings
 from PIL import Image
 

@@ -17,7 +17,8 @@ from icg.adapter.refiner import Refiner
 from icg.adapter.studios import Studios
 from icg.checkpoints import load_module, read_json, save_module
 from icg.errors import BriefError, CheckpointError
-from icg.models.families import ConditioningSpec, family_of
+from icg.models.compatible import family_of
+from icg.models.families import ConditioningSpec
 
 MAX_GROUND = 2048
 MAYBE = ("pooled", "grounds", "drafts", "layouts", "studios", "palettes", "backdrops")

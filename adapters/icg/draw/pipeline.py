@@ -30,7 +30,8 @@ from icg.draw.readings import Readings
 from icg.draw.sampler import Sampler, step_together, with_input_guidance
 from icg.errors import BriefError, Cancelled, CheckpointError, Unsupported
 from icg.models import vlm as reading
-from icg.models.families import EMPTY, Residuals, cast, family_of
+from icg.models.compatible import check_index, family_of
+from icg.models.families import EMPTY, Residuals, cast
 from icg.products import prompt as product_reading
 from icg.products.inpainting import Inpainter, planes
 from icg.products.library import TrainedProduct
@@ -356,6 +357,7 @@ def load_diffusion(folder: Path) -> Any:
     from diffusers import DiffusionPipeline
 
     stated = read_json("diffusion", folder / "model_index.json")
+    check_index(stated)
     parts = [name for name, value in stated.items() if isinstance(value, list)]
     used = [name for name in parts if name in ("unet", "transformer", "vae")]
     for name in used:

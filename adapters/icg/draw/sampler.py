@@ -119,7 +119,7 @@ class Sampler:
             noise = layout_noise(noise, torch.tensor([layout]), layouts)
         self.latents = noise * getattr(self.scheduler, "init_noise_sigma", 1.0)
         self._anchor = anchor_step(brief)
-        self._random = inspect.signature(self.scheduler.step).parameters.keys() & {"generator"}
+        self._takes = inspect.signature(self.scheduler.step).parameters.keys() & {"generator", "eta"}
         self._generator = _later_noise(brief)
         self.done = 0
         self.clean: Tensor | None = None
@@ -166,9 +166,13 @@ class Sampler:
             self.latents, prediction = now.mixture.latents(clean, noise), now.mixture.target(clean, noise)
         clean = mixture(self.scheduler, self.done).clean(self.latents, prediction) if keep_clean else None
         self.clean = None if clean is None else enlarged(clean, self._factor)[0]
-        random = {"generator": self._generator} if self._random else {}
+        options = {
+            "generator": self._generator,
+            "eta": 0.0,
+        }  # as stock pipelines say; some schedules have another default
+        options = {name: value for name, value in options.items() if name in self._takes}
         t = self.scheduler.timesteps[self.done]
-        self.latents = self.scheduler.step(prediction, t, self.latents, **random, return_dict=False)[0]
+        self.latents = self.scheduler.step(prediction, t, self.latents, **options, return_dict=False)[0]
         self.done += 1
         if self.done == self._drafts:
             self._refine()

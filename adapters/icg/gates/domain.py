@@ -22,7 +22,7 @@ from icg.checkpoints import SHIPPED, weights
 from icg.errors import CheckpointError
 from icg.models.dual import SIDE, DualEncoder
 from icg.models.joint import pixels
-from icg.models.trunk import Trunk
+from icg.models.trunk import Trunk, shared
 from icg.pictures import over_white
 from icg.rewards.base import Reward, check_pairs
 
@@ -115,19 +115,22 @@ class DomainReward:
 
     name = "gate_domain"
     range = (0.0, 1.0)
+    side = SIDE
 
-    def __init__(self, checkpoint: str | Path) -> None:
-        self._checkpoint = Path(checkpoint)
+    def __init__(self, checkpoint: str | Path, trunk: Trunk | None = None) -> None:
+        """trunk: one that is loaded already; it is used if it has the weights of the checkpoint's."""
+        self._domain, own = _load(str(checkpoint))
+        self._trunk = own if trunk is None else shared(own, trunk)
 
     @classmethod
-    def of(cls, checkpoint: str | Path) -> dict[str, Reward]:
+    def of(cls, checkpoint: str | Path, trunk: Trunk | None = None) -> dict[str, Reward]:
         """By name; empty for a checkpoint that states no domain."""
-        return {cls.name: cls(checkpoint)} if (Path(checkpoint) / PART).is_dir() else {}
+        return {cls.name: cls(checkpoint, trunk)} if (Path(checkpoint) / PART).is_dir() else {}
 
     def __call__(self, images: list[Image.Image], briefs: list[Brief]) -> np.ndarray:
         """(B,) float32. Of the briefs only their number is checked."""
         check_pairs(images, briefs)
-        return domain(self._checkpoint, images).astype(np.float32)
+        return self._domain(features(self._trunk, images)).astype(np.float32) if images else np.zeros(0, np.float32)
 
 
 def trunk_of(checkpoint: Path) -> Trunk:
@@ -142,12 +145,8 @@ def features(trunk: Trunk, pictures: Sequence[Image.Image]) -> np.ndarray:
     """(N, F): mean and deviation over positions of each channel of BLOCKS, of pictures of any size and aspect."""
     rows = []
     for n in range(0, len(pictures), 64):
-        x = pixels([over_white(picture) for picture in pictures[n : n + 64]], SIDE)
-        x, parts = trunk.stem(x).clamp(0, 6), []
-        for index, block in enumerate(trunk.blocks[: BLOCKS[-1] + 1]):
-            x = block(x)
-            if index in BLOCKS:
-                parts += [x.mean((2, 3)), x.std((2, 3))]
+        maps = trunk.outputs(pixels([over_white(picture) for picture in pictures[n : n + 64]], SIDE), BLOCKS[-1])
+        parts = [part for block in BLOCKS for part in (maps[block].mean((2, 3)), maps[block].std((2, 3)))]
         rows.append(torch.cat(parts, 1))
     return torch.cat(rows).numpy()
 

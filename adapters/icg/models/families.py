@@ -7,6 +7,7 @@ in every family. Knows nothing about items, users or the mathematics of schedule
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,11 +20,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from icg.errors import CheckpointError
+from icg.errors import CheckpointError, IcgError
 
 Size = tuple[int, int]
 """Width and height of a cover in pixels."""
 Residuals = Mapping[str, Any]
+NOT_FINITE = "latents or pixels hold NaN or infinity; allowed: a model that gives finite numbers in this precision"
 EMPTY: Residuals = MappingProxyType({})
 
 
@@ -133,30 +135,39 @@ class Family:
         residuals: of a ControlNet, see icg.products.inpainting; only for families that have one. guidance (B,): of each row, only for a
         denoiser that `takes_guidance`; None: that it was distilled with.
         """
+        t = t * self.denoiser.config.get("timestep_scale", 1.0)
         return self.denoiser(x, encoder_hidden_states=embeds, timestep=t, return_dict=False, **residuals)[0]
 
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels (B, 3, H, W) in [-1, 1] -> latents at the denoiser's scale."""
         output = self.vae.encode(pixels.to(self.vae.dtype))
-        latent = output.latent_dist.mode() if hasattr(output, "latent_dist") else output.latent
-        return (latent.to(pixels) - self._shift) * self.vae.config.scaling_factor
+        tiny = getattr(output, "latents", None)  # of an AutoencoderTiny
+        latent = (
+            output.latent_dist.mode() if hasattr(output, "latent_dist") else output.latent if tiny is None else tiny
+        )
+        mean, deviation = self._statistics(pixels)
+        return (latent.to(pixels) - mean) * (self.vae.config.scaling_factor / deviation)
 
     def decode(self, latents: Tensor) -> Tensor:
         """latents -> pixels (B, 3, H, W) in [-1, 1]."""
-        scaled = latents / self.vae.config.scaling_factor + self._shift
+        mean, deviation = self._statistics(latents)
+        scaled = latents * (deviation / self.vae.config.scaling_factor) + mean
         return self.vae.decode(scaled.to(self.vae.dtype), return_dict=False)[0].to(latents)
 
     def images(self, latents: Tensor) -> list[Image.Image]:
-        """Decode each latent to an image."""
-        return [Image.fromarray(array) for array in to_bytes(self.decode(latents)).cpu().numpy()]
+        """Decode each latent to an image. Raises IcgError for pixels that are not finite, which would be black."""
+        pixels = self.decode(latents)
+        if not finite(latents, pixels).all():
+            raise IcgError(NOT_FINITE)
+        return [Image.fromarray(array) for array in to_bytes(pixels).cpu().numpy()]
 
-    @property
-    def _shift(self) -> float:
-        return float(self.vae.config.get("shift_factor") or 0.0)
+    def _statistics(self, like: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        """Mean and deviation of the autoencoder's latents, as far as the stock pipeline of this family uses them."""
+        return 0.0, 1.0
 
 
 class PixArt(Family):
-    """PixArt-alpha and -sigma (arXiv:2403.04692): learned variances, of which only the mean is used."""
+    """PixArt-alpha and -sigma (arXiv:2403.04692): learned variances, of which only the mean is used, and for some the size as input."""
 
     def predict(
         self,
@@ -169,18 +180,29 @@ class PixArt(Family):
         guidance: Tensor | None = None,
     ) -> Tensor:
         """See Family.predict."""
-        kwargs = {"resolution": None, "aspect_ratio": None}
+        kwargs: dict[str, Tensor | None] = {"resolution": None, "aspect_ratio": None}
+        if self.denoiser.use_additional_conditions:
+            width, height = size
+            kwargs["resolution"] = embeds.new_tensor([height, width]).repeat(len(x), 1)
+            kwargs["aspect_ratio"] = embeds.new_tensor([height / width]).repeat(len(x), 1)
         out = self.denoiser(x, encoder_hidden_states=embeds, timestep=t, added_cond_kwargs=kwargs, return_dict=False)[0]
         return out.chunk(2, dim=1)[0] if out.shape[1] == 2 * x.shape[1] else out
 
 
 class StableDiffusion(Family):
-    """Stable Diffusion 1.x and 2.x (arXiv:2112.10752)."""
+    """Stable Diffusion 1.x and 2.x (arXiv:2112.10752), and consistency models distilled from them (arXiv:2310.04378)."""
+
+    usual_guidance = 8.5
 
     @property
     def denoiser(self) -> Any:
         """The UNet."""
         return self.pipeline.unet
+
+    @property
+    def takes_guidance(self) -> bool:
+        """See Family.takes_guidance."""
+        return self.denoiser.config.time_cond_proj_dim is not None
 
     @property
     def multiple(self) -> int:
@@ -203,7 +225,18 @@ class StableDiffusion(Family):
         guidance: Tensor | None = None,
     ) -> Tensor:
         """See Family.predict."""
-        return self.denoiser(x, t, encoder_hidden_states=embeds, return_dict=False, **residuals)[0]
+        kwargs = {"timestep_cond": self._guidance(x, guidance), "return_dict": False}
+        return self.denoiser(x, t, encoder_hidden_states=embeds, **kwargs, **residuals)[0]
+
+    def _guidance(self, x: Tensor, guidance: Tensor | None) -> Tensor | None:
+        """timestep_cond: sines and cosines of guidance - 1, as in diffusers' get_guidance_scale_embedding."""
+        width = self.denoiser.config.time_cond_proj_dim
+        if width is None:
+            return None
+        strength = x.new_full((len(x),), self.usual_guidance) if guidance is None else guidance
+        rates = torch.exp(torch.arange(width // 2, device=x.device) * -(math.log(10000.0) / (width // 2 - 1)))
+        angles = (strength.float() - 1)[:, None] * 1000 * rates
+        return nn.functional.pad(torch.cat([angles.sin(), angles.cos()], 1), (0, width % 2)).to(x)
 
 
 class StableDiffusionXL(StableDiffusion):
@@ -228,7 +261,14 @@ class StableDiffusionXL(StableDiffusion):
     ) -> Tensor:
         """See Family.predict."""
         kwargs = {"added_cond_kwargs": self.micro_conditioning(pooled, size, len(x)), "return_dict": False}
+        kwargs["timestep_cond"] = self._guidance(x, guidance)
         return self.denoiser(x, t, encoder_hidden_states=embeds, **kwargs, **residuals)[0]
+
+    def _statistics(self, like: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        mean, deviation = (self.vae.config.get(name) for name in ("latents_mean", "latents_std"))
+        if mean is None or deviation is None:
+            return 0.0, 1.0
+        return like.new_tensor(mean).view(1, -1, 1, 1), like.new_tensor(deviation).view(1, -1, 1, 1)
 
     def micro_conditioning(self, pooled: Tensor | None, size: Size, count: int) -> dict[str, Any]:
         """added_cond_kwargs for `count` rows (arXiv:2307.01952, section 2.2)."""
@@ -242,6 +282,9 @@ class StableDiffusionXL(StableDiffusion):
 
 class StableDiffusion3(Family):
     """SD3 and 3.5 (arXiv:2403.03206)."""
+
+    def _statistics(self, like: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        return float(self.vae.config.get("shift_factor") or 0.0), 1.0
 
     @property
     def spec(self) -> ConditioningSpec:
@@ -327,29 +370,14 @@ class Flux(StableDiffusion3):
         return out.view(count, h // 2, w // 2, channels, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(x.shape)
 
 
-FAMILIES: dict[str, type[Family]] = {
-    "SanaTransformer2DModel": Family,
-    "PixArtTransformer2DModel": PixArt,
-    "UNet2DConditionModel": StableDiffusion,
-    "SD3Transformer2DModel": StableDiffusion3,
-    "FluxTransformer2DModel": Flux,
-}
-
-
-def family_of(pipeline: Any) -> Family:
-    """The family of a loaded stock pipeline. Raises CheckpointError for an unknown one."""
-    denoiser = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
-    kind = FAMILIES.get(type(denoiser).__name__)
-    if kind is None:
-        raise CheckpointError(f"diffusion={type(denoiser).__name__}; allowed: a pipeline with {', '.join(FAMILIES)}")
-    if kind is StableDiffusion and denoiser.config.addition_embed_type == "text_time":
-        kind = StableDiffusionXL
-    return kind(pipeline)
-
-
 def to_bytes(pixels: Tensor) -> Tensor:
     """(B, 3, H, W) in [-1, 1] -> uint8 (B, H, W, 3)."""
     return (pixels / 2 + 0.5).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1)
+
+
+def finite(latents: Tensor, pixels: Tensor) -> Tensor:
+    """(B,) whether latents and pixels, each (B, ...), are all numbers. Pixels may not be where latents are: autoencoders overflow."""
+    return latents.isfinite().flatten(1).all(1) & pixels.isfinite().flatten(1).all(1)
 
 
 def cast(module: nn.Module, dtype: torch.dtype) -> None:

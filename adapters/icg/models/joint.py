@@ -18,7 +18,9 @@ from icg.checkpoints import SHIPPED, space_folder
 from icg.errors import CheckpointError
 from icg.models import dual
 from icg.models.dual import WIDTH, DualEncoder
+from icg.models.picture_encoder import TrunkPictures
 from icg.models.space import FittedSpace
+from icg.models.trunk import shared
 
 
 class JointEmbedding:
@@ -40,7 +42,10 @@ class JointEmbedding:
                 f"checkpoint={str(root)!r}: no such folder; allowed: a checkpoint folder on this machine"
             )
         titles = DualEncoder.from_pretrained(root / "dual" if (root / "dual").is_dir() else SHIPPED / "dual")
-        return cls(FittedSpace.from_pretrained(space_folder(root, space), SHIPPED / "dual"), titles)
+        fitted = FittedSpace.from_pretrained(space_folder(root, space), SHIPPED / "dual")
+        if isinstance(fitted.encoder, TrunkPictures):
+            fitted.encoder.trunk = shared(fitted.encoder.trunk, titles.trunk)
+        return cls(fitted, titles)
 
     @torch.inference_mode()
     def images(self, images: list[Image.Image]) -> np.ndarray:

@@ -69,7 +69,7 @@ def mixture(scheduler: Any, step: int) -> Mixture:
     if is_flow(scheduler):
         sigma = float(scheduler.sigmas[step])
         return Mixture(1 - sigma, sigma, 1.0, "flow_prediction")
-    prediction = _prediction(scheduler)
+    prediction = prediction_of(scheduler)
     if float(scheduler.init_noise_sigma) > 1.5:
         sigma = float(scheduler.sigmas[step])
         scale = (sigma**2 + 1) ** 0.5
@@ -90,10 +90,11 @@ def random_mixture(scheduler: Any, count: int) -> tuple[Mixture, Tensor]:
         return Mixture(1 - sigma, sigma, 1.0, "flow_prediction"), time * steps
     timesteps = torch.randint(0, steps, (count,))
     alphas_cumprod = scheduler.alphas_cumprod[timesteps][:, None, None, None]
-    return Mixture(alphas_cumprod**0.5, (1 - alphas_cumprod) ** 0.5, 1.0, _prediction(scheduler)), timesteps
+    return Mixture(alphas_cumprod**0.5, (1 - alphas_cumprod) ** 0.5, 1.0, prediction_of(scheduler)), timesteps
 
 
-def _prediction(scheduler: Any) -> str:
+def prediction_of(scheduler: Any) -> str:
+    """What a denoiser of this scheduler predicts, one of PREDICTIONS. Raises CheckpointError for anything else."""
     prediction = str(scheduler.config.get("prediction_type", "epsilon"))
     if prediction not in PREDICTIONS:
         raise CheckpointError(f"scheduler prediction_type={prediction!r}; allowed: {', '.join(PREDICTIONS)}")

@@ -5,7 +5,9 @@ Pre-trained on ImageNet by Google (Apache-2.0); its batch norms are folded into 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +19,8 @@ STAGES = ((3, 1, 1, 16), (3, 2, 6, 24), (5, 2, 6, 40), (3, 2, 6, 80), (5, 1, 6, 
 """Kernel, stride, expansion and channels of each stage."""
 LITE0, LITE1 = (1, 2, 2, 3, 3, 4, 1), (1, 3, 3, 4, 4, 5, 1)
 """Blocks of each stage: 3.4 and 4.1 million weights."""
+_RUNS: ContextVar[list[tuple[Trunk, Tensor, list[Tensor]]] | None] = ContextVar("runs", default=None)
+"""Within `one_pass`: trunks, the pixels they ran on, and their maps."""
 LOOKS = (*(stage[3] for stage in STAGES for _ in range(2)), FEATURES)
 """Widths of the parts of `Trunk.looks`."""
 
@@ -28,7 +32,13 @@ class Conv(nn.Conv2d):
         """(B, C, h, w) -> (B, C', ceil(h / stride), ceil(w / stride))."""
         (kernel, _), (stride, _) = self.kernel_size, self.stride
         down, right = (max((-(-n // stride) - 1) * stride + kernel - n, 0) for n in x.shape[2:])
-        return super().forward(F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2)))
+        if down or right:  # without any, F.pad copies
+            x = F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2))
+        return super().forward(x)
+
+
+def _relu6(x: Tensor) -> Tensor:
+    return x.clamp(0, 6) if torch.is_grad_enabled() else x.clamp_(0, 6)
 
 
 class Block(nn.Module):
@@ -44,8 +54,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, enter, h, w) -> (B, leave, h / stride, w / stride)."""
-        wide = self.widen(x).clamp(0, 6) if isinstance(self.widen, Conv) else x
-        out = self.narrow(self.around(wide).clamp(0, 6))
+        wide = _relu6(self.widen(x)) if isinstance(self.widen, Conv) else x
+        out = self.narrow(_relu6(self.around(wide)))
         return x + out if self.residual else out
 
 
@@ -63,9 +73,25 @@ class Trunk(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.head = Conv(enter, FEATURES, 1)
 
+    def outputs(self, pixels: Tensor, last: int | None = None) -> list[Tensor]:
+        """(B, 3, H, W) in [-1, 1] -> the maps of each block, up to block `last`, or of all and the head. Kept within `one_pass`."""
+        runs = None if torch.is_grad_enabled() else _RUNS.get()
+        for trunk, known, maps in runs or ():
+            if trunk is self and known.shape == pixels.shape and torch.equal(known, pixels):
+                return maps
+        x, maps = _relu6(self.stem(pixels)), []
+        for block in self.blocks if runs is not None or last is None else self.blocks[: last + 1]:
+            x = block(x)
+            maps.append(x)
+        if runs is not None or last is None:
+            maps.append(_relu6(self.head(x)))
+        if runs is not None:
+            runs.append((self, pixels, maps))
+        return maps
+
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> (B, 2 * 1280): mean and maximum over positions."""
-        x = self.head(self.blocks(self.stem(pixels).clamp(0, 6))).clamp(0, 6)
+        x = self.outputs(pixels)[-1]
         return torch.cat([x.mean((2, 3)), x.amax((2, 3))], -1)
 
     def looks(self, pixels: Tensor) -> Tensor:
@@ -73,9 +99,25 @@ class Trunk(nn.Module):
 
         Early stages have colour and texture, late ones what is shown; taste in covers is in both.
         """
-        x, parts = self.stem(pixels).clamp(0, 6), []
-        for n, block in enumerate(self.blocks):
-            x = block(x)
-            if n in self.ends:
-                parts += [x.mean((2, 3)), (x.var((2, 3), correction=0) + 1e-6).sqrt()]
-        return torch.cat([*parts, self.head(x).clamp(0, 6).mean((2, 3))], -1)
+        maps, parts = self.outputs(pixels), []
+        for end in self.ends:
+            parts += [maps[end].mean((2, 3)), (maps[end].var((2, 3), correction=0) + 1e-6).sqrt()]
+        return torch.cat([*parts, maps[-1].mean((2, 3))], -1)
+
+
+@contextmanager
+def one_pass() -> Iterator[None]:
+    """Within it a trunk runs once on equal pixels, for all judges of the same pictures. Without gradients only; for one batch."""
+    token = _RUNS.set([])
+    try:
+        yield
+    finally:
+        _RUNS.reset(token)
+
+
+def shared(trunk: Trunk, other: Trunk) -> Trunk:
+    """`other` if it has the weights of `trunk`, else `trunk`: weights are in memory once, and `one_pass` is one for both."""
+    mine, others = trunk.state_dict(), other.state_dict()
+    if mine.keys() != others.keys():
+        return trunk
+    return other if all(torch.equal(value, others[name]) for name, value in mine.items()) else trunk

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from icg.draw.pipeline import CoverPipeline
-from icg.models.families import to_bytes
+from icg.models.families import finite, to_bytes
 
 
 class Decoding:
@@ -66,4 +66,5 @@ class Decoder:
         return Decoding(pixels, finite, 0.0, (begun, done))
 
     def _decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        return to_bytes(self._family.decode(latents)), latents.isfinite().flatten(1).all(1)
+        pixels = self._family.decode(latents)
+        return to_bytes(pixels), finite(latents, pixels)

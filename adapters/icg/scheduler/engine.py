@@ -26,6 +26,7 @@ from icg.draw.pipeline import CoverPipeline
 from icg.draw.preview import Colours
 from icg.draw.sampler import Sampler, rows_ahead, stack
 from icg.errors import BriefError, Cancelled, IcgError, Unsupported
+from icg.models.families import NOT_FINITE
 from icg.products.library import TrainedProduct
 from icg.products.lora import Loras
 from icg.scheduler.decoding import Decoder, Decoding
@@ -298,7 +299,7 @@ class StepScheduler:
                 if image is not None:
                     self._composing.append((request, self._composer.submit(sampler.finish, image)))
                 else:
-                    error = IcgError("latents hold NaN or infinity; allowed: a model that gives finite numbers")
+                    error = IcgError(NOT_FINITE)
                     self._queue.end(request, Status.FAILED, error)
             self.metrics.decode_s += decoding.seconds
             self._timing.record_decoding(len(part) * self._weight[part[0][1].brief.size], decoding.seconds)

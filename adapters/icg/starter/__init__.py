@@ -115,6 +115,7 @@ def designer(root: str | Path) -> Designer | None:
 def judges(root: str | Path, space: Path | None = None) -> Judges:
     """The embedding and the rewards, without a VLM or a denoiser. space: a fitted space in place of the checkpoint's own."""
     from icg.models.joint import JointEmbedding
+    from icg.models.trunk import shared
     from icg.rewards.preference import Preference
     from icg.rewards.relevance import Relevance
     from icg.rewards.small_aesthetic import SmallAesthetic
@@ -127,8 +128,9 @@ def judges(root: str | Path, space: Path | None = None) -> Judges:
 
         rewards["relevance"] = ClipRelevance.from_pretrained(clip)
     if (root / "aesthetic").is_dir():
-        trunk = embedding.dual.trunk if (root / "dual").resolve() == (SHIPPED / "dual").resolve() else None
-        rewards["aesthetic"] = SmallAesthetic.from_pretrained(root / "aesthetic", trunk=trunk)
+        aesthetic = SmallAesthetic.from_pretrained(root / "aesthetic")
+        aesthetic.trunk = shared(aesthetic.trunk, embedding.dual.trunk)
+        rewards["aesthetic"] = aesthetic
     return embedding, rewards
 
 

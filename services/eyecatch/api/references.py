@@ -4,13 +4,15 @@ import asyncio
 import http.client
 import urllib.error
 import urllib.request
+from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from eyecatch.core.catalog import Picture
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.ports import Blobs
-from eyecatch.pictures import MAX_BYTES, normalise
+from eyecatch.pictures import MAX_BYTES, earlier_names, normalise
 from eyecatch.v1 import types_pb2
 
 TIMEOUT_S = 5.0
@@ -39,7 +41,8 @@ class References:
             await self._blobs.get(image.uri)
             return Picture(uri=image.uri)
         data = image.data if kind == "data" else await asyncio.to_thread(self._fetch, image.uri, f"{field}.uri")
-        return await asyncio.to_thread(normalise, data, f"{field}.{kind}")
+        picture = await asyncio.to_thread(normalise, data, f"{field}.{kind}")
+        return replace(picture, earlier=partial(earlier_names, data, field))
 
     def _fetch(self, uri: str, field: str) -> bytes:
         try:

@@ -1,6 +1,7 @@
 """The running of an import: the data folder, the file of refused rows, a progress bar, and the report. Knows no meaning of a table."""
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
@@ -150,6 +151,12 @@ def _folder(reading: Reading) -> Iterator[str]:
         yield folder
 
 
+def _rows(table: "Table", report: "Report") -> str:
+    """The rows so far, and about how many there are by those that were read, which are some batches more."""
+    total = f" of about {round(table.count / table.fraction):,}" if 0 < table.fraction < 1 else f" of {table.count:,}"
+    return f"{report.rows:,}{total} rows, {report.refusals:,} refused"
+
+
 async def _work(reading: Reading, run: Run, table: "Table", report: "Report", data_dir: str) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -161,8 +168,9 @@ async def _work(reading: Reading, run: Run, table: "Table", report: "Report", da
     async with open_parts(resolved(Config, {"data_dir": data_dir})) as parts:
         with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
             task = bar.add_task("", total=1.0)
+            gc.freeze()  # what is loaded stays: looking through it again and again would take a sixth of an import
 
             def show(fraction: float, report: "Report") -> None:
-                bar.update(task, completed=fraction, description=f"{report.rows} rows, {report.refusals} refused")
+                bar.update(task, completed=fraction, description=_rows(table, report))
 
             await run(parts, table, show, {"options": reading.options, "report": report})

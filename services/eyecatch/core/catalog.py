@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,9 @@ from eyecatch.core.types import Cover, Item, Origin, Provenance
 class Picture:
     """A normalised picture: encoded bytes and their size in pixels, or the URI of a stored blob.
 
-    opaque: the picture over white if `data` has alpha, else empty.
+    opaque: the picture over white if `data` has alpha, else empty. names: of the blobs of `data` and of `cover`; they come from the
+    file that was decoded, so that an item's covers keep their ids when an encoder changes. "" for the digests of the bytes. earlier:
+    these digests as stores have them that were written before names came from files; it takes an encoding.
     """
 
     data: bytes = b""
@@ -25,11 +27,17 @@ class Picture:
     height: int = 0
     uri: str = ""
     opaque: bytes = b""
+    names: tuple[str, str] = ("", "")
+    earlier: Callable[[], tuple[str, str]] | None = None
 
     @property
     def cover(self) -> bytes:
         """What a catalogue cover shows."""
         return self.opaque or self.data
+
+    def files(self) -> tuple[tuple[bytes, str], tuple[bytes, str]]:
+        """Bytes and name of both blobs, which are one for a picture without alpha."""
+        return (self.data, self.names[0]), (self.cover, self.names[1])
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,15 @@ class IncomingItem:
     pictures: tuple[Picture, ...] = ()
 
 
+async def with_known_names(picture: Picture, uris: Sequence[str]) -> Picture:
+    """The picture under its `earlier` names if one of `uris`, which are stored, has them."""
+    if not uris or picture.earlier is None or any(picture.names[0] in uri for uri in uris):
+        return picture
+    names = await asyncio.to_thread(picture.earlier)
+    known = any(name in uri for name in names for uri in uris)
+    return replace(picture, names=names, earlier=None) if known else picture
+
+
 def catalog_cover_id(item_id: str, uri: str) -> str:
     """The same picture of the same item always gets the same cover id. uri: of the item's reference, which may have alpha."""
     return hashlib.sha256(f"{item_id}\n{uri}".encode()).hexdigest()[:24]
@@ -63,6 +80,7 @@ class Catalog:
     async def upsert(self, incoming: Sequence[IncomingItem]) -> list[Item]:
         """Store all items or none. Each picture becomes a reference and a catalogue cover. Raises Unavailable, StoreFull."""
         now = time.time()
+        incoming = [await self.known(i) for i in incoming]
         new = [IncomingCover("", i.item, p) for i in incoming for p in i.pictures if p.data]
         stored = await self._stored(new, now)
         covers = [cover for cover, _ in stored]
@@ -85,6 +103,14 @@ class Catalog:
             await self._blobs.delete(uri)
         return items
 
+    async def known(self, incoming: IncomingItem) -> IncomingItem:
+        """The item with its pictures under the names by which the catalogue has them."""
+        if not any(picture.earlier for picture in incoming.pictures):
+            return incoming
+        old = await self.store.item(incoming.item.id)
+        references = old.references if old else ()
+        return replace(incoming, pictures=tuple([await with_known_names(p, references) for p in incoming.pictures]))
+
     async def add_covers(self, incoming: Sequence[IncomingCover]) -> list[Cover]:
         """Add catalogue covers of items that exist, or replace them by id."""
         covers = [cover for cover, _ in await self._stored(incoming, time.time())]
@@ -102,14 +128,16 @@ class Catalog:
             return []
         scored = await self._generator.score([i.picture.cover for i in incoming], [i.item.title for i in incoming])
         # All at once: syncing many files takes a disk as long as syncing one.
-        files = dict.fromkeys(data for i in incoming for data in (i.picture.cover, i.picture.data))
-        uris = dict(zip(files, await asyncio.gather(*(self._blobs.put(data, "webp") for data in files)), strict=True))
+        files = dict.fromkeys(file for i in incoming for file in i.picture.files())
+        puts = (self._blobs.put(data, "webp", name) for data, name in files)
+        uris = dict(zip(files, await asyncio.gather(*puts), strict=True))
+        both = [tuple(uris[file] for file in i.picture.files()) for i in incoming]
         return [
             (
                 Cover(
-                    id=i.id or catalog_cover_id(i.item.id, uris[i.picture.data]),
+                    id=i.id or catalog_cover_id(i.item.id, reference),
                     item_id=i.item.id,
-                    uri=uris[i.picture.cover],
+                    uri=shown,
                     embedding=s.embedding,
                     rewards=s.rewards,
                     provenance=Provenance(Origin.CATALOGUE),
@@ -117,9 +145,9 @@ class Catalog:
                     height=i.picture.height,
                     created_at=now,
                 ),
-                uris[i.picture.data],
+                reference,
             )
-            for i, s in zip(incoming, scored, strict=True)
+            for i, s, (reference, shown) in zip(incoming, scored, both, strict=True)
         ]
 
     async def delete(self, item_id: str) -> int | None:

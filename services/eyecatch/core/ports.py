@@ -101,7 +101,10 @@ class Encoder(Protocol):
 
     @property
     def version(self) -> int:
-        """1 to 65535. Embeddings of different versions are in different spaces and must never be compared."""
+        """1 to 65535. Embeddings of different versions are in different spaces and must never be compared.
+
+        0 encodes nobody: a store writes zeros, which are encoded when the user is read or swept by another encoder.
+        """
 
     def __call__(self, users: Sequence[Sequence[Event]], embeddings: Mapping[str, Vector]) -> Vector:
         """Recent events of N users, newest first, and embeddings by `Event.cover_key` -> (N, D) float32, at most unit length.
@@ -291,10 +294,13 @@ class Stores(Protocol):
 
 
 class Blobs(Protocol):
-    """Immutable image files, addressed by content."""
+    """Image files that are never changed, addressed by content, or by that of the file which they were encoded from."""
 
-    async def put(self, data: bytes, suffix: str) -> str:
-        """Store and return a URI; the same bytes give the same URI."""
+    async def put(self, data: bytes, suffix: str, name: str = "") -> str:
+        """Store and return a URI; the same bytes give the same URI.
+
+        name: 64 hexadecimal digits in place of the digest of `data`. The first bytes of a name stay.
+        """
 
     async def get(self, uri: str) -> bytes:
         """Raises NotFound."""

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 # Larger batches spend half of their time on fresh memory (docs/log.md).
 SCORE_BATCH = 8
+DECODED_BATCH = 32
+"""Decoded pictures in memory at once."""
+DECODERS = 2
 T = TypeVar("T")
 
 
@@ -132,7 +135,10 @@ class LocalGenerator:
             root = self._checkpoint or path()
             try:
                 embedding, rewards = judges(root, self._space)
-                self._rating = embedding, rewards | load_all(self._rewards) | DomainReward.of(root)
+                self._rating = (
+                    embedding,
+                    rewards | load_all(self._rewards) | DomainReward.of(root, embedding.dual.trunk),
+                )
             except (IcgError, OSError) as error:
                 raise Unavailable(f"the checkpoint cannot be loaded: {error}") from error
         return self._rating
@@ -200,11 +206,29 @@ class LocalGenerator:
     def _score(self, images: Sequence[bytes], titles: Sequence[str]) -> list[PictureScore]:
         from icg.pictures import decode
 
-        with translated():
-            return self._rate([decode(i, f"images[{n}]") for n, i in enumerate(images)], titles)
+        scored: list[PictureScore] = []
+        with translated(), ThreadPoolExecutor(DECODERS) as decoders:
+            side = self._common_side()
+
+            def small(number: int) -> "Image.Image":
+                picture = decode(images[number], f"images[{number}]")
+                # As every judge would: once instead of once for each of them.
+                return picture.resize((side, side), Image.Resampling.LANCZOS) if side else picture
+
+            for i in range(0, len(images), DECODED_BATCH):
+                numbers = range(i, min(i + DECODED_BATCH, len(images)))
+                scored += self._rate(list(decoders.map(small, numbers)), titles[i : i + DECODED_BATCH])
+        return scored
+
+    def _common_side(self) -> int:
+        """The side of the squares that all judges read, or 0 if they read different ones."""
+        embedding, rewards = self._judges()
+        sides = {getattr(reward, "side", 0) for name, reward in rewards.items() if name != "preference"}
+        return embedding.space.side if sides <= {embedding.space.side} and not self._engaging else 0
 
     def _rate(self, images: Sequence[Image.Image], titles: Sequence[str]) -> list[PictureScore]:
         from icg.brief import Brief as IcgBrief
+        from icg.models.trunk import one_pass
 
         if self._engaging:
             self._load()  # the VLM that draws rates too
@@ -213,8 +237,9 @@ class LocalGenerator:
         for i in range(0, len(images), SCORE_BATCH):
             batch = list(images[i : i + SCORE_BATCH])
             briefs = [IcgBrief(title=t) for t in titles[i : i + SCORE_BATCH]]
-            embeddings = embedding.covers(batch)
-            values = {name: reward(batch, briefs) for name, reward in rewards.items() if name != "preference"}
+            with one_pass():
+                embeddings = embedding.covers(batch)
+                values = {name: reward(batch, briefs) for name, reward in rewards.items() if name != "preference"}
             scored += [
                 PictureScore(np.asarray(e, np.float32), {name: float(v[j]) for name, v in values.items()})
                 for j, e in enumerate(embeddings)

@@ -2,22 +2,22 @@
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from icg.data import column_names
 
 from eyecatch.core.behaviour.vectors import COVER_WIDTH, claim_width, common_width
-from eyecatch.core.catalog import Catalog, IncomingCover, Picture
+from eyecatch.core.catalog import Catalog, IncomingCover, Picture, with_known_names
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.limits import Check
 from eyecatch.core.ports import Blobs, Notes
 from eyecatch.core.types import Item, Vector
 from eyecatch.importing.numbers import EMBEDDING, vector_of
 from eyecatch.importing.report import ImportOptions, Progress, Report, silent
+from eyecatch.importing.row_pictures import file_picture
 from eyecatch.importing.tables import Row, Table, check_id, text_of
-from eyecatch.pictures import file_inside, normalise
 
 BATCH = 64
 
@@ -130,11 +130,16 @@ async def _read(row: Row, columns: CoverColumns, root: Path, catalog: Catalog | 
     item: Item | None = await catalog.store.item(item_id) if catalog else Item(item_id, item_id)
     if item is None:
         raise InvalidInput.of("cover.item_id", item_id, "an item of the catalogue")
-    data = file_inside(root, text_of(row, columns.image), columns.image)
-    picture = await asyncio.to_thread(normalise, data, columns.image)
-    return IncomingCover(id, item, Picture(picture.cover, picture.width, picture.height))
+    picture = await asyncio.to_thread(file_picture, root, text_of(row, columns.image), columns.image)
+    stored = await catalog.store.cover(id) if catalog else None
+    picture = await with_known_names(replace(picture, names=(picture.names[1],) * 2), [stored.uri] if stored else [])
+    return IncomingCover(id, item, Picture(picture.cover, picture.width, picture.height, names=(picture.names[1],) * 2))
 
 
 async def _is_stored(cover: IncomingCover, catalog: Catalog, blobs: Blobs) -> bool:
     old = await catalog.store.cover(cover.id)
-    return old is not None and old.item_id == cover.item.id and old.uri == await blobs.put(cover.picture.data, "webp")
+    return (
+        old is not None
+        and old.item_id == cover.item.id
+        and old.uri == await blobs.put(cover.picture.data, "webp", cover.picture.names[1])
+    )

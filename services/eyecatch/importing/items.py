@@ -5,9 +5,12 @@ Knows no command line and stores only as ports.
 """
 
 import asyncio
-from collections.abc import Sequence
+import os
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import starmap
 from pathlib import Path
 
 from icg.data import column_names
@@ -22,6 +25,8 @@ from eyecatch.importing.row_pictures import RowPictures, pictures_of
 from eyecatch.importing.tables import Row, Table, check_id, optional, text_of
 
 BATCH = 64
+FIRST = 8
+SHORT_S = 0.5
 _TITLE_MISSING = frozenset(("nan", "NaN", "<NA>", "null", "NULL", "None", "NaT"))
 
 
@@ -83,13 +88,21 @@ async def import_items(
         hint = "; --column picture=NAME names one" if columns is None or columns.pictures is None else ""
         report.note(f"no picture column was found, so items are stored without pictures{hint}")
     earlier: set[str] = set()
-    with ThreadPoolExecutor(2, "eyecatch-import") as decoders:
+    with ThreadPoolExecutor(cores(), "eyecatch-import") as decoders:
         loop = asyncio.get_running_loop()
-        for batch in table.batches(BATCH):
-            rows = list(report.readable(batch))
-            read = [loop.run_in_executor(decoders, _read, row, names, images_root) for row in rows]
+
+        def decode(batch: list[Row], fraction: float) -> _Decoding:
+            rows = [row for row in batch if not row.problem]
+            results = [loop.run_in_executor(decoders, _read, row, names, images_root) for row in rows]
+            return _Decoding(batch, asyncio.gather(*results), fraction)
+
+        pace = _Pace()
+        for decoding in _one_ahead(starmap(decode, _batches(table, pace))):
+            if not report.rows:
+                progress(0.0, report)  # the rows so far tell how many there are
+            rows = list(report.readable(decoding.rows))
             ready: list[tuple[Row, _Reading]] = []
-            for row, result in zip(rows, await asyncio.gather(*read), strict=True):
+            for row, result in zip(rows, await decoding.results, strict=True):
                 if reason := _reason(result, earlier, options.strict):
                     report.refuse(row.number, result.id, reason)
                     continue
@@ -100,8 +113,60 @@ async def import_items(
                 report.example(row, **result.example())
             await _store([result for _, result in ready], catalog, blobs, report, options.check)
             report.end_batch()
-            progress(table.fraction, report)
+            pace.next()
+            progress(decoding.fraction, report)
     return report.settle(table)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class _Decoding:
+    """A batch whose pictures are decoded by other threads. `fraction`: of the table, after the batch."""
+
+    rows: list[Row]
+    results: "asyncio.Future[list[_Reading]]"
+    fraction: float
+
+
+@dataclass
+class _Pace:
+    """Rows of the next batch: few at first and of slow pictures, so that there is progress every second; many share a transaction."""
+
+    size: int = FIRST
+    began: float = field(default_factory=time.perf_counter)
+
+    def next(self) -> None:
+        """A batch is done."""
+        seconds, self.began = time.perf_counter() - self.began, time.perf_counter()
+        if seconds < SHORT_S:
+            self.size = min(2 * self.size, BATCH)
+        elif seconds > 2 * SHORT_S:
+            self.size = max(self.size // 2, FIRST)
+
+
+def _batches(table: Table, pace: _Pace) -> Iterator[tuple[list[Row], float]]:
+    """Rows, and the fraction of the table after them."""
+    before = 0.0
+    for chunk in table.batches(BATCH):
+        first = 0
+        while first < len(chunk):
+            rows = chunk[first : first + pace.size]
+            first += len(rows)
+            yield rows, before + (table.fraction - before) * first / len(chunk)
+        before = table.fraction
+
+
+def _one_ahead(decoding: Iterator[_Decoding]) -> Iterator[_Decoding]:
+    """The batch after the current one is decoded while the current one is embedded and stored; no more, so that memory is bounded."""
+    current = next(decoding, None)
+    while current is not None:
+        following = next(decoding, None)
+        yield current
+        current = following
 
 
 @dataclass(frozen=True)
@@ -160,7 +225,7 @@ def _read(row: Row, columns: ItemColumns, root: Path) -> _Reading:
 async def _incoming(result: _Reading, catalog: Catalog) -> IncomingItem:
     """An item that has pictures keeps all of them if one of its row is missing."""
     assert result.item is not None  # noqa: S101 (a row without an item is refused before)
-    incoming = IncomingItem(result.item, result.pictures.pictures)
+    incoming = await catalog.known(IncomingItem(result.item, result.pictures.pictures))
     if result.pictures.missing and incoming.pictures:
         old = await catalog.store.item(result.id)
         if old is not None and old.references:
@@ -169,9 +234,9 @@ async def _incoming(result: _Reading, catalog: Catalog) -> IncomingItem:
 
 
 async def _is_stored(incoming: IncomingItem, catalog: Catalog, blobs: Blobs) -> bool:
-    """Whether the catalogue already has exactly this item (the same bytes have the same URI)."""
+    """Whether the catalogue already has exactly this item (the same file has the same URI)."""
     old = await catalog.store.item(incoming.item.id)
     if old is None or (old.title, old.category) != (incoming.item.title, incoming.item.category):
         return False
-    uris = tuple([await blobs.put(picture.data, "webp") for picture in incoming.pictures])
+    uris = tuple([await blobs.put(picture.data, "webp", picture.names[0]) for picture in incoming.pictures])
     return not uris or uris == old.references

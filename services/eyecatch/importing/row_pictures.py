@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eyecatch.core.catalog import Picture
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.limits import MAX_REFERENCES
 from eyecatch.importing.tables import Row, optional
-from eyecatch.pictures import NoSuchPicture, file_inside, normalise
+from eyecatch.pictures import NoSuchPicture, earlier_names, file_inside, normalise
 
 _BETWEEN = re.compile(r"\s*[|,]\s*")
 
@@ -32,7 +32,7 @@ def pictures_of(row: Row, columns: Sequence[str], root: Path, file_name: str = "
     missing = [f"{column}: {row.unfit[column]}" for column in columns if row.unfit and column in row.unfit]
     for column, path in _paths(row, columns, root, file_name):
         try:
-            picture = normalise(file_inside(root, path, column), column)
+            picture = file_picture(root, path, column)
         except NoSuchPicture as error:
             missing.append(str(error))
         else:
@@ -40,6 +40,12 @@ def pictures_of(row: Row, columns: Sequence[str], root: Path, file_name: str = "
     if len(pictures) > MAX_REFERENCES:
         raise InvalidInput.of("pictures", f"{len(pictures)} pictures", f"at most {MAX_REFERENCES}")
     return RowPictures(tuple(pictures.values()), tuple(missing))
+
+
+def file_picture(root: Path, path: str, column: str) -> Picture:
+    """The picture in a file below `root`. Raises InvalidInput, or NoSuchPicture, naming `column`."""
+    picture = normalise(file_inside(root, path, column), column)
+    return replace(picture, earlier=lambda: earlier_names(file_inside(root, path, column), column))
 
 
 def _paths(row: Row, columns: Sequence[str], root: Path, file_name: str) -> Iterator[tuple[str, str]]:

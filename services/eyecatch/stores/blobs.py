@@ -1,4 +1,4 @@
-"""The Blobs port: image files addressed by content, on any fsspec file system. A URI, `blob:<sha256>.<suffix>`, holds no path.
+"""The Blobs port: image files addressed by a digest, on any fsspec file system. A URI, `blob:<sha256>.<suffix>`, holds no path.
 
 A local file appears whole or not at all (written under another name, fsynced, renamed), as in object stores.
 """
@@ -21,6 +21,7 @@ from eyecatch.core.errors import EyecatchError, InvalidInput, NotFound, StoreFul
 T = TypeVar("T")
 
 _URI = re.compile(r"blob:([0-9a-f]{64})\.([a-z0-9]{1,8})")
+_NAME = re.compile(r"[0-9a-f]{64}")
 _SUFFIX = re.compile(r"[a-z0-9]{1,8}")
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -32,13 +33,15 @@ class FsspecBlobs:
         self._fs, self._root = fsspec.core.url_to_fs(root)
         self._local = isinstance(self._fs, LocalFileSystem)
 
-    async def put(self, data: bytes, suffix: str) -> str:
-        """`suffix`: the ending of the file name ("webp"); a leading dot is ignored."""
+    async def put(self, data: bytes, suffix: str, name: str = "") -> str:
+        """`suffix`: the ending of the file name ("webp"); a leading dot is ignored. `name`: in place of the digest of `data`."""
         ending = suffix.removeprefix(".")
         if not _SUFFIX.fullmatch(ending):
             raise InvalidInput.of("suffix", suffix, "1 to 8 lower-case letters or digits")
-        digest = hashlib.sha256(data).hexdigest()
-        await self._in_thread(lambda: self._write(self._path(digest, ending), data))
+        if name and not _NAME.fullmatch(name):
+            raise InvalidInput.of("name", name, "64 hexadecimal digits")
+        digest = name or hashlib.sha256(data).hexdigest()
+        await self._in_thread(lambda: self._write(self._path(digest, ending), data, bool(name)))
         return f"blob:{digest}.{ending}"
 
     async def get(self, uri: str) -> bytes:
@@ -64,8 +67,9 @@ class FsspecBlobs:
             raise NotFound("picture", uri)
         return self._path(match[1], match[2])
 
-    def _write(self, path: str, data: bytes) -> None:
-        if self._fs.exists(path) and self._fs.size(path) == len(data):
+    def _write(self, path: str, data: bytes, named: bool) -> None:
+        """A blob with a name stays what it is: an encoder of another version gives other bytes of the same picture."""
+        if self._fs.exists(path) and (size := self._fs.size(path)) and (named or size == len(data)):
             return
         if self._local:
             _write_whole(Path(path), data)

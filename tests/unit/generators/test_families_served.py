@@ -13,7 +13,7 @@ from eyecatch.core.generator import Brief
 from eyecatch.generators.local import LocalGenerator
 from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.assemble import assemble
-from icg.models.families import family_of
+from icg.models.compatible import family_of
 from icg.settings import DrawingSettings
 from PIL import Image
 

@@ -11,7 +11,7 @@ from eyecatch.core.generator import Brief
 from eyecatch.generators.local import LocalGenerator
 from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.checkpoints import SHIPPED, SPACE
-from icg.models.families import family_of
+from icg.models.compatible import family_of
 from icg.users.crossing import Crossing
 from icg.users.numpy_encoder import cover_space
 

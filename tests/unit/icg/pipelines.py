@@ -14,7 +14,7 @@ import torch
 from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.brief import Brief
 from icg.draw.pipeline import CoverPipeline
-from icg.models.families import family_of
+from icg.models.compatible import family_of
 from icg.scheduler.engine import StepScheduler
 from PIL import Image
 

@@ -21,7 +21,7 @@ from icg.cli import app
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import BriefError, CheckpointError
 from icg.models import vlm as reading
-from icg.models.families import family_of
+from icg.models.compatible import family_of
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 

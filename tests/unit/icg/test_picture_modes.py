@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 import pytest
 from icg import pictures
+from icg.errors import InputError
 from PIL import Image, ImageCms
 
 SIDE = 16
@@ -136,3 +137,20 @@ def test_soft_rims_add_light_and_not_its_code(alpha: int) -> None:
 def test_avif_is_read() -> None:
     shown = np.asarray(pictures.decode(encoded(Image.new("RGB", (40, 30), "blue"), "AVIF")), int)
     assert np.abs(shown - [0, 0, 255]).max() < 12
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "a HEIC file"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(99), "a HEIC file"),
+        (b"\0\0\0\x18ftypmp42" + bytes(99), "a 'mp42' file"),
+        (b"II*\0" + bytes(99), "a TIFF file"),
+        (b"  <svg xmlns=''/>", "a SVG file"),
+        (b"<!DOCTYPE html><title>404</title>", "a HTML file"),
+    ],
+)
+@pytest.mark.skipif("HEIF" in pictures.FORMATS, reason="a plugin of Pillow reads HEIF here")
+def test_other_formats_are_refused_by_their_name(data: bytes, name: str) -> None:
+    with pytest.raises(InputError, match=f"picture={name}; allowed: a PNG, .* picture"):
+        pictures.decode(data)

@@ -154,6 +154,24 @@ def sana() -> Any:
     return d.SanaPipeline(transformer=model, vae=vae, scheduler=scheduler, text_encoder=None, tokenizer=None)
 
 
+def lcm() -> Any:
+    """A UNet that was distilled with guidance as an input."""
+    stock = sd15()
+    stock.unet = unet(cross_attention_dim=24, attention_head_dim=2, time_cond_proj_dim=16)
+    scheduler = d.LCMScheduler(beta_schedule="scaled_linear")
+    parts = {**stock.components, "unet": stock.unet, "scheduler": scheduler}
+    return d.LatentConsistencyModelPipeline(**parts, requires_safety_checker=False)
+
+
+def pixart_alpha() -> Any:
+    """Takes size and aspect as inputs, as models of 1,024 pixels do."""
+    stock = pixart()
+    config = {**stock.transformer.config, "sample_size": 128, "use_additional_conditions": True}
+    # A third of the width for each number of the size; the first third for two.
+    model = d.PixArtTransformer2DModel.from_config(config | {"attention_head_dim": 12, "cross_attention_dim": 24})
+    return d.PixArtAlphaPipeline(**{**stock.components, "transformer": model})
+
+
 DIFFUSION: dict[str, Callable[[], Any]] = {
     "sd15": sd15,
     "sd21": sd21,

@@ -17,6 +17,8 @@ from icg.data.tables.files import LONGEST_LINE, TablePart, Unpacked
 from icg.data.tables.records import Records
 
 SAMPLE = 100
+EVERY = 16
+"""Lines between two looks at the place in the file."""
 _WHITE = " \t\r\n\ufeff"
 _BETWEEN = _WHITE + ","
 
@@ -35,10 +37,11 @@ def lines(part: TablePart, encoding: Encoding, progress: Progress) -> Iterator[s
         errors = "surrogateescape" if encoding.keeps_bytes else "replace"
         end = "\r" if _only_returns(part, encoding) else "\n"
         with io.TextIOWrapper(io.BufferedReader(source, 1 << 16), encoding.name, errors, newline=end) as text:
-            characters = 0
+            characters, number = 0, 0
             while line := text.readline(LONGEST_LINE):
-                characters += len(line)
-                progress.place = min(source.place, characters)  # the buffer is ahead of the lines
+                characters, number = characters + len(line), number + 1
+                if number % EVERY == 0:
+                    progress.place = min(source.place, characters)  # the buffer is ahead of the lines
                 yield line if encoding.keeps_bytes else line.replace("\ufffd", "\udcfd")
         progress.damage = source.damage
 

@@ -22,7 +22,8 @@ from icg.data.precompute import Kind, Latents, Looks, PreparedExample, Readings,
 from icg.draw.pipeline import load_diffusion
 from icg.errors import IcgError
 from icg.models import vlm as reading
-from icg.models.families import cast, family_of
+from icg.models.compatible import family_of
+from icg.models.families import cast
 from icg.models.text_encoders import text_scale
 from icg.train.connector.pretraining import CONNECTOR, STANDARD, ConnectorConfig, ConnectorRun, new_adapter, standardise
 from icg.train.connector.priors import priors

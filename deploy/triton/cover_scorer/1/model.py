@@ -18,6 +18,7 @@ from icg import starter
 from icg.brief import Brief
 from icg.errors import BriefError, IcgError
 from icg.gates.domain import DomainReward
+from icg.models.trunk import one_pass
 from icg.starter.rewards import load_all
 from icg.users.numpy_encoder import cover_space
 
@@ -32,7 +33,9 @@ class TritonPythonModel:
         self.root = Path(os.environ.get("EYECATCH_CHECKPOINT") or starter.path())
         space = Path(os.environ["EYECATCH_SPACE"]) if os.environ.get("EYECATCH_SPACE") else None
         self.embedding, rewards = starter.judges(self.root, space=space)
-        rewards |= load_all(os.environ.get("EYECATCH_REWARDS", "")) | DomainReward.of(self.root)
+        rewards |= load_all(os.environ.get("EYECATCH_REWARDS", "")) | DomainReward.of(
+            self.root, self.embedding.dual.trunk
+        )
         self.rewards = {name: reward for name, reward in rewards.items() if name != "preference"}
         self.engagement: Any = None
         self.space = cover_space(self.root, space)
@@ -66,10 +69,12 @@ class TritonPythonModel:
         pictures = [encoded.decode(data, f"images[{n}]") for n, data in enumerate(files)]
         briefs = [Brief(title=encoded.text(data, f"titles[{n}]")) for n, data in enumerate(words)]
         rewards = self.rewards | self._engaging(pb.get_input_tensor_by_name(request, "engaging"))
-        values = [reward(pictures, briefs).astype(np.float64) for reward in rewards.values()]
+        with one_pass():
+            embeddings = self.embedding.covers(pictures)
+            values = [reward(pictures, briefs).astype(np.float64) for reward in rewards.values()]
         names = "\n".join(rewards).encode()
         return {
-            "embeddings": torch.from_numpy(np.asarray(self.embedding.covers(pictures), np.float32).copy()),
+            "embeddings": torch.from_numpy(np.asarray(embeddings, np.float32).copy()),
             "rewards": torch.from_numpy(np.stack(values, 1)),
             "reward_names": torch.frombuffer(bytearray(names), dtype=torch.uint8),
             "space": torch.tensor([self.space]),

@@ -135,7 +135,8 @@ class RedisProfiles:
             for user_id, entry in changed.items()
             if entry.absorption.stale(encoder.version)
         }
-        embeddings = await self._encoded(recent, encoder)
+        later = dict.fromkeys(recent, zeros())
+        embeddings = await self._encoded(recent, encoder) if encoder.version else later
         now = time.time()
         after = {
             user_id: entry.absorption.profile(now, embeddings.get(user_id), encoder.version)

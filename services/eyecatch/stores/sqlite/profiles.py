@@ -171,6 +171,8 @@ class SqliteProfiles:
     ) -> dict[str, Vector]:
         """User embeddings of users whose stored one is stale, in one call of the encoder."""
         stale = {user_id: user for user_id, user in work.items() if user.absorption.stale(encoder.version)}
+        if not encoder.version:
+            return dict.fromkeys(stale, zeros())
         for user_id, user in stale.items():
             if user.engaged is None:
                 user.engaged = _engaged(connection, user_id)

@@ -25,7 +25,8 @@ from icg.data.precompute import Latents, PreparedExample, Readings, prepare
 from icg.data.shards import Shards
 from icg.errors import IcgError
 from icg.models import vlm as reading
-from icg.models.families import Family, family_of
+from icg.models.compatible import family_of
+from icg.models.families import Family
 from PIL import Image
 
 from tests.unit.icg import tiny, tiny_vlm

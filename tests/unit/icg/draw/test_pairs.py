@@ -14,7 +14,7 @@ from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.brief import Brief
 from icg.draw.pipeline import CoverPipeline
 from icg.models import vlm as reading
-from icg.models.families import family_of
+from icg.models.compatible import family_of
 from icg.train.connector.pretraining import loss_of
 from PIL import Image
 

@@ -12,7 +12,7 @@ from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.brief import Brief
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import BriefError, CheckpointError
-from icg.models.families import family_of
+from icg.models.compatible import family_of
 from icg.models.noise import mixture, random_mixture
 from icg.starter import Starter
 from icg.train.connector.pretraining import loss_of

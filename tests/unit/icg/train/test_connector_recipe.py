@@ -21,7 +21,8 @@ from icg.data.catalogue import Catalogue, RowReport
 from icg.data.precompute import Latents, PreparedExample, Readings, prepare, show
 from icg.draw.pipeline import CoverPipeline
 from icg.errors import CheckpointError, IcgError
-from icg.models.families import cast, family_of
+from icg.models.compatible import family_of
+from icg.models.families import cast
 from icg.train.connector import recipe as command
 from icg.train.connector import samples
 from icg.train.connector.pretraining import (
