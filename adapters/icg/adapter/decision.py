@@ -1,7 +1,7 @@
 """Which palette and backdrop a ground is drawn in: those that a linear reading of the user finds likeliest. Knows no picture.
 
 A user of two minds, as a few events make most, asks the denoiser for a mean of two grounds, which is a smear. A typical user who likes one
-palette and one backdrop takes their place.
+palette and one backdrop takes their place. The seed chooses among those that are about as likely.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+NEAR = 0.8
+"""What is at least so likely as the likeliest may be drawn too: the covers of a job then show each."""
 RIDGE = 10.0
 """Strength of the ridge regressions."""
 
@@ -23,27 +25,30 @@ class Decision(nn.Module):
         self.register_buffer("typical", torch.zeros(palettes, backdrops, user))
         self.register_buffer("tones", torch.zeros(palettes, 2, 3))
 
-    def ground(self, user: Tensor) -> Tensor:
-        """A user (1, U) -> the typical user (1, U) of the likeliest palette and backdrop; zeros, nobody, stay zeros."""
-        palette, backdrop = self._likeliest(user)
+    def ground(self, user: Tensor, seed: int) -> Tensor:
+        """A user (1, U) -> the typical user (1, U) of a likely palette and backdrop; zeros, nobody, stay zeros."""
+        palettes, backdrops = self._likely(user)
+        palette, backdrop = palettes[seed % len(palettes)], backdrops[seed // len(palettes) % len(backdrops)]
         typical: Tensor = self.typical[palette, backdrop][None]  # type: ignore[index]
         return typical.to(user) if bool(user.any()) else user
 
     def studio(self, user: Tensor, seed: int, colour: Tensor) -> Tensor:
-        """A user (1, U) -> who likes the likeliest palette and nothing else (1, U). For zeros, nobody, the seed chooses a palette, of the
-        half from which a product of this mean `colour` (3,), 0..255, stands out more."""
-        palettes: Tensor = self.typical.mean(1)  # type: ignore[operator]
+        """A user (1, U) -> who likes a likely palette and nothing else (1, U). For zeros, nobody, one of the half from which a product of
+        this mean `colour` (3,), 0..255, stands out more."""
+        typical: Tensor = self.typical.mean(1)  # type: ignore[operator]
         if bool(user.any()):
-            palette = self._likeliest(user)[0]
+            palettes = self._likely(user)[0]
         else:
             apart = (self.tones - colour.to(self.tones)).norm(dim=-1).amin(1)  # type: ignore[operator, arg-type]
-            clear = apart.argsort(descending=True)[: -(-len(palettes) // 2)]
-            palette = int(clear[seed % len(clear)])
-        return nn.functional.normalize(palettes[palette], dim=0)[None].to(user)
+            palettes = apart.argsort(descending=True)[: -(-len(typical) // 2)].tolist()
+        return nn.functional.normalize(typical[palettes[seed % len(palettes)]], dim=0)[None].to(user)
 
-    def _likeliest(self, user: Tensor) -> tuple[int, int]:
-        scores, palettes = self.scores(user[0].float()), len(self.typical)  # type: ignore[arg-type]
-        return int(scores[:palettes].argmax()), int(scores[palettes:].argmax())
+    def _likely(self, user: Tensor) -> list[list[int]]:
+        """The palettes and the backdrops that are about as likely as the likeliest, this one first."""
+        count = len(self.typical)  # type: ignore[arg-type]
+        each = self.scores(user[0].float()).split([count, self.scores.out_features - count])
+        orders = [(scores, scores.argsort(descending=True).tolist()) for scores in each]
+        return [[n for n in order if scores[n] >= NEAR * scores[order[0]]] or order[:1] for scores, order in orders]
 
     @torch.no_grad()
     def fit(self, users: Tensor, favourite: Tensor, typical: Tensor, tones: Tensor) -> None:

@@ -329,7 +329,7 @@ class CoverPipeline(ProductMixin):
         if not brief.ground or decision is None:
             return user
         if not brief.inpaint or brief.product is None:
-            return decision.ground(user)
+            return decision.ground(user, brief.seed)
         return decision.studio(user, brief.seed, torch.tensor(mean_colour(brief.product)))
 
 

@@ -158,4 +158,14 @@ def test_a_saved_adapter_decides_and_places_as_before(pipeline: CoverPipeline, t
     assert read.studios is not None
     assert read.studios.place(0, 0.2, 0.5) == pytest.approx([0.4, 0.5, 0.7], abs=1e-3)
     assert read.decision is not None
-    assert torch.equal(read.decision.ground(torch.as_tensor(USERS[:1])), decision().ground(torch.as_tensor(USERS[:1])))
+    assert torch.equal(
+        read.decision.ground(torch.as_tensor(USERS[:1]), 0), decision().ground(torch.as_tensor(USERS[:1]), 0)
+    )
+
+
+def test_covers_of_a_job_show_each_look_that_is_about_as_likely() -> None:
+    both = torch.as_tensor((USERS[:1] + USERS[1:2]) / 2)
+    shown = {int(torch.nonzero(decision().ground(both, seed)[0])) for seed in range(4)}
+    assert shown == {10, 11, 12, 13}
+    clear = {int(torch.nonzero(decision().ground(torch.as_tensor(USERS[:1]), seed)[0])) for seed in range(4)}
+    assert clear == {11}
