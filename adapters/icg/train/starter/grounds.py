@@ -215,6 +215,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.number("side", GroundsConfig.side, "pixels of a ground's edge")
     parser.number("draft", GroundsConfig.draft, "pixels of the edge of its draft")
     parser.number("grounds", GroundsConfig.grounds, "grounds to learn from")
+    parser.number("studios", GroundsConfig.furnished, "share of studios among what is learned")
     parser.number("carry", 300, "steps of the adapter alone, before")
     parser.add_argument("--starter", type=Path, default=SHIPPED, help="folder to go on from (default: the shipped one)")
     parser.add_argument("--half", action="store_true", help="bfloat16: half of the time on CPUs with AVX-512 BF16")
@@ -223,7 +224,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     subjects = procedural() if args.smoke else load_subjects(args.art)
     if args.side % args.draft:
         raise IcgError(f"side={args.side} with draft={args.draft}; allowed: a multiple of the draft's edge")
-    config = GroundsConfig(args.side, args.draft, grounds=args.grounds, carry=args.carry, half=args.half)
+    config = GroundsConfig(args.side, args.draft, grounds=args.grounds, carry=args.carry, half=args.half, furnished=args.studios)
     if args.smoke:
         config = replace(config, side=128, draft=64, covers=48, grounds=48, users=40, carry=4, furnished=0.0)
     steps, batch = (4, 8) if args.smoke else (args.steps, args.batch)
