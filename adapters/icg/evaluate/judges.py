@@ -6,7 +6,7 @@ control. Users are SIMULATED. Knows nothing about training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from icg.brief import Brief
 from icg.data import tastes
 from icg.data.art import CATEGORIES, Subject
 from icg.data.bank import AXES, AXIS_NAMES, Bank
+from icg.data.compose import PLACES
 from icg.evaluate.looks import LookJudge
 from icg.models.joint import JointEmbedding
 from icg.users.histories import user_embedding
@@ -57,9 +58,10 @@ def personalisation(
     """Each item is drawn for two SIMULATED users: the share in which the first user's true taste prefers their own cover to the other's.
 
     `own_over_swapped` uses the taste of the simulation on the look that a judge reads from the cover; `own_over_swapped_model` the
-    preference reward; `shuffled_control` a third user's taste. Ties count half. `favourite_...`: how often the own cover shows the value
-    that the user likes best; `history_...`: how often the covers do that the user embedding is the mean of; `readable_...`: how often a
-    linear reading of the user embedding, fitted on other users, finds it. judges: by the ending of the names of their figures.
+    preference reward; `shuffled_control` a third user's taste. Ties count half. `favourite_...`: how often the own cover shows the
+    value that the user likes best, `..._by_place` by where the picture was set in, which no judge has to read; `history_...`: how often
+    the covers do that the user embedding is the mean of; `readable_...`: how often a linear reading of the user embedding, fitted on
+    other users, finds it. judges: by the ending of the names of their figures.
     """
     rng, count = np.random.default_rng(seed), len(subjects)
     people = tastes.sample(count, rng)
@@ -84,9 +86,18 @@ def personalisation(
         out[f"shuffled_control{name}"] = wins(worth[0][third, rows], worth[1][third, rows])
         for axis, title in enumerate(AXIS_NAMES):
             out[f"favourite_{title}{name}"] = float((looks[0][:, axis] == people.favourite[:, axis]).mean())
+    places = [cover.info.get("place") for cover in covers_of_user]
+    if all(places):
+        framings = np.array([_framing(place) for place in places])
+        out["favourite_framing_by_place"] = float((framings == people.favourite[:, 3]).mean())
     for axis, title in enumerate(AXIS_NAMES):  # what the covers that a user engaged with say of the favourite
         out[f"history_{title}"] = float((bank.look[picked][..., axis] == people.favourite[:, axis, None]).mean())
     return out | readable(users, people.favourite, bank, covers, themes, rng)
+
+
+def _framing(place: Sequence[float]) -> int:
+    """Which of PLACES is nearest to edge, x and y."""
+    return int(np.linalg.norm(np.array([*PLACES.values()]) - place, axis=1).argmin())
 
 
 def readable(

@@ -224,7 +224,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     subjects = procedural() if args.smoke else load_subjects(args.art)
     if args.side % args.draft:
         raise IcgError(f"side={args.side} with draft={args.draft}; allowed: a multiple of the draft's edge")
-    config = GroundsConfig(args.side, args.draft, grounds=args.grounds, carry=args.carry, half=args.half, furnished=args.studios)
+    config = GroundsConfig(
+        args.side, args.draft, grounds=args.grounds, carry=args.carry, half=args.half, furnished=args.studios
+    )
     if args.smoke:
         config = replace(config, side=128, draft=64, covers=48, grounds=48, users=40, carry=4, furnished=0.0)
     steps, batch = (4, 8) if args.smoke else (args.steps, args.batch)
