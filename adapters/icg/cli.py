@@ -7,12 +7,14 @@ import os
 import typer
 
 from icg.commands import assemble, check, convert, design, evaluate, judge, product, space, train, upscale
+from icg.commands.group import CommandGroup
 
 # Read when torch loads OpenMP, later. Its waiting threads spin by default: beside another busy process,
 # work then takes ten times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
+    cls=CommandGroup,
     help="icg: personalisation between a vision-language model and a diffusion model of your own.",
     no_args_is_help=True,
     add_completion=False,

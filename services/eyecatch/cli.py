@@ -4,6 +4,7 @@ import os
 from typing import Annotated
 
 import typer
+from icg.commands.group import CommandGroup
 
 from eyecatch import __version__
 from eyecatch.commands import (
@@ -38,6 +39,7 @@ def _print_version(asked_for: bool) -> None:
 
 
 app = typer.Typer(
+    cls=CommandGroup,
     help="Eyecatch: the cover image that makes each user stop and look.",
     no_args_is_help=True,
     add_completion=False,

@@ -118,3 +118,11 @@ def test_what_only_reads_works_beside_a_server(folder: Path) -> None:
 def test_no_server_is_asked_about_only_if_none_answers() -> None:
     line = errors("items", "list", "--server", "127.0.0.1:1")
     assert "is a server running at 127.0.0.1:1?" in line
+
+
+@pytest.mark.parametrize("words", [("export", "catalogue", "--data-dir"), ("export", "behaviour", "--data-dir")])
+def test_a_folder_that_cannot_be_written_is_named(folder: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    line = errors(*words, folder, "--out", tmp_path / "file" / "out")
+    assert str(tmp_path / "file") in line
+    assert "Not a directory" in line
