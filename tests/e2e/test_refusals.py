@@ -36,10 +36,10 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The starter without ControlNet and designer, and a folder of two fine-tuned products of it."""
+    """The starter without studios, ControlNet and designer, and a folder of two fine-tuned products of it."""
     folder = tmp_path_factory.mktemp("bare")
     for part in starter.path().iterdir():
-        if part.is_dir() and part.name not in ("controlnet", "reliability", "design", "engagement"):
+        if part.is_dir() and part.name not in ("grounds", "controlnet", "reliability", "design", "engagement"):
             (folder / part.name).symlink_to(part)
     pipeline = starter.load(folder).pipeline
     for id, method in (("one", "dreambooth"), ("whole", "dreambooth-full")):
