@@ -86,10 +86,10 @@ def personalisation(
         out[f"shuffled_control{name}"] = wins(worth[0][third, rows], worth[1][third, rows])
         for axis, title in enumerate(AXIS_NAMES):
             out[f"favourite_{title}{name}"] = float((looks[0][:, axis] == people.favourite[:, axis]).mean())
-    places = [cover.info.get("place") for cover in covers_of_user]
-    if all(places):
-        framings = np.array([_framing(place) for place in places])
-        out["favourite_framing_by_place"] = float((framings == people.favourite[:, 3]).mean())
+    around = [n for n, cover in enumerate(covers_of_user) if "place" in cover.info]
+    if around:
+        framings = np.array([_framing(covers_of_user[n].info["place"]) for n in around])
+        out["favourite_framing_by_place"] = float((framings == people.favourite[around, 3]).mean())
     for axis, title in enumerate(AXIS_NAMES):  # what the covers that a user engaged with say of the favourite
         out[f"history_{title}"] = float((bank.look[picked][..., axis] == people.favourite[:, axis, None]).mean())
     return out | readable(users, people.favourite, bank, covers, themes, rng)

@@ -204,7 +204,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "adapter of a later version": (
         lambda at: stated(at / "adapter/config.json", taste=1),
-        r"config\.json says \['taste'\]; allowed: audience, caption, drafts, draws",
+        r"config\.json says \['taste'\]; allowed: audience, backdrops, caption, drafts, draws",
     ),
     "adapter without widths": (
         lambda at: (at / "adapter/config.json").write_text("{}"),

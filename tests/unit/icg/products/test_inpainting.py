@@ -189,7 +189,7 @@ def test_briefs_that_cannot_be_inpainted_are_refused(small: Starter) -> None:
     with pytest.raises(BriefError, match="no controlnet/"):
         covers_of(small, "sana")([product_brief()])
     with pytest.raises(BriefError, match="inpaint=\\[False, True\\] in one call"):
-        controlled(covers_of(small, "sana"))([product_brief(), product_brief(inpaint=False)])
+        controlled(covers_of(small, "sana")).start([product_brief(), product_brief(inpaint=False)])
     assert product_brief().digest() != product_brief(inpaint=False).digest()
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
     with pytest.raises(BriefError, match="clean cut-out"):
