@@ -37,20 +37,26 @@ BAD = 0.5
 """A place where the picture agrees less than this is lost: its weight counts twice."""
 LEGIBLE = (0.42, 0.56)
 """The longer edge of a cut-out in shares of the cover's shorter one: a thumbnail, and large enough."""
+IN_SCENE = (0.12, 0.2)
+"""The same in a scene, where a product is as large as beside what stands there."""
 CERTAIN = 0.9
 """A picture that agrees this much where it was supposed to be is not searched for."""
 FILLS = (0.8, 0.93)
 """The same for a whole picture: its larger share of the cover's width or height."""
 
 
-def fidelity(cover: Image.Image, reference: Image.Image, product: Image.Image | None = None) -> float:
-    """In 0..1. reference: the item's picture. product: the RGBA cut-out of it that stands in the cover, None for the whole picture.
+def fidelity(
+    cover: Image.Image, reference: Image.Image, product: Image.Image | None = None, scene: bool = False
+) -> float:
+    """In 0..1. reference: the item's picture. product: the RGBA cut-out of it that stands in the cover, None for the whole picture. scene:
+    it stands among other things, and may be smaller.
 
     The subject is found anew from `reference`, so that a bitten cut-out does not vouch for itself: it is what the picture's own alpha
     says is opaque, or what stands on a plain ground. With alpha it is located by its outline too: a drawing of one colour has nothing else.
     Such a drawing may be in the light colour in which dark grounds have it (`icg.compose.ink`).
     """
-    dark = _fidelity(cover, reference, product, over_white(reference))
+    legible = FILLS if product is None else IN_SCENE if scene else LEGIBLE
+    dark = _fidelity(cover, reference, product, over_white(reference), legible)
     if (
         dark >= CERTAIN
         or product is None
@@ -59,11 +65,18 @@ def fidelity(cover: Image.Image, reference: Image.Image, product: Image.Image | 
         return dark
     light = Image.new("RGB", reference.size)
     light.paste(LIGHT, (0, 0), reference.convert("RGBA").getchannel("A"))
-    return max(dark, _fidelity(cover, reference, product, light))
+    return max(dark, _fidelity(cover, reference, product, light, legible))
 
 
-def _fidelity(cover: Image.Image, reference: Image.Image, product: Image.Image | None, picture: Image.Image) -> float:
-    """See `fidelity`. picture: RGB of the reference's size, what the cover is to show where the reference is opaque."""
+def _fidelity(
+    cover: Image.Image,
+    reference: Image.Image,
+    product: Image.Image | None,
+    picture: Image.Image,
+    legible: tuple[float, float],
+) -> float:
+    """See `fidelity`. picture: RGB of the reference's size, what the cover is to show where the reference is opaque. legible: from which
+    share of the cover it counts, and from which it counts wholly."""
     whole, mask, rim = product is None, np.ones(picture.size[::-1], bool), max(2, round(RIM * max(reference.size)))
     opaque = None if whole else _opaque(reference)
     if product is not None:
@@ -82,7 +95,7 @@ def _fidelity(cover: Image.Image, reference: Image.Image, product: Image.Image |
     rgb = cover.convert("RGB")
 
     def value(region: Region) -> float:
-        return round(_legible(region, rgb.size, whole) * agreement(rgb, region, picture, weight), 4)
+        return round(_legible(region, rgb.size, whole, legible) * agreement(rgb, region, picture, weight), 4)
 
     if whole:  # it fills the cover, most likely: a search takes longer
         filled = value(settled(rgb, picture, where, Region(0, 0, *rgb.size, 1.0)))
@@ -143,7 +156,7 @@ def _alike(ours: np.ndarray, shown: np.ndarray, mask: np.ndarray, radius: int) -
     return result
 
 
-def _legible(region: Region, size: tuple[int, int], whole: bool) -> float:
+def _legible(region: Region, size: tuple[int, int], whole: bool, legible: tuple[float, float]) -> float:
     share = max(region.width / size[0], region.height / size[1]) if whole else max(region[2:4]) / min(size)
-    low, high = FILLS if whole else LEGIBLE
+    low, high = legible
     return float(np.clip((share - low) / (high - low), 0, 1))

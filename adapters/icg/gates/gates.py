@@ -57,7 +57,7 @@ def gates(cover: Image.Image, brief: Brief, checkpoint: str | Path) -> Gates:
     else:
         rgb = over_white(picture)
         inside, own = _of_picture(str(checkpoint), rgb.size, rgb.tobytes())
-        whole = fidelity(cover, picture, brief.product)
+        whole = fidelity(cover, picture, brief.product, brief.inpaint)
     return Gates(round(inside, 4), whole, round(1 - max(0.0, artifacts(_as_drawn(cover, brief)) - own), 4))
 
 

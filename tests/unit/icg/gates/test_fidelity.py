@@ -82,6 +82,15 @@ def test_a_thumbnail_of_a_cut_out_fails() -> None:
     assert fidelity(cover_of(picture, product, Place(0.4, 0.5, 0.5)), picture, product) < 0.3
 
 
+def test_in_a_scene_a_product_may_be_as_small_as_it_is_beside_others() -> None:
+    picture = figure()
+    product = product_of(picture)
+    cover = cover_of(picture, product, Place(0.4, 0.5, 0.6))
+    assert fidelity(cover, picture, product, scene=True) >= FIDELITY
+    assert fidelity(cover.filter(ImageFilter.GaussianBlur(4)), picture, product, scene=True) < FIDELITY
+    assert fidelity(cover_of(picture, product, Place(0.1, 0.5, 0.6)), picture, product, scene=True) < FIDELITY
+
+
 def test_smears_fail() -> None:
     picture, head = poster(), figure()
     assert fidelity(blurred(cover_of(picture), (0.0, 0.4, 1.0, 1.0)), picture) < FIDELITY
