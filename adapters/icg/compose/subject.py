@@ -51,7 +51,7 @@ def aspect(product: Image.Image) -> float:
 
 def mean_colour(product: Image.Image) -> tuple[float, float, float]:
     """Mean RGB, 0..255, of the opaque pixels of a cut-out."""
-    pixels = np.asarray(product, np.float32)
+    pixels = np.asarray(product.resize((48, 48), Image.Resampling.BOX), np.float32)  # the mean needs no detail
     r, g, b = pixels[pixels[..., 3] > 128][:, :3].mean(0) if (pixels[..., 3] > 128).any() else (127.0, 127.0, 127.0)
     return float(r), float(g), float(b)
 

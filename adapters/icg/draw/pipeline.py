@@ -204,9 +204,10 @@ class CoverPipeline(ProductMixin):
         """A sampler of the brief before its first step, without conditions. digest: `item_key` of it, if that is known."""
         hint, placed = self.hinted(brief) if brief.inpaint and not brief.ground else (None, None)
         item, user = self.item(brief, product, digest), self.user(brief)
-        drawer, place, factor = self.drawer(brief.ground), self.place(brief, user), self.draft_factor(brief)
+        drawer, studio, factor = self.drawer(brief.ground), self.studio(brief), self.draft_factor(brief)
+        place = self.place(brief, user) if studio is None else self.studio_place(brief, studio)
         sharpen = self.settings.sharpen if brief.ground else 0.0
-        own = drawer.adapter.config.layouts, self.avoid(brief), sharpen, self.studio(brief)
+        own = drawer.adapter.config.layouts, self.avoid(brief), sharpen, studio
         return Sampler(
             drawer.family, brief, item, self.drawn_user(brief, user), hint, placed, trunk, place, factor, *own
         )
@@ -235,11 +236,8 @@ class CoverPipeline(ProductMixin):
         return self.drawer(True).adapter.config.draft_factor if brief.ground else 1
 
     def place(self, brief: Brief, user: Tensor) -> Place | None:
-        """Where the user (1, U) likes the product in a ground, or where it stands in a studio; None if there is none."""
-        adapter, studio = self.drawer(True).adapter, self.studio(brief)
-        if studio is not None and brief.product is not None:
-            return Place(*adapter.studios.place(studio, metres(brief.title), aspect(brief.product)))
-        placement = adapter.placement
+        """Where the user (1, U) likes the product in a ground; None if there is none."""
+        placement = self.drawer(True).adapter.placement
         if not brief.ground or brief.product is None or placement is None:
             return None
         return set_down(brief, Place(*placement.place(user[0])))
@@ -249,6 +247,12 @@ class CoverPipeline(ProductMixin):
         if not brief.ground or not brief.inpaint or brief.product is None:
             return None
         return self.drawer(True).adapter.studios.choose(metres(brief.title), aspect(brief.product), brief.seed)
+
+    def studio_place(self, brief: Brief, studio: int) -> Place | None:
+        """Where the product stands in this studio; None for a brief without a product."""
+        if brief.product is None:
+            return None
+        return Place(*self.drawer(True).adapter.studios.place(studio, metres(brief.title), aspect(brief.product)))
 
     def hinted(self, brief: Brief) -> tuple[Tensor, Image.Image]:
         """What the ControlNet is shown of a brief, one row, and the product where it stands. Unsupported without a ControlNet."""

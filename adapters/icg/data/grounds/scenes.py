@@ -13,7 +13,7 @@ def hills(canvas: Canvas, tones: Tones, light: Light, rng: np.random.Generator) 
     """Three ranges under a pale sun, hazy at their feet, with trees at the sides of the nearest."""
     x = canvas.x[0]
     canvas.rgb[:] = mix(tones.mid, tones.pale, smooth(canvas.y, 0.0, 0.62))
-    _sun(canvas, tones, 0.5 + 0.28 * light.x + rng.uniform(-0.04, 0.04), rng.uniform(0.17, 0.25), 0.085)
+    sun(canvas, tones, 0.5 + 0.28 * light.x + rng.uniform(-0.04, 0.04), rng.uniform(0.17, 0.25), 0.085)
     bodies = (mix(tones.b, tones.a, 0.6), mix(tones.a, tones.deep, 0.25), mix(tones.deep, tones.accent, 0.5))
     for n, body in enumerate(bodies):
         height = (0.58, 0.71, 0.85)[n] + rng.uniform(-0.02, 0.02)
@@ -51,7 +51,7 @@ def _trees(curve: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
 def city(canvas: Canvas, tones: Tones, light: Light, rng: np.random.Generator) -> None:
     """Two rows of houses before a large pale sun; the nearer has lit windows. Low in the middle."""
     canvas.rgb[:] = mix(mix(tones.a, tones.mid, 0.4), tones.pale, smooth(canvas.y, 0.0, 0.8))
-    _sun(canvas, tones, 0.5 + 0.22 * light.x, 0.34 + rng.uniform(-0.04, 0.04), 0.17)
+    sun(canvas, tones, 0.5 + 0.22 * light.x, 0.34 + rng.uniform(-0.04, 0.04), 0.17)
     far, _ = _houses(0.36, 0.2, 0.08, rng)
     canvas.paint(canvas.polygons([part for house in far for part in house]), mix(tones.b, tones.a, 0.7))
     canvas.paint(0.4 * smooth(canvas.y, 0.55, 1.0), tones.pale)
@@ -142,12 +142,18 @@ def room(canvas: Canvas, tones: Tones, light: Light, rng: np.random.Generator) -
     if (kind := int(rng.integers(4))) < 3:
         _niche(canvas, tones, light, is_round=kind == 2)
     way = 1.0 if light.x <= 0 else -1.0
-    _window(canvas, tones, way, 0.5 - way * rng.uniform(0.12, 0.2), floor)
-    ground = canvas.cover(canvas.y - floor)
-    canvas.paint(ground, mix(tones.deep, tones.a, smooth(canvas.y, floor, 1.0)))
+    window(canvas, tones, way, 0.5 - way * rng.uniform(0.12, 0.2))
+    stage(canvas, tones, floor, way, skirting=True)
+
+
+def stage(canvas: Canvas, tones: Tones, edge: float, way: float, skirting: bool) -> None:
+    """What a subject stands on, below `edge`: darker near the wall, lighter where the light falls, with a `skirting` on the wall or not."""
+    ground = canvas.cover(canvas.y - edge)
+    canvas.paint(ground, mix(tones.deep, tones.a, smooth(canvas.y, edge, 1.0)))
     canvas.paint(0.3 * ground * smooth(canvas.radius(0.5 - way * 0.2, 1.0), 0.6, 0.0), tones.b)
-    canvas.paint(canvas.cover(0.011 - np.abs(canvas.y - floor + 0.011)), tones.pale)
-    canvas.paint(0.25 * ground * smooth(canvas.y, floor + 0.07, floor), mix(tones.deep, tones.dark, 0.4))
+    if skirting:
+        canvas.paint(canvas.cover(0.011 - np.abs(canvas.y - edge + 0.011)), tones.pale)
+    canvas.paint(0.25 * ground * smooth(canvas.y, edge + 0.07, edge), mix(tones.deep, tones.dark, 0.4))
 
 
 def _niche(canvas: Canvas, tones: Tones, light: Light, is_round: bool) -> None:
@@ -158,20 +164,23 @@ def _niche(canvas: Canvas, tones: Tones, light: Light, is_round: bool) -> None:
     canvas.paint(canvas.cover(inside), mix(tones.deep, tones.mid, 0.25 + 0.5 * lit))
 
 
-def _window(canvas: Canvas, tones: Tones, way: float, cx: float, floor: float) -> None:
-    """Four panes of light, slanted."""
+def window(
+    canvas: Canvas, tones: Tones, way: float, cx: float, top: float = 0.1, pane: float = 0.21, slant: float = 0.35
+) -> None:
+    """The light of a window's four panes on a wall, slanted: around column `cx` and from row `top` on, each `pane` high."""
     panes = []
     for column in (0, 1):
         for row in (0, 1):
-            left, up = -0.17 + column * 0.18, 0.1 + row * 0.24
-            corners = np.array([(left, up), (left + 0.155, up), (left + 0.155, up + 0.21), (left, up + 0.21)])
-            corners[:, 1] += 0.35 * (corners[:, 0] + 0.17)
+            left, up = -0.17 + column * 0.18, top + row * (pane + 0.03)
+            corners = np.array([(left, up), (left + 0.155, up), (left + 0.155, up + pane), (left, up + pane)])
+            corners[:, 1] += slant * (corners[:, 0] + 0.17)
             panes.append(np.stack([cx + way * corners[:, 0], corners[:, 1]], 1))
     mask = canvas.shadow(canvas.polygons(panes), 0, 0, 0.012)
     canvas.paint(0.6 * mask, tones.pale)
 
 
-def _sun(canvas: Canvas, tones: Tones, cx: float, cy: float, radius: float) -> None:
+def sun(canvas: Canvas, tones: Tones, cx: float, cy: float, radius: float) -> None:
+    """A pale disc in a halo."""
     away = canvas.radius(cx, cy)
     canvas.paint(0.5 * smooth(away, radius * 2.8, radius * 0.8), tones.pale)
     canvas.paint(canvas.cover(radius - away) * np.float32(0.9), tones.glow)

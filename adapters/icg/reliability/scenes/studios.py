@@ -16,6 +16,7 @@ from PIL import Image
 from icg.data.art import Subject
 from icg.data.grounds.canvas import Canvas, smooth
 from icg.data.grounds.colours import PALETTES, Tones, mix
+from icg.data.grounds.scenes import stage, sun, window
 from icg.data.sizes import SIZES, held_out
 from icg.errors import IcgError
 from icg.reliability.scenes import staging
@@ -68,7 +69,9 @@ class StudioPlace(Place):
         """(side, side, 3) float32, 0..255."""
         canvas, tones = Canvas(side), Tones.of(self.palette)
         (_street if self.kind == "street" else _wall)(canvas, tones, self)
-        _floor(canvas, tones, self)
+        stage(canvas, tones, self.edge, self.way, skirting=self.kind == "room")
+        if self.kind == "street":
+            canvas.paint(0.5 * canvas.cover(0.006 - np.abs(canvas.y - 0.95)), tones.pale)
         return canvas.rgb.clip(0, 255)
 
 
@@ -82,11 +85,10 @@ def picture(index: int, palette: str, subjects: Sequence[Subject], side: int) ->
     rng = np.random.default_rng((7, index))
     edge = {"table": 0.58, "room": 0.6, "street": 0.62}[kind] + 0.03 * layout
     place = StudioPlace(HORIZON, edge, "plain", "plain", BLACK, BLACK, palette, kind, -1.0 if layout else 1.0)
-    stage = staging.Stage(place, rng, side)
-    here = spot(index)
+    scene, here = staging.Stage(place, rng, side), spot(index)
     for prop in _props(place, here, subjects, kind, rng):
-        stage.put(prop)
-    return stage.picture()
+        scene.put(prop)
+    return scene.picture()
 
 
 HIGH, WIDE = (0.1, 0.42), (0.05, 0.25)
@@ -135,35 +137,14 @@ def _wall(canvas: Canvas, tones: Tones, place: StudioPlace) -> None:
     """A wall with a window's light on it."""
     lit = 0.5 + place.way * (canvas.x - 0.5)
     canvas.rgb[:] = mix(tones.mid, tones.b, smooth(1 - lit, 0.0, 1.0))
-    panes = []
-    for column in (0, 1):
-        for row in (0, 1):
-            left, up = -0.17 + column * 0.18, 0.04 + row * 0.22
-            corners = np.array([(left, up), (left + 0.155, up), (left + 0.155, up + 0.19), (left, up + 0.19)])
-            corners[:, 1] += 0.3 * (corners[:, 0] + 0.17)
-            panes.append(np.stack([0.5 - place.way * 0.16 + place.way * corners[:, 0], corners[:, 1]], 1))
-    canvas.paint(0.6 * canvas.shadow(canvas.polygons(panes), 0, 0, 0.012), tones.pale)
-    if place.kind == "room":
-        canvas.paint(canvas.cover(0.011 - np.abs(canvas.y - place.edge + 0.011)), tones.pale)
+    window(canvas, tones, place.way, 0.5 - place.way * 0.16, top=0.04, pane=0.19, slant=0.3)
 
 
 def _street(canvas: Canvas, tones: Tones, place: StudioPlace) -> None:
     """Sky with a pale sun, and two ranges of hills."""
     canvas.rgb[:] = mix(tones.mid, tones.pale, smooth(canvas.y, 0.0, 0.6))
-    away = canvas.radius(0.5 - place.way * 0.24, 0.2)
-    canvas.paint(0.5 * smooth(away, 0.2, 0.05), tones.pale)
-    canvas.paint(canvas.cover(0.07 - away) * np.float32(0.9), tones.glow)
+    sun(canvas, tones, 0.5 - place.way * 0.24, 0.2, 0.07)
     x = canvas.x[0]
     for n, share in ((0, 0.5), (1, 0.85)):
         curve = place.edge - (0.1, 0.05)[n] + (0.045, 0.03)[n] * np.sin(x * (5, 8)[n] + place.way * (1, 2)[n])
         canvas.paint(canvas.below(curve), mix(tones.b, tones.a, share))
-
-
-def _floor(canvas: Canvas, tones: Tones, place: StudioPlace) -> None:
-    """What the product stands on: darker near the wall, lighter where the light falls."""
-    ground = canvas.cover(canvas.y - place.edge)
-    canvas.paint(ground, mix(tones.deep, tones.a, smooth(canvas.y, place.edge, 1.0)))
-    canvas.paint(0.35 * ground * smooth(canvas.radius(0.5 - place.way * 0.2, 1.0), 0.65, 0.0), tones.b)
-    canvas.paint(0.25 * ground * smooth(canvas.y, place.edge + 0.06, place.edge), mix(tones.deep, tones.dark, 0.4))
-    if place.kind == "street":
-        canvas.paint(0.5 * canvas.cover(0.006 - np.abs(canvas.y - 0.95)), tones.pale)
