@@ -14,6 +14,10 @@ TALLEST, WIDEST = 0.62, 0.6
 """Most of the cover's edge that a product fills."""
 
 
+INDOORS = 1.6
+"""Metres from which on a product stands in the open; a lower one stays indoors however wide it is."""
+
+
 class Studios(nn.Module):
     """`tokens` (M, D) take the place of an item. `spots` (count, 4): metres of the products that a studio is for, and a product's middle,
     foot and the length of a metre there, in shares of the edge."""
@@ -27,7 +31,9 @@ class Studios(nn.Module):
         """One of the studios for a product `metres` high whose width is `aspect` of its height, by the larger of the two;
         the seed chooses among those of a size."""
         meant: Tensor = self.spots[:, 0]  # type: ignore[index]
-        away = (meant.log() - math.log(metres * max(1.0, aspect))).abs()
+        width = metres * aspect
+        size = max(metres, width if metres >= INDOORS else min(width, INDOORS - 0.01))
+        away = (meant.log() - math.log(size)).abs()
         best = torch.nonzero(away <= away.min() + 1e-4)[:, 0].tolist()
         return int(best[seed % len(best)])
 

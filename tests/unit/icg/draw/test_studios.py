@@ -75,6 +75,7 @@ def test_a_product_gets_a_studio_of_its_size_and_the_seed_chooses_among_these() 
     each = studios()
     assert {each.choose(0.15, 0.5, seed) for seed in range(4)} == {0, 1}
     assert {each.choose(9.0, 0.5, seed) for seed in range(4)} == {2}
+    each.spots[2, 0] = 1.2  # type: ignore[index]
     assert each.choose(0.3, 8.0, 0) == 2, "a low and long product needs as much room as a high one"
 
 
@@ -169,3 +170,11 @@ def test_covers_of_a_job_show_each_look_that_is_about_as_likely() -> None:
     assert shown == {10, 11, 12, 13}
     clear = {int(torch.nonzero(decision().ground(torch.as_tensor(USERS[:1]), seed)[0])) for seed in range(4)}
     assert clear == {11}
+
+
+def test_a_sofa_stays_indoors() -> None:
+    each = Studios(3, 16, 8)
+    each.spots.copy_(torch.tensor([(0.4, 0.5, 0.9, 1.1), (1.25, 0.5, 0.9, 0.35), (2.1, 0.5, 0.9, 0.2)]))  # type: ignore[operator]
+    assert each.choose(0.85, 2.5, 0) == 1
+    assert each.choose(0.8, 20.0, 0) == 1
+    assert each.choose(1.8, 1.2, 0) == 2
