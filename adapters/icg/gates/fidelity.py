@@ -97,11 +97,27 @@ def _fidelity(
     def value(region: Region) -> float:
         return round(_legible(region, rgb.size, whole, legible) * agreement(rgb, region, picture, weight), 4)
 
-    if whole:  # it fills the cover, most likely: a search takes longer
-        filled = value(settled(rgb, picture, where, Region(0, 0, *rgb.size, 1.0)))
-        if filled >= CERTAIN:
-            return filled
-    return value(locate(rgb, picture, where))
+    # Where it was supposed to be it is most likely: a search takes longer, and does not find things without edges.
+    if whole:
+        supposed = value(settled(rgb, picture, where, Region(0, 0, *rgb.size, 1.0)))
+    else:
+        supposed = value(at) if (at := _set_in(cover, product, reference.size, box)) is not None else 0.0
+    return supposed if supposed >= CERTAIN else max(supposed, value(locate(rgb, picture, where)))
+
+
+def _set_in(
+    cover: Image.Image, product: Image.Image | None, size: tuple[int, int], box: tuple[int, int, int, int]
+) -> Region | None:
+    """Where `box` of a reference of this size is in the cover, by the place where its cut-out was set in; None if that is not known."""
+    outline = None if product is None else product.resize(size).getchannel("A").getbbox()
+    if outline is None or "place" not in cover.info:
+        return None
+    edge, x, y = cover.info["place"]
+    left, top, right, bottom = outline
+    scale = edge * min(cover.size) / max(right - left, bottom - top)
+    corner = x * cover.width - scale * (right - left) / 2, y * cover.height - scale * (bottom - top) / 2
+    width, height = scale * (box[2] - box[0]), scale * (box[3] - box[1])
+    return Region(corner[0] + scale * (box[0] - left), corner[1] + scale * (box[1] - top), width, height, 1.0)
 
 
 def _opaque(reference: Image.Image) -> np.ndarray | None:

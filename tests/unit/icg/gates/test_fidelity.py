@@ -91,6 +91,17 @@ def test_in_a_scene_a_product_may_be_as_small_as_it_is_beside_others() -> None:
     assert fidelity(cover_of(picture, product, Place(0.1, 0.5, 0.6)), picture, product, scene=True) < FIDELITY
 
 
+def test_a_thing_without_edges_is_compared_where_it_was_set_in() -> None:
+    picture = Image.new("RGB", (300, 200), "white")
+    ImageDraw.Draw(picture).rounded_rectangle((30, 60, 270, 150), 30, fill=(120, 125, 133))
+    product = product_of(picture)
+    cover = cover_of(picture, product, Place(0.5, 0.5, 0.6))
+    assert fidelity(cover, picture, product, scene=True) >= FIDELITY
+    other = cover.copy()
+    other.paste((200, 60, 60), (0, 0, *cover.size))
+    assert fidelity(other, picture, product, scene=True) < 0.3, "the place alone says nothing"
+
+
 def test_smears_fail() -> None:
     picture, head = poster(), figure()
     assert fidelity(blurred(cover_of(picture), (0.0, 0.4, 1.0, 1.0)), picture) < FIDELITY
