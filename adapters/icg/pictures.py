@@ -78,6 +78,11 @@ def decode(
             raise InputError(name, value, "a complete picture") from error
 
 
+def squared(image: Image.Image, side: int) -> Image.Image:
+    """What networks read: RGB of side x side, whatever the picture's aspect; alpha is dropped."""
+    return image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
+
+
 def inside(folder: Path, text: str, name: str = "picture") -> Path:
     """The file below `folder` that a table's cell names. Raises InputError for an absolute path or a way out, and NoSuchFile for an
     address, which is not fetched, and for a file that does not exist."""

@@ -21,6 +21,7 @@ from icg.models.dual import WIDTH, DualEncoder
 from icg.models.picture_encoder import TrunkPictures
 from icg.models.space import FittedSpace
 from icg.models.trunk import shared
+from icg.pictures import squared
 
 
 class JointEmbedding:
@@ -74,5 +75,5 @@ class JointEmbedding:
 
 def pixels(images: Sequence[Image.Image], side: int) -> Tensor:
     """Pictures of any size and mode -> (B, 3, side, side) in [-1, 1]; alpha is dropped."""
-    small = [np.asarray(i.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)) for i in images]
+    small = [np.asarray(squared(i, side)) for i in images]
     return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -32,9 +32,10 @@ class Conv(nn.Conv2d):
         """(B, C, h, w) -> (B, C', ceil(h / stride), ceil(w / stride))."""
         (kernel, _), (stride, _) = self.kernel_size, self.stride
         down, right = (max((-(-n // stride) - 1) * stride + kernel - n, 0) for n in x.shape[2:])
-        if down or right:  # without any, F.pad copies
+        if down % 2 or right % 2:  # F.pad copies
             x = F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2))
-        return super().forward(x)
+            down = right = 0
+        return F.conv2d(x, self.weight, self.bias, self.stride, (down // 2, right // 2), groups=self.groups)
 
 
 def _relu6(x: Tensor) -> Tensor:
@@ -72,6 +73,7 @@ class Trunk(nn.Module):
                 enter = leave
         self.blocks = nn.Sequential(*blocks)
         self.head = Conv(enter, FEATURES, 1)
+        self.to(memory_format=torch.channels_last)  # a quarter less time on a CPU
 
     def outputs(self, pixels: Tensor, last: int | None = None) -> list[Tensor]:
         """(B, 3, H, W) in [-1, 1] -> the maps of each block, up to block `last`, or of all and the head. Kept within `one_pass`."""
@@ -101,7 +103,9 @@ class Trunk(nn.Module):
         """
         maps, parts = self.outputs(pixels), []
         for end in self.ends:
-            parts += [maps[end].mean((2, 3)), (maps[end].var((2, 3), correction=0) + 1e-6).sqrt()]
+            mean = maps[end].mean((2, 3), keepdim=True)
+            # Tensor.var takes six times as long on a CPU.
+            parts += [mean[..., 0, 0], ((maps[end] - mean).square().mean((2, 3)) + 1e-6).sqrt()]
         return torch.cat([*parts, maps[-1].mean((2, 3))], -1)
 
 

@@ -204,7 +204,7 @@ class LocalGenerator:
         ]
 
     def _score(self, images: Sequence[bytes], titles: Sequence[str]) -> list[PictureScore]:
-        from icg.pictures import decode
+        from icg.pictures import decode, squared
 
         scored: list[PictureScore] = []
         with translated(), ThreadPoolExecutor(DECODERS) as decoders:
@@ -213,7 +213,7 @@ class LocalGenerator:
             def small(number: int) -> "Image.Image":
                 picture = decode(images[number], f"images[{number}]")
                 # As every judge would: once instead of once for each of them.
-                return picture.resize((side, side), Image.Resampling.LANCZOS) if side else picture
+                return squared(picture, side) if side else picture
 
             for i in range(0, len(images), DECODED_BATCH):
                 numbers = range(i, min(i + DECODED_BATCH, len(images)))
