@@ -30,6 +30,8 @@ from eyecatch.commands import (
 # torch's OpenMP reads it later. By default its threads spin while they wait, and then covers take ten times
 # as long beside the fast path or another busy process.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# gRPC's own lines would stand between ours, also among JSON; what they tell reaches us as errors.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def _print_version(asked_for: bool) -> None:
