@@ -1,6 +1,6 @@
 """What draws covers and rates pictures, as services see it: protocols and what passes through them. Knows no model."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -93,10 +93,13 @@ class Generation(Protocol):
     """The slow path, as the API uses it."""
 
     async def request(self, job: Job) -> JobStatus:
-        """Queue the job, or return the status of the job that has its key. Raises Overloaded, NotFound, Unavailable."""
+        """Queue the job, or return the status of the job that has its key. Raises Overloaded, NotFound, Unavailable.
 
-    def watch(self, job_id: str) -> AsyncIterator[Progress | JobStatus]:
-        """Progress as it changes, then one final JobStatus (DONE or FAILED)."""
+        If the call is cancelled, the job may be queued all the same, until `cancel`.
+        """
+
+    def watch(self, job_id: str) -> AsyncGenerator[Progress | JobStatus]:
+        """Progress as it changes, then one final JobStatus (DONE or FAILED). Close it to stop watching."""
 
     async def cancel(self, job_id: str) -> None:
-        """Stop the job if no other caller watches it; its denoiser stops within one step."""
+        """Stop the job if no other caller watches it, also one whose `request` was cancelled; its denoiser stops within one step."""

@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 import structlog
@@ -41,18 +41,22 @@ class GenerationService:
         self._thin: deque[Job] = deque()
         self._recent: TTLCache[str, bool] = TTLCache(RECENT_KEYS, ASK_AGAIN_S)
         self._cancelling: set[asyncio.Task[None]] = set()
+        self._putting: dict[str, asyncio.Task[JobStatus]] = {}
         self._waiting_max = waiting_max
         self._added = asyncio.Event()
 
     async def request(self, job: Job) -> JobStatus:
         if not self._making:
             raise NotReady("this server makes no covers (made_covers=off); allowed: review, trial or trusted")
-        status = await self._queue.put(job)
+        # A put whose caller goes away may still reach the store, so it runs to its end, after which the job can be cancelled.
+        put = self._putting[job.id] = asyncio.ensure_future(self._queue.put(job))
+        put.add_done_callback(lambda _: self._putting.pop(job.id, None))
+        status = await asyncio.shield(put)
         if self._worker is not None:
             self._worker.wake()
         return status
 
-    async def watch(self, job_id: str) -> AsyncIterator[Progress | JobStatus]:
+    async def watch(self, job_id: str) -> AsyncGenerator[Progress | JobStatus]:
         with self._hub.subscribe(job_id) as news:
             current = (await self._queue.progress([job_id])).get(job_id)
             if current is None:
@@ -75,6 +79,8 @@ class GenerationService:
             task.add_done_callback(self._cancelling.discard)
 
     async def _cancel(self, job_id: str) -> None:
+        if put := self._putting.get(job_id):
+            await asyncio.wait([put])
         try:
             await self._queue.cancel(job_id, GONE)
         except EyecatchError as error:
