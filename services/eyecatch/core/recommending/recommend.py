@@ -60,6 +60,7 @@ class Recommender:
         self._ranker = Ranker(pools, exploration, seed, trial_share)
         self._ranker_by_score = Ranker(pools, 0.0)
         self._random = random.Random()
+        self._last_ms = 0
 
     async def recommend(
         self, user_id: str, item_ids: Sequence[str], k: int = 1, generate: bool = True
@@ -75,8 +76,9 @@ class Recommender:
         t2 = time.perf_counter_ns()
         ranked = self._ranker.rank(slots, user, min(k, self.pools.width))
         now = time.time()
-        # Ids that grow with time are appended to the index of a store, which is faster than random inserts.
-        decision_id = (int(now * 1000) << 64 | self._random.getrandbits(64)).to_bytes(14, "big").hex()
+        # Ids that grow with time are appended to the index of a store, which is faster than random inserts. Clocks may be set back.
+        self._last_ms = max(self._last_ms, int(now * 1000))
+        decision_id = (self._last_ms << 64 | self._random.getrandbits(64)).to_bytes(14, "big").hex()
         if not self._decisions.add(decision_id, user_id, now, ranked):
             degraded.append(Degraded.DECISION_NOT_LOGGED)
         if generate and not ranked.full and not self._request_covers(item_ids, slots, user):
