@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from eyecatch.core.errors import Unavailable
+from eyecatch.core.errors import StoreError, Unavailable
 from eyecatch.generate.worker import Observer
 from eyecatch.kafka.metrics import ReaderMetrics
 from eyecatch.observe.health import Health
@@ -46,7 +46,7 @@ class MetricsObserver(Observer):
     def jobs_running(self, jobs: int) -> None:
         self._metrics.running.set(jobs)
 
-    def queue_answered(self, error: Unavailable | None) -> None:
+    def queue_answered(self, error: Unavailable | StoreError | None) -> None:
         if error is None:
             self._health.well(QUEUE)
         elif self._health.trouble(QUEUE, str(error)) >= self._give_up_s:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import structlog
 from cachetools import TTLCache
 
-from eyecatch.core.errors import EyecatchError, NotFound, NotReady, Overloaded, Unavailable
+from eyecatch.core.errors import EyecatchError, NotFound, NotReady
 from eyecatch.core.failures import GONE
 from eyecatch.core.ports import JobQueue, Progress
 from eyecatch.core.tastes.clusters import Tastes
@@ -117,7 +117,7 @@ class GenerationService:
                 job = self._thin[0]
                 try:
                     await self.request(replace(job, seed=int(job.id[:8], 16)))
-                except (Overloaded, Unavailable, NotReady) as error:
+                except EyecatchError as error:
                     log.warning("background_generation_refused", item=job.item_id, error=str(error))
                     self._recent.pop(job.key, None)  # a later recommendation may ask again
                 self._thin.popleft()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from eyecatch.core.backoff import Backoff
-from eyecatch.core.errors import EyecatchError, InternalError, NotFound, Unavailable
+from eyecatch.core.errors import EyecatchError, InternalError, NotFound, StoreDamaged, StoreError, Unavailable
 from eyecatch.core.failures import Failure
 from eyecatch.core.ports import JobQueue, Progress
 from eyecatch.core.types import Cover, Job, JobState, JobStatus
@@ -50,7 +50,7 @@ class Observer:
     def jobs_running(self, jobs: int) -> None:
         """The number of running jobs changed."""
 
-    def queue_answered(self, error: Unavailable | None) -> None:
+    def queue_answered(self, error: Unavailable | StoreError | None) -> None:
         """The queue answered, or failed with `error`. An exception raised here ends the worker."""
 
 
@@ -108,7 +108,7 @@ class Worker:
                 try:
                     job = await self._queue.take()
                     self._observer.queue_answered(None)
-                except Unavailable as error:
+                except (Unavailable, StoreError) as error:
                     log.warning("queue_unavailable", error=str(error))
                     self._observer.queue_answered(error)
                     await asyncio.sleep(self._backoff(0))
@@ -175,8 +175,9 @@ class Worker:
                 raise
             self._observer.job_ended("dropped", 0, time.perf_counter() - started)
             return  # the queue already has its end
-        except Unavailable as error:
-            status = await self._fail(active, error, retry=job.attempts < MAX_ATTEMPTS)
+        except (Unavailable, StoreError) as error:
+            lasting = isinstance(error, StoreDamaged)
+            status = await self._fail(active, error, retry=job.attempts < MAX_ATTEMPTS and not lasting)
         except EyecatchError as error:
             status = await self._fail(active, error, retry=False)
         except Exception as error:
@@ -218,7 +219,7 @@ class Worker:
                 if active.latest is not None:
                     latest, active.latest = active.latest, None
                     await self._queue.post(id, latest)
-            except Unavailable as error:
+            except (Unavailable, StoreError) as error:
                 log.warning("queue_unavailable", error=str(error))
 
     async def _fail(self, active: _ActiveJob, error: EyecatchError, retry: bool) -> JobStatus:

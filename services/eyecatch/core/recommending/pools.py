@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from eyecatch.core.errors import Unavailable
+from eyecatch.core.errors import StoreError, Unavailable
 from eyecatch.core.ports import CatalogStore
 from eyecatch.core.score import CLICKS, Scoring
 from eyecatch.core.trust.standing import REVIEW, visible
@@ -167,7 +167,7 @@ class Pools:
         if missing:
             try:
                 pools = await self._catalog.pools(missing)
-            except Unavailable:
+            except (Unavailable, StoreError):
                 return False
             for item_id, covers in pools.items():
                 self.fill(item_id, covers)

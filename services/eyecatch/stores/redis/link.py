@@ -12,7 +12,7 @@ from typing import Any
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from eyecatch.core.backoff import Backoff
 from eyecatch.core.errors import EyecatchError, InvalidInput, Unavailable
@@ -30,6 +30,8 @@ _TIMEOUTS = {"socket_timeout": 2.0, "socket_connect_timeout": 1.0}
 CONNECTIONS = 32
 PIPELINE = 1000
 _SCHEMES = ("redis://", "rediss://", "unix://")
+# Those of a cluster without some slot are no RedisError.
+_ERRORS = (RedisError, RedisClusterException, OSError)
 
 Client = Redis | RedisCluster
 
@@ -131,7 +133,7 @@ class Link:
             return ""
         try:
             node = self._client.get_node_from_key(key)
-        except RedisError:
+        except _ERRORS:
             return ""
         return str(node.name) if node else ""
 
@@ -143,7 +145,7 @@ class Link:
             for command in commands:
                 pipeline.execute_command(*command)
             answers = await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError) as error:
+        except _ERRORS as error:
             return [], error
         return answers, next((answer for answer in answers if isinstance(answer, Exception)), None)
 
@@ -152,7 +154,7 @@ class Link:
         try:
             async for key in self._client.scan_iter(match=pattern, count=1000):
                 yield key
-        except (RedisError, OSError) as error:
+        except _ERRORS as error:
             raise translate(error)[0] from error
 
     async def close(self) -> None:
