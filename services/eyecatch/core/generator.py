@@ -75,6 +75,9 @@ class Generator(Protocol):
     async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[PictureScore]:
         """Embeddings and stored rewards of encoded pictures with these titles."""
 
+    async def alive(self) -> bool:
+        """Whether it could draw a cover now. Costs next to nothing; takes at most a few seconds."""
+
     async def close(self) -> None: ...
 
 

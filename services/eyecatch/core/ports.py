@@ -244,6 +244,9 @@ class JobQueue(Protocol):
 
     async def waiting(self) -> int: ...
 
+    async def oldest(self) -> Job | None:
+        """The waiting job with the lowest place."""
+
     async def announce(self, item_ids: Collection[str]) -> None:
         """Announce to other processes that these pools changed without a job."""
 

@@ -1,6 +1,7 @@
 """The Generation port: request, watch and cancel jobs; and background requests for thin pools. Knows no wire."""
 
 import asyncio
+import time
 import uuid
 from collections import deque
 from collections.abc import AsyncGenerator
@@ -104,7 +105,7 @@ class GenerationService:
             return False
         self._recent[key] = True
         centroid = tuple(clusters.centroids[taste].tolist()) if taste >= 0 else ()
-        self._thin.append(Job(uuid.uuid4().hex, key, item_id, centroid, taste, count=1))
+        self._thin.append(Job(uuid.uuid4().hex, key, item_id, centroid, taste, count=1, created_at=time.time()))
         self._added.set()
         return True
 

@@ -135,7 +135,11 @@ async def application(
         worker = None
         if config.generation == "here":
             worker = Worker(
-                queue, maker(config, parts.store, parts.blobs, parts.generator, on_change), hub, config.jobs
+                queue,
+                maker(config, parts.store, parts.blobs, parts.generator, on_change),
+                hub,
+                config.jobs,
+                alive=parts.generator.alive,
             )
         generation = GenerationService(queue, worker, hub, tastes, config.background_generation, making=mode != OFF)
         follower = Follower(

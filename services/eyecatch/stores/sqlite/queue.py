@@ -181,6 +181,11 @@ class SqliteQueue:
     async def waiting(self) -> int:
         return int(self._database.read("SELECT count(*) FROM jobs WHERE state = ?", (int(JobState.QUEUED),))[0][0])
 
+    async def oldest(self) -> Job | None:
+        sql = f"SELECT {_COLUMNS} FROM jobs WHERE state = ? ORDER BY seq LIMIT 1"
+        rows = self._database.read(sql, (int(JobState.QUEUED),))
+        return _status(rows[0]).job if rows else None
+
 
 def _waiting(connection: sqlite3.Connection) -> int:
     sql = "SELECT count(*) FROM jobs WHERE state = ?"
