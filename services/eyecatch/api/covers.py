@@ -1,6 +1,5 @@
 """The Covers service: recommends, ranks, generates and returns covers."""
 
-import time
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -166,7 +165,6 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
             count=request.count or 1,
             seed=int(job_id[:8], 16) if caller.seed is None else caller.seed,
             drawing=drawing,
-            created_at=time.time(),
             made_for=caller.user if user is not None else "",
             caller=caller if request.idempotency_key else None,
         )

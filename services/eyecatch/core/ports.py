@@ -279,6 +279,10 @@ class Notes(Protocol):
         """Write `after` if the note still is `before` (None: there is no note); else return False."""
 
 
+Clock = Callable[[], float]
+"""UNIX seconds by the clock of the store, so that all processes that share it agree. Call it on the event loop's thread."""
+
+
 class Stores(Protocol):
     """The ports of one state: in memory, in SQLite or in Redis."""
 
@@ -294,6 +298,8 @@ class Stores(Protocol):
     def queue(self) -> JobQueue: ...
     @property
     def notes(self) -> Notes: ...
+    @property
+    def clock(self) -> Clock: ...
 
 
 class Blobs(Protocol):

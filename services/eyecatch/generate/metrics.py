@@ -1,13 +1,12 @@
 """Metrics and health of `eyecatch generate`. Labels never hold an id."""
 
 import asyncio
-import time
 from contextlib import suppress
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from eyecatch.core.errors import EyecatchError, StoreError, Unavailable
-from eyecatch.core.ports import JobQueue
+from eyecatch.core.ports import Clock, JobQueue
 from eyecatch.generate.worker import Observer
 from eyecatch.kafka.metrics import ReaderMetrics
 from eyecatch.observe.health import Health
@@ -67,10 +66,10 @@ class MetricsObserver(Observer):
             raise type(error)(f"{QUEUE}: {error}; gave up after {self._give_up_s:g} s") from error
 
 
-async def watch_line(queue: JobQueue, metrics: GenerateMetrics, every_s: float = LINE_S) -> None:
+async def watch_line(queue: JobQueue, clock: Clock, metrics: GenerateMetrics, every_s: float = LINE_S) -> None:
     """Measure how long the oldest job waits, until cancelled."""
     while True:
         with suppress(EyecatchError):  # the worker reports a queue that does not answer
             oldest = await queue.oldest()
-            metrics.oldest_s.set(max(0.0, time.time() - oldest.created_at) if oldest else 0.0)
+            metrics.oldest_s.set(max(0.0, clock() - oldest.created_at) if oldest else 0.0)
         await asyncio.sleep(every_s)

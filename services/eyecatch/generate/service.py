@@ -1,7 +1,6 @@
 """The Generation port: request, watch and cancel jobs; and background requests for thin pools. Knows no wire."""
 
 import asyncio
-import time
 import uuid
 from collections import deque
 from collections.abc import AsyncGenerator
@@ -12,7 +11,7 @@ from cachetools import TTLCache
 
 from eyecatch.core.errors import EyecatchError, NotFound, NotReady
 from eyecatch.core.failures import GONE
-from eyecatch.core.ports import JobQueue, Progress
+from eyecatch.core.ports import Clock, JobQueue, Progress
 from eyecatch.core.tastes.clusters import Tastes
 from eyecatch.core.types import BACKGROUND, Job, JobStatus, Vector
 from eyecatch.generate.hub import FINAL, Hub
@@ -33,6 +32,7 @@ class GenerationService:
         worker: Worker | None,
         hub: Hub,
         tastes: Tastes,
+        clock: Clock,
         background: bool = True,
         waiting_max: int = 256,
         making: bool = True,
@@ -43,14 +43,14 @@ class GenerationService:
         self._recent: TTLCache[str, bool] = TTLCache(RECENT_KEYS, ASK_AGAIN_S)
         self._cancelling: set[asyncio.Task[None]] = set()
         self._putting: dict[str, asyncio.Task[JobStatus]] = {}
-        self._waiting_max = waiting_max
+        self._waiting_max, self._clock = waiting_max, clock
         self._added = asyncio.Event()
 
     async def request(self, job: Job) -> JobStatus:
         if not self._making:
             raise NotReady("this server makes no covers (made_covers=off); allowed: review, trial or trusted")
         # A put whose caller goes away may still reach the store, so it runs to its end, after which the job can be cancelled.
-        put = self._putting[job.id] = asyncio.ensure_future(self._queue.put(job))
+        put = self._putting[job.id] = asyncio.ensure_future(self._queue.put(replace(job, created_at=self._clock())))
         put.add_done_callback(lambda _: self._putting.pop(job.id, None))
         status = await asyncio.shield(put)
         if self._worker is not None:
@@ -105,7 +105,7 @@ class GenerationService:
             return False
         self._recent[key] = True
         centroid = tuple(clusters.centroids[taste].tolist()) if taste >= 0 else ()
-        self._thin.append(Job(uuid.uuid4().hex, key, item_id, centroid, taste, count=1, created_at=time.time()))
+        self._thin.append(Job(uuid.uuid4().hex, key, item_id, centroid, taste, count=1))
         self._added.set()
         return True
 

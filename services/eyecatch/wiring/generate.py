@@ -92,7 +92,8 @@ async def generating(config: GenerateConfig, generator: Generator | None = None)
             source.start()
             reading = asyncio.ensure_future(source.consumed(intake.run))
             serving = asyncio.ensure_future(worker.run())
-            background = [asyncio.ensure_future(w) for w in (preload(generator), watch_line(queue, metrics))]
+            line = watch_line(queue, stores.clock, metrics)
+            background = [asyncio.ensure_future(w) for w in (preload(generator), line)]
             work = asyncio.ensure_future(_first_end(reading, serving))
             try:
                 yield Generate(stores, queue, worker, source, health, metrics, port, work)

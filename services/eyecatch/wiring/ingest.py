@@ -70,7 +70,9 @@ async def ingesting(config: IngestConfig) -> AsyncIterator[Ingest]:
                 Retry(health, metrics, config.give_up_s),
                 (stores.profiles, encoder, ShownCovers(stores.catalog), outbox),
             )
-            loop = Loop(buffer, source.done, *sinks, config.events_topic, config.batch_max, retry, metrics)
+            loop = Loop(
+                buffer, source.done, *sinks, config.events_topic, config.batch_max, retry, metrics, stores.clock
+            )
             source.start()
             works: dict[Source, asyncio.Future[None]] = {source: asyncio.ensure_future(source.consumed(loop.run))}
             if config.embeddings_topic:

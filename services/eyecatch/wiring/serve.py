@@ -141,7 +141,9 @@ async def application(
                 config.jobs,
                 alive=parts.generator.alive,
             )
-        generation = GenerationService(queue, worker, hub, tastes, config.background_generation, making=mode != OFF)
+        generation = GenerationService(
+            queue, worker, hub, tastes, store.clock, config.background_generation, making=mode != OFF
+        )
         follower = Follower(
             queue,
             hub,
@@ -159,6 +161,7 @@ async def application(
             generation.on_thin,
             config.exploration,
             trial_share=config.trial_share if mode == TRIAL else 0.0,
+            clock=store.clock,
         )
         late = LatePictures(store.profiles, parts.encoder)
         server = Server(
@@ -185,6 +188,7 @@ async def application(
                 forgetting,
                 vector_intake(store, parts.encoder),
                 ShownCovers(store.catalog),
+                store.clock,
             ),
             ReviewServicer(Review(store.catalog, parts.blobs, on_review), store.catalog),
         )
@@ -268,4 +272,5 @@ async def _keep_fitted(config: Config, parts: Parts, tastes: Tastes) -> None:
             parts.encoder.adopt(clusters)
 
     options = ClusterOptions(config.clusters, config.cluster_users)
-    await keep_fitted(parts.store.profiles, parts.store.notes, parts.encoder, options, config.clusters_every_s, use)
+    store = parts.store
+    await keep_fitted(store.profiles, store.notes, parts.encoder, options, config.clusters_every_s, use, store.clock)

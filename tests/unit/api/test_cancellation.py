@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 @pytest.fixture
 def service(store: SqliteStore) -> GenerationService:
     """Without a worker, so that jobs end only by their cancellation."""
-    return GenerationService(store.queue, None, Hub(), Tastes())
+    return GenerationService(store.queue, None, Hub(), Tastes(), store.clock)
 
 
 async def cancelled(store: SqliteStore, job_id: str) -> bool:

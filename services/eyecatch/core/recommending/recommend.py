@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from eyecatch.core.errors import NotFound, StoreError, Unavailable
-from eyecatch.core.ports import Encoder, ProfileStore
+from eyecatch.core.ports import Clock, Encoder, ProfileStore
 from eyecatch.core.recommending.decisions import DecisionBuffer
 from eyecatch.core.recommending.pools import Pools
 from eyecatch.core.recommending.ranking import Ranked, Ranker
@@ -52,6 +52,7 @@ class Recommender:
         exploration: float = 0.05,
         seed: int | None = None,
         trial_share: float = 0.0,
+        clock: Clock = time.time,
     ) -> None:
         self.pools = pools
         self._profiles, self._encoder = profiles, encoder
@@ -60,7 +61,7 @@ class Recommender:
         self._ranker = Ranker(pools, exploration, seed, trial_share)
         self._ranker_by_score = Ranker(pools, 0.0)
         self._random = random.Random()
-        self._last_ms = 0
+        self._clock, self._last_ms = clock, 0
 
     async def recommend(
         self, user_id: str, item_ids: Sequence[str], k: int = 1, generate: bool = True
@@ -75,7 +76,7 @@ class Recommender:
             slots = await self._load(item_ids, degraded)
         t2 = time.perf_counter_ns()
         ranked = self._ranker.rank(slots, user, min(k, self.pools.width))
-        now = time.time()
+        now = self._clock()
         # Ids that grow with time are appended to the index of a store, which is faster than random inserts. Clocks may be set back.
         self._last_ms = max(self._last_ms, int(now * 1000))
         decision_id = (self._last_ms << 64 | self._random.getrandbits(64)).to_bytes(14, "big").hex()
