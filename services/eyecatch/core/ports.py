@@ -39,7 +39,7 @@ class ProfileStore(Protocol):
         """The user embedding (D,) of this encoder, or None for an unknown user or one without a taste (all zeros).
 
         The only read of a user on the fast path. If an encoder of another version wrote the stored embedding, the recent events are
-        encoded again in memory. Raises Unavailable if that takes longer than a tenth of a second.
+        encoded again in memory. Raises Unavailable if a read or the encoding takes longer than a twentieth of a second.
         """
 
     async def profile(self, user_id: str) -> Profile | None:

@@ -13,6 +13,10 @@ from eyecatch.core.recommending.pools import Pools
 from eyecatch.core.recommending.ranking import Ranked, Ranker
 from eyecatch.core.types import Vector, zeros
 
+READS_S = 0.05
+"""A recommendation waits so long for all that it reads; after that, one from memory is better."""
+RANK_S = 1.0
+
 
 class Degraded(IntEnum):
     """Parts of an answer that did not work. The numbers are those of the wire."""
@@ -73,7 +77,7 @@ class Recommender:
         t1 = time.perf_counter_ns()
         slots = self.pools.slots(item_ids)
         if 0 in slots:
-            slots = await self._load(item_ids, degraded)
+            slots = await self._load(item_ids, READS_S - (t1 - t0) / 1e9, degraded)
         t2 = time.perf_counter_ns()
         ranked = self._ranker.rank(slots, user, min(k, self.pools.width))
         now = self._clock()
@@ -92,7 +96,7 @@ class Recommender:
         """The whole pool of one item, best first, without exploration and without a decision."""
         degraded: list[Degraded] = []
         user = await self._user(user_id, degraded)
-        if not await self.pools.load([item_id]):
+        if not await self.pools.load([item_id], RANK_S):
             raise Unavailable("the cover store does not answer")
         slots = self.pools.slots([item_id])
         if not slots[0]:
@@ -100,8 +104,8 @@ class Recommender:
         ranked = self._ranker_by_score.rank(slots, user, self.pools.width)
         return Recommendation("", [item_id], ranked, user is not None, degraded, (0, 0, 0))
 
-    async def _load(self, item_ids: Sequence[str], degraded: list[Degraded]) -> list[int]:
-        if not await self.pools.load(item_ids):
+    async def _load(self, item_ids: Sequence[str], within_s: float, degraded: list[Degraded]) -> list[int]:
+        if not await self.pools.load(item_ids, within_s):
             degraded.append(Degraded.COVERS_UNAVAILABLE)
             return self.pools.slots(item_ids)
         slots = self.pools.slots(item_ids)

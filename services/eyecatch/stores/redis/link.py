@@ -24,7 +24,7 @@ Command = Sequence[str | bytes | int | float]
 ATTEMPTS = 8
 WAIT = Backoff(0.05, 1.0, jitter=1.0)
 # On the fast path a slow answer is worse than one without personalisation: it gives up early, then pauses.
-HURRY_S = 0.1
+HURRY_S = 0.05
 PAUSE_S = 0.25
 _TIMEOUTS = {"socket_timeout": 2.0, "socket_connect_timeout": 1.0}
 CONNECTIONS = 32
@@ -113,10 +113,16 @@ class Link:
         raise AssertionError("unreachable")  # pragma: no cover
 
     async def quick(self, command: str, key: str, *more: str | bytes | int | float) -> Any:
-        """The answer to one command. Raises Unavailable after HURRY_S, and for PAUSE_S after a failure of the key's node."""
+        """The answer to one command. Raises Unavailable after HURRY_S, and for PAUSE_S after a failure of the key's node.
+
+        After the pause one caller tries, and the others are refused until it succeeds.
+        """
         node = self._node(key)
-        if self._clock() < self._quiet_until.get(node, 0.0):
-            raise Unavailable("Redis did not answer a moment ago")
+        if node in self._quiet_until:
+            now = self._clock()
+            if now < self._quiet_until[node]:
+                raise Unavailable("Redis did not answer a moment ago")
+            self._quiet_until[node] = now + PAUSE_S
         try:
             async with asyncio.timeout(HURRY_S):
                 answers, error = await self._send([(command, key, *more)])
@@ -125,6 +131,7 @@ class Link:
         if error is not None:
             self._quiet_until[node] = self._clock() + PAUSE_S
             raise translate(error)[0] from error
+        self._quiet_until.pop(node, None)
         return answers[0]
 
     def _node(self, key: str) -> str:
