@@ -325,7 +325,24 @@ class Config(MakingConfig, EventLogConfig, ServedStoreConfig, KafkaConfig):
     metrics_port: int = option(
         0, "Port of /metrics over HTTP, on the same address; 0 = none.", OPERATION, low=0, high=65535
     )
-    drain_s: float = option(10.0, "Seconds that running calls get to finish after SIGTERM.", OPERATION, low=0, high=600)
+    grace_s: float = option(
+        5.0,
+        "Seconds after SIGTERM in which health is NOT_SERVING and all calls are still answered, so that balancers notice.",
+        OPERATION,
+        low=0,
+        high=600,
+    )
+    drain_s: float = option(10.0, "Seconds that running calls get to finish after that.", OPERATION, low=0, high=600)
+    connection_age_s: float = option(
+        600.0,
+        "Seconds after which a client has to connect anew, so that it meets new servers; its running calls go on; 0 = never.",
+        LIMITS,
+        low=0,
+        high=1e6,
+    )
+    connection_idle_s: float = option(
+        300.0, "Seconds after which a connection without calls is closed; 0 = never.", LIMITS, low=0, high=1e6
+    )
     log_format: str = option("console", "console or json.", OPERATION, choices=LOG_FORMATS)
 
     @property

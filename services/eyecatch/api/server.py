@@ -27,6 +27,8 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     review_pb2.DESCRIPTOR.services_by_name["ReviewService"],
 )
 NAMES = tuple(s.full_name for s in SERVICES)
+KEEPALIVE_MS = 20_000
+NO_LIMIT_MS = 2**31 - 1
 PING_MS = 5_000
 """A client may ping as often as this on a connection without data; gRPC lets none ping more often than every 10 s by default."""
 
@@ -57,6 +59,9 @@ class ServerOptions:
     max_concurrent: int
     max_message_bytes: int
     token: str = ""
+    connection_age_s: float = 0.0
+    connection_idle_s: float = 0.0
+    """0: no limit. A connection at its limit gets a GOAWAY; its running calls go on."""
 
 
 def _handlers(service: ServiceDescriptor, servicer: Any) -> "grpc.GenericRpcHandler[Any, Any]":
@@ -71,6 +76,10 @@ def _handlers(service: ServiceDescriptor, servicer: Any) -> "grpc.GenericRpcHand
         parse = status.parser(GetMessageClass(method.input_type))
         handlers[method.name] = make(getattr(servicer, method.name), parse, serialize)
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000) or NO_LIMIT_MS
 
 
 class Server:
@@ -98,6 +107,11 @@ class Server:
                 # Clients behind balancers ping idle connections every 10 s; by default they are cut after two pings.
                 ("grpc.http2.min_ping_interval_without_data_ms", PING_MS),
                 ("grpc.keepalive_permit_without_calls", 1),
+                # Clients that are gone without a word are noticed, and their streams end.
+                ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+                ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
+                ("grpc.max_connection_age_ms", _milliseconds(options.connection_age_s)),
+                ("grpc.max_connection_idle_ms", _milliseconds(options.connection_idle_s)),
             ],
         )
         self._server.add_generic_rpc_handlers(tuple(map(_handlers, SERVICES, (covers, catalog, behavior, review))))
@@ -120,7 +134,11 @@ class Server:
         state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         await self._health.set(name, state)
 
-    async def drain(self, grace_s: float) -> None:
-        """Report NOT_SERVING, refuse new calls, and cancel running calls that do not finish within `grace_s` seconds."""
+    async def leave(self) -> None:
+        """Report NOT_SERVING from now on, so that balancers send no more calls; all calls are still answered."""
         await self._health.enter_graceful_shutdown()
+
+    async def drain(self, grace_s: float) -> None:
+        """Refuse new calls, and cancel running calls that do not finish within `grace_s` seconds."""
+        await self.leave()
         await self._server.stop(grace_s)

@@ -124,6 +124,7 @@ async def generate(config: GenerateConfig, on_ready: Callable[[int], None], gene
         tune_garbage_collector()
         on_ready(running.health_port)
         await asyncio.wait({stop, running.work}, return_when=asyncio.FIRST_COMPLETED)
+        running.health.trouble("process", "stopping")
         log.info("draining", running=len(running.worker.running))
     if not running.work.cancelled():
         running.work.result()

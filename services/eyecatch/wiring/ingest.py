@@ -179,6 +179,7 @@ async def ingest(config: IngestConfig, on_ready: Callable[[int], None]) -> None:
         tune_for_batches()
         on_ready(running.health_port)
         await asyncio.wait({stop, running.work}, return_when=asyncio.FIRST_COMPLETED)
+        running.health.trouble("process", "stopping")
         log.info("draining", buffered=len(running.buffer))
     if not running.work.cancelled():
         running.work.result()

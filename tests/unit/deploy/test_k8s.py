@@ -91,7 +91,7 @@ def test_the_command_line_is_one_the_program_knows(pod: dict[str, Any]) -> None:
 
 
 def test_running_calls_may_finish_before_the_pod_is_killed(pod: dict[str, Any]) -> None:
-    assert pod["terminationGracePeriodSeconds"] >= Config().drain_s + 10
+    assert pod["terminationGracePeriodSeconds"] >= Config().grace_s + Config().drain_s + 10
 
 
 def test_the_pod_is_confined(pod: dict[str, Any]) -> None:
