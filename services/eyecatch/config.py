@@ -311,7 +311,17 @@ class Config(MakingConfig, EventLogConfig, ServedStoreConfig, KafkaConfig):
         high=1e6,
     )
     max_concurrent: int = option(
-        256, "Calls that are answered at a time; more are refused with RESOURCE_EXHAUSTED.", LIMITS, low=1, high=100_000
+        256,
+        "Calls that are answered at a time, without streams and imports; more are refused with RESOURCE_EXHAUSTED.",
+        LIMITS,
+        low=1,
+        high=100_000,
+    )
+    max_streams: int = option(
+        1000, "GenerateCovers calls that wait at a time, and watches of health.", LIMITS, low=1, high=100_000
+    )
+    max_imports: int = option(
+        8, "UpsertItems and UpsertUserEmbeddings calls that run at a time.", LIMITS, low=1, high=100_000
     )
     max_message_mb: int = option(32, "Largest accepted message, MiB.", LIMITS, low=1, high=1024)
     allowed_hosts: str = option(
@@ -322,8 +332,15 @@ class Config(MakingConfig, EventLogConfig, ServedStoreConfig, KafkaConfig):
     api_token: str = option(
         "", "Clients must send it as a bearer token; empty = no authentication.", LIMITS, secret=True
     )
+    health_port: int = option(
+        0,
+        "Further port of grpc.health.v1, for probes: it has threads of its own and answers under any load; 0 = none.",
+        OPERATION,
+        low=0,
+        high=65535,
+    )
     metrics_port: int = option(
-        0, "Port of /metrics over HTTP, on the same address; 0 = none.", OPERATION, low=0, high=65535
+        0, "Port of /metrics and /health over HTTP, on the same address; 0 = none.", OPERATION, low=0, high=65535
     )
     grace_s: float = option(
         5.0,

@@ -98,10 +98,9 @@ class Caller:
                 self.failures.append(str(error))
 
 
-@pytest.mark.slow
-async def test_no_call_fails(redis_server: RedisServer, tmp_path: Path) -> None:
-    redis_server.client.flushall()
-    flags = ("--store", redis_server.url, "--data-dir", str(tmp_path), "--no-preload", "--grace-s", "1")
+async def replace_both(store: str, folder: Path) -> Caller:
+    """Two servers over an empty Redis are replaced under calls; returns what became of the calls."""
+    flags = ("--store", store, "--data-dir", str(folder), "--no-preload", "--grace-s", "1")
     async with members(*flags) as both:
         await until(lambda: all(member.serving for member in both), "both servers")
         item = types_pb2.Item(id="a", title="A", references=[types_pb2.Image(data=picture("red"))])
@@ -114,5 +113,12 @@ async def test_no_call_fails(redis_server: RedisServer, tmp_path: Path) -> None:
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
+    return caller
+
+
+@pytest.mark.slow
+async def test_no_call_fails(redis_server: RedisServer, tmp_path: Path) -> None:
+    redis_server.client.flushall()
+    caller = await replace_both(redis_server.url, tmp_path)
     assert caller.failures == []
     assert caller.answers > 100

@@ -178,10 +178,13 @@ async def application(
                 config.host,
                 config.port,
                 config.max_concurrent,
+                config.max_streams,
+                config.max_imports,
                 config.max_message_mb << 20,
                 config.api_token,
                 config.connection_age_s,
                 config.connection_idle_s,
+                config.health_port,
             ),
             CoversServicer(
                 recommender,
