@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo check test test-slow lint proto serve bench clean
+.PHONY: demo check test test-faults test-slow lint proto serve bench clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml constraints.txt
@@ -26,6 +26,9 @@ check: lint
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+test-faults: $(READY)
+	$(BIN)/python -m pytest tests/faults -m "slow or not slow" --timeout 1200
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow --timeout 1200

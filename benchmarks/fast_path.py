@@ -107,9 +107,9 @@ def server(*command: str, core: int | None = None):
         process.wait(20)
 
 
-def ours(folder: Path, core: int | None = None):
+def ours(folder: Path, core: int | None = None, extra: tuple[str, ...] = ()):
     # Without the walks over all users at start and every hour: they would fall into some periods and not into others.
-    flags = ("--no-preload", "--clusters-every-s", "0", "--reencode-every-s", "0")
+    flags = ("--no-preload", "--clusters-every-s", "0", "--reencode-every-s", "0", *extra)
     return server("-m", "eyecatch.cli", "serve", "--data-dir", str(folder), "--port", "0", *flags, core=core)
 
 

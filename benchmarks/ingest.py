@@ -171,7 +171,16 @@ def memory(events: int, users: int, store: str, folder: str, still: bool) -> Rat
         chosen = Still(encoder.version) if still else encoder
         metrics = IngestMetrics()
         sinks = (opened.profiles, chosen, ShownCovers(opened.catalog), NoLetters())
-        loop = Loop(buffer, lambda chunks: None, *sinks, "t", config.batch_max, Retry(Health(), metrics, 5.0), metrics)
+        loop = Loop(
+            buffer,
+            lambda chunks: None,
+            *sinks,
+            "t",
+            config.batch_max,
+            Retry(Health(), metrics, 5.0),
+            metrics,
+            time.time,
+        )
         watch = Watch()
         await loop.run()
         rate = watch.rate(events)

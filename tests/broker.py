@@ -15,8 +15,8 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import NewTopic
 from kafka.consumer.fetcher import ConsumerRecord
 
-from tests.faults import Proxy
 from tests.processes import owned
+from tests.proxy import Proxy
 from tests.servers import free_port, until
 
 Message = tuple[bytes | None, bytes | None] | tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from eyecatch.core.errors import Unavailable
 from eyecatch.core.generator import Brief, GeneratedCover, PictureScore
 from eyecatch.core.types import EMBEDDING_DIM
 from PIL import Image
@@ -26,11 +27,15 @@ def embed(data: bytes) -> np.ndarray:
 
 
 class FakeGenerator:
-    """Every call counts its steps; `error` is raised instead of working; `gate`, when set, is awaited between steps."""
+    """Every call counts its steps; `error` is raised instead of working; `gate`, when set, is awaited between steps.
+
+    Unless it is `there`, work fails as on a server that is away.
+    """
 
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.gate: asyncio.Event | None = None
+        self.there = True
         self.steps_done = 0
         self.briefs: list[Brief] = []
         self.rewards = {"relevance": 0.5}
@@ -45,6 +50,8 @@ class FakeGenerator:
                 await self.gate.wait()
             if self.error:
                 raise self.error
+            if not self.there:
+                raise Unavailable("away")
             self.steps_done += 1
             on_step(step + 1, 4)
             await asyncio.sleep(0)
@@ -72,6 +79,9 @@ class FakeGenerator:
         if self.error:
             raise self.error
         return [PictureScore(embed(i), {"relevance": 0.5}) for i in images]
+
+    async def alive(self) -> bool:
+        return self.there
 
     async def close(self) -> None:
         pass

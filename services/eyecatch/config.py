@@ -311,7 +311,17 @@ class Config(MakingConfig, EventLogConfig, ServedStoreConfig, KafkaConfig):
         high=1e6,
     )
     max_concurrent: int = option(
-        256, "Calls that are answered at a time; more are refused with RESOURCE_EXHAUSTED.", LIMITS, low=1, high=100_000
+        256,
+        "Calls that are answered at a time, without streams and imports; more are refused with RESOURCE_EXHAUSTED.",
+        LIMITS,
+        low=1,
+        high=100_000,
+    )
+    max_streams: int = option(
+        1000, "GenerateCovers calls that wait at a time, and watches of health.", LIMITS, low=1, high=100_000
+    )
+    max_imports: int = option(
+        8, "UpsertItems and UpsertUserEmbeddings calls that run at a time.", LIMITS, low=1, high=100_000
     )
     max_message_mb: int = option(32, "Largest accepted message, MiB.", LIMITS, low=1, high=1024)
     allowed_hosts: str = option(
@@ -322,10 +332,34 @@ class Config(MakingConfig, EventLogConfig, ServedStoreConfig, KafkaConfig):
     api_token: str = option(
         "", "Clients must send it as a bearer token; empty = no authentication.", LIMITS, secret=True
     )
-    metrics_port: int = option(
-        0, "Port of /metrics over HTTP, on the same address; 0 = none.", OPERATION, low=0, high=65535
+    health_port: int = option(
+        0,
+        "Further port of grpc.health.v1, for probes: it has threads of its own and answers under any load; 0 = none.",
+        OPERATION,
+        low=0,
+        high=65535,
     )
-    drain_s: float = option(10.0, "Seconds that running calls get to finish after SIGTERM.", OPERATION, low=0, high=600)
+    metrics_port: int = option(
+        0, "Port of /metrics and /health over HTTP, on the same address; 0 = none.", OPERATION, low=0, high=65535
+    )
+    grace_s: float = option(
+        5.0,
+        "Seconds after SIGTERM in which health is NOT_SERVING and all calls are still answered, so that balancers notice.",
+        OPERATION,
+        low=0,
+        high=600,
+    )
+    drain_s: float = option(10.0, "Seconds that running calls get to finish after that.", OPERATION, low=0, high=600)
+    connection_age_s: float = option(
+        600.0,
+        "Seconds after which a client has to connect anew, so that it meets new servers; its running calls go on; 0 = never.",
+        LIMITS,
+        low=0,
+        high=1e6,
+    )
+    connection_idle_s: float = option(
+        300.0, "Seconds after which a connection without calls is closed; 0 = never.", LIMITS, low=0, high=1e6
+    )
     log_format: str = option("console", "console or json.", OPERATION, choices=LOG_FORMATS)
 
     @property

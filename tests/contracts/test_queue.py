@@ -194,6 +194,16 @@ async def test_running_jobs_are_recovered_in_their_old_order(stores: Stores) -> 
     assert [t.id for t in taken if t] == ["j0", "j1", "j2"]
 
 
+async def test_the_oldest_job_is_the_first_in_line(stores: Stores) -> None:
+    assert await stores.queue.oldest() is None
+    for n in range(3):
+        await stores.queue.put(job(f"j{n}"))
+    await stores.queue.take()
+    oldest = await stores.queue.oldest()
+    assert oldest is not None
+    assert oldest.id == "j1"
+
+
 async def test_takers_at_the_same_time_get_different_jobs(stores: Stores) -> None:
     for n in range(MAX_WAITING):
         await stores.queue.put(job(f"j{n}"))

@@ -38,7 +38,7 @@ def run_json(*args: str) -> dict[str, Any]:
 def serving(data_dir: Path, *flags: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A server process on a free port: (address, process). It must leave with status 0 on SIGTERM unless it was killed."""
     process = subprocess.Popen(
-        owned(*EYECATCH, "serve", "--data-dir", str(data_dir), "--port", "0", *flags),
+        owned(*EYECATCH, "serve", "--data-dir", str(data_dir), "--port", "0", "--grace-s", "0", *flags),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -33,8 +33,8 @@ from tests.broker import Broker, running_behind_a_proxy
 from tests.contracts.builders import cover, item
 from tests.e2e.conftest import EYECATCH
 from tests.e2e.test_ingest import health
-from tests.faults import Proxy
 from tests.processes import owned
+from tests.proxy import Proxy
 from tests.servers import RedisServer, running, until
 from tests.unit.ingest.helpers import record, settings
 

@@ -11,7 +11,7 @@ from eyecatch.core.behaviour.forget import Forgetting
 from eyecatch.core.behaviour.shown import ShownCovers
 from eyecatch.core.behaviour.vectors import VectorIntake
 from eyecatch.core.errors import InvalidInput, NotFound, Unavailable
-from eyecatch.core.ports import Encoder, EventSink, ProfileStore
+from eyecatch.core.ports import Clock, Encoder, EventSink, ProfileStore
 from eyecatch.core.tastes.clusters import Tastes
 from eyecatch.core.types import Event
 from eyecatch.messages import event_from_wire, vector_from_wire
@@ -28,9 +28,11 @@ class BehaviorServicer(behavior_pb2_grpc.BehaviorServiceServicer):
         forgetting: Forgetting,
         vectors: VectorIntake,
         covers: ShownCovers,
+        clock: Clock,
     ) -> None:
         self._profiles, self._sink, self._encoder, self._tastes = profiles, sink, encoder, tastes
         self._forgetting, self._vectors, self._covers = forgetting, vectors, covers
+        self._clock = clock
 
     @unary
     async def RecordEvents(
@@ -40,13 +42,14 @@ class BehaviorServicer(behavior_pb2_grpc.BehaviorServiceServicer):
         check.count("events", len(request.events), 1, limits.MAX_BATCH)
         check.done()
         events: list[Event] = []
+        now = self._clock()
         for n, message in enumerate(request.events):
             try:
                 event = event_from_wire(message, f"events[{n}]")
             except InvalidInput as error:
                 check.violations += error.violations
                 continue
-            check.event(f"events[{n}]", event)
+            check.event(f"events[{n}]", event, now)
             events.append(event)
         check.done()
         # A sink may take events while the store does not answer; then ingest finds the covers of other items.

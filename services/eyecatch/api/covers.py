@@ -1,7 +1,8 @@
 """The Covers service: recommends, ranks, generates and returns covers."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -100,38 +101,32 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
     @stream
     async def GenerateCovers(
         self, request: covers_pb2.GenerateCoversRequest, context: Any
-    ) -> AsyncIterator[covers_pb2.GenerateCoversResponse]:
+    ) -> AsyncGenerator[covers_pb2.GenerateCoversResponse]:
         job = await self._job(request)
-        status = await self._generation.request(job)
-        job_id = status.job.id
-        if status.job.id != job.id and not job.repeats(status.job):
-            raise Conflict(f"idempotency_key {request.idempotency_key!r} was used for a different request")
         finished = False
         try:
-            async for news in self._generation.watch(job_id):
-                if isinstance(news, Progress):
-                    yield covers_pb2.GenerateCoversResponse(
-                        progress=covers_pb2.GenerationProgress(
-                            job_id=job_id,
-                            queue_position=news.queue_position,
-                            step=news.step,
-                            total_steps=news.total_steps,
-                            preview=news.preview,
-                        )
-                    )
-                else:
-                    status, finished = news, True
+            status = await self._generation.request(job)
+            job_id = status.job.id
+            if status.job.id != job.id and not job.repeats(status.job):
+                raise Conflict(f"idempotency_key {request.idempotency_key!r} was used for a different request")
+            async with aclosing(self._generation.watch(job_id)) as watch:
+                async for news in watch:
+                    if isinstance(news, Progress):
+                        yield _progress(job_id, news)
+                    else:
+                        status, finished = news, True
         finally:
             # A caller with a key can repeat the call to get the covers; without a key the work would be wasted.
             if not finished and not request.idempotency_key:
-                await self._generation.cancel(job_id)
+                await self._generation.cancel(job.id)
         if status.state is JobState.FAILED:
             raise status.failure.error()
-        for cover_id in status.cover_ids:
-            cover = await self._catalog.cover(cover_id)
-            if cover is not None:
-                image = await self._blobs.get(cover.uri)
-                yield covers_pb2.GenerateCoversResponse(cover=wire.cover_to_wire(cover, image))
+        present = [cover for id in status.cover_ids if (cover := await self._catalog.cover(id))]
+        if status.cover_ids and not present:
+            raise NotFound("cover of job", job_id, "another idempotency_key; the covers of this one have left the pool")
+        for cover in present:
+            image = await self._blobs.get(cover.uri)
+            yield covers_pb2.GenerateCoversResponse(cover=wire.cover_to_wire(cover, image))
 
     async def _job(self, request: covers_pb2.GenerateCoversRequest) -> Job:
         check = limits.Check()
@@ -202,3 +197,14 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
             covers=[wire.cover_to_wire(c) for c in pool[first : first + size]],
             next_page_token=f"{OFFSET_TOKEN}{first + size}" if more else "",
         )
+
+
+def _progress(job_id: str, news: Progress) -> covers_pb2.GenerateCoversResponse:
+    progress = covers_pb2.GenerationProgress(
+        job_id=job_id,
+        queue_position=news.queue_position,
+        step=news.step,
+        total_steps=news.total_steps,
+        preview=news.preview,
+    )
+    return covers_pb2.GenerateCoversResponse(progress=progress)

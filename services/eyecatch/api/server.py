@@ -1,5 +1,6 @@
 """The gRPC server: services, health, reflection, limits, and a drain in which running calls finish. Knows no store."""
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -8,14 +9,16 @@ from typing import Any
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from eyecatch.addresses import joined
 from eyecatch.api import status
+from eyecatch.api.admission import Budget
 from eyecatch.api.behavior import BehaviorServicer
 from eyecatch.api.catalog import CatalogServicer
 from eyecatch.api.covers import CoversServicer
+from eyecatch.api.health import Health, HealthPort
 from eyecatch.api.review import ReviewServicer
 from eyecatch.core.errors import Unavailable
 from eyecatch.v1 import behavior_pb2, catalog_pb2, covers_pb2, review_pb2
@@ -27,6 +30,10 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     review_pb2.DESCRIPTOR.services_by_name["ReviewService"],
 )
 NAMES = tuple(s.full_name for s in SERVICES)
+KEEPALIVE_MS = 20_000
+NO_LIMIT_MS = 2**31 - 1
+IMPORTS = {"UpsertItems", "UpsertUserEmbeddings"}
+"""Calls with pictures or thousands of rows, which take seconds of work."""
 PING_MS = 5_000
 """A client may ping as often as this on a connection without data; gRPC lets none ping more often than every 10 s by default."""
 
@@ -55,22 +62,47 @@ class ServerOptions:
     host: str
     port: int
     max_concurrent: int
+    max_streams: int
+    max_imports: int
     max_message_bytes: int
     token: str = ""
+    connection_age_s: float = 0.0
+    connection_idle_s: float = 0.0
+    """0: no limit. A connection at its limit gets a GOAWAY; its running calls go on."""
+    health_port: int = 0
+    """Of health alone, served by threads of its own; 0 for none."""
 
 
-def _handlers(service: ServiceDescriptor, servicer: Any) -> "grpc.GenericRpcHandler[Any, Any]":
+@dataclass(frozen=True)
+class Budgets:
+    """Of fast calls, of streams that wait for covers, and of imports."""
+
+    calls: Budget
+    streams: Budget
+    imports: Budget
+
+
+def _handlers(service: ServiceDescriptor, servicer: Any, budgets: Budgets) -> "grpc.GenericRpcHandler[Any, Any]":
     """The service's methods, with a parser that reports malformed bytes instead of failing inside gRPC.
 
     RecommendCovers returns serialised bytes (see fast_wire.py), so it has no serializer.
     """
     handlers = {}
     for method in service.methods:
-        make = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
+        call = getattr(servicer, method.name)
+        if method.server_streaming:
+            make, call = grpc.unary_stream_rpc_method_handler, budgets.streams.stream(call)
+        else:
+            budget = budgets.imports if method.name in IMPORTS else budgets.calls
+            make, call = grpc.unary_unary_rpc_method_handler, budget.unary(call)
         serialize = None if method.name == "RecommendCovers" else GetMessageClass(method.output_type).SerializeToString
         parse = status.parser(GetMessageClass(method.input_type))
-        handlers[method.name] = make(getattr(servicer, method.name), parse, serialize)
+        handlers[method.name] = make(call, parse, serialize)
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000) or NO_LIMIT_MS
 
 
 class Server:
@@ -89,7 +121,6 @@ class Server:
         )
         self._server = grpc.aio.server(
             interceptors=interceptors,
-            maximum_concurrent_rpcs=options.max_concurrent,
             options=[
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
@@ -98,10 +129,22 @@ class Server:
                 # Clients behind balancers ping idle connections every 10 s; by default they are cut after two pings.
                 ("grpc.http2.min_ping_interval_without_data_ms", PING_MS),
                 ("grpc.keepalive_permit_without_calls", 1),
+                # Clients that are gone without a word are noticed, and their streams end.
+                ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+                ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
+                ("grpc.max_connection_age_ms", _milliseconds(options.connection_age_s)),
+                ("grpc.max_connection_idle_ms", _milliseconds(options.connection_idle_s)),
             ],
         )
-        self._server.add_generic_rpc_handlers(tuple(map(_handlers, SERVICES, (covers, catalog, behavior, review))))
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        budgets = Budgets(
+            Budget("calls", options.max_concurrent),
+            Budget("streams", options.max_streams),
+            Budget("imports", options.max_imports),
+        )
+        servicers = (covers, catalog, behavior, review)
+        handlers = [_handlers(*pair, budgets) for pair in zip(SERVICES, servicers, strict=True)]
+        self._server.add_generic_rpc_handlers(handlers)
+        self._health = Health(Budget("watches of health", options.max_streams))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         address = joined(options.host, options.port)
@@ -109,18 +152,25 @@ class Server:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:  # all that gRPC says of a taken port or an address that is not ours
             raise Unavailable(f"cannot listen on {address}; is another server there? choose another --port") from error
+        own = joined(options.host, options.health_port)
+        self._own_health = HealthPort(own, self._health.own) if options.health_port else None
 
     async def start(self) -> None:
         await self._server.start()
         for name in ("", *NAMES):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            await self._health.set(name, True)
 
     async def set_health(self, name: str, serving: bool) -> None:
         """Set the health of a part under its own name. The server stays SERVING: it works as far as it can without the part."""
-        state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        await self._health.set(name, state)
+        await self._health.set(name, serving)
+
+    async def leave(self) -> None:
+        """Report NOT_SERVING from now on, so that balancers send no more calls; all calls are still answered."""
+        await self._health.leave()
 
     async def drain(self, grace_s: float) -> None:
-        """Report NOT_SERVING, refuse new calls, and cancel running calls that do not finish within `grace_s` seconds."""
-        await self._health.enter_graceful_shutdown()
+        """Refuse new calls, and cancel running calls that do not finish within `grace_s` seconds."""
+        await self.leave()
         await self._server.stop(grace_s)
+        if self._own_health is not None:
+            await asyncio.to_thread(self._own_health.close)

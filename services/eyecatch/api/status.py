@@ -1,6 +1,7 @@
 """Errors -> gRPC status, in one place. Knows no service."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from functools import wraps
 from typing import Any, NoReturn, TypeVar
 
@@ -106,17 +107,18 @@ def unary(
 
 
 def stream(
-    method: Callable[[Self, Request, Any], AsyncIterator[Response]],
-) -> Callable[[Self, Request, Any], AsyncIterator[Response]]:
+    method: Callable[[Self, Request, Any], AsyncGenerator[Response]],
+) -> Callable[[Self, Request, Any], AsyncGenerator[Response]]:
     """The RPC boundary of a server-streaming method."""
 
     @wraps(method)
-    async def answer(self: Self, request: Request, context: Any) -> AsyncIterator[Response]:
+    async def answer(self: Self, request: Request, context: Any) -> AsyncGenerator[Response]:
         try:
             if isinstance(request, errors.InvalidInput):
                 raise request
-            async for response in method(self, request, context):
-                yield response
+            async with aclosing(method(self, request, context)) as responses:
+                async for response in responses:
+                    yield response
         except errors.EyecatchError as error:
             await abort(context, error)
         except Exception as error:  # noqa: BLE001

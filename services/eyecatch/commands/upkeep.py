@@ -104,7 +104,7 @@ def fit(
         from eyecatch.wiring.stores import current_encoder
 
         encoder = await current_encoder(config, stores)
-        return await refit(stores.profiles, stores.notes, encoder, ClusterOptions(count, least))
+        return await refit(stores.profiles, stores.notes, encoder, ClusterOptions(count, least), stores.clock())
 
     fitted = run_on_stores(data_dir, work)
     if fitted is None:

@@ -1,6 +1,6 @@
 """What draws covers and rates pictures, as services see it: protocols and what passes through them. Knows no model."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,6 +75,9 @@ class Generator(Protocol):
     async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[PictureScore]:
         """Embeddings and stored rewards of encoded pictures with these titles."""
 
+    async def alive(self) -> bool:
+        """Whether it could draw a cover now. Costs next to nothing; takes at most a few seconds."""
+
     async def close(self) -> None: ...
 
 
@@ -93,10 +96,13 @@ class Generation(Protocol):
     """The slow path, as the API uses it."""
 
     async def request(self, job: Job) -> JobStatus:
-        """Queue the job, or return the status of the job that has its key. Raises Overloaded, NotFound, Unavailable."""
+        """Queue the job, or return the status of the job that has its key. Raises Overloaded, NotFound, Unavailable.
 
-    def watch(self, job_id: str) -> AsyncIterator[Progress | JobStatus]:
-        """Progress as it changes, then one final JobStatus (DONE or FAILED)."""
+        If the call is cancelled, the job may be queued all the same, until `cancel`.
+        """
+
+    def watch(self, job_id: str) -> AsyncGenerator[Progress | JobStatus]:
+        """Progress as it changes, then one final JobStatus (DONE or FAILED). Close it to stop watching."""
 
     async def cancel(self, job_id: str) -> None:
-        """Stop the job if no other caller watches it; its denoiser stops within one step."""
+        """Stop the job if no other caller watches it, also one whose `request` was cancelled; its denoiser stops within one step."""

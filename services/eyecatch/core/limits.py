@@ -1,7 +1,6 @@
 """Limits of all input. Every refusal names the field, the value and what is allowed. Knows no wire."""
 
 import math
-import time
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -150,8 +149,7 @@ class Check:
             and max(dwells) <= MAX_DWELL_MS
         )
 
-    def event(self, field: str, event: Event, now: float | None = None) -> None:
-        now = time.time() if now is None else now
+    def event(self, field: str, event: Event, now: float) -> None:
         if self.is_valid(event, now):
             return
         self.id(f"{field}.id", event.id)

@@ -39,7 +39,7 @@ class ProfileStore(Protocol):
         """The user embedding (D,) of this encoder, or None for an unknown user or one without a taste (all zeros).
 
         The only read of a user on the fast path. If an encoder of another version wrote the stored embedding, the recent events are
-        encoded again in memory. Raises Unavailable if that takes longer than a tenth of a second.
+        encoded again in memory. Raises Unavailable if a read or the encoding takes longer than a twentieth of a second.
         """
 
     async def profile(self, user_id: str) -> Profile | None:
@@ -244,6 +244,9 @@ class JobQueue(Protocol):
 
     async def waiting(self) -> int: ...
 
+    async def oldest(self) -> Job | None:
+        """The waiting job with the lowest place."""
+
     async def announce(self, item_ids: Collection[str]) -> None:
         """Announce to other processes that these pools changed without a job."""
 
@@ -276,6 +279,10 @@ class Notes(Protocol):
         """Write `after` if the note still is `before` (None: there is no note); else return False."""
 
 
+Clock = Callable[[], float]
+"""UNIX seconds by the clock of the store, so that all processes that share it agree. Call it on the event loop's thread."""
+
+
 class Stores(Protocol):
     """The ports of one state: in memory, in SQLite or in Redis."""
 
@@ -291,6 +298,8 @@ class Stores(Protocol):
     def queue(self) -> JobQueue: ...
     @property
     def notes(self) -> Notes: ...
+    @property
+    def clock(self) -> Clock: ...
 
 
 class Blobs(Protocol):

@@ -1,13 +1,18 @@
 """Metrics and health of `eyecatch generate`. Labels never hold an id."""
 
+import asyncio
+from contextlib import suppress
+
 from prometheus_client import Counter, Gauge, Histogram
 
-from eyecatch.core.errors import Unavailable
+from eyecatch.core.errors import EyecatchError, StoreError, Unavailable
+from eyecatch.core.ports import Clock, JobQueue
 from eyecatch.generate.worker import Observer
 from eyecatch.kafka.metrics import ReaderMetrics
 from eyecatch.observe.health import Health
 
-QUEUE = "queue"
+QUEUE, GENERATOR = "queue", "generator"
+LINE_S = 1.0
 
 
 class GenerateMetrics(ReaderMetrics):
@@ -23,6 +28,8 @@ class GenerateMetrics(ReaderMetrics):
         text = "Covers judged by a judge of product pictures, by whether it would show them."
         self.judged = Counter("eyecatch_generate_judged", text, ["available"], registry=r)
         self.attempts = Counter("eyecatch_generate_attempts", "Pictures drawn for judged covers.", registry=r)
+        text = "Seconds that the oldest waiting job has waited."
+        self.oldest_s = Gauge("eyecatch_generate_oldest_waiting_seconds", text, registry=r)
         self.running = Gauge("eyecatch_generate_running_jobs", "Jobs that run in this process.", registry=r)
 
     def count_judged(self, attempts: int, available: bool) -> None:
@@ -46,8 +53,23 @@ class MetricsObserver(Observer):
     def jobs_running(self, jobs: int) -> None:
         self._metrics.running.set(jobs)
 
-    def queue_answered(self, error: Unavailable | None) -> None:
+    def generator_answered(self, alive: bool) -> None:
+        if alive:
+            self._health.well(GENERATOR)
+        else:
+            self._health.trouble(GENERATOR, "does not answer; jobs wait")
+
+    def queue_answered(self, error: Unavailable | StoreError | None) -> None:
         if error is None:
             self._health.well(QUEUE)
         elif self._health.trouble(QUEUE, str(error)) >= self._give_up_s:
             raise type(error)(f"{QUEUE}: {error}; gave up after {self._give_up_s:g} s") from error
+
+
+async def watch_line(queue: JobQueue, clock: Clock, metrics: GenerateMetrics, every_s: float = LINE_S) -> None:
+    """Measure how long the oldest job waits, until cancelled."""
+    while True:
+        with suppress(EyecatchError):  # the worker reports a queue that does not answer
+            oldest = await queue.oldest()
+            metrics.oldest_s.set(max(0.0, clock() - oldest.created_at) if oldest else 0.0)
+        await asyncio.sleep(every_s)

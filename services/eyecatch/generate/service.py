@@ -3,15 +3,15 @@
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 import structlog
 from cachetools import TTLCache
 
-from eyecatch.core.errors import EyecatchError, NotFound, NotReady, Overloaded, Unavailable
+from eyecatch.core.errors import EyecatchError, NotFound, NotReady
 from eyecatch.core.failures import GONE
-from eyecatch.core.ports import JobQueue, Progress
+from eyecatch.core.ports import Clock, JobQueue, Progress
 from eyecatch.core.tastes.clusters import Tastes
 from eyecatch.core.types import BACKGROUND, Job, JobStatus, Vector
 from eyecatch.generate.hub import FINAL, Hub
@@ -32,6 +32,7 @@ class GenerationService:
         worker: Worker | None,
         hub: Hub,
         tastes: Tastes,
+        clock: Clock,
         background: bool = True,
         waiting_max: int = 256,
         making: bool = True,
@@ -41,18 +42,22 @@ class GenerationService:
         self._thin: deque[Job] = deque()
         self._recent: TTLCache[str, bool] = TTLCache(RECENT_KEYS, ASK_AGAIN_S)
         self._cancelling: set[asyncio.Task[None]] = set()
-        self._waiting_max = waiting_max
+        self._putting: dict[str, asyncio.Task[JobStatus]] = {}
+        self._waiting_max, self._clock = waiting_max, clock
         self._added = asyncio.Event()
 
     async def request(self, job: Job) -> JobStatus:
         if not self._making:
             raise NotReady("this server makes no covers (made_covers=off); allowed: review, trial or trusted")
-        status = await self._queue.put(job)
+        # A put whose caller goes away may still reach the store, so it runs to its end, after which the job can be cancelled.
+        put = self._putting[job.id] = asyncio.ensure_future(self._queue.put(replace(job, created_at=self._clock())))
+        put.add_done_callback(lambda _: self._putting.pop(job.id, None))
+        status = await asyncio.shield(put)
         if self._worker is not None:
             self._worker.wake()
         return status
 
-    async def watch(self, job_id: str) -> AsyncIterator[Progress | JobStatus]:
+    async def watch(self, job_id: str) -> AsyncGenerator[Progress | JobStatus]:
         with self._hub.subscribe(job_id) as news:
             current = (await self._queue.progress([job_id])).get(job_id)
             if current is None:
@@ -75,6 +80,8 @@ class GenerationService:
             task.add_done_callback(self._cancelling.discard)
 
     async def _cancel(self, job_id: str) -> None:
+        if put := self._putting.get(job_id):
+            await asyncio.wait([put])
         try:
             await self._queue.cancel(job_id, GONE)
         except EyecatchError as error:
@@ -111,7 +118,7 @@ class GenerationService:
                 job = self._thin[0]
                 try:
                     await self.request(replace(job, seed=int(job.id[:8], 16)))
-                except (Overloaded, Unavailable, NotReady) as error:
+                except EyecatchError as error:
                     log.warning("background_generation_refused", item=job.item_id, error=str(error))
                     self._recent.pop(job.key, None)  # a later recommendation may ask again
                 self._thin.popleft()

@@ -6,14 +6,14 @@ within that time.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
 from eyecatch.core.backoff import Backoff
-from eyecatch.core.errors import EyecatchError, InternalError, NotFound, Unavailable
+from eyecatch.core.errors import EyecatchError, InternalError, NotFound, StoreDamaged, StoreError, Unavailable
 from eyecatch.core.failures import Failure
 from eyecatch.core.ports import JobQueue, Progress
 from eyecatch.core.types import Cover, Job, JobState, JobStatus
@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 MAX_ATTEMPTS = 3
 RETRY = Backoff(1.0, 30.0)
+# Between two looks at a generator that is away.
+LOOK = Backoff(0.5, 5.0)
 # A job that kills its worker fails without an error. Takes are limited so that it is not tried for ever.
 MAX_TAKES = 10
 # Seconds until this process notices a new job, and until it renews holds and posts progress.
@@ -50,8 +52,15 @@ class Observer:
     def jobs_running(self, jobs: int) -> None:
         """The number of running jobs changed."""
 
-    def queue_answered(self, error: Unavailable | None) -> None:
+    def queue_answered(self, error: Unavailable | StoreError | None) -> None:
         """The queue answered, or failed with `error`. An exception raised here ends the worker."""
+
+    def generator_answered(self, alive: bool) -> None:
+        """The generator was asked whether it could draw, after it had failed or at the start."""
+
+
+async def _always() -> bool:
+    return True
 
 
 @dataclass(eq=False)
@@ -65,7 +74,7 @@ class _ActiveJob:
 
 
 class Worker:
-    """Runs at most `jobs` jobs at a time."""
+    """Runs at most `jobs` jobs at a time. `alive`: whether the generator could draw; while not, jobs wait and lose no try."""
 
     def __init__(
         self,
@@ -76,13 +85,17 @@ class Worker:
         announcer: Announcer | None = None,
         observer: Observer | None = None,
         backoff: Backoff = RETRY,
+        alive: Callable[[], Awaitable[bool]] = _always,
     ) -> None:
         self._queue, self._maker, self._hub, self._jobs = queue, maker, hub, jobs
         self._announcer, self._observer = announcer or Announcer(), observer or Observer()
-        self._backoff = backoff
+        self._backoff, self._alive = backoff, alive
+        # From the start, and from a failure, until the generator answers.
+        self._doubtful = True
+        self._looks = 0
         self._wake = asyncio.Event()
         self._running: dict[str, tuple[_ActiveJob, asyncio.Task[None]]] = {}
-        self._stopping = False
+        self._stop = asyncio.Event()
 
     @property
     def running(self) -> set[str]:
@@ -101,19 +114,24 @@ class Worker:
 
     async def run(self) -> None:
         """Take and run jobs until cancelled or drained."""
-        while not self._stopping:
+        while not self._stop.is_set():
             self._wake.clear()
             job = None
+            if not await self._can_draw():
+                self._looks += 1
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), LOOK(self._looks - 1))
+                continue
             if len(self._running) < self._jobs:
                 try:
                     job = await self._queue.take()
                     self._observer.queue_answered(None)
-                except Unavailable as error:
+                except (Unavailable, StoreError) as error:
                     log.warning("queue_unavailable", error=str(error))
                     self._observer.queue_answered(error)
                     await asyncio.sleep(self._backoff(0))
                     continue
-            if job is not None and self._stopping:
+            if job is not None and self._stop.is_set():
                 await self._queue.fail(job.id, STOPPED, retry=True)
             elif job is not None:
                 await self._start(job)
@@ -121,9 +139,18 @@ class Worker:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), POLL_S)
 
+    async def _can_draw(self) -> bool:
+        """Asks only a generator that failed: a job that it cannot draw now would lose one of its tries."""
+        if self._doubtful:
+            self._doubtful = not await self._alive()
+            self._observer.generator_answered(not self._doubtful)
+            if not self._doubtful:
+                self._looks = 0
+        return not self._doubtful
+
     async def drain(self, grace_s: float) -> None:
         """Take no more jobs; jobs that still run after `grace_s` seconds go back to the queue."""
-        self._stopping = True
+        self._stop.set()
         self.wake()
         tasks = [task for _, task in self._running.values()]
         if not tasks:
@@ -175,8 +202,10 @@ class Worker:
                 raise
             self._observer.job_ended("dropped", 0, time.perf_counter() - started)
             return  # the queue already has its end
-        except Unavailable as error:
-            status = await self._fail(active, error, retry=job.attempts < MAX_ATTEMPTS)
+        except (Unavailable, StoreError) as error:
+            self._doubtful = True
+            again = job.attempts < MAX_ATTEMPTS or not await self._can_draw()
+            status = await self._fail(active, error, retry=again and not isinstance(error, StoreDamaged))
         except EyecatchError as error:
             status = await self._fail(active, error, retry=False)
         except Exception as error:
@@ -218,7 +247,7 @@ class Worker:
                 if active.latest is not None:
                     latest, active.latest = active.latest, None
                     await self._queue.post(id, latest)
-            except Unavailable as error:
+            except (Unavailable, StoreError) as error:
                 log.warning("queue_unavailable", error=str(error))
 
     async def _fail(self, active: _ActiveJob, error: EyecatchError, retry: bool) -> JobStatus:

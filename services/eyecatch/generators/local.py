@@ -88,6 +88,9 @@ class LocalGenerator:
     async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[PictureScore]:
         return await self._run(partial(self._score, images, titles))
 
+    async def alive(self) -> bool:
+        return not self._closed.is_set()
+
     async def close(self) -> None:
         self._closed.set()
         await asyncio.to_thread(self._thread.shutdown, wait=True, cancel_futures=True)

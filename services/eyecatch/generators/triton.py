@@ -107,9 +107,13 @@ class TritonGenerator:
 
     async def score(self, images: Sequence[bytes], titles: Sequence[str]) -> Sequence[PictureScore]:
         deadline = self._begin()
-        if not images and not any([await each.alive(DRAW, PING_S) for each in self.endpoints.all]):
+        if not images and not await self.alive():
             raise self.endpoints.unavailable()
         return await self._score_all(images, titles, deadline)
+
+    async def alive(self) -> bool:
+        open = [each for each in self.endpoints.all if each.breaker.allows()]
+        return any(await asyncio.gather(*(each.alive(DRAW, PING_S) for each in open)))
 
     async def close(self) -> None:
         self._closed = True

@@ -1,6 +1,5 @@
 """The ingest loop: batches of records -> profiles or dead letters; then their offsets may be committed. Knows no Kafka client."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence, Set
 from functools import partial
@@ -10,7 +9,7 @@ import structlog
 
 from eyecatch.core.behaviour.shown import ShownCovers
 from eyecatch.core.errors import StoreDamaged
-from eyecatch.core.ports import Encoder, ProfileStore
+from eyecatch.core.ports import Clock, Encoder, ProfileStore
 from eyecatch.core.types import Event, Position
 from eyecatch.ingest.events import Reason, decode, decode_all
 from eyecatch.ingest.metrics import IngestMetrics
@@ -76,10 +75,12 @@ class Loop:
         batch_max: int,
         retry: Retry,
         metrics: IngestMetrics,
+        clock: Clock,
     ) -> None:
         self._buffer, self._done = buffer, done
         self._profiles, self._encoder, self._covers, self._outbox = profiles, encoder, covers, outbox
         self._topic, self._batch_max, self._retry, self._metrics = topic, batch_max, retry, metrics
+        self._clock = clock
 
     async def run(self) -> None:
         """Run until the buffer is closed and empty. Raises Unavailable if a server stays unreachable, other errors at once."""
@@ -89,7 +90,7 @@ class Loop:
             self._metrics.buffered.set(len(self._buffer))
 
     async def _batch(self, chunks: Sequence[Chunk]) -> None:
-        now = time.time()
+        now = self._clock()
         arrivals = Arrivals([], [], [])
         poison: list[tuple[Record, Poison]] = []
         for chunk in chunks:
@@ -106,7 +107,7 @@ class Loop:
             self._metrics.events.labels("new").inc(new)
             self._metrics.events.labels("known").inc(len(arrivals.events) - new)
             oldest = min(chunk.records[0].timestamp for chunk in chunks) / 1000
-            self._metrics.age_s.observe(max(time.time() - oldest, 0.0))
+            self._metrics.age_s.observe(max(self._clock() - oldest, 0.0))
 
     async def _send_dead_letters(self, poison: Sequence[tuple[Record, Poison]]) -> None:
         letters = [dead_letter(record, reason) for record, reason in poison]

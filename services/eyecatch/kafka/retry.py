@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from eyecatch.core.backoff import Backoff
-from eyecatch.core.errors import Unavailable
+from eyecatch.core.errors import StoreDamaged, StoreError, StoreLocked, StoreTooNew, Unavailable
 from eyecatch.kafka.metrics import ReaderMetrics
 from eyecatch.observe.health import Health
 
@@ -23,12 +23,14 @@ class Retry:
         self._health, self._metrics, self._give_up_s = health, metrics, give_up_s
 
     async def __call__(self, part: str, work: Callable[[], Awaitable[T]]) -> T:
-        """The result of `work`. Raises Unavailable after `give_up_s`, and other errors of `work` at once."""
+        """The result of `work`. Raises Unavailable or StoreError after `give_up_s`, and other errors of `work` at once."""
         attempt = 0
         while True:
             try:
                 result = await work()
-            except Unavailable as error:
+            except (StoreLocked, StoreTooNew, StoreDamaged):  # trying again does not help
+                raise
+            except (Unavailable, StoreError) as error:
                 if self._health.trouble(part, str(error)) >= self._give_up_s:
                     raise type(error)(f"{part}: {error}; gave up after {self._give_up_s:g} s") from error
                 self._metrics.retries.labels(part).inc()

@@ -1,11 +1,12 @@
 """The HTTP page of a process: /metrics for Prometheus and /health for probes."""
 
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Protocol
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -36,6 +37,11 @@ def page(host: str, port: int, metrics: Registered, health: HealthText) -> Itera
 
     class Listener(ThreadingHTTPServer):
         address_family = socket.AF_INET6 if is_version_6(host) else socket.AF_INET
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            # A probe that hangs up early is no defect of ours.
+            if not isinstance(sys.exception(), ConnectionError):
+                super().handle_error(request, client_address)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -7,7 +7,7 @@ from eyecatch.core.errors import Unavailable
 from eyecatch.core.types import Vector
 
 # An answer waits at most so long; after that an answer without personalisation is better.
-REENCODE_S = 0.1
+REENCODE_S = 0.05
 # At a time; more would only wait for each other.
 MAX_USERS = 64
 

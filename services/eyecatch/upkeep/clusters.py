@@ -16,7 +16,7 @@ import structlog
 from numpy.typing import NDArray
 
 from eyecatch.core.errors import EyecatchError, StoreDamaged
-from eyecatch.core.ports import Encoder, Notes, ProfileStore
+from eyecatch.core.ports import Clock, Encoder, Notes, ProfileStore
 from eyecatch.core.tastes.clusters import TasteClusters, directions
 from eyecatch.core.types import EMBEDDING_DIM, Vector
 
@@ -181,7 +181,7 @@ async def load(notes: Notes, encoder: Encoder) -> TasteClusters | None:
 
 
 async def refit(
-    profiles: ProfileStore, notes: Notes, encoder: Encoder, options: ClusterOptions
+    profiles: ProfileStore, notes: Notes, encoder: Encoder, options: ClusterOptions, now: float
 ) -> TasteClusters | None:
     """Fit to the current users, store and log the result. None if another process was faster, or if there are too few users; then
     the stored clusters are removed."""
@@ -193,7 +193,7 @@ async def refit(
         before = None
     seed = before.generation if before else 0
     users = await sample(profiles, encoder.version, seed)
-    after = await asyncio.to_thread(fit, users, before, encoder.version, options, seed, time.time())
+    after = await asyncio.to_thread(fit, users, before, encoder.version, options, seed, now)
     if after is None:
         if stored:
             await notes.replace(note(encoder), stored, b"")
@@ -220,6 +220,7 @@ async def keep_fitted(
     options: ClusterOptions,
     every_s: float,
     on_change: Callable[[TasteClusters], None],
+    clock: Clock,
     poll_s: float = POLL_S,
 ) -> None:
     """Fit when the clusters are `every_s` seconds old (0: never), and adopt the clusters of other processes. Runs until cancelled."""
@@ -227,10 +228,10 @@ async def keep_fitted(
     while True:
         try:
             clusters = await load(notes, encoder)
-            due = clusters is None or time.time() - clusters.fitted_at >= every_s
+            due = clusters is None or clock() - clusters.fitted_at >= every_s
             if every_s and due and time.monotonic() - last_try >= every_s:
                 last_try = time.monotonic()
-                clusters = await refit(profiles, notes, encoder, options) or await load(notes, encoder)
+                clusters = await refit(profiles, notes, encoder, options, clock()) or await load(notes, encoder)
             clusters = clusters or directions()
             if clusters.generation != generation:
                 on_change(clusters)

@@ -86,8 +86,8 @@ class CoversServiceServicer:
     def GenerateCovers(self, request, context):
         """Generates covers of an item; streams progress, then the covers. Repeating the call with the same idempotency key
         joins the running job or returns its covers; ALREADY_EXISTS if the repeated call differs in any other field, including user,
-        segment and seed. A new cover waits as a candidate unless the server says otherwise (--made-covers); its reasons say which gates it
-        failed. Requests that can never succeed fail at once: NOT_FOUND (an unknown product), FAILED_PRECONDITION (the
+        segment and seed, NOT_FOUND if none of its covers is in the pool any more. A new cover waits as a candidate unless the
+        server says otherwise (--made-covers); its reasons say which gates it failed. Requests that can never succeed fail at once: NOT_FOUND (an unknown product), FAILED_PRECONDITION (the
         checkpoint cannot do it) or INVALID_ARGUMENT. UNAVAILABLE and RESOURCE_EXHAUSTED say when to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -13,7 +13,7 @@ from eyecatch.core.ports import SharedQueue, Stores
 from eyecatch.generate.announce import KafkaAnnouncer
 from eyecatch.generate.hub import Hub
 from eyecatch.generate.intake import Intake
-from eyecatch.generate.metrics import GenerateMetrics, MetricsObserver
+from eyecatch.generate.metrics import GenerateMetrics, MetricsObserver, watch_line
 from eyecatch.generate.worker import Worker
 from eyecatch.kafka.buffer import Buffer
 from eyecatch.kafka.dead_letters import topic_of
@@ -75,7 +75,7 @@ async def generating(config: GenerateConfig, generator: Generator | None = None)
             )
             announcer = KafkaAnnouncer(outbox, config.requests_topic, config.generated_topic, retry, metrics)
             observer = MetricsObserver(metrics, health, config.give_up_s)
-            worker = Worker(queue, making, Hub(), config.jobs, announcer, observer)
+            worker = Worker(queue, making, Hub(), config.jobs, announcer, observer, alive=generator.alive)
             buffer = Buffer(BUFFER)
             options = SourceOptions(
                 config.requests_topic,
@@ -92,7 +92,8 @@ async def generating(config: GenerateConfig, generator: Generator | None = None)
             source.start()
             reading = asyncio.ensure_future(source.consumed(intake.run))
             serving = asyncio.ensure_future(worker.run())
-            loading = asyncio.ensure_future(preload(generator))
+            line = watch_line(queue, stores.clock, metrics)
+            background = [asyncio.ensure_future(w) for w in (preload(generator), line)]
             work = asyncio.ensure_future(_first_end(reading, serving))
             try:
                 yield Generate(stores, queue, worker, source, health, metrics, port, work)
@@ -101,8 +102,9 @@ async def generating(config: GenerateConfig, generator: Generator | None = None)
                 await worker.drain(config.drain_s)
                 await asyncio.gather(serving, return_exceptions=True)
                 reading.cancel()
-                loading.cancel()
-                await asyncio.gather(reading, loading, work, return_exceptions=True)
+                for each in background:
+                    each.cancel()
+                await asyncio.gather(reading, work, *background, return_exceptions=True)
                 await asyncio.to_thread(source.close)
                 await outbox.close()
                 await generator.close()
@@ -122,6 +124,7 @@ async def generate(config: GenerateConfig, on_ready: Callable[[int], None], gene
         tune_garbage_collector()
         on_ready(running.health_port)
         await asyncio.wait({stop, running.work}, return_when=asyncio.FIRST_COMPLETED)
+        running.health.trouble("process", "stopping")
         log.info("draining", running=len(running.worker.running))
     if not running.work.cancelled():
         running.work.result()

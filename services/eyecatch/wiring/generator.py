@@ -13,6 +13,7 @@ from eyecatch.core.generator import Generator
 from eyecatch.core.score import Scoring
 from eyecatch.encoders.learned import cover_space, reward_scales
 from eyecatch.generators.local import LocalGenerator
+from eyecatch.observe.health import Health
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -78,8 +79,8 @@ def register_metrics(registry: "CollectorRegistry", config: MakingConfig, genera
 
 
 @contextmanager
-def metrics_page(config: Config, generator: Generator) -> Iterator[None]:
-    """Serve /metrics inside the context, if a port is set. Raises NotReady without the library, Unavailable if the port is in use."""
+def metrics_page(config: Config, generator: Generator, health: Health) -> Iterator[None]:
+    """Serve /metrics and /health in the context, if a port is set. Raises NotReady without the library, Unavailable if it is in use."""
     if not config.metrics_port:
         yield
         return
@@ -87,9 +88,7 @@ def metrics_page(config: Config, generator: Generator) -> Iterator[None]:
         from eyecatch.observe.page import Registered, page
     except ModuleNotFoundError as error:
         raise NotReady(f"--metrics-port needs {error.name}: pip install 'eyecatch[triton]'") from error
-    from eyecatch.observe.health import Health
-
     metrics = Registered()
     register_metrics(metrics.registry, config, generator)
-    with page(config.host, config.metrics_port, metrics, Health()):
+    with page(config.host, config.metrics_port, metrics, health):
         yield

@@ -70,7 +70,9 @@ async def ingesting(config: IngestConfig) -> AsyncIterator[Ingest]:
                 Retry(health, metrics, config.give_up_s),
                 (stores.profiles, encoder, ShownCovers(stores.catalog), outbox),
             )
-            loop = Loop(buffer, source.done, *sinks, config.events_topic, config.batch_max, retry, metrics)
+            loop = Loop(
+                buffer, source.done, *sinks, config.events_topic, config.batch_max, retry, metrics, stores.clock
+            )
             source.start()
             works: dict[Source, asyncio.Future[None]] = {source: asyncio.ensure_future(source.consumed(loop.run))}
             if config.embeddings_topic:
@@ -177,6 +179,7 @@ async def ingest(config: IngestConfig, on_ready: Callable[[int], None]) -> None:
         tune_for_batches()
         on_ready(running.health_port)
         await asyncio.wait({stop, running.work}, return_when=asyncio.FIRST_COMPLETED)
+        running.health.trouble("process", "stopping")
         log.info("draining", buffered=len(running.buffer))
     if not running.work.cancelled():
         running.work.result()

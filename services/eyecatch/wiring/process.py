@@ -3,19 +3,20 @@
 import asyncio
 import gc
 import signal
+from typing import Any
 
 
-def stop_signal() -> "asyncio.Future[None]":
-    """A future that completes at the first SIGTERM or SIGINT from now on."""
+def stop_signal() -> "asyncio.Future[Any]":
+    """A future that completes with the number of the first SIGTERM or SIGINT from now on."""
     loop = asyncio.get_running_loop()
-    stop: asyncio.Future[None] = loop.create_future()
+    stop: asyncio.Future[signal.Signals] = loop.create_future()
 
-    def end() -> None:
+    def end(number: signal.Signals) -> None:
         if not stop.done():
-            stop.set_result(None)
+            stop.set_result(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
+        loop.add_signal_handler(number, end, number)
     return stop
 
 

@@ -1,6 +1,7 @@
 """`eyecatch serve`: builds the services, the server and the background tasks from the configuration."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from eyecatch.generate.hub import Hub
 from eyecatch.generate.making import OnChange
 from eyecatch.generate.service import GenerationService
 from eyecatch.generate.worker import Worker
+from eyecatch.observe.health import Health
 from eyecatch.upkeep.clicks import keep_learning
 from eyecatch.upkeep.clusters import ClusterOptions, keep_fitted
 from eyecatch.upkeep.late_pictures import LatePictures
@@ -97,6 +99,13 @@ class Application:
     worker: Worker | None
     decisions: DecisionBuffer
     tasks: "tuple[asyncio.Future[None], ...]"
+    health: Health
+
+    async def leave(self, grace_s: float) -> None:
+        """Say that no more calls should come, and answer all the same for `grace_s` seconds."""
+        self.health.trouble("server", "stopping")
+        await self.server.leave()
+        await asyncio.sleep(grace_s)
 
 
 @asynccontextmanager
@@ -135,9 +144,15 @@ async def application(
         worker = None
         if config.generation == "here":
             worker = Worker(
-                queue, maker(config, parts.store, parts.blobs, parts.generator, on_change), hub, config.jobs
+                queue,
+                maker(config, parts.store, parts.blobs, parts.generator, on_change),
+                hub,
+                config.jobs,
+                alive=parts.generator.alive,
             )
-        generation = GenerationService(queue, worker, hub, tastes, config.background_generation, making=mode != OFF)
+        generation = GenerationService(
+            queue, worker, hub, tastes, store.clock, config.background_generation, making=mode != OFF
+        )
         follower = Follower(
             queue,
             hub,
@@ -155,11 +170,21 @@ async def application(
             generation.on_thin,
             config.exploration,
             trial_share=config.trial_share if mode == TRIAL else 0.0,
+            clock=store.clock,
         )
         late = LatePictures(store.profiles, parts.encoder)
         server = Server(
             ServerOptions(
-                config.host, config.port, config.max_concurrent, config.max_message_mb << 20, config.api_token
+                config.host,
+                config.port,
+                config.max_concurrent,
+                config.max_streams,
+                config.max_imports,
+                config.max_message_mb << 20,
+                config.api_token,
+                config.connection_age_s,
+                config.connection_idle_s,
+                config.health_port,
             ),
             CoversServicer(
                 recommender,
@@ -181,6 +206,7 @@ async def application(
                 forgetting,
                 vector_intake(store, parts.encoder),
                 ShownCovers(store.catalog),
+                store.clock,
             ),
             ReviewServicer(Review(store.catalog, parts.blobs, on_review), store.catalog),
         )
@@ -200,16 +226,17 @@ async def application(
         if config.triton:
             work.append(watch_health(server, parts.generator))
         tasks = tuple(asyncio.ensure_future(w) for w in work)
-        try:
-            with metrics_page(config, parts.generator):
-                yield Application(parts, server, worker, decisions, tasks)
-        finally:
-            log.info("draining")
-            await server.drain(config.drain_s)
-            if worker is not None:
-                await worker.drain(0.0)
-            await _end(tasks)
-            await decisions.close()
+        health = Health()
+        with metrics_page(config, parts.generator, health):
+            try:
+                yield Application(parts, server, worker, decisions, tasks, health)
+            finally:
+                log.info("draining")
+                await server.drain(config.drain_s)
+                if worker is not None:
+                    await worker.drain(0.0)
+                await _end(tasks)
+                await decisions.close()
     log.info("stopped")
 
 
@@ -244,6 +271,8 @@ async def serve(config: Config, on_ready: Callable[[int], None]) -> None:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # raise the error of a failed background task
+        if stop.result() is signal.SIGTERM:  # who types Ctrl-C does not wait for a balancer
+            await app.leave(config.grace_s)
 
 
 async def _keep_clicks(config: Config, stores: Stores, pools: Pools) -> None:
@@ -264,4 +293,5 @@ async def _keep_fitted(config: Config, parts: Parts, tastes: Tastes) -> None:
             parts.encoder.adopt(clusters)
 
     options = ClusterOptions(config.clusters, config.cluster_users)
-    await keep_fitted(parts.store.profiles, parts.store.notes, parts.encoder, options, config.clusters_every_s, use)
+    store = parts.store
+    await keep_fitted(store.profiles, store.notes, parts.encoder, options, config.clusters_every_s, use, store.clock)

@@ -15,6 +15,7 @@ from eyecatch.core.generator import Generator
 from eyecatch.core.ports import (
     Blobs,
     CatalogStore,
+    Clock,
     DecisionLog,
     Encoder,
     JobQueue,
@@ -89,6 +90,7 @@ class OpenStores:
     decisions: DecisionLog
     queue: JobQueue
     notes: Notes
+    clock: Clock
 
 
 @asynccontextmanager
@@ -127,7 +129,9 @@ async def _connect_stores(config: StateConfig, read_only: bool) -> AsyncIterator
     try:
         cached = CachedProfiles(shared.profiles, served.profile_cache_s, served.profile_cache_users)
         profiles = cached if served.profile_cache_s else shared.profiles
-        yield OpenStores(shared.catalog, profiles, shared.vectors, shared.decisions, shared.queue, shared.notes)
+        yield OpenStores(
+            shared.catalog, profiles, shared.vectors, shared.decisions, shared.queue, shared.notes, shared.clock
+        )
     finally:
         await shared.close()
 

@@ -32,6 +32,31 @@ async def test_a_server_listens_on_addresses_of_version_6(config: Config, host: 
         assert list(answer.items) == []
 
 
+async def test_a_server_that_leaves_says_so_and_still_answers(api: Api) -> None:
+    health = health_pb2_grpc.HealthStub(api.channel)
+    serving = health_pb2.HealthCheckResponse
+    assert (await health.Check(health_pb2.HealthCheckRequest())).status == serving.SERVING
+    await api.app.leave(0.0)
+    assert (await health.Check(health_pb2.HealthCheckRequest())).status == serving.NOT_SERVING
+    assert "stopping" in api.app.health.text()
+    await api.put("a", "red")
+
+
+async def test_a_connection_has_an_age_and_its_calls_outlive_it(config: Config) -> None:
+    async with (
+        application(replace(config, connection_age_s=0.2), FakeGenerator(), MEAN) as app,
+        grpc.aio.insecure_channel(f"127.0.0.1:{app.server.port}") as channel,
+    ):
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        await watch.read()
+        assert channel.get_state() is grpc.ChannelConnectivity.READY
+        async with asyncio.timeout(10):
+            await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+        assert not watch.done()
+        answer = await catalog_pb2_grpc.CatalogServiceStub(channel).ListItems(catalog_pb2.ListItemsRequest())
+        assert list(answer.items) == []
+
+
 @pytest.mark.slow
 async def test_a_quiet_stream_outlives_a_clients_pings(api: Api) -> None:
     """Three pings without data are too many for gRPC's defaults; the fourth comes after 40 s."""

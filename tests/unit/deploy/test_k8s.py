@@ -69,8 +69,10 @@ def test_ports_and_probes_are_the_programs_defaults(
 ) -> None:
     (container,) = pod["containers"]
     port = Config().port
-    assert container["ports"] == [{"name": "grpc", "containerPort": port}]
-    assert {container[f"{name}Probe"]["grpc"]["port"] for name in ("startup", "readiness", "liveness")} == {port}
+    health = int(container["args"][container["args"].index("--health-port") + 1])
+    ports = [{"name": "grpc", "containerPort": port}, {"name": "health", "containerPort": health}]
+    assert container["ports"] == ports
+    assert {container[f"{name}Probe"]["grpc"]["port"] for name in ("startup", "readiness", "liveness")} == {health}
     for name in ("eyecatch", "eyecatch-pods"):
         assert [p["port"] for p in documents["Service", name]["spec"]["ports"]] == [port]
     assert documents["NetworkPolicy", "eyecatch"]["spec"]["ingress"][0]["ports"][0]["port"] == port
@@ -81,9 +83,10 @@ def test_the_command_line_is_one_the_program_knows(pod: dict[str, Any]) -> None:
     (container,) = pod["containers"]
     verb, *rest = container["args"]
     flags = {
-        flag.removeprefix("--").replace("-", "_"): value for flag, value in zip(rest[::2], rest[1::2], strict=True)
+        f"EYECATCH_{flag.removeprefix('--').replace('-', '_').upper()}": value
+        for flag, value in zip(rest[::2], rest[1::2], strict=True)
     }
-    config = resolved(Config, flags, {})
+    config = resolved(Config, {}, flags)
     assert verb == "serve"
     assert config.host == "0.0.0.0"
     assert config.data_dir in {mount["mountPath"] for mount in container["volumeMounts"]}
@@ -91,7 +94,7 @@ def test_the_command_line_is_one_the_program_knows(pod: dict[str, Any]) -> None:
 
 
 def test_running_calls_may_finish_before_the_pod_is_killed(pod: dict[str, Any]) -> None:
-    assert pod["terminationGracePeriodSeconds"] >= Config().drain_s + 10
+    assert pod["terminationGracePeriodSeconds"] >= Config().grace_s + Config().drain_s + 10
 
 
 def test_the_pod_is_confined(pod: dict[str, Any]) -> None:

@@ -1,16 +1,20 @@
 """The worker over a real queue: what it holds, loses and gives up."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from eyecatch.core.backoff import Backoff
+from eyecatch.core.errors import Unavailable
+from eyecatch.core.generator import GeneratedCover
 from eyecatch.core.ports import JobQueue
 from eyecatch.core.types import Item, JobState, JobStatus
 from eyecatch.generate.hub import Hub
 from eyecatch.generate.making import Maker
-from eyecatch.generate.worker import MAX_TAKES, Worker
+from eyecatch.generate.worker import MAX_ATTEMPTS, MAX_TAKES, Worker
 from eyecatch.stores.blobs import FsspecBlobs
 from eyecatch.stores.redis import RedisStore
 from eyecatch.stores.redis.link import Link
@@ -29,7 +33,7 @@ async def working(
 ) -> AsyncIterator[Worker]:
     await store.catalog.upsert_items([Item("a", "A"), Item("b", "B")])
     maker = Maker(store.catalog, FsspecBlobs(str(folder / "blobs")), generator, lambda item_id, new, gone: None)
-    worker = Worker(queue, maker, Hub(), jobs)
+    worker = Worker(queue, maker, Hub(), jobs, backoff=Backoff(0.0, 0.0), alive=generator.alive)
     serving = asyncio.ensure_future(worker.run())
     yield worker
     await worker.drain(0.0)
@@ -57,6 +61,54 @@ async def test_a_job_that_every_worker_dies_of_is_given_up(tmp_path: Path) -> No
     assert status is not None
     assert (status.state, status.error) == (JobState.FAILED, "its workers died 10 times")
     assert not generator.briefs
+    store.close()
+
+
+async def test_jobs_wait_untouched_while_the_generator_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eyecatch.generate.worker.LOOK", Backoff(0.01, 0.01))
+    store, generator = SqliteStore.open(tmp_path), FakeGenerator()
+    generator.there = False
+    async with working(store, store.queue, generator, tmp_path) as worker:
+        for n in range(20):
+            await store.queue.put(job(f"j{n}", item_id="a"))
+        await until(lambda: worker._looks > 5, "looks at the generator")
+        statuses = [await store.queue.status(f"j{n}") for n in range(20)]
+        assert {(status.state, status.job.attempts) for status in statuses if status} == {(JobState.QUEUED, 0)}
+        generator.there = True
+        for n in range(20):
+            await until(ended(store.queue, f"j{n}"), "its end")
+    assert len(generator.briefs) == 20
+    store.close()
+
+
+class Restarting(FakeGenerator):
+    """Goes away at each of its first `restarts` covers, and is back at the third look."""
+
+    restarts = MAX_ATTEMPTS + 1
+    looks = 3
+
+    async def generate(self, *brief: Any) -> Sequence[GeneratedCover]:
+        if self.restarts:
+            self.restarts, self.looks = self.restarts - 1, 0
+            raise Unavailable("away")
+        return await super().generate(*brief)
+
+    async def alive(self) -> bool:
+        self.looks += 1
+        return self.looks > 2
+
+
+async def test_a_generator_that_goes_away_again_and_again_costs_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eyecatch.generate.worker.LOOK", Backoff(0.0, 0.0))
+    store, generator = SqliteStore.open(tmp_path), Restarting()
+    await store.queue.put(job("j", item_id="a"))
+    async with working(store, store.queue, generator, tmp_path):
+        await until(ended(store.queue, "j"), "its end")
+    status = await store.queue.status("j")
+    assert status is not None
+    assert status.state is JobState.DONE
     store.close()
 
 

@@ -20,7 +20,7 @@ from icg import starter
 from PIL import Image
 
 from tests.fakes import picture
-from tests.faults import Proxy
+from tests.proxy import Proxy
 from tests.triton import Triton
 from tests.unit.generators.test_local import brief
 from tests.waiting import until

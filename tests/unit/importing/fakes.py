@@ -29,5 +29,8 @@ class HistogramGenerator:
         histogram = np.bincount((pixels @ [16, 4, 1]).ravel(), minlength=EMBEDDING_DIM).astype(np.float32)
         return PictureScore(histogram / np.float32(np.linalg.norm(histogram)), {"brightness": float(pixels.mean())})
 
+    async def alive(self) -> bool:
+        return True
+
     async def close(self) -> None:
         return

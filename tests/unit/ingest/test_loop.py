@@ -1,6 +1,7 @@
 """The absorbing loop over hand-written stores: what is acknowledged when, what is tried again, what ends it."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -66,7 +67,17 @@ def rig(recorder: Recorder, give_up_s: float = 60.0, batch_max: int = 100) -> Ri
     buffer, health, metrics = Buffer(100), Health(), IngestMetrics()
     retry = Retry(health, metrics, give_up_s)
     loop = Loop(
-        buffer, recorder.done, recorder, nothing, ShownCovers(recorder), recorder, "t", batch_max, retry, metrics
+        buffer,
+        recorder.done,
+        recorder,
+        nothing,
+        ShownCovers(recorder),
+        recorder,
+        "t",
+        batch_max,
+        retry,
+        metrics,
+        time.time,
     )
     return Rig(recorder, health, metrics, loop, buffer)
 

@@ -34,7 +34,7 @@ from structlog.testing import capture_logs
 from tests.broker import Broker, running_behind_a_proxy
 from tests.contracts.builders import event
 from tests.fakes import FakeGenerator
-from tests.faults import Proxy
+from tests.proxy import Proxy
 from tests.servers import free_port
 from tests.unit.api.conftest import event as sent_event
 from tests.unit.ingest.helpers import absorbed, count, record, settings, until_absorbed, value

@@ -14,7 +14,7 @@ from eyecatch.wiring.ingest import ingesting
 
 from tests import broker
 from tests.contracts.builders import event
-from tests.faults import Proxy
+from tests.proxy import Proxy
 from tests.unit.ingest.helpers import absorbed, record, settings
 from tests.waiting import until
 

@@ -1,5 +1,8 @@
 """/health and /metrics over HTTP."""
 
+import socket
+import struct
+import threading
 import urllib.error
 import urllib.request
 
@@ -8,6 +11,8 @@ from eyecatch.core.errors import Unavailable
 from eyecatch.ingest.metrics import IngestMetrics
 from eyecatch.observe.health import Health
 from eyecatch.observe.page import page
+
+from tests.waiting import until
 
 
 def get(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
@@ -36,3 +41,22 @@ def test_the_page_answers_health_and_metrics() -> None:
 def test_a_page_listens_on_addresses_of_version_6(host: str) -> None:
     with page(host, 0, IngestMetrics(), Health()) as port:
         assert get(port, "/health", "[::1]") == (200, "SERVING\n")
+
+
+async def test_a_probe_that_hangs_up_early_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    arrived, hung_up, threads = threading.Event(), threading.Event(), threading.active_count() + 1
+
+    class Slow:
+        def text(self) -> str:
+            arrived.set()
+            hung_up.wait()
+            return "SERVING"
+
+    with page("127.0.0.1", 0, IngestMetrics(), Slow()) as port:
+        with socket.create_connection(("127.0.0.1", port)) as probe:
+            probe.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+            arrived.wait()
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing sends a reset
+        hung_up.set()
+        await until(lambda: threading.active_count() == threads, "the end of the answer")
+    assert capfd.readouterr().err == ""

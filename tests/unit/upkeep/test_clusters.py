@@ -146,7 +146,7 @@ async def test_clusters_are_fitted_kept_and_fitted_again(store: SqliteStore) -> 
     encoder = await populate(store, users)
     options = ClusterOptions(2, 10)
     assert await load(store.notes, encoder) is None
-    first = await refit(store.profiles, store.notes, encoder, options)
+    first = await refit(store.profiles, store.notes, encoder, options, store.clock())
     assert first is not None
     saved = await load(store.notes, encoder)
     assert saved is not None
@@ -155,7 +155,7 @@ async def test_clusters_are_fitted_kept_and_fitted_again(store: SqliteStore) -> 
     assert await load(store.notes, other) is None, "of another encoder"
     for n in np.flatnonzero(taste == 0)[:20]:
         await store.profiles.forget(f"u{n}")
-    second = await refit(store.profiles, store.notes, encoder, options)
+    second = await refit(store.profiles, store.notes, encoder, options, store.clock())
     assert second is not None
     assert (second.generation, second.users) == (2, 100)
     left = users[[n for n in range(120) if n not in set(np.flatnonzero(taste == 0)[:20].tolist())]]
@@ -163,13 +163,15 @@ async def test_clusters_are_fitted_kept_and_fitted_again(store: SqliteStore) -> 
     assert fresh is not None
     same = (second.centroids @ fresh.centroids.T).max(1)
     assert same.min() > 1 - 1e-4, "as if the forgotten had never been there"
-    assert await refit(store.profiles, store.notes, other, options) is None, "nobody is encoded by it yet"
+    assert await refit(store.profiles, store.notes, other, options, store.clock()) is None, (
+        "nobody is encoded by it yet"
+    )
 
 
 async def test_a_lost_note_is_fitted_anew(store: SqliteStore) -> None:
     encoder = await populate(store, crowd([60, 60])[0])
     assert await store.notes.replace(note(encoder), None, b"broken")
-    result = await refit(store.profiles, store.notes, encoder, ClusterOptions(2, 10))
+    result = await refit(store.profiles, store.notes, encoder, ClusterOptions(2, 10), store.clock())
     assert result is not None
     assert result.generation == 1
 
@@ -181,13 +183,17 @@ async def test_servers_take_over_what_one_of_them_fits(store: SqliteStore) -> No
     two: list[TasteClusters] = []
     options = ClusterOptions(2, 10)
     tasks = [
-        asyncio.ensure_future(keep_fitted(store.profiles, store.notes, encoder, options, 0, two.append, 0.001)),
-        asyncio.ensure_future(keep_fitted(store.profiles, store.notes, encoder, options, 3600, one.append, 0.001)),
+        asyncio.ensure_future(
+            keep_fitted(store.profiles, store.notes, encoder, options, 0, two.append, store.clock, 0.001)
+        ),
+        asyncio.ensure_future(
+            keep_fitted(store.profiles, store.notes, encoder, options, 3600, one.append, store.clock, 0.001)
+        ),
     ]
     async with asyncio.timeout(20):
         while not (one and two):
             await asyncio.sleep(0)
-        await refit(store.profiles, store.notes, encoder, options)  # a cron job
+        await refit(store.profiles, store.notes, encoder, options, store.clock())  # a cron job
         while not (len(one) == len(two) == 2):
             await asyncio.sleep(0)
     assert [c.generation for c in one] == [c.generation for c in two] == [1, 2]

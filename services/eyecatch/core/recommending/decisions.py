@@ -5,11 +5,10 @@ Lines are formatted some dozens at a time, which costs less than formatting each
 """
 
 import asyncio
-import contextlib
 
 import numpy as np
 
-from eyecatch.core.errors import Unavailable
+from eyecatch.core.errors import EyecatchError
 from eyecatch.core.ports import DecisionLog
 from eyecatch.core.recommending.pools import Pools
 from eyecatch.core.recommending.ranking import Ranked
@@ -97,7 +96,7 @@ class DecisionBuffer:
             batch = self._waiting[: self._batch]
             try:
                 await self._log.append(batch)
-            except Unavailable:
+            except EyecatchError:
                 self.failing = True
                 return
             self.failing = False
@@ -105,5 +104,4 @@ class DecisionBuffer:
         self._added.clear()
 
     async def close(self) -> None:
-        with contextlib.suppress(Unavailable):
-            await self.flush()
+        await self.flush()

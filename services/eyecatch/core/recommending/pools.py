@@ -3,12 +3,14 @@
 A read-through cache of the CatalogStore, bounded in items; the oldest are removed first. Knows no user and no wire.
 """
 
+import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from eyecatch.core.errors import Unavailable
+from eyecatch.core.errors import StoreError, Unavailable
 from eyecatch.core.ports import CatalogStore
 from eyecatch.core.score import CLICKS, Scoring
 from eyecatch.core.trust.standing import REVIEW, visible
@@ -16,6 +18,7 @@ from eyecatch.core.types import EMBEDDING_DIM, Cover, Vector
 
 # Far below every real score, but finite, so that arithmetic with it never gives NaN.
 EMPTY = np.float32(-1e30)
+HUNG_S = 0.25
 TRIALS = 4
 """Covers of an item on trial at a time, the oldest."""
 
@@ -52,6 +55,7 @@ class Pools:
             OrderedDict()
         )  # a dict is slow to find its oldest entry after many deletions
         self._free: list[int] = []
+        self._reads: dict[asyncio.Task[bool], float] = {}
         self.clicks: Mapping[str, float] = {}
         """The reward CLICKS by cover, of covers that have one; it counts from an item's next `fill`."""
         self.before_change: list[Callable[[], None]] = []
@@ -160,15 +164,29 @@ class Pools:
         """Whether all items are in memory and none occurs twice."""
         return len(set(item_ids)) == len(item_ids) and all(map(self._slots.__contains__, item_ids))
 
-    async def load(self, item_ids: Sequence[str]) -> bool:
-        """Read the pools that are not in memory; False if the store does not answer."""
+    async def load(self, item_ids: Sequence[str], within_s: float) -> bool:
+        """Read the pools that are not in memory; False if the store does not answer in `within_s` seconds.
+
+        A late answer fills them for the next request. While a read takes longer than HUNG_S, none is begun.
+        """
         known = self._slots
         missing = [i for i in item_ids if i not in known]
-        if missing:
-            try:
-                pools = await self._catalog.pools(missing)
-            except Unavailable:
-                return False
-            for item_id, covers in pools.items():
-                self.fill(item_id, covers)
+        if not missing:
+            return True
+        now = time.monotonic()
+        if now - next(iter(self._reads.values()), now) > HUNG_S:
+            return False
+        read = asyncio.ensure_future(self._read(missing))
+        self._reads[read] = now
+        read.add_done_callback(self._reads.pop)
+        done, _ = await asyncio.wait([read], timeout=max(within_s, 0.0))
+        return bool(done) and read.result()
+
+    async def _read(self, item_ids: Sequence[str]) -> bool:
+        try:
+            pools = await self._catalog.pools(item_ids)
+        except (Unavailable, StoreError):
+            return False
+        for item_id, covers in pools.items():
+            self.fill(item_id, covers)
         return True

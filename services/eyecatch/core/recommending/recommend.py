@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from eyecatch.core.errors import NotFound, StoreError, Unavailable
-from eyecatch.core.ports import Encoder, ProfileStore
+from eyecatch.core.ports import Clock, Encoder, ProfileStore
 from eyecatch.core.recommending.decisions import DecisionBuffer
 from eyecatch.core.recommending.pools import Pools
 from eyecatch.core.recommending.ranking import Ranked, Ranker
 from eyecatch.core.types import Vector, zeros
+
+READS_S = 0.05
+"""A recommendation waits so long for all that it reads; after that, one from memory is better."""
+RANK_S = 1.0
 
 
 class Degraded(IntEnum):
@@ -52,6 +56,7 @@ class Recommender:
         exploration: float = 0.05,
         seed: int | None = None,
         trial_share: float = 0.0,
+        clock: Clock = time.time,
     ) -> None:
         self.pools = pools
         self._profiles, self._encoder = profiles, encoder
@@ -60,6 +65,7 @@ class Recommender:
         self._ranker = Ranker(pools, exploration, seed, trial_share)
         self._ranker_by_score = Ranker(pools, 0.0)
         self._random = random.Random()
+        self._clock, self._last_ms = clock, 0
 
     async def recommend(
         self, user_id: str, item_ids: Sequence[str], k: int = 1, generate: bool = True
@@ -71,12 +77,13 @@ class Recommender:
         t1 = time.perf_counter_ns()
         slots = self.pools.slots(item_ids)
         if 0 in slots:
-            slots = await self._load(item_ids, degraded)
+            slots = await self._load(item_ids, READS_S - (t1 - t0) / 1e9, degraded)
         t2 = time.perf_counter_ns()
         ranked = self._ranker.rank(slots, user, min(k, self.pools.width))
-        now = time.time()
-        # Ids that grow with time are appended to the index of a store, which is faster than random inserts.
-        decision_id = (int(now * 1000) << 64 | self._random.getrandbits(64)).to_bytes(14, "big").hex()
+        now = self._clock()
+        # Ids that grow with time are appended to the index of a store, which is faster than random inserts. Clocks may be set back.
+        self._last_ms = max(self._last_ms, int(now * 1000))
+        decision_id = (self._last_ms << 64 | self._random.getrandbits(64)).to_bytes(14, "big").hex()
         if not self._decisions.add(decision_id, user_id, now, ranked):
             degraded.append(Degraded.DECISION_NOT_LOGGED)
         if generate and not ranked.full and not self._request_covers(item_ids, slots, user):
@@ -89,7 +96,7 @@ class Recommender:
         """The whole pool of one item, best first, without exploration and without a decision."""
         degraded: list[Degraded] = []
         user = await self._user(user_id, degraded)
-        if not await self.pools.load([item_id]):
+        if not await self.pools.load([item_id], RANK_S):
             raise Unavailable("the cover store does not answer")
         slots = self.pools.slots([item_id])
         if not slots[0]:
@@ -97,8 +104,8 @@ class Recommender:
         ranked = self._ranker_by_score.rank(slots, user, self.pools.width)
         return Recommendation("", [item_id], ranked, user is not None, degraded, (0, 0, 0))
 
-    async def _load(self, item_ids: Sequence[str], degraded: list[Degraded]) -> list[int]:
-        if not await self.pools.load(item_ids):
+    async def _load(self, item_ids: Sequence[str], within_s: float, degraded: list[Degraded]) -> list[int]:
+        if not await self.pools.load(item_ids, within_s):
             degraded.append(Degraded.COVERS_UNAVAILABLE)
             return self.pools.slots(item_ids)
         slots = self.pools.slots(item_ids)

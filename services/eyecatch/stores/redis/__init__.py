@@ -8,6 +8,7 @@ Several processes may share it. How much a crash of the server can lose depends 
 """
 
 from eyecatch.stores.redis.catalog import RedisCatalog
+from eyecatch.stores.redis.clock import StoreClock
 from eyecatch.stores.redis.decisions import RedisDecisions
 from eyecatch.stores.redis.embeddings import CatalogEmbeddings
 from eyecatch.stores.redis.layout import check_layout
@@ -39,7 +40,8 @@ class RedisStore:
         self.decisions = RedisDecisions(link, retention_days * DAY_S)
         self.profiles = RedisProfiles(link, embeddings, EventLog(link, max_log), self.decisions)
         self.vectors = RedisVectors(link, self.profiles)
-        self.queue = RedisQueue(link, queue)
+        self.clock = StoreClock(link)
+        self.queue = RedisQueue(link, queue, self.clock)
         self.notes = RedisNotes(link)
 
     @classmethod
@@ -55,10 +57,13 @@ class RedisStore:
         link = await Link.open(url)
         try:
             await check_layout(link)
+            store = cls(link, queue, max_log, retention_days)
+            await store.clock.read()
         except BaseException:
             await link.close()
             raise
-        return cls(link, queue, max_log, retention_days)
+        return store
 
     async def close(self) -> None:
+        await self.clock.close()
         await self._link.close()

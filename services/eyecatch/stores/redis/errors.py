@@ -8,15 +8,20 @@ from eyecatch.core.errors import EyecatchError, StoreError, StoreFull, Unavailab
 
 # The error of a script quotes the server's own error: "... @user_script: 7: -OOM command not allowed ..."
 _CODE = re.compile(
-    r"\b(OOM|MISCONF|READONLY|NOREPLICAS|CLUSTERDOWN|MASTERDOWN|LOADING|TRYAGAIN|NOAUTH|WRONGPASS|NOPERM)\b"
+    r"\b(OOM|MISCONF|READONLY|NOREPLICAS|CLUSTERDOWN|MASTERDOWN|LOADING|TRYAGAIN|NOAUTH|WRONGPASS|NOPERM"
+    r"|BUSY|UNKILLABLE|NOSCRIPT|EXECABORT)\b"
 )
 _CODES = {
     redis.OutOfMemoryError: "OOM",
     redis.ReadOnlyError: "READONLY",
+    redis.MasterDownError: "MASTERDOWN",
     redis.ClusterDownError: "CLUSTERDOWN",
     redis.BusyLoadingError: "LOADING",
     redis.NoPermissionError: "NOPERM",
     redis.AuthenticationError: "NOAUTH",
+    redis.TryAgainError: "TRYAGAIN",
+    redis.NoScriptError: "NOSCRIPT",
+    redis.ExecAbortError: "EXECABORT",
 }
 
 
@@ -39,6 +44,8 @@ def translate(error: Exception) -> tuple[EyecatchError, bool]:
             return Unavailable("Redis refuses writes without enough replicas (min-replicas-to-write)"), True
         case "NOAUTH" | "WRONGPASS" | "NOPERM":
             return StoreError("Redis refuses our user or password; check the user, its password and its ACL"), False
+        case "BUSY" | "UNKILLABLE":
+            return Unavailable("Redis runs a long script of another client (BUSY); SCRIPT KILL ends it"), True
         case "":
             pass
         case code:

@@ -12,7 +12,7 @@ from typing import Any
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from eyecatch.core.backoff import Backoff
 from eyecatch.core.errors import EyecatchError, InvalidInput, Unavailable
@@ -24,12 +24,14 @@ Command = Sequence[str | bytes | int | float]
 ATTEMPTS = 8
 WAIT = Backoff(0.05, 1.0, jitter=1.0)
 # On the fast path a slow answer is worse than one without personalisation: it gives up early, then pauses.
-HURRY_S = 0.1
+HURRY_S = 0.05
 PAUSE_S = 0.25
 _TIMEOUTS = {"socket_timeout": 2.0, "socket_connect_timeout": 1.0}
 CONNECTIONS = 32
 PIPELINE = 1000
 _SCHEMES = ("redis://", "rediss://", "unix://")
+# Those of a cluster without some slot are no RedisError.
+_ERRORS = (RedisError, RedisClusterException, OSError)
 
 Client = Redis | RedisCluster
 
@@ -111,10 +113,16 @@ class Link:
         raise AssertionError("unreachable")  # pragma: no cover
 
     async def quick(self, command: str, key: str, *more: str | bytes | int | float) -> Any:
-        """The answer to one command. Raises Unavailable after HURRY_S, and for PAUSE_S after a failure of the key's node."""
+        """The answer to one command. Raises Unavailable after HURRY_S, and for PAUSE_S after a failure of the key's node.
+
+        After the pause one caller tries, and the others are refused until it succeeds.
+        """
         node = self._node(key)
-        if self._clock() < self._quiet_until.get(node, 0.0):
-            raise Unavailable("Redis did not answer a moment ago")
+        if node in self._quiet_until:
+            now = self._clock()
+            if now < self._quiet_until[node]:
+                raise Unavailable("Redis did not answer a moment ago")
+            self._quiet_until[node] = now + PAUSE_S
         try:
             async with asyncio.timeout(HURRY_S):
                 answers, error = await self._send([(command, key, *more)])
@@ -123,6 +131,7 @@ class Link:
         if error is not None:
             self._quiet_until[node] = self._clock() + PAUSE_S
             raise translate(error)[0] from error
+        self._quiet_until.pop(node, None)
         return answers[0]
 
     def _node(self, key: str) -> str:
@@ -131,7 +140,7 @@ class Link:
             return ""
         try:
             node = self._client.get_node_from_key(key)
-        except RedisError:
+        except _ERRORS:
             return ""
         return str(node.name) if node else ""
 
@@ -143,7 +152,7 @@ class Link:
             for command in commands:
                 pipeline.execute_command(*command)
             answers = await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError) as error:
+        except _ERRORS as error:
             return [], error
         return answers, next((answer for answer in answers if isinstance(answer, Exception)), None)
 
@@ -152,7 +161,7 @@ class Link:
         try:
             async for key in self._client.scan_iter(match=pattern, count=1000):
                 yield key
-        except (RedisError, OSError) as error:
+        except _ERRORS as error:
             raise translate(error)[0] from error
 
     async def close(self) -> None:

@@ -262,6 +262,11 @@ class RedisQueue:
         queued, later = await self._link.many([("ZCARD", keys.QUEUED), ("ZCARD", keys.LATER)])
         return int(queued) + int(later)
 
+    async def oldest(self) -> Job | None:
+        first = await self._link.many([("ZRANGE", key, 0, 0) for key in (keys.QUEUED, keys.LATER)])
+        entries = await self._entries([id for ids in first for id in ids])
+        return min(entries, key=lambda entry: entry.sequence).status.job if entries else None
+
     async def changed(self, after: int) -> tuple[int, Collection[str] | None]:
         last = int(await self._link.one("GET", keys.CHANGES) or 0)
         if after < 0 or last <= after:

@@ -7,8 +7,10 @@
 For one process with one event loop. Every write is on disk when it returns.
 """
 
+import time
 from pathlib import Path
 
+from eyecatch.core.ports import Clock
 from eyecatch.core.types import UNLIMITED, Budget
 from eyecatch.stores.sqlite.cache import EmbeddingCache
 from eyecatch.stores.sqlite.catalog import SqliteCatalog
@@ -35,6 +37,7 @@ class SqliteStore:
         self.decisions = SqliteDecisions(database)
         self.queue = SqliteQueue(database, max_waiting_jobs, budget)
         self.notes = SqliteNotes(database)
+        self.clock: Clock = time.time
 
     @classmethod
     def open(

@@ -67,7 +67,7 @@ class SqliteQueue:
             next_job, refused = None, []
             for row in connection.execute(sql, (int(JobState.QUEUED),)):
                 job = _status(row).job
-                if (job.item_id, job.taste) in busy or self._not_before.get(job.id, now) > now:
+                if (job.item_id, job.taste) in busy or self._not_before.get(job.id, 0.0) > time.monotonic():
                     continue
                 refusal = self._charge(connection, job, now)
                 if not refusal:
@@ -135,7 +135,7 @@ class SqliteQueue:
     async def fail(self, job_id: str, failure: Failure, retry: bool, delay_s: float = 0.0) -> None:
         state = JobState.QUEUED if retry else JobState.FAILED
         if await self._set(job_id, _RUNNING, state, (), failure) and retry:
-            self._not_before[job_id] = self._clock() + delay_s
+            self._not_before[job_id] = time.monotonic() + delay_s
 
     async def cancel(self, job_id: str, failure: Failure) -> None:
         await self._set(job_id, _LIVE, JobState.FAILED, (), failure)
@@ -180,6 +180,11 @@ class SqliteQueue:
 
     async def waiting(self) -> int:
         return int(self._database.read("SELECT count(*) FROM jobs WHERE state = ?", (int(JobState.QUEUED),))[0][0])
+
+    async def oldest(self) -> Job | None:
+        sql = f"SELECT {_COLUMNS} FROM jobs WHERE state = ? ORDER BY seq LIMIT 1"
+        rows = self._database.read(sql, (int(JobState.QUEUED),))
+        return _status(rows[0]).job if rows else None
 
 
 def _waiting(connection: sqlite3.Connection) -> int:

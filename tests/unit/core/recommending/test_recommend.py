@@ -64,3 +64,11 @@ async def test_without_covers_what_is_in_memory_is_answered() -> None:
 async def test_an_unknown_item_is_not_excused_by_a_profile_store_that_is_away() -> None:
     with pytest.raises(NotFound):
         await recommender(profiles=False, covers=True).recommend("mia", ["elsewhere"])
+
+
+async def test_decision_ids_do_not_fall_when_the_clock_is_set_back() -> None:
+    ours = recommender(profiles=True, covers=True)
+    first = await ours.recommend("", ["a"])
+    ours._clock = lambda: 1.0
+    second = await ours.recommend("", ["a"])
+    assert second.decision_id[:12] == first.decision_id[:12]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults import Proxy
+from tests.proxy import Proxy
 
 
 def _echo(listener: socket.socket) -> None:
