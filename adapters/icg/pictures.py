@@ -52,19 +52,10 @@ def decode(
     A picture whose shorter edge is above `shortest` pixels, or whose longer edge is above `longest`, is scaled down to it. Raises
     InputError, which names `name`, for bytes that are damaged, too many or outside the limits.
     """
-    if len(data) > MAX_BYTES:
-        raise InputError(name, f"{len(data)} bytes", f"at most {MAX_BYTES}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about pictures that are refused here, or about bad EXIF
-        try:
-            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-        except Image.DecompressionBombError as error:
-            raise InputError(name, "a picture of too many pixels", f"at most {MAX_PIXELS} pixels") from error
-        except DAMAGE as error:
-            value = _foreign(data) or f"{len(data)} bytes that are not such a picture"
-            raise InputError(name, value, f"a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture") from error
+        image = _opened(data, name)
         kind = image.format
-        _check_size(name, *image.size)
         try:
             scale_key(image)
             size = _size(image.size, shortest, longest)
@@ -76,6 +67,27 @@ def decode(
         except DAMAGE as error:
             value = f"a damaged {kind} picture ({type(error).__name__})"
             raise InputError(name, value, "a complete picture") from error
+
+
+def dimensions(data: bytes, name: str = "picture") -> tuple[int, int]:
+    """Width and height in pixels by the header alone. Raises InputError for bytes that `decode` refuses by theirs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _opened(data, name).size
+
+
+def _opened(data: bytes, name: str) -> Image.Image:
+    if len(data) > MAX_BYTES:
+        raise InputError(name, f"{len(data)} bytes", f"at most {MAX_BYTES}")
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise InputError(name, "a picture of too many pixels", f"at most {MAX_PIXELS} pixels") from error
+    except DAMAGE as error:
+        value = _foreign(data) or f"{len(data)} bytes that are not such a picture"
+        raise InputError(name, value, f"a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture") from error
+    _check_size(name, *image.size)
+    return image
 
 
 def squared(image: Image.Image, side: int) -> Image.Image:

@@ -1,4 +1,10 @@
-"""A host and a port <-> one text. A host of IP version 6 is in brackets there, since it has colons itself. Knows no socket."""
+"""A host and a port <-> one text; addresses as they may be shown. A host of IP version 6 is in brackets there. Knows no socket."""
+
+import re
+
+_CREDENTIALS = re.compile(r"//[^\s,]*@")
+"""Up to the last @: passwords may have @ and / in them."""
+_SECRET = re.compile(r"([?&][^=&\s]*(?:pass|secret|token|key|sig|cred)[^=&\s]*=)[^&\s,]*", re.IGNORECASE)
 
 
 def joined(host: str, port: int) -> str:
@@ -19,3 +25,8 @@ def bare(host: str) -> str:
 
 def is_version_6(host: str) -> bool:
     return ":" in host
+
+
+def without_secrets(text: str) -> str:
+    """`text` with *** in place of user and password of each address, and of the values of its secret parameters."""
+    return _SECRET.sub(r"\1***", _CREDENTIALS.sub("//***@", text))

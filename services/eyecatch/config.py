@@ -326,9 +326,11 @@ class Config(MakingConfig, EventLogConfig, ServedStoreConfig, KafkaConfig):
     max_message_mb: int = option(32, "Largest accepted message, MiB.", LIMITS, low=1, high=1024)
     allowed_hosts: str = option(
         "",
-        "Hosts (host or host:port, separated by commas) from which reference pictures may be fetched; empty = none.",
+        "Hosts (host or host:port, separated by commas) from which reference pictures may be fetched; empty = none. "
+        "A name with a private address is refused.",
         LIMITS,
     )
+    allowed_private_hosts: str = option("", "Further ones, whose names may have private addresses.", LIMITS)
     api_token: str = option(
         "", "Clients must send it as a bearer token; empty = no authentication.", LIMITS, secret=True
     )
@@ -364,4 +366,12 @@ class Config(MakingConfig, EventLogConfig, ServedStoreConfig, KafkaConfig):
 
     @property
     def hosts(self) -> frozenset[str]:
-        return frozenset(h.strip().lower() for h in self.allowed_hosts.split(",") if h.strip())
+        return _names(self.allowed_hosts)
+
+    @property
+    def private_hosts(self) -> frozenset[str]:
+        return _names(self.allowed_private_hosts)
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(name.strip().lower() for name in text.split(",") if name.strip())

@@ -4,11 +4,11 @@ Precedence: flag, then EYECATCH_<NAME>, then the default.
 """
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
+from eyecatch.addresses import without_secrets
 from eyecatch.core.errors import InvalidInput
 
 PREFIX = "EYECATCH_"
@@ -49,9 +49,7 @@ class Settings:
 def _hide(value: object, secret: bool) -> object:
     if secret and value:
         return "***"
-    if not isinstance(value, str):
-        return value
-    return re.sub(r"([?&]password=)[^&\s]*", r"\1***", re.sub(r"//[^/@\s]+@", "//***@", value))
+    return without_secrets(value) if isinstance(value, str) else value
 
 
 C = TypeVar("C", bound=Settings)

@@ -153,7 +153,8 @@ def test_flags_beat_environment_beats_defaults() -> None:
 
 
 def test_secrets_are_hidden() -> None:
-    store = "redis://:hunter2@host/0?protocol=3&password=hunter2"
-    shown = Config(api_token="hunter2", blob_url="s3://key:hunter2@bucket/x", store=store).redacted()
+    store = "redis://:hunter2@hunter2/@host/0?protocol=3&password=hunter2&ssl_password=hunter2"
+    shown = Config(api_token="hunter2", blob_url="s3://key:hunter2@bucket/x?secret=hunter2", store=store).redacted()
     assert "hunter2" not in str(shown)
+    assert shown["store"] == "redis://***@host/0?protocol=3&password=***&ssl_password=***"
     assert Config().redacted()["api_token"] == ""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 from eyecatch.api import wire
@@ -9,7 +10,7 @@ from eyecatch.api.references import References
 from eyecatch.api.status import unary
 from eyecatch.core import limits
 from eyecatch.core.catalog import Catalog, IncomingItem
-from eyecatch.core.errors import InvalidInput, NotFound
+from eyecatch.core.errors import NotFound
 from eyecatch.core.recommending.pools import Pools
 from eyecatch.core.types import Item
 from eyecatch.v1 import catalog_pb2, catalog_pb2_grpc
@@ -21,8 +22,8 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
     ) -> None:
         self._catalog, self._references, self._pools = catalog, references, pools
         self._on_first_pictures = on_first_pictures
-        # Only one call decodes pictures at a time, so that memory is bounded by one request.
-        self._decoding = asyncio.Lock()
+        # The judges rate the pictures of one call at a time.
+        self._storing = asyncio.Lock()
 
     @unary
     async def UpsertItems(
@@ -37,18 +38,18 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
             check.item(f"items[{n}]", item)
             check.count(f"items[{n}].references", len(message.references), 0, limits.MAX_REFERENCES)
         check.done()
-        async with self._decoding:
-            incoming = []
-            for n, (item, message) in enumerate(zip(items, request.items, strict=True)):
-                pictures = []
-                for m, image in enumerate(message.references):
-                    try:
-                        pictures.append(await self._references.picture(image, f"items[{n}].references[{m}]"))
-                    except InvalidInput as error:
-                        check.violations += error.violations
-                incoming.append(IncomingItem(item, tuple(pictures)))
-            check.done()
-            ids = {i.item.id for i in incoming if i.pictures}
+        images = [
+            (f"items[{n}].references[{m}]", image)
+            for n, message in enumerate(request.items)
+            for m, image in enumerate(message.references)
+        ]
+        pictures = iter(await self._references.pictures(images))
+        incoming = [
+            IncomingItem(item, tuple(islice(pictures, len(message.references))))
+            for item, message in zip(items, request.items, strict=True)
+        ]
+        ids = {i.item.id for i in incoming if i.pictures}
+        async with self._storing:
             illustrated = {id for id, pool in (await self._catalog.store.pools(sorted(ids))).items() if pool}
             stored = await self._catalog.upsert(incoming)
         self._pools.drop([i.id for i in stored])

@@ -16,6 +16,7 @@ from typing import TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from eyecatch.addresses import without_secrets
 from eyecatch.core.errors import EyecatchError, InvalidInput, NotFound, StoreFull, Unavailable
 
 T = TypeVar("T")
@@ -30,7 +31,12 @@ class FsspecBlobs:
     """`root` is a folder or an fsspec URL: file:///var/lib/eyecatch/blobs, s3://bucket/covers, memory://covers."""
 
     def __init__(self, root: str) -> None:
-        self._fs, self._root = fsspec.core.url_to_fs(root)
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(root)
+        except (ImportError, ValueError) as error:  # a package that a scheme needs; an unknown scheme
+            raise InvalidInput.of(
+                "blob_url", without_secrets(root), f"a folder or a URL that can be read here ({error})"
+            ) from error
         self._local = isinstance(self._fs, LocalFileSystem)
 
     async def put(self, data: bytes, suffix: str, name: str = "") -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from eyecatch.addresses import without_secrets
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.generator import Generator
 from eyecatch.core.ports import SharedQueue, Stores
@@ -61,7 +62,7 @@ async def generating(config: GenerateConfig, generator: Generator | None = None)
         async with open_stores(config) as stores:
             queue = shared_queue(config, stores)
             if queue is None:
-                raise InvalidInput.of("store", config.store, "redis://..., which the servers share")
+                raise InvalidInput.of("store", without_secrets(config.store), "redis://..., which the servers share")
             generator = generator or make_generator(config, checkpoint(config))
             register_metrics(metrics.registry, config, generator)
             outbox, retry = Producer(client), Retry(health, metrics, config.give_up_s)

@@ -14,6 +14,7 @@ import structlog
 from eyecatch.api.behavior import BehaviorServicer
 from eyecatch.api.catalog import CatalogServicer
 from eyecatch.api.covers import CoversServicer
+from eyecatch.api.fetching import Fetcher
 from eyecatch.api.references import References
 from eyecatch.api.review import ReviewServicer
 from eyecatch.api.server import Server, ServerOptions
@@ -197,7 +198,12 @@ async def application(
                 parts.index,
                 store.notes,
             ),
-            CatalogServicer(parts.catalog, References(parts.blobs, config.hosts), pools, late.add),
+            CatalogServicer(
+                parts.catalog,
+                References(parts.blobs, Fetcher(config.hosts, config.private_hosts)),
+                pools,
+                late.add,
+            ),
             BehaviorServicer(
                 store.profiles,
                 sink,

@@ -4,7 +4,6 @@ A command may be sent twice if the first answer was lost, so every command must 
 """
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
 
+from eyecatch.addresses import without_secrets
 from eyecatch.core.backoff import Backoff
 from eyecatch.core.errors import EyecatchError, InvalidInput, Unavailable
 from eyecatch.stores.redis.errors import translate
@@ -56,7 +56,7 @@ class Link:
         """Connect to a server, or to the cluster it is a node of. Raises InvalidInput, Unavailable, StoreError."""
         if not url.startswith(_SCHEMES):
             raise InvalidInput.of(
-                "store", without_password(url), "redis://, rediss:// or unix:// with a host, or empty for SQLite"
+                "store", without_secrets(url), "redis://, rediss:// or unix:// with a host, or empty for SQLite"
             )
         try:
             # No retries of the library: `many` retries, for servers and clusters alike.
@@ -64,7 +64,7 @@ class Link:
                 url, max_connections=CONNECTIONS, timeout=2.0, retry=Retry(NoBackoff(), 0), **_TIMEOUTS
             )
         except ValueError as error:
-            raise InvalidInput.of("store", without_password(url), f"a URL of a Redis server ({error})") from error
+            raise InvalidInput.of("store", without_secrets(url), f"a URL of a Redis server ({error})") from error
         link = cls(Redis.from_pool(pool), sleep)
         try:
             if int((await link.one("INFO", "cluster")).get("cluster_enabled", 0)):
@@ -80,7 +80,7 @@ class Link:
         except EyecatchError as error:
             await link.close()
             if isinstance(error, Unavailable):
-                raise type(error)(f"cannot use {without_password(url)} after {ATTEMPTS} attempts: {error}") from error
+                raise type(error)(f"cannot use {without_secrets(url)} after {ATTEMPTS} attempts: {error}") from error
             raise
         return link
 
@@ -166,8 +166,3 @@ class Link:
 
     async def close(self) -> None:
         await self._client.aclose()
-
-
-def without_password(url: str) -> str:
-    """The URL without user and password."""
-    return re.sub(r"([?&]password=)[^&\s]*", r"\1***", re.sub(r"//[^/@\s]*@", "//***@", url))
