@@ -15,6 +15,13 @@ from eyecatch.stores.sqlite import SqliteStore
 from tests.contracts.builders import MAX_WAITING, Stores
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Contracts are about results; a busy machine may take longer than a served answer waits."""
+    monkeypatch.setattr("eyecatch.stores.redis.link.HURRY_S", 10.0)
+    monkeypatch.setattr("eyecatch.stores.reencode_on_read.REENCODE_S", 10.0)
+
+
 @pytest.fixture
 def budget() -> Budget:
     """Of the queue; a test that needs one is parametrised with it."""
