@@ -30,6 +30,7 @@ from eyecatch.observe.health import Health
 from eyecatch.observe.logs import configure
 from eyecatch.observe.page import page
 from eyecatch.reader_config import IngestConfig
+from eyecatch.upkeep.store_watch import watch_store
 from eyecatch.wiring.process import stop_signal, tune_garbage_collector
 from eyecatch.wiring.stores import current_encoder, open_stores, vector_intake
 
@@ -78,6 +79,7 @@ async def ingesting(config: IngestConfig) -> AsyncIterator[Ingest]:
                 buffer, source.done, *sinks, config.events_topic, config.batch_max, retry, metrics, stores.clock, marks
             )
             source.start()
+            watch = asyncio.ensure_future(watch_store(stores.life, health)) if stores.life else None
             works: dict[Source, asyncio.Future[None]] = {source: asyncio.ensure_future(source.consumed(loop.run))}
             if config.embeddings_topic:
                 intake = vector_intake(stores, encoder)
@@ -86,6 +88,8 @@ async def ingesting(config: IngestConfig) -> AsyncIterator[Ingest]:
             try:
                 yield Ingest(stores.profiles, source, buffer, health, metrics, port, ended)
             finally:
+                if watch is not None:
+                    watch.cancel()
                 await _drain(works, config.drain_s)
                 await asyncio.wait([ended])
                 await outbox.close()
