@@ -18,7 +18,7 @@ APPS = {"eyecatch": app, "icg": icg}
 
 def _walk(name: str, command: object) -> list[tuple[str, object]]:
     children = {n: c for n, c in getattr(command, "commands", {}).items() if not c.hidden}
-    commands = [] if children else [(name, command)]
+    commands = [(name, command)] if not children or command.invoke_without_command else []  # type: ignore[attr-defined]
     for child in children:
         commands += _walk(f"{name} {child}", children[child])
     return commands

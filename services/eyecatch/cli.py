@@ -50,8 +50,9 @@ app = typer.Typer(
 SERVE, DATA, LOOK, OPERATE = "Serve", "Data", "Look", "Operate"
 upkeep.register(behavior.users, items.app)
 bulk.register(upkeep.clusters)
-for command in (serve.serve, ingest.ingest, generate.generate, demo.demo):
+for command in (serve.serve, generate.generate, demo.demo):
     app.command(rich_help_panel=SERVE)(command)
+app.add_typer(ingest.app, name="ingest", rich_help_panel=SERVE)
 for name, group in (
     ("import", imports.app),
     ("export", export.app),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from eyecatch.kafka.dead_letters import DeadLetter
 
+app = typer.Typer(invoke_without_command=True)
 dlq = typer.Typer(help="Dead letters: records that could not be processed.", no_args_is_help=True)
 Embeddings = Annotated[str, typer.Option(help="Dead letters of this topic of users' own vectors instead of events.")]
 Requests = Annotated[bool, typer.Option("--requests", help="Dead letters of cover requests instead of events.")]
@@ -29,14 +30,41 @@ def _wiring() -> "ModuleType":
     return wiring_ingest
 
 
+@app.callback()
 @configured(IngestConfig)
-def ingest(**flags: Any) -> None:
+def ingest(context: typer.Context, **flags: Any) -> None:
     """Absorb behaviour events from a Kafka topic, each exactly once. Run at most as many processes as the topic has partitions."""
+    if context.invoked_subcommand is not None:
+        return
 
     def ready(config: IngestConfig, port: int) -> str:
         return f"eyecatch ingest: health on http://{joined(config.health_host, port)}/health"
 
     run_process(IngestConfig, flags, _wiring().ingest, ready)
+
+
+@app.command("rewind")
+@configured(IngestConfig)
+def rewind(
+    to_store: Annotated[
+        bool, typer.Option("--to-store", help="To what the store has; there is no other place.")
+    ] = False,
+    json: Json = False,
+    **flags: Any,
+) -> None:
+    """Read again what a store lost: move the group's offsets back to what the store has. Stop every `eyecatch ingest` first."""
+    import asyncio
+    from dataclasses import asdict
+
+    if not to_store:
+        fail("error: rewind: got no place; allowed: --to-store")
+    wiring = _wiring()
+    with readable_errors():
+        moves = asyncio.run(wiring.rewind(resolved(IngestConfig, flags)))
+    if json:
+        return print_json([asdict(move) for move in moves])
+    rows = [(str(move.partition), str(move.before), str(move.after)) for move in moves]
+    print_table(f"{len(rows)} partitions moved back", ("partition", "was at", "is at"), rows)
 
 
 @dlq.command("show")

@@ -13,6 +13,7 @@ EyecatchError
 └── StoreError            the store cannot be opened or read       (FAILED_PRECONDITION)
     ├── StoreLocked       another process uses the same file
     ├── StoreTooNew       a newer version wrote the stored data
+    ├── StoreLost         the store lacks what it had
     └── StoreDamaged      the stored data is not what was written
 """
 
@@ -116,6 +117,10 @@ class StoreLocked(StoreError):
 
 
 class StoreTooNew(StoreError):
+    pass
+
+
+class StoreLost(StoreError):
     pass
 
 

@@ -283,6 +283,19 @@ Clock = Callable[[], float]
 """UNIX seconds by the clock of the store, so that all processes that share it agree. Call it on the event loop's thread."""
 
 
+class StoreLife(Protocol):
+    """What a shared store says of itself."""
+
+    async def beat(self) -> None:
+        """Raises StoreLost once if the store lost writes since the last call, and Unavailable if it does not answer."""
+
+    async def problems(self) -> list[str]:
+        """What is wrong with its settings, in words."""
+
+    async def durable(self) -> bool:
+        """Whether what it acknowledges survives its restart."""
+
+
 class Stores(Protocol):
     """The ports of one state: in memory, in SQLite or in Redis."""
 
@@ -300,6 +313,9 @@ class Stores(Protocol):
     def notes(self) -> Notes: ...
     @property
     def clock(self) -> Clock: ...
+    @property
+    def life(self) -> StoreLife | None:
+        """None of a store that this process has for itself."""
 
 
 class Blobs(Protocol):

@@ -12,6 +12,7 @@ from eyecatch.core.errors import StoreDamaged
 from eyecatch.core.ports import Clock, Encoder, ProfileStore
 from eyecatch.core.types import Event, Position
 from eyecatch.ingest.events import Reason, decode, decode_all
+from eyecatch.ingest.marks import Marks
 from eyecatch.ingest.metrics import IngestMetrics
 from eyecatch.kafka.buffer import Buffer, Chunk
 from eyecatch.kafka.dead_letters import dead_letter
@@ -76,16 +77,21 @@ class Loop:
         retry: Retry,
         metrics: IngestMetrics,
         clock: Clock,
+        marks: Marks | None = None,
     ) -> None:
         self._buffer, self._done = buffer, done
         self._profiles, self._encoder, self._covers, self._outbox = profiles, encoder, covers, outbox
         self._topic, self._batch_max, self._retry, self._metrics = topic, batch_max, retry, metrics
-        self._clock = clock
+        self._clock, self._marks = clock, marks
 
     async def run(self) -> None:
         """Run until the buffer is closed and empty. Raises Unavailable if a server stays unreachable, other errors at once."""
         while chunks := await self._buffer.take(self._batch_max, LINGER_S):
+            if self._marks is not None:
+                await self._retry(STORE, partial(self._marks.check, chunks))
             await self._batch(chunks)
+            if self._marks is not None:
+                await self._retry(STORE, partial(self._marks.advance, chunks))
             self._done(chunks)
             self._metrics.buffered.set(len(self._buffer))
 

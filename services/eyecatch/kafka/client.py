@@ -162,6 +162,11 @@ class Topic(NamedTuple):
     partitions: int
 
 
+def topic_name(topic: Topic, epoch: int) -> str:
+    """The id of a log: that of its topic, and the epoch by which operators tell recreated topics without ids apart."""
+    return f"{topic.id}.{epoch}" if epoch else topic.id
+
+
 class Brokers:
     """The topics of a cluster. Connects on construction; every method blocks. Raises Unavailable, NotReady."""
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from eyecatch.core.backoff import Backoff
-from eyecatch.core.errors import StoreDamaged, StoreError, StoreLocked, StoreTooNew, Unavailable
+from eyecatch.core.errors import StoreDamaged, StoreError, StoreLocked, StoreLost, StoreTooNew, Unavailable
 from eyecatch.kafka.metrics import ReaderMetrics
 from eyecatch.observe.health import Health
 
@@ -28,7 +28,7 @@ class Retry:
         while True:
             try:
                 result = await work()
-            except (StoreLocked, StoreTooNew, StoreDamaged):  # trying again does not help
+            except (StoreLocked, StoreTooNew, StoreLost, StoreDamaged):  # trying again does not help
                 raise
             except (Unavailable, StoreError) as error:
                 if self._health.trouble(part, str(error)) >= self._give_up_s:

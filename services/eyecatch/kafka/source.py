@@ -18,7 +18,7 @@ from kafka.structs import MemberState
 from eyecatch.core.backoff import Backoff
 from eyecatch.core.errors import EyecatchError, Unavailable
 from eyecatch.kafka.buffer import Buffer, Chunk
-from eyecatch.kafka.client import Brokers, Options, connected, translate, translated
+from eyecatch.kafka.client import Brokers, Options, connected, topic_name, translate, translated
 from eyecatch.kafka.commits import Commits
 from eyecatch.kafka.metrics import ReaderMetrics
 from eyecatch.kafka.offsets import Log, start
@@ -72,6 +72,7 @@ class Source:
         self._refused: dict[TopicPartition, int | None] = {}
         self._positions: dict[TopicPartition, tuple[int, Log]] = {}  # the next offset and its log
         self._commits = Commits(metrics)
+        self._resumed: dict[TopicPartition, int] = {}
         self._stopping, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="eyecatch-ingest-reader", daemon=True)
         self._next_check = 0.0
@@ -87,6 +88,10 @@ class Source:
         await work()
         if self.error is not None:
             raise self.error
+
+    def resumed(self, partition: TopicPartition) -> int | None:
+        """The committed offset from which we began to read an assigned partition, None if there was none of its log."""
+        return self._resumed.get(partition)
 
     def done(self, chunks: Iterable[Chunk]) -> None:
         """The chunks are absorbed and acknowledged, so that their offsets may be committed."""
@@ -193,7 +198,7 @@ class Source:
             raise Unavailable(
                 f"the topic {self._options.topic} does not exist; create it with as many partitions as you need"
             )
-        id = f"{topic.id}.{self._options.epoch}" if self._options.epoch else topic.id
+        id = topic_name(topic, self._options.epoch)
         with self._lock:
             if id != self._topic_id:
                 self._topic_id = id
@@ -235,6 +240,8 @@ class Source:
             if partition not in self._pending or partition not in consumer.assignment():
                 return  # revoked meanwhile
             consumer.seek(partition, begin.offset)
+            if partition not in self._positions and begin.why == "resumed":
+                self._resumed[partition] = begin.offset
             self._positions[partition] = (begin.offset, begin.log)
             self._pending.discard(partition)
             self._refused.pop(partition, None)

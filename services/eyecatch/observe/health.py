@@ -31,6 +31,9 @@ class Health:
         if before is not None:
             log.info("well", part=part, after_s=round(self._clock() - before[1], 3))
 
+    def works(self, part: str) -> bool:
+        return part not in self._problems
+
     @property
     def serving(self) -> bool:
         return not self._problems

@@ -15,6 +15,7 @@ from eyecatch.core.behaviour.shown import ShownCovers
 from eyecatch.core.behaviour.vectors import VectorIntake
 from eyecatch.core.ports import ProfileStore
 from eyecatch.ingest.loop import Loop
+from eyecatch.ingest.marks import Marks, name
 from eyecatch.ingest.metrics import IngestMetrics, VectorMetrics
 from eyecatch.ingest.vectors import VectorLoop
 from eyecatch.kafka.buffer import Buffer
@@ -23,11 +24,13 @@ from eyecatch.kafka.dead_letters import DeadLetter, DeadLetters, topic_of
 from eyecatch.kafka.processes import HOST, run_members
 from eyecatch.kafka.producer import Producer
 from eyecatch.kafka.retry import Retry
+from eyecatch.kafka.rewind import Rewind, Rewound
 from eyecatch.kafka.source import BROKER, Source, SourceOptions
 from eyecatch.observe.health import Health
 from eyecatch.observe.logs import configure
 from eyecatch.observe.page import page
 from eyecatch.reader_config import IngestConfig
+from eyecatch.upkeep.store_watch import watch_store
 from eyecatch.wiring.process import stop_signal, tune_garbage_collector
 from eyecatch.wiring.stores import current_encoder, open_stores, vector_intake
 
@@ -70,10 +73,13 @@ async def ingesting(config: IngestConfig) -> AsyncIterator[Ingest]:
                 Retry(health, metrics, config.give_up_s),
                 (stores.profiles, encoder, ShownCovers(stores.catalog), outbox),
             )
+            # The file of SQLite holds profiles and marks alike, and nobody else loses it.
+            marks = Marks(stores.notes, stores.profiles, source.resumed) if config.store else None
             loop = Loop(
-                buffer, source.done, *sinks, config.events_topic, config.batch_max, retry, metrics, stores.clock
+                buffer, source.done, *sinks, config.events_topic, config.batch_max, retry, metrics, stores.clock, marks
             )
             source.start()
+            watch = asyncio.ensure_future(watch_store(stores.life, health)) if stores.life else None
             works: dict[Source, asyncio.Future[None]] = {source: asyncio.ensure_future(source.consumed(loop.run))}
             if config.embeddings_topic:
                 intake = vector_intake(stores, encoder)
@@ -82,6 +88,8 @@ async def ingesting(config: IngestConfig) -> AsyncIterator[Ingest]:
             try:
                 yield Ingest(stores.profiles, source, buffer, health, metrics, port, ended)
             finally:
+                if watch is not None:
+                    watch.cancel()
                 await _drain(works, config.drain_s)
                 await asyncio.wait([ended])
                 await outbox.close()
@@ -184,6 +192,15 @@ async def ingest(config: IngestConfig, on_ready: Callable[[int], None]) -> None:
     if not running.work.cancelled():
         running.work.result()
     log.info("stopped")
+
+
+async def rewind(config: IngestConfig) -> Sequence[Rewound]:
+    """Move the committed offsets of events back to the marks of the store. Raises Unavailable, NotFound, errors of opening."""
+    group = Rewind(config.kafka_client(), config.events_topic, config.group, config.topic_epoch)
+    async with open_stores(config) as stores:
+        committed = await asyncio.to_thread(group.partitions)
+        notes = {place: await stores.notes.read(name(log, place)) for place, (_, log) in committed.items()}
+    return await asyncio.to_thread(group.to, lambda log, place: int(notes[place] or 0))
 
 
 def dead_letters(config: KafkaConfig, topic: str, limit: int) -> Sequence[DeadLetter]:

@@ -43,10 +43,11 @@ from eyecatch.observe.health import Health
 from eyecatch.upkeep.clicks import keep_learning
 from eyecatch.upkeep.clusters import ClusterOptions, keep_fitted
 from eyecatch.upkeep.late_pictures import LatePictures
+from eyecatch.upkeep.store_watch import DATA, STORE, watch_store
 from eyecatch.upkeep.sweep import keep_current
 from eyecatch.upkeep.trials import keep_trials
 from eyecatch.wiring.cover_index import fill_index, keep_snapshots, open_index, snapshot
-from eyecatch.wiring.generator import metrics_page, scoring, watch_health
+from eyecatch.wiring.generator import POLL_S, metrics_page, scoring, watch_health
 from eyecatch.wiring.maker import maker, preload
 from eyecatch.wiring.process import stop_signal, tune_garbage_collector
 from eyecatch.wiring.stores import Parts, checkpoint, open_parts, shared_queue, vector_intake
@@ -55,6 +56,9 @@ if TYPE_CHECKING:
     from eyecatch.kafka.producer import Producer
 
 log = structlog.get_logger(__name__)
+
+PARTS = {"eyecatch.store": STORE, "eyecatch.personalisation": DATA}
+"""Names of gRPC health -> parts of /health."""
 
 
 @asynccontextmanager
@@ -227,12 +231,14 @@ async def application(
             work.append(keep_current(store.profiles, store.notes, parts.encoder, config.reencode_every_s))
         if config.trial_every_s and mode in (TRIAL, TRUSTED):
             work.append(keep_trials(store, mode, config.trial_every_s, on_review))
+        health = Health()
+        if store.life is not None:
+            work += [watch_store(store.life, health), _tell_parts(server, health)]
         if config.preload:
             work.append(preload(parts.generator))
         if config.triton:
             work.append(watch_health(server, parts.generator))
         tasks = tuple(asyncio.ensure_future(w) for w in work)
-        health = Health()
         with metrics_page(config, parts.generator, health):
             try:
                 yield Application(parts, server, worker, decisions, tasks, health)
@@ -244,6 +250,14 @@ async def application(
                 await _end(tasks)
                 await decisions.close()
     log.info("stopped")
+
+
+async def _tell_parts(server: Server, health: Health) -> None:
+    """Bring the parts of gRPC health in line with /health, until cancelled."""
+    while True:
+        for name, part in PARTS.items():
+            await server.set_health(name, health.works(part))
+        await asyncio.sleep(POLL_S)
 
 
 async def _on_remote_change(

@@ -22,6 +22,7 @@ from eyecatch.core.ports import (
     Notes,
     ProfileStore,
     SharedQueue,
+    StoreLife,
     Stores,
     UserVectors,
 )
@@ -91,6 +92,7 @@ class OpenStores:
     queue: JobQueue
     notes: Notes
     clock: Clock
+    life: StoreLife
 
 
 @asynccontextmanager
@@ -130,7 +132,14 @@ async def _connect_stores(config: StateConfig, read_only: bool) -> AsyncIterator
         cached = CachedProfiles(shared.profiles, served.profile_cache_s, served.profile_cache_users)
         profiles = cached if served.profile_cache_s else shared.profiles
         yield OpenStores(
-            shared.catalog, profiles, shared.vectors, shared.decisions, shared.queue, shared.notes, shared.clock
+            shared.catalog,
+            profiles,
+            shared.vectors,
+            shared.decisions,
+            shared.queue,
+            shared.notes,
+            shared.clock,
+            shared.life,
         )
     finally:
         await shared.close()

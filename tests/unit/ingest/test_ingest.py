@@ -211,7 +211,7 @@ async def test_a_full_store_holds_everything_up_and_loses_nothing(
             assert kafka.committed(topic, topic) == {}
             redis_server.client.config_set("maxmemory", 0)
             await until(lambda: absorbed(running)[0] == 5, "all of it")
-            assert running.health.serving
+            await until(lambda: running.health.serving, "the end of its troubles")
     finally:
         redis_server.client.config_set("maxmemory", 0)
 

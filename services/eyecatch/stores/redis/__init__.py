@@ -12,6 +12,7 @@ from eyecatch.stores.redis.clock import StoreClock
 from eyecatch.stores.redis.decisions import RedisDecisions
 from eyecatch.stores.redis.embeddings import CatalogEmbeddings
 from eyecatch.stores.redis.layout import check_layout
+from eyecatch.stores.redis.life import Life
 from eyecatch.stores.redis.link import Link
 from eyecatch.stores.redis.log import EventLog
 from eyecatch.stores.redis.notes import RedisNotes
@@ -43,6 +44,7 @@ class RedisStore:
         self.clock = StoreClock(link)
         self.queue = RedisQueue(link, queue, self.clock)
         self.notes = RedisNotes(link)
+        self.life = Life(link)
 
     @classmethod
     async def open(

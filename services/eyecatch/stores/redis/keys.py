@@ -6,6 +6,7 @@ Keys of users hold digests, so that a list of keys reveals no user id. Knows no 
 from eyecatch.core.behaviour.tokens import user_tag
 
 LAYOUT = "ec:layout"
+LIFE = "ec:life"
 
 
 def profile(user_id: str) -> str:

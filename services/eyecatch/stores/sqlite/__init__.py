@@ -38,6 +38,7 @@ class SqliteStore:
         self.queue = SqliteQueue(database, max_waiting_jobs, budget)
         self.notes = SqliteNotes(database)
         self.clock: Clock = time.time
+        self.life = None
 
     @classmethod
     def open(
