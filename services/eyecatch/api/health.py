@@ -10,6 +10,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from eyecatch.api.admission import Budget
 from eyecatch.core.errors import Unavailable
+from eyecatch.observe.calls import CallTimes
 
 State = health_pb2.HealthCheckResponse
 THREADS = 2
@@ -18,13 +19,13 @@ THREADS = 2
 class Health:
     """States by name. Those of the gRPC library lose all watchers of a name when one of them leaves, and count none."""
 
-    def __init__(self, watches: Budget) -> None:
+    def __init__(self, watches: Budget, times: CallTimes) -> None:
         self._states: dict[str, Any] = {}
         self._changed = asyncio.Condition()
         self._leaving = False
         # Its watchers are kept in no thread.
         self.own = health.HealthServicer(experimental_non_blocking=True)
-        self.Watch = watches.stream(self._watch)
+        self.Watch = watches.stream(self._watch, times)
 
     async def set(self, name: str, serving: bool) -> None:
         if not self._leaving:

@@ -21,6 +21,7 @@ from eyecatch.api.covers import CoversServicer
 from eyecatch.api.health import Health, HealthPort
 from eyecatch.api.review import ReviewServicer
 from eyecatch.core.errors import Unavailable
+from eyecatch.observe.calls import Calls
 from eyecatch.v1 import behavior_pb2, catalog_pb2, covers_pb2, review_pb2
 
 SERVICES: tuple[ServiceDescriptor, ...] = (
@@ -82,19 +83,21 @@ class Budgets:
     imports: Budget
 
 
-def _handlers(service: ServiceDescriptor, servicer: Any, budgets: Budgets) -> "grpc.GenericRpcHandler[Any, Any]":
+def _handlers(
+    service: ServiceDescriptor, servicer: Any, budgets: Budgets, calls: Calls
+) -> "grpc.GenericRpcHandler[Any, Any]":
     """The service's methods, with a parser that reports malformed bytes instead of failing inside gRPC.
 
     RecommendCovers returns serialised bytes (see fast_wire.py), so it has no serializer.
     """
     handlers = {}
     for method in service.methods:
-        call = getattr(servicer, method.name)
+        call, times = getattr(servicer, method.name), calls.of(f"{service.full_name}/{method.name}")
         if method.server_streaming:
-            make, call = grpc.unary_stream_rpc_method_handler, budgets.streams.stream(call)
+            make, call = grpc.unary_stream_rpc_method_handler, budgets.streams.stream(call, times)
         else:
             budget = budgets.imports if method.name in IMPORTS else budgets.calls
-            make, call = grpc.unary_unary_rpc_method_handler, budget.unary(call)
+            make, call = grpc.unary_unary_rpc_method_handler, budget.unary(call, times)
         serialize = None if method.name == "RecommendCovers" else GetMessageClass(method.output_type).SerializeToString
         parse = status.parser(GetMessageClass(method.input_type))
         handlers[method.name] = make(call, parse, serialize)
@@ -136,15 +139,18 @@ class Server:
                 ("grpc.max_connection_idle_ms", _milliseconds(options.connection_idle_s)),
             ],
         )
+        self.calls = Calls()
         budgets = Budgets(
             Budget("calls", options.max_concurrent),
             Budget("streams", options.max_streams),
             Budget("imports", options.max_imports),
         )
         servicers = (covers, catalog, behavior, review)
-        handlers = [_handlers(*pair, budgets) for pair in zip(SERVICES, servicers, strict=True)]
+        handlers = [_handlers(*pair, budgets, self.calls) for pair in zip(SERVICES, servicers, strict=True)]
         self._server.add_generic_rpc_handlers(handlers)
-        self._health = Health(Budget("watches of health", options.max_streams))
+        self._health = Health(
+            Budget("watches of health", options.max_streams), self.calls.of(f"{health.SERVICE_NAME}/Watch")
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         address = joined(options.host, options.port)

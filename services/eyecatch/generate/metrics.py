@@ -1,18 +1,14 @@
 """Metrics and health of `eyecatch generate`. Labels never hold an id."""
 
-import asyncio
-from contextlib import suppress
-
 from prometheus_client import Counter, Gauge, Histogram
 
-from eyecatch.core.errors import EyecatchError, StoreError, Unavailable
-from eyecatch.core.ports import Clock, JobQueue
+from eyecatch.core.errors import StoreError, Unavailable
 from eyecatch.generate.worker import Observer
 from eyecatch.kafka.metrics import ReaderMetrics
 from eyecatch.observe.health import Health
+from eyecatch.observe.line import Line
 
 QUEUE, GENERATOR = "queue", "generator"
-LINE_S = 1.0
 
 
 class GenerateMetrics(ReaderMetrics):
@@ -28,8 +24,7 @@ class GenerateMetrics(ReaderMetrics):
         text = "Covers judged by a judge of product pictures, by whether it would show them."
         self.judged = Counter("eyecatch_generate_judged", text, ["available"], registry=r)
         self.attempts = Counter("eyecatch_generate_attempts", "Pictures drawn for judged covers.", registry=r)
-        text = "Seconds that the oldest waiting job has waited."
-        self.oldest_s = Gauge("eyecatch_generate_oldest_waiting_seconds", text, registry=r)
+        self.line = Line(r)
         self.running = Gauge("eyecatch_generate_running_jobs", "Jobs that run in this process.", registry=r)
 
     def count_judged(self, attempts: int, available: bool) -> None:
@@ -64,12 +59,3 @@ class MetricsObserver(Observer):
             self._health.well(QUEUE)
         elif self._health.trouble(QUEUE, str(error)) >= self._give_up_s:
             raise type(error)(f"{QUEUE}: {error}; gave up after {self._give_up_s:g} s") from error
-
-
-async def watch_line(queue: JobQueue, clock: Clock, metrics: GenerateMetrics, every_s: float = LINE_S) -> None:
-    """Measure how long the oldest job waits, until cancelled."""
-    while True:
-        with suppress(EyecatchError):  # the worker reports a queue that does not answer
-            oldest = await queue.oldest()
-            metrics.oldest_s.set(max(0.0, clock() - oldest.created_at) if oldest else 0.0)
-        await asyncio.sleep(every_s)

@@ -1,5 +1,6 @@
 """The HTTP page of a process: /metrics for Prometheus and /health for probes."""
 
+import platform
 import socket
 import sys
 from collections.abc import Iterator
@@ -8,9 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, Protocol
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Info, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from eyecatch import __version__
 from eyecatch.addresses import bare, is_version_6, joined
 from eyecatch.core.errors import Unavailable
 
@@ -18,10 +20,14 @@ SERVING = "SERVING"
 
 
 class Registered:
-    """Metrics in a registry, for a page; without a given one in one of their own."""
+    """Metrics in a registry, for a page; without a given one in one of their own, with the process and the version in it."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
+        if registry is None:
+            ProcessCollector(registry=self.registry)
+            about = {"version": __version__, "python": platform.python_version()}
+            Info("eyecatch_build", "What runs here.", registry=self.registry).info(about)
 
 
 class HealthText(Protocol):

@@ -14,7 +14,7 @@ from eyecatch.core.ports import SharedQueue, Stores
 from eyecatch.generate.announce import KafkaAnnouncer
 from eyecatch.generate.hub import Hub
 from eyecatch.generate.intake import Intake
-from eyecatch.generate.metrics import GenerateMetrics, MetricsObserver, watch_line
+from eyecatch.generate.metrics import GenerateMetrics, MetricsObserver
 from eyecatch.generate.worker import Worker
 from eyecatch.kafka.buffer import Buffer
 from eyecatch.kafka.dead_letters import topic_of
@@ -93,7 +93,7 @@ async def generating(config: GenerateConfig, generator: Generator | None = None)
             source.start()
             reading = asyncio.ensure_future(source.consumed(intake.run))
             serving = asyncio.ensure_future(worker.run())
-            line = watch_line(queue, stores.clock, metrics)
+            line = metrics.line.watch(queue, stores.clock)
             background = [asyncio.ensure_future(w) for w in (preload(generator), line)]
             work = asyncio.ensure_future(_first_end(reading, serving))
             try:

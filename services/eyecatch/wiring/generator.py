@@ -1,19 +1,16 @@
 """Configuration -> the generator, and its state in gRPC health and /metrics."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eyecatch.config import Config, MakingConfig
+from eyecatch.config import MakingConfig
 from eyecatch.core.defaults import SCORING, extended
 from eyecatch.core.errors import NotReady
 from eyecatch.core.generator import Generator
 from eyecatch.core.score import Scoring
 from eyecatch.encoders.learned import cover_space, reward_scales
 from eyecatch.generators.local import LocalGenerator
-from eyecatch.observe.health import Health
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -76,19 +73,3 @@ def register_metrics(registry: "CollectorRegistry", config: MakingConfig, genera
 
         if isinstance(generator, TritonGenerator):
             registry.register(EndpointCollector(generator.endpoints.all))
-
-
-@contextmanager
-def metrics_page(config: Config, generator: Generator, health: Health) -> Iterator[None]:
-    """Serve /metrics and /health in the context, if a port is set. Raises NotReady without the library, Unavailable if it is in use."""
-    if not config.metrics_port:
-        yield
-        return
-    try:
-        from eyecatch.observe.page import Registered, page
-    except ModuleNotFoundError as error:
-        raise NotReady(f"--metrics-port needs {error.name}: pip install 'eyecatch[triton]'") from error
-    metrics = Registered()
-    register_metrics(metrics.registry, config, generator)
-    with page(config.host, config.metrics_port, metrics, health):
-        yield

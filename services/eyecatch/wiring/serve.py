@@ -47,9 +47,10 @@ from eyecatch.upkeep.store_watch import DATA, STORE, watch_store
 from eyecatch.upkeep.sweep import keep_current
 from eyecatch.upkeep.trials import keep_trials
 from eyecatch.wiring.cover_index import fill_index, keep_snapshots, open_index, snapshot
-from eyecatch.wiring.generator import POLL_S, metrics_page, scoring, watch_health
+from eyecatch.wiring.generator import POLL_S, scoring, watch_health
 from eyecatch.wiring.maker import maker, preload
 from eyecatch.wiring.process import stop_signal, tune_garbage_collector
+from eyecatch.wiring.server_metrics import ServerMetrics, metrics_page
 from eyecatch.wiring.stores import Parts, checkpoint, open_parts, shared_queue, vector_intake
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ async def application(
         if config.triton:
             work.append(watch_health(server, parts.generator))
         tasks = tuple(asyncio.ensure_future(w) for w in work)
-        with metrics_page(config, parts.generator, health):
+        async with metrics_page(config, ServerMetrics(server, recommender, decisions), health, parts):
             try:
                 yield Application(parts, server, worker, decisions, tasks, health)
             finally:

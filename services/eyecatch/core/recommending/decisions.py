@@ -58,12 +58,17 @@ class DecisionBuffer:
         self._added = asyncio.Event()
         self.failing = False
 
+    @property
+    def waiting(self) -> int:
+        """Decisions that are not written yet."""
+        return len(self._waiting) + len(self._unformatted)
+
     def add(self, id: str, user_id: str, time: float, ranked: Ranked) -> bool:
         """Add the first cover of each item. No await may be between ranking and this call.
 
         False if the decision was dropped or the log fails: then the answer must say that it was not logged.
         """
-        if len(self._waiting) + len(self._unformatted) >= self._capacity:
+        if self.waiting >= self._capacity:
             return False
         self._unformatted.append((id, user_id, time, ranked))
         if len(self._unformatted) >= FORMAT_BATCH:

@@ -155,6 +155,10 @@ class Pools:
         clicks = self.clicks.get(cover.id)
         return self.scoring.raw(cover.rewards if clicks is None else {**cover.rewards, CLICKS: clicks})
 
+    def __len__(self) -> int:
+        """Items in memory."""
+        return len(self._slots)
+
     def slots(self, item_ids: Sequence[str]) -> list[int]:
         """The slot of each item, 0 if it is not in memory. Valid until the next await."""
         slots = list(map(self._slots.get, item_ids))

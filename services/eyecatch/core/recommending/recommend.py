@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -66,6 +67,8 @@ class Recommender:
         self._ranker_by_score = Ranker(pools, 0.0)
         self._random = random.Random()
         self._clock, self._last_ms = clock, 0
+        self.degraded = Counter[Degraded]()
+        """Answers of which a part did not work."""
 
     async def recommend(
         self, user_id: str, item_ids: Sequence[str], k: int = 1, generate: bool = True
@@ -88,6 +91,8 @@ class Recommender:
             degraded.append(Degraded.DECISION_NOT_LOGGED)
         if generate and not ranked.full and not self._request_covers(item_ids, slots, user):
             degraded.append(Degraded.GENERATION_UNAVAILABLE)
+        if degraded:
+            self.degraded.update(degraded)
         t3 = time.perf_counter_ns()
         timings = ((t1 - t0) // 1000, (t2 - t1) // 1000, (t3 - t2) // 1000)
         return Recommendation(decision_id, item_ids, ranked, user is not None, degraded, timings)
