@@ -1,11 +1,18 @@
 """The reference pages under docs/ from the code itself: `python -m tests.fresh_docs` says if they are stale, `--write` makes them fresh."""
 
 import sys
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import typer
 from eyecatch.cli import app
-from eyecatch.v1 import behavior_pb2, catalog_pb2, covers_pb2
+from eyecatch.generate.metrics import GenerateMetrics
+from eyecatch.ingest.metrics import IngestMetrics
+from eyecatch.observe.calls import Calls
+from eyecatch.observe.page import Registered
+from eyecatch.v1 import behavior_pb2, catalog_pb2, covers_pb2, review_pb2
+from eyecatch.wiring.server_metrics import ServerMetrics
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from icg.cli import app as icg
 from icg.train.recipes import NOTE, RECIPES
@@ -70,7 +77,7 @@ def _comments(path: Path) -> dict[str, str]:
 
 def api_page() -> str:
     lines = ["# API", "", "Package `eyecatch.v1`. Every message and field is documented in `protos/eyecatch/v1`.", ""]
-    for module in (covers_pb2, catalog_pb2, behavior_pb2):
+    for module in (covers_pb2, catalog_pb2, behavior_pb2, review_pb2):
         comments = _comments(PROTOS / Path(module.DESCRIPTOR.name).name)
         described = FileDescriptorProto()
         module.DESCRIPTOR.CopyToProto(described)
@@ -83,7 +90,23 @@ def api_page() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-PAGES = {"commands.md": commands_page, "api.md": api_page}
+def metrics_page() -> str:
+    lines = ["# Metrics", "", "Of `/metrics`, for Prometheus. Made from the code; no label holds an id.", ""]
+    recommender = SimpleNamespace(degraded=Counter(), pools=())
+    server = ServerMetrics(*(SimpleNamespace(calls=Calls()), recommender, SimpleNamespace(waiting=0)))  # type: ignore[arg-type]
+    pages: dict[str, Registered] = {
+        "`eyecatch serve --metrics-port`": server,
+        "`eyecatch ingest`": IngestMetrics(),
+        "`eyecatch generate`": GenerateMetrics(),
+    }
+    for name, metrics in pages.items():
+        lines += [f"## {name}", "", "| metric | kind | what |", "|---|---|---|"]
+        families = sorted(metrics.registry.collect(), key=lambda family: family.name)
+        lines += [f"| `{family.name}` | {family.type} | {family.documentation} |" for family in families] + [""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+PAGES = {"commands.md": commands_page, "api.md": api_page, "metrics.md": metrics_page}
 
 
 def stale() -> list[str]:
