@@ -91,7 +91,13 @@ def api_page() -> str:
 
 
 def metrics_page() -> str:
-    lines = ["# Metrics", "", "Of `/metrics`, for Prometheus. Made from the code; no label holds an id.", ""]
+    lines = [
+        "# Metrics",
+        "",
+        "Of `/metrics`, for Prometheus. Made from the code; no label holds an id.",
+        "Each page also has `eyecatch_build_info` and the `process_` metrics of the Prometheus client.",
+        "",
+    ]
     recommender = SimpleNamespace(degraded=Counter(), pools=())
     server = ServerMetrics(*(SimpleNamespace(calls=Calls()), recommender, SimpleNamespace(waiting=0)))  # type: ignore[arg-type]
     pages: dict[str, Registered] = {
@@ -102,7 +108,8 @@ def metrics_page() -> str:
     for name, metrics in pages.items():
         lines += [f"## {name}", "", "| metric | kind | what |", "|---|---|---|"]
         families = sorted(metrics.registry.collect(), key=lambda family: family.name)
-        lines += [f"| `{family.name}` | {family.type} | {family.documentation} |" for family in families] + [""]
+        own = [family for family in families if not family.name.startswith(("process_", "eyecatch_build"))]
+        lines += [f"| `{family.name}` | {family.type} | {family.documentation} |" for family in own] + [""]
     return "\n".join(lines).rstrip() + "\n"
 
 
