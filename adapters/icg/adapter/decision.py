@@ -27,10 +27,13 @@ class Decision(nn.Module):
 
     def ground(self, user: Tensor, seed: int) -> Tensor:
         """A user (1, U) -> the typical user (1, U) of a likely palette and backdrop; zeros, nobody, stay zeros."""
-        palettes, backdrops = self._likely(user)
-        palette, backdrop = palettes[seed % len(palettes)], backdrops[seed // len(palettes) % len(backdrops)]
-        typical: Tensor = self.typical[palette, backdrop][None]  # type: ignore[index]
+        typical: Tensor = self.typical[self.look(user, seed)][None]  # type: ignore[index]
         return typical.to(user) if bool(user.any()) else user
+
+    def look(self, user: Tensor, seed: int) -> tuple[int, int]:
+        """The palette and the backdrop that are decided on for a user (1, U)."""
+        palettes, backdrops = self._likely(user)
+        return palettes[seed % len(palettes)], backdrops[seed // len(palettes) % len(backdrops)]
 
     def studio(self, user: Tensor, seed: int, colour: Tensor) -> Tensor:
         """A user (1, U) -> who likes a likely palette and nothing else (1, U). For zeros, nobody, one of the half from which a product of

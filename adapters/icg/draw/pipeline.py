@@ -19,7 +19,6 @@ from torch import Tensor
 
 from icg.adapter.model import IcgAdapter
 from icg.brief import Brief
-from icg.checkpoints import DIFFUSERS, read_json, variant_of, weights
 from icg.compose.cover import fills, set_down
 from icg.compose.layout import Place
 from icg.compose.scene import stand
@@ -28,10 +27,11 @@ from icg.data.sizes import metres
 from icg.draw.conditions import Conditioner
 from icg.draw.readings import Readings
 from icg.draw.sampler import Sampler, step_together, with_input_guidance
-from icg.errors import BriefError, Cancelled, CheckpointError, Unsupported
+from icg.errors import BriefError, Cancelled, Unsupported
 from icg.models import vlm as reading
-from icg.models.compatible import check_index, family_of
+from icg.models.compatible import family_of
 from icg.models.families import EMPTY, Residuals, cast
+from icg.models.stock import denoiser_name, load_diffusion, with_denoiser
 from icg.products import prompt as product_reading
 from icg.products.inpainting import Inpainter, planes
 from icg.products.library import TrainedProduct
@@ -74,6 +74,8 @@ class CoverPipeline(ProductMixin):
     """Paints around products; without it briefs that ask for that are refused."""
     grounds: CoverPipeline | None = None
     """Draws grounds, with an adapter and a denoiser of its own and all else of this one; None: this one does, if its adapter can."""
+    studios: CoverPipeline | None = None
+    """Draws studios, as `grounds` does but for its denoiser; None: what draws grounds does."""
     settings = DrawingSettings()
     """How it is drawn if a caller does not say."""
 
@@ -98,19 +100,29 @@ class CoverPipeline(ProductMixin):
         return self.grounds if ground and self.grounds is not None else self
 
     @property
-    def drawers(self) -> dict[bool, CoverPipeline]:
-        """What draws briefs by whether they are `draws_apart`."""
-        return {False: self} if self.grounds is None else {False: self, True: self.grounds}
+    def drawers(self) -> dict[str, CoverPipeline]:
+        """What draws briefs, by `drawn_by` of them."""
+        apart = {"grounds": self.grounds, "studios": self.studios}
+        return {"": self, **{name: drawer for name, drawer in apart.items() if drawer is not None}}
+
+    def drawn_by(self, brief: Brief) -> str:
+        """Which of the `drawers` draws a prepared brief: "" for whole covers, and for all that no other denoiser draws."""
+        kinds = ("studios", "grounds") if brief.inpaint else ("grounds",)
+        return next((kind for kind in kinds if brief.ground and kind in self.drawers), "")
 
     def whole(self) -> CoverPipeline:
         """The same parts without what draws grounds alone: its own adapter draws all covers, as trainings of that adapter want it."""
         other = copy.copy(self)
-        other.grounds = None
+        other.grounds = other.studios = None
         return other
 
-    def draws_apart(self, brief: Brief) -> bool:
-        """Whether another denoiser draws it than whole covers."""
-        return brief.ground and self.grounds is not None
+    def copied(self) -> CoverPipeline:
+        """The same parts with a denoiser of its own."""
+        other, parts = copy.copy(self), self.diffusion.components
+        parts[denoiser_name(self.diffusion)] = copy.deepcopy(self.family.denoiser)
+        other.diffusion = type(self.diffusion)(**parts)
+        other.family = family_of(other.diffusion)
+        return other
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> CoverPipeline:
         """Move all parts. `dtype` is for those that each step takes: denoiser, autoencoder, ControlNet. An autoencoder that overflows in
@@ -122,14 +134,16 @@ class CoverPipeline(ProductMixin):
         for part in (*steps, *(() if overflows else (vae,))) if dtype is not None else ():
             cast(part, dtype)
         self.readings = Readings(int(self.readings.maxsize))
-        if self.grounds is not None:
-            self.grounds.to(device, dtype)
+        for drawer in (self.grounds, self.studios):
+            if drawer is not None:
+                drawer.to(device, dtype)
         return self
 
     @classmethod
     def from_pretrained(cls, root: str | Path, cache: int = 256) -> CoverPipeline:
         """`root` holds vlm/, diffusion/ and adapter/ (with lora/ where the denoiser was trained too), maybe controlnet/, maybe
-        grounds/ with an adapter and a denoiser that draw grounds; CheckpointError when they do not fit together."""
+        grounds/ with an adapter and a denoiser that draw grounds, and in it maybe studios/ with low-rank weights for studios.
+        CheckpointError when they do not fit together."""
         root = Path(root)
         adapter = IcgAdapter.from_pretrained(root / "adapter")
         vlm, processor = reading.load(root / "vlm")
@@ -144,6 +158,10 @@ class CoverPipeline(ProductMixin):
             other = with_denoiser(pipeline.diffusion, root / "grounds" / "denoiser")
             pipeline.grounds = cls(vlm, processor, other, adapter, cache=1)
             pipeline.grounds.family.denoiser.eval().requires_grad_(False)
+            if (root / "grounds" / "studios").is_dir():
+                pipeline.studios = pipeline.grounds.copied()
+                pipeline.studios.family.load_lora(root / "grounds" / "studios")
+                pipeline.studios.family.denoiser.eval().requires_grad_(False)
         for part in (pipeline.family.denoiser, pipeline.family.vae):
             part.eval().requires_grad_(False)
         return pipeline
@@ -189,7 +207,7 @@ class CoverPipeline(ProductMixin):
         if batch.done >= batch.total:
             return False
         self._wear(batch.product)
-        step_together(self.drawer(batch.ground).predict, batch.samplers)
+        step_together(self.drawers[self.drawn_by(batch.samplers[0].brief)].predict, batch.samplers)
         return batch.done < batch.total
 
     @torch.inference_mode()
@@ -340,42 +358,3 @@ class CoverPipeline(ProductMixin):
 def _unknown(brief: Brief) -> bool:
     """Whether a studio is drawn for no user in particular."""
     return brief.ground and brief.inpaint and (brief.user_embedding is None or brief.strength == 0)
-
-
-def with_denoiser(diffusion: Any, folder: Path) -> Any:
-    """The same stock pipeline with the denoiser in `folder`, of the same class. CheckpointError for one that does not load."""
-    name = "transformer" if getattr(diffusion, "transformer", None) is not None else "unet"
-    weights("grounds denoiser", folder, DIFFUSERS)
-    try:
-        kind = type(getattr(diffusion, name))
-        denoiser = kind.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-    except (OSError, ValueError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"grounds={str(folder)!r}: not readable ({error}); allowed: a {kind.__name__} with safetensors"
-        ) from error
-    return type(diffusion)(**diffusion.components | {name: denoiser})
-
-
-def load_diffusion(folder: Path) -> Any:
-    """The stock pipeline in `folder`, of which only these parts are used: conditions come as prompt_embeds."""
-    from diffusers import DiffusionPipeline
-
-    stated = read_json("diffusion", folder / "model_index.json")
-    check_index(stated)
-    parts = [name for name, value in stated.items() if isinstance(value, list)]
-    used = [name for name in parts if name in ("unet", "transformer", "vae")]
-    for name in used:
-        weights(f"diffusion {name}", folder / name, DIFFUSERS)
-    unused: dict[str, Any] = {name: None for name in parts if name not in (*used, "scheduler")}
-    unused |= {"requires_safety_checker": False} if "requires_safety_checker" in stated else {}
-    variants = {variant_of(folder / name, DIFFUSERS) for name in used}
-    if len(variants) > 1:
-        named = ", ".join(f"{name}/ {variant_of(folder / name, DIFFUSERS) or 'without one'}" for name in used)
-        raise CheckpointError(f"diffusion={str(folder)!r}: weights of several variants ({named}); allowed: one for all")
-    kwargs = {"dtype": torch.float32, "use_safetensors": True, "variant": "".join(variants) or None}
-    try:
-        return DiffusionPipeline.from_pretrained(folder, **kwargs, **unused)
-    except (OSError, ValueError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"diffusion={str(folder)!r}: not readable ({error}); allowed: a diffusers folder with safetensors"
-        ) from error

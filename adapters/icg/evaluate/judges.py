@@ -88,14 +88,14 @@ def personalisation(
             out[f"favourite_{title}{name}"] = float((looks[0][:, axis] == people.favourite[:, axis]).mean())
     around = [n for n, cover in enumerate(covers_of_user) if "place" in cover.info]
     if around:
-        framings = np.array([_framing(covers_of_user[n].info["place"]) for n in around])
+        framings = np.array([framing(covers_of_user[n].info["place"]) for n in around])
         out["favourite_framing_by_place"] = float((framings == people.favourite[around, 3]).mean())
     for axis, title in enumerate(AXIS_NAMES):  # what the covers that a user engaged with say of the favourite
         out[f"history_{title}"] = float((bank.look[picked][..., axis] == people.favourite[:, axis, None]).mean())
     return out | readable(users, people.favourite, bank, covers, themes, rng)
 
 
-def _framing(place: Sequence[float]) -> int:
+def framing(place: Sequence[float]) -> int:
     """Which of PLACES is nearest to edge, x and y."""
     return int(np.linalg.norm(np.array([*PLACES.values()]) - place, axis=1).argmin())
 

@@ -24,7 +24,7 @@ from icg.data.bank import AXIS_NAMES, Bank, build
 from icg.data.behaviour import population, simulate
 from icg.draw.ask import anchoring
 from icg.draw.pipeline import CoverPipeline
-from icg.evaluate import grounds
+from icg.evaluate import alike, grounds
 from icg.evaluate.judges import draw, personalisation, retrieval
 from icg.evaluate.looks import LookJudge, plain_features
 from icg.evaluate.preference import ClickPairs, curve
@@ -132,6 +132,13 @@ def measure_seed(
             ]
             images[kind], true_titles[kind] = draw(parts, briefs, KINDS[kind][-1]), titles
             if not kind:
+                styles = [STYLES[b.seed % len(STYLES)] for b in briefs]
+                if wanted := alike.looks(parts.pipeline, briefs, images[kind], styles):
+                    images["_alike"] = alike.real(wanted, [subjects[i] for i in rows])
+                    images["_real_ground"] = alike.on_real_grounds(
+                        wanted, [*map(parts.pipeline.prepared, briefs)], images[kind]
+                    )
+                    true_titles |= {"_alike": titles, "_real_ground": titles}
                 out[f"pattern_around_{name}"] = grounds.whole(images[kind], briefs)
         for judge, embedding in judges.items():
             for kind, drawings in images.items():

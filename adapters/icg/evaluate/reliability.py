@@ -105,7 +105,7 @@ def figures(judge: Judge, second: Judge | None, relevance: Reward, drawings: Pro
 
 
 def validated(parts: Starter, subjects: Sequence[Subject], count: int) -> dict[str, float]:
-    """Figures of the checkpoint's ControlNet for `count` briefs of validation products, by its own judge.
+    """Figures of what draws the checkpoint's scenes, for `count` briefs of validation products, by its own judge.
 
     Raises CheckpointError for a checkpoint without reliability/.
     """

@@ -79,7 +79,7 @@ class StepScheduler:
         with self._current(), torch.inference_mode():
             exact = on_cpu and fast is None
             self._condition = {alone: Conditioner(p.adapter, exact) for alone, p in pipeline.drawers.items()}
-            self._model = Model(pipeline, self._condition[False].nothing, sizes, rows, self._loras, fast)
+            self._model = Model(pipeline, self._condition[""].nothing, sizes, rows, self._loras, fast)
             self._colours = Colours(pipeline.family, pipeline.device)
             self._decoder = Decoder(pipeline)
         self._pipeline, self._clock = pipeline, clock
@@ -186,9 +186,9 @@ class StepScheduler:
             self._queue.settle(self._clock(), self._work, lambda r: self._alone(r, rows))
             waiting = [r for r in self._queue.live if not r.decoding]
         running = self._choose(waiting)
-        groups: dict[tuple[Size, str, bool, bool], list[Sampler]] = defaultdict(list)
+        groups: dict[tuple[Size, str, bool, str], list[Sampler]] = defaultdict(list)
         for sampler, requests in running.items():
-            apart = self._pipeline.draws_apart(sampler.brief)
+            apart = self._pipeline.drawn_by(sampler.brief)
             groups[sampler.size, requests[0].lora, sampler.hint is not None, apart].append(sampler)
         for (size, lora, *_), samplers in groups.items():
             with self._queue.isolated(*(r for sampler in samplers for r in running[sampler])):
@@ -259,7 +259,7 @@ class StepScheduler:
         self, size: Size, lora: str, product: TrainedProduct | None, samplers: list[Sampler]
     ) -> list[torch.Tensor]:
         """Predictions for each of these samplers, which have one size, LoRA and denoiser, and all or none a hint."""
-        apart = self._pipeline.draws_apart(samplers[0].brief)
+        apart = self._pipeline.drawn_by(samplers[0].brief)
         self._condition[apart](samplers)
         began = time.perf_counter()
         rows = stack(samplers)

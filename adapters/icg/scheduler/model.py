@@ -55,9 +55,9 @@ class Model:
         self.rows: dict[Size, int] = {}
         """Rows per call at most, by size."""
         self._exact, self._trials = exact, dict[Size, Rows]()
-        self._denoising: dict[tuple[Size, str, bool, bool], Agreement] = {}
+        self._denoising: dict[tuple[Size, str, bool, str], Agreement] = {}
         self._decoding: dict[Size, Agreement] = {}
-        self._ladders: dict[tuple[Size, str, bool, bool], Ladder] = {}
+        self._ladders: dict[tuple[Size, str, bool, str], Ladder] = {}
         self._steps: deque[torch.cuda.Event] = deque()
         for size in sizes:
             pipeline.check_size(size)
@@ -83,10 +83,10 @@ class Model:
         self._loras.check(lora)
 
     def denoise(
-        self, size: Size, lora: str, rows: Rows, product: TrainedProduct | None = None, apart: bool = False
+        self, size: Size, lora: str, rows: Rows, product: TrainedProduct | None = None, apart: str = ""
     ) -> tuple[Tensor, int]:
         """Predictions (B, C, h, w) and the number of calls, with the low-rank weights of `lora`, or else of `product` if it has any; or by
-        the denoiser that draws grounds `apart`, without any."""
+        the one of the pipeline's `drawers` that draws `apart`, without any."""
         product = product if product is not None and product.lora else None
         sizes = self._agreement(size, lora, product, rows.hint is not None, apart).parts(len(rows.x))
         ends = [sum(sizes[: n + 1]) for n in range(len(sizes))]
@@ -109,7 +109,7 @@ class Model:
         """Sizes of the calls that decode so many covers."""
         return self._decoding[size].parts(covers)
 
-    def _agreement(self, size: Size, lora: str, product: TrainedProduct | None, hinted: bool, apart: bool) -> Agreement:
+    def _agreement(self, size: Size, lora: str, product: TrainedProduct | None, hinted: bool, apart: str) -> Agreement:
         """Kernels depend on shapes alone: products whose weights have equal shapes share an Agreement."""
         key = (size, lora if product is None else f"product {product.form}", hinted, apart)
         if key not in self._denoising:
@@ -120,7 +120,7 @@ class Model:
             )
         return self._denoising[key]
 
-    def _ladder(self, size: Size, lora: str, hinted: bool, apart: bool) -> Ladder:
+    def _ladder(self, size: Size, lora: str, hinted: bool, apart: str) -> Ladder:
         """Recorded at first use: at construction, but for inpainting."""
         key = size, lora, hinted, apart
         if key not in self._ladders and self._fast is not None:
@@ -135,9 +135,9 @@ class Model:
             )
         return self._ladders[key]
 
-    def _call(self, size: Size, lora: str, product: TrainedProduct | None, rows: Rows, apart: bool = False) -> Tensor:
+    def _call(self, size: Size, lora: str, product: TrainedProduct | None, rows: Rows, apart: str = "") -> Tensor:
         if apart:
-            return self._pipeline.drawers[True].predict(*rows, size)
+            return self._pipeline.drawers[apart].predict(*rows, size)
         if product is None:
             self._loras.use(lora)
             return self._pipeline.predict(*rows, size)

@@ -69,9 +69,9 @@ RECIPES = {
     ),
     "rfft": Recipe(
         "reliability.rfft",
-        "that ControlNet again, by the judge's gradient",
-        f"{ART}; a checkpoint with controlnet/",
-        "5 minutes for 80 steps, one core",
+        "studios, or that ControlNet, by the judge's gradient",
+        f"{ART}; a checkpoint with studios or controlnet/",
+        "3 minutes for 60 steps of studios, one core",
     ),
     "starter": Recipe("starter.recipe", "the whole starter", ART, "about 4 hours, two cores"),
     "dual": Recipe("starter.dual", "the dual encoder's heads and words", f"{ART}; a dual encoder to start from"),

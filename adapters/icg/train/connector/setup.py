@@ -19,11 +19,11 @@ from icg.data.art import STYLES, on_white, procedural
 from icg.data.buckets import Buckets
 from icg.data.catalogue import TEST, TRAIN, Catalogue, Example, RowReport, Splits
 from icg.data.precompute import Kind, Latents, Looks, PreparedExample, Readings, fingerprint, prepare, show
-from icg.draw.pipeline import load_diffusion
 from icg.errors import IcgError
 from icg.models import vlm as reading
 from icg.models.compatible import family_of
 from icg.models.families import cast
+from icg.models.stock import load_diffusion
 from icg.models.text_encoders import text_scale
 from icg.train.connector.pretraining import CONNECTOR, STANDARD, ConnectorConfig, ConnectorRun, new_adapter, standardise
 from icg.train.connector.priors import priors

@@ -1,23 +1,24 @@
-"""Recipe: RFFT with consistent condition (arXiv:2408.00418): the judge's gradient trains the ControlNet alone, L_CC keeps backgrounds.
+"""Recipe: RFFT with consistent condition (arXiv:2408.00418): the judge's gradient trains what draws scenes, L_CC keeps backgrounds.
 
     icg train rfft --art node_modules --checkpoint CHECKPOINT --out runs/rfft [--smoke]
 
-CHECKPOINT is a folder of the starter's layout with controlnet/ and reliability/. Covers are sampled to a random one of the last steps; the
-clean picture that this step implies, with the product pasted, goes to RFNet: F_AC = -mean log p(available). The text direction
-s = -(eps(x, z, c) - eps(x, c)) / sigma of the tuned ControlNet is kept near that of the untuned one: L_CC = |s - s_ref|, root mean square
-over the latent. "kl" keeps the predicted noise instead, "none" nothing (ReFL, arXiv:2304.05977). Not in the paper: --apart keeps two
-pictures of a brief as distant as the untuned ControlNet's; its loss is the lost share of the distance. Writes OUT/controlnet. The last
-line is one JSON object with figures of validation products before and after, for the choice of beta, rate and steps.
+CHECKPOINT is a folder of the starter's layout with reliability/, and with studios or controlnet/. Trained are low-rank weights that studios
+alone are drawn with (ours), or the ControlNet alone. Covers are sampled to a random one of the last steps, studios to one of their draft;
+the clean picture that this step implies, with the product pasted, goes to RFNet: F_AC = -mean log p(available). The text direction
+s = -(eps(x, z, c) - eps(x, c)) / sigma of what is tuned is kept near that of before: L_CC = |s - s_ref|, root mean square over the latent;
+for a studio c is its user. "kl" keeps the predicted noise instead, "none" nothing (ReFL, arXiv:2304.05977). Not in the paper: --apart keeps
+two pictures of a brief as distant as they were; its loss is the lost share of the distance. Writes OUT/grounds/studios, or OUT/controlnet.
+The last line is one JSON object with figures of validation products before and after, for the choice of beta, rate and steps.
 """
 
 from __future__ import annotations
 
-import copy
 import json
+import math
 import resource
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,14 @@ from torch import Tensor
 
 from icg import starter
 from icg.brief import Brief
+from icg.compose.layout import PLACE, stood
 from icg.compose.light import shadowed
+from icg.compose.subject import cropped
 from icg.data.art import Subject, load_subjects
+from icg.draw.drafts import draft_steps
 from icg.draw.estimate import NOTHING, PERSONAL, Estimate
 from icg.draw.pipeline import CoverPipeline
+from icg.draw.sampler import Sampler
 from icg.errors import IcgError
 from icg.evaluate.product_briefs import briefs, products, repeated
 from icg.evaluate.reliability import validated
@@ -42,6 +47,7 @@ from icg.reliability.judge import Judge, product_pixels
 from icg.rewards.base import TensorReward
 from icg.train.flags import Flags
 from icg.train.loop import Fit, train
+from icg.train.reliability.tuned import tuned
 
 REGULARISERS = ("cc", "kl", "none")
 TWINS = 2
@@ -53,14 +59,16 @@ VALIDATED = 24
 @dataclass(frozen=True)
 class RFFTConfig:
     """regulariser: one of REGULARISERS, with weight `beta`. apart: weight of the lost distance between two pictures of a brief. late: share
-    of the last steps, of which a random one is used. aesthetic: weight of that reward. checkpointing: recompute activations instead of
-    keeping them (arXiv:1604.06174). Raises IcgError for another regulariser."""
+    of the last steps, of those of a draft if there is one, of which a random one is used. aesthetic: weight of that reward. rank: of the
+    low-rank weights for studios. checkpointing: recompute activations instead of keeping them (arXiv:1604.06174). Raises IcgError for
+    another regulariser."""
 
     regulariser: str = "cc"
     beta: float = 0.5
     apart: float = 0.0
     late: float = 0.25
     aesthetic: float = 0.0
+    rank: int = 8
     checkpointing: bool = False
 
     def __post_init__(self) -> None:
@@ -69,26 +77,17 @@ class RFFTConfig:
 
 
 class Tuner:
-    """RFFT's loss. The pipeline's ControlNet is trained, a copy of it is the reference."""
+    """RFFT's loss. What draws the pipeline's scenes is trained, see `icg.train.reliability.tuned`; what it was is the reference."""
 
     def __init__(
         self, pipeline: CoverPipeline, judge: Judge, config: RFFTConfig, aesthetic: TensorReward | None = None
     ) -> None:
-        if pipeline.inpainter is None:
-            raise IcgError("pipeline without a ControlNet; allowed: a checkpoint with controlnet/")
         if config.aesthetic and aesthetic is None:
             raise IcgError(f"aesthetic={config.aesthetic} without that reward; allowed: 0, or a reward")
         self.pipeline, self.config, self.aesthetic = pipeline, config, aesthetic
-        self.judge = judge.eval().requires_grad_(False)
-        self.inpainter = pipeline.inpainter
-        self.untuned = copy.copy(pipeline)
-        self.untuned.inpainter = copy.copy(self.inpainter)
-        self.untuned.inpainter.net = copy.deepcopy(self.inpainter.net).requires_grad_(False)
-        self.net = self.inpainter.net.requires_grad_(True).train()
-        for part in (pipeline.family.denoiser, pipeline.family.vae, pipeline.adapter):
-            part.requires_grad_(False)
+        self.judge, self.tuned = judge.eval().requires_grad_(False), tuned(pipeline, config.rank)
         if config.checkpointing:
-            for part in (self.net, pipeline.family.denoiser):
+            for part in {self.tuned.net, *(drawer.family.denoiser for drawer in pipeline.drawers.values())}:
                 part.enable_gradient_checkpointing()
 
     def loss(self, briefs: Sequence[Brief], step: int) -> dict[str, Tensor]:
@@ -97,21 +96,23 @@ class Tuner:
         batch = self.pipeline.start(list(briefs))
         while batch.done < step:
             self.pipeline.step(batch)
-        at, products = Estimate(self.pipeline, batch), [s.placed for s in batch.samplers if s.placed is not None]
+        first = batch.samplers[0].brief
+        drawer, untuned = (p.drawers[p.drawn_by(first)] for p in (self.pipeline, self.tuned.untuned))
+        at = Estimate(drawer, batch)
         conditions = at.others()
         with torch.no_grad():
-            conditions[PERSONAL] = at.personal(self.pipeline.adapter)
+            conditions[PERSONAL] = at.personal(drawer.adapter)
+            before = {part: at.predict(condition, untuned) for part, condition in conditions.items()}
         predictions = {part: at.predict(condition) for part, condition in conditions.items()}
-        pictures = self._composed(self.pipeline.family.decode(at.now.clean(at.guided(predictions))), products)
+        products = [standing(sampler) for sampler in batch.samplers]
+        pictures = self._composed(drawer.family.decode(at.now.clean(at.guided(predictions))), products)
         side = self.judge.rfnet.config.side
         cut = torch.stack([product_pixels(b.product, side) for b in briefs if b.product is not None])
         logits = self.judge.tensor(pictures, cut.to(pictures.device), [b.title for b in briefs])
-        with torch.no_grad():
-            before = {part: at.predict(condition, self.untuned) for part, condition in conditions.items()}
         parts = {"available": -logits.log_softmax(-1)[:, 0].mean(), "held": self._regulariser(at, predictions, before)}
         loss = parts["available"] + self.config.beta * parts["held"] * (self.config.regulariser != "none")
         if self.config.apart:
-            plain = torch.cat([planes(c) for c in self.untuned(list(briefs))]).to(pictures.device)
+            plain = torch.cat([planes(c) for c in self.tuned.untuned(list(briefs))]).to(pictures.device)
             reference, current = (distances(images, products, TWINS) for images in (plain, pictures))
             parts["nearer"] = (reference / current).log().relu().mean()
             loss = loss + self.config.apart * parts["nearer"]
@@ -139,6 +140,16 @@ class Tuner:
         return pictures * (1 - over[:, 3:]) + over[:, :3] * over[:, 3:]
 
 
+def standing(sampler: Sampler) -> Image.Image:
+    """RGBA of the size that the sampler draws at now: its product where it stands in the scene. IcgError for a brief without one."""
+    product = sampler.brief.product
+    if product is None:
+        raise IcgError("product=None; allowed: a brief with a product")
+    if sampler.placed is not None:
+        return sampler.placed
+    return stood(cropped(product), sampler.place or PLACE, sampler.size)
+
+
 def run(
     folder: Path,
     tuner: Tuner,
@@ -147,34 +158,43 @@ def run(
     steps: int = Brief.steps,
     size: tuple[int, int] = Brief.size,
 ) -> dict[str, float]:
-    """Train the ControlNet; the loop prints images/s and memory. Writes folder/controlnet."""
-    late, each = max(1, round(tuner.config.late * steps)), TWINS if tuner.config.apart else 1
+    """Train what is tuned; the loop prints images/s and memory. Writes its part of a checkpoint into the folder."""
+    net, each = tuner.tuned.net, TWINS if tuner.config.apart else 1
 
     def step(_: int, rng: np.random.Generator) -> dict[str, Tensor]:
         batch = repeated(briefs(subjects, max(1, fit.batch // each), rng, steps, size), each)
-        return tuner.loss(batch, int(rng.integers(steps - late, steps)))
+        pipeline = tuner.pipeline
+        # What a studio shows is decided in its draft, where a step costs a quarter.
+        last = draft_steps(steps, pipeline.draft_factor(pipeline.prepared(batch[0]))) or steps
+        return tuner.loss(batch, int(rng.integers(last - math.ceil(tuner.config.late * last), last)))
 
-    losses = train(folder, tuner.net, fit, step, tuner.config)
-    tuner.net.eval().requires_grad_(False)
-    tuner.net.save_pretrained(folder / "controlnet")
+    losses = train(folder, net, fit, step, tuner.config)
+    net.eval().requires_grad_(False)
+    tuner.tuned.save(folder)
     return losses
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """`icg train rfft`."""
     parser = Flags(__name__, __doc__, art="needed", steps=80, batch=8, lr=1e-5)
-    parser.add_argument("--checkpoint", type=Path, default=starter.path(), help="with controlnet/ and reliability/")
+    parser.add_argument(
+        "--checkpoint", type=Path, default=starter.path(), help="with reliability/ and studios or controlnet/"
+    )
     parser.add_argument("--regulariser", choices=REGULARISERS, default="cc")
     parser.number("beta", RFFTConfig.beta, "weight of the regulariser")
     parser.number("apart", RFFTConfig.apart, "weight of the distance between pictures of a brief")
     parser.number("aesthetic", 0.0, "weight of the aesthetic reward")
-    parser.number("rank", 0, "also OUT/compact: icg.products.compact of this rank, as shipped; 0 = none")
+    parser.number("rank", RFFTConfig.rank, "of a studio's low-rank weights; a Sana ControlNet also as OUT/compact")
     parser.add_argument("--checkpointing", action="store_true", help="less memory, more time")
     args = parser.parse_args(argv)
     parts = starter.load(args.checkpoint)
-    parts = replace(parts, pipeline=parts.pipeline.whole())  # studios have no ControlNet
     config = RFFTConfig(
-        args.regulariser, args.beta, args.apart, aesthetic=args.aesthetic, checkpointing=args.checkpointing
+        args.regulariser,
+        args.beta,
+        args.apart,
+        aesthetic=args.aesthetic,
+        rank=args.rank,
+        checkpointing=args.checkpointing,
     )
     aesthetic: Any = parts.rewards.get("aesthetic")
     tuner = Tuner(parts.pipeline, Judge.from_pretrained(args.checkpoint / "reliability"), config, aesthetic)
@@ -184,8 +204,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     before, began = validated(parts, subjects, count), time.perf_counter()
     losses = run(args.out, tuner, products(subjects, "train"), fit)
     spent = {"seconds": round(time.perf_counter() - began, 1)}
-    if args.rank:
-        compact.save(args.out / "compact", tuner.net, parts.pipeline.family.denoiser, args.rank)
+    if type(tuner.tuned.net).__name__ == "SanaControlNetModel":
+        compact.save(args.out / "compact", tuner.tuned.net, parts.pipeline.family.denoiser, args.rank)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     figures = {"before": before, "after": validated(parts, subjects, count)}
     print(json.dumps(losses | spent | {"peak_rss_mb": round(memory)} | figures))

@@ -93,7 +93,7 @@ def test_a_step_of_rfft_stays_on_its_device(covers: Callable[[str], CoverPipelin
     losses = tuner.loss(briefs, 2)
     losses["loss"].backward()
     assert all_on_meta(losses)
-    assert any(weight.grad is not None for weight in tuner.net.parameters())
+    assert any(weight.grad is not None for weight in tuner.tuned.net.parameters())
 
 
 def test_an_anchored_cover_is_blended_on_its_device(

@@ -18,9 +18,10 @@ import torch
 from icg.adapter.model import AdapterConfig, IcgAdapter
 from icg.brief import Brief
 from icg.check import check
-from icg.draw.pipeline import CoverPipeline, load_diffusion
+from icg.draw.pipeline import CoverPipeline
 from icg.errors import CheckpointError, IcgError
 from icg.models.compatible import AUTOENCODERS, FAMILIES, PIPELINES, family_of
+from icg.models.stock import load_diffusion
 from torch import Tensor
 
 from tests.unit.icg import tiny, tiny_vlm

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from icg.draw.pipeline import load_diffusion
 from icg.errors import CheckpointError
 from icg.models.single_file import convert
+from icg.models.stock import load_diffusion
 from safetensors.torch import save_file
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""RFFT trains the ControlNet only, keeps it near its start, and removes what the judge dislikes."""
+"""RFFT trains low-rank weights for studios, or the ControlNet, alone, keeps it near its start, and removes what the judge dislikes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from icg.brief import Brief
 from icg.data.art import procedural
 from icg.data.sizes import held_out
+from icg.draw.pipeline import CoverPipeline
 from icg.errors import IcgError
 from icg.evaluate.product_briefs import HEIGHT, PARTS, part, repeated
 from icg.reliability.config import VARIANTS, RFNetConfig
@@ -22,9 +23,11 @@ from icg.starter import Starter
 from icg.train.loop import Fit
 from icg.train.reliability.rfft import TWINS, RFFTConfig, Tuner, run
 
+from tests.unit.icg.draw.test_studios import brief, pipeline
 from tests.unit.icg.models.test_families import SIZE, covers_of
 from tests.unit.icg.products.test_inpainting import controlled, product_brief
 
+__all__ = ["pipeline"]
 CONFIG = RFNetConfig(**{**VARIANTS["small"].__dict__, "side": 32, "width": 16, "fusions": 1})
 
 
@@ -44,6 +47,12 @@ def tuner(small: Starter, regulariser: str = "cc", **more: Any) -> Tuner:
     return Tuner(pipeline, judge, RFFTConfig(regulariser, **more), Brightness())  # type: ignore[arg-type]
 
 
+@pytest.fixture
+def studios(pipeline: CoverPipeline) -> Tuner:
+    torch.manual_seed(0)
+    return Tuner(pipeline, Judge(RFNet.build(CONFIG), SmallCues((8, 16))), RFFTConfig(rank=2))
+
+
 def new_briefs(count: int) -> list[Brief]:
     return [product_brief(seed=n, steps=4, user_embedding=None) for n in range(count)]
 
@@ -51,11 +60,11 @@ def new_briefs(count: int) -> list[Brief]:
 def test_the_gradient_reaches_the_controlnet_and_nothing_else(small: Starter) -> None:
     rfft = tuner(small)
     rfft.loss(new_briefs(2), 3)["loss"].backward()
-    assert all(p.grad is not None for p in rfft.net.controlnet_blocks.parameters())
-    assert any(float(p.grad.abs().sum()) > 0 for p in rfft.net.parameters() if p.grad is not None)
+    assert all(p.grad is not None for p in rfft.tuned.net.controlnet_blocks.parameters())
+    assert any(float(p.grad.abs().sum()) > 0 for p in rfft.tuned.net.parameters() if p.grad is not None)
     family = rfft.pipeline.family
     others = [*family.denoiser.parameters(), *family.vae.parameters(), *rfft.judge.parameters()]
-    others += [*rfft.untuned.inpainter.net.parameters(), *rfft.pipeline.adapter.parameters()]
+    others += [*rfft.tuned.untuned.inpainter.net.parameters(), *rfft.pipeline.adapter.parameters()]
     assert all(p.grad is None for p in others)
 
 
@@ -65,7 +74,7 @@ def test_a_regulariser_is_zero_at_first_and_grows_with_the_change(small: Starter
     first = rfft.loss(new_briefs(2), 3)["held"].item()
     assert first < 2e-4
     with torch.no_grad():
-        for p in rfft.net.parameters():
+        for p in rfft.tuned.net.parameters():
             p += 0.2 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
     losses = rfft.loss(new_briefs(2), 3)
     assert losses["held"].item() > 5 * first
@@ -125,17 +134,17 @@ def test_two_pictures_of_a_brief_are_held_apart(small: Starter) -> None:
     for size, seed in ((size, seed) for size in (0.3, 0.5) for seed in (1, 2, 3)):
         changes.append(tuner(small, "none", apart=2.0))
         with torch.no_grad():
-            for p in changes[-1].net.parameters():
+            for p in changes[-1].tuned.net.parameters():
                 p += size * torch.randn(p.shape, generator=torch.Generator().manual_seed(seed))
     # a random change makes backgrounds alike for some starters and seeds alone
     rfft = max(changes, key=lambda change: change.loss(shown, 3)["nearer"].item())
     losses = rfft.loss(shown, 3)
     assert losses["nearer"].item() > 0.02
     assert losses["loss"].item() == pytest.approx((losses["available"] + 2 * losses["nearer"]).item(), rel=1e-5)
-    (grads := torch.autograd.grad(losses["nearer"], list(rfft.net.parameters()), allow_unused=True))
+    (grads := torch.autograd.grad(losses["nearer"], list(rfft.tuned.net.parameters()), allow_unused=True))
     length = torch.cat([g.flatten() for g in grads if g is not None]).norm()
     with torch.no_grad():
-        for p, g in zip(rfft.net.parameters(), grads, strict=True):
+        for p, g in zip(rfft.tuned.net.parameters(), grads, strict=True):
             if g is not None:
                 p -= 0.05 * g / length
     assert rfft.loss(shown, 3)["nearer"].item() < losses["nearer"].item()
@@ -145,9 +154,9 @@ def test_checkpointing_changes_no_gradient(small: Starter) -> None:
     gradients = []
     for checkpointing in (False, True):
         rfft = tuner(small, "cc", checkpointing=checkpointing)
-        assert rfft.net.is_gradient_checkpointing is checkpointing
+        assert rfft.tuned.net.is_gradient_checkpointing is checkpointing
         rfft.loss(new_briefs(2), 3)["loss"].backward()
-        gradients.append(torch.cat([p.grad.flatten() for p in rfft.net.parameters() if p.grad is not None]))
+        gradients.append(torch.cat([p.grad.flatten() for p in rfft.tuned.net.parameters() if p.grad is not None]))
     assert torch.allclose(gradients[0], gradients[1], atol=1e-6)
     assert gradients[0].abs().max() > 0
 
@@ -158,7 +167,7 @@ def test_an_untunable_model_is_named(small: Starter) -> None:
     rfft = tuner(small)
     with pytest.raises(IcgError, match=r"aesthetic=1\.0 without that reward"):
         Tuner(rfft.pipeline, rfft.judge, RFFTConfig(aesthetic=1.0))
-    with pytest.raises(IcgError, match="without a ControlNet"):
+    with pytest.raises(IcgError, match="without studios and without a ControlNet"):
         Tuner(covers_of(small, "sana"), rfft.judge, RFFTConfig())
 
 
@@ -167,3 +176,44 @@ def test_briefs_without_guidance_are_tuned_too(small: Starter) -> None:
     losses = tuner(small).loss(briefs, 3)
     assert torch.isfinite(losses["loss"])
     assert losses["held"].item() < 2e-4
+
+
+def test_in_studios_the_gradient_reaches_low_rank_weights_and_nothing_else(studios: Tuner) -> None:
+    studios.loss([brief(), brief("tower, 1.6 m high")], 1)["loss"].backward()
+    trained = {n: p for n, p in studios.tuned.net.named_parameters() if p.requires_grad}
+    assert trained
+    assert all("lora_" in name for name in trained)
+    assert any(float(p.grad.abs().sum()) > 0 for p in trained.values() if p.grad is not None)
+    drawer = studios.pipeline.drawer(True)
+    others = [*drawer.family.denoiser.parameters(), *drawer.family.vae.parameters(), *drawer.adapter.parameters()]
+    assert all(p.grad is None for p in [*others, *studios.judge.parameters()])
+
+
+def test_in_studios_the_regulariser_is_zero_at_first_and_grows_with_the_change(studios: Tuner) -> None:
+    first = studios.loss([brief(), brief("tower, 1.6 m high")], 1)["held"].item()
+    assert first < 2e-4
+    with torch.no_grad():
+        for name, p in studios.tuned.net.named_parameters():
+            if "lora_B" in name:
+                p += 0.5
+    assert studios.loss([brief(), brief("tower, 1.6 m high")], 1)["held"].item() > 5 * first
+
+
+def test_the_judge_is_shown_the_product_where_the_studio_has_it(studios: Tuner) -> None:
+    """At the last step the implied cover is the finished one."""
+    briefs = [replace(brief(), steps=8), replace(brief("tower, 1.6 m high"), steps=8)]
+    loss = studios.loss(briefs, 7)["available"].item()
+    products = [b.product for b in briefs if b.product is not None]
+    judgements = studios.judge(studios.pipeline(briefs), products, [b.title for b in briefs])
+    assert loss == pytest.approx(float(np.mean([-np.log(one.score) for one in judgements])), abs=0.02)
+
+
+def test_tuned_studios_are_a_part_of_a_checkpoint(studios: Tuner, tmp_path: Path) -> None:
+    subjects = procedural()
+    for subject in subjects:
+        object.__setattr__(subject, "title", "soccer ball")  # of known size
+    run(tmp_path, studios, subjects, Fit(2, 1e-2, 2, 0, 1, save_every=2), steps=3)
+    again = studios.tuned.untuned.drawer(True).copied()
+    again.family.load_lora(tmp_path / "grounds" / "studios")
+    covers = [np.asarray(p([brief()])[0], int) for p in (studios.pipeline, again)]
+    assert np.abs(covers[0] - covers[1]).max() <= 2
