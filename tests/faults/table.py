@@ -18,7 +18,7 @@ class Row:
     """
 
     expected: str
-    seen: str
+    outcome: str
     lost: int | None = None
     twice: int | None = None
     seconds: float | None = None
@@ -42,7 +42,7 @@ class Table:
         for fault, row in sorted(self.rows.items()):
             seconds = "–" if row.seconds is None else f"{row.seconds:.1f}"
             counts = ["–" if count is None else str(count) for count in (row.lost, row.twice)]
-            lines.append(f"| {' | '.join([fault, row.expected, row.seen, *counts, seconds])} |")
+            lines.append(f"| {' | '.join([fault, row.expected, row.outcome, *counts, seconds])} |")
         return "\n".join(lines)
 
     def write(self) -> None:

@@ -67,8 +67,8 @@ async def test_a_server_survives(name: str, redis_server: RedisServer, tmp_path:
         seconds = time.monotonic() - mended
         covers = [news async for news in api.covers.GenerateCovers(covers_pb2.GenerateCoversRequest(item_id="a"))]
         assert covers[-1].HasField("cover"), "its worker goes on too"
-    seen = f"as expected, {len(REPLIES)} kinds of replies"
-    table.add("Redis answers every command with an error: server", Row(SERVER, seen, seconds=seconds))
+    outcome = f"as expected, {len(REPLIES)} kinds of replies"
+    table.add("Redis answers every command with an error: server", Row(SERVER, outcome, seconds=seconds))
 
 
 async def well(api: Api) -> bool:
