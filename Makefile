@@ -28,10 +28,10 @@ test: $(READY)
 	$(BIN)/python -m pytest
 
 test-faults: $(READY)
-	$(BIN)/python -m pytest tests/faults -m "slow or not slow" --timeout 1200
+	EYECATCH_FAULTS_TABLE=1 $(BIN)/python -m pytest tests/faults -m "slow or not slow" --timeout 1200
 
-test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow --timeout 1200
+test-slow: test-faults
+	$(BIN)/python -m pytest -m slow --timeout 1200 --ignore tests/faults
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

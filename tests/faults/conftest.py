@@ -1,19 +1,30 @@
 """What tests of faults share: a server over a Redis, which sweeps, fits and learns all the time."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
+import pytest
 from eyecatch.config import Config
 from eyecatch.wiring.serve import application
 
 from tests.contracts.builders import MEAN
 from tests.fakes import FakeGenerator
+from tests.faults.table import Table
 from tests.unit.api.conftest import Api
 from tests.unit.ingest.helpers import topic
 
 __all__ = ["serving", "topic"]
+
+
+@pytest.fixture(scope="session")
+def table() -> Iterator[Table]:
+    """What the tests of faults measure, for the page."""
+    table = Table()
+    yield table
+    table.write()
+
 
 BUSY_LOOPS = {
     "reencode_every_s": 0.05,

@@ -8,6 +8,7 @@ import pytest
 from eyecatch.v1 import behavior_pb2, covers_pb2, types_pb2
 
 from tests.faults.conftest import serving
+from tests.faults.table import Row, Table
 from tests.servers import RedisServer, running
 from tests.unit.api.conftest import Api, event
 from tests.waiting import until
@@ -30,15 +31,15 @@ async def api(redis: RedisServer, tmp_path: Path) -> AsyncIterator[Api]:
         for n in range(CALLS):
             await api.put(f"cold{n}", "green")
         await api.behavior.RecordEvents(behavior_pb2.RecordEventsRequest(events=[event("e", "mia", "warm")]))
-
-        async def personalised() -> bool:
-            return (await api.covers.RecommendCovers(WARM)).personalised
-
-        await until(personalised, "a personalised answer")
+        await until(lambda: personalised(api), "a personalised answer")
         yield api
 
 
-async def test_a_cold_item_does_not_wait(api: Api, redis: RedisServer) -> None:
+async def personalised(api: Api) -> bool:
+    return (await api.covers.RecommendCovers(WARM)).personalised
+
+
+async def test_a_cold_item_does_not_wait(api: Api, redis: RedisServer, table: Table) -> None:
     redis.client.client_pause(5_000)
     seconds = []
     for n in range(CALLS):
@@ -51,6 +52,12 @@ async def test_a_cold_item_does_not_wait(api: Api, redis: RedisServer) -> None:
         assert types_pb2.DEGRADED_PROFILE_UNAVAILABLE in answer.degraded
     assert max(seconds) < 0.5, "50 ms, on a busy machine"
     assert sorted(seconds)[CALLS // 2] < 0.03, "while it is known to hang nobody waits"
+    redis.client.execute_command("CLIENT UNPAUSE")
+    mended = time.monotonic()
+    await until(lambda: personalised(api), "a personalised answer")
+    outcome = f"slowest of {CALLS} calls {max(seconds) * 1e3:.0f} ms, median {sorted(seconds)[CALLS // 2] * 1e3:.0f} ms"
+    row = Row("a call with a cold item waits 50 ms at most", outcome, seconds=time.monotonic() - mended)
+    table.add("Redis hangs, items are cold", row)
 
 
 async def test_a_late_answer_fills_the_pool(api: Api, redis: RedisServer) -> None:

@@ -1,5 +1,6 @@
 """A Redis that comes back empty or older than the committed offsets: ingest stops and says how to go on, and a rewind restores all."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from eyecatch.wiring.ingest import ingesting, rewind
 
 from tests.broker import Broker
 from tests.contracts.builders import event
+from tests.faults.table import Row, Table
 from tests.servers import RedisServer, running
 from tests.unit.ingest.helpers import count, record, settings, until_absorbed
 from tests.waiting import until
@@ -71,7 +73,7 @@ def cut(redis: RedisServer, size: int) -> None:
 
 
 async def test_an_older_store_is_noticed_and_read_up_to_date(
-    kafka: Broker, config: IngestConfig, redis: RedisServer
+    kafka: Broker, config: IngestConfig, redis: RedisServer, table: Table
 ) -> None:
     await absorb(kafka, config, 0, 10)
     size = Path(redis._folder, "appendonly.aof").stat().st_size
@@ -82,7 +84,20 @@ async def test_an_older_store_is_noticed_and_read_up_to_date(
     assert "eyecatch ingest rewind --to-store" in message
     assert "ends at offset" in message
     assert [move.before > move.after for move in await rewind(config)]
-    assert await profiles(config, 21) == await clean(config, 21)
+    await restored(config, 21, table, "Redis comes back older (its AOF cut back)")
+
+
+async def restored(config: IngestConfig, last: int, table: Table, fault: str) -> None:
+    """After a rewind the profiles are those of a store that lost nothing, bit by bit."""
+    begin = time.monotonic()
+    after = await profiles(config, last)
+    seconds = time.monotonic() - begin
+    expected = await clean(config, last)
+    assert after == expected
+    differences = [a["event_count"] - b["event_count"] for a, b in zip(after, expected, strict=True)]
+    lost, twice = -sum(min(d, 0) for d in differences), sum(max(d, 0) for d in differences)
+    says = "ingest stops and names the rewind, after which all is there"
+    table.add(fault, Row(says, f"as expected, {len(USERS)} profiles bit-equal", lost, twice, seconds))
 
 
 async def clean(config: IngestConfig, last: int) -> list[dict[str, Any]]:
@@ -92,7 +107,7 @@ async def clean(config: IngestConfig, last: int) -> list[dict[str, Any]]:
 
 
 async def test_an_emptied_store_is_noticed_by_a_running_ingest(
-    kafka: Broker, config: IngestConfig, redis: RedisServer
+    kafka: Broker, config: IngestConfig, redis: RedisServer, table: Table
 ) -> None:
     kafka.produce(config.events_topic, record(*events(0, 10)))
     async with until_absorbed(config, USERS, 10 * len(USERS)) as reader:
@@ -102,7 +117,7 @@ async def test_an_emptied_store_is_noticed_by_a_running_ingest(
         with pytest.raises(StoreLost, match=r"is empty; `eyecatch ingest rewind --to-store`"):
             reader.work.result()
     await rewind(config)
-    assert await profiles(config, 11) == await clean(config, 11)
+    await restored(config, 11, table, "Redis is emptied under a running ingest")
 
 
 async def test_a_rewind_of_a_store_that_lost_nothing_moves_nothing(

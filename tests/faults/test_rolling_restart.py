@@ -15,6 +15,7 @@ from eyecatch.v1 import catalog_pb2, catalog_pb2_grpc, covers_pb2, covers_pb2_gr
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.fakes import picture
+from tests.faults.table import Row, Table
 from tests.processes import owned
 from tests.servers import RedisServer, free_port
 from tests.waiting import until
@@ -117,8 +118,10 @@ async def replace_both(store: str, folder: Path) -> Caller:
 
 
 @pytest.mark.slow
-async def test_no_call_fails(redis_server: RedisServer, tmp_path: Path) -> None:
+async def test_no_call_fails(redis_server: RedisServer, tmp_path: Path, table: Table) -> None:
     redis_server.client.flushall()
     caller = await replace_both(redis_server.url, tmp_path)
     assert caller.failures == []
     assert caller.answers > 100
+    row = Row("no call fails", f"{caller.answers} calls", len(caller.failures))
+    table.add("two servers are replaced one after the other", row)
