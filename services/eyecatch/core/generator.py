@@ -102,7 +102,10 @@ class Generation(Protocol):
         """
 
     def watch(self, job_id: str) -> AsyncGenerator[Progress | JobStatus]:
-        """Progress as it changes, then one final JobStatus (DONE or FAILED). Close it to stop watching."""
+        """Progress as it changes, then one final JobStatus (DONE or FAILED). Close it to stop watching.
+
+        Raises Unavailable while the generator does not answer: the job waits, and its caller need not.
+        """
 
     async def cancel(self, job_id: str) -> None:
         """Stop the job if no other caller watches it, also one whose `request` was cancelled; its denoiser stops within one step."""

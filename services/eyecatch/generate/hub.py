@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
+from eyecatch.core.errors import Unavailable
 from eyecatch.core.ports import Progress
 from eyecatch.core.types import JobState, JobStatus
 
-News = Progress | JobStatus
+News = Progress | JobStatus | Unavailable
 FINAL = (JobState.DONE, JobState.FAILED)
 
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 import structlog
 from cachetools import TTLCache
 
-from eyecatch.core.errors import EyecatchError, NotFound, NotReady
+from eyecatch.core.errors import EyecatchError, NotFound, NotReady, Unavailable
 from eyecatch.core.failures import GONE
 from eyecatch.core.ports import Clock, JobQueue, Progress
 from eyecatch.core.tastes.clusters import Tastes
 from eyecatch.core.types import BACKGROUND, Job, JobStatus, Vector
 from eyecatch.generate.hub import FINAL, Hub
-from eyecatch.generate.worker import Worker
+from eyecatch.generate.worker import Worker, away
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +65,11 @@ class GenerationService:
             yield current
             if isinstance(current, JobStatus):
                 return
+            if self._worker is not None and self._worker.waits:
+                raise away()
             async for latest in news:
+                if isinstance(latest, Unavailable):
+                    raise latest
                 if isinstance(latest, Progress):
                     yield latest
                 elif latest.state in FINAL:

@@ -59,6 +59,11 @@ class Observer:
         """The generator was asked whether it could draw, after it had failed or at the start."""
 
 
+def away() -> Unavailable:
+    """Told to callers who wait for a job; one with an idempotency key stays in the line."""
+    return Unavailable("the generator does not answer; jobs wait for it")
+
+
 async def _always() -> bool:
     return True
 
@@ -102,6 +107,11 @@ class Worker:
         """Ids of the jobs that run here."""
         return set(self._running)
 
+    @property
+    def waits(self) -> bool:
+        """Whether the generator did not answer when it was last asked."""
+        return self._looks > 0
+
     def wake(self) -> None:
         self._wake.set()
 
@@ -119,6 +129,9 @@ class Worker:
             job = None
             if not await self._can_draw():
                 self._looks += 1
+                for id in self._hub.watched:
+                    if id not in self._running:
+                        self._hub.publish(id, away())
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), LOOK(self._looks - 1))
                 continue

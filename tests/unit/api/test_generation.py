@@ -15,6 +15,7 @@ from eyecatch.v1 import behavior_pb2, covers_pb2, types_pb2
 
 from tests.contracts.builders import MEAN
 from tests.unit.api.conftest import Api, event
+from tests.waiting import until
 
 Generate = covers_pb2.GenerateCoversRequest
 
@@ -170,6 +171,18 @@ async def test_a_dead_generator_leaves_the_fast_path_alone(api: Api) -> None:
     assert answer.items[0].covers
     api.generator.error = None
     assert (await collect(api.covers.GenerateCovers(Generate(item_id="a"))))[1], "recovers without a restart"
+
+
+async def test_a_caller_is_told_that_the_generator_is_away_and_a_job_with_a_key_waits(api: Api) -> None:
+    await api.put("a", "red")
+    api.generator.there, api.generator.error = False, Unavailable("gone")
+    for again in (Generate(item_id="a", idempotency_key="k"), Generate(item_id="a", idempotency_key="k")):
+        with pytest.raises(grpc.aio.AioRpcError, match="the generator does not answer"):
+            await collect(api.covers.GenerateCovers(again))
+    api.generator.there, api.generator.error = True, None
+    await until(lambda: not api.app.worker.waits, "the generator")
+    assert len((await collect(api.covers.GenerateCovers(again)))[1]) == 1
+    assert (await api.app.parts.store.queue.waiting()) == 0
 
 
 @pytest.mark.parametrize(
