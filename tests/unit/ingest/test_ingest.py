@@ -63,7 +63,7 @@ async def test_a_broker_of_ip_version_6_is_read(tmp_path: Path) -> None:
         topic = kafka.create()
         kafka.produce(topic, record(*events(["mia"], 0, 3)))
         async with until_absorbed(settings(kafka, topic, tmp_path, health_host="::1"), ["mia"], 3) as running:
-            assert absorbed(running) == (3, 0)
+            await until(lambda: absorbed(running) == (3, 0), "the metrics, which follow the profiles")
     finally:
         kafka.stop()
 

@@ -106,7 +106,7 @@ class Late(Decoder):
         return Waiting(torch.empty(0), torch.empty(0), 0.0)
 
 
-def test_steps_go_on_while_pictures_are_decoded(covers: Callable[[str], CoverPipeline], opened: Open) -> None:
+def test_steps_go_on_while_pictures_are_decoded(opened: Open) -> None:
     scheduler = opened("sana")
     late = scheduler._decoder = Late(scheduler._pipeline)
     gate, gone = Gate(at=8), threading.Event()
@@ -121,6 +121,6 @@ def test_steps_go_on_while_pictures_are_decoded(covers: Callable[[str], CoverPip
         left.result(60)
     assert not short.done()
     late.open.set()
-    plain = covers("sana")
-    assert np.array_equal(pixels(short), np.asarray(plain([brief(1, steps=2)])[0]))
-    assert np.array_equal(pixels(long), np.asarray(plain([brief(2, steps=9)])[0]))
+    alone = opened("sana")
+    assert np.array_equal(pixels(short), pixels(alone.submit(brief(1, steps=2))))
+    assert np.array_equal(pixels(long), pixels(alone.submit(brief(2, steps=9))))
