@@ -14,6 +14,7 @@ from eyecatch.wiring.ingest import ingesting, rewind
 
 from tests.broker import Broker
 from tests.contracts.builders import event
+from tests.e2e.conftest import run, run_json
 from tests.faults.table import Row, Table
 from tests.servers import RedisServer, running
 from tests.unit.ingest.helpers import count, record, settings, until_absorbed
@@ -83,7 +84,10 @@ async def test_an_older_store_is_noticed_and_read_up_to_date(
     message = await ends(config)
     assert "eyecatch ingest rewind --to-store" in message
     assert "ends at offset" in message
-    assert [move.before > move.after for move in await rewind(config)]
+    flags = {name: getattr(config, name) for name in ("kafka", "events_topic", "group", "store", "data_dir")}
+    options = [text for name, value in flags.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    moves = run_json("ingest", "rewind", "--to-store", *options)
+    assert [(move["before"], move["after"]) for move in moves] == [(100, 50)]
     await restored(config, 21, table, "Redis comes back older (its AOF cut back)")
 
 
@@ -136,3 +140,9 @@ async def test_a_store_of_the_version_before_is_read_on(
     kafka.produce(config.events_topic, record(*events(3, 4)))
     async with until_absorbed(config, USERS, 4 * len(USERS)) as reader:
         assert await count(reader, *USERS) == 4 * len(USERS)
+
+
+def test_a_rewind_without_a_place_is_one_line() -> None:
+    done = run("ingest", "rewind", check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip() == "error: rewind: got no place; allowed: --to-store"
