@@ -323,6 +323,13 @@ class Config(MakingConfig, EventLogConfig, ServedStoreConfig, KafkaConfig):
     max_imports: int = option(
         8, "UpsertItems and UpsertUserEmbeddings calls that run at a time.", LIMITS, low=1, high=100_000
     )
+    cached_items: int = option(
+        50_000,
+        "Items whose covers are kept in memory, 5 to 10 KB each; those recommended least recently make place.",
+        LIMITS,
+        low=100,
+        high=10_000_000,
+    )
     max_message_mb: int = option(32, "Largest accepted message, MiB.", LIMITS, low=1, high=1024)
     allowed_hosts: str = option(
         "",

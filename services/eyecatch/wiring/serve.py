@@ -129,6 +129,7 @@ async def application(
             store.catalog,
             scoring(config, checkpoint(config)),
             config.pool_size,
+            config.cached_items,
             thin_below=config.pool_min,
             mode=mode,
         )

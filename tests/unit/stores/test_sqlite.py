@@ -278,7 +278,7 @@ async def test_forgetting_leaves_the_other_decisions_of_a_segment(tmp_path: Path
 def test_a_migration_that_fails_leaves_the_old_version(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as file:
         migrate(file, MIGRATIONS[:1])
-        with pytest.raises(sqlite3.Error):
+        with pytest.raises(StoreError):
             migrate(file, (MIGRATIONS[0], "CREATE TABLE half (x); INSERT INTO absent VALUES (1);"))
         assert version(file) == 1
         assert file.execute("SELECT count(*) FROM sqlite_master WHERE name = 'half'").fetchone() == (0,)
@@ -289,6 +289,26 @@ def test_a_migration_that_fails_leaves_the_old_version(tmp_path: Path) -> None:
 def test_a_damaged_file_is_an_error_that_says_so(tmp_path: Path) -> None:
     (tmp_path / "eyecatch.db").write_bytes(b"this is not a database" * 1000)
     with pytest.raises(StoreError, match="damaged"):
+        SqliteStore.open(tmp_path)
+
+
+async def test_damaged_pages_are_noticed_at_the_start(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path)
+    await store.catalog.upsert_items([Item(f"i{n}", "A title " * 20) for n in range(2000)], [])
+    store.close()
+    file = tmp_path / "eyecatch.db"
+    data = bytearray(file.read_bytes())
+    data[100_000:103_000] = np.random.default_rng(0).bytes(3000)
+    file.write_bytes(data)
+    with pytest.raises(StoreError, match=r"eyecatch.db is damaged \(.*\); restore a backup"):
+        SqliteStore.open(tmp_path)
+
+
+def test_a_version_that_was_set_back_is_named(tmp_path: Path) -> None:
+    SqliteStore.open(tmp_path).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "eyecatch.db")) as file:
+        file.execute("PRAGMA user_version = 3")
+    with pytest.raises(StoreError, match=r"its version is 3, but its tables are not those of that version"):
         SqliteStore.open(tmp_path)
 
 

@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 DATABASE_FILE = "eyecatch.db"
 MMAP_BYTES = 1 << 30
+CHECKED_BYTES = 1 << 28
+"""A file up to this size is checked at the start, which takes some tenths of a second."""
 Row = tuple[Any, ...]
 
 
@@ -43,6 +45,7 @@ class Database:
                 for _ in range(3):
                     connections.append(_connect(folder / DATABASE_FILE, read_only))
                     if len(connections) == 1 and not read_only:
+                        _check_whole(connections[0], folder / DATABASE_FILE)
                         migrate(connections[0])
                     elif len(connections) == 1:
                         check_newest(connections[0])
@@ -116,6 +119,14 @@ class Database:
             connection.close()
         if self._lock is not None:
             self._lock.release()
+
+
+def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises StoreError for a file with damaged pages; without it they are met one by one, long after the start."""
+    if path.stat().st_size <= CHECKED_BYTES:
+        problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if problem != "ok":
+            raise StoreError(f"{path} is damaged ({problem.splitlines()[-1]}); restore a backup")
 
 
 def _connect(path: Path, read_only: bool) -> sqlite3.Connection:

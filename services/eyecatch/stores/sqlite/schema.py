@@ -140,7 +140,7 @@ def version(connection: sqlite3.Connection) -> int:
 
 
 def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS) -> None:
-    """Migrate the file to the newest version, each step in a transaction. Raises StoreTooNew."""
+    """Migrate the file to the newest version, each step in a transaction. Raises StoreTooNew, and StoreError where a step does not fit."""
     current = _known_version(connection, migrations)
     connection.create_function("profile_bytes", 3, _profile_bytes, deterministic=True)
     for number in range(current, len(migrations)):
@@ -149,9 +149,13 @@ def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRAT
             connection.executescript(
                 f"BEGIN IMMEDIATE; {migrations[number]}; PRAGMA user_version = {number + 1}; COMMIT;"
             )
-        except sqlite3.Error:
+        except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+            if error.sqlite_errorname == "SQLITE_ERROR":  # a statement that does not fit, not a full disk or a lock
+                raise StoreError(
+                    f"its version is {current}, but its tables are not those of that version ({error}); restore a backup"
+                ) from error
             raise
 
 
