@@ -115,11 +115,15 @@ def simulate(
     covers: list[tuple],
     rng: np.random.Generator,
     users: Mapping[str, tuple[str, ...]] = USERS,
+    strength: Sequence[float] = tastes.STRENGTH,
 ) -> list[tuple]:
-    """About 200 SIMULATED events a user: impressions, then clicks, likes, dwell or dislikes according to taste."""
+    """About 200 SIMULATED events a user: impressions, then clicks, likes, dwell or dislikes according to taste.
+
+    strength: of each axis and of themes, as `icg.data.tastes.STRENGTH`; their sum decides how much is liked.
+    """
     axes = (*AXES, CATEGORIES)
     favourite = np.array([[axis.index(v) for axis, v in zip(axes, taste, strict=True)] for taste in users.values()])
-    utility = tastes.with_favourites(favourite, rng, 0.1).utility(looks, themes)
+    utility = tastes.with_favourites(favourite, rng, 0.1, strength).utility(looks, themes)
     events: list[tuple] = []
     for user, scores in zip(users, utility, strict=True):
         now = START_MS + int(rng.integers(0, 86_400_000))

@@ -6,6 +6,7 @@ of its values.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,14 +40,16 @@ def sample(users: int, rng: np.random.Generator) -> Tastes:
     return with_favourites(favourite, rng)
 
 
-def with_favourites(favourite: np.ndarray, rng: np.random.Generator, noise: float = 0.2) -> Tastes:
-    """Tastes with these favourites, (U, 5) indices of style, palette, backdrop, framing, theme."""
+def with_favourites(
+    favourite: np.ndarray, rng: np.random.Generator, noise: float = 0.2, strength: Sequence[float] = STRENGTH
+) -> Tastes:
+    """Tastes with these favourites, (U, 5) indices of style, palette, backdrop, framing, theme, which weigh as much as `strength`."""
     users = len(favourite)
     weights = rng.normal(0, noise, (users, WIDTH))
-    for axis, (start, size, strength) in enumerate(zip(_STARTS, SIZES, STRENGTH, strict=True)):
+    for axis, (start, size, weight) in enumerate(zip(_STARTS, SIZES, strength, strict=True)):
         second = (favourite[:, axis] + rng.integers(1, size, users)) % size
-        weights[np.arange(users), start + second] += strength * 0.4 * (rng.random(users) < 0.5)
-        weights[np.arange(users), start + favourite[:, axis]] += strength * rng.uniform(0.8, 1.2, users)
+        weights[np.arange(users), start + second] += weight * 0.4 * (rng.random(users) < 0.5)
+        weights[np.arange(users), start + favourite[:, axis]] += weight * rng.uniform(0.8, 1.2, users)
     return Tastes(weights, favourite)
 
 
