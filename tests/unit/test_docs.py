@@ -111,18 +111,24 @@ def test_every_script_is_on_the_page_of_commands() -> None:
     assert {f"{name}.cli:main" for name in scripts} == set(scripts.values())
 
 
-@pytest.mark.parametrize(("script", "verb"), [("eyecatch", "recommend"), ("icg", "check")])
-def test_help_is_instant(script: str, verb: str) -> None:
-    """Best of three, in seconds of a processor: the budget is about our imports, not about a busy machine."""
-    command = (sys.executable, "-m", f"{script}.cli", "--help")
-    best = 99.0
+def _processor_seconds(*command: str) -> tuple[float, str]:
+    """Of the best of three runs, and its output."""
+    best, output = 99.0, ""
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        output = subprocess.run((sys.executable, *command), capture_output=True, text=True, check=True).stdout
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert verb in done.stdout
-    assert best < 0.5
+    return best, output
+
+
+@pytest.mark.parametrize(("script", "verb"), [("eyecatch", "recommend"), ("icg", "check")])
+def test_help_is_instant(script: str, verb: str) -> None:
+    """Beside the two imports that no command is without: some half second, and never torch, whatever the machine."""
+    least, _ = _processor_seconds("-c", "import numpy, typer")
+    taken, output = _processor_seconds("-m", f"{script}.cli", "--help")
+    assert verb in output
+    assert taken < 4.5 * least
 
 
 @pytest.mark.parametrize("script", ["eyecatch", "icg"])

@@ -133,10 +133,10 @@ def measure_seed(
             images[kind], true_titles[kind] = draw(parts, briefs, KINDS[kind][-1]), titles
             if not kind:
                 styles = [STYLES[b.seed % len(STYLES)] for b in briefs]
-                if wanted := alike.looks(parts.pipeline, briefs, images[kind], styles):
-                    images["_alike"] = alike.real(wanted, [subjects[i] for i in rows])
+                if looks := alike.looks(parts.pipeline, briefs, images[kind], styles):
+                    images["_alike"] = alike.real(looks, [subjects[i] for i in rows])
                     images["_real_ground"] = alike.on_real_grounds(
-                        wanted, [*map(parts.pipeline.prepared, briefs)], images[kind]
+                        looks, [*map(parts.pipeline.prepared, briefs)], images[kind]
                     )
                     true_titles |= {"_alike": titles, "_real_ground": titles}
                 out[f"pattern_around_{name}"] = grounds.whole(images[kind], briefs)

@@ -107,12 +107,12 @@ class _Transfer:
 
 def _address(host: str, port: int, may_be_private: bool) -> tuple[socket.AddressFamily, Any]:
     """Family and address to connect to. Raises OSError if one of the name's addresses is not public and need be."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     if not may_be_private and not _is_address(host):
-        for *_, address in found:
+        for *_, address in addresses:
             if not _is_public(str(address[0])):
                 raise OSError(f"{host} has the private address {address[0]}; --allowed-private-hosts allows it")
-    return found[0][0], found[0][4]
+    return addresses[0][0], addresses[0][4]
 
 
 def _is_address(host: str) -> bool:

@@ -65,7 +65,7 @@ class GenerationService:
             yield current
             if isinstance(current, JobStatus):
                 return
-            if self._worker is not None and self._worker.waits:
+            if self._worker is not None and not await self._worker.can_draw():
                 raise away()
             async for latest in news:
                 if isinstance(latest, Unavailable):

@@ -107,11 +107,6 @@ class Worker:
         """Ids of the jobs that run here."""
         return set(self._running)
 
-    @property
-    def waits(self) -> bool:
-        """Whether the generator did not answer when it was last asked."""
-        return self._looks > 0
-
     def wake(self) -> None:
         self._wake.set()
 
@@ -127,13 +122,13 @@ class Worker:
         while not self._stop.is_set():
             self._wake.clear()
             job = None
-            if not await self._can_draw():
+            if not await self.can_draw():
                 self._looks += 1
                 for id in self._hub.watched:
                     if id not in self._running:
                         self._hub.publish(id, away())
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), LOOK(self._looks - 1))
+                    await asyncio.wait_for(self._wake.wait(), LOOK(self._looks - 1))
                 continue
             if len(self._running) < self._jobs:
                 try:
@@ -152,8 +147,8 @@ class Worker:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), POLL_S)
 
-    async def _can_draw(self) -> bool:
-        """Asks only a generator that failed: a job that it cannot draw now would lose one of its tries."""
+    async def can_draw(self) -> bool:
+        """Whether the generator answers. Asks only one that failed: a job that it cannot draw now would lose one of its tries."""
         if self._doubtful:
             self._doubtful = not await self._alive()
             self._observer.generator_answered(not self._doubtful)
@@ -217,7 +212,7 @@ class Worker:
             return  # the queue already has its end
         except (Unavailable, StoreError) as error:
             self._doubtful = True
-            again = job.attempts < MAX_ATTEMPTS or not await self._can_draw()
+            again = job.attempts < MAX_ATTEMPTS or not await self.can_draw()
             status = await self._fail(active, error, retry=again and not isinstance(error, StoreDamaged))
         except EyecatchError as error:
             status = await self._fail(active, error, retry=False)

@@ -180,7 +180,7 @@ async def test_a_caller_is_told_that_the_generator_is_away_and_a_job_with_a_key_
         with pytest.raises(grpc.aio.AioRpcError, match="the generator does not answer"):
             await collect(api.covers.GenerateCovers(again))
     api.generator.there, api.generator.error = True, None
-    await until(lambda: not api.app.worker.waits, "the generator")
+    await until(api.app.worker.can_draw, "the generator")
     assert len((await collect(api.covers.GenerateCovers(again)))[1]) == 1
     assert (await api.app.parts.store.queue.waiting()) == 0
 

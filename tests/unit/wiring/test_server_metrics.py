@@ -37,8 +37,8 @@ def value(config: Config, *parts: str) -> float:
     """Of the line of /metrics with all of `parts`; -1 without one."""
     with urlopen(f"http://127.0.0.1:{config.metrics_port}/metrics", timeout=20) as page:
         lines = page.read().decode().splitlines()
-    found = [line for line in lines if line[0] != "#" and all(part in line for part in parts)]
-    return float(found[0].rpartition(" ")[2]) if found else -1.0
+    values = [line for line in lines if line[0] != "#" and all(part in line for part in parts)]
+    return float(values[0].rpartition(" ")[2]) if values else -1.0
 
 
 async def test_calls_are_counted_by_method_and_status(api: Api, config: Config) -> None:

@@ -36,8 +36,8 @@ def cover(place: str) -> Image.Image:
 
 def test_a_look_is_what_was_decided_on_for_the_user_and_where_the_picture_is() -> None:
     filled = Image.new("RGB", (64, 64))
-    wanted = alike.looks(pipeline(decision()), [brief()] * 2, [cover("corner"), filled], ["flat", "ink"])
-    assert wanted == [LOOK, Look("ink", LOOK.palette, LOOK.backdrop, "close")]
+    looks = alike.looks(pipeline(decision()), [brief()] * 2, [cover("corner"), filled], ["flat", "ink"])
+    assert looks == [LOOK, Look("ink", LOOK.palette, LOOK.backdrop, "close")]
 
 
 def test_an_adapter_that_decides_on_nothing_has_no_such_looks() -> None:
@@ -52,10 +52,10 @@ def test_the_same_subject_is_composed_in_this_look() -> None:
 
 
 def test_a_real_ground_takes_the_place_of_the_drawn_one_and_nothing_else_changes() -> None:
-    drawn = cover("corner")
-    (changed,) = alike.on_real_grounds([LOOK], [brief()], [drawn])
-    assert changed.info["place"] == drawn.info["place"]
-    bare = np.asarray(ground(LOOK.palette, LOOK.backdrop, stable_seed("alike", 0), max(drawn.size)))
+    picture = cover("corner")
+    (changed,) = alike.on_real_grounds([LOOK], [brief()], [picture])
+    assert changed.info["place"] == picture.info["place"]
+    bare = np.asarray(ground(LOOK.palette, LOOK.backdrop, stable_seed("alike", 0), max(picture.size)))
     assert (np.asarray(changed)[0] == bare[0]).all(), "the first row has neither subject nor shadow"
-    middle = tuple(round(edge * 0.67) for edge in drawn.size)
-    assert changed.getpixel(middle) == drawn.getpixel(middle)
+    middle = tuple(round(edge * 0.67) for edge in picture.size)
+    assert changed.getpixel(middle) == picture.getpixel(middle)
