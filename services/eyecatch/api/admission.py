@@ -28,48 +28,48 @@ class Budget:
     limit: int
     running: int = 0
 
-    def refusal(self) -> Overloaded:
-        """Of a call beyond the limit. Waits differ, so that callers who were refused together do not come back together."""
-        return Overloaded(f"{self.limit} {self.kind} are running", round(random.uniform(0.1, 1.0), 2))
-
     def unary(self, call: Unary, times: CallTimes) -> Unary:
         async def admitted(request: Any, context: Any) -> Any:
-            began = time.perf_counter()
             if self.running >= self.limit:
-                times.add(began, REFUSED)
-                await status.abort(context, self.refusal())
-            self.running += 1
-            try:
-                answer = await call(request, context)
-            except BaseException:
-                times.add(began, _code(context))
-                raise
-            finally:
-                self.running -= 1
-            times.add(began, OK)
-            return answer
+                await self._refuse(context, times)
+            with _Running(self, context, times):
+                return await call(request, context)
 
         return admitted
 
     def stream(self, call: Stream, times: CallTimes) -> Stream:
         async def admitted(request: Any, context: Any) -> AsyncGenerator[Any]:
-            began = time.perf_counter()
             if self.running >= self.limit:
-                times.add(began, REFUSED)
-                await status.abort(context, self.refusal())
-            self.running += 1
-            try:
+                await self._refuse(context, times)
+            with _Running(self, context, times):
                 async with aclosing(call(request, context)) as responses:
                     async for response in responses:
                         yield response
-            except BaseException:
-                times.add(began, _code(context))
-                raise
-            finally:
-                self.running -= 1
-            times.add(began, OK)
 
         return admitted
+
+    async def _refuse(self, context: Any, times: CallTimes) -> None:
+        """Waits differ, so that callers who were refused together do not come back together."""
+        times.add(time.perf_counter(), REFUSED)
+        wait_s = round(random.uniform(0.1, 1.0), 2)
+        await status.abort(context, Overloaded(f"{self.limit} {self.kind} are running", wait_s))
+
+
+class _Running:
+    """Counts a call in its budget while it runs, and its time and status at its end."""
+
+    __slots__ = ("_began", "_budget", "_context", "_times")
+
+    def __init__(self, budget: Budget, context: Any, times: CallTimes) -> None:
+        self._budget, self._context, self._times = budget, context, times
+
+    def __enter__(self) -> None:
+        self._budget.running += 1
+        self._began = time.perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._budget.running -= 1
+        self._times.add(self._began, OK if kind is None else _code(self._context))
 
 
 def _code(context: Any) -> str:
