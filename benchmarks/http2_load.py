@@ -6,6 +6,7 @@ Knows as much of HTTP/2 (RFC 9113) as a load needs: static headers, flow control
 import asyncio
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ import numpy as np
 
 DATA, HEADERS, RESET, SETTINGS, PING, GOAWAY, WINDOW = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
+MAX_CONCURRENT_STREAMS = 3
 LARGE = 2**31 - 1
 WINDOW_AT_START = 65_535
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -46,14 +48,19 @@ class Outcomes:
 
 
 class Connection(asyncio.Protocol):
-    """One connection. `send` begins a call that was due at a moment of time.perf_counter."""
+    """One connection. `send` begins a call that was due at a moment of time.perf_counter.
 
-    def __init__(self, path: str, timeout: str, outcomes: Outcomes) -> None:
-        self._headers, self._outcomes = headers(path, timeout), outcomes
+    A call beyond what the server lets a connection have at a time is refused here, as gRPC's core does for a client with
+    grpc.http.max_concurrent_streams_reject_on_client; or with `waits` it waits for its turn until its deadline, as without.
+    """
+
+    def __init__(self, path: str, deadline_s: float, outcomes: Outcomes, waits: bool) -> None:
+        self._headers, self._outcomes = headers(path, f"{round(deadline_s * 1000)}m"), outcomes
+        self._deadline_s, self._waits, self._limit = deadline_s, waits, LARGE
         self._buffer = b""
         self._next, self._window = 1, WINDOW_AT_START
         self._calls: dict[int, list[float]] = {}
-        self._unsent: list[tuple[bytes, float]] = []
+        self._unsent: deque[tuple[bytes, float]] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]
@@ -62,9 +69,21 @@ class Connection(asyncio.Protocol):
         self._transport.write(PREFACE + frame(SETTINGS, 0, 0, settings) + whole)
 
     def send(self, message: bytes, due: float) -> None:
-        if self._window < len(message) + 5:
+        if len(self._calls) >= self._limit and not self._waits:
+            self._outcomes.refusals_ms.append((time.perf_counter() - due) * 1e3)
+        else:
             self._unsent.append((message, due))
-            return
+            self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        while self._unsent and len(self._calls) < self._limit and self._window >= len(self._unsent[0][0]) + 5:
+            message, due = self._unsent.popleft()
+            if (late := time.perf_counter() - due) < self._deadline_s:
+                self._begin(message, due)
+            else:
+                self._outcomes.refusals_ms.append(late * 1e3)
+
+    def _begin(self, message: bytes, due: float) -> None:
         self._window -= len(message) + 5
         stream, self._next = self._next, self._next + 2
         self._calls[stream] = [due, 0.0]
@@ -96,12 +115,13 @@ class Connection(asyncio.Protocol):
             if due:
                 outcome = self._outcomes.answers_ms if answer else self._outcomes.refusals_ms
                 outcome.append((time.perf_counter() - due) * 1e3)
+                self._send_waiting()
         elif kind == WINDOW and stream == 0:
             self._window += struct.unpack(">I", payload)[0]
-            unsent, self._unsent = self._unsent, []
-            for message, due in unsent:
-                self.send(message, due)
+            self._send_waiting()
         elif kind in (SETTINGS, PING) and not flags & ACK:
+            if kind == SETTINGS:
+                self._limit = dict(struct.iter_unpack(">HI", payload)).get(MAX_CONCURRENT_STREAMS, self._limit)
             self._transport.write(frame(kind, ACK, 0, payload if kind == PING else b""))
 
     def close(self) -> None:
@@ -116,11 +136,11 @@ async def poisson(
     seconds: float,
     deadline_s: float,
     connections: int = 8,
+    waits: bool = False,
 ) -> Outcomes:
     """Calls at random moments, `rate` a second, whatever becomes of earlier ones; waits for the last answers."""
     outcomes, loop = Outcomes(), asyncio.get_running_loop()
-    timeout = f"{round(deadline_s * 1000)}m"
-    make: Callable[[], Connection] = lambda: Connection(path, timeout, outcomes)  # noqa: E731
+    make: Callable[[], Connection] = lambda: Connection(path, deadline_s, outcomes, waits)  # noqa: E731
     open_connections = [(await loop.create_connection(make, "127.0.0.1", port))[1] for _ in range(connections)]
     due = time.perf_counter() + np.cumsum(np.random.default_rng(0).exponential(1 / rate, int(rate * seconds)))
     for n, at in enumerate(due.tolist()):

@@ -39,12 +39,32 @@ class _WithToken(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterce
         return continuation(self._add(details), request)
 
 
+class _TwoChannels:
+    """The channel of a stub whose streams have a connection of their own, so that waiting streams do not hold up calls."""
+
+    def __init__(self, calls: grpc.Channel, streams: grpc.Channel) -> None:
+        self.unary_unary, self.unary_stream = calls.unary_unary, streams.unary_stream
+
+
 @contextmanager
-def connect(address: str, token: str = "") -> Iterator[Client]:
-    """A client of the server at `address` ("host:port")."""
-    options = [("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.max_send_message_length", MAX_MESSAGE)]
-    with grpc.insecure_channel(address, options) as channel:
-        calls = grpc.intercept_channel(channel, _WithToken(token)) if token else channel
+def connect(address: str, token: str = "", reject: bool = False) -> Iterator[Client]:
+    """A client of the server at `address` ("host:port").
+
+    What is beyond the server's --max-calls-per-connection waits here for its turn until its deadline, or with `reject` ends at
+    once with RESOURCE_EXHAUSTED.
+    """
+    options = [
+        ("grpc.max_receive_message_length", MAX_MESSAGE),
+        ("grpc.max_send_message_length", MAX_MESSAGE),
+        ("grpc.http.max_concurrent_streams_reject_on_client", int(reject)),
+        ("grpc.enable_retries", int(not reject)),  # else a rejected call is tried again until its deadline
+        ("grpc.use_local_subchannel_pool", 1),  # else both channels share a connection
+    ]
+    with grpc.insecure_channel(address, options) as first, grpc.insecure_channel(address, options) as second:
+        channel: Any = _TwoChannels(first, second)
+        if token:
+            channel = _TwoChannels(*(grpc.intercept_channel(each, _WithToken(token)) for each in (first, second)))
+        calls = channel
         yield Client(
             covers_pb2_grpc.CoversServiceStub(calls),
             catalog_pb2_grpc.CatalogServiceStub(calls),

@@ -259,6 +259,13 @@ class Config(MakingConfig, EventLogConfig, ServedStoreConfig, KafkaConfig):
 
     host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface.")
     port: int = option(50051, "Port to listen on; 0 picks a free one.", low=0, high=65535)
+    processes: int = option(
+        1,
+        "Servers that this command runs on its port, each with a core of its own and with its part of cached_items; 1 with SQLite.",
+        OPERATION,
+        low=1,
+        high=256,
+    )
     preload: bool = option(True, "Load the generator right after start instead of at the first request.", OPERATION)
     background_generation: bool = option(
         False, "Make covers in the background when a recommended item has fewer than pool_min covers."
@@ -320,6 +327,14 @@ class Config(MakingConfig, EventLogConfig, ServedStoreConfig, KafkaConfig):
     max_streams: int = option(
         1000, "GenerateCovers calls that wait at a time, and watches of health.", LIMITS, low=1, high=100_000
     )
+    max_calls_per_connection: int = option(
+        1000,
+        "Calls and streams of one connection that run at a time; a client keeps or refuses further ones. With 16, overload costs "
+        "a server nothing, but clients need another connection for GenerateCovers (docs/reliability-of-service.md).",
+        LIMITS,
+        low=1,
+        high=100_000,
+    )
     max_imports: int = option(
         8, "UpsertItems and UpsertUserEmbeddings calls that run at a time.", LIMITS, low=1, high=100_000
     )
@@ -370,6 +385,11 @@ class Config(MakingConfig, EventLogConfig, ServedStoreConfig, KafkaConfig):
         300.0, "Seconds after which a connection without calls is closed; 0 = never.", LIMITS, low=0, high=1e6
     )
     log_format: str = option("console", "console or json.", OPERATION, choices=LOG_FORMATS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.processes > 1 and not self.store:
+            raise InvalidInput.of("processes", self.processes, "1 with SQLite; several share a --store redis://...")
 
     @property
     def hosts(self) -> frozenset[str]:

@@ -67,9 +67,10 @@ class Health:
 class HealthPort:
     """A server of health alone, with threads of its own: probes are answered whatever the other calls do."""
 
-    def __init__(self, address: str, servicer: health.HealthServicer) -> None:
-        """Raises Unavailable if the port is in use."""
-        self._server = grpc.server(ThreadPoolExecutor(THREADS, "health"), options=[("grpc.so_reuseport", 0)])
+    def __init__(self, address: str, servicer: health.HealthServicer, shared: bool) -> None:
+        """`shared`: with other processes, of which any answers. Raises Unavailable if the port is in use."""
+        options = [("grpc.so_reuseport", int(shared))]
+        self._server = grpc.server(ThreadPoolExecutor(THREADS, "health"), options=options)
         health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
         try:
             self.port = self._server.add_insecure_port(address)

@@ -65,6 +65,7 @@ class ServerOptions:
     max_concurrent: int
     max_streams: int
     max_imports: int
+    max_per_connection: int
     max_message_bytes: int
     token: str = ""
     connection_age_s: float = 0.0
@@ -72,6 +73,8 @@ class ServerOptions:
     """0: no limit. A connection at its limit gets a GOAWAY; its running calls go on."""
     health_port: int = 0
     """Of health alone, served by threads of its own; 0 for none."""
+    shared: bool = False
+    """Whether other processes listen on the same ports: the kernel gives each a part of the connections."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,12 @@ class Server:
             options=[
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
+                # In gRPC's core, where it costs nothing: a call that Python refuses costs as much as one that it answers.
+                ("grpc.max_concurrent_streams", options.max_per_connection),
+                # It counts streams that have ended too, until Python lets go of them, and resets calls of clients that keep the limit.
+                ("grpc.http.overload_protection", 0),
                 # Otherwise two servers could listen on one port, and each would get half of the calls.
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(options.shared)),
                 # Clients behind balancers ping idle connections every 10 s; by default they are cut after two pings.
                 ("grpc.http2.min_ping_interval_without_data_ms", PING_MS),
                 ("grpc.keepalive_permit_without_calls", 1),
@@ -159,7 +166,7 @@ class Server:
         except RuntimeError as error:  # all that gRPC says of a taken port or an address that is not ours
             raise Unavailable(f"cannot listen on {address}; is another server there? choose another --port") from error
         own = joined(options.host, options.health_port)
-        self._own_health = HealthPort(own, self._health.own) if options.health_port else None
+        self._own_health = HealthPort(own, self._health.own, options.shared) if options.health_port else None
 
     async def start(self) -> None:
         await self._server.start()

@@ -11,6 +11,6 @@ from eyecatch.config import Config
 @configured(Config)
 def serve(**flags: Any) -> None:
     """Serve covers, by default from one process, one SQLite file and one folder of images."""
-    from eyecatch.wiring.serve import serve as run
+    from eyecatch.wiring.serve_processes import serve as run
 
     run_process(Config, flags, run, lambda config, port: f"eyecatch ready on {joined(config.host, port)}")

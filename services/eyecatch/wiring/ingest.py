@@ -21,7 +21,6 @@ from eyecatch.ingest.vectors import VectorLoop
 from eyecatch.kafka.buffer import Buffer
 from eyecatch.kafka.client import Options
 from eyecatch.kafka.dead_letters import DeadLetter, DeadLetters, topic_of
-from eyecatch.kafka.processes import HOST, run_members
 from eyecatch.kafka.producer import Producer
 from eyecatch.kafka.retry import Retry
 from eyecatch.kafka.rewind import Rewind, Rewound
@@ -31,6 +30,7 @@ from eyecatch.observe.logs import configure
 from eyecatch.observe.page import page
 from eyecatch.reader_config import IngestConfig
 from eyecatch.upkeep.store_watch import watch_store
+from eyecatch.wiring.members import HOST, run_members
 from eyecatch.wiring.process import stop_signal, tune_garbage_collector
 from eyecatch.wiring.stores import current_encoder, open_stores, vector_intake
 
@@ -159,12 +159,13 @@ async def ingest_processes(config: IngestConfig) -> AsyncIterator[tuple[int, "as
     Raises Unavailable if a member cannot start or the port is in use.
     """
     alone = replace(config, processes=1, health_host=HOST, health_port=0)
-    async with run_members([partial(run_member, alone, number) for number in range(config.processes)]) as (
-        members,
-        ended,
-    ):
-        with page(config.health_host, config.health_port, members, members) as port:
-            yield port, ended
+    works = [partial(run_member, alone, number) for number in range(config.processes)]
+    async with run_members("ingest", works) as members:
+        with page(config.health_host, config.health_port, members.page, members.page) as port:
+            try:
+                yield port, members.ended
+            finally:
+                await members.stop()
 
 
 def run_member(config: IngestConfig, number: int, on_ready: Callable[[int], None]) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -106,6 +106,7 @@ class Application:
     decisions: DecisionBuffer
     tasks: "tuple[asyncio.Future[None], ...]"
     health: Health
+    page_port: int
 
     async def leave(self, grace_s: float) -> None:
         """Say that no more calls should come, and answer all the same for `grace_s` seconds."""
@@ -116,9 +117,12 @@ class Application:
 
 @asynccontextmanager
 async def application(
-    config: Config, generator: Generator | None = None, encoder: Encoder | None = None
+    config: Config, generator: Generator | None = None, encoder: Encoder | None = None, member: bool = False
 ) -> AsyncIterator[Application]:
-    """Open the stores, answer calls and run background tasks inside the context. At its end drain and close."""
+    """Open the stores, answer calls and run background tasks inside the context. At its end drain and close.
+
+    `member`: of several processes that share the ports.
+    """
     async with open_parts(config, generator, encoder) as parts, open_outputs(config, parts) as (sink, queue):
         store = parts.store
         mode = config.made_covers
@@ -187,11 +191,13 @@ async def application(
                 config.max_concurrent,
                 config.max_streams,
                 config.max_imports,
+                config.max_calls_per_connection,
                 config.max_message_mb << 20,
                 config.api_token,
                 config.connection_age_s,
                 config.connection_idle_s,
                 config.health_port,
+                member,
             ),
             CoversServicer(
                 recommender,
@@ -227,12 +233,7 @@ async def application(
         work = [decisions.run(), generation.run_background(), follower.run(), late.run()]
         if worker is not None:
             work.append(worker.run())
-        work += [_keep_fitted(config, parts, tastes), keep_snapshots(parts.index, *index_file)]
-        work.append(_keep_clicks(config, store, pools))
-        if config.reencode_every_s:
-            work.append(keep_current(store.profiles, store.notes, parts.encoder, config.reencode_every_s))
-        if config.trial_every_s and mode in (TRIAL, TRUSTED):
-            work.append(keep_trials(store, mode, config.trial_every_s, on_review))
+        work += [*_upkeep(config, parts, pools, tastes, on_review), keep_snapshots(parts.index, *index_file)]
         health = Health()
         if store.life is not None:
             work += [watch_store(store.life, health), _tell_parts(server, health)]
@@ -241,9 +242,10 @@ async def application(
         if config.triton:
             work.append(watch_health(server, parts.generator))
         tasks = tuple(asyncio.ensure_future(w) for w in work)
-        async with metrics_page(config, ServerMetrics(server, recommender, decisions), health, parts):
+        metrics = ServerMetrics(server, recommender, decisions)
+        async with metrics_page(config, metrics, health, parts, member) as page_port:
             try:
-                yield Application(parts, server, worker, decisions, tasks, health)
+                yield Application(parts, server, worker, decisions, tasks, health, page_port)
             finally:
                 log.info("draining")
                 await server.drain(config.drain_s)
@@ -252,6 +254,19 @@ async def application(
                 await _end(tasks)
                 await decisions.close()
     log.info("stopped")
+
+
+def _upkeep(
+    config: Config, parts: Parts, pools: Pools, tastes: Tastes, on_review: Callable[[Sequence[str]], Awaitable[None]]
+) -> list[Coroutine[Any, Any, None]]:
+    """What runs now and then for as long as the server."""
+    store = parts.store
+    work = [_keep_fitted(config, parts, tastes), _keep_clicks(config, store, pools)]
+    if config.reencode_every_s:
+        work.append(keep_current(store.profiles, store.notes, parts.encoder, config.reencode_every_s))
+    if config.trial_every_s and config.made_covers in (TRIAL, TRUSTED):
+        work.append(keep_trials(store, config.made_covers, config.trial_every_s, on_review))
+    return work
 
 
 async def _tell_parts(server: Server, health: Health) -> None:
@@ -282,12 +297,15 @@ async def _end(tasks: "Sequence[asyncio.Future[None]]") -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def serve(config: Config, on_ready: Callable[[int], None]) -> None:
-    """Run the server until SIGTERM or SIGINT. `on_ready` is called with the port when calls are answered."""
+async def serve(config: Config, on_ready: Callable[[int], None], member: bool = False) -> None:
+    """Run the server until SIGTERM or SIGINT. `on_ready` is called with the port when calls are answered.
+
+    `member`: of several processes that share it; then `on_ready` is called with the port of its page.
+    """
     stop = stop_signal()
-    async with application(config) as app:
+    async with application(config, member=member) as app:
         tune_garbage_collector()
-        on_ready(app.server.port)
+        on_ready(app.page_port if member else app.server.port)
         pending: set[asyncio.Future[Any]] = {stop, *app.tasks}
         while not stop.done():
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)

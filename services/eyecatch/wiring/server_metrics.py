@@ -14,6 +14,7 @@ from eyecatch.observe.health import Health
 from eyecatch.observe.line import Line
 from eyecatch.observe.page import Registered, page
 from eyecatch.wiring.generator import register_metrics
+from eyecatch.wiring.members import HOST
 from eyecatch.wiring.stores import Parts
 
 
@@ -40,15 +41,21 @@ class ServerMetrics(Registered):
 
 
 @asynccontextmanager
-async def metrics_page(config: Config, metrics: ServerMetrics, health: Health, parts: Parts) -> AsyncIterator[None]:
-    """Serve /metrics and /health inside the context, if a port is set. Raises Unavailable if it is in use."""
-    if not config.metrics_port:
-        yield
+async def metrics_page(
+    config: Config, metrics: ServerMetrics, health: Health, parts: Parts, member: bool
+) -> AsyncIterator[int]:
+    """Serve /metrics and /health inside the context, if a port is set; yields it. Raises Unavailable if it is in use.
+
+    A member of several processes serves them on a port of its own, for the page of all.
+    """
+    if not (config.metrics_port or member):
+        yield 0
         return
+    host, port = (HOST, 0) if member else (config.host, config.metrics_port)
     register_metrics(metrics.registry, config, parts.generator)
     line = asyncio.ensure_future(metrics.line.watch(parts.store.queue, parts.store.clock))
     try:
-        with page(config.host, config.metrics_port, metrics, health):
-            yield
+        with page(host, port, metrics, health) as at:
+            yield at
     finally:
         line.cancel()

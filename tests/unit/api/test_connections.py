@@ -57,6 +57,29 @@ async def test_a_connection_has_an_age_and_its_calls_outlive_it(config: Config) 
         assert list(answer.items) == []
 
 
+@pytest.mark.parametrize("reject", [True, False])
+async def test_a_call_beyond_the_limit_of_its_connection_stays_with_the_client(config: Config, reject: bool) -> None:
+    options = [
+        ("grpc.http.max_concurrent_streams_reject_on_client", int(reject)),
+        ("grpc.enable_retries", int(not reject)),
+    ]
+    async with (
+        application(replace(config, max_calls_per_connection=2), FakeGenerator(), MEAN) as app,
+        grpc.aio.insecure_channel(f"127.0.0.1:{app.server.port}", options) as channel,
+    ):
+        health, catalog = health_pb2_grpc.HealthStub(channel), catalog_pb2_grpc.CatalogServiceStub(channel)
+        watches = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(2)]
+        await asyncio.gather(*(watch.read() for watch in watches))
+        call = catalog.ListItems(catalog_pb2.ListItemsRequest(), timeout=10)
+        if reject:
+            assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        else:
+            await asyncio.sleep(0.05)
+            assert not call.done()
+            watches[0].cancel()
+            assert list((await call).items) == []
+
+
 @pytest.mark.slow
 async def test_a_quiet_stream_outlives_a_clients_pings(api: Api) -> None:
     """Three pings without data are too many for gRPC's defaults; the fourth comes after 40 s."""

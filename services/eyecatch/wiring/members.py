@@ -1,14 +1,15 @@
-"""Several processes of one ingest behind one command and one page. Knows how to start processes, not what they do.
+"""Several processes behind one command and one page. Knows how to start processes, not what they do.
 
-A Python process uses one core; members of a consumer group share the partitions, so that each member uses a core.
+A Python process uses one core; so members share the partitions of a consumer group, or the connections of a port.
 """
 
 import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from threading import Thread
@@ -30,7 +31,7 @@ Work = Callable[[Callable[[int], None]], None]
 """Runs until SIGTERM, and calls back with the port of its page when that answers. Pickled by name, so a module's function."""
 
 
-class Members(Registered):
+class MembersPage(Registered):
     """One page for all members: each metric and each problem has the number of its process."""
 
     def __init__(self, ports: Mapping[int, int]) -> None:
@@ -55,12 +56,22 @@ class Members(Registered):
         return "\n".join(["NOT_SERVING", *problems] if problems else ["SERVING"])
 
 
-@asynccontextmanager
-async def run_members(works: Sequence[Work]) -> AsyncIterator[tuple[Members, "asyncio.Future[None]"]]:
-    """Run each work in a process. Yields their pages as one, and a future that gets Unavailable when the first process ends.
+@dataclass(frozen=True)
+class Members:
+    """Running processes: their pages as one, a future that gets Unavailable when the first of them ends, and SIGTERM for all."""
 
-    At the end of the context they get SIGTERM and are waited for; if this process dies, they get SIGTERM too. Raises Unavailable if
-    one ends before it is ready.
+    page: MembersPage
+    ended: "asyncio.Future[None]"
+    stop: Callable[[], Awaitable[None]]
+    """Returns when all have ended. Until then the page answers."""
+
+
+@asynccontextmanager
+async def run_members(name: str, works: Sequence[Work]) -> AsyncIterator[Members]:
+    """Run each work in a process, named after `name` and its number.
+
+    At the end of the context they are stopped; if this process dies, they get SIGTERM too. Raises Unavailable if one ends before it
+    is ready.
     """
     context = multiprocessing.get_context("spawn")
     pipes: list[Connection] = []
@@ -74,11 +85,18 @@ async def run_members(works: Sequence[Work]) -> AsyncIterator[tuple[Members, "as
         if not ended.done():
             ended.set_exception(_ended(number, processes[number]))
 
+    async def stop() -> None:
+        for process in processes:
+            loop.remove_reader(process.sentinel)
+            process.terminate()
+        for process in processes:
+            await asyncio.to_thread(process.join)
+
     try:
         for number, work in enumerate(works):
             ours, theirs = context.Pipe()
             pipes.append(ours)
-            new = context.Process(target=_member, args=(work, theirs), name=f"ingest-{number}")
+            new = context.Process(target=_member, args=(work, theirs), name=f"{name}-{number}")
             new.start()
             processes.append(new)
             theirs.close()
@@ -87,13 +105,9 @@ async def run_members(works: Sequence[Work]) -> AsyncIterator[tuple[Members, "as
         }
         for number, process in enumerate(processes):
             loop.add_reader(process.sentinel, end, number)
-        yield Members(ports), ended
+        yield Members(MembersPage(ports), ended, stop)
     finally:
-        for process in processes:
-            loop.remove_reader(process.sentinel)
-            process.terminate()
-        for process in processes:
-            await asyncio.to_thread(process.join)
+        await stop()
         if ended.done():
             ended.exception()  # mark the exception as retrieved
 
