@@ -18,7 +18,7 @@ app = typer.Typer(
     help="icg: personalisation between a vision-language model and a diffusion model of your own.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,
 )
 app.command()(assemble.assemble)
 app.command()(check.check)

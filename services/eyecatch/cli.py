@@ -45,7 +45,7 @@ app = typer.Typer(
     help="Eyecatch: the cover image that makes each user stop and look.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,
 )
 SERVE, DATA, LOOK, OPERATE = "Serve", "Data", "Look", "Operate"
 upkeep.register(behavior.users, items.app)

@@ -146,25 +146,42 @@ def run_process(
     run: Callable[[S, Callable[[int], None]], Awaitable[None]],
     ready: Callable[[S, int], str],
 ) -> None:
-    """Run a process until it is stopped: print what is not default in its configuration, and `ready` when it answers on a port."""
+    """Run a process until it is stopped: print what is not default in its configuration, and `ready` when it answers on a port.
+
+    With JSON logs these are lines of the log, and so is the error that ends it.
+    """
     import sys
 
+    import structlog
     import uvloop
 
     from eyecatch.observe.logs import configure
 
     with readable_errors():
         config = resolved(kind, flags)
-        configure(config.log_format)  # type: ignore[attr-defined]
+        log_format: str = config.log_format  # type: ignore[attr-defined]
+        configure(log_format)
         before, after = kind().redacted(), config.redacted()
-        for name, value in after.items():
-            if value != before[name]:
+        changed = {name: value for name, value in after.items() if value != before[name]}
+        log = structlog.get_logger(__name__) if log_format == "json" else None
+        if log:
+            log.info("settings", **changed)
+        else:
+            for name, value in changed.items():
                 typer.echo(f"  {name:22} {value}", err=True)
-        same = sum(value == before[name] for name, value in after.items())
-        typer.echo(f"  {same} settings have their defaults (--help lists them)", err=True)
+            typer.echo(f"  {len(after) - len(changed)} settings have their defaults (--help lists them)", err=True)
 
         def on_ready(port: int) -> None:
+            if log:
+                log.info("ready", port=port)
+                return
             typer.echo(ready(config, port))
             sys.stdout.flush()
 
-        uvloop.run(run(config, on_ready))  # type: ignore[arg-type]
+        try:
+            uvloop.run(run(config, on_ready))  # type: ignore[arg-type]
+        except EyecatchError as error:
+            if not log:
+                raise
+            log.error("failed", why=str(error))
+            raise typer.Exit(1) from None

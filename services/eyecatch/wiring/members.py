@@ -16,11 +16,14 @@ from threading import Thread
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
+import structlog
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from eyecatch.core.errors import EyecatchError, Unavailable
 from eyecatch.observe.page import Registered
+
+log = structlog.get_logger(__name__)
 
 HOST = "127.0.0.1"
 HEALTH, METRICS = "/health", "/metrics"
@@ -135,7 +138,8 @@ def _member(work: Work, pipe: Connection) -> None:
     try:
         work(pipe.send)
     except EyecatchError as error:
-        raise SystemExit(f"error: {error}") from None
+        log.error("failed", why=str(error))
+        raise SystemExit(1) from None
 
 
 def _get(port: int, path: str) -> tuple[bool, str]:

@@ -93,7 +93,7 @@ async def test_one_that_cannot_start_is_told(
     with pytest.raises(Unavailable, match="process 0 ended with 1"):
         async with ingest_processes(config):
             raise AssertionError("there is no such database")
-    assert "error: " in capfd.readouterr().err
+    assert "DB index is out of range" in capfd.readouterr().err
     assert not active_children()
 
 
