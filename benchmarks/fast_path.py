@@ -104,7 +104,7 @@ def server(*command: str, core: int | None = None):
         yield int(re.search(r":(\d+)$", line.strip()).group(1)), process.pid
     finally:
         process.terminate()
-        process.wait(20)
+        process.communicate(timeout=20)
 
 
 def ours(folder: Path, core: int | None = None, extra: tuple[str, ...] = ()):

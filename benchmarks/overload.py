@@ -2,9 +2,11 @@
 
     python -m benchmarks.overload [--seconds 5] [--deadline 1.0]
 
-Poisson arrivals at 0.7, 2 and 5 times the capacity, whatever becomes of earlier calls, as ready-made frames (http2_load.py). Goodput
-counts answers within the deadline. Health is asked every 20 ms on its own port. rolling_restart_failures: failed calls of a client that
-follows the health of two servers while both are replaced. Use a machine without other work: server and client need a core each.
+Poisson arrivals at 0.7, 2 and 5 times the capacity, whatever becomes of earlier calls, as ready-made frames (http2_load.py) on two
+connections of at most 16 calls each (--max-calls-per-connection). What is beyond is refused by the client, as with
+eyecatch.client.connect(reject=True). Goodput counts answers within the deadline. Health is asked every 20 ms on its own port.
+rolling_restart_failures: failed calls of a client that follows the health of two servers while both are replaced. Use a machine without
+other work: server and client need a core each.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from tests.faults.test_rolling_restart import replace_both
 from tests.servers import free_port, running
 
 USERS = 10_000
+CONNECTIONS, LIMIT = 2, 16
 PROBE_S, PROBE_TIMEOUT_S = 0.02, 2.0
 
 
@@ -48,7 +51,7 @@ async def offered(port: int, health_port: int, rate: float, args: argparse.Names
     """(what became of the calls, milliseconds of the probes of health meanwhile)."""
     milliseconds: list[float] = []
     probing = asyncio.ensure_future(probe(health_port, milliseconds))
-    outcomes = await poisson(port, METHOD, requests(USERS), rate, args.seconds, args.deadline)
+    outcomes = await poisson(port, METHOD, requests(USERS), rate, args.seconds, args.deadline, CONNECTIONS)
     probing.cancel()
     with suppress(asyncio.CancelledError):
         await probing
@@ -61,7 +64,8 @@ def percentile(values: list[float], q: float) -> float:
 
 async def overload(folder: Path, args: argparse.Namespace) -> dict[str, float]:
     health_port = free_port()
-    with ours(folder, extra=("--health-port", str(health_port))) as (port, pid):
+    flags = ("--health-port", str(health_port), "--max-calls-per-connection", str(LIMIT))
+    with ours(folder, extra=flags) as (port, pid):
         load = Load(port, pid, requests(USERS))
         await load.closed(5.0)
         capacity = statistics.median([(await load.closed(args.seconds / 2)).rate for _ in range(3)])

@@ -32,6 +32,8 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
 )
 NAMES = tuple(s.full_name for s in SERVICES)
 KEEPALIVE_MS = 20_000
+PROTECTED = 256
+"""Calls of a connection from which on those that have ended, a few dozen, hardly count."""
 NO_LIMIT_MS = 2**31 - 1
 IMPORTS = {"UpsertItems", "UpsertUserEmbeddings"}
 """Calls with pictures or thousands of rows, which take seconds of work."""
@@ -132,8 +134,9 @@ class Server:
                 ("grpc.max_send_message_length", options.max_message_bytes),
                 # In gRPC's core, where it costs nothing: a call that Python refuses costs as much as one that it answers.
                 ("grpc.max_concurrent_streams", options.max_per_connection),
-                # It counts streams that have ended too, until Python lets go of them, and resets calls of clients that keep the limit.
-                ("grpc.http.overload_protection", 0),
+                # Counts streams that have ended too, until Python lets go of them. So a client that cancels all it sends takes no
+                # memory beyond its limit; but one that keeps a small limit would have calls reset.
+                ("grpc.http.overload_protection", int(options.max_per_connection >= PROTECTED)),
                 # Otherwise two servers could listen on one port, and each would get half of the calls.
                 ("grpc.so_reuseport", int(options.shared)),
                 # Clients behind balancers ping idle connections every 10 s; by default they are cut after two pings.

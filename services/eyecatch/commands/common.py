@@ -156,7 +156,9 @@ def run_process(
     import uvloop
 
     from eyecatch.observe.logs import configure
+    from eyecatch.wiring.process import share_memory
 
+    share_memory()
     with readable_errors():
         config = resolved(kind, flags)
         log_format: str = config.log_format  # type: ignore[attr-defined]

@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from eyecatch.core.errors import EyecatchError, Unavailable
 from eyecatch.observe.page import Registered
+from eyecatch.wiring.process import share_memory
 
 log = structlog.get_logger(__name__)
 
@@ -134,6 +135,7 @@ def _member(work: Work, pipe: Connection) -> None:
             pipe.recv()  # nothing is ever sent; it raises when the parent process ends
         os.kill(os.getpid(), signal.SIGTERM)
 
+    share_memory()
     Thread(target=follow, daemon=True).start()
     try:
         work(pipe.send)
