@@ -1,4 +1,4 @@
-"""A client on the generated stubs, with a token and readable errors, for our commands and for Python callers."""
+"""A client on the generated stubs, with a token, TLS and readable errors, for our commands and for Python callers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +9,7 @@ import grpc
 from google.rpc.error_details_pb2 import BadRequest
 from grpc_status import rpc_status
 
+from eyecatch.tls import Tls
 from eyecatch.v1 import behavior_pb2_grpc, catalog_pb2_grpc, covers_pb2_grpc, review_pb2_grpc
 
 MAX_MESSAGE = 64 << 20
@@ -39,11 +40,17 @@ class _WithToken(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterce
         return continuation(self._add(details), request)
 
 
-@contextmanager
-def connect(address: str, token: str = "") -> Iterator[Client]:
-    """A client of the server at `address` ("host:port")."""
+def _channel(address: str, tls: Tls | None) -> grpc.Channel:
     options = [("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.max_send_message_length", MAX_MESSAGE)]
-    with grpc.insecure_channel(address, options) as channel:
+    if tls:
+        return grpc.secure_channel(address, tls.credentials(), options)
+    return grpc.insecure_channel(address, options)
+
+
+@contextmanager
+def connect(address: str, token: str = "", tls: Tls | None = None) -> Iterator[Client]:
+    """A client of the server at `address` ("host:port"). Raises InvalidInput for an unusable file of `tls`."""
+    with _channel(address, tls) as channel:
         calls = grpc.intercept_channel(channel, _WithToken(token)) if token else channel
         yield Client(
             covers_pb2_grpc.CoversServiceStub(calls),

@@ -72,6 +72,8 @@ class ServerOptions:
     """0: no limit. A connection at its limit gets a GOAWAY; its running calls go on."""
     health_port: int = 0
     """Of health alone, served by threads of its own; 0 for none."""
+    credentials: grpc.ServerCredentials | None = None
+    """Of TLS, for all but the health port."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,11 @@ class Server:
         reflection.enable_server_reflection((*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         address = joined(options.host, options.port)
         try:
-            self.port = self._server.add_insecure_port(address)
+            self.port = (
+                self._server.add_secure_port(address, options.credentials)
+                if options.credentials
+                else self._server.add_insecure_port(address)
+            )
         except RuntimeError as error:  # all that gRPC says of a taken port or an address that is not ours
             raise Unavailable(f"cannot listen on {address}; is another server there? choose another --port") from error
         own = joined(options.host, options.health_port)

@@ -48,6 +48,7 @@ from eyecatch.upkeep.sweep import keep_current
 from eyecatch.upkeep.trials import keep_trials
 from eyecatch.wiring.cover_index import fill_index, keep_snapshots, open_index, snapshot
 from eyecatch.wiring.generator import POLL_S, scoring, watch_health
+from eyecatch.wiring.identity import tls
 from eyecatch.wiring.maker import maker, preload
 from eyecatch.wiring.process import stop_signal, tune_garbage_collector
 from eyecatch.wiring.server_metrics import ServerMetrics, metrics_page
@@ -192,6 +193,7 @@ async def application(
                 config.connection_age_s,
                 config.connection_idle_s,
                 config.health_port,
+                tls(config),
             ),
             CoversServicer(
                 recommender,
