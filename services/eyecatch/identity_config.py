@@ -11,8 +11,14 @@ IDENTITY = "Identity and TLS"
 class IdentityConfig(Settings):
     """Part of the configuration of `eyecatch serve`."""
 
-    api_token: str = option(
-        "", "Clients must send it as a bearer token; empty = no authentication.", IDENTITY, secret=True
+    api_token: str = option("", "A bearer token with all rights; empty = none.", IDENTITY, secret=True)
+    callers: str = option(
+        "",
+        "TOML file of the callers and their rights, read again when it changes (docs/security.md); empty = who is known has all rights.",
+        IDENTITY,
+    )
+    insecure: bool = option(
+        False, "Let everybody do everything, also on an address that is not of this machine alone.", IDENTITY
     )
     tls_cert: str = option(
         "", "PEM file of the server's certificate and its chain, read again when it changes; empty = no TLS.", IDENTITY

@@ -48,7 +48,7 @@ from eyecatch.upkeep.sweep import keep_current
 from eyecatch.upkeep.trials import keep_trials
 from eyecatch.wiring.cover_index import fill_index, keep_snapshots, open_index, snapshot
 from eyecatch.wiring.generator import POLL_S, scoring, watch_health
-from eyecatch.wiring.identity import tls
+from eyecatch.wiring.identity import open_identity
 from eyecatch.wiring.maker import maker, preload
 from eyecatch.wiring.process import stop_signal, tune_garbage_collector
 from eyecatch.wiring.server_metrics import ServerMetrics, metrics_page
@@ -120,6 +120,7 @@ async def application(
     config: Config, generator: Generator | None = None, encoder: Encoder | None = None
 ) -> AsyncIterator[Application]:
     """Open the stores, answer calls and run background tasks inside the context. At its end drain and close."""
+    identity = open_identity(config)
     async with open_parts(config, generator, encoder) as parts, open_outputs(config, parts) as (sink, queue):
         store = parts.store
         mode = config.made_covers
@@ -189,11 +190,11 @@ async def application(
                 config.max_streams,
                 config.max_imports,
                 config.max_message_mb << 20,
-                config.api_token,
                 config.connection_age_s,
                 config.connection_idle_s,
                 config.health_port,
-                tls(config),
+                identity.credentials,
+                identity.gate,
             ),
             CoversServicer(
                 recommender,
@@ -229,8 +230,12 @@ async def application(
         work = [decisions.run(), generation.run_background(), follower.run(), late.run()]
         if worker is not None:
             work.append(worker.run())
-        work += [_keep_fitted(config, parts, tastes), keep_snapshots(parts.index, *index_file)]
-        work.append(_keep_clicks(config, store, pools))
+        work += [
+            _keep_fitted(config, parts, tastes),
+            keep_snapshots(parts.index, *index_file),
+            _keep_clicks(config, store, pools),
+            *(file.watch() for file in identity.files),
+        ]
         if config.reencode_every_s:
             work.append(keep_current(store.profiles, store.notes, parts.encoder, config.reencode_every_s))
         if config.trial_every_s and mode in (TRIAL, TRUSTED):

@@ -1,0 +1,79 @@
+"""The way into each rpc where callers are known: whose call it is, and whether it may. Knows no rpc by name.
+
+A call is read only after that: bytes of strangers meet no parser.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from eyecatch.api import status
+from eyecatch.api.admission import Stream, Unary
+from eyecatch.api.identity.callers import Caller, Callers, token_digest
+from eyecatch.api.identity.rights import RIGHTS, Right
+from eyecatch.core.errors import Denied, EyecatchError, Unauthenticated, shorten
+
+Parse = Callable[[Any], Any]
+SCHEME = "bearer "
+
+
+class Gate:
+    """`callers` may be replaced while calls run."""
+
+    def __init__(self, callers: Callers) -> None:
+        self.callers = callers
+
+    def unary(self, call: Unary, parse: Parse, method: str) -> Unary:
+        """`call` for bytes. `method`: "package.Service/Method", which needs the right of RIGHTS."""
+        right = RIGHTS[method]
+
+        async def guarded(data: Any, context: Any) -> Any:
+            try:
+                self._admit(context, right, method)
+            except EyecatchError as error:
+                await status.abort(context, error)
+            return await call(parse(data), context)
+
+        return guarded
+
+    def stream(self, call: Stream, parse: Parse, method: str) -> Stream:
+        """The same of a stream. A method that RIGHTS does not have is for every known caller."""
+        right = RIGHTS.get(method)
+
+        async def guarded(data: Any, context: Any) -> AsyncGenerator[Any]:
+            try:
+                self._admit(context, right, method)
+            except EyecatchError as error:
+                await status.abort(context, error)
+            async with aclosing(call(parse(data), context)) as responses:
+                async for response in responses:
+                    yield response
+
+        return guarded
+
+    def _admit(self, context: Any, right: Right | None, method: str) -> None:
+        caller = self._caller(context)
+        if right is not None and right not in caller.rights:
+            what = f"{method.rpartition('/')[2]} needs the right {right.value!r}"
+            raise Denied(f"{what}; the caller {shorten(caller.name)} has {', '.join(sorted(caller.rights))}")
+
+    def _caller(self, context: Any) -> Caller:
+        """Of the token if there is one, else of the certificate. Raises Unauthenticated."""
+        header = next((value for key, value in context.invocation_metadata() if key == "authorization"), None)
+        if header is None:
+            caller = self.callers.of_certificate(_names(context.auth_context()))
+        elif header[: len(SCHEME)].lower() == SCHEME:
+            caller = self.callers.of_token(token_digest(header[len(SCHEME) :]))
+        else:
+            caller = None
+        if caller is None:
+            raise Unauthenticated(
+                "send the metadata 'authorization: Bearer <token>', or use a certificate of a known caller"
+            )
+        return caller
+
+
+def _names(peer: dict[str, Sequence[bytes]]) -> list[str]:
+    """Of the peer's certificate, if it has one."""
+    names = peer.get("x509_subject_alternative_name") or peer.get("x509_common_name") or ()
+    return [name.decode(errors="replace") for name in names]
