@@ -17,6 +17,11 @@ class IdentityConfig(Settings):
         "TOML file of the callers and their rights, read again when it changes (docs/security.md); empty = who is known has all rights.",
         IDENTITY,
     )
+    jwt_keys: str = option(
+        "", "JWK set of the issuer of JSON web tokens: a file, or an https address; empty = no such tokens.", IDENTITY
+    )
+    jwt_issuer: str = option("", "`iss` of the tokens.", IDENTITY)
+    jwt_audience: str = option("", "`aud` of the tokens, which names this service.", IDENTITY)
     insecure: bool = option(
         False, "Let everybody do everything, also on an address that is not of this machine alone.", IDENTITY
     )

@@ -5,7 +5,7 @@ A call is read only after that: bytes of strangers meet no parser.
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eyecatch.api import status
 from eyecatch.api.admission import Stream, Unary
@@ -13,15 +13,18 @@ from eyecatch.api.identity.callers import Caller, Callers, token_digest
 from eyecatch.api.identity.rights import RIGHTS, Right
 from eyecatch.core.errors import Denied, EyecatchError, Unauthenticated, shorten
 
+if TYPE_CHECKING:
+    from eyecatch.api.identity.web_tokens import WebTokens
+
 Parse = Callable[[Any], Any]
 SCHEME = "bearer "
 
 
 class Gate:
-    """`callers` may be replaced while calls run."""
+    """`callers` may be replaced while calls run. `web_tokens`: None refuses all of them."""
 
-    def __init__(self, callers: Callers) -> None:
-        self.callers = callers
+    def __init__(self, callers: Callers, web_tokens: "WebTokens | None" = None) -> None:
+        self.callers, self.web_tokens = callers, web_tokens
 
     def unary(self, call: Unary, parse: Parse, method: str) -> Unary:
         """`call` for bytes. `method`: "package.Service/Method", which needs the right of RIGHTS."""
@@ -63,13 +66,23 @@ class Gate:
         if header is None:
             caller = self.callers.of_certificate(_names(context.auth_context()))
         elif header[: len(SCHEME)].lower() == SCHEME:
-            caller = self.callers.of_token(token_digest(header[len(SCHEME) :]))
+            caller = self._of_token(header[len(SCHEME) :])
         else:
             caller = None
         if caller is None:
             raise Unauthenticated(
                 "send the metadata 'authorization: Bearer <token>', or use a certificate of a known caller"
             )
+        return caller
+
+    def _of_token(self, token: str) -> Caller | None:
+        digest = token_digest(token)
+        caller = self.callers.of_token(digest)
+        if caller is None and self.web_tokens is not None:
+            subject = self.web_tokens.subject(token, digest)
+            caller = self.callers.of_subject(subject)
+            if caller is None:
+                raise Unauthenticated(f"no caller has the subject {shorten(subject)}")
         return caller
 
 
