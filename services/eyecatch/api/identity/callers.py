@@ -16,6 +16,9 @@ class Caller:
     tokens: tuple[bytes, ...] = ()
     certificates: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
+    calls_per_s: float = 0.0
+    covers_per_hour: int = 0
+    """0: no quota."""
 
 
 class Callers:

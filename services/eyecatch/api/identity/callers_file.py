@@ -5,6 +5,8 @@ rights = ["recommend", "generate"]
 tokens = ["sha256:9b1f..."]                    # of a bearer token
 certificates = ["spiffe://shop/recommender"]   # a name in its certificate (--tls-client-ca)
 subjects = ["recommender@shop"]                # `sub` of its JSON web tokens (--jwt-keys)
+calls_per_s = 500                              # quotas; without, none
+covers_per_hour = 100
 """
 
 import re
@@ -21,7 +23,8 @@ from eyecatch.core.limits import Check
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _WAYS = ("tokens", "certificates", "subjects")
-_KEYS = ("rights", *_WAYS)
+_KEYS = ("rights", *_WAYS, "calls_per_s", "covers_per_hour")
+_MOST = 1_000_000
 
 
 def parse(data: bytes) -> list[Caller]:
@@ -68,7 +71,20 @@ def _caller(check: Check, name: str, table: Any) -> Caller:
         tuple(bytes.fromhex(digest.removeprefix("sha256:")) for digest in digests if digest not in bad),
         tuple(_texts(check, at, table, "certificates")),
         tuple(_texts(check, at, table, "subjects")),
+        _number(check, f"{at}.calls_per_s", table.get("calls_per_s"), 0.001),
+        int(_number(check, f"{at}.covers_per_hour", table.get("covers_per_hour"), 1)),
     )
+
+
+def _number(check: Check, field: str, value: Any, least: float) -> float:
+    """0.0 if there is none. Whole if `least` is."""
+    if value is None:
+        return 0.0
+    whole = isinstance(least, int)
+    if type(value) not in ((int,) if whole else (int, float)) or not least <= value <= _MOST:
+        check.refuse(field, value, f"{'a whole number, ' if whole else ''}{least} to {_MOST}")
+        return 0.0
+    return float(value)
 
 
 def _texts(check: Check, at: str, table: dict[str, Any], key: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The way into each rpc where callers are known: whose call it is, and whether it may. Knows no rpc by name.
+"""The way into each rpc where callers are known: whose call it is, and whether it may. Knows no service.
 
 A call is read only after that: bytes of strangers meet no parser.
 """
@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 from eyecatch.api import status
 from eyecatch.api.admission import Stream, Unary
 from eyecatch.api.identity.callers import Caller, Callers, token_digest
+from eyecatch.api.identity.quotas import Quotas
 from eyecatch.api.identity.rights import RIGHTS, Right
 from eyecatch.core.errors import Denied, EyecatchError, Unauthenticated, shorten
+from eyecatch.core.limits import MAX_GENERATE
+from eyecatch.v1 import covers_pb2
 
 if TYPE_CHECKING:
     from eyecatch.api.identity.web_tokens import WebTokens
@@ -25,6 +28,7 @@ class Gate:
 
     def __init__(self, callers: Callers, web_tokens: "WebTokens | None" = None) -> None:
         self.callers, self.web_tokens = callers, web_tokens
+        self._quotas = Quotas()
 
     def unary(self, call: Unary, parse: Parse, method: str) -> Unary:
         """`call` for bytes. `method`: "package.Service/Method", which needs the right of RIGHTS."""
@@ -45,20 +49,26 @@ class Gate:
 
         async def guarded(data: Any, context: Any) -> AsyncGenerator[Any]:
             try:
-                self._admit(context, right, method)
+                caller = self._admit(context, right, method)
+                request = parse(data)
+                if isinstance(request, covers_pb2.GenerateCoversRequest):
+                    self._quotas.covers(caller, min(max(request.count, 1), MAX_GENERATE))
             except EyecatchError as error:
                 await status.abort(context, error)
-            async with aclosing(call(parse(data), context)) as responses:
+            async with aclosing(call(request, context)) as responses:
                 async for response in responses:
                     yield response
 
         return guarded
 
-    def _admit(self, context: Any, right: Right | None, method: str) -> None:
+    def _admit(self, context: Any, right: Right | None, method: str) -> Caller:
+        """Raises Unauthenticated, Denied, Overloaded."""
         caller = self._caller(context)
         if right is not None and right not in caller.rights:
             what = f"{method.rpartition('/')[2]} needs the right {right.value!r}"
             raise Denied(f"{what}; the caller {shorten(caller.name)} has {', '.join(sorted(caller.rights))}")
+        self._quotas.call(caller)
+        return caller
 
     def _caller(self, context: Any) -> Caller:
         """Of the token if there is one, else of the certificate. Raises Unauthenticated."""
