@@ -22,6 +22,9 @@ class IdentityConfig(Settings):
     )
     jwt_issuer: str = option("", "`iss` of the tokens.", IDENTITY)
     jwt_audience: str = option("", "`aud` of the tokens, which names this service.", IDENTITY)
+    audit_log: str = option(
+        "", "File of deletions and changes of rights, one JSON object a line; empty = none.", IDENTITY
+    )
     insecure: bool = option(
         False, "Let everybody do everything, also on an address that is not of this machine alone.", IDENTITY
     )

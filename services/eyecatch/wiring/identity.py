@@ -9,6 +9,7 @@ import grpc
 import structlog
 
 from eyecatch.addresses import bare
+from eyecatch.api.identity.audit import AuditLog
 from eyecatch.api.identity.callers import Caller, Callers, token_digest
 from eyecatch.api.identity.callers_file import parse
 from eyecatch.api.identity.files import Watched
@@ -18,11 +19,13 @@ from eyecatch.api.identity.rights import ALL
 from eyecatch.api.identity.tls import TlsFiles, credentials
 from eyecatch.config import Config
 from eyecatch.core.errors import InvalidInput, NotReady
+from eyecatch.core.ports import Notes
 
 log = structlog.get_logger(__name__)
 
 API_TOKEN = "api-token"  # noqa: S105
 """The name of the caller with --api-token."""
+ANYBODY = Caller("anybody", ALL)
 
 
 @dataclass(frozen=True)
@@ -32,28 +35,35 @@ class Identity:
     credentials: grpc.ServerCredentials | None
     gate: Gate | None
     files: tuple[Watched | KeyAddress, ...] = ()
+    audit: AuditLog | None = None
+
+    async def take_key(self, notes: Notes) -> None:
+        """The last that is missing, once the store is open."""
+        if self.audit is not None:
+            await self.audit.take_key(notes)
 
 
 def open_identity(config: Config) -> Identity:
     """Raises InvalidInput for an unusable file, and for an address that others reach if callers are not known."""
     tls = TlsFiles.of(config.tls_cert, config.tls_key, config.tls_client_ca)
     secured = credentials(tls) if tls else None
-    if not (config.api_token or config.callers or config.tls_client_ca):
-        if not config.insecure and not is_loopback(config.host):
+    is_known = bool(config.api_token or config.callers or config.tls_client_ca)
+    if not is_loopback(config.host):
+        if not is_known and not config.insecure:
             allowed = "127.0.0.1 or ::1; others with --api-token, --callers or --tls-client-ca, or with --insecure"
             raise InvalidInput.of("host", config.host, allowed)
-        return Identity(secured, None)
-    if not secured and not is_loopback(config.host):
-        log.warning("no_tls", effect="tokens and data go over the network in the clear, unless a proxy adds TLS")
+        if not secured:
+            log.warning("no_tls", effect="tokens and data go over the network in the clear, unless a proxy adds TLS")
+    audit = AuditLog(Path(config.audit_log)) if config.audit_log else None
     own = [Caller(API_TOKEN, ALL, tokens=(token_digest(config.api_token),))] if config.api_token else []
-    gate = Gate(Callers(own, any_certificate=not config.callers))
-    files: list[Watched | KeyAddress] = [_callers_file(gate, config, own)] if config.callers else []
+    gate = Gate(Callers(own, any_certificate=not config.callers), audit, None if is_known else ANYBODY)
+    files: list[Watched | KeyAddress] = [_callers_file(gate, config, own, audit)] if config.callers else []
     if config.jwt_keys:
         files.append(_web_tokens(gate, config))
-    return Identity(secured, gate, tuple(files))
+    return Identity(secured, gate if is_known or audit else None, tuple(files), audit)
 
 
-def _callers_file(gate: Gate, config: Config, own: Sequence[Caller]) -> Watched:
+def _callers_file(gate: Gate, config: Config, own: Sequence[Caller], audit: AuditLog | None) -> Watched:
     def take(data: bytes) -> None:
         callers = parse(data)
         for caller in callers:
@@ -62,7 +72,9 @@ def _callers_file(gate: Gate, config: Config, own: Sequence[Caller]) -> Watched:
                 raise InvalidInput.of(f"{at}.certificates", caller.certificates[0], "none without --tls-client-ca")
             if caller.subjects and not config.jwt_keys:
                 raise InvalidInput.of(f"{at}.subjects", caller.subjects[0], "none without --jwt-keys")
-        gate.callers = Callers([*own, *callers])
+        before, gate.callers = gate.callers, Callers([*own, *callers])
+        if audit is not None:
+            audit.rights(before.by_name, gate.callers.by_name)
 
     return Watched("callers", Path(config.callers), take)
 

@@ -122,11 +122,11 @@ async def application(
     """Open the stores, answer calls and run background tasks inside the context. At its end drain and close."""
     identity = open_identity(config)
     async with open_parts(config, generator, encoder) as parts, open_outputs(config, parts) as (sink, queue):
-        store = parts.store
-        mode = config.made_covers
+        store, mode = parts.store, config.made_covers
         index_file = snapshot(config)
         await open_index(parts.index, store.catalog, mode, *index_file)
         requeued = await store.queue.recover()
+        await identity.take_key(store.notes)
         pools = Pools(
             store.catalog,
             scoring(config, checkpoint(config)),

@@ -4,11 +4,14 @@ A call is read only after that: bytes of strangers meet no parser.
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import TYPE_CHECKING, Any
+
+import grpc
 
 from eyecatch.api import status
 from eyecatch.api.admission import Stream, Unary
+from eyecatch.api.identity.audit import AuditLog
 from eyecatch.api.identity.callers import Caller, Callers, token_digest
 from eyecatch.api.identity.quotas import Quotas
 from eyecatch.api.identity.rights import RIGHTS, Right
@@ -24,32 +27,39 @@ SCHEME = "bearer "
 
 
 class Gate:
-    """`callers` may be replaced while calls run. `web_tokens`: None refuses all of them."""
+    """`callers` may be replaced while calls run. `anybody`: as who those are let in who are not known.
 
-    def __init__(self, callers: Callers, web_tokens: "WebTokens | None" = None) -> None:
-        self.callers, self.web_tokens = callers, web_tokens
+    `web_tokens`: None refuses all of them.
+    """
+
+    def __init__(self, callers: Callers, audit: AuditLog | None = None, anybody: Caller | None = None) -> None:
+        self.callers, self._audit, self._anybody = callers, audit, anybody
+        self.web_tokens: WebTokens | None = None
         self._quotas = Quotas()
 
     def unary(self, call: Unary, parse: Parse, method: str) -> Unary:
         """`call` for bytes. `method`: "package.Service/Method", which needs the right of RIGHTS."""
-        right = RIGHTS[method]
+        right, name = RIGHTS[method], _short(method)
+        audit = self._audit if right is Right.ADMIN else None
 
         async def guarded(data: Any, context: Any) -> Any:
             try:
-                self._admit(context, right, method)
+                caller = self._admit(context, right, name)
             except EyecatchError as error:
                 await status.abort(context, error)
-            return await call(parse(data), context)
+            request = parse(data)
+            with audit.call(name, caller, request, context) if audit else nullcontext():
+                return await call(request, context)
 
         return guarded
 
     def stream(self, call: Stream, parse: Parse, method: str) -> Stream:
         """The same of a stream. A method that RIGHTS does not have is for every known caller."""
-        right = RIGHTS.get(method)
+        right, name = RIGHTS.get(method), _short(method)
 
         async def guarded(data: Any, context: Any) -> AsyncGenerator[Any]:
             try:
-                caller = self._admit(context, right, method)
+                caller = self._admit(context, right, name)
                 request = parse(data)
                 if isinstance(request, covers_pb2.GenerateCoversRequest):
                     self._quotas.covers(caller, min(max(request.count, 1), MAX_GENERATE))
@@ -61,11 +71,13 @@ class Gate:
 
         return guarded
 
-    def _admit(self, context: Any, right: Right | None, method: str) -> Caller:
+    def _admit(self, context: Any, right: Right | None, name: str) -> Caller:
         """Raises Unauthenticated, Denied, Overloaded."""
         caller = self._caller(context)
         if right is not None and right not in caller.rights:
-            what = f"{method.rpartition('/')[2]} needs the right {right.value!r}"
+            if self._audit is not None and right is Right.ADMIN:
+                self._audit.write(name, caller=caller.name, outcome=grpc.StatusCode.PERMISSION_DENIED.name)
+            what = f"{name} needs the right {right.value!r}"
             raise Denied(f"{what}; the caller {shorten(caller.name)} has {', '.join(sorted(caller.rights))}")
         self._quotas.call(caller)
         return caller
@@ -79,6 +91,7 @@ class Gate:
             caller = self._of_token(header[len(SCHEME) :])
         else:
             caller = None
+        caller = caller or self._anybody
         if caller is None:
             raise Unauthenticated(
                 "send the metadata 'authorization: Bearer <token>', or use a certificate of a known caller"
@@ -94,6 +107,11 @@ class Gate:
             if caller is None:
                 raise Unauthenticated(f"no caller has the subject {shorten(subject)}")
         return caller
+
+
+def _short(method: str) -> str:
+    """ "package.Service/Method" -> "Method"."""
+    return method.rpartition("/")[2]
 
 
 def _names(peer: dict[str, Sequence[bytes]]) -> list[str]:

@@ -70,9 +70,9 @@ def token(algorithm: str = "ES256", key: object = None, kid: str | None = "", **
 
 @pytest.fixture
 def checker() -> WebTokens:
-    made = WebTokens(ISSUER, AUDIENCE)
-    made.take_keys(key_set("RS256", "ES256", "EdDSA"))
-    return made
+    tokens = WebTokens(ISSUER, AUDIENCE)
+    tokens.take_keys(key_set("RS256", "ES256", "EdDSA"))
+    return tokens
 
 
 def subject(checker: WebTokens, text: str) -> str:
