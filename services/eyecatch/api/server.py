@@ -155,7 +155,9 @@ class Server:
         names = (*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         servicer = reflection.aio.ReflectionServicer(names)  # type: ignore[attr-defined]
         if gate is not None:
-            servicer.ServerReflectionInfo = gate.stream(servicer.ServerReflectionInfo, lambda requests: requests, REFLECTION)
+            servicer.ServerReflectionInfo = gate.stream(
+                servicer.ServerReflectionInfo, lambda requests: requests, REFLECTION
+            )
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, self._server)
 
     async def start(self) -> None:

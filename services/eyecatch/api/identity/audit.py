@@ -14,6 +14,7 @@ import structlog
 
 from eyecatch.api.identity.callers import Caller
 from eyecatch.core.errors import InvalidInput
+from eyecatch.core.limits import MAX_ID
 from eyecatch.core.ports import Notes
 
 log = structlog.get_logger(__name__)
@@ -78,7 +79,7 @@ class AuditLog:
 
     def _target(self, request: Any) -> dict[str, str]:
         names = {"user_id": "user", "item_id": "item", "cover_id": "cover"}
-        target = {short: value for name, short in names.items() if (value := getattr(request, name, ""))}
+        target = {short: value for name, short in names.items() if (value := getattr(request, name, "")[:MAX_ID])}
         if "user" in target:
             target["user"] = hmac.digest(self._key, target["user"].encode(), "sha256").hex()[:32]
         return target
