@@ -48,6 +48,10 @@ def open_identity(config: Config) -> Identity:
     tls = TlsFiles.of(config.tls_cert, config.tls_key, config.tls_client_ca)
     secured = credentials(tls) if tls else None
     is_known = bool(config.api_token or config.callers or config.tls_client_ca)
+    if is_known and config.insecure:
+        raise InvalidInput.of(
+            "insecure", True, "not with --api-token, --callers or --tls-client-ca, which it would make useless"
+        )
     if not is_loopback(config.host):
         if not is_known and not config.insecure:
             allowed = "127.0.0.1 or ::1; others with --api-token, --callers or --tls-client-ca, or with --insecure"

@@ -23,6 +23,11 @@ KEY_NOTE = "audit-key"
 KEY_BYTES = 32
 
 
+def user_digest(key: bytes, user_id: str) -> str:
+    """`user` of an entry."""
+    return hmac.digest(key, user_id.encode(), "sha256").hex()[:32]
+
+
 class AuditLog:
     """Appends to a file, which may be moved away at any time. `key` comes later, from the store."""
 
@@ -81,5 +86,5 @@ class AuditLog:
         names = {"user_id": "user", "item_id": "item", "cover_id": "cover"}
         target = {short: value for name, short in names.items() if (value := getattr(request, name, "")[:MAX_ID])}
         if "user" in target:
-            target["user"] = hmac.digest(self._key, target["user"].encode(), "sha256").hex()[:32]
+            target["user"] = user_digest(self._key, target["user"])
         return target

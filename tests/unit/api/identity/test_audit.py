@@ -1,5 +1,6 @@
 """The audit log: deletions and changes of rights, by whom, without a user id."""
 
+import asyncio
 import json
 import stat
 from collections.abc import AsyncIterator
@@ -10,11 +11,14 @@ from typing import Any
 
 import grpc
 import pytest
+from eyecatch.cli import app as cli
 from eyecatch.config import Config
 from eyecatch.core.errors import InvalidInput
+from eyecatch.stores.sqlite import SqliteStore
 from eyecatch.v1 import behavior_pb2, catalog_pb2
 from eyecatch.wiring.serve import application
 from structlog.testing import capture_logs
+from typer.testing import CliRunner
 
 from tests.contracts.builders import MEAN
 from tests.fakes import FakeGenerator
@@ -66,6 +70,21 @@ async def test_a_forgotten_user_is_a_digest_that_stays_the_same_after_a_restart(
     assert (first["action"], first["outcome"], len(first["user"])) == ("ForgetUser", "OK", 32)
     assert first["user"] == second["user"]
     assert USER not in Path(audited.audit_log).read_text()
+
+
+async def test_a_command_prints_the_digest_of_a_user_beside_the_server(audited: Config) -> None:
+    async with serving(audited) as api:
+        await api.behavior.ForgetUser(FORGET, metadata=by("admin"))
+        command = ["users", "digest", USER, "--data-dir", audited.data_dir]
+        done = await asyncio.to_thread(CliRunner().invoke, cli, command)
+    (entry,) = entries(audited)
+    assert done.stdout == f"{entry['user']}\n"
+
+
+def test_a_store_without_a_key_is_named(tmp_path: Path) -> None:
+    SqliteStore.open(tmp_path).close()
+    done = CliRunner().invoke(cli, ["users", "digest", USER, "--data-dir", str(tmp_path)])
+    assert (done.exit_code, done.stderr) == (1, "error: no server with --audit-log has used this store\n")
 
 
 async def test_another_store_has_other_digests(audited: Config, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ async def test_callers_that_are_added_and_removed_are_noticed(config: Config, ca
         assert await code(channel, f"Bearer {token_of('old')}") is UNKNOWN
 
 
-async def test_a_broken_callers_file_changes_nothing_and_is_logged_once(config: Config, callers: Write) -> None:
+async def test_a_broken_callers_file_changes_nothing(config: Config, callers: Write) -> None:
     path = callers({"old": ["recommend"]})
     async with (
         application(replace(config, callers=str(path)), FakeGenerator(), MEAN) as app,
@@ -157,6 +157,12 @@ async def test_an_address_that_others_reach_is_served_with_identity_or_if_it_is_
 ) -> None:
     async with application(replace(config, host="0.0.0.0", **settings), FakeGenerator(), MEAN) as app:
         assert app.server.port
+
+
+async def test_identity_that_is_switched_off_in_the_same_breath_is_refused(config: Config) -> None:
+    with pytest.raises(InvalidInput, match=r"insecure: got True; allowed: not with --api-token"):
+        async with application(replace(config, insecure=True, api_token="correct-horse"), FakeGenerator(), MEAN):
+            pass
 
 
 GOOD = f'rights = ["write"]\ntokens = ["sha256:{"0" * 64}"]\n'
