@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import typer
+from eyecatch.api.identity.rights import RIGHTS, Right
 from eyecatch.cli import app
 from eyecatch.generate.metrics import GenerateMetrics
 from eyecatch.ingest.metrics import IngestMetrics
@@ -20,6 +21,7 @@ from typer.main import get_command
 
 DOCS = Path(__file__).parents[1] / "docs"
 PROTOS = Path(__file__).parents[1] / "protos" / "eyecatch" / "v1"
+MATRIX_BEGINS, MATRIX_ENDS = "<!-- rights: written by tests.fresh_docs -->", "<!-- end of rights -->"
 APPS = {"eyecatch": app, "icg": icg}
 
 
@@ -113,7 +115,19 @@ def metrics_page() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-PAGES = {"commands.md": commands_page, "api.md": api_page, "metrics.md": metrics_page}
+def security_page() -> str:
+    """As it is, with the matrix between its two marks."""
+    text = (DOCS / "security.md").read_text()
+    before, rest = text.split(MATRIX_BEGINS)
+    _, after = rest.split(MATRIX_ENDS)
+    lines = ["| rpc | " + " | ".join(Right) + " |", "|---|" + ":-:|" * len(Right)]
+    for method, right in RIGHTS.items():
+        marks = " | ".join("yes" if right is each else "" for each in Right)
+        lines.append(f"| {method.removeprefix('eyecatch.v1.')} | {marks} |")
+    return f"{before}{MATRIX_BEGINS}\n\n" + "\n".join(lines) + f"\n\n{MATRIX_ENDS}{after}"
+
+
+PAGES = {"commands.md": commands_page, "api.md": api_page, "metrics.md": metrics_page, "security.md": security_page}
 
 
 def stale() -> list[str]:

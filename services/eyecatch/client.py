@@ -1,4 +1,4 @@
-"""A client on the generated stubs, with a token and readable errors, for our commands and for Python callers."""
+"""A client on the generated stubs, with a token, TLS and readable errors, for our commands and for Python callers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +9,7 @@ import grpc
 from google.rpc.error_details_pb2 import BadRequest
 from grpc_status import rpc_status
 
+from eyecatch.tls import Tls
 from eyecatch.v1 import behavior_pb2_grpc, catalog_pb2_grpc, covers_pb2_grpc, review_pb2_grpc
 
 MAX_MESSAGE = 64 << 20
@@ -46,13 +47,7 @@ class _TwoChannels:
         self.unary_unary, self.unary_stream = calls.unary_unary, streams.unary_stream
 
 
-@contextmanager
-def connect(address: str, token: str = "", reject: bool = False) -> Iterator[Client]:
-    """A client of the server at `address` ("host:port").
-
-    What is beyond the server's --max-calls-per-connection waits here for its turn until its deadline, or with `reject` ends at
-    once with RESOURCE_EXHAUSTED.
-    """
+def _channel(address: str, tls: Tls | None, reject: bool) -> grpc.Channel:
     options = [
         ("grpc.max_receive_message_length", MAX_MESSAGE),
         ("grpc.max_send_message_length", MAX_MESSAGE),
@@ -60,11 +55,22 @@ def connect(address: str, token: str = "", reject: bool = False) -> Iterator[Cli
         ("grpc.enable_retries", int(not reject)),  # else a rejected call is tried again until its deadline
         ("grpc.use_local_subchannel_pool", 1),  # else both channels share a connection
     ]
-    with grpc.insecure_channel(address, options) as first, grpc.insecure_channel(address, options) as second:
-        channel: Any = _TwoChannels(first, second)
+    if tls:
+        return grpc.secure_channel(address, tls.credentials(), options)
+    return grpc.insecure_channel(address, options)
+
+
+@contextmanager
+def connect(address: str, token: str = "", tls: Tls | None = None, reject: bool = False) -> Iterator[Client]:
+    """A client of the server at `address` ("host:port"). Raises InvalidInput for an unusable file of `tls`.
+
+    What is beyond the server's --max-calls-per-connection waits here for its turn until its deadline, or with `reject` ends at
+    once with RESOURCE_EXHAUSTED.
+    """
+    with _channel(address, tls, reject) as first, _channel(address, tls, reject) as second:
+        calls: Any = _TwoChannels(first, second)
         if token:
-            channel = _TwoChannels(*(grpc.intercept_channel(each, _WithToken(token)) for each in (first, second)))
-        calls = channel
+            calls = _TwoChannels(*(grpc.intercept_channel(each, _WithToken(token)) for each in (first, second)))
         yield Client(
             covers_pb2_grpc.CoversServiceStub(calls),
             catalog_pb2_grpc.CatalogServiceStub(calls),

@@ -8,6 +8,7 @@ from typing import Any
 from eyecatch.core.defaults import PUBLIC
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.trust import standing
+from eyecatch.identity_config import IdentityConfig
 from eyecatch.settings import Settings, option
 
 SECURITY = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -17,7 +18,7 @@ MADE_COVERS = standing.MODES
 SASL = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 STORE, JOBS, COVERS, TRITON = "Store", "Jobs and budgets", "Making covers", "Triton"
-KAFKA, LEARNING, LIMITS, OPERATION = "Kafka", "Learning from behaviour", "Limits and access", "Operation"
+KAFKA, LEARNING, LIMITS, OPERATION = "Kafka", "Learning from behaviour", "Limits", "Operation"
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,12 @@ class MakingConfig(StateConfig, QueueConfig):
         2, "Priority of our covers on a shared Triton server, 1 (first) to 3.", TRITON, low=1, high=3
     )
 
+    triton_ca: str = option(
+        "", "PEM file of the authority of Triton's certificates, or system; empty = no TLS.", TRITON
+    )
+    triton_cert: str = option("", "PEM file of our certificate, if Triton asks for one.", TRITON)
+    triton_key: str = option("", "PEM file of its key.", TRITON)
+
     @property
     def blobs(self) -> str:
         return self.blob_url or str(self.folder / "blobs")
@@ -254,7 +261,7 @@ class KafkaConfig(BrokerConfig, EventsTopicConfig, RequestsTopicConfig):
 
 
 @dataclass(frozen=True)
-class Config(MakingConfig, EventLogConfig, ServedStoreConfig, KafkaConfig):
+class Config(MakingConfig, EventLogConfig, ServedStoreConfig, KafkaConfig, IdentityConfig):
     """eyecatch serve. With `kafka`, recorded events go to the topic, and `eyecatch ingest` absorbs them."""
 
     host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface.")
@@ -353,9 +360,6 @@ class Config(MakingConfig, EventLogConfig, ServedStoreConfig, KafkaConfig):
         LIMITS,
     )
     allowed_private_hosts: str = option("", "Further ones, whose names may have private addresses.", LIMITS)
-    api_token: str = option(
-        "", "Clients must send it as a bearer token; empty = no authentication.", LIMITS, secret=True
-    )
     health_port: int = option(
         0,
         "Further port of grpc.health.v1, for probes: it has threads of its own and answers under any load; 0 = none.",

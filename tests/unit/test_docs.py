@@ -95,6 +95,16 @@ def test_links_and_folders_of_the_readme_exist() -> None:
         assert (ROOT / path).exists(), path
 
 
+def test_every_threat_names_a_test_that_exists() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    rows = re.findall(r"^\| .*\|$", text[text.index("## Threats") : text.index("Not defended")], re.M)[2:]
+    tests = [re.fullmatch(r".* `(\S+)::(test_\w+)` \|", row) for row in rows]
+    assert len(rows) > 20
+    assert [row for row, test in zip(rows, tests, strict=True) if test is None] == []
+    unknown = [t[0] for t in tests if t and not re.search(rf"^(async )?def {t[2]}\(", (ROOT / t[1]).read_text(), re.M)]
+    assert unknown == []
+
+
 def test_every_dependency_says_why() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     project = tomllib.loads(text)["project"]

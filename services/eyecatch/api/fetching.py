@@ -1,4 +1,4 @@
-"""An address of a picture -> its bytes, from hosts that the operator allows. Knows no picture.
+"""An address of a picture or of keys -> its bytes, from hosts that the operator allows. Knows no picture.
 
 A name is resolved once, and the connection goes to the address that was checked: a name that later leads elsewhere leads nowhere.
 """
@@ -22,14 +22,19 @@ AT_A_TIME = 8
 
 
 class Fetcher:
-    """`hosts`: "host" or "host:port" each. `private`: those of them that may have private addresses; an address itself may."""
+    """`hosts`: "host" or "host:port" each. `private`: those of them that may have private addresses; an address itself may.
+
+    `what`: what is fetched, for errors.
+    """
 
     def __init__(
         self,
         hosts: frozenset[str] = frozenset(),
         private: frozenset[str] = frozenset(),
         deadline_s: float = DEADLINE_S,
+        what: str = "a picture",
     ) -> None:
+        self._what = what
         self._hosts, self._private, self._deadline_s = hosts | private, private, deadline_s
         self._threads = ThreadPoolExecutor(AT_A_TIME, "fetch")
 
@@ -47,7 +52,7 @@ class Fetcher:
             problem = error
         finally:
             transfer.stop()  # else a slow host holds the thread
-        raise InvalidInput.of(field, uri, f"an address that answers with a picture ({problem})")
+        raise InvalidInput.of(field, uri, f"an address that answers with {self._what} ({problem})")
 
     def _allowed(self, uri: str, field: str) -> SplitResult:
         try:

@@ -1,8 +1,6 @@
 """The gRPC server: services, health, reflection, limits, and a drain in which running calls finish. Knows no store."""
 
 import asyncio
-import hmac
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +8,7 @@ import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from eyecatch.addresses import joined
 from eyecatch.api import status
@@ -19,6 +17,7 @@ from eyecatch.api.behavior import BehaviorServicer
 from eyecatch.api.catalog import CatalogServicer
 from eyecatch.api.covers import CoversServicer
 from eyecatch.api.health import Health, HealthPort
+from eyecatch.api.identity.gate import Gate, Parse
 from eyecatch.api.review import ReviewServicer
 from eyecatch.core.errors import Unavailable
 from eyecatch.observe.calls import Calls
@@ -31,6 +30,7 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     review_pb2.DESCRIPTOR.services_by_name["ReviewService"],
 )
 NAMES = tuple(s.full_name for s in SERVICES)
+REFLECTION = f"{reflection.SERVICE_NAME}/ServerReflectionInfo"
 KEEPALIVE_MS = 20_000
 PROTECTED = 256
 """Calls of a connection from which on those that have ended, a few dozen, hardly count."""
@@ -39,25 +39,6 @@ IMPORTS = {"UpsertItems", "UpsertUserEmbeddings"}
 """Calls with pictures or thousands of rows, which take seconds of work."""
 PING_MS = 5_000
 """A client may ping as often as this on a connection without data; gRPC lets none ping more often than every 10 s by default."""
-
-
-class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Refuses calls without the bearer token; health stays open for probes. Installed only when a token is set."""
-
-    def __init__(self, token: str) -> None:
-        self._expected = f"Bearer {token}".encode()
-
-        async def refuse(request: Any, context: Any) -> None:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "send the metadata 'authorization: Bearer <token>'")
-
-        self._refuse = grpc.unary_unary_rpc_method_handler(refuse)
-
-    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
-        header = next((v for k, v in details.invocation_metadata if k == "authorization"), "")
-        is_health = details.method.startswith("/grpc.health.v1.Health/")
-        if is_health or hmac.compare_digest(str(header).encode(), self._expected):
-            return await continuation(details)
-        return self._refuse
 
 
 @dataclass(frozen=True)
@@ -69,12 +50,15 @@ class ServerOptions:
     max_imports: int
     max_per_connection: int
     max_message_bytes: int
-    token: str = ""
     connection_age_s: float = 0.0
     connection_idle_s: float = 0.0
     """0: no limit. A connection at its limit gets a GOAWAY; its running calls go on."""
     health_port: int = 0
     """Of health alone, served by threads of its own; 0 for none."""
+    credentials: grpc.ServerCredentials | None = None
+    """Of TLS, for all but the health port."""
+    gate: Gate | None = None
+    """Who may call; None lets everybody in."""
     shared: bool = False
     """Whether other processes listen on the same ports: the kernel gives each a part of the connections."""
 
@@ -89,7 +73,7 @@ class Budgets:
 
 
 def _handlers(
-    service: ServiceDescriptor, servicer: Any, budgets: Budgets, calls: Calls
+    service: ServiceDescriptor, servicer: Any, budgets: Budgets, calls: Calls, gate: Gate | None
 ) -> "grpc.GenericRpcHandler[Any, Any]":
     """The service's methods, with a parser that reports malformed bytes instead of failing inside gRPC.
 
@@ -97,14 +81,18 @@ def _handlers(
     """
     handlers = {}
     for method in service.methods:
-        call, times = getattr(servicer, method.name), calls.of(f"{service.full_name}/{method.name}")
+        name = f"{service.full_name}/{method.name}"
+        call, times = getattr(servicer, method.name), calls.of(name)
+        parse: Parse | None = status.parser(GetMessageClass(method.input_type))
+        if gate is not None:
+            guard = gate.stream if method.server_streaming else gate.unary
+            call, parse = guard(call, parse, name), None  # type: ignore[arg-type]  # the gate parses
         if method.server_streaming:
             make, call = grpc.unary_stream_rpc_method_handler, budgets.streams.stream(call, times)
         else:
             budget = budgets.imports if method.name in IMPORTS else budgets.calls
             make, call = grpc.unary_unary_rpc_method_handler, budget.unary(call, times)
         serialize = None if method.name == "RecommendCovers" else GetMessageClass(method.output_type).SerializeToString
-        parse = status.parser(GetMessageClass(method.input_type))
         handlers[method.name] = make(call, parse, serialize)
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
@@ -124,11 +112,7 @@ class Server:
         behavior: BehaviorServicer,
         review: ReviewServicer,
     ) -> None:
-        interceptors: Sequence[grpc.aio.ServerInterceptor[Any, Any]] = (
-            [TokenInterceptor(options.token)] if options.token else []
-        )
         self._server = grpc.aio.server(
-            interceptors=interceptors,
             options=[
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
@@ -156,20 +140,35 @@ class Server:
             Budget("imports", options.max_imports),
         )
         servicers = (covers, catalog, behavior, review)
-        handlers = [_handlers(*pair, budgets, self.calls) for pair in zip(SERVICES, servicers, strict=True)]
+        handlers = [
+            _handlers(*pair, budgets, self.calls, options.gate) for pair in zip(SERVICES, servicers, strict=True)
+        ]
         self._server.add_generic_rpc_handlers(handlers)
         self._health = Health(
             Budget("watches of health", options.max_streams), self.calls.of(f"{health.SERVICE_NAME}/Watch")
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        self._add_reflection(options.gate)
         address = joined(options.host, options.port)
         try:
-            self.port = self._server.add_insecure_port(address)
+            self.port = (
+                self._server.add_secure_port(address, options.credentials)
+                if options.credentials
+                else self._server.add_insecure_port(address)
+            )
         except RuntimeError as error:  # all that gRPC says of a taken port or an address that is not ours
             raise Unavailable(f"cannot listen on {address}; is another server there? choose another --port") from error
         own = joined(options.host, options.health_port)
         self._own_health = HealthPort(own, self._health.own, options.shared) if options.health_port else None
+
+    def _add_reflection(self, gate: Gate | None) -> None:
+        names = (*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        servicer = reflection.aio.ReflectionServicer(names)  # type: ignore[attr-defined]
+        if gate is not None:
+            servicer.ServerReflectionInfo = gate.stream(
+                servicer.ServerReflectionInfo, lambda requests: requests, REFLECTION
+            )
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, self._server)
 
     async def start(self) -> None:
         await self._server.start()

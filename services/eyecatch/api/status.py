@@ -24,6 +24,8 @@ CODES: tuple[tuple[type[errors.EyecatchError], int], ...] = (
     (errors.NotFound, Code.NOT_FOUND),
     (errors.Conflict, Code.ALREADY_EXISTS),
     (errors.NotReady, Code.FAILED_PRECONDITION),
+    (errors.Unauthenticated, Code.UNAUTHENTICATED),
+    (errors.Denied, Code.PERMISSION_DENIED),
     (errors.Overloaded, Code.RESOURCE_EXHAUSTED),
     (errors.StoreFull, Code.RESOURCE_EXHAUSTED),
     (errors.Unavailable, Code.UNAVAILABLE),

@@ -22,6 +22,23 @@ Server = Annotated[str, typer.Option("--server", envvar="EYECATCH_SERVER", help=
 Token = Annotated[
     str, typer.Option("--api-token", envvar="EYECATCH_API_TOKEN", help="Bearer token, if the server requires one.")
 ]
+TlsCa = Annotated[
+    str,
+    typer.Option(
+        "--tls-ca",
+        envvar="EYECATCH_TLS_CA",
+        help="PEM file of the authority of the server's certificate, or system; empty = no TLS.",
+    ),
+]
+TlsClientCert = Annotated[
+    str,
+    typer.Option(
+        "--tls-client-cert", envvar="EYECATCH_TLS_CLIENT_CERT", help="PEM file of a certificate of this client's own."
+    ),
+]
+TlsClientKey = Annotated[
+    str, typer.Option("--tls-client-key", envvar="EYECATCH_TLS_CLIENT_KEY", help="PEM file of its key.")
+]
 DataDir = Annotated[
     str, typer.Option("--data-dir", envvar="EYECATCH_DATA_DIR", help="Folder of the SQLite file and the images.")
 ]
@@ -76,14 +93,18 @@ def readable_errors() -> Iterator[None]:
 
 
 @contextmanager
-def client(server: str, token: str) -> Iterator["Client"]:
-    """A connected client. RPC errors end the command with one readable message and exit status 1."""
+def client(server: str, api_token: str, tls_ca: str, tls_client_cert: str, tls_client_key: str) -> Iterator["Client"]:
+    """A connected client; "" for what is not needed. RPC errors end the command with one readable message and exit status 1."""
     import grpc
 
     from eyecatch.client import connect, explain, is_unreachable
+    from eyecatch.tls import Tls
 
     try:
-        with connect(server, token) as connected:
+        with (
+            readable_errors(),
+            connect(server, api_token, Tls.of(tls_ca, tls_client_cert, tls_client_key)) as connected,
+        ):
             yield connected
     except grpc.RpcError as error:
         hint = f" (is a server running at {server}? start one with: eyecatch serve)"

@@ -7,10 +7,29 @@ from typing import Annotated, Any
 
 import typer
 
-from eyecatch.commands.common import DEFAULT_SERVER, Answer, Json, Server, Token, client
+from eyecatch.commands.common import (
+    DEFAULT_SERVER,
+    Answer,
+    Json,
+    Server,
+    TlsCa,
+    TlsClientCert,
+    TlsClientKey,
+    Token,
+    client,
+)
 from eyecatch.settings import PREFIX, Settings
 
 Command = Callable[..., None]
+
+CLIENT = {
+    "server": (Server, DEFAULT_SERVER),
+    "api_token": (Token, ""),
+    "tls_ca": (TlsCa, ""),
+    "tls_client_cert": (TlsClientCert, ""),
+    "tls_client_key": (TlsClientKey, ""),
+}
+"""The flags of a client, with their defaults."""
 
 
 def configured(kind: type[Settings]) -> Callable[[Command], Command]:
@@ -25,13 +44,13 @@ def configured(kind: type[Settings]) -> Callable[[Command], Command]:
 def remote(command: Callable[..., Answer]) -> Command:
     """Add the flags of a client. The command gets a connected Client first; its answer is printed as text or as JSON."""
 
-    def run(*, server: str, api_token: str, json: bool, **arguments: Any) -> None:
-        with client(server, api_token) as connected:
+    def run(*, json: bool, **arguments: Any) -> None:
+        with client(**{name: arguments.pop(name) for name in CLIENT}) as connected:
             answer = command(connected, **arguments)
         answer.print(json)
 
-    flags = [("server", Server, DEFAULT_SERVER), ("api_token", Token, ""), ("json", Json, False)]
-    return with_flags(run, command, [keyword(*flag) for flag in flags], skip=1)
+    flags = [keyword(name, *flag) for name, flag in CLIENT.items()]
+    return with_flags(run, command, [*flags, keyword("json", Json, False)], skip=1)
 
 
 def keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:

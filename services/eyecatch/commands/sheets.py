@@ -1,20 +1,24 @@
 """eyecatch contact-sheet: the covers that each user would see, in one picture."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eyecatch.commands.common import DEFAULT_SERVER, Server, Token, client
+from eyecatch.commands.common import Answer
+from eyecatch.commands.flags import remote
+
+if TYPE_CHECKING:
+    from eyecatch.client import Client
 
 
+@remote
 def contact_sheet(
+    client: "Client",
     items: Annotated[list[str], typer.Argument(help="Item ids, one for each column.")],
     user: Annotated[list[str], typer.Option("--user", help="User id, one for each row; repeat for more.")],
     out: Annotated[Path, typer.Option("--out", help="PNG file to write.", dir_okay=False)] = Path("contact-sheet.png"),
-    server: Server = DEFAULT_SERVER,
-    api_token: Token = "",
-) -> None:
+) -> Answer:
     """Draw the cover that each user would see for each item, with scores."""
     from icg.contact_sheet import Cell, Row
     from icg.contact_sheet import contact_sheet as draw
@@ -22,18 +26,17 @@ def contact_sheet(
 
     from eyecatch.v1 import catalog_pb2, covers_pb2
 
-    with client(server, api_token) as c:
-        titles = [c.catalog.GetItem(catalog_pb2.GetItemRequest(item_id=i), timeout=10).item.title for i in items]
-        rows = []
-        for name in user:
-            cells = []
-            for item in items:
-                ranked = c.covers.RankCovers(covers_pb2.RankCoversRequest(user_id=name, item_id=item), timeout=10)
-                best = ranked.covers[0] if ranked.covers else None
-                get = covers_pb2.GetCoverRequest(cover_id=best.cover_id, include_image=True) if best else None
-                image = decode(c.covers.GetCover(get, timeout=10).cover.image) if get else None
-                cells.append(Cell(image, f"score {best.score:+.2f} of {len(ranked.covers)} covers" if best else ""))
-            rows.append(Row(name, "personalised" if ranked.personalised else "not personalised", cells))
+    titles = [client.catalog.GetItem(catalog_pb2.GetItemRequest(item_id=i), timeout=10).item.title for i in items]
+    rows = []
+    for name in user:
+        cells = []
+        for item in items:
+            ranked = client.covers.RankCovers(covers_pb2.RankCoversRequest(user_id=name, item_id=item), timeout=10)
+            best = ranked.covers[0] if ranked.covers else None
+            get = covers_pb2.GetCoverRequest(cover_id=best.cover_id, include_image=True) if best else None
+            image = decode(client.covers.GetCover(get, timeout=10).cover.image) if get else None
+            cells.append(Cell(image, f"score {best.score:+.2f} of {len(ranked.covers)} covers" if best else ""))
+        rows.append(Row(name, "personalised" if ranked.personalised else "not personalised", cells))
     out.parent.mkdir(parents=True, exist_ok=True)
     draw(rows, titles, "Eyecatch", "the best existing cover of each item for each user").save(out)
-    typer.echo(f"wrote {out}")
+    return Answer({"out": str(out)}, f"wrote {out}")

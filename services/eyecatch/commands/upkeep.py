@@ -1,4 +1,4 @@
-"""eyecatch users reencode, items reembed, clusters show | fit: upkeep of a state, in this process."""
+"""eyecatch users reencode | digest, items reembed, clusters show | fit: upkeep of a state, in this process."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -56,6 +56,25 @@ def reencode(
 
     done = run_with_progress("users", data_dir, work, any_space=False)
     Answer({"reencoded": done}, f"{done} users encoded again").print(json)
+
+
+def digest(
+    user: Annotated[str, typer.Argument(help="User id.")], data_dir: DataDir = DEFAULT_DATA, json: Json = False
+) -> None:
+    """Print the digest under which a user is in the audit log; works beside a server."""
+
+    async def work(config: "Config", stores: "Stores") -> bytes | None:
+        from eyecatch.api.identity.audit import KEY_NOTE
+
+        return await stores.notes.read(KEY_NOTE)
+
+    from eyecatch.api.identity.audit import user_digest
+
+    key = run_on_stores(data_dir, work, any_space=True, read_only=True)
+    if key is None:
+        fail("error: no server with --audit-log has used this store")
+    text = user_digest(key, user)
+    Answer({"digest": text}, text).print(json)
 
 
 def reembed(ray: Ray = "", data_dir: DataDir = DEFAULT_DATA, json: Json = False) -> None:
@@ -143,4 +162,5 @@ def _answer(t: "TasteClusters") -> Answer:
 
 def register(users: typer.Typer, items: typer.Typer) -> None:
     users.command()(reencode)
+    users.command()(digest)
     items.command()(reembed)

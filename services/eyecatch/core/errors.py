@@ -5,6 +5,8 @@ EyecatchError
 ├── NotFound              the named thing does not exist           (NOT_FOUND)
 ├── Conflict              the same key was used for something else (ALREADY_EXISTS)
 ├── NotReady              the request needs something that does not exist yet (FAILED_PRECONDITION)
+├── Unauthenticated       nobody knows who calls                   (UNAUTHENTICATED)
+├── Denied                the caller lacks a right                 (PERMISSION_DENIED)
 ├── Overloaded            refused early; try again later           (RESOURCE_EXHAUSTED)
 ├── Unavailable           a part we depend on does not answer      (UNAVAILABLE)
 │   └── StoreFull         the disk or the store is full
@@ -82,6 +84,14 @@ class Conflict(EyecatchError):
 
 class NotReady(EyecatchError):
     """The request is valid but the state it needs is missing, for example the taste of a user without behaviour."""
+
+
+class Unauthenticated(EyecatchError):
+    pass
+
+
+class Denied(EyecatchError):
+    """The message names the right that is missing."""
 
 
 class Overloaded(EyecatchError):

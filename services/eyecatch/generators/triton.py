@@ -20,6 +20,7 @@ from eyecatch.generators import triton_wire as wire
 from eyecatch.generators.progress import slowest
 from eyecatch.generators.triton_endpoints import PING_S, Endpoint, Endpoints
 from eyecatch.generators.triton_wire import Broken
+from eyecatch.tls import Tls
 
 DRAW, SCORE = "cover_generator", "cover_scorer"
 SCORE_BATCH = 64
@@ -31,7 +32,7 @@ class TritonOptions:
     """timeout_s: deadline of a whole call with its retries. level: priority, 1 (first) to 3.
 
     space: the model that must embed covers, `cover_space` of our checkpoint. health_s: seconds between pings of each server.
-    engaging: covers get the reward `engagement` too, for which the VLM has to read each of them.
+    engaging: covers get the reward `engagement` too, for which the VLM has to read each of them. tls: None for none.
     """
 
     timeout_s: float
@@ -39,6 +40,7 @@ class TritonOptions:
     space: int
     health_s: float = 1.0
     engaging: bool = False
+    tls: Tls | None = None
 
 
 class TritonGenerator:
@@ -50,7 +52,7 @@ class TritonGenerator:
 
     def __init__(self, addresses: Sequence[str], options: TritonOptions) -> None:
         self._options = options
-        self.endpoints = Endpoints(addresses, DRAW, options.health_s)
+        self.endpoints = Endpoints(addresses, DRAW, options.health_s, options.tls)
         self._closed = False
 
     @property

@@ -14,6 +14,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from eyecatch.core.backoff import Backoff
 from eyecatch.core.errors import InvalidInput, NotFound, NotReady, Unavailable
 from eyecatch.generators.triton_wire import Busy
+from eyecatch.tls import Tls
 
 log = structlog.get_logger(__name__)
 
@@ -73,8 +74,9 @@ class Breaker:
 class Endpoint:
     """One server. outstanding: the number of our requests that run reachable. ended: the numbers of finished requests by outcome."""
 
-    def __init__(self, address: str) -> None:
-        self.address, self.client = address, InferenceServerClient(address, channel_args=CHANNEL)
+    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None = None) -> None:
+        self.address = address
+        self.client = InferenceServerClient(address, creds=credentials, channel_args=CHANNEL)
         self.breaker, self.reachable, self.outstanding = Breaker(), True, 0
         self.ended: Counter[str] = Counter()
         self.seconds = 0.0
@@ -155,8 +157,10 @@ async def _ping(model: str) -> AsyncIterator[dict[str, Any]]:
 class Endpoints:
     """The servers of one model repository."""
 
-    def __init__(self, addresses: Sequence[str], model: str, every_s: float) -> None:
-        self.all = [Endpoint(address) for address in addresses]
+    def __init__(self, addresses: Sequence[str], model: str, every_s: float, tls: Tls | None = None) -> None:
+        """Raises InvalidInput for an unusable file of `tls`."""
+        credentials = tls.credentials() if tls else None
+        self.all = [Endpoint(address, credentials) for address in addresses]
         self._model, self._every_s = model, every_s
         self._watches: list[asyncio.Task[None]] = []
 

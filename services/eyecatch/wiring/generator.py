@@ -11,6 +11,7 @@ from eyecatch.core.generator import Generator
 from eyecatch.core.score import Scoring
 from eyecatch.encoders.learned import cover_space, reward_scales
 from eyecatch.generators.local import LocalGenerator
+from eyecatch.tls import Tls
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -22,7 +23,7 @@ POLL_S = 0.5
 
 
 def make_generator(config: MakingConfig, checkpoint: Path) -> Generator:
-    """A generator in this process, or on Triton servers. Raises InvalidInput for a bad address, NotReady without the client library."""
+    """In this process, or on Triton servers. Raises InvalidInput for a bad address or file, NotReady without the client library."""
     servers = config.triton_servers()
     if not servers:
         return LocalGenerator(
@@ -38,9 +39,9 @@ def make_generator(config: MakingConfig, checkpoint: Path) -> Generator:
     except ModuleNotFoundError as error:
         raise NotReady("--triton needs the Triton client: pip install 'eyecatch[triton]'") from error
     space = cover_space(checkpoint, config.space_folder)
-    return TritonGenerator(
-        servers, TritonOptions(config.triton_timeout_s, config.triton_level, space, engaging=engaging(config))
-    )
+    tls = Tls.of(config.triton_ca, config.triton_cert, config.triton_key)
+    options = TritonOptions(config.triton_timeout_s, config.triton_level, space, engaging=engaging(config), tls=tls)
+    return TritonGenerator(servers, options)
 
 
 def engaging(config: MakingConfig) -> bool:

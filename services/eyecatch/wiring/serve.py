@@ -48,6 +48,7 @@ from eyecatch.upkeep.sweep import keep_current
 from eyecatch.upkeep.trials import keep_trials
 from eyecatch.wiring.cover_index import fill_index, keep_snapshots, open_index, snapshot
 from eyecatch.wiring.generator import POLL_S, scoring, watch_health
+from eyecatch.wiring.identity import open_identity
 from eyecatch.wiring.maker import maker, preload
 from eyecatch.wiring.process import stop_signal, tune_garbage_collector
 from eyecatch.wiring.server_metrics import ServerMetrics, metrics_page
@@ -123,12 +124,13 @@ async def application(
 
     `member`: of several processes that share the ports.
     """
+    identity = open_identity(config)
     async with open_parts(config, generator, encoder) as parts, open_outputs(config, parts) as (sink, queue):
-        store = parts.store
-        mode = config.made_covers
+        store, mode = parts.store, config.made_covers
         index_file = snapshot(config)
         await open_index(parts.index, store.catalog, mode, *index_file)
         requeued = await store.queue.recover()
+        await identity.take_key(store.notes)
         pools = Pools(
             store.catalog,
             scoring(config, checkpoint(config)),
@@ -193,10 +195,11 @@ async def application(
                 config.max_imports,
                 config.max_calls_per_connection,
                 config.max_message_mb << 20,
-                config.api_token,
                 config.connection_age_s,
                 config.connection_idle_s,
                 config.health_port,
+                identity.credentials,
+                identity.gate,
                 member,
             ),
             CoversServicer(
@@ -234,6 +237,7 @@ async def application(
         if worker is not None:
             work.append(worker.run())
         work += [*_upkeep(config, parts, pools, tastes, on_review), keep_snapshots(parts.index, *index_file)]
+        work += [file.watch() for file in identity.files]
         health = Health()
         if store.life is not None:
             work += [watch_store(store.life, health), _tell_parts(server, health)]

@@ -25,7 +25,7 @@ PINGING = [
 @pytest.mark.parametrize("host", ["::", "::1"])
 async def test_a_server_listens_on_addresses_of_version_6(config: Config, host: str) -> None:
     async with (
-        application(replace(config, host=host), FakeGenerator(), MEAN) as app,
+        application(replace(config, host=host, insecure=True), FakeGenerator(), MEAN) as app,
         grpc.aio.insecure_channel(f"[::1]:{app.server.port}") as channel,
     ):
         answer = await catalog_pb2_grpc.CatalogServiceStub(channel).ListItems(catalog_pb2.ListItemsRequest())

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -229,6 +230,29 @@ async def test_a_version_3_file_keeps_its_users_events_and_their_order(tmp_path:
     assert await store.profiles.absorb([event("e1"), event("e1", "noah"), event("e9")], nothing) == 2
     assert [number for number, _ in await store.profiles.events()] == [2, 3, 5, 6], "no number is given twice"
     store.close()
+
+
+async def test_a_version_11_file_keeps_its_forgotten_users(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "eyecatch.db")) as file:
+        migrate(file, MIGRATIONS[:11])
+        file.executemany("INSERT INTO tombstones VALUES (?)", [(sha256(user).digest(),) for user in (b"mia", b"noah")])
+        file.commit()
+    store = SqliteStore.open(tmp_path)
+    events = [event("e1", "mia"), event("e2", "noah"), event("e3", "omar")]
+    assert await store.profiles.absorb(events, nothing) == 1
+    store.close()
+
+
+async def test_a_tombstone_tells_who_was_forgotten_to_its_own_store_alone(tmp_path: Path) -> None:
+    tombstones = set()
+    for folder in (tmp_path / "one", tmp_path / "other"):
+        store = SqliteStore.open(folder)
+        await store.profiles.forget("mia")
+        store.close()
+        with contextlib.closing(sqlite3.connect(folder / "eyecatch.db")) as file:
+            tombstones |= {row[0] for row in file.execute("SELECT user_digest FROM tombstones")}
+    assert len(tombstones) == 2
+    assert sha256(b"mia").digest() not in tombstones
 
 
 @pytest.mark.parametrize("damage", ["x'0102'", "substr(profile, 1, 100)", "CAST(x'ff' || substr(profile, 2) AS BLOB)"])

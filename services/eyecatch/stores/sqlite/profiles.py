@@ -36,7 +36,7 @@ from eyecatch.stores.reencode_on_read import ReencodeOnRead
 from eyecatch.stores.sqlite import decisions, rows, vector_rows
 from eyecatch.stores.sqlite.cache import EmbeddingCache, UserCache
 from eyecatch.stores.sqlite.connection import Database
-from eyecatch.stores.sqlite.tombstones import forgotten, user_digest
+from eyecatch.stores.sqlite.tombstones import bury, forgotten
 
 T = TypeVar("T")
 
@@ -182,7 +182,7 @@ class SqliteProfiles:
     async def forget(self, user_id: str) -> bool:
         def run(connection: sqlite3.Connection) -> bool:
             self._recent.take(user_id)
-            connection.execute("INSERT OR IGNORE INTO tombstones VALUES (?)", (user_digest(user_id),))
+            bury(connection, user_id)
             tables = ("profiles", "events", "vectors")
             deleted = [connection.execute(f"DELETE FROM {t} WHERE user_id = ?", (user_id,)).rowcount for t in tables]
             return any([*deleted, decisions.forget(connection, user_id)])

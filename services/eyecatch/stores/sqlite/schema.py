@@ -9,6 +9,7 @@ from eyecatch.core.errors import StoreError, StoreTooNew
 from eyecatch.core.types import Profile
 from eyecatch.stores import profile_codec as codec
 from eyecatch.stores.embedding_codec import unpack
+from eyecatch.stores.sqlite.tombstones import keyed_digest
 
 _V1 = """
 CREATE TABLE items (
@@ -132,7 +133,13 @@ _V11 = """
 CREATE INDEX engagements_by_item ON events (item_id, user_id) WHERE action <> 1 AND NOT suspect;
 """
 
-MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _V11)
+# Tombstones get a key.
+_V12 = """
+INSERT OR IGNORE INTO notes VALUES ('tombstone-key', randomblob(32));
+UPDATE tombstones SET user_digest = keyed_digest((SELECT value FROM notes WHERE name = 'tombstone-key'), user_digest);
+"""
+
+MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _V11, _V12)
 
 
 def version(connection: sqlite3.Connection) -> int:
@@ -143,6 +150,7 @@ def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRAT
     """Migrate the file to the newest version, each step in a transaction. Raises StoreTooNew, and StoreError where a step does not fit."""
     current = _known_version(connection, migrations)
     connection.create_function("profile_bytes", 3, _profile_bytes, deterministic=True)
+    connection.create_function("keyed_digest", 2, keyed_digest, deterministic=True)
     for number in range(current, len(migrations)):
         try:
             # executescript commits first, then runs the BEGIN and COMMIT of the script.

@@ -1,0 +1,1 @@
+"""Who calls, over which connection, with which rights. Knows no service."""
