@@ -148,5 +148,6 @@ def test_the_ray_cluster_is_of_the_version_in_the_image_and_opens_no_port_to_oth
         own, operator = policy["ingress"]
         assert own["from"] == [{"podSelector": policy["podSelector"]}]
         assert [port["port"] for port in operator["ports"]] == [8265]
-    dockerfile = (BASE.parents[1] / "Dockerfile").read_text()
-    assert "ray[default]" in dockerfile, "KubeRay submits over Ray's dashboard"
+    lock = (BASE.parents[1] / "locks" / "worker.txt").read_text()
+    assert f"\nray=={version('ray')} " in lock
+    assert "\naiohttp-cors==" in lock, "KubeRay submits over Ray's dashboard"
