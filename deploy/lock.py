@@ -37,9 +37,9 @@ def write_locks() -> None:
         stand_in_for_torch(Path(folder))
         for name, (python, extras, packages, before) in LOCKED.items():
             project = [] if extras is None else [f".[{extras}]" if extras else "."]
-            found = dict(resolved(Path(folder), python, [*project, *packages]))
+            wheels = dict(resolved(Path(folder), python, [*project, *packages]))
             lines[name] = {
-                package: line for package, line in found.items() if all(package not in lines[b] for b in before)
+                package: line for package, line in wheels.items() if all(package not in lines[b] for b in before)
             }
             how = f"# python deploy/lock.py: Python {python}, {' '.join([*project, *packages])}"
             LOCKS.joinpath(f"{name}.txt").write_text("\n".join([how, *sorted(lines[name].values())]) + "\n")

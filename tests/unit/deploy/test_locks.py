@@ -32,13 +32,13 @@ def test_locks_that_are_installed_together_name_one_version_of_a_package() -> No
     for path in LOCKS:
         for name, version in versions(path).items():
             together.setdefault(name, set()).add(version)
-    assert {name: found for name, found in together.items() if len(found) > 1} == {}
+    assert {name: several for name, several in together.items() if len(several) > 1} == {}
 
 
 @pytest.mark.parametrize("lock", ["server", "triton"])
 def test_they_have_every_dependency_of_the_package(lock: str) -> None:
-    wanted = {key(re.split(r"[<>=\[;]", each)[0]) for each in requires("eyecatch") or [] if "extra" not in each}
-    assert wanted - versions(ROOT / "deploy" / "locks" / f"{lock}.txt").keys() == {"torch"}
+    names = {key(re.split(r"[<>=\[;]", each)[0]) for each in requires("eyecatch") or [] if "extra" not in each}
+    assert names - versions(ROOT / "deploy" / "locks" / f"{lock}.txt").keys() == {"torch"}
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "triton.Dockerfile"])
