@@ -5,7 +5,8 @@ from pathlib import Path
 
 import grpc
 
-from eyecatch.core.errors import InvalidInput, Violation
+from eyecatch.core.errors import InvalidInput
+from eyecatch.files import Version, read, unusable, version
 
 SYSTEM_CA = "system"
 """In place of a file: the authorities that gRPC comes with."""
@@ -35,20 +36,17 @@ class Tls:
         ca = None if self.ca == SYSTEM_CA else _pem(self.ca)
         return grpc.ssl_channel_credentials(ca, _pem(self.key), _pem(self.certificate))
 
+    def versions(self) -> tuple[Version, ...]:
+        """Which change whenever a file does."""
+        files = (self.ca, self.certificate, self.key)
+        return tuple(version(Path(file)) for file in files if file not in ("", SYSTEM_CA))
 
-def _pem(path: str) -> bytes | None:
-    if not path:
+
+def _pem(file: str) -> bytes | None:
+    if not file:
         return None
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise _unusable(path, f"a file that can be read ({error.strerror})") from error
+    data = read("tls", Path(file))
     # gRPC would take any bytes, and then call the server unreachable.
     if b"-----BEGIN " not in data:
-        raise _unusable(path, "a file in PEM")
+        raise unusable("tls", Path(file), "a file in PEM")
     return data
-
-
-def _unusable(path: str, allowed: str) -> InvalidInput:
-    """With the whole path, which InvalidInput.of would cut."""
-    return InvalidInput([Violation("tls", repr(path), allowed)])

@@ -107,7 +107,7 @@ def client(server: str, api_token: str, tls_ca: str, tls_client_cert: str, tls_c
         ):
             yield connected
     except grpc.RpcError as error:
-        hint = f" (is a server running at {server}? start one with: eyecatch serve)"
+        hint = f" (is a server running at {server}? start one with: eyecatch serve; is TLS the same on both sides? see --tls-ca)"
         fail(f"error: {explain(error)}" + (hint if is_unreachable(error) else ""))
 
 

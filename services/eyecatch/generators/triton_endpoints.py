@@ -74,14 +74,39 @@ class Breaker:
 class Endpoint:
     """One server. outstanding: the number of our requests that run reachable. ended: the numbers of finished requests by outcome."""
 
-    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None = None) -> None:
-        self.address = address
-        self.client = InferenceServerClient(address, creds=credentials, channel_args=CHANNEL)
+    def __init__(self, address: str, tls: Tls | None = None) -> None:
+        """Raises InvalidInput for an unusable file of `tls`."""
+        self.address, self._tls = address, tls
+        self._versions = tls.versions() if tls else ()
+        self.client = self._connect()
+        self._clients_before: list[InferenceServerClient] = []
         self.breaker, self.reachable, self.outstanding = Breaker(), True, 0
         self.ended: Counter[str] = Counter()
         self.seconds = 0.0
         self._misses = 0
         self._calls: set[Any] = set()
+
+    def _connect(self) -> InferenceServerClient:
+        credentials = self._tls.credentials() if self._tls else None
+        return InferenceServerClient(self.address, creds=credentials, channel_args=CHANNEL)
+
+    async def renew(self) -> None:
+        """New calls use the files of TLS as they are now; the connection before is closed when its calls have ended."""
+        if self._tls and (versions := self._tls.versions()) != self._versions:
+            self._versions = versions
+            try:
+                client = self._connect()
+            except InvalidInput as error:
+                log.error("tls_not_reloaded", why=str(error), effect="the certificate before stays")
+            else:
+                self._clients_before.append(self.client)
+                self.client = client
+        while self._clients_before and not self.outstanding:
+            await self._clients_before.pop().close()
+
+    async def close(self) -> None:
+        for client in (*self._clients_before, self.client):
+            await client.close()
 
     @property
     def available(self) -> bool:
@@ -140,6 +165,7 @@ class Endpoint:
     async def watch(self, model: str, every_s: float) -> None:
         """Ping until cancelled, so that a silent server is noticed long before the deadlines of its requests."""
         while True:
+            await self.renew()
             self._misses = 0 if await self.alive(model, PING_S) else self._misses + 1
             if self.reachable != (self._misses < MISSES):
                 self.reachable = not self.reachable
@@ -159,8 +185,7 @@ class Endpoints:
 
     def __init__(self, addresses: Sequence[str], model: str, every_s: float, tls: Tls | None = None) -> None:
         """Raises InvalidInput for an unusable file of `tls`."""
-        credentials = tls.credentials() if tls else None
-        self.all = [Endpoint(address, credentials) for address in addresses]
+        self.all = [Endpoint(address, tls) for address in addresses]
         self._model, self._every_s = model, every_s
         self._watches: list[asyncio.Task[None]] = []
 
@@ -185,4 +210,4 @@ class Endpoints:
             task.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
         for each in self.all:
-            await each.client.close()
+            await each.close()

@@ -12,7 +12,6 @@ from eyecatch.addresses import bare
 from eyecatch.api.identity.audit import AuditLog
 from eyecatch.api.identity.callers import Caller, Callers, token_digest
 from eyecatch.api.identity.callers_file import parse
-from eyecatch.api.identity.files import Watched
 from eyecatch.api.identity.gate import Gate
 from eyecatch.api.identity.key_address import KeyAddress
 from eyecatch.api.identity.rights import ALL
@@ -20,6 +19,7 @@ from eyecatch.api.identity.tls import TlsFiles, credentials
 from eyecatch.config import Config
 from eyecatch.core.errors import InvalidInput, NotReady
 from eyecatch.core.ports import Notes
+from eyecatch.files import Watched
 
 log = structlog.get_logger(__name__)
 

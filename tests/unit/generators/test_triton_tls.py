@@ -1,5 +1,6 @@
-"""The client of Triton over TLS, against a server that asks for our certificate. It only answers pings."""
+"""The client of Triton over TLS, against a server that asks for our certificate. It answers pings alone."""
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ import pytest
 from eyecatch.config import Config
 from eyecatch.core.errors import InvalidInput
 from eyecatch.generators.triton import DRAW
-from eyecatch.generators.triton_endpoints import Endpoints
+from eyecatch.generators.triton_endpoints import Endpoint, Endpoints
 from eyecatch.tls import Tls
 from eyecatch.wiring.generator import make_generator
 from icg import starter
+from structlog.testing import capture_logs
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tests.certificates import NAME, Authority
@@ -22,6 +24,9 @@ class Pinged(service_pb2_grpc.GRPCInferenceServiceServicer):
     async def ModelStreamInfer(self, requests: Any, context: Any) -> AsyncIterator[Any]:
         async for _ in requests:
             yield service_pb2.ModelStreamInferResponse()
+
+    async def ServerLive(self, request: Any, context: Any) -> Any:
+        return service_pb2.ServerLiveResponse(live=True)
 
 
 @pytest.fixture
@@ -47,6 +52,45 @@ async def answers(port: int, tls: Tls | None) -> bool:
 async def test_triton_is_called_with_our_certificate(port: int, authority: Authority) -> None:
     own = map(str, authority.issue("server", "eyecatch"))
     assert await answers(port, Tls(str(authority.file), *own))
+
+
+async def test_a_certificate_that_was_rotated_is_used_without_a_restart(
+    port: int, authority: Authority, stranger: Authority
+) -> None:
+    files = stranger.issue("server", "eyecatch")
+    endpoint = Endpoint(f"{NAME}:{port}", Tls(str(authority.file), *map(str, files)))
+    assert not await endpoint.alive(DRAW, 5.0)
+    for new, file in zip(authority.issue("server", "eyecatch"), files, strict=True):
+        shutil.copy(new, file)
+    await endpoint.renew()
+    assert await endpoint.alive(DRAW, 5.0)
+    await endpoint.close()
+
+
+async def test_a_broken_new_certificate_leaves_the_one_before_and_is_logged_once(
+    port: int, authority: Authority
+) -> None:
+    files = authority.issue("server", "eyecatch")
+    endpoint = Endpoint(f"{NAME}:{port}", Tls(str(authority.file), *map(str, files)))
+    files[0].write_text("no certificate")
+    with capture_logs() as lines:
+        await endpoint.renew()
+        await endpoint.renew()
+    assert [line["event"] for line in lines] == ["tls_not_reloaded"]
+    assert await endpoint.alive(DRAW, 5.0)
+    await endpoint.close()
+
+
+async def test_a_connection_with_running_calls_outlives_its_certificate(port: int, authority: Authority) -> None:
+    files = authority.issue("server", "eyecatch")
+    endpoint = Endpoint(f"{NAME}:{port}", Tls(str(authority.file), *map(str, files)))
+    before = endpoint.client
+    with endpoint.serving():
+        authority.issue("server", "eyecatch")
+        await endpoint.renew()
+        assert endpoint.client is not before
+        assert await before.is_server_live()
+    await endpoint.close()
 
 
 @pytest.mark.parametrize("ca", ["stranger", ""])

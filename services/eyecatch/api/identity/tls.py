@@ -7,8 +7,8 @@ from pathlib import Path
 import grpc
 import structlog
 
-from eyecatch.api.identity.files import Version, read, unusable, version
 from eyecatch.core.errors import InvalidInput
+from eyecatch.files import Version, read, unusable, version
 
 log = structlog.get_logger(__name__)
 

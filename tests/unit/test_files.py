@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from eyecatch.api.identity.files import Watched
 from eyecatch.core.errors import InvalidInput
+from eyecatch.files import Watched
 from structlog.testing import capture_logs
 
 

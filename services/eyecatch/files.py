@@ -1,4 +1,4 @@
-"""Files that a running server reads again when they change. Knows no format."""
+"""Files that a running process reads again when they change. Knows no format."""
 
 import asyncio
 from collections.abc import Callable
