@@ -74,12 +74,12 @@ class Gate:
     def _admit(self, context: Any, right: Right | None, name: str) -> Caller:
         """Raises Unauthenticated, Denied, Overloaded."""
         caller = self._caller(context)
+        self._quotas.call(caller)  # first: refusals are work too, and lines of the audit log
         if right is not None and right not in caller.rights:
             if self._audit is not None and right is Right.ADMIN:
                 self._audit.write(name, caller=caller.name, outcome=grpc.StatusCode.PERMISSION_DENIED.name)
             what = f"{name} needs the right {right.value!r}"
             raise Denied(f"{what}; the caller {shorten(caller.name)} has {', '.join(sorted(caller.rights))}")
-        self._quotas.call(caller)
         return caller
 
     def _caller(self, context: Any) -> Caller:

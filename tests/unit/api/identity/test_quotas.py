@@ -113,6 +113,16 @@ async def test_a_call_beyond_the_quota_is_told_when_to_come_again(config: Config
     assert 90 < info.retry_delay.ToTimedelta().total_seconds() <= 100
 
 
+async def test_a_call_without_the_right_counts_too(config: Config, callers: Write) -> None:
+    path = callers({"limited": ["write"]}, "calls_per_s = 0.01")
+    async with (
+        application(replace(config, callers=str(path)), FakeGenerator(), MEAN) as app,
+        grpc.aio.insecure_channel(f"127.0.0.1:{app.server.port}") as channel,
+    ):
+        codes = [await code(channel, f"Bearer {token_of('limited')}") for _ in range(2)]
+    assert codes == [grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.RESOURCE_EXHAUSTED]
+
+
 async def test_covers_beyond_the_quota_are_refused(config: Config, callers: Write) -> None:
     path = callers({"limited": ["generate", "write"]}, "covers_per_hour = 2")
     metadata = [("authorization", f"Bearer {token_of('limited')}")]
