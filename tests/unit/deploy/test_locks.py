@@ -1,10 +1,11 @@
 """The locks of the images agree with constraints.txt, with each other and with what the package asks for."""
 
 import re
-from importlib.metadata import requires
+from importlib.metadata import requires, version
 from pathlib import Path
 
 import pytest
+from eyecatch import __version__
 
 ROOT = Path(__file__).parents[3]
 LOCKS = sorted((ROOT / "deploy" / "locks").glob("*.txt"))
@@ -30,8 +31,8 @@ def test_each_package_has_one_hash_and_the_version_of_the_constraints(path: Path
 def test_locks_that_are_installed_together_name_one_version_of_a_package() -> None:
     together: dict[str, set[str]] = {}
     for path in LOCKS:
-        for name, version in versions(path).items():
-            together.setdefault(name, set()).add(version)
+        for name, one in versions(path).items():
+            together.setdefault(name, set()).add(one)
     assert {name: several for name, several in together.items() if len(several) > 1} == {}
 
 
@@ -45,3 +46,12 @@ def test_they_have_every_dependency_of_the_package(lock: str) -> None:
 def test_images_install_the_torch_of_the_package(name: str) -> None:
     (torch,) = re.findall(r'"(torch==[\d.]+)"', (ROOT / "pyproject.toml").read_text())
     assert set(re.findall(r"torch==[\d.]+", (ROOT / "deploy" / name).read_text())) == {torch}
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "triton.Dockerfile"])
+def test_labels_of_images_have_the_version_of_the_package(name: str) -> None:
+    assert re.findall(r"ARG VERSION=(\S+)", (ROOT / "deploy" / name).read_text()) == [version("eyecatch")]
+
+
+def test_the_program_says_the_version_of_the_package() -> None:
+    assert __version__ == version("eyecatch")
