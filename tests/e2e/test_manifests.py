@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import urllib.error
@@ -15,12 +16,19 @@ import pytest
 from eyecatch.client import connect
 from eyecatch.v1 import catalog_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from icg import starter
 
 from tests.broker import Broker
 from tests.e2e.conftest import EYECATCH
 from tests.processes import owned
 from tests.servers import RedisServer, free_port, until
-from tests.unit.deploy.kustomize import PRODUCTION, Document, Pod, built, pods, secret
+from tests.unit.deploy.kustomize import K8S, PRODUCTION, Document, Pod, built, pods, secret
+
+(PARTS,) = (
+    line.partition("=")[2].split()
+    for line in (K8S / "overlays" / PRODUCTION / "settings.env").read_text().splitlines()
+    if line.startswith("CHECKPOINT_PARTS=")
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +38,10 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> list[Document]:
 
 @pytest.fixture
 def elsewhere(redis_server: RedisServer, kafka: Broker, tmp_path: Path) -> dict[str, str]:
-    """Variables in place of those of the cluster. Without Triton and a checkpoint of their own, workers draw with the starter."""
+    """Variables in place of those of the cluster: a Triton that is away, and of a checkpoint the parts that its init container fetches."""
     redis_server.client.flushall()
+    for part in PARTS:
+        shutil.copytree(Path(starter.path()) / part, tmp_path / "checkpoint" / part)
     return {
         "EYECATCH_STORE": redis_server.url,
         "EYECATCH_KAFKA": kafka.address,
@@ -39,8 +49,8 @@ def elsewhere(redis_server: RedisServer, kafka: Broker, tmp_path: Path) -> dict[
         "EYECATCH_EVENTS_TOPIC": kafka.create(),
         "EYECATCH_REQUESTS_TOPIC": kafka.create(),
         "EYECATCH_BLOB_URL": f"file://{tmp_path}/blobs",
-        "EYECATCH_TRITON": "",
-        "EYECATCH_CHECKPOINT": "",
+        "EYECATCH_TRITON": f"127.0.0.1:{free_port()}",
+        "EYECATCH_CHECKPOINT": str(tmp_path / "checkpoint"),
         "EYECATCH_PORT": str(free_port()),
         "EYECATCH_HEALTH_PORT": str(free_port()),
     }
@@ -104,9 +114,15 @@ def test_the_server_is_ready_and_exports_what_autoscalers_ask_for(
         assert {name for name in metrics if f"\n{name}" not in exported} == {"eyecatch_generate_running_jobs"}
 
 
-@pytest.mark.parametrize("name", ["eyecatch-ingest", "eyecatch-generate"])
-def test_a_worker_is_ready(name: str, documents: list[Document], elsewhere: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "draws"),
+    [("eyecatch-ingest", {}), ("eyecatch-generate", {"EYECATCH_TRITON": "", "EYECATCH_CHECKPOINT": ""})],
+)
+def test_a_worker_is_ready(
+    name: str, draws: dict[str, str], documents: list[Document], elsewhere: dict[str, str], tmp_path: Path
+) -> None:
+    """One that makes covers draws them itself here, with the starter."""
     pod = pods(documents, secret(PRODUCTION))[name]
-    with started(pod, elsewhere, tmp_path):
+    with started(pod, elsewhere | draws, tmp_path):
         until(lambda: page(elsewhere["EYECATCH_HEALTH_PORT"], "/health") == "SERVING\n", "readiness", 100)
         assert "\neyecatch_build_info" in page(elsewhere["EYECATCH_HEALTH_PORT"], "/metrics")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from eyecatch import __version__
+from fsspec.registry import known_implementations
 
 ROOT = Path(__file__).parents[3]
 LOCKS = sorted((ROOT / "deploy" / "locks").glob("*.txt"))
@@ -40,6 +41,20 @@ def test_locks_that_are_installed_together_name_one_version_of_a_package() -> No
 def test_they_have_every_dependency_of_the_package(lock: str) -> None:
     names = {key(re.split(r"[<>=\[;]", each)[0]) for each in requires("eyecatch") or [] if "extra" not in each}
     assert names - versions(ROOT / "deploy" / "locks" / f"{lock}.txt").keys() == {"torch"}
+
+
+@pytest.mark.parametrize("lock", ["server", "triton"])
+def test_images_read_low_rank_weights(lock: str) -> None:
+    assert "peft" in versions(ROOT / "deploy" / "locks" / f"{lock}.txt")
+
+
+def test_the_image_has_a_client_of_the_overlays_object_store() -> None:
+    """Without one `generate` ends at its start, again and again."""
+    settings = (ROOT / "deploy" / "k8s" / "overlays" / "production" / "settings.env").read_text()
+    (scheme,) = re.findall(r"EYECATCH_BLOB_URL=(\w+)://", settings)
+    (blobs,) = re.findall(r"ARG BLOBS=(\S+)", (ROOT / "deploy" / "Dockerfile").read_text())
+    client = known_implementations[scheme]["class"].split(".")[0]
+    assert client in versions(ROOT / "deploy" / "locks" / f"{blobs}.txt")
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "triton.Dockerfile"])
