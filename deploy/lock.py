@@ -21,10 +21,10 @@ SERVER = ["peft", "async-timeout"]
 """peft reads low-rank weights of checkpoints; redis needs async-timeout below Python 3.11.3, which Debian 12 has."""
 LOCKED = {  # file: Python, extras, further packages, files that are installed before it
     "build": (PYTHON, None, ["hatchling"], []),
-    "server": (PYTHON, "kafka,redis,triton", SERVER, []),
-    "worker": (PYTHON, "kafka,redis,triton,peers,ray", [*SERVER, "ray[default]"], ["server"]),
-    "s3": (PYTHON, "kafka,redis,triton,s3", SERVER, ["server"]),
-    "gcs": (PYTHON, "kafka,redis,triton,gcs", SERVER, ["server"]),
+    "server": (PYTHON, "jwt,kafka,redis,triton", SERVER, []),
+    "worker": (PYTHON, "jwt,kafka,redis,triton,peers,ray", [*SERVER, "ray[default]"], ["server"]),
+    "s3": (PYTHON, "jwt,kafka,redis,triton,s3", SERVER, ["server"]),
+    "gcs": (PYTHON, "jwt,kafka,redis,triton,gcs", SERVER, ["server"]),
     "triton": (TRITON_PYTHON, "", SERVER, []),
 }
 GLIBC = ["manylinux1", "manylinux2014", *(f"manylinux_2_{minor}" for minor in range(5, 29))]

@@ -11,7 +11,7 @@ import pytest
 from eyecatch.observe.calls import LABELS
 from eyecatch.reader_config import GenerateConfig
 
-from tests.unit.deploy.kustomize import PRODUCTION, READS, Document, Pod, built, pods, secret
+from tests.unit.deploy.kustomize import PRODUCTION, READS, Document, Pod, built, environment, pods, secret
 from tests.unit.deploy.test_combinations import EVERYTHING
 
 ROOT = Path(__file__).parents[3]
@@ -110,16 +110,33 @@ def test_attempts_of_a_nightly_job_share_a_folder_that_other_nights_do_not(docum
         assert document["spec"]["concurrencyPolicy"] == "Forbid"
 
 
-def test_the_init_container_fetches_a_checkpoint(workloads: dict[str, Pod], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("parts", "names"), [("", ["eyecatch.json", "users", "vlm"]), ("users space", ["users"])], ids=["all", "some"]
+)
+def test_the_init_container_fetches_a_checkpoint(
+    parts: str, names: list[str], workloads: dict[str, Pod], tmp_path: Path
+) -> None:
     source, target = tmp_path / "models" / "v1", tmp_path / "checkpoint"
-    (source / "vlm").mkdir(parents=True)
-    (source / "vlm" / "config.json").write_text("{}")
+    for name in ("users", "vlm"):
+        (source / name).mkdir(parents=True)
+        (source / name / "config.json").write_text(name)
+    (source / "eyecatch.json").write_text("{}")
     target.mkdir()
     (init,) = workloads["eyecatch-triton"].spec["initContainers"]
     script = init["args"][0].replace("/checkpoint/", f"{target}/")
-    environ = {"CHECKPOINT_URL": f"file://{source}"}
+    environ = {"CHECKPOINT_URL": f"file://{source}", "CHECKPOINT_PARTS": parts}
     subprocess.run([sys.executable, "-c", script], check=True, env=environ)
-    assert [str(path.relative_to(target)) for path in target.rglob("*")] == ["vlm", "vlm/config.json"]
+    assert sorted(path.name for path in target.iterdir()) == names
+    assert (target / "users" / "config.json").read_text() == "users"
+
+
+def test_only_who_draws_fetches_all_of_it(workloads: dict[str, Pod], documents: list[Document]) -> None:
+    fetched = {
+        name: environment(pod.spec["initContainers"][0], documents, secret(PRODUCTION))["CHECKPOINT_PARTS"]
+        for name, pod in workloads.items()
+    }
+    assert [name for name, parts in fetched.items() if not parts] == ["eyecatch-triton"]
+    assert all(pod.environ.get("EYECATCH_TRITON") for name, pod in workloads.items() if fetched[name])
 
 
 def test_triton_waits_for_its_gpu_and_has_room_for_tensors(workloads: dict[str, Pod]) -> None:
