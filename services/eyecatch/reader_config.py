@@ -4,18 +4,15 @@ from dataclasses import dataclass
 
 from eyecatch.config import (
     JOBS,
-    KAFKA,
     LIMITS,
     LOG_FORMATS,
     OPERATION,
-    BrokerConfig,
     EventLogConfig,
-    EventsTopicConfig,
     MakingConfig,
-    RequestsTopicConfig,
     StateConfig,
 )
 from eyecatch.core.errors import InvalidInput
+from eyecatch.kafka_config import KAFKA, BrokerConfig, EventsTopicConfig, RequestsTopicConfig
 from eyecatch.settings import option
 
 

@@ -7,7 +7,7 @@ import typer
 from eyecatch.addresses import joined
 from eyecatch.commands.common import Json, fail, print_json, print_table, readable_errors, run_process
 from eyecatch.commands.flags import configured
-from eyecatch.config import KafkaConfig
+from eyecatch.kafka_config import KafkaConfig
 from eyecatch.reader_config import IngestConfig
 from eyecatch.settings import resolved
 

@@ -10,7 +10,6 @@ from functools import partial
 import structlog
 import uvloop
 
-from eyecatch.config import KafkaConfig
 from eyecatch.core.behaviour.shown import ShownCovers
 from eyecatch.core.behaviour.vectors import VectorIntake
 from eyecatch.core.ports import ProfileStore
@@ -25,6 +24,7 @@ from eyecatch.kafka.producer import Producer
 from eyecatch.kafka.retry import Retry
 from eyecatch.kafka.rewind import Rewind, Rewound
 from eyecatch.kafka.source import BROKER, Source, SourceOptions
+from eyecatch.kafka_config import KafkaConfig
 from eyecatch.observe.health import Health
 from eyecatch.observe.logs import configure
 from eyecatch.observe.page import page

@@ -8,7 +8,8 @@ from pathlib import Path
 import eyecatch
 import pytest
 from eyecatch.cli import app
-from eyecatch.config import Config, KafkaConfig
+from eyecatch.config import Config
+from eyecatch.kafka_config import KafkaConfig
 from eyecatch.reader_config import GenerateConfig, IngestConfig
 from eyecatch.settings import Settings
 from typer.main import get_command

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 from eyecatch.cli import app
-from eyecatch.config import BrokerConfig, Config, MakingConfig, StoreConfig
+from eyecatch.config import Config, MakingConfig, StoreConfig
+from eyecatch.kafka_config import BrokerConfig
 from eyecatch.reader_config import GenerateConfig, IngestConfig
 from eyecatch.settings import Settings, resolved
 from typer.main import get_command

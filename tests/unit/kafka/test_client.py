@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from eyecatch.client import is_unreachable
-from eyecatch.config import Config, KafkaConfig
+from eyecatch.config import Config
 from eyecatch.core.behaviour.mean_encoder import MeanEncoder
 from eyecatch.core.errors import NotFound, NotReady, Overloaded, Unavailable
 from eyecatch.ingest.metrics import IngestMetrics
@@ -21,6 +21,7 @@ from eyecatch.kafka.buffer import Buffer
 from eyecatch.kafka.dead_letters import DeadLetters
 from eyecatch.kafka.producer import Outgoing, Producer
 from eyecatch.kafka.source import Source, SourceOptions
+from eyecatch.kafka_config import KafkaConfig
 from eyecatch.observe.health import Health
 from eyecatch.reader_config import IngestConfig
 from eyecatch.v1 import behavior_pb2, behavior_pb2_grpc
