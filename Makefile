@@ -24,8 +24,9 @@ serve: $(READY)
 check: lint
 	$(BIN)/python -m pytest tests/unit -n 2 -m "not slow and not server and not long"
 
+# A file stays in one process, so that its tests share what they set up.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-faults: $(READY)
 	EYECATCH_FAULTS_TABLE=1 $(BIN)/python -m pytest tests/faults -m "slow or not slow" --timeout 1200

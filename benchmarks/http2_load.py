@@ -4,6 +4,7 @@ Knows as much of HTTP/2 (RFC 9113) as a load needs: static headers, flow control
 """
 
 import asyncio
+import ssl
 import struct
 import time
 from collections import deque
@@ -137,11 +138,14 @@ async def poisson(
     deadline_s: float,
     connections: int = 8,
     waits: bool = False,
+    tls: ssl.SSLContext | None = None,
 ) -> Outcomes:
     """Calls at random moments, `rate` a second, whatever becomes of earlier ones; waits for the last answers."""
     outcomes, loop = Outcomes(), asyncio.get_running_loop()
     make: Callable[[], Connection] = lambda: Connection(path, deadline_s, outcomes, waits)  # noqa: E731
-    open_connections = [(await loop.create_connection(make, "127.0.0.1", port))[1] for _ in range(connections)]
+    host = "localhost" if tls else None
+    begun = [loop.create_connection(make, "127.0.0.1", port, ssl=tls, server_hostname=host) for _ in range(connections)]
+    open_connections = [connection for _, connection in await asyncio.gather(*begun)]
     due = time.perf_counter() + np.cumsum(np.random.default_rng(0).exponential(1 / rate, int(rate * seconds)))
     for n, at in enumerate(due.tolist()):
         while (wait := at - time.perf_counter()) > 0:

@@ -50,6 +50,7 @@ ROOT = Path(__file__).parents[2]
         ("judging", ("--covers", "2"), set()),
         ("pipeline", ("--covers", "4"), set()),
         ("starter", (), set()),
+        ("serving", ("--seconds", "0.5"), {"two_process_throughput_ratio", "tls_cost"}),
         ("step_caching", ("--items", "2"), {"best_speedup", "fewer_steps_speedup"}),
         ("upscaling", ("--count", "2", "--seeds", "1"), set()),
     ],
