@@ -14,6 +14,7 @@ from eyecatch.reader_config import GenerateConfig, IngestConfig
 from eyecatch.settings import Settings
 from typer.main import get_command
 
+CONFIGURATIONS = ("eyecatch.config", "eyecatch.kafka_config")
 SERVICES = Path(eyecatch.__file__).parents[1]
 COMMANDS: dict[str, tuple[type[Settings], str]] = {
     "serve": (Config, "eyecatch.commands.serve"),
@@ -49,9 +50,9 @@ def reachable(module: str) -> frozenset[str]:
 
 
 def reads(module: str) -> set[str]:
-    """Attributes of a configuration, or of a part of it; in eyecatch.config itself those of `self`."""
+    """Attributes of a configuration, or of a part of it; in a module of configurations those of `self`."""
     tree, result = source(module), set()
-    names = {"config", "jobs", "served"} | ({"self"} if module == "eyecatch.config" else set())
+    names = {"config", "jobs", "served"} | ({"self"} if module in CONFIGURATIONS else set())
     for node in ast.walk(tree) if tree else ():
         if isinstance(node, ast.Attribute):
             of = node.value.func if isinstance(node.value, ast.Call) else node.value
