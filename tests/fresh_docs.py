@@ -1,13 +1,16 @@
 """The reference pages under docs/ from the code itself: `python -m tests.fresh_docs` says if they are stale, `--write` makes them fresh."""
 
+import re
 import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
 import typer
+from eyecatch.api import status
 from eyecatch.api.identity.rights import RIGHTS, Right
 from eyecatch.cli import app
+from eyecatch.core import errors
 from eyecatch.generate.metrics import GenerateMetrics
 from eyecatch.ingest.metrics import IngestMetrics
 from eyecatch.observe.calls import Calls
@@ -15,6 +18,7 @@ from eyecatch.observe.page import Registered
 from eyecatch.v1 import behavior_pb2, catalog_pb2, covers_pb2, review_pb2
 from eyecatch.wiring.server_metrics import ServerMetrics
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.rpc.code_pb2 import Code
 from icg.cli import app as icg
 from icg.train.recipes import NOTE, RECIPES
 from typer.main import get_command
@@ -22,6 +26,11 @@ from typer.main import get_command
 DOCS = Path(__file__).parents[1] / "docs"
 PROTOS = Path(__file__).parents[1] / "protos" / "eyecatch" / "v1"
 MATRIX_BEGINS, MATRIX_ENDS = "<!-- rights: written by tests.fresh_docs -->", "<!-- end of rights -->"
+ERRORS = """## Errors
+
+Each status has these details of `google.rpc`: an `ErrorInfo` with a reason of this table and the domain `eyecatch`, a `RequestInfo`
+with the caller's `x-request-id` (metadata) or a new id, which the log has too if the error is a defect; and `BadRequest`,
+`ResourceInfo` or `RetryInfo` where they apply."""
 APPS = {"eyecatch": app, "icg": icg}
 
 
@@ -89,7 +98,19 @@ def api_page() -> str:
                 stream = " (server stream)" if method.server_streaming else ""
                 lines += [f"* **{method.name}**{stream}: {comments[method.name]}"]
             lines += [""]
+    lines += [ERRORS, "", *_errors()]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _errors() -> list[str]:
+    """A row for each error: its reason, its code, and its line in the tree of core/errors.py."""
+    meanings = dict(re.findall(r"── (\w+) +(.+?)(?: \([A-Z_]+\))?$", errors.__doc__ or "", flags=re.MULTILINE))
+    rows = []
+    for name, meaning in meanings.items():
+        kind = getattr(errors, name)
+        code = Code.Name(next(code for base, code in status.CODES if issubclass(kind, base)))
+        rows.append(f"| `{status.reason(kind)}` | {code} | {meaning.strip()} |")
+    return ["| reason | status | meaning |", "|---|---|---|", *rows]
 
 
 def metrics_page() -> str:

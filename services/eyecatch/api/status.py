@@ -1,5 +1,7 @@
 """Errors -> gRPC status, in one place. Knows no service."""
 
+import re
+import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from functools import wraps
@@ -11,7 +13,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 from google.rpc.code_pb2 import Code
-from google.rpc.error_details_pb2 import BadRequest, ResourceInfo, RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, ResourceInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
@@ -35,6 +37,22 @@ CODES: tuple[tuple[type[errors.EyecatchError], int], ...] = (
 )
 
 
+DOMAIN = "eyecatch"
+REQUEST_ID = "x-request-id"
+MAX_REQUEST_ID = 100
+
+
+def reason(kind: type[errors.EyecatchError]) -> str:
+    """ErrorInfo.reason: StoreFull -> STORE_FULL. Clients decide by it: names stay when messages change."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).upper()
+
+
+def request_id(context: Any) -> str:
+    """The caller's own id of the call, from the metadata x-request-id, or a new one."""
+    values = dict(context.invocation_metadata() or ())
+    return str(values.get(REQUEST_ID) or uuid.uuid4().hex)[:MAX_REQUEST_ID]
+
+
 def details(error: errors.EyecatchError) -> list[Message]:
     """The machine-readable details: field violations, the missing resource, or when to retry."""
     if isinstance(error, errors.InvalidInput):
@@ -52,10 +70,12 @@ def details(error: errors.EyecatchError) -> list[Message]:
     return []
 
 
-async def abort(context: Any, error: errors.EyecatchError) -> NoReturn:
+async def abort(context: Any, error: errors.EyecatchError, call: str = "") -> NoReturn:
+    """End a call with the error's status, its details, an ErrorInfo and a RequestInfo. `call`: the request id, if it is known."""
     code = next(c for kind, c in CODES if isinstance(error, kind))
     packed = []
-    for detail in details(error):
+    about = ErrorInfo(reason=reason(type(error)), domain=DOMAIN), RequestInfo(request_id=call or request_id(context))
+    for detail in (*details(error), *about):
         any_message = AnyMessage()
         any_message.Pack(detail)
         packed.append(any_message)
@@ -84,9 +104,11 @@ Self = TypeVar("Self")
 async def _unexpected(context: Any, error: Exception) -> NoReturn:
     if isinstance(error, grpc.RpcError | grpc.aio.AbortError):
         raise error
-    log.error("internal_error", exc_info=error)
-    await context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log has the details")
-    raise error
+    call = request_id(context)
+    log.error("internal_error", request_id=call, exc_info=error)
+    await abort(
+        context, errors.InternalError(f"internal error; the server's log has the details of request {call}"), call
+    )
 
 
 def unary(
