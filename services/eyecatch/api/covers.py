@@ -1,5 +1,6 @@
 """The Covers service: recommends, ranks, generates and returns covers."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -177,6 +178,22 @@ class CoversServicer(covers_pb2_grpc.CoversServiceServicer):
             raise NotFound("cover", request.cover_id)
         image = await self._blobs.get(cover.uri) if request.include_image else b""
         return covers_pb2.GetCoverResponse(cover=wire.cover_to_wire(cover, image))
+
+    @unary
+    async def GetCovers(self, request: covers_pb2.GetCoversRequest, context: Any) -> covers_pb2.GetCoversResponse:
+        ids, check = list(request.cover_ids), limits.Check()
+        check.count("cover_ids", len(ids), 1, limits.MAX_COVERS)
+        check.ids("cover_ids", ids[: limits.MAX_COVERS])
+        check.done()
+        covers = await asyncio.gather(*(self._catalog.cover(id) for id in ids))
+        known = [cover for cover in covers if cover is not None]
+        images = [b""] * len(known)
+        if request.include_image:
+            images = await asyncio.gather(*(self._blobs.get(cover.uri) for cover in known))
+        return covers_pb2.GetCoversResponse(
+            covers=map(wire.cover_to_wire, known, images),
+            missing_ids=[id for id, cover in zip(ids, covers, strict=True) if cover is None],
+        )
 
     @unary
     async def ListCovers(self, request: covers_pb2.ListCoversRequest, context: Any) -> covers_pb2.ListCoversResponse:

@@ -446,6 +446,64 @@ class GetCoverResponse(_message.Message):
 Global___GetCoverResponse: _TypeAlias = GetCoverResponse  # noqa: Y015
 
 @_typing.final
+class GetCoversRequest(_message.Message):
+    """Request of GetCovers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COVER_IDS_FIELD_NUMBER: _builtins.int
+    INCLUDE_IMAGE_FIELD_NUMBER: _builtins.int
+    include_image: _builtins.bool
+    """Whether to send the encoded images."""
+    @_builtins.property
+    def cover_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Cover ids, 1 to 50, each once."""
+
+    def __init__(
+        self,
+        *,
+        cover_ids: _abc.Iterable[_builtins.str] | None = ...,
+        include_image: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cover_ids", b"cover_ids", "include_image", b"include_image"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCoversRequest: _TypeAlias = GetCoversRequest  # noqa: Y015
+
+@_typing.final
+class GetCoversResponse(_message.Message):
+    """Response of GetCovers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COVERS_FIELD_NUMBER: _builtins.int
+    MISSING_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def covers(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Cover]:
+        """The covers that exist, in the order of the request."""
+
+    @_builtins.property
+    def missing_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the request that no cover has."""
+
+    def __init__(
+        self,
+        *,
+        covers: _abc.Iterable[_types_pb2.Cover] | None = ...,
+        missing_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["covers", b"covers", "missing_ids", b"missing_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCoversResponse: _TypeAlias = GetCoversResponse  # noqa: Y015
+
+@_typing.final
 class ListCoversRequest(_message.Message):
     """Request of ListCovers."""
 

@@ -55,6 +55,11 @@ class CoversServiceStub:
                 request_serializer=eyecatch_dot_v1_dot_covers__pb2.GetCoverRequest.SerializeToString,
                 response_deserializer=eyecatch_dot_v1_dot_covers__pb2.GetCoverResponse.FromString,
                 _registered_method=True)
+        self.GetCovers = channel.unary_unary(
+                '/eyecatch.v1.CoversService/GetCovers',
+                request_serializer=eyecatch_dot_v1_dot_covers__pb2.GetCoversRequest.SerializeToString,
+                response_deserializer=eyecatch_dot_v1_dot_covers__pb2.GetCoversResponse.FromString,
+                _registered_method=True)
         self.ListCovers = channel.unary_unary(
                 '/eyecatch.v1.CoversService/ListCovers',
                 request_serializer=eyecatch_dot_v1_dot_covers__pb2.ListCoversRequest.SerializeToString,
@@ -101,6 +106,13 @@ class CoversServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCovers(self, request, context):
+        """Returns several covers at once, with their images if requested: what a page of recommendations shows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListCovers(self, request, context):
         """Lists the covers of an item, oldest first.
         """
@@ -130,6 +142,11 @@ def add_CoversServiceServicer_to_server(servicer, server):
                     servicer.GetCover,
                     request_deserializer=eyecatch_dot_v1_dot_covers__pb2.GetCoverRequest.FromString,
                     response_serializer=eyecatch_dot_v1_dot_covers__pb2.GetCoverResponse.SerializeToString,
+            ),
+            'GetCovers': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCovers,
+                    request_deserializer=eyecatch_dot_v1_dot_covers__pb2.GetCoversRequest.FromString,
+                    response_serializer=eyecatch_dot_v1_dot_covers__pb2.GetCoversResponse.SerializeToString,
             ),
             'ListCovers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCovers,
@@ -246,6 +263,33 @@ class CoversService:
             '/eyecatch.v1.CoversService/GetCover',
             eyecatch_dot_v1_dot_covers__pb2.GetCoverRequest.SerializeToString,
             eyecatch_dot_v1_dot_covers__pb2.GetCoverResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCovers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/eyecatch.v1.CoversService/GetCovers',
+            eyecatch_dot_v1_dot_covers__pb2.GetCoversRequest.SerializeToString,
+            eyecatch_dot_v1_dot_covers__pb2.GetCoversResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -146,6 +146,22 @@ async def test_pages_of_covers_join_up(api: Api) -> None:
     assert image.cover.provenance.origin == types_pb2.ORIGIN_CATALOGUE
 
 
+async def test_several_covers_come_at_once_and_unknown_ids_are_named(api: Api) -> None:
+    await taught(api)
+    listed = await api.covers.ListCovers(covers_pb2.ListCoversRequest(item_id="a"))
+    ids = [listed.covers[1].id, "nothing", listed.covers[0].id]
+    answer = await api.covers.GetCovers(covers_pb2.GetCoversRequest(cover_ids=ids, include_image=True))
+    assert [cover.id for cover in answer.covers] == [ids[0], ids[2]]
+    assert {cover.image[:4] for cover in answer.covers} == {b"RIFF"}
+    assert list(answer.missing_ids) == ["nothing"]
+
+
+@pytest.mark.parametrize("ids", [[], ["x", "x"], [""], [f"c{n}" for n in range(51)]])
+async def test_refused_lists_of_covers_are_named(api: Api, ids: list[str]) -> None:
+    fields = await api.refused(api.covers.GetCovers(covers_pb2.GetCoversRequest(cover_ids=ids)))
+    assert {field.split("[")[0] for field in fields} == {"cover_ids"}
+
+
 async def test_many_calls_at_once_are_answered_alike(api: Api) -> None:
     await taught(api)
     request = Recommend(user_id="mia", item_ids=["a", "b"])

@@ -24,6 +24,7 @@ RIGHTS: Mapping[str, Right] = {
     "eyecatch.v1.CoversService/RankCovers": Right.RECOMMEND,
     "eyecatch.v1.CoversService/GenerateCovers": Right.GENERATE,
     "eyecatch.v1.CoversService/GetCover": Right.RECOMMEND,
+    "eyecatch.v1.CoversService/GetCovers": Right.RECOMMEND,
     "eyecatch.v1.CoversService/ListCovers": Right.RECOMMEND,
     "eyecatch.v1.CatalogService/UpsertItems": Right.WRITE,
     "eyecatch.v1.CatalogService/GetItem": Right.RECOMMEND,
