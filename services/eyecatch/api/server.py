@@ -8,7 +8,7 @@ import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from eyecatch.addresses import joined
 from eyecatch.api import status
@@ -31,6 +31,7 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
 )
 NAMES = tuple(s.full_name for s in SERVICES)
 REFLECTION = f"{reflection.SERVICE_NAME}/ServerReflectionInfo"
+REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 KEEPALIVE_MS = 20_000
 PROTECTED = 256
 """Calls of a connection from which on those that have ended, a few dozen, hardly count."""
@@ -169,6 +170,14 @@ class Server:
                 servicer.ServerReflectionInfo, lambda requests: requests, REFLECTION
             )
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, self._server)
+        # The messages of v1 are those of v1alpha, and clients ask for v1 first.
+        handler = grpc.stream_stream_rpc_method_handler(
+            servicer.ServerReflectionInfo,
+            reflection_pb2.ServerReflectionRequest.FromString,
+            reflection_pb2.ServerReflectionResponse.SerializeToString,
+        )
+        handlers = {"ServerReflectionInfo": handler}
+        self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(REFLECTION_V1, handlers)])
 
     async def start(self) -> None:
         await self._server.start()

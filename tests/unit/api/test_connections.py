@@ -10,6 +10,7 @@ from eyecatch.config import Config
 from eyecatch.v1 import catalog_pb2, catalog_pb2_grpc
 from eyecatch.wiring.serve import application
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 
 from tests.contracts.builders import MEAN
 from tests.fakes import FakeGenerator
@@ -78,6 +79,13 @@ async def test_a_call_beyond_the_limit_of_its_connection_stays_with_the_client(c
             assert not call.done()
             watches[0].cancel()
             assert list((await call).items) == []
+
+
+async def test_reflection_speaks_v1_too(api: Api) -> None:
+    ask = reflection_pb2.ServerReflectionRequest(file_containing_symbol="eyecatch.v1.CoversService").SerializeToString()
+    call = api.channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")([ask])
+    (answer,) = [reflection_pb2.ServerReflectionResponse.FromString(data) async for data in call]
+    assert answer.file_descriptor_response.file_descriptor_proto
 
 
 @pytest.mark.slow
