@@ -40,6 +40,7 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint protos
+	$(BIN)/buf breaking protos --against protos/released.binpb
 	$(BIN)/python -m tests.fresh_protos
 	$(BIN)/python -m tests.fresh_docs
 
