@@ -11,6 +11,8 @@ from eyecatch.api import status
 from eyecatch.api.identity.rights import RIGHTS, Right
 from eyecatch.cli import app
 from eyecatch.core import errors
+from eyecatch.core.defaults import SCORING
+from eyecatch.core.recommending.pools import Pools
 from eyecatch.generate.metrics import GenerateMetrics
 from eyecatch.ingest.metrics import IngestMetrics
 from eyecatch.observe.calls import Calls
@@ -121,7 +123,8 @@ def metrics_page() -> str:
         "Each page also has `eyecatch_build_info` and the `process_` metrics of the Prometheus client.",
         "",
     ]
-    recommender = SimpleNamespace(degraded=Counter(), pools=())
+    pools, ranker = Pools(SimpleNamespace(), SCORING), SimpleNamespace(ranked=0, explored=0, tried=0)  # type: ignore[arg-type]
+    recommender = SimpleNamespace(degraded=Counter(), pools=pools, ranker=ranker)
     server = ServerMetrics(*(SimpleNamespace(calls=Calls()), recommender, SimpleNamespace(waiting=0)))  # type: ignore[arg-type]
     pages: dict[str, Registered] = {
         "`eyecatch serve --metrics-port`": server,

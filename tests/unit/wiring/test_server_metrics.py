@@ -1,6 +1,7 @@
 """/metrics of a server: its calls by method and status, its line of jobs, what runs."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -61,3 +62,21 @@ async def test_the_state_of_the_server_is_shown(api: Api, config: Config) -> Non
     assert value(config, "eyecatch_degraded_answers_total", "covers_unavailable") == 0
     assert value(config, "eyecatch_build_info{") == 1
     assert value(config, "process_resident_memory_bytes") > 1e6
+
+
+async def test_pools_rewards_and_exploration_are_shown(config: Config) -> None:
+    async with (
+        application(replace(config, exploration=1.0), FakeGenerator(), MEAN) as app,
+        grpc.aio.insecure_channel(f"127.0.0.1:{app.server.port}") as channel,
+    ):
+        api = Api(app, FakeGenerator(), channel)
+        await api.put("a", "red", "blue", "green")
+        await api.put("b", "red")
+        for _ in range(2):
+            await api.covers.RecommendCovers(covers_pb2.RecommendCoversRequest(item_ids=["a", "b"]))
+        items = "eyecatch_ranked_items_total"
+        assert [value(config, items, f'"{choice}"') for choice in ("all", "explored", "trial")] == [4, 4, 0]
+        buckets = [value(config, "eyecatch_pool_covers_bucket", f'le="{bound}"') for bound in (0, 1, 2, 4, "+Inf")]
+        assert buckets == [0, 1, 1, 2, 2]
+        low, high = (value(config, "eyecatch_reward{", f'quantile="{each}"') for each in (0.1, 0.9))
+        assert low <= high

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -158,6 +159,18 @@ class Pools:
     def __len__(self) -> int:
         """Items in memory."""
         return len(self._slots)
+
+    def sizes(self) -> "np.ndarray[Any, np.dtype[np.intp]]":
+        """Covers that every user may see, of each item in memory, (n,)."""
+        return self.counts[list(self._slots.values())]
+
+    def reward_sample(self, covers: int) -> dict[str, Vector]:
+        """Each stored reward of the covers in memory, of about `covers` of them."""
+        known = self.raw[self.counts > 0]
+        some = known[:: max(1, len(known) * self.width // covers)].reshape(-1, known.shape[-1])
+        return {
+            spec.name: column[np.isfinite(column)] for spec, column in zip(self.scoring.stored, some.T, strict=True)
+        }
 
     def slots(self, item_ids: Sequence[str]) -> list[int]:
         """The slot of each item, 0 if it is not in memory. Valid until the next await."""

@@ -61,6 +61,8 @@ class Ranker:
         self._best = (by_trial * (others + 1 - exploration)).ravel().astype(np.float32)
         self._explored_gap, self._tried_gap = Gap(exploration, self._random), Gap(trial_share, self._random)
         self._until_explored, self._until_tried = self._explored_gap(), self._tried_gap()
+        self.ranked = self.explored = self.tried = 0
+        """Items so far: all, those whose first cover was drawn from the pool, and those that showed a cover on trial."""
 
     def rank(self, slots: list[int], user: Vector | None, k: int) -> Ranked:
         """Slots of n items (0 = unknown) -> k covers each, by score.
@@ -88,6 +90,7 @@ class Ranker:
         if self._until_explored < len(slots):
             self._explore(picks, first, slots, k)
         self._until_explored -= len(slots)
+        self.ranked += len(slots)
         tried = self._try(picks, first, slots, k) if self._until_tried < len(slots) else ()
         self._until_tried -= len(slots)
         starts = np.arange(0, scores.size, pools.width)  # of each row in the flat scores, as `chosen` in the flat pools
@@ -121,6 +124,7 @@ class Ranker:
                     if picks[i] == choice:
                         picks[i], propensity[i] = picks[start], propensity[start]
                 picks[start], propensity[start] = choice, self._others.item(self._pools.chances.item(slots[row]))
+            self.explored += 1
             row += 1 + self._explored_gap()
         self._until_explored = row
 
@@ -134,6 +138,7 @@ class Ranker:
                 place = self._pools.counts.item(slots[row]) + int(self._random.random() * trials)
                 picks[row * k], propensity[row * k] = place, self._trial_share / trials
                 tried.append(row)
+                self.tried += 1
             row += 1 + self._tried_gap()
         self._until_tried = row
         return tried

@@ -63,8 +63,8 @@ class Recommender:
         self._profiles, self._encoder = profiles, encoder
         self._decisions = decisions
         self._on_thin = on_thin
-        self._ranker = Ranker(pools, exploration, seed, trial_share)
-        self._ranker_by_score = Ranker(pools, 0.0)
+        self.ranker = Ranker(pools, exploration, seed, trial_share)
+        self._by_score = Ranker(pools, 0.0)
         self._random = random.Random()
         self._clock, self._last_ms = clock, 0
         self.degraded = Counter[Degraded]()
@@ -82,7 +82,7 @@ class Recommender:
         if 0 in slots:
             slots = await self._load(item_ids, READS_S - (t1 - t0) / 1e9, degraded)
         t2 = time.perf_counter_ns()
-        ranked = self._ranker.rank(slots, user, min(k, self.pools.width))
+        ranked = self.ranker.rank(slots, user, min(k, self.pools.width))
         now = self._clock()
         # Ids that grow with time are appended to the index of a store, which is faster than random inserts. Clocks may be set back.
         self._last_ms = max(self._last_ms, int(now * 1000))
@@ -106,7 +106,7 @@ class Recommender:
         slots = self.pools.slots([item_id])
         if not slots[0]:
             raise NotFound("item", item_id)
-        ranked = self._ranker_by_score.rank(slots, user, self.pools.width)
+        ranked = self._by_score.rank(slots, user, self.pools.width)
         return Recommendation("", [item_id], ranked, user is not None, degraded, (0, 0, 0))
 
     async def _load(self, item_ids: Sequence[str], within_s: float, degraded: list[Degraded]) -> list[int]:
