@@ -138,6 +138,7 @@ def metrics_page() -> str:
         "",
         "Of `/metrics`, for Prometheus. Made from the code; no label holds an id.",
         "Each page also has `eyecatch_build_info` and the `process_` metrics of the Prometheus client.",
+        "Alert rules and dashboards on them: [Kubernetes](kubernetes.md), [runbook](runbook.md).",
         "",
     ]
     for name, families in metrics().items():
