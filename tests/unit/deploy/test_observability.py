@@ -82,6 +82,12 @@ def test_a_query_asks_for_series_and_labels_that_are_exported(query: str) -> Non
     assert labels <= ADDED.union(*(known[name] for name in series))
 
 
+@pytest.mark.parametrize("query", [*queries()])
+def test_a_query_is_promql(query: str) -> None:
+    parser = pytest.importorskip("promql_parser", reason="the dev extra is older than this test")
+    parser.parse(query.replace("$__rate_interval", "5m"))
+
+
 def test_a_method_that_a_query_names_exists() -> None:
     names = {name for query in queries() for name in re.findall(r'rpc_method="(.*?)"', query)}
     assert names
