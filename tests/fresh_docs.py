@@ -5,24 +5,27 @@ import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import typer
 from eyecatch.api import status
 from eyecatch.api.identity.rights import RIGHTS, Right
 from eyecatch.cli import app
 from eyecatch.core import errors
-from eyecatch.core.defaults import SCORING
-from eyecatch.core.recommending.pools import Pools
 from eyecatch.generate.metrics import GenerateMetrics
-from eyecatch.ingest.metrics import IngestMetrics
+from eyecatch.generators.triton_metrics import EndpointCollector
+from eyecatch.ingest.metrics import IngestMetrics, VectorMetrics
 from eyecatch.observe.calls import Calls
-from eyecatch.observe.page import Registered
 from eyecatch.v1 import behavior_pb2, catalog_pb2, covers_pb2, review_pb2
 from eyecatch.wiring.server_metrics import ServerMetrics
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.rpc.code_pb2 import Code
 from icg.cli import app as icg
 from icg.train.recipes import NOTE, RECIPES
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric
 from typer.main import get_command
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -115,27 +118,70 @@ def _errors() -> list[str]:
     return ["| reason | status | meaning |", "|---|---|---|", *rows]
 
 
+class _Pools(list[str]):
+    """Of one cover with one reward: a family without a sample would not name its labels."""
+
+    def sizes(self) -> Any:
+        return np.ones(1)
+
+    def reward_sample(self, covers: int) -> dict[str, Any]:
+        return {"relevance": np.ones(1)}
+
+
+def _registries() -> dict[str, CollectorRegistry]:
+    """The metrics of each process, those of one that calls Triton on their own."""
+    calls = Calls()
+    calls.of("package.Service/Method").add(0.0, "OK")
+    ranker = SimpleNamespace(ranked=0, explored=0, tried=0)
+    recommender = SimpleNamespace(degraded=Counter(), pools=_Pools(), ranker=ranker)
+    server = ServerMetrics(*(SimpleNamespace(calls=calls), recommender, SimpleNamespace(waiting=0)))  # type: ignore[arg-type]
+    triton = CollectorRegistry()
+    breaker = SimpleNamespace(open=False)
+    endpoint = SimpleNamespace(
+        address="", ended={"answered": 0}, seconds=0.0, outstanding=0, reachable=True, breaker=breaker
+    )
+    triton.register(EndpointCollector([endpoint]))  # type: ignore[list-item]
+    return {
+        "`eyecatch serve --metrics-port`": server.registry,
+        "`eyecatch ingest`": IngestMetrics().registry,
+        "`eyecatch ingest` of embeddings, besides": VectorMetrics(CollectorRegistry()).registry,
+        "`eyecatch generate`": GenerateMetrics().registry,
+        "Any of them with `--triton`, besides": triton,
+    }
+
+
+def metrics() -> dict[str, list[tuple[Metric, list[str]]]]:
+    """The families of each page, with their labels but for those of buckets."""
+    out = {}
+    for name, registry in _registries().items():
+        # A family with labels has no sample before its first event, which would name them.
+        declared = {
+            each._name: set(each._labelnames)
+            for each in registry._collector_to_names
+            if isinstance(each, MetricWrapperBase)
+        }
+        families = sorted(registry.collect(), key=lambda family: family.name)
+        labels = [declared.get(f.name, set()).union(*(s.labels for s in f.samples)) - {"le"} for f in families]
+        out[name] = [(family, sorted(each)) for family, each in zip(families, labels, strict=True)]
+    return out
+
+
 def metrics_page() -> str:
     lines = [
         "# Metrics",
         "",
         "Of `/metrics`, for Prometheus. Made from the code; no label holds an id.",
         "Each page also has `eyecatch_build_info` and the `process_` metrics of the Prometheus client.",
+        "Alert rules and dashboards on them: [Kubernetes](kubernetes.md), [runbook](runbook.md).",
         "",
     ]
-    pools, ranker = Pools(SimpleNamespace(), SCORING), SimpleNamespace(ranked=0, explored=0, tried=0)  # type: ignore[arg-type]
-    recommender = SimpleNamespace(degraded=Counter(), pools=pools, ranker=ranker)
-    server = ServerMetrics(*(SimpleNamespace(calls=Calls()), recommender, SimpleNamespace(waiting=0)))  # type: ignore[arg-type]
-    pages: dict[str, Registered] = {
-        "`eyecatch serve --metrics-port`": server,
-        "`eyecatch ingest`": IngestMetrics(),
-        "`eyecatch generate`": GenerateMetrics(),
-    }
-    for name, metrics in pages.items():
-        lines += [f"## {name}", "", "| metric | kind | what |", "|---|---|---|"]
-        families = sorted(metrics.registry.collect(), key=lambda family: family.name)
-        own = [family for family in families if not family.name.startswith(("process_", "eyecatch_build"))]
-        lines += [f"| `{family.name}` | {family.type} | {family.documentation} |" for family in own] + [""]
+    for name, families in metrics().items():
+        lines += [f"## {name}", "", "| metric | kind | labels | what |", "|---|---|---|---|"]
+        for family, labels in families:
+            if not family.name.startswith(("process_", "eyecatch_build")):
+                shown = ", ".join(f"`{label}`" for label in labels)
+                lines.append(f"| `{family.name}` | {family.type} | {shown} | {family.documentation} |")
+        lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 
 

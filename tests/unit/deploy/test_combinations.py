@@ -62,7 +62,9 @@ def test_templates_of_pods_inside_a_rayjob_are_valid(tmp_path: Path) -> None:
         check({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": group["template"]["spec"]})
 
 
-@pytest.mark.parametrize("kind", ["Service", "ScaledObject", "PodMonitor", "TriggerAuthentication", "RayJob"])
+@pytest.mark.parametrize(
+    "kind", ["Service", "ScaledObject", "PodMonitor", "PrometheusRule", "TriggerAuthentication", "RayJob"]
+)
 def test_a_misspelt_field_would_be_found(kind: str, tmp_path: Path) -> None:
     document = next(d for d in built(PRODUCTION, tmp_path, EVERYTHING) if d["kind"] == kind)
     document["spec"]["specs"] = 1
