@@ -64,7 +64,7 @@ def exported() -> dict[str, set[str]]:
     return out
 
 
-def asked(query: str) -> tuple[set[str], set[str]]:
+def named(query: str) -> tuple[set[str], set[str]]:
     """Series and labels of a query: what stands before a { or alone, and what stands in braces and after `by`."""
     labels = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"", query))
     for names in re.findall(r"\b(?:by|on)\s*\((.*?)\)", query):
@@ -76,7 +76,7 @@ def asked(query: str) -> tuple[set[str], set[str]]:
 
 @pytest.mark.parametrize("query", [*queries()])
 def test_a_query_asks_for_series_and_labels_that_are_exported(query: str) -> None:
-    series, labels = asked(query)
+    series, labels = named(query)
     known = exported()
     assert series
     assert series <= known.keys()
