@@ -1,6 +1,7 @@
 """Shared parts of the commands: the server option, the printing of answers, errors as one line. Knows no operation."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from icg.commands.common import Json, fail, print_json, print_table, quieten_mod
 
 from eyecatch.config import Config
 from eyecatch.core.errors import EyecatchError
-from eyecatch.settings import Settings, resolved
+from eyecatch.settings import PREFIX, Settings, resolved
 
 if TYPE_CHECKING:
     from eyecatch.client import Client
@@ -90,6 +91,15 @@ def readable_errors() -> Iterator[None]:
         yield
     except EyecatchError as error:
         fail(f"error: {error}")
+
+
+@contextmanager
+def _logged_errors(log: Any) -> Iterator[None]:
+    try:
+        yield
+    except EyecatchError as error:
+        log.error("failed", why=str(error))
+        raise typer.Exit(1) from None
 
 
 @contextmanager
@@ -180,14 +190,16 @@ def run_process(
     from eyecatch.wiring.process import share_memory
 
     share_memory()
-    with readable_errors():
+    # Before the settings are read, whose errors are lines of the log too.
+    log_format = flags.get("log_format") or os.environ.get(f"{PREFIX}LOG_FORMAT", "")
+    configure(log_format)
+    log = structlog.get_logger(__name__)
+    with _logged_errors(log) if log_format == "json" else readable_errors():
         config = resolved(kind, flags)
-        log_format: str = config.log_format  # type: ignore[attr-defined]
-        configure(log_format)
+        is_json = config.log_format == "json"  # type: ignore[attr-defined]
         before, after = kind().redacted(), config.redacted()
         changed = {name: value for name, value in after.items() if value != before[name]}
-        log = structlog.get_logger(__name__) if log_format == "json" else None
-        if log:
+        if is_json:
             log.info("settings", **changed)
         else:
             for name, value in changed.items():
@@ -195,16 +207,10 @@ def run_process(
             typer.echo(f"  {len(after) - len(changed)} settings have their defaults (--help lists them)", err=True)
 
         def on_ready(port: int) -> None:
-            if log:
+            if is_json:
                 log.info("ready", port=port)
                 return
             typer.echo(ready(config, port))
             sys.stdout.flush()
 
-        try:
-            uvloop.run(run(config, on_ready))  # type: ignore[arg-type]
-        except EyecatchError as error:
-            if not log:
-                raise
-            log.error("failed", why=str(error))
-            raise typer.Exit(1) from None
+        uvloop.run(run(config, on_ready))  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """With JSON logs a process writes one object a line, whatever it has to say."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -54,6 +55,17 @@ def test_a_process_that_fails_says_why_in_json(command: str, tmp_path: Path) -> 
     assert last["event"] == "failed"
     assert re.search("cannot use redis", str(last["why"]))
     assert (done.stdout, done.returncode) == ("", 1)
+
+
+@pytest.mark.parametrize("by_environment", [True, False])
+def test_settings_that_are_refused_are_told_in_json(by_environment: bool, tmp_path: Path) -> None:
+    flags = ["--data-dir", str(tmp_path), "--jobs", "0", *([] if by_environment else ["--log-format", "json"])]
+    environment = os.environ | ({"EYECATCH_LOG_FORMAT": "json"} if by_environment else {})
+    command = [sys.executable, "-m", "eyecatch.cli", "serve", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    (line,) = objects(done.stderr)
+    assert (line["event"], done.returncode) == ("failed", 1)
+    assert "jobs: got 0" in str(line["why"])
 
 
 def test_a_whole_life_is_json(tmp_path: Path) -> None:

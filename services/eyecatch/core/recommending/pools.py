@@ -166,8 +166,9 @@ class Pools:
 
     def reward_sample(self, covers: int) -> dict[str, Vector]:
         """Each stored reward of the covers in memory, of about `covers` of them."""
-        known = self.raw[self.counts > 0]
-        some = known[:: max(1, len(known) * self.width // covers)].reshape(-1, known.shape[-1])
+        slots = list(self._slots.values())
+        slots = slots[:: max(1, len(slots) * self.width // covers)]
+        some = self.raw[slots][self.base[slots] != EMPTY]  # an empty place still has the rewards of an earlier cover
         return {
             spec.name: column[np.isfinite(column)] for spec, column in zip(self.scoring.stored, some.T, strict=True)
         }

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 from eyecatch.api.identity.rights import RIGHTS, Right
-from eyecatch.api.server import REFLECTION, SERVICES
+from eyecatch.api.server import REFLECTION, REFLECTION_V1, SERVICES
 from eyecatch.config import Config
 from eyecatch.wiring.serve import application
 from grpc_health.v1 import health_pb2
@@ -33,7 +33,7 @@ async def outcome(channel: grpc.aio.Channel, method: str, role: str, request: by
     """ "passed" if the call comes to the rpc itself, else the code and what was refused."""
     metadata = [] if role == ANYBODY else [("authorization", f"Bearer {token_of(role)}")]
     try:
-        if method == REFLECTION:
+        if method.endswith("ServerReflectionInfo"):
             stream = channel.stream_stream(f"/{method}")(iter([request]), metadata=metadata, timeout=10)
             assert await stream.read()
         elif method in METHODS and METHODS[method].server_streaming:
@@ -65,7 +65,8 @@ async def test_health_is_open(channel: grpc.aio.Channel) -> None:
     assert await outcome(channel, "grpc.health.v1.Health/Check", ANYBODY, request) == "passed"
 
 
-async def test_reflection_is_for_known_callers(channel: grpc.aio.Channel) -> None:
+@pytest.mark.parametrize("method", [REFLECTION, f"{REFLECTION_V1}/ServerReflectionInfo"])
+async def test_reflection_is_for_known_callers(channel: grpc.aio.Channel, method: str) -> None:
     request = reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString()
     expected = dict.fromkeys(ROLES, "passed") | {ANYBODY: "unknown"}
-    assert {role: await outcome(channel, REFLECTION, role, request) for role in expected} == expected
+    assert {role: await outcome(channel, method, role, request) for role in expected} == expected

@@ -41,6 +41,13 @@ def test_a_score_is_weight_times_standardised_value() -> None:
     )
 
 
+def test_a_sample_of_rewards_has_those_of_the_covers_of_now() -> None:
+    pools = pools_of(0.1, 0.9, 0.5)
+    pools.fill("a", [Cover("c3", "a", "", axis(3), {"relevance": 0.25}, created_at=3)])
+    assert pools.reward_sample(100)["relevance"].tolist() == [0.25]
+    assert pools.sizes().tolist() == [1]
+
+
 def test_without_a_user_only_stored_rewards_count() -> None:
     pools = pools_of(0.1, 0.9, 0.5)
     ranked = Ranker(pools, 0.0).rank(pools.slots(["a"]), None, 3)
