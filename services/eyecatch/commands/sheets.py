@@ -35,7 +35,8 @@ def contact_sheet(
             best = ranked.covers[0] if ranked.covers else None
             get = covers_pb2.GetCoverRequest(cover_id=best.cover_id, include_image=True) if best else None
             image = decode(client.covers.GetCover(get, timeout=10).cover.image) if get else None
-            cells.append(Cell(image, f"score {best.score:+.2f} of {len(ranked.covers)} covers" if best else ""))
+            pool = f"best of {len(ranked.covers)} covers" if len(ranked.covers) > 1 else "the only cover"
+            cells.append(Cell(image, f"score {best.score:+.2f}, {pool}" if best else ""))
         rows.append(Row(name, "personalised" if ranked.personalised else "not personalised", cells))
     out.parent.mkdir(parents=True, exist_ok=True)
     draw(rows, titles, "Eyecatch", "the best existing cover of each item for each user").save(out)

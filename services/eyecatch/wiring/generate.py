@@ -11,6 +11,7 @@ from eyecatch.addresses import without_secrets
 from eyecatch.core.errors import InvalidInput
 from eyecatch.core.generator import Generator
 from eyecatch.core.ports import SharedQueue, Stores
+from eyecatch.core.tasks import cancel
 from eyecatch.generate.announce import KafkaAnnouncer
 from eyecatch.generate.hub import Hub
 from eyecatch.generate.intake import Intake
@@ -102,10 +103,7 @@ async def generating(config: GenerateConfig, generator: Generator | None = None)
                 source.stop()
                 await worker.drain(config.drain_s)
                 await asyncio.gather(serving, return_exceptions=True)
-                reading.cancel()
-                for each in background:
-                    each.cancel()
-                await asyncio.gather(reading, work, *background, return_exceptions=True)
+                await cancel(reading, work, *background)
                 await asyncio.to_thread(source.close)
                 await outbox.close()
                 await generator.close()

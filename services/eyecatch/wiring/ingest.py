@@ -13,6 +13,7 @@ import uvloop
 from eyecatch.core.behaviour.shown import ShownCovers
 from eyecatch.core.behaviour.vectors import VectorIntake
 from eyecatch.core.ports import ProfileStore
+from eyecatch.core.tasks import cancel
 from eyecatch.ingest.loop import Loop
 from eyecatch.ingest.marks import Marks, name
 from eyecatch.ingest.metrics import IngestMetrics, VectorMetrics
@@ -89,7 +90,7 @@ async def ingesting(config: IngestConfig) -> AsyncIterator[Ingest]:
                 yield Ingest(stores.profiles, source, buffer, health, metrics, port, ended)
             finally:
                 if watch is not None:
-                    watch.cancel()
+                    await cancel(watch)
                 await _drain(works, config.drain_s)
                 await asyncio.wait([ended])
                 await outbox.close()
@@ -139,9 +140,7 @@ async def _drain(works: "Mapping[Source, asyncio.Future[None]]", drain_s: float)
     if running:
         # Nothing is lost: the next reader reads uncommitted records again.
         log.warning("drain_cut_short", after_s=drain_s)
-        for work in running:
-            work.cancel()
-        await asyncio.wait(running)
+        await cancel(*running)
     for source in works:
         await asyncio.to_thread(source.close)
 

@@ -29,6 +29,7 @@ from eyecatch.core.recommending.decisions import DecisionBuffer
 from eyecatch.core.recommending.pools import Pools
 from eyecatch.core.recommending.recommend import Recommender
 from eyecatch.core.score import CLICKS
+from eyecatch.core.tasks import cancel
 from eyecatch.core.tastes.clusters import TasteClusters, Tastes
 from eyecatch.core.trust.review import Review
 from eyecatch.core.trust.standing import OFF, TRIAL, TRUSTED, is_shown
@@ -85,7 +86,7 @@ async def open_outputs(config: Config, parts: Parts) -> AsyncIterator[tuple[Even
     try:
         yield KafkaSink(producer, config.events_topic), queue
     finally:
-        probe.cancel()
+        await cancel(probe)
         await producer.close()
 
 
@@ -255,7 +256,7 @@ async def application(
                 await server.drain(config.drain_s)
                 if worker is not None:
                     await worker.drain(0.0)
-                await _end(tasks)
+                await cancel(*tasks)
                 await decisions.close()
     log.info("stopped")
 
@@ -290,15 +291,6 @@ async def _on_remote_change(
         return await fill_index(parts.index, parts.store.catalog, mode)
     for item_id, pool in (await parts.store.catalog.pools(sorted(items))).items():
         on_change(item_id, pool, ())
-
-
-async def _end(tasks: "Sequence[asyncio.Future[None]]") -> None:
-    """Cancel until all have ended: a cancellation can get lost if it comes together with an answer of Redis."""
-    while running := [task for task in tasks if not task.done()]:
-        for task in running:
-            task.cancel()
-        await asyncio.wait(running, timeout=0.1)
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def serve(config: Config, on_ready: Callable[[int], None], member: bool = False) -> None:

@@ -12,6 +12,7 @@ from eyecatch.api.server import Server
 from eyecatch.config import Config
 from eyecatch.core.recommending.decisions import DecisionBuffer
 from eyecatch.core.recommending.recommend import Degraded, Recommender
+from eyecatch.core.tasks import cancel
 from eyecatch.core.types import Vector
 from eyecatch.observe.health import Health
 from eyecatch.observe.line import Line
@@ -93,4 +94,4 @@ async def metrics_page(
         with page(host, port, metrics, health) as at:
             yield at
     finally:
-        line.cancel()
+        await cancel(line)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 
 import pytest
@@ -14,6 +14,7 @@ from eyecatch.core.types import Item, Job, JobState
 from eyecatch.generate.requests import to_record
 from eyecatch.kafka.dead_letters import DeadLetters
 from eyecatch.kafka.producer import Producer
+from eyecatch.observe.line import Line
 from eyecatch.reader_config import GenerateConfig
 from eyecatch.v1 import generation_pb2
 from eyecatch.wiring.generate import generating
@@ -182,3 +183,20 @@ async def test_without_a_store_to_share_it_does_not_start(worker_config: Generat
     with pytest.raises(InvalidInput, match="store"):
         async with generating(replace(worker_config, store=""), FakeGenerator()):
             pass
+
+
+async def test_a_drain_ends_though_an_answer_of_redis_swallowed_a_cancellation(
+    worker_config: GenerateConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As asyncio.timeout in the client of Redis does, if an answer comes in the same turn of the loop."""
+    running = asyncio.Event()
+
+    async def swallowing(*_: object) -> None:
+        running.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Line, "watch", swallowing)
+    async with asyncio.timeout(20), working(worker_config):
+        await running.wait()

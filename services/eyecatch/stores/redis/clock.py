@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from eyecatch.core.errors import EyecatchError
+from eyecatch.core.tasks import cancel
 from eyecatch.stores.redis import keys
 from eyecatch.stores.redis.link import Link
 
@@ -44,5 +45,4 @@ class StoreClock:
 
     async def close(self) -> None:
         if self._refresh is not None:
-            self._refresh.cancel()
-            await asyncio.gather(self._refresh, return_exceptions=True)
+            await cancel(self._refresh)
